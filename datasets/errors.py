@@ -1,0 +1,49 @@
+"""The one error a user is meant to read: what is wrong, expected, got, likely cause, next step."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Wrong use, wrong data or a wrong environment, told in one line; the command line exits with code 2.
+
+    >>> str(UserError("--n is no count", expected="an integer such as 500, 10k, 50M", got="'ten'"))
+    "--n is no count. Expected: an integer such as 500, 10k, 50M. Got: 'ten'."
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        expected: object = None,
+        got: object = None,
+        cause: str | None = None,
+        next_step: str | None = None,
+    ) -> None:
+        parts = [what]
+        parts += [f"Expected: {expected}"] if expected is not None else []
+        parts += [f"Got: {got}"] if got is not None else []
+        parts += [f"Likely cause: {cause}"] if cause else []
+        parts += [f"Next: {next_step}"] if next_step else []
+        self.what, self.expected, self.got, self.cause, self.next_step = what, expected, got, cause, next_step
+        super().__init__(" ".join(_sentence(part) for part in parts))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (self.what, self.expected, self.got, self.cause, self.next_step)
+
+
+def _rebuild(what: str, expected: object, got: object, cause: str | None, next_step: str | None) -> UserError:
+    return UserError(what, expected=expected, got=got, cause=cause, next_step=next_step)
+
+
+def _sentence(text: str) -> str:
+    line = " ".join(str(text).split())
+    return line if line.endswith((".", "?", "!")) else line + "."
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name most like ``name``, or None when nothing is close."""
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return found[0] if found else None

@@ -1,0 +1,83 @@
+"""The decimal grid all encodings share: x = sign * m * 10^e, with an integer m of exactly ``digits`` digits.
+
+With the default 3 digits m lies in 100..999, and zero is m = 0, e = 0. Rounding is to the nearest grid value (ties to
+the even m); a mantissa that rounds up to 1000 carries into the exponent. Everything is vectorised float64.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mathpipe.datasets.errors import UserError
+
+DIGITS = 3  # significant digits of the published encodings
+MAX_DECADE = 110  # magnitudes from 1e-110 up to (not including) 1e111 can be decomposed
+SMALLEST, LARGEST = 1e-7, 1e9  # what a dataset may hold: 0, or magnitudes in [1e-7, 1e9)
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+_DECADES = range(-MAX_DECADE - 1, MAX_DECADE + 2)
+_POWERS = np.array([float(f"1e{d}") for d in _DECADES])
+_FIRST = _DECADES[0]
+
+
+def _decade_of_binary_exponent() -> NDArray[np.int16]:
+    """For each biased binary exponent b the decade of 2^(b-1023): a guess that is right or one too small for x."""
+    binary = np.ldexp(1.0, np.clip(np.arange(2048) - 1023, -1022, 1023))
+    decade = np.searchsorted(_POWERS, binary, side="right") - 1 + _FIRST
+    return np.clip(decade, -MAX_DECADE, MAX_DECADE).astype(np.int16)
+
+
+_GUESS = _decade_of_binary_exponent()
+# 10^|e| is exact in float64 up to 10^22, so one multiplication or division rounds once.
+_MULTIPLIERS = {d: np.array([float(f"1e{d - 1 - k}") if k < d - 1 else 1.0 for k in _DECADES]) for d in range(1, 8)}
+_DIVISORS = {d: np.array([float(f"1e{k - d + 1}") if k > d - 1 else 1.0 for k in _DECADES]) for d in range(1, 8)}
+
+
+def decompose(values: ArrayLike, digits: int = DIGITS) -> tuple[NDArray[np.bool_], Ints, Ints]:
+    """Round x to sign * m * 10^e: (negative, m, e), each of x's shape; m = 0 and e = 0 for zero (and -0).
+
+    Raises UserError for NaN, infinities and magnitudes outside [1e-110, 1e111).
+    """
+    x = np.asarray(values, dtype=np.float64)
+    magnitude = np.abs(x)
+    zero = magnitude == 0
+    if not np.all((magnitude < _POWERS[-1]) & ((magnitude >= _POWERS[1]) | zero)):
+        bad = x[~((magnitude < _POWERS[-1]) & ((magnitude >= _POWERS[1]) | zero))].flat[0]
+        raise UserError("A number cannot be written in decimal", expected="0 or a magnitude in [1e-110, 1e111)", got=bad)
+    decade = _GUESS[magnitude.view(np.int64) >> 52].astype(np.intp) - _FIRST
+    decade += magnitude >= _POWERS[decade + 1]
+    mantissa = np.rint(magnitude * _MULTIPLIERS[digits][decade] / _DIVISORS[digits][decade])
+    carry = mantissa == 10.0**digits
+    if carry.any():
+        mantissa[carry] = 10.0 ** (digits - 1)
+        decade += carry
+    exponent = decade.astype(np.int64) + (_FIRST - digits + 1)
+    exponent[zero] = 0
+    return (x < 0), mantissa.astype(np.int64), exponent
+
+
+def compose(negative: ArrayLike, mantissa: ArrayLike, exponent: ArrayLike) -> Floats:
+    """The float64 nearest to sign * m * 10^e, exactly the value Python reads from the same decimal."""
+    m = np.asarray(mantissa, dtype=np.float64)
+    e = np.asarray(exponent, dtype=np.int64)
+    value = m * _POWERS[np.clip(e, 0, 22) - _FIRST] / _POWERS[np.clip(-e, 0, 22) - _FIRST]
+    far = np.abs(e) > 22
+    if np.any(far):  # beyond 10^22 powers of ten are no longer exact: let Python's correctly rounded reader do it
+        value = np.where(far, 0.0, value)
+        value[far] = [float(f"{int(a)}e{int(b)}") for a, b in zip(m[far], e[far], strict=True)]
+    return np.where(np.asarray(negative, dtype=bool), -value, value) + 0.0
+
+
+def round_to_grid(values: ArrayLike, digits: int = DIGITS) -> Floats:
+    """The nearest grid value of each x, as the float64 of its decimal (3.1400001 becomes 3.14); -0 becomes 0."""
+    return compose(*decompose(values, digits))
+
+
+def in_dataset_range(values: ArrayLike) -> NDArray[np.bool_]:
+    """Which x a dataset may hold: 0, or a magnitude in [1e-7, 1e9); NaN and infinities may not."""
+    magnitude = np.abs(np.asarray(values, dtype=np.float64))
+    result: NDArray[np.bool_] = ((magnitude >= SMALLEST) & (magnitude < LARGEST)) | (magnitude == 0)
+    return result
