@@ -2,7 +2,7 @@
 
 ::
 
-    operand           inverse
+    operand          inverse
     ⎡ 3.14  -0.5 ⎤   ⎡ 0.318  0.0159 ⎤
     ⎣ 0     10   ⎦   ⎣ 0      0.1    ⎦
 
@@ -26,7 +26,7 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Glyphs(NamedTuple):
-    """The brackets (left, right) of a matrix's first, middle and last line and of a single one, and the marks of elision."""
+    """Brackets (left, right) of a first, middle, last and single line, and the marks of what is left out."""
 
     first: str
     middle: str

@@ -86,7 +86,10 @@ class Encoding(ABC):
 
     def _unwritable(self, value: float, expected: str) -> UserError:
         return UserError(
-            f"{self.name} cannot write {value:g}", expected=expected, got=f"{value:g}", next_step="choose another encoding"
+            f"{self.name} cannot write {value:g}",
+            expected=expected,
+            got=f"{value:g}",
+            next_step="choose another encoding",
         )
 
 

@@ -46,7 +46,9 @@ def decompose(values: ArrayLike, digits: int = DIGITS) -> tuple[NDArray[np.bool_
     zero = magnitude == 0
     if not np.all((magnitude < _POWERS[-1]) & ((magnitude >= _POWERS[1]) | zero)):
         bad = x[~((magnitude < _POWERS[-1]) & ((magnitude >= _POWERS[1]) | zero))].flat[0]
-        raise UserError("A number cannot be written in decimal", expected="0 or a magnitude in [1e-110, 1e111)", got=bad)
+        raise UserError(
+            "A number cannot be written in decimal", expected="0 or a magnitude in [1e-110, 1e111)", got=bad
+        )
     decade = _GUESS[magnitude.view(np.int64) >> 52].astype(np.intp) - _FIRST
     decade += magnitude >= _POWERS[decade + 1]
     mantissa = np.rint(magnitude * _MULTIPLIERS[digits][decade] / _DIVISORS[digits][decade])
@@ -68,12 +70,54 @@ def compose(negative: ArrayLike, mantissa: ArrayLike, exponent: ArrayLike) -> Fl
     if np.any(far):  # beyond 10^22 powers of ten are no longer exact: let Python's correctly rounded reader do it
         value = np.where(far, 0.0, value)
         value[far] = [float(f"{int(a)}e{int(b)}") for a, b in zip(m[far], e[far], strict=True)]
-    return np.where(np.asarray(negative, dtype=bool), -value, value) + 0.0
+    return np.asarray(np.where(np.asarray(negative, dtype=bool), -value, value) + 0.0)
 
 
 def round_to_grid(values: ArrayLike, digits: int = DIGITS) -> Floats:
-    """The nearest grid value of each x, as the float64 of its decimal (3.1400001 becomes 3.14); -0 becomes 0."""
-    return compose(*decompose(values, digits))
+    """The nearest grid value of each x, as the float64 of its decimal (3.1400001 becomes 3.14); -0 becomes 0.
+
+    Equal to ``compose(*decompose(x))``, several times faster for magnitudes in [1e-20, 1e20).
+    """
+    x = np.ascontiguousarray(values, dtype=np.float64)
+    rounded = np.empty_like(x)
+    source, target = x.reshape(-1), rounded.reshape(-1)
+    for start in range(0, len(source), _CHUNK):
+        part = source[start : start + _CHUNK]
+        if not _round_chunk(part, target[start : start + _CHUNK], digits):
+            target[start : start + _CHUNK] = compose(*decompose(part, digits))
+    return rounded
+
+
+_CHUNK = 8192  # keeps the temporaries of one chunk in the first two cache levels
+_POWER_ABOVE_GUESS = _POWERS[_GUESS.astype(np.intp) - _FIRST + 1]
+_GUESS_INDEX = _GUESS.astype(np.intp) - _FIRST
+
+
+def _round_chunk(x: Floats, out: Floats, digits: int) -> bool:
+    """Round x into out by m = rint(|x| 10^-e), m 10^e; False where a power of ten would not be exact (or x is not finite)."""
+    magnitude = np.abs(x)
+    largest = magnitude.max()
+    if not largest < 1e20:
+        return False
+    binary = magnitude.view(np.int64) >> 52
+    index = _GUESS_INDEX.take(binary)
+    index += magnitude >= _POWER_ABOVE_GUESS.take(binary)
+    if index.min() + _FIRST < -20 and magnitude[magnitude > 0].min(initial=1.0) < 1e-20:
+        return False
+    up = _MULTIPLIERS[digits].take(index)
+    magnitude *= up
+    if largest < 10.0 ** (digits - 1):  # no divisor is needed below 10^(digits - 1)
+        np.rint(magnitude, out=magnitude)
+        np.divide(magnitude, up, out=magnitude)
+    else:
+        down = _DIVISORS[digits].take(index)
+        magnitude /= down
+        np.rint(magnitude, out=magnitude)
+        magnitude *= down
+        magnitude /= up
+    np.copysign(magnitude, x, out=out)
+    out += 0.0
+    return True
 
 
 def in_dataset_range(values: ArrayLike) -> NDArray[np.bool_]:

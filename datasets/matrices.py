@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+T = TypeVar("T", bound=np.generic)
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,16 +135,12 @@ class Matrices:
         result: NDArray[np.bool_] = (self.rows == other.rows) & (self.cols == other.cols)
         return result
 
-    def reduce(self, ufunc: np.ufunc) -> Floats:
-        """``ufunc`` over the entries of each matrix, (n,): np.add for sums, np.maximum for largest entries.
 
-        An empty matrix (0 entries) gives 0.
-        """
-        return reduce_rows(self.values, self, ufunc)
+def reduce_rows(entries: NDArray[T], like: Matrices, ufunc: np.ufunc) -> NDArray[T]:
+    """``ufunc`` over the part of ``entries`` (flat, laid out as ``like.values``) that belongs to each matrix, (n,).
 
-
-def reduce_rows(entries: NDArray[np.generic], like: Matrices, ufunc: np.ufunc) -> NDArray[np.generic]:  # type: ignore[type-arg]
-    """``ufunc`` over the part of ``entries`` (flat, laid out as ``like.values``) that belongs to each matrix, (n,)."""
+    np.add for sums, np.maximum for largest entries; a matrix without entries gives 0.
+    """
     result = np.zeros(len(like), dtype=entries.dtype)
     if like.shape is not None and like.shape[0] * like.shape[1]:
         return np.asarray(ufunc.reduce(entries.reshape(len(like), -1), axis=1))

@@ -1,0 +1,141 @@
+"""What a dataset says of itself: a record beside each shard, and ``manifest.json``, written last.
+
+If the manifest is there, the dataset is whole. A record of another law is never taken as done.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.storage import Storage
+
+MANIFEST = "manifest.json"
+Count = Annotated[int, Field(ge=0)]
+
+
+class Record(BaseModel):
+    """One finished shard: ``rows`` rows of ``split`` from ``first_row`` on, in ``split/00000.parquet``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    split: str
+    shard: Count
+    first_row: Count
+    rows: Count
+    bytes: Count
+    sha256: str
+    law_digest: str
+    rejected: dict[str, int]
+
+    @property
+    def file(self) -> str:
+        return f"{self.split}/{self.shard:05d}.parquet"
+
+    def write(self, storage: Storage) -> None:
+        """Write the record beside its shard; only now the shard counts as done."""
+        storage.write_text(record_file(self.split, self.shard), self.model_dump_json(indent=1) + "\n")
+
+
+def record_file(split: str, shard: int) -> str:
+    return f"{split}/{shard:05d}.json"
+
+
+def read_record(storage: Storage, split: str, shard: int) -> Record | None:
+    """The record of a shard, or None where there is none that can be read (an unreadable one is no record)."""
+    text = storage.read_text(record_file(split, shard))
+    try:
+        return None if text is None else Record.model_validate_json(text)
+    except ValidationError:
+        return None
+
+
+class Split(BaseModel):
+    """One split: its rows, and the records of its shards in order."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rows: Count
+    bytes: Count
+    rejected: dict[str, int]
+    shards: tuple[Record, ...]
+
+    @classmethod
+    def of(cls, records: Sequence[Record]) -> Split:
+        rejected: dict[str, int] = {}
+        for record in records:
+            for reason, count in record.rejected.items():
+                rejected[reason] = rejected.get(reason, 0) + count
+        return cls(
+            rows=sum(r.rows for r in records),
+            bytes=sum(r.bytes for r in records),
+            rejected=dict(sorted(rejected.items())),
+            shards=tuple(records),
+        )
+
+
+class Manifest(BaseModel):
+    """The whole dataset: its law, how the stream of rows is cut, every shard, and what made it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    law: dict[str, Any]
+    law_digest: str
+    shard_rows: Count
+    splits: dict[str, Split]
+    made_with: dict[str, str]
+
+    @property
+    def task(self) -> str:
+        return str(self.law["task"])
+
+    @property
+    def digest(self) -> str:
+        """Of the dataset: changes when any row of any split does (the shards' checksums tell)."""
+        parts = [self.law_digest, *(f"{s.file} {s.sha256}" for split in self.splits.values() for s in split.shards)]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def write(self, storage: Storage) -> None:
+        storage.write_text(MANIFEST, self.model_dump_json(indent=1) + "\n")
+
+
+def find_manifest(storage: Storage) -> Manifest | None:
+    """The manifest, or None where there is none; UserError where it cannot be read."""
+    text = storage.read_text(MANIFEST)
+    if text is None:
+        return None
+    try:
+        return Manifest.model_validate_json(text)
+    except (ValidationError, json.JSONDecodeError) as problem:
+        raise UserError(
+            f"{storage.url}/{MANIFEST} cannot be read",
+            expected="a manifest written by `mathpipe generate`",
+            got=str(problem).splitlines()[0],
+            cause="it was changed or damaged after writing",
+            next_step="remove it and run `mathpipe generate` with the same arguments: finished shards are kept",
+        ) from problem
+
+
+def read_manifest(url: str) -> Manifest:
+    """The manifest of a whole dataset; UserError where there is none."""
+    storage = Storage(url)
+    manifest = find_manifest(storage)
+    if manifest is None:
+        found = storage.list()
+        partial = any(name in ("train", "valid", "test") for name in found)
+        raise UserError(
+            f"{url} holds no whole dataset",
+            expected=f"a directory with {MANIFEST}",
+            got="an unfinished dataset"
+            if partial
+            else ("no such directory, or an empty one" if not found else "other files"),
+            next_step="run `mathpipe generate` with the same arguments to finish it"
+            if partial
+            else f"`mathpipe generate --out {url} ...` makes one",
+        )
+    return manifest

@@ -1,0 +1,108 @@
+"""A block: rows b * block_rows onwards of one stream, a pure function of (law, stream, b).
+
+Problems are drawn in batches ("draws") of a constant size, each from its own generator, so that what a row drew never depends
+on whether another row was rejected. Those that belong to the split are solved in order until the block is full.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.grid import in_dataset_range
+from mathpipe.datasets.matrices import Matrices, reduce_rows
+from mathpipe.datasets.shards import Rows
+from mathpipe.generate.draws import block_generator
+from mathpipe.generate.law import Law
+from mathpipe.generate.splits import belongs, share
+from mathpipe.generate.tasks import Task, get_task
+from mathpipe.generate.tasks.base import Mask
+
+MAX_BARREN_DRAWS = 200  # this many draws in a row without one acceptable problem: the law cannot fill a block
+OUT_OF_RANGE = "outside the range a dataset may hold"
+
+
+@dataclass(frozen=True)
+class Block:
+    """``rows``: exactly block_rows rows; ``rejected``: how many problems were rejected, by reason."""
+
+    rows: Rows
+    rejected: dict[str, int]
+
+
+def build_block(law: Law, stream: str, block: int) -> Block:
+    """Evaluate the law at one place: rows [block * block_rows, (block + 1) * block_rows) of a stream.
+
+    A row keeps its operand as float32 of the 3-digit decimal and its solution rounded to float32. Rejected rows (value
+    outside 0 or [1e-7, 1e9), singular, untrusted) are replaced by the next problems of the same block.
+    """
+    task = get_task(law.task)
+    parts: list[tuple[Matrices, Matrices]] = []
+    rejected: Counter[str] = Counter()
+    missing, barren, draw = law.block_rows, 0, 0
+    while missing:
+        candidates = _draw(task, law, stream, block, draw, rejected)
+        draw += 1
+        before, start = missing, 0
+        while missing and start < len(candidates):
+            batch = candidates.take(np.arange(start, min(start + missing, len(candidates))))
+            start += len(batch)
+            accepted = _solve(task, batch, rejected)
+            parts.append(accepted)
+            missing -= len(accepted[0])
+        barren = barren + 1 if missing == before else 0
+        if barren >= MAX_BARREN_DRAWS:
+            raise UserError(
+                f"{law.task}: {draw} draws of {_draw_size(law, stream):,} problems did not fill a block of {stream}",
+                expected="a law most of whose problems are acceptable",
+                got=dict(rejected) or "no problem of this split",
+                next_step="choose larger coefficients or dimensions",
+            )
+    operands, solutions = (Matrices.concatenate(side) for side in zip(*parts, strict=True))
+    first = block * law.block_rows
+    return Block(Rows(np.arange(first, first + law.block_rows), operands, solutions), dict(+rejected))
+
+
+def _draw_size(law: Law, stream: str) -> int:
+    """Problems of one draw: enough to fill a block at once, about, but never more than 5/4 of a block in memory."""
+    return math.ceil(min(1.02 / share(stream), 1.25) * law.block_rows) + 16
+
+
+def _draw(task: Task, law: Law, stream: str, block: int, draw: int, rejected: Counter[str]) -> Matrices:
+    """The problems of one draw that belong to the split and whose operands a dataset may hold."""
+    rng = block_generator(law.digest, stream, block, draw)
+    operands = task.sample(rng, _draw_size(law, stream), law.operands)
+    mine = belongs(operands, stream, on_grid=law.operands.exact_operands)
+    writable = _all_in_range(operands)
+    if not writable.all():
+        rejected[OUT_OF_RANGE] += int((mine & ~writable).sum())
+    return operands.take(mine & writable)
+
+
+def _solve(task: Task, operands: Matrices, rejected: Counter[str]) -> tuple[Matrices, Matrices]:
+    """(operands, solutions) of the problems that are accepted; solutions rounded to float32."""
+    solved = task.solve(operands)
+    with np.errstate(over="ignore"):
+        values = solved.solutions.values.astype(np.float32).astype(np.float64)
+    solutions = Matrices(values, solved.solutions.rows, solved.solutions.cols)
+    keep = np.ones(len(operands), dtype=bool)
+    for reason, mask in [*solved.rejected.items(), (OUT_OF_RANGE, ~_all_in_range(solutions))]:
+        count = int((mask & keep).sum())
+        if count:
+            rejected[reason] += count
+            keep &= ~mask
+    if keep.all():
+        return operands, solutions
+    return operands.take(keep), solutions.take(keep)
+
+
+def _all_in_range(matrices: Matrices) -> Mask:
+    """Which matrices hold only values a dataset may hold."""
+    inside = in_dataset_range(matrices.values)
+    if inside.all():
+        return np.ones(len(matrices), dtype=bool)
+    return np.asarray(reduce_rows(inside, matrices, np.logical_and))

@@ -1,0 +1,85 @@
+"""The law of a dataset: everything that fixes its rows.
+
+A dataset is a function of (task, how operands are drawn, seed, block size, generator version). The digest of these names it;
+sizes, shards and workers are layout and only cut the stream of rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cached_property
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+GENERATOR_VERSION = 1  # raised whenever the same law would give other rows
+LARGEST_DIMENSION = 100
+Dimension = Annotated[int, Field(ge=1, le=LARGEST_DIMENSION)]
+
+
+class MatrixLaw(BaseModel):
+    """How matrices are drawn: m x n with independent entries, then rounded to 3 significant digits.
+
+    ``min_dim..max_dim``: n is uniform in this range for each problem (rows and columns apart when ``rectangular``);
+    ``rows``, ``cols``: fixed instead. ``entries``: ``uniform`` U(-c, c) or ``gaussian`` N(0, c^2/3), of equal variance.
+    c is ``max_coeff``, or uniform among the integers ``min_coeff..max_coeff`` for each problem.
+    ``exact_operands``: round before solving, so that the written problem has exactly the written answer (else the papers'
+    way: solve first, round only when writing). Source: Charton 2022, sections 3 and 4.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    min_dim: Dimension = 5
+    max_dim: Dimension = 5
+    rectangular: bool = False
+    rows: Dimension | None = None
+    cols: Dimension | None = None
+    entries: Literal["uniform", "gaussian"] = "uniform"
+    max_coeff: Annotated[float, Field(gt=1e-6, le=1e6, allow_inf_nan=False)] = 10.0
+    min_coeff: Annotated[int, Field(ge=1)] | None = None
+    exact_operands: bool = True
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.min_dim > self.max_dim:
+            raise ValueError(f"min_dim {self.min_dim} is above max_dim {self.max_dim}")
+        if (self.rows is None) != (self.cols is None):
+            raise ValueError("rows and cols are given together or not at all")
+        if self.rows is not None and self.rectangular:
+            raise ValueError("rectangular draws rows and columns; with rows and cols fixed there is nothing to draw")
+        if self.min_coeff is not None and (self.max_coeff != int(self.max_coeff) or self.min_coeff > self.max_coeff):
+            raise ValueError("with min_coeff, max_coeff is an integer at least as large")
+        return self
+
+    @property
+    def largest_shape(self) -> tuple[int, int]:
+        """The largest (rows, cols) this law can draw."""
+        if self.rows is not None and self.cols is not None:
+            return self.rows, self.cols
+        return self.max_dim, self.max_dim
+
+    @property
+    def always_square(self) -> bool:
+        return not self.rectangular and self.rows == self.cols
+
+
+class Law(BaseModel):
+    """A task, how its operands are drawn, a seed, and what else fixes rows. Equal digests mean equal rows."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    task: str
+    operands: MatrixLaw
+    seed: Annotated[int, Field(ge=0, lt=2**64)] = 0
+    block_rows: Annotated[int, Field(ge=1)] = 10_000
+    version: int = GENERATOR_VERSION
+
+    def to_json(self) -> str:
+        """Canonical JSON: sorted keys, no spaces."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of the canonical JSON, 64 hexadecimal digits."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()

@@ -1,0 +1,78 @@
+"""Which split a problem belongs to: an unsalted hash of the problem as written.
+
+h(problem) is the same for every seed, size and dataset, and each split owns a constant share of the hash space, so two
+splits never hold the same written problem, not even splits of different datasets. Problems that are equivalent but written
+differently may fall on both sides.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.grid import round_to_grid
+from mathpipe.datasets.matrices import Matrices, reduce_rows
+
+TRAIN, VALID, TEST = "train", "valid", "test"
+# Shares of the hash space, in 16ths: [first, end).
+_BUCKETS = {TRAIN: (0, 14), VALID: (14, 15), TEST: (15, 16)}
+
+UInts = NDArray[np.uint64]
+
+
+def bucket(split: str) -> tuple[int, int]:
+    """The 16ths [first, end) of the hash space a split owns; every test split (``test``, ``test-...``) shares one."""
+    name = TEST if split.startswith("test-") else split
+    if name not in _BUCKETS:
+        raise UserError("unknown split", expected="train, valid, test or test-<name>", got=repr(split))
+    return _BUCKETS[name]
+
+
+def share(split: str) -> float:
+    """Which part of all problems a split owns: 7/8 for train, 1/16 each for valid and test."""
+    first, end = bucket(split)
+    return (end - first) / 16
+
+
+def belongs(operands: Matrices, split: str, *, on_grid: bool) -> NDArray[np.bool_]:
+    """Which problems belong to the split, (n,). ``on_grid``: the values are grid decimals already."""
+    first, end = bucket(split)
+    sixteenth = written_hash(operands, on_grid=on_grid) >> np.uint64(60)
+    result: NDArray[np.bool_] = (sixteenth >= first) & (sixteenth < end)
+    return result
+
+
+def written_hash(operands: Matrices, *, on_grid: bool = False) -> UInts:
+    """64 bits of each written problem, (n,): its shape and the float32 of each 3-digit decimal; -0 equals 0.
+
+    h = mix(k0 r + k1 c + sum_j k_{j+2} b_j) modulo 2^64, with b_j the 32 bits of entry j, fixed odd k, and mix the finaliser
+    of splitmix64 (Steele, Lea and Flood 2014). Multilinear hashing makes every entry count and stays vectorised.
+    """
+    values = operands.values if on_grid else round_to_grid(operands.values)
+    bits = (values.astype(np.float32) + np.float32(0)).view(np.uint32)
+    longest = int(operands.sizes.max(initial=0))
+    keys = _keys(longest + 2)
+    if operands.shape is not None:
+        mixed = _weighted_sums(bits.reshape(len(operands), -1), keys[2:])
+    else:
+        within = np.arange(len(bits)) - np.repeat(operands.offsets[:-1], operands.sizes)
+        mixed = reduce_rows(bits.astype(np.uint64) * keys[2:][within], operands, np.add)
+    h = mixed + operands.rows.astype(np.uint64) * keys[0] + operands.cols.astype(np.uint64) * keys[1]
+    return _splitmix_finalise(h)
+
+
+def _weighted_sums(bits: NDArray[np.uint32], keys: UInts) -> UInts:
+    return np.asarray(np.einsum("ij,j->i", bits.astype(np.uint64), keys))
+
+
+def _splitmix_finalise(z: UInts) -> UInts:
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+def _keys(n: int) -> UInts:
+    """n fixed odd 64-bit numbers: the splitmix64 sequence from 0."""
+    steps = np.arange(1, n + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    return _splitmix_finalise(steps) | np.uint64(1)
