@@ -1,0 +1,174 @@
+"""What a run leaves behind, and how it is read again: a checkpoint is there whole, or the one before it is.
+
+A checkpoint is written to a temporary name, synced and renamed. It ends with the SHA-256 of what comes before, so that
+damage is found and never trained on; it is read with ``weights_only=True``, so that reading one runs no code.
+
+    run.json          what the run is: data, digest, task, encodings, configuration
+    checkpoint.pt     model, optimiser, generators, position in the data, step; the same record
+    curves.jsonl      one line for each step at which something was measured
+    summary.json      the last measurements, written when the run is finished
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+
+from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.sequences import MatrixWriter
+from mathpipe.train.config import TrainConfig
+from mathpipe.train.model import Transformer
+
+RECORD, CHECKPOINT, CURVES, SUMMARY = "run.json", "checkpoint.pt", "curves.jsonl", "summary.json"
+FORMAT = 1
+_DIGEST_BYTES = 32
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What a run is. ``data``: the dataset's directory as given; ``step``: steps taken (0 in run.json)."""
+
+    data: str
+    dataset_digest: str
+    task: str
+    law: dict[str, Any]
+    input_encoding: str
+    output_encoding: str
+    precision: int
+    config: TrainConfig
+    step: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, the configuration as a nested dict."""
+        return asdict(replace(self, config=None)) | {"config": self.config.model_dump(mode="json")}  # type: ignore[arg-type]
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], where: Path) -> RunRecord:
+        """The record; UserError naming ``where`` when it is none of this version's."""
+        try:
+            return cls(**(values | {"config": TrainConfig.model_validate(values["config"])}))
+        except (KeyError, TypeError, ValidationError) as error:
+            cause = str(error.errors()[0]["loc"]) if isinstance(error, ValidationError) else repr(error)
+            raise UserError(
+                f"{where} holds no record this version understands",
+                got=cause,
+                cause="written by another version of mathpipe",
+                next_step="use that version, or train again in another directory",
+            ) from None
+
+
+def write_atomically(path: Path, parts: Iterable[bytes | memoryview]) -> None:
+    """The file is either what it was or wholly the new one, whenever the machine stops. UserError without room or permission."""
+    temporary = path.with_name(f"{path.name}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.writelines(parts)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync_directory(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UserError(
+            f"{path} cannot be written",
+            got=error.strerror or str(error),
+            cause="no space or no permission",
+            next_step="make room and run the same command again: it resumes from the last checkpoint",
+        ) from error
+
+
+def sync_directory(directory: Path) -> None:
+    """Make renames within ``directory`` last."""
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    write_atomically(path, [json.dumps(values, indent=2).encode(), b"\n"])
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write tensors and plain values atomically; a failure leaves the checkpoint before in place."""
+    buffer = io.BytesIO()
+    torch.save({"format": FORMAT, **state}, buffer)
+    content = buffer.getbuffer()
+    write_atomically(path, [content, hashlib.sha256(content).digest()])
+
+
+def read_checkpoint(path: Path, device: str | torch.device = "cpu") -> dict[str, Any]:
+    """The state that was saved; UserError for a file that is damaged, cut short or of another format."""
+    content = memoryview(path.read_bytes())
+    body, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
+    if hashlib.sha256(body).digest() != digest:
+        raise UserError(
+            f"{path} is damaged",
+            expected="a checkpoint that ends with its own SHA-256",
+            got=f"{len(content):,} bytes that do not",
+            cause="the file was cut short or changed after it was written",
+            next_step="restore it from a copy, or train again in another directory (it is never replaced silently)",
+        )
+    state: dict[str, Any] = torch.load(io.BytesIO(body), map_location=device, weights_only=True)
+    if state.get("format") != FORMAT:
+        raise UserError(
+            f"{path} is a checkpoint of another format",
+            expected=FORMAT,
+            got=state.get("format"),
+            cause="written by another version of mathpipe",
+        )
+    return state
+
+
+def read_record(run_dir: Path) -> RunRecord:
+    """The record of a run (step 0); UserError for a directory that holds none."""
+    path = run_dir / RECORD
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(
+            f"{run_dir} holds no run",
+            expected=f"a directory with {RECORD} in it",
+            next_step="`mathpipe train` makes one",
+        ) from None
+    except ValueError:
+        raise UserError(f"{path} is damaged", expected="JSON", next_step="train again in another directory") from None
+    return RunRecord.from_dict(values, path)
+
+
+def build_model(record: RunRecord) -> Transformer:
+    """A model of the record's shape; its weights are drawn from torch's default generator."""
+    source = MatrixWriter.named(record.input_encoding, record.precision).format
+    target = MatrixWriter.named(record.output_encoding, record.precision).format
+    return Transformer(record.config.model, source, target)
+
+
+def load_model(run_dir: str | Path, device: str | torch.device = "cpu") -> tuple[Transformer, RunRecord]:
+    """The model of a run's last checkpoint, ready to predict, and what the run is.
+
+    UserError when the directory holds no run, or a run that has not reached its first checkpoint, or a damaged one.
+    """
+    path = Path(run_dir) / CHECKPOINT
+    if not path.exists():
+        record = read_record(Path(run_dir))
+        raise UserError(
+            f"{run_dir} has no checkpoint yet",
+            expected=f"one every {record.config.checkpoint_every} steps",
+            cause="training stopped before the first",
+            next_step="run `mathpipe train` again: it starts over from the beginning",
+        )
+    state = read_checkpoint(path, device)
+    record = RunRecord.from_dict(state["record"], path)
+    model = build_model(record).to(device)
+    model.load_state_dict(state["model"])
+    return model.eval(), record

@@ -1,0 +1,320 @@
+"""Training, as a story: claim the directory, go on from its checkpoint, take steps, look, save, say how it went.
+
+Loss: the cross-entropy of every target word, END included, summed over the batch and divided by the number of words.
+A run that is killed at any moment and started again ends with the same weights, bit for bit, as one that was not (same
+machine, library versions and threads; on CUDA with ``deterministic``).
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from tqdm import tqdm
+
+from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.reader import Batch
+from mathpipe.datasets.sequences import PAD
+from mathpipe.datasets.shards import Rows
+from mathpipe.train.checkpoint import CHECKPOINT, CURVES, SUMMARY, RunRecord, build_model, save_checkpoint, write_json
+from mathpipe.train.config import TrainConfig
+from mathpipe.train.curves import Curves
+from mathpipe.train.model import Transformer
+from mathpipe.train.optimiser import build_optimiser, learning_rate, set_learning_rate
+from mathpipe.train.rundir import OnMismatch, claimed
+
+Metrics = dict[str, float]
+Evaluate = Callable[[Transformer], Metrics]
+Outcome = Literal["finished", "target reached", "interrupted"]
+
+
+class Batches(Protocol):
+    """An endless stream of batches that knows its place (``mathpipe.datasets.loader.BatchStream``)."""
+
+    def __next__(self) -> Batch: ...
+    def state_dict(self) -> dict[str, int | str]: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+    def close(self) -> None: ...
+
+
+class TrainingData(Protocol):
+    """What training asks of a split (``mathpipe.datasets.reader.Dataset``)."""
+
+    @property
+    def directory(self) -> str: ...
+    @property
+    def task(self) -> str: ...
+    @property
+    def law(self) -> dict[str, Any]: ...
+    @property
+    def digest(self) -> str: ...
+    def batches(self, size: int, seed: int = 0, device: str | torch.device = "cpu") -> Batches: ...
+    def chunks(self, size: int = 10_000, start: int = 0, stop: int | None = None) -> Iterator[Rows]: ...
+    def batch(self, rows: Rows, device: str | torch.device = "cpu") -> Batch: ...
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """How a call of ``train`` ended. ``steps_taken`` is 0 when the run had been finished before."""
+
+    run_dir: Path
+    step: int
+    steps_taken: int
+    outcome: Outcome
+    metrics: Metrics
+    seconds: float  # of all sittings together
+
+
+def train(
+    config: TrainConfig,
+    data: TrainingData,
+    valid: TrainingData | None,
+    run_dir: str | Path,
+    *,
+    evaluate: Evaluate | None = None,
+    on_mismatch: OnMismatch = "error",
+    progress: bool = True,
+    dvclive: bool = True,
+) -> TrainResult:
+    """Train until ``config.steps``, a target or an interruption; go on where the run in ``run_dir`` stopped.
+
+    ``data``, ``valid``: splits opened with the configuration's encodings. ``evaluate`` measures the model every ``eval_every``
+    steps (greedy accuracy, say); its metrics stand beside the validation loss and may end the run (``stop_metric``). A finished
+    run is not trained again; one of another configuration or dataset is an error, or moved aside (``on_mismatch="restart"``).
+    """
+    run_dir = Path(run_dir)
+    device = prepare(config)
+    record = record_of(config, data)
+    with claimed(run_dir, record, on_mismatch, device) as saved:
+        run = Run(record, run_dir, data, valid, evaluate, device)
+        if saved is not None:
+            run.restore(saved)
+        live_dir = run_dir / "dvclive" if dvclive else None
+        with Curves(run_dir / CURVES, run.state.step, live_dir) as curves, interruption() as interrupted:
+            return run.to_the_end(curves, interrupted, progress)
+
+
+@dataclass
+class State:
+    """What a run knows besides its weights; all of it is saved."""
+
+    step: int = 0
+    outcome: str | None = None  # of a run that is over
+    seconds: float = 0.0
+    loss_sum: float = 0.0  # over the words since the last point of the training loss
+    words: int = 0
+    metrics: Metrics = field(default_factory=dict)  # the last measured
+
+
+class Run:
+    """Everything that moves while a run trains: model, optimiser, place in the data, state."""
+
+    def __init__(
+        self,
+        record: RunRecord,
+        run_dir: Path,
+        data: TrainingData,
+        valid: TrainingData | None,
+        evaluate: Evaluate | None,
+        device: str,
+    ) -> None:
+        self.config, self.record, self.run_dir, self.device = record.config, record, run_dir, device
+        self.valid, self.evaluate = valid, evaluate
+        torch.manual_seed(self.config.seed)
+        self.model = build_model(record).to(device)
+        self.optimiser = build_optimiser(self.model, self.config)
+        self.batches = data.batches(self.config.batch, seed=self.config.seed, device=device)
+        self.state = State()
+
+    def to_the_end(self, curves: Curves, interrupted: threading.Event, progress: bool) -> TrainResult:
+        """The loop: learn, look, save, until a reason to stop."""
+        config, state, first = self.config, self.state, self.state.step
+        clock = Clock(state.seconds)
+        bar = tqdm(total=config.steps, initial=first, unit="step", file=sys.stderr, disable=None if progress else True)
+        try:
+            while state.outcome is None and not interrupted.is_set():
+                state.step += 1
+                self.learn(next(self.batches))
+                point: Metrics = {}
+                if state.step % config.log_every == 0 or state.step == config.steps:
+                    point |= self.training_loss(clock)
+                if state.step % config.eval_every == 0 or state.step == config.steps:
+                    point |= self.measure()
+                if point:
+                    curves.add(state.step, point)
+                    bar.set_postfix_str(describe(point, state.metrics), refresh=False)
+                bar.update()
+                state.outcome, state.seconds = self.reason_to_stop(), clock.now()
+                if state.outcome or state.step % config.checkpoint_every == 0 or interrupted.is_set():
+                    self.save(curves)
+        finally:
+            bar.close()
+            self.batches.close()
+        if state.outcome:
+            write_json(self.run_dir / SUMMARY, asdict(state) | {"examples": state.step * config.batch})
+        outcome: Any = state.outcome or "interrupted"
+        return TrainResult(self.run_dir, state.step, state.step - first, outcome, state.metrics, state.seconds)
+
+    def learn(self, batch: Batch) -> None:
+        """One step down the gradient."""
+        set_learning_rate(self.optimiser, learning_rate(self.state.step, self.config))
+        loss, words = loss_of(self.model, batch)
+        self.optimiser.zero_grad()
+        (loss / words).backward()  # type: ignore[no-untyped-call]
+        if self.config.clip is not None:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
+        self.optimiser.step()
+        self.state.loss_sum += float(loss.detach())
+        self.state.words += words
+
+    def training_loss(self, clock: Clock) -> Metrics:
+        """The mean loss of a target word since the last point, the learning rate and the speed; UserError when no number."""
+        state = self.state
+        loss = state.loss_sum / state.words
+        if not math.isfinite(loss):
+            raise UserError(
+                f"training diverged before step {state.step}: the loss is {loss}",
+                cause="a learning rate too high for this model",
+                next_step="lower lr or clip, or lengthen warmup",
+            )
+        state.loss_sum, state.words = 0.0, 0
+        lr = learning_rate(state.step, self.config)
+        return {"train_loss": loss, "lr": lr, "seconds": clock.now()}
+
+    @torch.no_grad()
+    def measure(self) -> Metrics:
+        """Validation loss and whatever ``evaluate`` measures; training's generators are left as they were."""
+        found: Metrics = {}
+        self.model.eval()
+        with torch.random.fork_rng(devices=[] if self.device == "cpu" else [self.device]):
+            if self.valid is not None and self.config.valid_examples:
+                found["valid_loss"] = self.validation_loss(self.valid)
+            if self.evaluate is not None:
+                found |= {name: float(value) for name, value in self.evaluate(self.model).items()}
+        self.model.train()
+        self.state.metrics = found
+        return found
+
+    def validation_loss(self, valid: TrainingData) -> float:
+        """The mean loss of a target word over the first ``valid_examples`` problems of the split."""
+        total, words = 0.0, 0
+        for rows in valid.chunks(size=max(self.config.batch, 64), stop=self.config.valid_examples):
+            loss, count = loss_of(self.model, valid.batch(rows, self.device))
+            total, words = total + float(loss), words + count
+        return total / words
+
+    def reason_to_stop(self) -> Outcome | None:
+        """Why the run is over, or None."""
+        config, state = self.config, self.state
+        measured = state.step % config.eval_every == 0 or state.step == config.steps
+        if measured and config.stop_metric is not None and config.stop_at is not None:
+            if config.stop_metric not in state.metrics:
+                raise UserError(
+                    f"stop_metric {config.stop_metric!r} is not measured",
+                    expected=f"one of {', '.join(state.metrics) or 'none'}",
+                    got=config.stop_metric,
+                )
+            value, falls = state.metrics[config.stop_metric], config.stop_metric.endswith("loss")
+            if value <= config.stop_at if falls else value >= config.stop_at:
+                return "target reached"
+        return "finished" if state.step == config.steps else None
+
+    def save(self, curves: Curves) -> None:
+        """All that decides what comes next, in one checkpoint; the curves it builds on are made to last first."""
+        curves.sync()
+        cuda = torch.cuda.get_rng_state() if self.device != "cpu" else None
+        save_checkpoint(
+            self.run_dir / CHECKPOINT,
+            {
+                "record": replace(self.record, step=self.state.step).to_dict(),
+                "state": asdict(self.state),
+                "model": self.model.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "generators": {"cpu": torch.get_rng_state(), "cuda": cuda},
+                "batches": self.batches.state_dict(),
+            },
+        )
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """The opposite of ``save``."""
+        self.state = State(**saved["state"])
+        self.model.load_state_dict(saved["model"])
+        self.optimiser.load_state_dict(saved["optimiser"])
+        self.batches.load_state_dict(saved["batches"])
+        torch.set_rng_state(saved["generators"]["cpu"].cpu())
+        if self.device != "cpu" and saved["generators"]["cuda"] is not None:
+            torch.cuda.set_rng_state(saved["generators"]["cuda"].cpu())
+
+
+def loss_of(model: Transformer, batch: Batch) -> tuple[Tensor, int]:
+    """(cross-entropy summed over the target words of a batch, how many they are); padding counts for nothing."""
+    logits = model(batch.source, batch.target)
+    loss = functional.cross_entropy(logits.flatten(0, 1), batch.target.flatten(), ignore_index=PAD, reduction="sum")
+    return loss, int(batch.target_lengths.sum())
+
+
+def prepare(config: TrainConfig) -> str:
+    """Set threads and determinism as configured; "cuda" when there is one, else "cpu"."""
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    if config.deterministic:
+        torch.use_deterministic_algorithms(True)
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def record_of(config: TrainConfig, data: TrainingData) -> RunRecord:
+    """What this configuration makes of this dataset."""
+    encodings = config.input_encoding, config.output_encoding
+    return RunRecord(data.directory, data.digest, data.task, data.law, *encodings, config.precision, config)
+
+
+def describe(point: Metrics, metrics: Metrics) -> str:
+    """``loss 0.123, valid_loss 0.130, ...`` for the progress bar."""
+    shown = {"loss": point["train_loss"]} if "train_loss" in point else {}
+    return ", ".join(f"{name} {value:.4g}" for name, value in (shown | metrics).items())
+
+
+class Clock:
+    """Seconds of a run, those of earlier sittings included."""
+
+    def __init__(self, before: float) -> None:
+        self._start = time.monotonic() - before
+
+    def now(self) -> float:
+        return round(time.monotonic() - self._start, 3)
+
+
+@contextmanager
+def interruption() -> Iterator[threading.Event]:
+    """An event that SIGTERM or Ctrl-C sets instead of breaking a step; a second Ctrl-C breaks it after all.
+
+    Outside the main thread, where no signals arrive, the event is simply never set.
+    """
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+
+    def ask(number: int, frame: object) -> None:
+        del frame
+        if event.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        event.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield event
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
