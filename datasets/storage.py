@@ -187,7 +187,7 @@ def _sync_directory(folder: Path) -> None:
         os.close(descriptor)
 
 
-_CAUSES: dict[int, tuple[str, str]] = {
+_CAUSES: dict[int, tuple[str | None, str]] = {
     errno.ENOSPC: ("the disk is full", "free some space; the same command goes on where it stopped"),
     errno.EDQUOT: ("the disk quota is used up", "free some space; the same command goes on where it stopped"),
     errno.EACCES: ("no permission to write there", "choose another directory, or change its permissions"),
@@ -204,11 +204,9 @@ def _explained(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as problem:
-        if problem.errno not in _CAUSES:
-            raise
-        cause, next_step = _CAUSES[problem.errno]
+        cause, next_step = _CAUSES.get(problem.errno or 0, (None, "choose another directory"))
         raise UserError(
-            f"{path} cannot be written", cause=cause, got=problem.strerror, next_step=next_step
+            f"{path} cannot be written", cause=cause, got=problem.strerror or str(problem), next_step=next_step
         ) from problem
 
 

@@ -1,0 +1,196 @@
+"""Verifying a dataset that is there: every file whole, every row in its place and split, every answer computed again."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.grid import in_dataset_range
+from mathpipe.datasets.manifest import Manifest, Record, read_manifest, read_record
+from mathpipe.datasets.matrices import Matrices, reduce_rows
+from mathpipe.datasets.shards import LAW_KEY, MATRIX_SCHEMA, Rows, from_arrow
+from mathpipe.datasets.storage import Storage
+from mathpipe.generate.cluster import run
+from mathpipe.generate.law import GENERATOR_VERSION, Law
+from mathpipe.generate.splits import belongs
+from mathpipe.generate.tasks import get_task
+from mathpipe.generate.tasks.base import Mask
+
+AGREEMENT = 1e-9  # of the largest entry: what two CPUs may differ by in float64, far below float32
+
+
+@dataclass(frozen=True)
+class Damage:
+    """Something wrong: in which file, what, and in which rows (row numbers) where single rows are wrong."""
+
+    file: str
+    what: str
+    rows: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        if not self.rows:
+            return f"{self.file}: {self.what}"
+        shown = ", ".join(map(str, self.rows[:10])) + (
+            f" and {len(self.rows) - 10:,} more" if len(self.rows) > 10 else ""
+        )
+        return f"{self.file}: {what_of(self.rows)} {shown}: {self.what}"
+
+
+def what_of(rows: tuple[int, ...]) -> str:
+    return "row" if len(rows) == 1 else "rows"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was found: rows examined, and all damage. No damage: the dataset is whole and right."""
+
+    rows: int
+    damage: tuple[Damage, ...]
+
+
+def verify_dataset(url: str, workers: int, on_shard: Callable[[Record], None] = lambda record: None) -> Verdict:
+    """Examine every shard that the manifest names; UserError where that cannot be told (no manifest, another generator)."""
+    manifest = read_manifest(url)
+    law = law_of(manifest)
+    storage = Storage(url)
+    records = [record for split in manifest.splits.values() for record in split.shards]
+    damage = _cuts(manifest) + _surplus(storage, manifest)
+    for record, found in run(functools.partial(_check, law, url), records, workers):
+        damage += found
+        on_shard(record)
+    return Verdict(sum(r.rows for r in records), tuple(sorted(damage, key=lambda d: (d.file, d.rows))))
+
+
+def law_of(manifest: Manifest) -> Law:
+    """The law of a dataset; UserError where this version of mathpipe does not know it."""
+    try:
+        law = Law.model_validate(manifest.law)
+    except ValidationError as problem:
+        raise UserError(
+            "the dataset's law is not one that this version of mathpipe knows",
+            expected=f"a law of generator version {GENERATOR_VERSION}",
+            got=problem.errors()[0]["msg"],
+            next_step="use the version of mathpipe that made it: " + manifest.made_with.get("mathpipe", "unknown"),
+        ) from problem
+    get_task(law.task)
+    if law.digest != manifest.law_digest or law.version != GENERATOR_VERSION:
+        raise UserError(
+            "the dataset's law does not have the digest its manifest names",
+            expected=manifest.law_digest[:12],
+            got=law.digest[:12],
+            cause="the manifest was changed, or another version of mathpipe wrote it",
+        )
+    return law
+
+
+def _cuts(manifest: Manifest) -> list[Damage]:
+    """Shards that do not follow one another, or sums that are not those of the shards."""
+    damage = []
+    for name, split in manifest.splits.items():
+        first = 0
+        for k, record in enumerate(split.shards):
+            if (record.split, record.shard, record.first_row, record.law_digest) != (
+                name,
+                k,
+                first,
+                manifest.law_digest,
+            ):
+                damage.append(Damage(record.file, "the manifest's record is not the one that follows the shard before"))
+            first += record.rows
+        if first != split.rows:
+            damage.append(Damage("manifest.json", f"{name} has {split.rows:,} rows, its shards {first:,}"))
+    return damage
+
+
+def _surplus(storage: Storage, manifest: Manifest) -> list[Damage]:
+    known = {
+        name for split in manifest.splits.values() for r in split.shards for name in (r.file, r.file[:-8] + ".json")
+    }
+    found = [f"{split}/{name}" for split in manifest.splits for name in storage.list(split) if not name.startswith(".")]
+    return [Damage(file, "is not named in the manifest") for file in found if file not in known]
+
+
+def _check(law: Law, url: str, record: Record) -> tuple[Record, list[Damage]]:
+    return record, check_shard(law, url, record)
+
+
+def check_shard(law: Law, url: str, record: Record) -> list[Damage]:
+    """All damage of one shard: its file against its record, then each of its rows against the law."""
+    storage = Storage(url)
+    size = storage.size(record.file)
+    if size is None:
+        return [Damage(record.file, "is missing")]
+    damage = []
+    if size != record.bytes:
+        damage.append(
+            Damage(record.file, f"holds {size:,} bytes, its record says {record.bytes:,}: damaged after writing")
+        )
+    elif storage.checksum(record.file) != record.sha256:
+        damage.append(Damage(record.file, "its checksum differs from its record's: damaged after writing"))
+    if read_record(storage, record.split, record.shard) != record:
+        damage.append(Damage(record.file, "its record is missing or differs from the manifest's"))
+    try:
+        with storage.fs.open(storage.path(record.file), "rb") as opened, pq.ParquetFile(opened) as file:
+            damage += _check_rows(law, record, file)
+    except (OSError, pa.ArrowException, ValueError, UserError) as problem:
+        damage.append(
+            Damage(
+                record.file, f"cannot be read ({str(problem).splitlines()[0] if str(problem) else 'no reason given'})"
+            )
+        )
+    return damage
+
+
+def _check_rows(law: Law, record: Record, file: pq.ParquetFile) -> list[Damage]:
+    if file.schema_arrow.remove_metadata() != MATRIX_SCHEMA:
+        return [Damage(record.file, "its columns are not those of a shard")]
+    if (file.metadata.metadata or {}).get(LAW_KEY, b"").decode() != law.to_json():
+        return [Damage(record.file, "its footer names another law")]
+    wrong: dict[str, list[int]] = {}
+    expected = record.first_row
+    for group in range(file.num_row_groups):
+        rows = from_arrow(file.read_row_group(group, use_threads=False), exact_operands=law.operands.exact_operands)
+        for what, mask in _wrong_rows(law, record.split, rows, expected).items():
+            wrong.setdefault(what, []).extend(int(row) for row in rows.row[mask])
+        expected += len(rows)
+    damage = [Damage(record.file, what, tuple(found)) for what, found in wrong.items() if found]
+    if expected - record.first_row != record.rows:
+        found_rows = expected - record.first_row
+        damage.append(Damage(record.file, f"holds {found_rows:,} rows, its record says {record.rows:,}"))
+    return damage
+
+
+def _wrong_rows(law: Law, split: str, rows: Rows, first: int) -> dict[str, Mask]:
+    """For each kind of fault the rows that have it."""
+    task = get_task(law.task)
+    solved = task.solve(rows.operands)
+    wanted = solved.solutions
+    unanswerable = functools.reduce(np.logical_or, solved.rejected.values(), np.zeros(len(rows), dtype=np.bool_))
+    right_shape = rows.solutions.same_shape(wanted)
+    agree = np.zeros(len(rows), dtype=np.bool_)
+    agree[right_shape] = agreement(rows.solutions.take(right_shape).values, wanted.take(right_shape), AGREEMENT)
+    operand_ok = np.asarray(reduce_rows(in_dataset_range(rows.operands.values), rows.operands, np.logical_and))
+    return {
+        "stands in the wrong place": rows.row != np.arange(first, first + len(rows)),
+        "its problem holds a value outside the dataset's range": ~operand_ok,
+        f"its problem does not belong to {split}": ~belongs(rows.operands, split, on_grid=law.operands.exact_operands),
+        "its problem has no trusted answer": unanswerable,
+        "its answer is wrong": ~agree & ~unanswerable,
+    }
+
+
+def agreement(stored: np.ndarray[tuple[int], np.dtype[np.float64]], wanted: Matrices, tolerance: float) -> Mask:
+    """Which matrices agree entry by entry: |stored - X| <= 1.5 units in the last place of float32 + tolerance * max|X|."""
+    largest = reduce_rows(np.abs(wanted.values), wanted, np.maximum)
+    with np.errstate(over="ignore", invalid="ignore"):
+        unit = np.spacing(np.abs(wanted.values).astype(np.float32)).astype(np.float64)
+        allowed = 1.5 * unit + tolerance * np.repeat(largest, wanted.sizes)
+        close = np.abs(stored - wanted.values) <= allowed
+    return np.asarray(reduce_rows(close, wanted, np.logical_and))

@@ -1,0 +1,106 @@
+"""``mathpipe generate``: make a dataset, or finish one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+
+from mathpipe.generate.cluster import default_workers
+from mathpipe.generate.dataset import Made, OnMismatch, make_dataset
+from mathpipe.generate.law import Law
+from mathpipe.pipeline.console import RowProgress, Terminated, note, stoppable
+from mathpipe.pipeline.counts import show_count
+from mathpipe.pipeline.options import model_options, shared_options
+from mathpipe.pipeline.params import GenerateParams, gather, validated
+
+
+@click.command("generate")
+@model_options(GenerateParams)
+@click.option("--out", default=None, help="Directory or fsspec URL of the dataset.  [default: data/<task>]")
+@click.option("--workers", type=int, default=None, help="Local processes; 0 works in this one.  [default: one a CPU]")
+@click.option(
+    "--on-mismatch",
+    type=click.Choice(get_args(OnMismatch)),
+    default="error",
+    show_default=True,
+    help="A directory that holds another dataset: refuse, or move it aside and begin anew.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@shared_options
+def generate(
+    out: str | None,
+    workers: int | None,
+    on_mismatch: OnMismatch,
+    as_json: bool,
+    params: Path | None,
+    overrides: tuple[str, ...],
+    **flags: Any,
+) -> None:
+    """Generate problems with verified answers into sharded Parquet.
+
+    Run again, it keeps what is finished and goes on with the rest; a larger --n adds rows to those that are there.
+
+    \b
+    Example:
+      mathpipe generate --task inverse --n 50M
+      mathpipe generate --task add --dim 3 --n 200k --out data/add-3x3
+    """
+    wanted = validated(GenerateParams, gather("generate", params, overrides, flags), "generate")
+    law = wanted.law()
+    url = out or f"data/{wanted.task}"
+    layout = wanted.layout(law, url)
+    progress = RowProgress(layout.rows, "generate")
+    try:
+        with stoppable():
+            made = make_dataset(
+                law,
+                layout,
+                url,
+                workers=default_workers() if workers is None else workers,
+                on_mismatch=on_mismatch,
+                on_shard=lambda record, built: progress.add(record, built=built),
+            )
+    except KeyboardInterrupt as stop:
+        progress.close()
+        note(f"stopped: finished shards in {url} are kept; the same command goes on with the rest")
+        raise SystemExit(143 if isinstance(stop, Terminated) else 130) from None
+    finally:
+        progress.close()
+    _tell(made, law, url, as_json)
+
+
+def _tell(made: Made, law: Law, url: str, as_json: bool) -> None:
+    splits = made.manifest.splits
+    if as_json:
+        click.echo(
+            json.dumps(
+                {
+                    "out": url,
+                    "law_digest": law.digest,
+                    "digest": made.manifest.digest,
+                    "splits": {
+                        name: {"rows": s.rows, "bytes": s.bytes, "rejected": s.rejected} for name, s in splits.items()
+                    },
+                    "built_rows": made.built_rows,
+                    "seconds": round(made.seconds, 3),
+                    "cpu_seconds": round(made.cpu_seconds, 3),
+                }
+            )
+        )
+        return
+    if made.set_aside:
+        note(f"the dataset that was there has been moved to {made.set_aside}")
+    sizes = ", ".join(f"{name} {show_count(split.rows)}" for name, split in splits.items())
+    rejected = sum(sum(split.rejected.values()) for split in splits.values())
+    total = sum(split.bytes for split in splits.values())
+    click.echo(f"{url}: {law.task}, {sizes} rows, {total / 1e6:,.1f} MB, {rejected:,} problems rejected and replaced")
+    if made.built_rows:
+        rate = made.built_rows / made.cpu_seconds if made.cpu_seconds else float("nan")
+        click.echo(
+            f"built {made.built_rows:,} rows in {made.seconds:.1f} s, {rate:,.0f} rows per CPU-second of the workers"
+        )
+    else:
+        click.echo("nothing was left to build")

@@ -1,0 +1,71 @@
+"""Options that commands share, and options made from a model of parameters, so that flags and params.yaml never differ."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from mathpipe.pipeline.counts import show_count
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def shared_options(command: Command) -> Command:
+    """``--params FILE`` and ``-S key=value``, the same for every stage."""
+    command = click.option(
+        "-S",
+        "overrides",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Set one parameter by its name in params.yaml, such as train.lr=1e-3; may be repeated.",
+    )(command)
+    return click.option(
+        "--params",
+        type=click.Path(dir_okay=False, path_type=Path),
+        default=None,
+        help="Read parameters from this file, such as params.yaml. Without it none is read.",
+    )(command)
+
+
+def model_options(model: type[BaseModel]) -> Callable[[Command], Command]:
+    """One option for each field of the model. Absent options are None: the model alone knows the defaults."""
+
+    def add(command: Command) -> Command:
+        for name, field in reversed(model.model_fields.items()):
+            flag = f"--{name.replace('_', '-')}"
+            default = field.default
+            text = (field.description or "").strip()
+            text = text[:1].upper() + text[1:] if text[1:2].isalpha() else text
+            if field.annotation is bool:
+                state = "on" if default else "off"
+                option = click.option(
+                    f"{flag}/--no-{flag[2:]}", name, default=None, help=f"{text}.  [default: {state}]"
+                )
+            else:
+                if default not in (None, PydanticUndefined):
+                    shown = show_count(default) if isinstance(default, int) else default
+                    text += f".  [default: {shown:g}]" if isinstance(default, float) else f".  [default: {shown}]"
+                option = click.option(flag, name, default=None, metavar=_metavar(name, field.annotation), help=text)
+            command = option(command)
+        return command
+
+    return add
+
+
+def _metavar(name: str, annotation: object) -> str:
+    choices = getattr(annotation, "__args__", ())
+    if choices and all(isinstance(choice, str) for choice in choices):
+        return "|".join(choices)
+    return {
+        "n": "COUNT",
+        "valid": "COUNT",
+        "test": "COUNT",
+        "shard_rows": "COUNT",
+        "limit": "COUNT",
+        "task": "TASK",
+    }.get(name, "VALUE")

@@ -1,0 +1,216 @@
+"""Parameters: where flags, ``params.yaml`` and defaults meet, once. Nothing else reads ``params.yaml``.
+
+A value is looked for in this order: a flag, ``-S key=value``, the file named with ``--params``, the documented default.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from mathpipe.datasets.errors import UserError, nearest
+from mathpipe.generate.dataset import kept_shard_rows
+from mathpipe.generate.law import Dimension, Law, MatrixLaw
+from mathpipe.generate.layout import Layout, default_shard_rows, whole_blocks
+from mathpipe.generate.splits import TEST, TRAIN, VALID
+from mathpipe.generate.tasks import get_task
+from mathpipe.pipeline.counts import Count
+from mathpipe.train.config import TrainConfig
+
+Section = Literal["generate", "train", "evaluate"]
+SECTIONS: tuple[Section, ...] = ("generate", "train", "evaluate")
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class GenerateParams(BaseModel):
+    """What to generate: a task, how its operands are drawn, and how many rows of each split."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    task: str = Field(description="which task; `mathpipe tasks` lists them")
+    n: Count = Field(1_000_000, description="rows of the training split, such as 500, 10k, 50M or 1e6")
+    valid: Count = Field(10_000, description="rows of the validation split")
+    test: Count = Field(10_000, description="rows of the test split")
+    seed: Annotated[int, Field(ge=0, lt=2**64)] = Field(0, description="another seed draws other rows")
+    dim: Dimension | None = Field(None, description="n of n x n matrices  [default: 5]")
+    min_dim: Dimension | None = Field(None, description="smallest n, drawn uniformly for each problem")
+    max_dim: Dimension | None = Field(None, description="largest n")
+    rectangular: bool = Field(False, description="draw rows and columns independently")
+    rows: Dimension | None = Field(None, description="fixed number of rows, with --cols")
+    cols: Dimension | None = Field(None, description="fixed number of columns, with --rows")
+    entries: Literal["uniform", "gaussian"] = Field(
+        "uniform", description="law of the entries: U(-c, c) or N(0, c^2/3)"
+    )
+    max_coeff: Annotated[float, Field(gt=1e-6, le=1e6, allow_inf_nan=False)] = Field(
+        10.0, description="c, the largest coefficient"
+    )
+    min_coeff: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="draw c for each problem from the integers min..max"
+    )
+    exact_operands: bool = Field(
+        True, description="round operands to 3 digits before solving, so that answers are exact"
+    )
+    shard_rows: Count | None = Field(None, description="rows a shard, rounded to whole blocks  [default: by size]")
+
+    @model_validator(mode="after")
+    def _dimensions(self) -> Self:
+        ways = [
+            self.dim is not None,
+            self.min_dim is not None or self.max_dim is not None,
+            self.rows is not None or self.cols is not None,
+        ]
+        if sum(ways) > 1:
+            raise ValueError("give dim, or min_dim with max_dim, or rows with cols, not several of them")
+        if (self.min_dim is None) != (self.max_dim is None):
+            raise ValueError("min_dim and max_dim go together")
+        return self
+
+    def law(self) -> Law:
+        """The law these parameters describe; UserError where the task cannot be drawn so."""
+        task = get_task(self.task)
+        shape = {"min_dim": self.min_dim or self.dim or 5, "max_dim": self.max_dim or self.dim or 5}
+        if self.rows is not None:
+            shape = {"min_dim": 1, "max_dim": 1}  # nothing is drawn: rows and cols are fixed
+        drawn = self.model_dump(
+            include={"rectangular", "rows", "cols", "entries", "max_coeff", "min_coeff", "exact_operands"}
+        )
+        operands = validated(MatrixLaw, {**shape, **drawn}, "generate")
+        task.check(operands)
+        return Law(task=self.task, operands=operands, seed=self.seed, block_rows=task.block_rows(operands))
+
+    def layout(self, law: Law, out: str) -> Layout:
+        """How many rows of each split, and how they are cut: as asked, as an existing dataset of this law is, or by size."""
+        splits = {TRAIN: self.n, VALID: self.valid, TEST: self.test}
+        if self.shard_rows is not None:
+            size = whole_blocks(self.shard_rows, law.block_rows)
+        else:
+            size = kept_shard_rows(out, law) or default_shard_rows(max(splits.values()), law.block_rows)
+        return Layout(splits, size)
+
+
+class EvaluateParams(BaseModel):
+    """How a trained model is examined."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    split: str = Field("test", description="which split of the dataset")
+    limit: Count | None = Field(None, description="only the first rows of it  [default: all]")
+    batch: Annotated[int, Field(ge=1, le=100_000)] = Field(256, description="problems decoded together")
+
+
+MODELS: dict[Section, type[BaseModel]] = {"generate": GenerateParams, "train": TrainConfig, "evaluate": EvaluateParams}
+
+
+def gather(section: Section, file: Path | None, overrides: tuple[str, ...], flags: dict[str, Any]) -> dict[str, Any]:
+    """The values of one section, from the file, then ``-S key=value``, then the flags that were given (not None).
+
+    ``dim``, ``min_dim`` with ``max_dim`` and ``rows`` with ``cols`` are one choice: a flag of one way drops the file's other.
+    """
+    values = dict(_read(file)[section]) if file is not None else {}
+    for override in overrides:
+        key, value = _override(override, section)
+        if key is not None:
+            _set(values, key, value)
+    given = {key: value for key, value in flags.items() if value is not None}
+    ways = ({"dim"}, {"min_dim", "max_dim"}, {"rows", "cols"})
+    if any(given.keys() & way for way in ways):
+        dropped = set().union(*ways) - given.keys()
+        values = {key: value for key, value in values.items() if key not in dropped}
+    return {**values, **given}
+
+
+def validated(model: type[Model], values: dict[str, Any], section: str) -> Model:
+    """``values`` as the model; UserError naming the key, what was expected and the nearest known key."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as problem:
+        raise _explained(problem, model, section) from None
+
+
+def _read(file: Path) -> dict[str, dict[str, Any]]:
+    """The sections of a parameter file; a missing one is empty."""
+    try:
+        found = yaml.safe_load(file.read_text())
+    except OSError as problem:
+        raise UserError(
+            f"{file} cannot be read", expected="a file such as params.yaml", got=problem.strerror
+        ) from problem
+    except (yaml.YAMLError, UnicodeDecodeError) as problem:
+        raise UserError(f"{file} is no YAML", got=str(problem)) from problem
+    found = {} if found is None else found
+    if not isinstance(found, dict) or not all(isinstance(v, dict | None) for v in found.values()):
+        raise UserError(
+            f"{file} holds no sections", expected=f"sections {', '.join(SECTIONS)}", got=type(found).__name__
+        )
+    for name in found:
+        if name not in SECTIONS:
+            near = nearest(str(name), SECTIONS)
+            raise UserError(
+                f"{file}: unknown section {name!r}",
+                expected=f"one of {', '.join(SECTIONS)}",
+                got=repr(name),
+                next_step=f"did you mean {near}?" if near else None,
+            )
+    return {name: found.get(name) or {} for name in SECTIONS}
+
+
+def _override(text: str, section: Section) -> tuple[str | None, Any]:
+    """``train.lr=1e-3`` as (``lr``, 1e-3); the key is None where it belongs to another section."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise UserError(f"-S {text!r} cannot be read", expected=f"key=value, such as {section}.seed=1", got=repr(text))
+    first, _, rest = key.strip().partition(".")
+    if first in SECTIONS:
+        return (rest if first == section else None), yaml.safe_load(value)
+    return key.strip(), yaml.safe_load(value)
+
+
+def _set(values: dict[str, Any], key: str, value: Any) -> None:
+    first, _, rest = key.partition(".")
+    if rest:
+        values[first] = dict(values.get(first) or {})
+        _set(values[first], rest, value)
+    else:
+        values[first] = value
+
+
+def _explained(problem: ValidationError, model: type[BaseModel], section: str) -> UserError:
+    """The first thing pydantic found, in one line."""
+    error = problem.errors()[0]
+    key = ".".join(str(part) for part in error["loc"])
+    name = f"{section}.{key}" if key else section
+    if error["type"] == "extra_forbidden":
+        known = _known_keys(model)
+        near = nearest(key, known)
+        return UserError(
+            f"unknown parameter {name}",
+            expected=f"one of {', '.join(known)}",
+            got=repr(key),
+            next_step=f"did you mean {section}.{near}?" if near else None,
+        )
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "missing":
+        return UserError(
+            f"{name} is not given", next_step=f"pass --{key.replace('_', '-')}, or name it in the file of --params"
+        )
+    if not key:
+        return UserError(f"{section}: parameters do not go together: {message}")
+    if error["type"] == "value_error":
+        return UserError(f"{name}: {message}")
+    return UserError(
+        f"{name} is not right", expected=message.removeprefix("Input should be "), got=repr(error["input"])
+    )
+
+
+def _known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
+    keys: list[str] = []
+    for name, field in model.model_fields.items():
+        annotation = field.annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            keys += _known_keys(annotation, f"{prefix}{name}.")
+        else:
+            keys.append(f"{prefix}{name}")
+    return keys
