@@ -1,0 +1,123 @@
+"""Yardsticks: what other answers than the model's score on the same problems.
+
+- ``reference``: the stored solution itself, written in the output encoding and read back: what a perfect imitator of the
+  targets gets.
+- ``attainable``: the best written answer a search finds near the solution (``Task.best_written``), or the reference where
+  that passes: a **lower bound** on what a model could get. Neither is an upper bound.
+- ``zeros``, ``mean``, ``median``: one constant answer for all problems of a shape; ``constant`` is the best of them. Mean
+  and median are taken entry by entry over the first references themselves, which favours them a little.
+- ``copy``: the operand itself, or its leading block (padded with zeros) where the answer has another shape.
+
+The constants and the copy are not rounded to what an encoding can write.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mathpipe.datasets.matrices import Matrices
+from mathpipe.datasets.sequences import MatrixWriter
+from mathpipe.evaluate.scoring import TOLERANCE, Errors, Scored, ended
+from mathpipe.generate.tasks import Task
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+Shape = tuple[int, int]
+
+GRID = (0.005, 0.01, 0.02, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25)  # the tolerances of the papers' tables and of the plot
+CONSTANTS = ("zeros", "mean", "median")
+_FEWEST = 10  # references of a shape below which their mean would be an answer to one of them
+
+
+@dataclass(frozen=True)
+class Constants:
+    """For each shape, the entrywise ``mean`` and ``median`` of references of that shape; zeros for shapes seen rarely."""
+
+    mean: dict[Shape, Floats] = field(default_factory=dict)
+    median: dict[Shape, Floats] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, references: Matrices) -> Constants:
+        groups = {(d.shape[1], d.shape[2]): d for _, d in references.groups() if len(d) >= _FEWEST}
+        return cls(
+            mean={shape: dense.mean(axis=0) for shape, dense in groups.items()},
+            median={shape: np.median(dense, axis=0) for shape, dense in groups.items()},
+        )
+
+    def answers(self, name: str, like: Matrices) -> Matrices:
+        """The constant ``name`` for every problem, in the shapes of ``like``."""
+        constants: dict[Shape, Floats] = {"zeros": {}, "mean": self.mean, "median": self.median}[name]
+        return filled(like, lambda _, shape: constants.get(shape, np.zeros(shape)))
+
+
+def copied(operands: Matrices, like: Matrices) -> Matrices:
+    """The operands themselves; where ``like`` has another shape, their leading block of that shape, padded with zeros."""
+    if operands.same_shape(like).all():
+        return operands
+
+    def leading(index: Ints, shape: Shape) -> Floats:
+        block = np.zeros((len(index), *shape))
+        for within, dense in operands.take(index).groups():
+            part = dense[:, : shape[0], : shape[1]]
+            block[within, : part.shape[1], : part.shape[2]] = part
+        return block
+
+    return filled(like, leading)
+
+
+def filled(like: Matrices, entries: Callable[[Ints, Shape], Floats]) -> Matrices:
+    """Matrices of the shapes of ``like``: ``entries(positions (k,), (r, c))`` gives (k, r, c), or (r, c) for all of them."""
+    values = np.empty_like(like.values)
+    for index, dense in like.groups():
+        _, r, c = dense.shape
+        block = np.broadcast_to(entries(index, (r, c)), dense.shape)
+        values[like.offsets[index][:, None] + np.arange(r * c)] = block.reshape(len(index), r * c)
+    return Matrices(values, like.rows, like.cols)
+
+
+@dataclass
+class Yardsticks:
+    """Counts, over runs of problems, how many each yardstick passes at each tolerance of ``GRID``."""
+
+    task: Task
+    writer: MatrixWriter
+    constants: Constants
+    n: int = 0
+    passed: dict[str, Ints] = field(default_factory=lambda: defaultdict(lambda: np.zeros(len(GRID), dtype=np.int64)))
+
+    def add(self, scored: Scored) -> None:
+        """Score the yardsticks on the problems of these hypotheses (one a problem: those of rank 0)."""
+        operands, solutions = scored.problems.operands, scored.problems.solutions
+        self.n += len(scored)
+        reference = self._passes(scored.reference_errors)
+        best, _ = self.writer.read(ended(*self.writer.write(self.task.best_written(operands, solutions))))
+        answers = {name: self.constants.answers(name, solutions) for name in CONSTANTS}
+        answers |= {"copy": copied(operands, solutions), "attainable": best}
+        passes = {name: self._passes(self._verified(scored, answer)) for name, answer in answers.items()}
+        passes["attainable"] |= reference
+        for name, mask in {"reference": reference, **passes}.items():
+            self.passed[name] += mask.sum(axis=1)
+
+    def accuracy(self, name: str, tolerance: float) -> float:
+        """The share that ``name`` passes; ``constant`` is the constant that passes most at 5 %."""
+        counts = self.passed[self.best_constant if name == "constant" else name]
+        return float(counts[GRID.index(tolerance)] / self.n)
+
+    @property
+    def best_constant(self) -> str:
+        place = GRID.index(TOLERANCE)
+        return max(CONSTANTS, key=lambda name: self.passed[name][place])  # the first of equals: zeros
+
+    def _verified(self, scored: Scored, answers: Matrices) -> Errors:
+        with np.errstate(all="ignore"):
+            return self.task.verify(scored.problems.operands, scored.problems.solutions, answers)
+
+    def _passes(self, errors: Errors) -> Mask:
+        """(tolerances, n)."""
+        return np.stack([self.task.passes(errors, tolerance) for tolerance in GRID])

@@ -1,0 +1,138 @@
+"""The predictions file: Parquet, one row a hypothesis. Every table, plot and failure analysis is a query over it.
+
+=====================  ==========================================================================================
+row, split, rank       the problem, its split, and the place of the hypothesis among the problem's own (0 is best)
+prediction             the predicted words, as written, without the end
+decoded                the matrix read from them, row by row, ``decoded_rows`` x ``decoded_cols``; null when malformed
+outcome                see ``mathpipe.evaluate.scoring``
+log_probability        of all words, the end included
+error_l1, ...          every error measure of the task; null where nothing of the right shape was read
+problem                the problem's words in the input encoding (on rank 0 only, like all that follows)
+reference              the stored answer, ``reference_rows`` x ``reference_cols``
+reference_error_l1     error_l1 of the stored answer itself, as the output encoding writes it
+rows, cols, ...        covariates, see ``mathpipe.evaluate.covariates``
+=====================  ==========================================================================================
+
+The footer says under ``mathpipe.evaluation`` (JSON) which run, dataset, task and encodings these are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.matrices import Matrices
+from mathpipe.datasets.sequences import MatrixWriter
+from mathpipe.evaluate.covariates import covariates
+from mathpipe.evaluate.scoring import OUTCOMES, Scored
+
+METADATA = b"mathpipe.evaluation"
+
+Mask = NDArray[np.bool_]
+
+
+def predictions_table(scored: Scored, split: str, source: MatrixWriter, target: MatrixWriter) -> pa.Table:
+    """The rows of the predictions file for a run of scored hypotheses."""
+    n, best = len(scored), scored.rank == 0
+    columns: dict[str, pa.Array] = {
+        "row": pa.array(scored.problems.row, pa.int64()),
+        "split": pa.array([split] * n, pa.string()),
+        "rank": pa.array(scored.rank, pa.int32()),
+        "prediction": pa.array(sentences(target, scored.decoded.tokens, scored.lengths), pa.string()),
+        **_matrix_columns("decoded", scored.matrices, scored.readable),
+        "outcome": pa.DictionaryArray.from_arrays(pa.array(scored.outcome, pa.int8()), list(OUTCOMES)).cast(
+            pa.string()
+        ),
+        "log_probability": _numbers(scored.decoded.log_probability),
+    }
+    columns |= {name: _numbers(values) for name, values in scored.errors.items()}
+    columns["problem"] = pa.array(_where(best, sentences(source, *source.write(scored.problems.operands))), pa.string())
+    columns |= _matrix_columns("reference", scored.problems.solutions, best)
+    columns["reference_error_l1"] = _numbers(scored.reference_errors["error_l1"], best)
+    columns |= {name: _numbers(values, best) for name, values in covariates(scored.problems.operands).items()}
+    return pa.table(columns)
+
+
+class PredictionsWriter:
+    """Appends runs of scored hypotheses to an open file; memory does not grow with their number."""
+
+    def __init__(self, file: IO[bytes], metadata: Mapping[str, Any]) -> None:
+        self._file = pa.PythonFile(file, mode="w")
+        self._metadata = {METADATA: json.dumps(metadata, sort_keys=True).encode()}
+        self._writer: pq.ParquetWriter | None = None
+
+    def append(self, table: pa.Table) -> None:
+        if self._writer is None:
+            schema = table.schema.with_metadata(self._metadata)
+            self._writer = pq.ParquetWriter(
+                self._file, schema, compression="zstd", use_dictionary=["split", "outcome"], write_statistics=True
+            )
+        self._writer.write_table(table.replace_schema_metadata(self._metadata))
+
+    def close(self) -> None:
+        """Write the footer; the file underneath stays open: who opened it closes it."""
+        if self._writer is not None:
+            self._writer.close()
+
+
+def read_predictions(path: str | Path, columns: Sequence[str] | None = None, filesystem: Any = None) -> pa.Table:
+    """The predictions file, or those of some columns that it has; UserError where it is none."""
+    try:
+        file = pq.ParquetFile(str(path), filesystem=filesystem)
+        with file:
+            return file.read(None if columns is None else [c for c in columns if c in file.schema_arrow.names])
+    except (OSError, pa.ArrowInvalid) as error:
+        raise UserError(
+            f"{path} is no predictions file", got=str(error), next_step="`mathpipe eval` writes one for a run"
+        ) from error
+
+
+def predictions_metadata(path: str | Path) -> dict[str, Any]:
+    """What the footer says of the run, dataset, task and encodings."""
+    found = (pq.read_schema(path).metadata or {}).get(METADATA)
+    return dict(json.loads(found)) if found else {}
+
+
+def sentences(writer: MatrixWriter, tokens: NDArray[np.integer[Any]], lengths: NDArray[np.int64]) -> list[str]:
+    """The words of each row, with spaces between; ids outside the vocabulary show as ``<id>``."""
+    if tokens.size and (tokens.min() < 0 or tokens.max() >= len(writer.vocabulary)):
+        return [" ".join(writer.to_words(row[:length])) for row, length in zip(tokens, lengths, strict=True)]
+    words = np.array(writer.vocabulary, dtype=object)[tokens]
+    return [" ".join(row[:length]) for row, length in zip(words, lengths, strict=True)]
+
+
+def _matrix_columns(name: str, matrices: Matrices, present: Mask) -> dict[str, pa.Array]:
+    """A list of entries and the shape, null where not ``present``."""
+    kept = matrices if present.all() else _blanked(matrices, present)
+    lists = pa.ListArray.from_arrays(
+        pa.array(kept.offsets, pa.int32()), pa.array(kept.values, pa.float64()), mask=pa.array(~present)
+    )
+    return {
+        name: lists,
+        f"{name}_rows": pa.array(matrices.rows, pa.int32(), mask=~present),
+        f"{name}_cols": pa.array(matrices.cols, pa.int32(), mask=~present),
+    }
+
+
+def _blanked(matrices: Matrices, present: Mask) -> Matrices:
+    """The same matrices, 0 x 0 where not ``present``."""
+    values = matrices.values[np.repeat(present, matrices.sizes)]
+    return Matrices(values, np.where(present, matrices.rows, 0), np.where(present, matrices.cols, 0))
+
+
+def _numbers(values: NDArray[np.float64] | NDArray[np.int64], present: Mask | None = None) -> pa.Array:
+    """Numbers of their own kind, null where not ``present`` and where NaN."""
+    missing = np.isnan(values)
+    return pa.array(values, mask=missing if present is None else missing | ~present)
+
+
+def _where(present: Mask, texts: list[str]) -> list[str | None]:
+    return [text if there else None for text, there in zip(texts, present.tolist(), strict=True)]
