@@ -83,7 +83,7 @@ def _live(directory: Path) -> Any:
     """
     from dvclive.live import Live  # slow to import (it brings DVC), and not every run wants it
 
-    class Offline(Live):  # type: ignore[misc]
+    class Offline(Live):
         def _init_dvc(self) -> None:
             pass
 

@@ -5,7 +5,7 @@ Problems are matrices of small integers and their transposes; batch i of a seed 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ TINY = ModelConfig(
 )
 
 
-def tiny(**changes: Any) -> TrainConfig:
+def tiny_config(**changes: Any) -> TrainConfig:
     """A configuration that trains in a second."""
     small: dict[str, Any] = {
         "model": TINY,
@@ -119,6 +119,11 @@ class SmallData:
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def tiny() -> Callable[..., TrainConfig]:
+    return tiny_config
 
 
 @pytest.fixture
