@@ -23,14 +23,15 @@ _POWERS = np.array([float(f"1e{d}") for d in _DECADES])
 _FIRST = _DECADES[0]
 
 
-def _decade_of_binary_exponent() -> NDArray[np.int16]:
-    """For each biased binary exponent b the decade of 2^(b-1023): a guess that is right or one too small for x."""
+def _decade_of_binary_exponent() -> NDArray[np.intp]:
+    """For each biased binary exponent b the place in _POWERS of the decade of 2^(b-1023): right, or one too small, for x."""
     binary = np.ldexp(1.0, np.clip(np.arange(2048) - 1023, -1022, 1023))
     decade = np.searchsorted(_POWERS, binary, side="right") - 1 + _FIRST
-    return np.clip(decade, -MAX_DECADE, MAX_DECADE).astype(np.int16)
+    return np.clip(decade, -MAX_DECADE, MAX_DECADE) - _FIRST
 
 
-_GUESS = _decade_of_binary_exponent()
+_GUESS_INDEX = _decade_of_binary_exponent()
+_POWER_ABOVE_GUESS = _POWERS[_GUESS_INDEX + 1]
 # 10^|e| is exact in float64 up to 10^22, so one multiplication or division rounds once.
 _MULTIPLIERS = {d: np.array([float(f"1e{d - 1 - k}") if k < d - 1 else 1.0 for k in _DECADES]) for d in range(1, 8)}
 _DIVISORS = {d: np.array([float(f"1e{k - d + 1}") if k > d - 1 else 1.0 for k in _DECADES]) for d in range(1, 8)}
@@ -41,24 +42,27 @@ def decompose(values: ArrayLike, digits: int = DIGITS) -> tuple[NDArray[np.bool_
 
     Raises UserError for NaN, infinities and magnitudes outside [1e-110, 1e111).
     """
-    x = np.asarray(values, dtype=np.float64)
+    shape = np.shape(values)
+    x = np.asarray(values, dtype=np.float64).reshape(-1)
     magnitude = np.abs(x)
     zero = magnitude == 0
-    if not np.all((magnitude < _POWERS[-1]) & ((magnitude >= _POWERS[1]) | zero)):
-        bad = x[~((magnitude < _POWERS[-1]) & ((magnitude >= _POWERS[1]) | zero))].flat[0]
+    writable = (magnitude < _POWERS[-1]) & ((magnitude >= _POWERS[1]) | zero)
+    if not writable.all():
         raise UserError(
-            "A number cannot be written in decimal", expected="0 or a magnitude in [1e-110, 1e111)", got=bad
+            "a number cannot be written in decimal",
+            expected="0 or a magnitude in [1e-110, 1e111)",
+            got=float(x[~writable][0]),
         )
-    decade = _GUESS[magnitude.view(np.int64) >> 52].astype(np.intp) - _FIRST
-    decade += magnitude >= _POWERS[decade + 1]
-    mantissa = np.rint(magnitude * _MULTIPLIERS[digits][decade] / _DIVISORS[digits][decade])
+    index = _GUESS_INDEX[magnitude.view(np.int64) >> 52]
+    index += magnitude >= _POWERS[index + 1]
+    mantissa = np.rint(magnitude * _MULTIPLIERS[digits][index] / _DIVISORS[digits][index])
     carry = mantissa == 10.0**digits
     if carry.any():
         mantissa[carry] = 10.0 ** (digits - 1)
-        decade += carry
-    exponent = decade.astype(np.int64) + (_FIRST - digits + 1)
+        index += carry
+    exponent = index + (_FIRST - digits + 1)
     exponent[zero] = 0
-    return (x < 0), mantissa.astype(np.int64), exponent
+    return (x < 0).reshape(shape), mantissa.astype(np.int64).reshape(shape), exponent.astype(np.int64).reshape(shape)
 
 
 def compose(negative: ArrayLike, mantissa: ArrayLike, exponent: ArrayLike) -> Floats:
@@ -78,19 +82,16 @@ def round_to_grid(values: ArrayLike, digits: int = DIGITS) -> Floats:
 
     Equal to ``compose(*decompose(x))``, several times faster for magnitudes in [1e-20, 1e20).
     """
-    x = np.ascontiguousarray(values, dtype=np.float64)
-    rounded = np.empty_like(x)
-    source, target = x.reshape(-1), rounded.reshape(-1)
+    source = np.ascontiguousarray(values, dtype=np.float64).reshape(-1)
+    target = np.empty_like(source)
     for start in range(0, len(source), _CHUNK):
         part = source[start : start + _CHUNK]
         if not _round_chunk(part, target[start : start + _CHUNK], digits):
             target[start : start + _CHUNK] = compose(*decompose(part, digits))
-    return rounded
+    return target.reshape(np.shape(values))
 
 
 _CHUNK = 8192  # keeps the temporaries of one chunk in the first two cache levels
-_POWER_ABOVE_GUESS = _POWERS[_GUESS.astype(np.intp) - _FIRST + 1]
-_GUESS_INDEX = _GUESS.astype(np.intp) - _FIRST
 
 
 def _round_chunk(x: Floats, out: Floats, digits: int) -> bool:

@@ -1,0 +1,43 @@
+"""Small datasets made once a session, and a fixed budget of threads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+
+from mathpipe.generate.dataset import make_dataset
+from mathpipe.generate.law import Law, MatrixLaw
+from mathpipe.generate.layout import Layout
+
+settings.register_profile("tests", deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
+torch.set_num_threads(int(os.environ.get("MATHPIPE_TEST_THREADS", "2")))
+
+MakeDataset = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def make_small(tmp_path_factory: pytest.TempPathFactory) -> MakeDataset:
+    """``make_small("add", dim=3, train=2_000)`` -> the directory of a dataset in blocks of 500 rows, made in this process."""
+
+    def make(
+        task: str, *, dim: int = 3, train: int = 2_000, valid: int = 500, test: int = 500, **operands: object
+    ) -> Path:
+        drawn = MatrixLaw.model_validate({"min_dim": dim, "max_dim": dim, **operands})
+        law = Law(task=task, operands=drawn, block_rows=500)
+        url = tmp_path_factory.mktemp("data") / task
+        make_dataset(law, Layout({"train": train, "valid": valid, "test": test}, 1_000), str(url), workers=0)
+        return url
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def addition(make_small: MakeDataset) -> Path:
+    """2,000 training rows of 3x3 addition; read only."""
+    return make_small("add")

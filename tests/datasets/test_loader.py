@@ -1,0 +1,178 @@
+"""The loader: every row once an epoch, one order whatever the ranks, and exact continuation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.loader import plan_epoch, plan_window
+from mathpipe.datasets.manifest import read_manifest
+from mathpipe.datasets.reader import Batch, Dataset, open_dataset
+from mathpipe.datasets.sequences import END, PAD
+
+
+def take(dataset: Dataset, count: int, **arguments: int) -> list[Batch]:
+    with dataset.batches(64, **{"seed": 3, "window": 2, **arguments}) as stream:
+        return [next(stream) for _ in range(count)]
+
+
+def same(a: Batch, b: Batch) -> bool:
+    return all(torch.equal(getattr(a, name), getattr(b, name)) for name in vars(a))
+
+
+def test_rows_in_order(addition: Path) -> None:
+    data = open_dataset(addition)
+    chunks = list(data.chunks(size=300, start=100, stop=1_750))
+    assert np.array_equal(np.concatenate([c.row for c in chunks]), np.arange(100, 1_750))
+    assert all(len(c) <= 300 for c in chunks)
+    for chunk in chunks:
+        a, b = np.split(chunk.operands.dense(), 2, axis=2)
+        assert np.array_equal((a + b).astype(np.float32), chunk.solutions.dense().astype(np.float32))
+    assert list(data.chunks(start=5, stop=5)) == []
+
+
+def test_batches_hold_what_is_written(addition: Path) -> None:
+    data = open_dataset(addition, "train", "P10", "FP15")
+    batch = take(data, 1)[0]
+    by_row = {int(r): (c, i) for c in data.chunks() for i, r in enumerate(c.row)}
+    for k, row in enumerate(batch.rows.tolist()):
+        chunk, i = by_row[row]
+        one = chunk.take(np.array([i]))
+        assert batch.source[k].tolist() == data.source.write(one.operands)[0][0].tolist()
+        assert batch.target[k].tolist() == [*data.target.write(one.solutions)[0][0].tolist(), END]
+    assert (batch.target_lengths == 2 + 9 + 1).all() and (batch.source_lengths == 2 + 18 * 5).all()
+    assert batch.source.dtype == batch.target.dtype == torch.int64
+
+
+def test_an_epoch_holds_every_row_once(addition: Path) -> None:
+    data = open_dataset(addition)
+    with data.batches(64, seed=1, window=2) as stream:
+        for epoch in range(2):
+            rows: list[int] = []
+            while len(rows) < len(data):
+                rows += next(stream).rows.tolist()
+                assert stream.epoch == epoch
+            assert sorted(rows) == list(range(len(data)))
+            assert rows != sorted(rows)
+
+
+def test_epochs_and_seeds_differ(addition: Path) -> None:
+    data = open_dataset(addition)
+    per_epoch = sum(len(plan_window(np.ones(1_000), 64, 0, 0, w)) for w in range(2))
+    batches = take(data, per_epoch + 1)
+    assert not torch.equal(batches[0].rows, batches[per_epoch].rows)
+    assert not torch.equal(batches[0].rows, take(data, 1, seed=4)[0].rows)
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_ranks_share_the_same_global_batches(addition: Path, ranks: int) -> None:
+    data = open_dataset(addition)
+    whole = take(data, 20)
+    parts = [take(data, 20, rank=rank, ranks=ranks) for rank in range(ranks)]
+    for k, batch in enumerate(whole):
+        joined = torch.empty_like(batch.rows)
+        for rank in range(ranks):
+            joined[rank::ranks] = parts[rank][k].rows
+        assert torch.equal(joined, batch.rows)
+
+
+@pytest.mark.parametrize("done", [0, 1, 15, 16, 17, 31, 32, 33, 70])
+def test_a_stream_goes_on_exactly_where_it_was(addition: Path, done: int) -> None:
+    """Also at the ends of windows (16 batches) and of epochs (32)."""
+    data = open_dataset(addition)
+    with data.batches(64, seed=3, window=2) as stream:
+        for _ in range(done):
+            next(stream)
+        state = stream.state_dict()
+        expected = [next(stream) for _ in range(20)]
+    with data.batches(64, seed=3, window=2) as resumed:
+        resumed.load_state_dict(state)
+        assert all(same(next(resumed), batch) for batch in expected)
+
+
+def test_a_position_of_another_stream_is_refused(addition: Path, make_small) -> None:
+    state = open_dataset(addition).batches(64, seed=3).state_dict()
+    with pytest.raises(UserError, match="seed differs"):
+        open_dataset(addition).batches(64, seed=4).load_state_dict(state)
+    with pytest.raises(UserError, match="size differs"):
+        open_dataset(addition).batches(32, seed=3).load_state_dict(state)
+    other = make_small("add", dim=2)
+    with pytest.raises(UserError, match="digest differs"):
+        open_dataset(other).batches(64, seed=3).load_state_dict(state)
+
+
+@given(groups=st.integers(1, 60), window=st.integers(1, 10), seed=st.integers(0, 2**63), epoch=st.integers(0, 9))
+def test_windows_partition_an_epoch(groups: int, window: int, seed: int, epoch: int) -> None:
+    plan = plan_epoch(groups, window, seed, epoch)
+    assert sorted(np.concatenate(plan)) == list(range(groups))
+    assert all(len(part) == window for part in plan[:-1])
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=400), st.integers(1, 20))
+def test_batches_partition_a_window(lengths: list[int], size: int) -> None:
+    batches = plan_window(np.array(lengths), size, 0, 0, 0)
+    assert sorted(np.concatenate(batches)) == list(range(len(lengths)))
+    assert max(map(len, batches)) <= size
+
+
+def test_batches_of_varying_lengths_waste_little_padding(make_small) -> None:
+    data = open_dataset(make_small("transpose", min_dim=1, max_dim=6, rectangular=True))
+    batches = take(data, 60)
+    padded = sum(int((b.source == PAD).sum()) for b in batches) / sum(b.source.numel() for b in batches)
+    assert padded < 0.1
+    for batch in batches:
+        place = torch.arange(batch.target.shape[1])
+        assert torch.equal(batch.target == PAD, place >= batch.target_lengths[:, None])
+        assert (batch.target[torch.arange(len(batch.rows)), batch.target_lengths - 1] == END).all()
+
+
+def test_a_damaged_shard_is_named(make_small) -> None:
+    url = make_small("add", dim=2)
+    file = url / "train" / "00001.parquet"
+    data = file.read_bytes()
+    file.write_bytes(data[: len(data) // 2])
+    with pytest.raises(UserError, match=r"00001.parquet is damaged.*rebuilds it"):
+        take(open_dataset(url), 100)
+    file.unlink()
+    with pytest.raises(UserError, match=r"00001.parquet is missing"):
+        list(open_dataset(url).chunks())
+
+
+def test_an_encoding_that_cannot_hold_a_value_refuses(tmp_path: Path, make_small) -> None:
+    """9.996e8 rounds to 1e9, which FP15 has no word for."""
+    data = open_dataset(make_small("add", dim=2), "valid", "FP15", "FP15")
+    rows = next(data.chunks(size=4))
+    rows.solutions.values[0] = 9.996e8
+    with pytest.raises(UserError, match="FP15 cannot write"):
+        data.encode(rows)
+
+
+def test_opening_what_is_not_there(addition: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no whole dataset"):
+        open_dataset(tmp_path / "nothing")
+    with pytest.raises(UserError, match="did you mean valid"):
+        open_dataset(addition, "validation")
+    with pytest.raises(UserError, match="unknown encoding"):
+        open_dataset(addition, "train", "P11")
+    with pytest.raises(UserError, match="smaller than one batch"):
+        open_dataset(addition).batches(5_000)
+
+
+def test_a_dataset_on_an_object_store_reads_the_same(addition: Path) -> None:
+    from mathpipe.generate.dataset import make_dataset
+    from mathpipe.generate.layout import Layout
+    from mathpipe.generate.verify import law_of
+
+    here = open_dataset(addition)
+    manifest = read_manifest(str(addition))
+    layout = Layout({name: s.rows for name, s in manifest.splits.items()}, manifest.shard_rows)
+    make_dataset(law_of(manifest), layout, "memory://loader-test", workers=0)
+    there = open_dataset("memory://loader-test")
+    assert there.digest == here.digest
+    assert all(same(a, b) for a, b in zip(take(here, 5), take(there, 5), strict=True))
