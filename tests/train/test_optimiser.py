@@ -1,0 +1,101 @@
+"""The learning rate's plan, the loss and one step of Adam, by hand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from mathpipe.datasets.reader import Batch
+from mathpipe.datasets.sequences import END, PAD
+from mathpipe.train.config import ModelConfig, TrainConfig
+from mathpipe.train.optimiser import build_optimiser, learning_rate
+from mathpipe.train.trainer import loss_of
+
+
+def test_warm_up_then_half_a_cosine() -> None:
+    config = TrainConfig(steps=110, warmup=10, lr=1.0, final_lr=0.2)
+    assert [learning_rate(s, config) for s in (1, 5, 10)] == [0.1, 0.5, 1.0]
+    assert learning_rate(60, config) == pytest.approx(0.6)
+    assert learning_rate(110, config) == pytest.approx(0.2)
+
+
+def test_constant_after_warm_up() -> None:
+    config = TrainConfig(steps=20, warmup=10, lr=1e-3, schedule="constant")
+    assert learning_rate(11, config) == learning_rate(20, config) == 1e-3
+
+
+@given(steps=st.integers(1, 500), data=st.data())
+def test_the_rate_is_never_above_lr_nor_below_its_floor(steps: int, data: st.DataObject) -> None:
+    warmup, floor = data.draw(st.integers(0, steps)), data.draw(st.floats(0, 1))
+    config = TrainConfig(steps=steps, warmup=warmup, lr=0.01, final_lr=floor)
+    rates = [learning_rate(s, config) for s in range(1, steps + 1)]
+    assert max(rates) <= 0.01 + 1e-12 and min(rates[warmup:], default=0.01) >= floor * 0.01 - 1e-12
+
+
+def test_one_step_of_adam() -> None:
+    layer = nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        layer.weight.fill_(2.0)
+    config = TrainConfig(lr=0.1, optimiser="adamw", weight_decay=0.5)
+    optimiser = build_optimiser(layer, config)
+    (layer.weight * 3).sum().backward()
+    optimiser.step()
+    assert layer.weight.item() == pytest.approx(2.0 * (1 - 0.1 * 0.5) - 0.1)
+
+
+def test_weight_decay_spares_embeddings_norms_and_biases() -> None:
+    model = nn.ModuleList([nn.Linear(2, 2), nn.Embedding(3, 2), nn.LayerNorm(2)])
+    decayed, others = build_optimiser(model, TrainConfig(weight_decay=0.1)).param_groups
+    assert len(decayed["params"]) == 1 and decayed["weight_decay"] == 0.1
+    assert len(others["params"]) == 4 and others["weight_decay"] == 0.0
+
+
+class Said(nn.Module):
+    """A model of fixed logits."""
+
+    def __init__(self, logits: Tensor) -> None:
+        super().__init__()
+        self.logits = logits
+
+    def forward(self, source: Tensor, target: Tensor) -> Tensor:
+        return self.logits
+
+
+def test_the_loss_counts_target_words_with_their_end_and_no_padding() -> None:
+    target = torch.tensor([[3, END, PAD, PAD], [2, 2, 3, END]])
+    probabilities = torch.full((2, 4, 4), 0.25)
+    probabilities[0, 0] = torch.tensor([0.1, 0.1, 0.1, 0.7])
+    probabilities[0, 2:] = torch.tensor([1.0, 1e-9, 1e-9, 1e-9])  # what is said of padding does not matter
+    batch = Batch(torch.zeros(2, 1), torch.ones(2), target, torch.tensor([2, 4]), torch.arange(2))
+    model: Any = Said(probabilities.log())
+    loss, words = loss_of(model, batch)
+    assert words == 6 and float(loss) == pytest.approx(-math.log(0.7) - 5 * math.log(0.25))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"lr": 0.0}, "lr"),
+        ({"warmup": 50, "steps": 10}, "longer than the run's 10 steps"),
+        ({"stop_at": 0.9}, "go together"),
+        ({"learning_rate": 1}, "learning_rate"),
+        ({"model": {"width": 3}}, "width"),
+        ({"input_encoding": "P11"}, "P10"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], message: str) -> None:
+    build: Callable[..., TrainConfig] = TrainConfig
+    with pytest.raises(ValueError, match=message):
+        build(**settings)
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        ModelConfig().norm = "post"  # type: ignore[misc]

@@ -1,0 +1,275 @@
+"""The story of a run, told and told again: resumed, killed, changed, finished."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.reader import open_dataset
+from mathpipe.train import trainer
+from mathpipe.train.checkpoint import load_model, read_checkpoint
+from mathpipe.train.config import ModelConfig, TrainConfig
+from mathpipe.train.curves import read_curves
+from mathpipe.train.model import Transformer
+from mathpipe.train.trainer import TrainResult, train
+
+Tiny = Callable[..., TrainConfig]
+
+
+def weights(run_dir: Path) -> dict[str, Tensor]:
+    return {name: w.clone() for name, w in load_model(run_dir)[0].state_dict().items()}
+
+
+def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def without_times(points: list[dict[str, float]]) -> list[dict[str, float]]:
+    return [{name: value for name, value in point.items() if name != "seconds"} for point in points]
+
+
+def quiet(config: TrainConfig, data: Any, run_dir: Path, **more: Any) -> TrainResult:
+    return train(config, data, data, run_dir, progress=False, dvclive=False, **more)
+
+
+def stop_after(calls: int) -> Callable[[Transformer], dict[str, float]]:
+    """An ``evaluate`` that sends this process SIGTERM at its n-th call, as a scheduler would."""
+    left = [calls]
+
+    def evaluate(model: Transformer) -> dict[str, float]:
+        left[0] -= 1
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return {"calls": 0.0}
+
+    return evaluate
+
+
+def test_a_run_leaves_what_it_measured(tiny: Tiny, data: Any, run_dir: Path) -> None:
+    result = train(tiny(), data, data, run_dir, evaluate=lambda model: {"accuracy": 0.5}, progress=False)
+    assert (result.step, result.steps_taken, result.outcome) == (12, 12, "finished")
+    points = read_curves(run_dir / "curves.jsonl")
+    assert [p["step"] for p in points] == [3, 5, 6, 9, 10, 12]
+    assert [p["step"] for p in points if "valid_loss" in p] == [5, 10, 12]
+    assert result.metrics == {"valid_loss": points[-1]["valid_loss"], "accuracy": 0.5}
+    summary = json.loads((run_dir / "summary.json").read_text())
+    assert summary["metrics"] == result.metrics and summary["examples"] == 96
+    model, record = load_model(run_dir)
+    assert (record.step, record.task, record.config) == (12, "transpose", tiny()) and not model.training
+
+
+def test_dvclive_has_the_same_points_once_resumed(tiny: Tiny, data: Any, run_dir: Path) -> None:
+    config = tiny(steps=20)
+    first = train(config, data, data, run_dir, evaluate=stop_after(2), progress=False)
+    assert (first.step, first.outcome) == (10, "interrupted")
+    with (run_dir / "curves.jsonl").open("a") as beyond_the_checkpoint:
+        beyond_the_checkpoint.write('{"step": 12, "train_loss": 1.0}\n{"step": 15, "tra')
+    train(config, data, data, run_dir, evaluate=stop_after(-1), progress=False)
+    points = read_curves(run_dir / "curves.jsonl")
+    assert [p["step"] for p in points] == [3, 5, 6, 9, 10, 12, 15, 18, 20]
+    table = (run_dir / "dvclive" / "plots" / "metrics" / "train_loss.tsv").read_text().split("\n")
+    expected = [f"{p['step']}\t{p['train_loss']}" for p in points if "train_loss" in p]
+    assert table[0] == "step\ttrain_loss" and [line.strip() for line in table[1:-1]] == expected
+    assert json.loads((run_dir / "dvclive" / "metrics.json").read_text())["step"] == 20
+
+
+def test_dvclive_does_not_initialise_dvc_in_a_git_repository(
+    tiny: Tiny, data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    monkeypatch.chdir(tmp_path)
+    train(tiny(steps=5), data, None, tmp_path / "run", progress=False)
+    assert not (tmp_path / ".dvc").exists() and (tmp_path / "run" / "dvclive" / "metrics.json").exists()
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_stopped_anywhere_and_resumed_the_weights_are_the_same_bits(
+    tiny: Tiny, data: Any, tmp_path: Path, dropout: float
+) -> None:
+    model = ModelConfig(**(tiny().model.model_dump() | {"dropout": dropout, "dtype": "bfloat16"}))
+    config = tiny(model=model, eval_every=1, steps=15)
+    quiet(config, data, tmp_path / "whole", evaluate=stop_after(-1))
+    where = random.Random(7).sample(range(1, 14), 3)
+    for calls in where:
+        result = quiet(config, data, tmp_path / "parts", evaluate=stop_after(calls))
+    while result.outcome == "interrupted":
+        result = quiet(config, data, tmp_path / "parts", evaluate=stop_after(-1))
+    assert equal(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+    a, b = (without_times(read_curves(tmp_path / run / "curves.jsonl")) for run in ("whole", "parts"))
+    assert a == b
+
+
+def test_what_is_measured_does_not_disturb_training(tiny: Tiny, data: Any, tmp_path: Path) -> None:
+    model = ModelConfig(**(tiny().model.model_dump() | {"dropout": 0.2}))
+    quiet(tiny(model=model), data, tmp_path / "unwatched")
+
+    def draws(model: Transformer) -> dict[str, float]:
+        return {"noise": float(torch.rand(7).sum())}
+
+    quiet(tiny(model=model), data, tmp_path / "watched", evaluate=draws)
+    assert equal(weights(tmp_path / "unwatched"), weights(tmp_path / "watched"))
+
+
+CHILD = """
+import runpy, sys, time
+from pathlib import Path
+small = runpy.run_path(sys.argv[1])
+from mathpipe.train.trainer import train
+def slowly(model):
+    time.sleep(0.01)
+    return {"accuracy": 0.0}
+data = small["SmallData"]()
+train(small["tiny_config"](steps=60, eval_every=1), data, data, Path(sys.argv[2]), evaluate=slowly, dvclive=False)
+"""
+
+
+def test_killed_at_random_moments_the_weights_are_the_same_bits(tiny: Tiny, data: Any, tmp_path: Path) -> None:
+    quiet(tiny(steps=60, eval_every=1), data, tmp_path / "whole", evaluate=lambda model: {"accuracy": 0.0})
+    run_dir, moment = tmp_path / "killed", random.Random(3)
+    arguments = [sys.executable, "-c", CHILD, str(Path(__file__).with_name("conftest.py")), str(run_dir)]
+    kills = 0
+    for goal in (6, 30, None):  # wait for this step, then a little, then kill; the last goes to the end
+        child = subprocess.Popen(arguments)
+        while goal is not None and child.poll() is None:
+            points = read_curves(run_dir / "curves.jsonl")
+            if points and points[-1]["step"] >= goal:
+                time.sleep(moment.uniform(0, 0.1))
+                child.kill()
+                break
+            time.sleep(0.005)
+        kills += child.wait(timeout=120) == -signal.SIGKILL
+    assert kills == 2
+    assert equal(weights(tmp_path / "whole"), weights(run_dir))
+    points = read_curves(run_dir / "curves.jsonl")
+    assert [p["step"] for p in points] == list(range(1, 61))
+    assert without_times(points) == without_times(read_curves(tmp_path / "whole" / "curves.jsonl"))
+
+
+def test_a_finished_run_is_not_trained_again(tiny: Tiny, data: Any, run_dir: Path) -> None:
+    quiet(tiny(), data, run_dir)
+    before = weights(run_dir)
+    (run_dir / "summary.json").unlink()
+    again = quiet(tiny(), data, run_dir)
+    assert (again.step, again.steps_taken, again.outcome) == (12, 0, "finished")
+    assert equal(before, weights(run_dir)) and (run_dir / "summary.json").exists()
+
+
+def test_a_target_reached_ends_the_run(tiny: Tiny, data: Any, run_dir: Path) -> None:
+    config = tiny(steps=100, stop_metric="accuracy", stop_at=0.9)
+    scores = iter([0.1, 0.95])
+    result = quiet(config, data, run_dir, evaluate=lambda model: {"accuracy": next(scores)})
+    assert (result.step, result.outcome) == (10, "target reached")
+    assert quiet(config, data, run_dir).steps_taken == 0
+
+
+def test_a_loss_reaches_its_target_from_above(tiny: Tiny, data: Any, run_dir: Path) -> None:
+    result = quiet(tiny(stop_metric="valid_loss", stop_at=100.0), data, run_dir)
+    assert (result.step, result.outcome) == (5, "target reached")
+
+
+def test_a_target_that_is_not_measured_is_an_error(tiny: Tiny, data: Any, run_dir: Path) -> None:
+    with pytest.raises(UserError, match="'acuracy' is not measured"):
+        quiet(tiny(stop_metric="acuracy", stop_at=1.0), data, run_dir)
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [({"lr": 1e-3}, "lr differs"), ({"seed": 1}, "seed differs"), ({"steps": 13}, "steps differs")],
+    ids=["lr", "seed", "steps"],
+)
+def test_another_configuration_is_refused(
+    tiny: Tiny, data: Any, run_dir: Path, change: dict[str, Any], key: str
+) -> None:
+    quiet(tiny(), data, run_dir)
+    before = weights(run_dir)
+    with pytest.raises(UserError, match=key) as refused:
+        quiet(tiny(**change), data, run_dir)
+    (name, value) = next(iter(change.items()))
+    assert f"{name} = {getattr(tiny(), name)!r}" in str(refused.value) and f"{name} = {value!r}" in str(refused.value)
+    assert equal(before, weights(run_dir))
+
+
+def test_another_model_names_its_nested_key(tiny: Tiny, data: Any, run_dir: Path) -> None:
+    quiet(tiny(), data, run_dir)
+    other = ModelConfig(**(tiny().model.model_dump() | {"norm": "post"}))
+    with pytest.raises(UserError, match=r"model\.norm = 'pre', as in the run\. Got: model\.norm = 'post'"):
+        quiet(tiny(model=other), data, run_dir)
+
+
+def test_another_dataset_is_refused(tiny: Tiny, data: Any, run_dir: Path) -> None:
+    quiet(tiny(), data, run_dir)
+    data.digest = "d2"
+    with pytest.raises(UserError, match="another dataset: dataset_digest differs"):
+        quiet(tiny(), data, run_dir)
+
+
+def test_restart_moves_another_run_aside(tiny: Tiny, data: Any, run_dir: Path) -> None:
+    for lr in (3e-3, 2e-3, 1e-3):
+        result = quiet(tiny(lr=lr), data, run_dir, on_mismatch="restart")
+        assert result.steps_taken == 12
+    kept = [load_model(run_dir.with_name(name))[1].config.lr for name in ("small.old-1", "small.old-2", "small")]
+    assert kept == [3e-3, 2e-3, 1e-3]
+
+
+def test_restart_goes_on_with_the_same_run(tiny: Tiny, data: Any, run_dir: Path) -> None:
+    quiet(tiny(), data, run_dir, evaluate=stop_after(1))
+    result = quiet(tiny(), data, run_dir, on_mismatch="restart")
+    assert result.steps_taken == 7 and not run_dir.with_name("small.old-1").exists()
+
+
+def test_threads_and_checkpoints_may_change_between_sittings(tiny: Tiny, data: Any, run_dir: Path) -> None:
+    quiet(tiny(), data, run_dir, evaluate=stop_after(1))
+    assert quiet(tiny(checkpoint_every=5, threads=2), data, run_dir).steps_taken == 7
+
+
+def test_divergence_is_told_and_not_saved(
+    tiny: Tiny, data: Any, run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest, steps = trainer.loss_of, itertools.count(1)
+
+    def broken_from_step_6(model: Transformer, batch: Any) -> tuple[Tensor, int]:
+        loss, words = honest(model, batch)
+        return loss * (1.0 if next(steps) < 6 else float("nan")), words
+
+    monkeypatch.setattr(trainer, "loss_of", broken_from_step_6)
+    with pytest.raises(UserError, match="training diverged"):
+        quiet(tiny(eval_every=100, checkpoint_every=4, steps=100), data, run_dir)
+    assert read_checkpoint(run_dir / "checkpoint.pt")["state"]["step"] == 4
+
+
+def test_outside_the_main_thread_training_works_too(tiny: Tiny, data: Any, run_dir: Path) -> None:
+    results: list[TrainResult] = []
+    worker = threading.Thread(target=lambda: results.append(quiet(tiny(), data, run_dir)))
+    worker.start()
+    worker.join()
+    assert results[0].outcome == "finished"
+
+
+def test_a_tiny_model_learns_a_tiny_problem(tiny: Tiny, data: Any, run_dir: Path) -> None:
+    config = tiny(steps=400, batch=32, lr=1e-2, warmup=20, eval_every=400, checkpoint_every=400)
+    result = quiet(config, data, run_dir)
+    assert result.metrics["valid_loss"] < 0.25
+
+
+def test_a_real_dataset_is_learned_from_and_resumed(tiny: Tiny, addition: Path, tmp_path: Path) -> None:
+    splits = [open_dataset(addition, split, "P10", "P10") for split in ("train", "valid")]
+    config = tiny(steps=9, eval_every=3, batch=16)
+    train(config, *splits, tmp_path / "whole", evaluate=stop_after(-1), progress=False, dvclive=False)
+    train(config, *splits, tmp_path / "parts", evaluate=stop_after(1), progress=False, dvclive=False)
+    result = train(config, *splits, tmp_path / "parts", evaluate=stop_after(-1), progress=False, dvclive=False)
+    assert result.steps_taken == 6 and equal(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
