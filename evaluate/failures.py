@@ -174,7 +174,7 @@ def read_failures(path: str | Path) -> Iterator[Failure]:
 def _lines(path: Path) -> Iterator[str]:
     stream, rest = zstandard.ZstdDecompressor().decompressobj(), b""
     with path.open("rb") as file:
-        while compressed := file.read(1 << 16):
+        while compressed := file.read(1 << 12):  # similar lines may become a thousand times as long
             *whole, rest = (rest + stream.decompress(compressed)).split(b"\n")
             for line in whole:
                 yield line.decode()
@@ -212,10 +212,13 @@ def draw_failures(chosen: Iterable[Failure], width: int = 100, colour: bool = Fa
 
 
 def _headline(failure: Failure) -> str:
-    figures = [f"{name} {value:.3g}" for name, value in failure.errors.items() if value is not None]
+    parts = [f"row {failure.row}", failure.outcome]
+    if failure.errors.get("error_l1") is not None:
+        reference = failure.reference_error_l1
+        parts.append(f"error_l1 {failure.error:.3g}" + ("" if reference is None else f" (reference {reference:.3g})"))
     if failure.log_probability is not None:
-        figures.append(f"log probability {failure.log_probability:.3g}")
-    return f"row {failure.row}, {failure.outcome}" + (": " + ", ".join(figures) if figures else "")
+        parts.append(f"log probability {failure.log_probability:.3g}")
+    return ", ".join(parts)
 
 
 def _shortened(text: str, width: int, ellipsis: str) -> str:

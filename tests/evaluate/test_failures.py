@@ -1,0 +1,170 @@
+"""Failure dumps: round trip, streaming, damage; which failures are the worst; how they are drawn."""
+
+from __future__ import annotations
+
+import io
+import json
+import tracemalloc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zstandard
+
+from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.sequences import MatrixWriter
+from mathpipe.datasets.shards import Rows
+from mathpipe.evaluate.decoding import Decoded
+from mathpipe.evaluate.failures import Failure, FailureWriter, Worst, draw_failure, failures, read_failures
+from mathpipe.evaluate.scoring import score
+from mathpipe.generate.tasks import TASKS
+
+P1000 = MatrixWriter.named("P1000")
+
+
+@pytest.fixture
+def found(said: Callable[..., Decoded], problems: Callable[..., Rows]) -> list[Failure]:
+    """[4 6] answered: right, wrong, in another shape, malformed."""
+    rows = problems([[[1, 2, 3, 4]]] * 4, [[[4, 6]]] * 4)
+    words = [
+        "V1 V2 + 400 E-2 + 600 E-2 <s>",
+        "V1 V2 + 400 E-2 - 600 E-2 <s>",
+        "V2 V1 + 400 E-2 + 600 E-2 <s>",
+        "V1 <s>",
+    ]
+    return list(failures(score(TASKS["add"], P1000, rows, said(P1000, words)), "test", P1000))
+
+
+def dumped(path: Path, found: Iterator[Failure] | list[Failure]) -> Path:
+    with path.open("wb") as file:
+        writer = FailureWriter(file)
+        writer.append(found)
+        writer.close()
+    return path
+
+
+def test_failed_problems_are_described_whole(found: list[Failure]) -> None:
+    wrong, shape, malformed = found
+    assert (wrong.row, wrong.split, wrong.outcome, wrong.prediction) == (
+        1,
+        "test",
+        "wrong_value",
+        "V1 V2 + 400 E-2 - 600 E-2",
+    )
+    assert wrong.operand.tolist() == [[1, 2, 3, 4]]
+    assert wrong.reference.tolist() == [[4, 6]]
+    assert wrong.decoded is not None and wrong.decoded.tolist() == [[4, -6]]
+    assert wrong.difference is not None and wrong.difference.tolist() == [[0, -12]]
+    assert wrong.errors["error_l1"] == pytest.approx(1.2)
+    assert wrong.reference_error_l1 == 0
+    assert wrong.log_probability == -2
+    assert shape.decoded is not None and shape.decoded.tolist() == [[4], [6]]
+    assert shape.difference is None and shape.errors["error_l1"] is None
+    assert malformed.decoded is None and malformed.difference is None and malformed.prediction == "V1"
+
+
+def test_a_dump_is_compressed_json_lines_and_reads_back(found: list[Failure], tmp_path: Path) -> None:
+    path = dumped(tmp_path / "failures.jsonl.zst", found)
+    lines = zstandard.ZstdDecompressor().stream_reader(path.read_bytes()).read().decode().splitlines()
+    assert [json.loads(line)["outcome"] for line in lines] == ["wrong_value", "wrong_shape", "malformed"]
+    back = list(read_failures(path))
+    assert [f.to_json() for f in back] == [f.to_json() for f in found] == lines
+    assert back[0].decoded is not None and back[0].decoded.shape == (1, 2)
+    empty = dumped(tmp_path / "empty.zst", [])
+    assert list(read_failures(empty)) == []
+
+
+def test_an_infinite_error_has_a_place_in_json(said: Callable[..., Decoded], problems: Callable[..., Rows]) -> None:
+    scored = score(TASKS["add"], P1000, problems([[[1, -1]]], [[[0]]]), said(P1000, ["V1 V1 + 100 E-2 <s>"]))
+    (failure,) = failures(scored, "test", P1000)
+    assert (failure.outcome, failure.errors["error_l1"], failure.error) == ("wrong_value", None, -1)
+    assert Failure.from_json(failure.to_json()).errors == failure.errors
+
+
+def many(template: Failure, count: int) -> Iterator[Failure]:
+    rng = np.random.default_rng(0)
+    for row in range(count):
+        yield Failure(**{**vars(template), "row": row, "operand": rng.normal(size=(10, 10))})
+
+
+def test_a_large_dump_streams_in_flat_memory(found: list[Failure], tmp_path: Path) -> None:
+    tracemalloc.start()
+    path = dumped(tmp_path / "large.zst", many(found[0], 1500))
+    assert sum(failure.row for failure in read_failures(path)) == 1500 * 1499 // 2
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert path.stat().st_size > 1.2e6  # over 3 MB of JSON
+    assert peak < 1e6
+
+
+def test_damage_is_told(found: list[Failure], tmp_path: Path) -> None:
+    whole = dumped(tmp_path / "whole.zst", many(found[0], 1000)).read_bytes()
+    other = io.BytesIO()
+    with zstandard.ZstdCompressor().stream_writer(other, closefd=False) as stream:
+        stream.write(b'{"row": 1}\n')
+    cases = {
+        "cut.zst": whole[:-20],
+        "text.zst": b"plain text",
+        "empty.zst": b"",
+        "other.zst": other.getvalue(),
+        "flipped.zst": whole[:100] + bytes([whole[100] ^ 255]) + whole[101:],
+    }
+    for name, content in cases.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(UserError, match="cannot be read as a failure dump"):
+            list(read_failures(tmp_path / name))
+    with pytest.raises(UserError, match="cannot be read"):
+        list(read_failures(tmp_path / "missing.zst"))
+
+
+def with_error(template: Failure, row: int, error: float | None) -> Failure:
+    return Failure(**{**vars(template), "row": row, "errors": {"error_l1": error}})
+
+
+def test_the_worst_are_a_sample_of_the_unreadable_then_the_largest_errors(found: list[Failure]) -> None:
+    wrong, shape, malformed = found
+    worst = Worst(count=5)
+    rng = np.random.default_rng(0)
+    errors = rng.permutation(40) / 10 + 0.1
+    stream = [with_error(wrong, i, float(e)) for i, e in enumerate(errors)]
+    stream += [with_error(malformed, 100 + i, None) for i in range(20)] + [shape, with_error(wrong, 200, None)]
+    assert list(worst.seen(stream)) == stream
+    chosen = worst.chosen()
+    assert [f.outcome for f in chosen] == ["malformed", "wrong_shape", *["wrong_value"] * 3]
+    assert chosen[0].row == 100
+    assert [f.error for f in chosen[2:]] == sorted(errors.tolist(), reverse=True)[:3]
+
+
+def test_fewer_failures_than_asked_for_are_all_shown(found: list[Failure]) -> None:
+    wrong, _, malformed = found
+    worst = Worst(count=10)
+    for failure in [malformed, with_error(wrong, 8, None), with_error(wrong, 9, 0.2), *[malformed] * 20]:
+        worst.add(failure)
+    assert [f.error for f in worst.chosen()] == [-1, 0.2, -1, *[-1] * 7]
+    assert [f.outcome for f in worst.chosen()][:4] == ["malformed", "wrong_value", "wrong_value", "malformed"]
+    assert Worst().chosen() == []
+
+
+def test_equal_errors_are_shown_in_the_order_of_rows(found: list[Failure]) -> None:
+    worst = Worst(count=3)
+    for row in (5, 3, 9, 1):
+        worst.add(with_error(found[0], row, 1.0))
+    assert [f.row for f in worst.chosen()] == [1, 3, 5]
+
+
+def test_a_failure_is_drawn(found: list[Failure]) -> None:
+    wrong, shape, malformed = found
+    headline, captions, drawing = draw_failure(wrong)
+    assert headline == "row 1, wrong_value, error_l1 1.2 (reference 0), log probability -2"
+    assert captions.split() == ["operand", "reference", "prediction", "prediction", "-", "reference"]
+    assert drawing.split("   ") == ["[ 1  2  3  4 ]", "[ 4  6 ]", " [ 4  -6 ]", " [ 0  -12 ]"]
+    assert "difference" not in "".join(draw_failure(shape))
+    assert draw_failure(malformed)[0] == "row 3, malformed, log probability -4"
+    assert draw_failure(malformed)[-1] == "prediction: V1"
+    assert draw_failure(Failure(**{**vars(malformed), "prediction": ""}))[-1] == "prediction: (no words)"
+    long = draw_failure(Failure(**{**vars(malformed), "prediction": "V1 " * 99}), width=40, ascii_only=True)[-1]
+    assert len(long) == 40 and long.endswith("..")
+    assert "\x1b[31m" not in "".join(draw_failure(wrong))
+    assert "\x1b[31m-12\x1b[0m" in draw_failure(wrong, colour=True)[-1]
+    assert all(line.isascii() for line in draw_failure(wrong, ascii_only=True))

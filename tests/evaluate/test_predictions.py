@@ -1,0 +1,157 @@
+"""The predictions file: its columns, nulls, words, several hypotheses of one problem, appending, damage."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.matrices import Matrices
+from mathpipe.datasets.sequences import MatrixWriter
+from mathpipe.datasets.shards import Rows
+from mathpipe.evaluate.covariates import covariates
+from mathpipe.evaluate.decoding import Decoded
+from mathpipe.evaluate.predictions import (
+    PredictionsWriter,
+    predictions_metadata,
+    predictions_table,
+    read_predictions,
+    sentences,
+)
+from mathpipe.evaluate.scoring import Scored, score
+from mathpipe.generate.tasks import TASKS
+
+P1000, B1999 = MatrixWriter.named("P1000"), MatrixWriter.named("B1999")
+
+RIGHT = "V2 V2 N500 E-3 N0 E0 N0 E0 N250 E-3 <s>"
+OTHER_SHAPE = "V1 V2 N500 E-3 N250 E-3 <s>"
+
+
+@pytest.fixture
+def scored(said: Callable[..., Decoded], problems: Callable[..., Rows]) -> Scored:
+    """Two problems; of the first two hypotheses."""
+    diagonal, half = [[2, 0], [0, 4]], [[0.5, 0], [0, 0.25]]
+    rows = problems([diagonal, diagonal, [[4]]], [half, half, [[0.25]]])
+    rows = Rows(np.array([17, 17, 18]), rows.operands, rows.solutions)
+    decoded = said(B1999, [RIGHT, OTHER_SHAPE, "V1 V1 N250 <s>"])
+    return score(TASKS["inverse"], B1999, rows, decoded, rank=np.array([0, 1, 0]))
+
+
+def test_columns_and_values(scored: Scored) -> None:
+    table = predictions_table(scored, "test", P1000, B1999)
+    assert table.to_pylist() == [
+        {
+            "row": 17,
+            "split": "test",
+            "rank": 0,
+            "prediction": "V2 V2 N500 E-3 N0 E0 N0 E0 N250 E-3",
+            "decoded": [0.5, 0, 0, 0.25],
+            "decoded_rows": 2,
+            "decoded_cols": 2,
+            "outcome": "exact",
+            "log_probability": -1.0,
+            "error_l1": 0,
+            "error_l2": 0,
+            "error_max": 0,
+            "coefficients_within_1pct": 1,
+            "error_reference_l1": 0,
+            "problem": "V2 V2 + 200 E-2 + 0 E0 + 0 E0 + 400 E-2",
+            "reference": [0.5, 0, 0, 0.25],
+            "reference_rows": 2,
+            "reference_cols": 2,
+            "reference_error_l1": 0,
+            "rows": 2,
+            "cols": 2,
+            "condition_number": 2,
+            "norm": pytest.approx(20**0.5),
+        },
+        {
+            **dict.fromkeys(table.column_names),  # everything else null: no rank 0, no matrix of the right shape
+            "row": 17,
+            "split": "test",
+            "rank": 1,
+            "prediction": "V1 V2 N500 E-3 N250 E-3",
+            "decoded": [0.5, 0.25],
+            "decoded_rows": 1,
+            "decoded_cols": 2,
+            "outcome": "wrong_shape",
+            "log_probability": -2.0,
+        },
+        {
+            **dict.fromkeys(table.column_names),
+            "row": 18,
+            "split": "test",
+            "rank": 0,
+            "prediction": "V1 V1 N250",
+            "outcome": "malformed",
+            "log_probability": -3.0,
+            "problem": "V1 V1 + 400 E-2",
+            "reference": [0.25],
+            "reference_rows": 1,
+            "reference_cols": 1,
+            "reference_error_l1": 0,
+            "rows": 1,
+            "cols": 1,
+            "condition_number": 1,
+            "norm": 4,
+        },
+    ]
+
+
+def test_the_schema_does_not_depend_on_what_was_predicted(scored: Scored, said: Callable[..., Decoded]) -> None:
+    nothing = score(TASKS["inverse"], B1999, scored.problems, said(B1999, ["V1"] * 3))
+    assert (nothing.outcome == 5).all()
+    schema = predictions_table(nothing, "test", P1000, B1999).schema
+    assert schema == predictions_table(scored, "test", P1000, B1999).schema
+    assert schema.field("error_l1").type == schema.field("log_probability").type == pa.float64()
+    assert schema.field("row").type == pa.int64()
+    assert schema.field("decoded").type == schema.field("reference").type == pa.list_(pa.float64())
+
+
+def test_written_in_runs_and_read_back(scored: Scored, tmp_path: Path) -> None:
+    table = predictions_table(scored, "test", P1000, B1999)
+    buffer = io.BytesIO()
+    writer = PredictionsWriter(buffer, {"task": "inverse", "law": {"seed": 0}})
+    for _ in range(3):
+        writer.append(table)
+    writer.close()
+    path = tmp_path / "predictions.parquet"
+    path.write_bytes(buffer.getvalue())
+    assert read_predictions(path).replace_schema_metadata(None) == pa.concat_tables([table] * 3)
+    assert read_predictions(path, ["outcome", "rank", "orthogonality"]).column_names == ["outcome", "rank"]
+    assert predictions_metadata(path) == {"task": "inverse", "law": {"seed": 0}}
+    file = pq.ParquetFile(path)
+    assert file.num_row_groups == 3
+    assert file.metadata.row_group(0).column(0).compression == "ZSTD"
+
+
+def test_what_is_no_predictions_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("nothing")
+    for name in ("text", "missing"):
+        with pytest.raises(UserError, match="no predictions file"):
+            read_predictions(tmp_path / name)
+
+
+def test_words_inside_and_outside_the_vocabulary() -> None:
+    tokens = np.array([[9, 9, 109, 0, 1], [-4, 10**12, 1, 2, 3]])
+    lengths = np.array([3, 5])
+    assert sentences(P1000, tokens, lengths) == ["V1 V1 +", "<-4> <1000000000000> <pad> T A"]
+    assert sentences(P1000, tokens[:1], lengths[:1]) == ["V1 V1 +"]
+    assert sentences(P1000, np.zeros((2, 0), dtype=np.int64), np.array([0, 0])) == ["", ""]
+
+
+def test_covariates() -> None:
+    found = covariates(Matrices.from_list([[[3, 0], [0, 4]], [[1, 2, 2]], [[1, 1], [1, 1]], [[0]]]))
+    assert found["rows"].tolist() == [2, 1, 2, 1]
+    assert found["cols"].tolist() == [2, 3, 2, 1]
+    np.testing.assert_allclose(found["norm"], [5, 3, 2, 0])
+    assert found["condition_number"][0] == pytest.approx(4 / 3)
+    assert np.isnan(found["condition_number"][1])
+    assert found["condition_number"][2] > 1e15
+    assert not np.isfinite(found["condition_number"][3])

@@ -1,0 +1,252 @@
+"""A whole evaluation: planned defects come out as planned, in every file; figures are recomputed from the predictions."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.reader import Dataset, open_dataset
+from mathpipe.datasets.sequences import END
+from mathpipe.evaluate import run as evaluation
+from mathpipe.evaluate.failures import read_failures
+from mathpipe.evaluate.predictions import predictions_metadata
+from mathpipe.evaluate.run import evaluate_run, quick_accuracy
+from mathpipe.train.checkpoint import CHECKPOINT, save_checkpoint
+
+# Row i of the split gets defect i % 10; all others are answered right.
+DEFECTS = {1: "malformed", 3: "unterminated", 5: "wrong_shape", 7: "wrong_value"}
+
+
+def with_defects(i: int, row: int, words: list[int]) -> list[int]:
+    defect = DEFECTS.get(i % 10)
+    if defect == "malformed":
+        return [*words[:-2], END]
+    if defect == "unterminated":
+        return [*words[:-1], *[words[-2]] * 40]  # beyond the longest right answer
+    if defect == "wrong_shape":  # the matrix as one row
+        size = (words[0] - 8) * (words[1] - 8)
+        return [9, 8 + size, *words[2:]]
+    if defect == "wrong_value":  # a thousand times the first entry
+        return [*words[:4], words[4] + 3, *words[5:]]
+    return words
+
+
+@pytest.fixture(scope="module")
+def added(make_data: Callable[..., Path]) -> Path:
+    return make_data("add", test=230, min_dim=2, max_dim=3)
+
+
+def test_planned_defects_come_out_as_planned(
+    added: Path, plan_answers: Any, planned_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluation, "_CHUNK_ROWS", 50)
+    dataset = open_dataset(added, "test")
+    model = plan_answers(dataset, with_defects)
+    planned_run(added, model)
+    found = evaluate_run(tmp_path / "run", verbose=True, batch_size=16)
+    assert model.asked == 230  # each problem decoded once
+    table = pq.read_table(tmp_path / "run" / "evaluation" / "test" / "predictions.parquet")
+    assert table["row"].to_pylist() == [r for rows in dataset.chunks() for r in rows.row.tolist()]
+    assert table["outcome"].to_pylist() == [DEFECTS.get(i % 10, "exact") for i in range(230)]
+    lengths = [
+        len(p.split()) + (o != "unterminated") for p, o in zip(*columns(table, "prediction", "outcome"), strict=True)
+    ]
+    np.testing.assert_allclose(table["log_probability"].to_numpy(), np.array(lengths) * np.log(0.75), rtol=1e-6)
+    assert found.metrics["accuracy"] == found.metrics["accuracy_published"] == pytest.approx(138 / 230)
+    assert {name: o["count"] for name, o in found.metrics["outcomes"].items()} == {
+        "exact": 138,
+        "within_tolerance": 0,
+        "wrong_value": 23,
+        "wrong_shape": 23,
+        "malformed": 23,
+        "unterminated": 23,
+    }
+    assert found.metrics["reference"] == found.metrics["attainable"] == dict.fromkeys(["5%", "2%", "1%", "0.5%"], 1.0)
+    dump = list(read_failures(found.failures or ""))
+    assert [f.row for f in dump] == [r for r, o in zip(*columns(table, "row", "outcome"), strict=True) if o != "exact"]
+    assert [f.outcome for f in found.worst[:3]] == ["malformed", "unterminated", "wrong_shape"]
+    assert len(found.worst) == 10
+    errors = [f.error for f in found.worst[3:]]
+    assert errors == sorted((f.error for f in dump if f.outcome == "wrong_value"), reverse=True)[:7]
+
+
+def columns(table: Any, *names: str) -> Iterator[list[Any]]:
+    return (table[name].to_pylist() for name in names)
+
+
+def test_metrics_are_recomputed_from_the_predictions(
+    added: Path, plan_answers: Any, planned_run: Any, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+
+    def noisy(i: int, row: int, words: list[int]) -> list[int]:
+        """Mantissas off by a little: words 3, 6, 9, ... of a P1000 matrix."""
+        return [
+            int(np.clip(w + rng.integers(-9, 10), 111 + 100, 111 + 999)) if k % 3 == 0 and k and i % 3 else w
+            for k, w in enumerate(words)
+        ]
+
+    planned_run(added, plan_answers(open_dataset(added, "test"), noisy))
+    found = evaluate_run(tmp_path / "run", out_dir=tmp_path / "out", progress=False)
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert metrics == found.metrics
+    assert found.failures is None
+    assert not (tmp_path / "out" / "failures.jsonl.zst").exists()
+    table = pq.read_table(tmp_path / "out" / "predictions.parquet")
+    # independently: decoded and reference against each other, without the task's verifier
+    decoded, reference = (table[name].to_pylist() for name in ("decoded", "reference"))
+    l1, l2, largest = (np.empty(len(table)) for _ in range(3))
+    for i, (h, x) in enumerate(zip(decoded, reference, strict=True)):
+        r, s = np.abs(np.array(h) - x), np.abs(np.array(x))
+        l1[i], l2[i], largest[i] = r.sum() / s.sum(), (r**2).sum() / (s**2).sum(), r.max() / s.max()
+    for norm, errors in (("l1", l1), ("l2", l2), ("max", largest)):
+        np.testing.assert_allclose(table[f"error_{norm}"].to_numpy(), errors, rtol=1e-12)
+        for key, tolerance in (("5%", 0.05), ("2%", 0.02), ("1%", 0.01), ("0.5%", 0.005)):
+            assert metrics["by_tolerance"][norm][key] == (errors <= tolerance).mean()
+    exact = np.array(table["outcome"].to_pylist()) == "exact"
+    assert 0 < exact.mean() < metrics["accuracy"] < 1
+    assert metrics["accuracy"] == (l1 <= 0.05).mean()
+    assert metrics["accuracy_published"] == ((l1 <= 0.05) | exact).mean()
+    assert metrics["mean_log_probability"] == pytest.approx(table["log_probability"].to_numpy().mean())
+    assert metrics["n"] == 230
+    assert set(metrics["seconds"]) == {"decoding", "scoring", "yardsticks", "writing", "total"}
+    with (tmp_path / "out" / "accuracy_by_tolerance.csv").open() as file:
+        curve = list(csv.DictReader(file))
+    assert [float(line["tolerance"]) for line in curve] == [0.005, 0.01, 0.02, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25]
+    for line in curve:
+        assert float(line["accuracy"]) == (l1 <= float(line["tolerance"])).mean()
+        assert float(line["accuracy_max"]) == (largest <= float(line["tolerance"])).mean()
+        assert float(line["copy"]) <= float(line["reference"]) == float(line["attainable"]) == 1
+    for words in ("add: 230 problems", "accuracy_published", "lower bound", "constant (", "wrong_shape"):
+        assert words in found.text
+
+
+def test_the_two_headline_shares_differ_where_references_fail(
+    make_data: Any, plan_answers: Any, planned_run: Any, tmp_path: Path
+) -> None:
+    data = make_data("inverse", test=400, min_dim=4, max_dim=4)
+    planned_run(data, plan_answers(open_dataset(data, "test")))
+    metrics = evaluate_run(tmp_path / "run", verbose=True).metrics
+    assert metrics["accuracy_published"] == metrics["outcomes"]["exact"]["share"] == 1
+    assert metrics["accuracy"] == metrics["reference"]["5%"] < 1
+    assert metrics["attainable"]["1%"] > metrics["reference"]["1%"]
+    dump = list(read_failures(tmp_path / "run" / "evaluation" / "test" / "failures.jsonl.zst"))
+    assert len(dump) == round((1 - metrics["accuracy"]) * 400)
+    assert {failure.outcome for failure in dump} == {"exact"}
+    assert all(failure.error == failure.reference_error_l1 for failure in dump)
+
+
+def test_batches_and_chunks_change_nothing(
+    added: Path, make_run: Any, untrained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = make_run(added)
+    model = untrained(record)
+    tables = []
+    for size, chunk in ((256, 10_000), (7, 30)):
+        monkeypatch.setattr(evaluation, "_CHUNK_ROWS", chunk)
+        monkeypatch.setattr(evaluation, "load_model", lambda run_dir, device: (model, record))
+        found = evaluate_run(tmp_path / "run", limit=100, batch_size=size, out_dir=tmp_path / str(size))
+        tables.append(pq.read_table(found.predictions))
+        assert len(tables[-1]) == found.metrics["n"] == 100
+    assert tables[0].drop_columns("log_probability") == tables[1].drop_columns("log_probability")
+    np.testing.assert_allclose(*(t["log_probability"].to_numpy() for t in tables), rtol=1e-4)
+
+
+def test_a_checkpoint_is_evaluated_on_the_dataset_it_names(
+    added: Path, make_run: Any, untrained: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    record = make_run(added, output_encoding="B1999")
+    run = tmp_path / "run"
+    run.mkdir()
+    save_checkpoint(run / CHECKPOINT, {"record": record.to_dict(), "model": untrained(record).state_dict()})
+    found = evaluate_run(run, limit=20, device="cpu")
+    assert sum(outcome["count"] for outcome in found.metrics["outcomes"].values()) == 20
+    said = predictions_metadata(found.predictions)
+    assert (said["task"], said["split"], said["step"], said["rows"]) == ("add", "test", 7, 20)
+    assert (said["input_encoding"], said["output_encoding"]) == ("P1000", "B1999")
+    assert said["dataset_digest"] == record.dataset_digest
+    assert capfd.readouterr().err == ""  # no bar where there is no terminal
+    assert sorted(p.name for p in (run / "evaluation" / "test").iterdir()) == [
+        "accuracy_by_tolerance.csv",
+        "metrics.json",
+        "predictions.parquet",
+    ]
+
+
+def test_another_dataset_of_the_task_and_one_of_another_task(
+    added: Path, make_data: Any, plan_answers: Any, planned_run: Any, tmp_path: Path
+) -> None:
+    larger = make_data("add", test=20, min_dim=4, max_dim=4)
+    planned_run(added, plan_answers(open_dataset(larger, "test")))
+    assert evaluate_run(tmp_path / "run", data_dir=larger).metrics["accuracy"] == 1
+    with pytest.raises(UserError, match="another task"):
+        evaluate_run(tmp_path / "run", data_dir=make_data("transpose", test=10))
+    planned_run(added, plan_answers(open_dataset(larger, "test")), data=str(larger))
+    with pytest.raises(UserError, match="no longer holds the data this run was trained on"):
+        evaluate_run(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"limit": 0}, "limit is out of range"),
+        ({"batch_size": 0}, "batch_size is out of range"),
+        ({"split": "tset"}, "did you mean test"),
+        ({"device": "cuda"}, "no CUDA device"),
+    ],
+)
+def test_wrong_use_is_told(
+    arguments: Any,
+    words: str,
+    added: Path,
+    plan_answers: Any,
+    planned_run: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    planned_run(added, plan_answers(open_dataset(added, "test")))
+    with pytest.raises(UserError, match=words):
+        evaluate_run(tmp_path / "run", **arguments)
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_interrupted_evaluation_leaves_what_was_there(
+    added: Path, plan_answers: Any, planned_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned_run(added, plan_answers(open_dataset(added, "test"), with_defects))
+    whole = evaluate_run(tmp_path / "run", verbose=True)
+    before = {p.name: p.read_bytes() for p in Path(whole.directory).iterdir()}
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(evaluation, "predictions_table", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate_run(tmp_path / "run", verbose=True)
+    assert {p.name: p.read_bytes() for p in Path(whole.directory).iterdir()} == before
+    evaluate_run(tmp_path / "run")  # not verbose: the dump of the earlier evaluation does not stay beside its figures
+    assert "failures.jsonl.zst" not in {p.name for p in Path(whole.directory).iterdir()}
+
+
+def test_quick_accuracy_measures_the_first_rows_and_leaves_the_model_alone(added: Path, plan_answers: Any) -> None:
+    dataset: Dataset = open_dataset(added, "test")
+    model = plan_answers(dataset, with_defects)
+    model.train()
+    found = quick_accuracy(model, dataset, limit=50, batch_size=20)
+    assert found["accuracy"] == found["accuracy_published"] == found["exact"] == pytest.approx(0.6)
+    assert found["unreadable"] == pytest.approx(0.2)
+    assert found["mean_log_probability"] < 0
+    assert model.asked == 50
+    assert model.training
+    assert all(type(value) is float for value in found.values())
