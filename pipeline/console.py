@@ -66,9 +66,8 @@ class RowProgress:
             self._said = time.monotonic()
             rate = self._fresh / (self._said - self._started)
             left = (self._rows - self._done) / rate if rate else float("inf")
-            note(
-                f"{self._verb}: {self._done:,} of {self._rows:,} rows, {rate:,.0f} rows/s, {self._bytes / 1e6:,.0f} MB, {left:,.0f} s left"
-            )
+            size = f"{self._bytes / 1e6:,.0f} MB"
+            note(f"{self._verb}: {self._done:,} of {self._rows:,} rows, {rate:,.0f} rows/s, {size}, {left:,.0f} s left")
 
     def close(self) -> None:
         self._bar.close()
