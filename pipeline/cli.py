@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "show": ("mathpipe.pipeline.show", "show", "Show a dataset: its law, its sizes, a few problems drawn."),
     "verify": ("mathpipe.pipeline.verify_stage", "verify", "Check a dataset: every file and every answer."),
     "train": ("mathpipe.pipeline.train_stage", "train", "Train a transformer on a dataset."),
+    "presets": ("mathpipe.pipeline.presets_command", "presets", "List the named sets of parameters."),
     "eval": (
         "mathpipe.pipeline.evaluate_stage",
         "evaluate",

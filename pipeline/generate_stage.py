@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any, get_args
 
 import click
@@ -14,7 +13,7 @@ from mathpipe.generate.law import Law
 from mathpipe.pipeline.console import RowProgress, Terminated, note, stoppable
 from mathpipe.pipeline.counts import show_count
 from mathpipe.pipeline.options import model_options, shared_options
-from mathpipe.pipeline.params import GenerateParams, gather, validated
+from mathpipe.pipeline.params import GenerateParams, Source, gather, validated
 
 
 @click.command("generate")
@@ -35,8 +34,7 @@ def generate(
     workers: int | None,
     on_mismatch: OnMismatch,
     as_json: bool,
-    params: Path | None,
-    overrides: tuple[str, ...],
+    source: Source,
     **flags: Any,
 ) -> None:
     """Generate problems with verified answers into sharded Parquet.
@@ -48,7 +46,7 @@ def generate(
       mathpipe generate --task inverse --n 50M
       mathpipe generate --task add --dim 3 --n 200k --out data/add-3x3
     """
-    wanted = validated(GenerateParams, gather("generate", params, overrides, flags), "generate")
+    wanted = validated(GenerateParams, gather("generate", source, flags), "generate")
     law = wanted.law()
     url = out or f"data/{wanted.task}"
     layout = wanted.layout(law, url)

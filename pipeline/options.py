@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,25 +12,34 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from mathpipe.pipeline.counts import show_count
+from mathpipe.pipeline.params import Source
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def shared_options(command: Command) -> Command:
-    """``--params FILE`` and ``-S key=value``, the same for every stage."""
-    command = click.option(
+def shared_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--preset NAME``, ``--params FILE`` and ``-S key=value``, the same for every stage, handed on as one ``Source``."""
+
+    @functools.wraps(command)
+    def with_source(preset: str | None, params: Path | None, overrides: tuple[str, ...], **rest: Any) -> Any:
+        return command(source=Source(preset, params, overrides), **rest)
+
+    named = click.option(
         "-S",
         "overrides",
         multiple=True,
         metavar="KEY=VALUE",
         help="Set one parameter by its name in params.yaml, such as train.lr=1e-3; may be repeated.",
-    )(command)
-    return click.option(
+    )(with_source)
+    named = click.option(
         "--params",
         type=click.Path(dir_okay=False, path_type=Path),
         default=None,
         help="Read parameters from this file, such as params.yaml. Without it none is read.",
-    )(command)
+    )(named)
+    return click.option("--preset", default=None, help="Begin from a named set of parameters; see `mathpipe presets`.")(
+        named
+    )
 
 
 def model_options(model: type[BaseModel]) -> Callable[[Command], Command]:

@@ -5,6 +5,7 @@ A value is looked for in this order: a flag, ``-S key=value``, the file named wi
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -22,6 +23,7 @@ from mathpipe.train.config import TrainConfig
 
 Section = Literal["generate", "train", "evaluate"]
 SECTIONS: tuple[Section, ...] = ("generate", "train", "evaluate")
+PRESETS = Path(__file__).parent / "presets"
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -104,13 +106,44 @@ class EvaluateParams(BaseModel):
 MODELS: dict[Section, type[BaseModel]] = {"generate": GenerateParams, "train": TrainConfig, "evaluate": EvaluateParams}
 
 
-def gather(section: Section, file: Path | None, overrides: tuple[str, ...], flags: dict[str, Any]) -> dict[str, Any]:
-    """The values of one section, from the file, then ``-S key=value``, then the flags that were given (not None).
+@dataclass(frozen=True)
+class Source:
+    """Where values come from besides flags: a preset, a file, and ``-S`` overrides, each more particular than the last."""
+
+    preset: str | None = None
+    file: Path | None = None
+    overrides: tuple[str, ...] = ()
+
+
+def preset_names() -> list[str]:
+    """The presets that come with mathpipe."""
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+def preset_file(name: str) -> Path:
+    """The parameter file of a preset; UserError naming the nearest known one."""
+    if name not in preset_names():
+        near = nearest(name, preset_names())
+        raise UserError(
+            f"unknown preset {name!r}",
+            expected=f"one of {', '.join(preset_names())}",
+            got=repr(name),
+            next_step=f"did you mean {near}?" if near else None,
+        )
+    return PRESETS / f"{name}.yaml"
+
+
+def gather(section: Section, source: Source, flags: dict[str, Any]) -> dict[str, Any]:
+    """The values of one section: from the preset, the file, ``-S key=value``, then the flags that were given (not None).
 
     ``dim``, ``min_dim`` with ``max_dim`` and ``rows`` with ``cols`` are one choice: a flag of one way drops the file's other.
     """
-    values = dict(_read(file)[section]) if file is not None else {}
-    for override in overrides:
+    files = [preset_file(source.preset)] if source.preset is not None else []
+    files += [source.file] if source.file is not None else []
+    values: dict[str, Any] = {}
+    for file in files:
+        values = _merged(values, _read(file)[section])
+    for override in source.overrides:
         key, value = _override(override, section)
         if key is not None:
             _set(values, key, value)
@@ -166,6 +199,15 @@ def _override(text: str, section: Section) -> tuple[str | None, Any]:
     if first in SECTIONS:
         return (rest if first == section else None), yaml.safe_load(value)
     return key.strip(), yaml.safe_load(value)
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """``above`` laid over ``below``, sections within a section key by key."""
+    merged = {**below, **above}
+    for key in below.keys() & above.keys():
+        if isinstance(below[key], dict) and isinstance(above[key], dict):
+            merged[key] = _merged(below[key], above[key])
+    return merged
 
 
 def _set(values: dict[str, Any], key: str, value: Any) -> None:

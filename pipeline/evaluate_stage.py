@@ -1,0 +1,69 @@
+"""``mathpipe eval``: examine a trained model."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from typing import Any
+
+import click
+
+from mathpipe.evaluate.failures import draw_failures
+from mathpipe.evaluate.run import evaluate_run
+from mathpipe.pipeline.console import note, stoppable
+from mathpipe.pipeline.newest import newest_run
+from mathpipe.pipeline.options import model_options, shared_options
+from mathpipe.pipeline.params import EvaluateParams, Source, gather, validated
+
+
+@click.command("eval")
+@click.option("--run", "run_dir", default=None, help="Directory of the run.  [default: the newest under runs/]")
+@click.option("--data", default=None, help="Another dataset of the same task.  [default: the run's own]")
+@click.option("--out", default=None, help="Where results go.  [default: <run>/evaluation/<split>]")
+@click.option("--verbose", is_flag=True, help="Also dump every failed problem, and draw the ten worst.")
+@click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON.")
+@model_options(EvaluateParams)
+@shared_options
+def evaluate(
+    run_dir: str | None,
+    data: str | None,
+    out: str | None,
+    verbose: bool,
+    as_json: bool,
+    source: Source,
+    **flags: Any,
+) -> None:
+    """Decode a split, verify every answer, and say how often the model is right, and where it is not.
+
+    Writes predictions.parquet, metrics.json and accuracy_by_tolerance.csv; with --verbose failures.jsonl.zst too.
+
+    \b
+    Example:
+      mathpipe eval --verbose
+      mathpipe eval --run runs/add --split valid --limit 1k
+    """
+    wanted = validated(EvaluateParams, gather("evaluate", source, flags), "evaluate")
+    if run_dir is None:
+        run_dir = newest_run()
+        note(f"evaluating {run_dir}, the newest run")
+    with stoppable():
+        found = evaluate_run(
+            run_dir,
+            data,
+            split=wanted.split,
+            limit=wanted.limit,
+            batch_size=wanted.batch,
+            out_dir=out,
+            verbose=verbose,
+        )
+    if as_json:
+        click.echo(json.dumps(found.metrics))
+        return
+    if found.worst:
+        width = shutil.get_terminal_size((100, 40)).columns
+        click.echo(draw_failures(found.worst, width=width, colour=sys.stdout.isatty()))
+    click.echo(found.text)
+    if found.failures is not None:
+        click.echo(f"every failed problem: {found.failures}")
+    click.echo(f"every prediction: {found.predictions}")

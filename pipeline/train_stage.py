@@ -1,0 +1,85 @@
+"""``mathpipe train``: train a transformer on a dataset, or go on with a run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import get_args
+
+import click
+
+from mathpipe.datasets.reader import Dataset, open_dataset
+from mathpipe.evaluate.run import quick_accuracy
+from mathpipe.pipeline.console import note
+from mathpipe.pipeline.newest import newest_dataset
+from mathpipe.pipeline.options import shared_options
+from mathpipe.pipeline.params import Source, gather, validated
+from mathpipe.train.config import TrainConfig
+from mathpipe.train.rundir import OnMismatch
+from mathpipe.train.trainer import Evaluate, TrainResult
+from mathpipe.train.trainer import train as train_run
+
+
+@click.command("train")
+@click.option("--data", default=None, help="Directory or URL of the dataset.  [default: the newest under data/]")
+@click.option("--run", "run_dir", default=None, help="Directory of the run.  [default: runs/<name of the dataset>]")
+@click.option(
+    "--on-mismatch",
+    type=click.Choice(get_args(OnMismatch)),
+    default="error",
+    show_default=True,
+    help="A directory that holds another run: refuse, or move it aside and begin anew.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@shared_options
+def train(data: str | None, run_dir: str | None, on_mismatch: OnMismatch, as_json: bool, source: Source) -> None:
+    """Train a transformer. A run that was stopped or killed goes on where its last checkpoint stands.
+
+    Parameters are those of the section `train` of params.yaml; set one with -S.
+
+    \b
+    Example:
+      mathpipe train --data data/add -S steps=2000 -S lr=5e-4
+    """
+    config = validated(TrainConfig, gather("train", source, {}), "train")
+    if data is None:
+        data = newest_dataset()
+        note(f"training on {data}, the newest dataset")
+    run_dir = run_dir or f"runs/{data.rstrip('/').rsplit('/', 1)[-1]}"
+    training, valid = (
+        open_dataset(data, split, config.input_encoding, config.output_encoding, config.precision)
+        for split in ("train", "valid")
+    )
+    looked_at = valid if len(valid) and config.valid_examples else None
+    note(f"run {run_dir}: {training.task}, {len(training):,} problems; stop with Ctrl-C, the same command goes on")
+    result = train_run(
+        config,
+        training,
+        looked_at,
+        run_dir,
+        evaluate=None if looked_at is None else _greedy_accuracy(looked_at, config.valid_examples),
+        on_mismatch=on_mismatch,
+    )
+    _tell(result, as_json)
+
+
+def _greedy_accuracy(dataset: Dataset, limit: int) -> Evaluate:
+    """Greedy accuracy on the first rows of the validation split, as training asks for it."""
+    return lambda model: quick_accuracy(model, dataset, limit=limit)
+
+
+def _tell(result: TrainResult, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps({**asdict(result), "run_dir": str(result.run_dir)}))
+    else:
+        metrics = ", ".join(f"{name} {value:.4g}" for name, value in result.metrics.items())
+        already = (
+            " (it was finished before; nothing was done)"
+            if not result.steps_taken and result.outcome != "interrupted"
+            else ""
+        )
+        click.echo(f"{result.run_dir}: {result.outcome} at step {result.step:,} after {result.seconds:,.0f} s{already}")
+        click.echo(metrics)
+    if result.outcome == "interrupted":
+        note("the checkpoint is written; the same command goes on from it")
+        raise SystemExit(130)
