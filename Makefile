@@ -1,0 +1,39 @@
+# Two commands do everything on a machine with Python (3.11 or newer) and make: `make repro` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: repro test test-slow lint types bench clean
+
+repro: $(VENV)/.installed          ## the whole line: generate, train, evaluate
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro
+
+test: $(VENV)/.installed-dev       ## the test suite, without the long proofs
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest
+
+test-slow: $(VENV)/.installed-dev  ## the long proofs: kills, DVC, the whole line at a toy size
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -m slow --timeout 900
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed-dev
+	$(BIN)/mypy -p mathpipe
+
+bench: $(VENV)/.installed-dev      ## speed on this machine, on demand
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest tests/benchmarks -m benchmark --benchmark-enable --benchmark-columns=min,median,rounds
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml setup.py | $(VENV)/bin/python
+	$(BIN)/pip install --quiet -e .
+	touch $@
+
+$(VENV)/.installed-dev: pyproject.toml setup.py | $(VENV)/bin/python
+	$(BIN)/pip install --quiet -e '.[dev]'
+	touch $(VENV)/.installed $@
+
+clean:                             ## remove what can be made again (never data/ or runs/)
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
