@@ -17,7 +17,9 @@ from typing import Any, Literal
 from mathpipe.datasets.errors import UserError
 from mathpipe.train.checkpoint import (
     CHECKPOINT,
+    CURVES,
     RECORD,
+    SUMMARY,
     RunRecord,
     read_checkpoint,
     read_record,
@@ -27,6 +29,7 @@ from mathpipe.train.checkpoint import (
 from mathpipe.train.config import first_difference
 
 OnMismatch = Literal["error", "restart"]
+OURS = {RECORD, CHECKPOINT, CURVES, SUMMARY, "dvclive", "evaluation"}  # what may lie about without a run
 
 
 @contextmanager
@@ -49,7 +52,8 @@ def claimed(run_dir: Path, record: RunRecord, on_mismatch: OnMismatch, device: s
 def difference(run_dir: Path, record: RunRecord) -> tuple[str, Any, Any] | None:
     """(key, the run's value, the value asked for) of the first difference; None when all agree or there is no run."""
     if not (run_dir / RECORD).exists() and not (run_dir / CHECKPOINT).exists():
-        strangers = sorted(p.name for p in run_dir.iterdir() if not p.name.endswith(".tmp"))
+        names = (p.name for p in run_dir.iterdir())
+        strangers = sorted(n for n in names if n not in OURS and not n.startswith(".") and not n.endswith(".tmp"))
         if strangers:
             raise UserError(
                 f"{run_dir} is no run of training",

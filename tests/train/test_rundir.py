@@ -24,11 +24,13 @@ def test_a_directory_of_other_files_is_left_alone(tiny: Callable[..., TrainConfi
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_what_a_kill_before_the_first_record_leaves_is_no_obstacle(
+def test_what_a_kill_or_dvc_leaves_before_the_first_record_is_no_obstacle(
     tiny: Callable[..., TrainConfig], data: Any, run_dir: Path
 ) -> None:
     run_dir.mkdir(parents=True)
     (run_dir / "run.json.tmp").write_text("{")
+    (run_dir / ".gitignore").write_text("/checkpoint.pt")  # DVC writes it before the stage runs
+    (run_dir / "evaluation").mkdir()
     assert train(tiny(steps=5), data, None, run_dir, progress=False, dvclive=False).step == 5
 
 

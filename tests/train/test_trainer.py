@@ -134,16 +134,16 @@ def slowly(model):
     time.sleep(0.01)
     return {"accuracy": 0.0}
 data = small["SmallData"]()
-train(small["tiny_config"](steps=60, eval_every=1), data, data, Path(sys.argv[2]), evaluate=slowly, dvclive=False)
+train(small["tiny_config"](steps=40, eval_every=1), data, data, Path(sys.argv[2]), evaluate=slowly, dvclive=False)
 """
 
 
 def test_killed_at_random_moments_the_weights_are_the_same_bits(tiny: Tiny, data: Any, tmp_path: Path) -> None:
-    quiet(tiny(steps=60, eval_every=1), data, tmp_path / "whole", evaluate=lambda model: {"accuracy": 0.0})
+    quiet(tiny(steps=40, eval_every=1), data, tmp_path / "whole", evaluate=lambda model: {"accuracy": 0.0})
     run_dir, moment = tmp_path / "killed", random.Random(3)
     arguments = [sys.executable, "-c", CHILD, str(Path(__file__).with_name("conftest.py")), str(run_dir)]
     kills = 0
-    for goal in (6, 30, None):  # wait for this step, then a little, then kill; the last goes to the end
+    for goal in (6, 22, None):  # wait for this step, then a little, then kill; the last goes to the end
         child = subprocess.Popen(arguments)
         while goal is not None and child.poll() is None:
             points = read_curves(run_dir / "curves.jsonl")
@@ -156,7 +156,7 @@ def test_killed_at_random_moments_the_weights_are_the_same_bits(tiny: Tiny, data
     assert kills == 2
     assert equal(weights(tmp_path / "whole"), weights(run_dir))
     points = read_curves(run_dir / "curves.jsonl")
-    assert [p["step"] for p in points] == list(range(1, 61))
+    assert [p["step"] for p in points] == list(range(1, 41))
     assert without_times(points) == without_times(read_curves(tmp_path / "whole" / "curves.jsonl"))
 
 
@@ -261,7 +261,7 @@ def test_outside_the_main_thread_training_works_too(tiny: Tiny, data: Any, run_d
 
 
 def test_a_tiny_model_learns_a_tiny_problem(tiny: Tiny, data: Any, run_dir: Path) -> None:
-    config = tiny(steps=400, batch=32, lr=1e-2, warmup=20, eval_every=400, checkpoint_every=400)
+    config = tiny(steps=300, batch=32, lr=1e-2, warmup=20, eval_every=300, checkpoint_every=300)
     result = quiet(config, data, run_dir)
     assert result.metrics["valid_loss"] < 0.25
 
