@@ -1,0 +1,247 @@
+"""The command line as a user meets it: results to stdout, one line for each mistake, exit codes that mean something."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from mathpipe.pipeline.cli import COMMANDS, main
+
+ROOT = Path(__file__).parents[2]
+TOY = "-S steps=12 -S warmup=2 -S eval_every=6 -S checkpoint_every=6 -S batch=16 -S valid_examples=50 -S threads=2"
+TOY += " -S model.encoder_width=32 -S model.decoder_width=32 -S model.encoder_heads=2 -S model.decoder_heads=2"
+
+
+class Answer(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def ask(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """``ask("generate --task add")`` in an empty directory, in this process."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(line: str) -> Answer:
+        with pytest.raises(SystemExit) as stop:
+            main(line.split())
+        captured = capsys.readouterr()
+        return Answer(int(stop.value.code or 0), captured.out, captured.err)
+
+    return run
+
+
+def test_the_whole_line(ask) -> None:
+    made = ask("generate --task add --dim 2 --n 3k --valid 200 --test 200 --workers 0")
+    assert made.code == 0 and "train 3k, valid 200, test 200 rows" in made.out
+    assert (
+        "nothing was left to build" in ask("generate --task add --dim 2 --n 3k --valid 200 --test 200 --workers 0").out
+    )
+    assert "whole and right, 3,400 answers" in ask("verify data/add --workers 0").out
+    trained = ask(f"train {TOY}")
+    assert trained.code == 0 and "runs/add: finished at step 12" in trained.out
+    assert "nothing was done" in ask(f"train {TOY}").out
+    seen = ask("eval --verbose --limit 100")
+    assert (
+        seen.code == 0 and "accuracy" in seen.out and "operand" in seen.out and "runs/add, the newest run" in seen.err
+    )
+    metrics = json.loads(ask("eval --json --limit 100").out)
+    assert metrics["n"] == 100 and metrics["reference"] is not None
+    assert Path("runs/add/evaluation/test/predictions.parquet").exists()
+
+
+def test_show_draws_problems_and_words(ask, addition: Path) -> None:
+    shown = ask(f"show {addition} -k 1 --encoding P10").out
+    assert "train    2,000 rows, 2 shards" in shown
+    assert "operand in P10: V3 V6" in shown and "solution in P10: V3 V3" in shown
+    found = json.loads(ask(f"show {addition} --json -k 2 --start 3").out)
+    assert [p["row"] for p in found["problems"]] == [3, 4]
+    assert len(found["problems"][0]["operand"]) == 3
+
+
+def test_absent_flags_take_the_same_defaults_everywhere(ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``params.yaml`` of the current directory is not read unless named: the law is the same in and outside the repository."""
+    outside = json.loads(
+        ask(f"generate --task add --n 1k --valid 0 --test 0 --workers 0 --json --out {tmp_path}/a").out
+    )
+    monkeypatch.chdir(ROOT)
+    inside = json.loads(ask(f"generate --task add --n 1k --valid 0 --test 0 --workers 0 --json --out {tmp_path}/b").out)
+    assert outside["law_digest"] == inside["law_digest"]
+    named = f"generate --params params.yaml -S generate.n=1k --valid 0 --test 0 --workers 0 --json --out {tmp_path}/c"
+    assert json.loads(ask(named).out)["law_digest"] != inside["law_digest"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(ask, command: str) -> None:
+    answer = ask(f"{command} --help")
+    assert answer.code == 0 and "Example:" in answer.out and f"mathpipe {command}" in answer.out
+
+
+def test_lists(ask) -> None:
+    assert {t["name"] for t in json.loads(ask("tasks --json").out)} == {"transpose", "add", "inverse"}
+    assert "[A B], side by side" in ask("tasks").out
+    assert "inverse-2x2" in ask("presets").out
+    assert "task: inverse" in ask("presets inverse-2x2").out
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("generate --task invers", "did you mean inverse"),
+        ("generat", "did you mean generate"),
+        ("generate --task add --n ten", "is no count"),
+        ("generate --task add --n -5", "is no count"),
+        ("generate --task add --n 1e15", "out of range"),
+        ("generate --task add --dim 0", "greater than or equal to 1"),
+        ("generate --task add --dim 51", "102 columns"),
+        ("generate --task add --dim x", "valid integer"),
+        ("generate --task add --min-dim 4 --max-dim 3", "min_dim 4 is above max_dim 3"),
+        ("generate --task inverse --rectangular", "needs square matrices"),
+        ("generate --task inverse --dim 1 --n 50M", "too few distinct problems"),
+        ("generate --task add --seed -1", "generate.seed is not right"),
+        ("generate --task add --workers -1", "--workers is negative"),
+        ("generate --task add --max-coeff nan", "generate.max_coeff is not right"),
+        ("generate --task add --bogus 1", "No such option"),
+        ("generate --task", "requires an argument"),
+        ("generate", "--task"),
+        ("generate --task add --n 1k --out nosuch://x", "cannot be opened"),
+        ("generate --task add --n 1k --workers 0 --out /proc/nowhere/d", "cannot be written"),
+        ("show nothing", "holds no whole dataset"),
+        ("verify nothing", "holds no whole dataset"),
+        ("show {data} --split tset", "did you mean test"),
+        ("show {data} --start 1M", "beyond the split"),
+        ("show {data} --encoding P12", "did you mean P10"),
+        ("train", "there is no dataset under data/"),
+        ("train --data nothing", "holds no whole dataset"),
+        ("train --data {data} -S stepz=3", "did you mean train.steps"),
+        ("train --data {data} -S input_encoding=P11", "train.input_encoding"),
+        ("train --data {data} -S batch=5000", "smaller than one batch"),
+        ("train --data {data} -S model.encoder_heads=7", "no multiple"),
+        ("train --data {data} --params none.yaml", "cannot be read"),
+        ("train --data {data} --preset nonesuch", "unknown preset"),
+        ("eval", "there is no run under runs/"),
+        ("eval --run nothing", "nothing"),
+        ("eval --run {data}", "{data}"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_one_line_and_exit_code_2(ask, addition: Path, tmp_path: Path, line: str, message: str) -> None:
+    answer = ask(line.format(data=addition))
+    assert answer.code == 2, answer
+    assert message.format(data=addition) in answer.err
+    assert len([text for text in answer.err.splitlines() if text.startswith("mathpipe: ")]) == 1
+    assert "Traceback" not in answer.err and answer.out == ""
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
+def test_damage_is_exit_code_1(ask, make_small) -> None:
+    url = make_small("transpose")
+    (url / "test" / "00000.parquet").unlink()
+    answer = ask(f"verify {url} --workers 0")
+    assert answer.code == 1 and "test/00000.parquet: is missing" in answer.out
+    assert json.loads(ask(f"verify {url} --workers 0 --json").out)["damage"][0]["file"] == "test/00000.parquet"
+
+
+def test_another_dataset_in_the_directory(ask) -> None:
+    assert ask("generate --task add --dim 2 --n 1k --valid 0 --test 0 --workers 0").code == 0
+    refused = ask("generate --task add --dim 3 --n 1k --valid 0 --test 0 --workers 0")
+    assert refused.code == 2 and "holds another dataset" in refused.err and "max_dim 2" in refused.err
+    moved = ask("generate --task add --dim 3 --n 1k --valid 0 --test 0 --workers 0 --on-mismatch restart")
+    assert moved.code == 0 and "data/add.old-1" in moved.err
+    assert Path("data/add.old-1/manifest.json").exists()
+
+
+def test_a_run_of_another_configuration(ask, addition: Path) -> None:
+    line = f"train --data {addition} --run r {TOY}"
+    assert ask(line).code == 0
+    refused = ask(f"{line} -S lr=0.5")
+    assert refused.code == 2 and "lr differs" in refused.err
+    assert ask(f"{line} -S lr=0.005 --on-mismatch restart").code == 0
+    assert Path("r.old-1/checkpoint.pt").exists()
+
+
+def test_a_damaged_checkpoint(ask, addition: Path) -> None:
+    assert ask(f"train --data {addition} --run r {TOY}").code == 0
+    file = Path("r/checkpoint.pt")
+    file.write_bytes(file.read_bytes()[:-100])
+    for line in (f"train --data {addition} --run r {TOY}", "eval --run r"):
+        answer = ask(line)
+        assert answer.code == 2 and "is damaged" in answer.err and "Traceback" not in answer.err
+
+
+def test_a_read_only_directory(tmp_path: Path) -> None:
+    """As a user without the power of root, who may write anywhere."""
+    locked = tmp_path / "locked"
+    locked.mkdir()
+    locked.chmod(stat.S_IRUSR | stat.S_IXUSR | stat.S_IRGRP | stat.S_IXGRP | stat.S_IROTH | stat.S_IXOTH)
+    if os.geteuid() == 0 and subprocess.run(["setpriv", "--version"], capture_output=True, check=False).returncode:
+        pytest.fail("setpriv (util-linux) is needed to test as another user than root")
+    as_nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.geteuid() == 0 else []
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.is_relative_to("/tmp") and folder != Path("/tmp"):
+            folder.chmod(folder.stat().st_mode | 0o755) if folder != locked else None
+    locked.chmod(0o555)
+    command = "from mathpipe.pipeline.cli import main; main()"
+    arguments = f"generate --task add --dim 2 --n 1k --workers 0 --out {locked}/d".split()
+    done = subprocess.run(
+        [*as_nobody, sys.executable, "-c", command, *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2 and "no permission" in done.stderr and "Traceback" not in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_stopped_it_says_how_to_go_on(tmp_path: Path, number: signal.Signals, code: int) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "mathpipe.pipeline.cli",
+        "generate",
+        "--task",
+        "inverse",
+        "--n",
+        "3M",
+        "--workers",
+        "2",
+    ]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    waited = time.monotonic()
+    while not list(tmp_path.glob("data/inverse/train/*.json")) and time.monotonic() - waited < 60:
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == code, err
+    assert "the same command goes on" in err and "Traceback" not in err
+    assert not list(tmp_path.glob("data/inverse/manifest.json"))
+
+
+def test_training_stopped_goes_on(tmp_path: Path, addition: Path) -> None:
+    line = f"train --data {addition} --run r {TOY} -S steps=4000 -S log_every=1"
+    command = [sys.executable, "-m", "mathpipe.pipeline.cli", *line.split()]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    waited = time.monotonic()
+    while not (tmp_path / "r" / "checkpoint.pt").exists() and time.monotonic() - waited < 60:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "interrupted at step" in out and "the same command goes on" in err
+
+
+def test_no_colours_or_bars_when_not_on_a_terminal(ask, addition: Path) -> None:
+    for line in (
+        f"show {addition}",
+        f"verify {addition} --workers 0",
+        f"train --data {addition} --run r {TOY}",
+        "eval --run r --verbose",
+    ):
+        answer = ask(line)
+        assert "\x1b" not in answer.out + answer.err and "it/s" not in answer.err and "%|" not in answer.err
