@@ -214,8 +214,9 @@ def draw_failures(chosen: Iterable[Failure], width: int = 100, colour: bool = Fa
 def _headline(failure: Failure) -> str:
     parts = [f"row {failure.row}", failure.outcome]
     if failure.errors.get("error_l1") is not None:
-        reference = failure.reference_error_l1
-        parts.append(f"error_l1 {failure.error:.3g}" + ("" if reference is None else f" (reference {reference:.3g})"))
+        own = failure.reference_error_l1
+        told = own is not None and own >= 0.001  # the reference is rounded, too: of interest where that costs something
+        parts.append(f"error_l1 {failure.error:.3g}" + (f" (the reference's own {own:.3g})" if told else ""))
     if failure.log_probability is not None:
         parts.append(f"log probability {failure.log_probability:.3g}")
     return ", ".join(parts)

@@ -26,10 +26,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from mathpipe.datasets import reader
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.matrices import Matrices
-from mathpipe.datasets.reader import Dataset
+from mathpipe.datasets.reader import Dataset, open_dataset
 from mathpipe.datasets.sequences import PAD
 from mathpipe.datasets.shards import Rows
 from mathpipe.datasets.storage import Storage
@@ -85,7 +84,7 @@ def evaluate_run(
     """
     started = time.perf_counter()
     model, record = load_model(run_dir, chosen_device(device))
-    dataset = open_dataset(record, data_dir, split)
+    dataset = dataset_of_run(record, data_dir, split)
     n = _row_count(dataset, limit, batch_size)
     task, clock = get_task(dataset.task), Clock()
     longest = longest_answer(dataset, n)
@@ -209,10 +208,10 @@ def longest_answer(dataset: Dataset, n: int) -> int:
     return dataset.target.length(1, largest)
 
 
-def open_dataset(record: RunRecord, data_dir: str | Path | None, split: str) -> Dataset:
+def dataset_of_run(record: RunRecord, data_dir: str | Path | None, split: str) -> Dataset:
     """The split to evaluate on, in the run's encodings; UserError where it does not fit the run."""
     directory = str(data_dir or record.data)
-    dataset = reader.open_dataset(directory, split, record.input_encoding, record.output_encoding, record.precision)
+    dataset = open_dataset(directory, split, record.input_encoding, record.output_encoding, record.precision)
     if dataset.task != record.task:
         raise UserError(
             f"{directory} holds another task than the run was trained on", expected=record.task, got=dataset.task

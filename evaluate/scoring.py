@@ -134,8 +134,8 @@ def _errors_where(shaped: Mask, task: Task, problems: Rows, matrices: Matrices, 
 
 
 def _equal(tokens: Ints, references: NDArray[np.int32], lengths: Ints) -> Mask:
-    """Which predictions are, up to their END, the reference's own words, (n,)."""
+    """Which predictions, if they have an END, are up to there the reference's own words, (n,)."""
     ends = lengths_before_end(tokens) == lengths
     width = min(tokens.shape[1], references.shape[1])
     same = (tokens[:, :width] == references[:, :width]) | (np.arange(width) >= lengths[:, None])
-    return np.asarray(ends & same.all(axis=1) & (tokens.shape[1] > lengths))
+    return np.asarray(ends & same.all(axis=1))

@@ -39,6 +39,7 @@ def summarise(
     n = len(best)
     passed = passes(task, errors, TOLERANCE)
     log_probability = _floats(best, "log_probability")
+    log_probability = log_probability[np.isfinite(log_probability)]  # a model that diverged has none
     return {
         "task": task.name,
         "n": n,
@@ -55,7 +56,7 @@ def summarise(
             "best_constant": yardsticks.best_constant,
             **{name: _by_tolerance(yardsticks, name) for name in ("constant", "copy")},
         },
-        "mean_log_probability": float(np.nanmean(log_probability)) if np.isfinite(log_probability).any() else None,
+        "mean_log_probability": float(log_probability.mean()) if len(log_probability) else None,
         "seconds": {name: round(value, 3) for name, value in (seconds or {}).items()},
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -19,8 +20,8 @@ from mathpipe.generate.tasks import TASKS
 P1000 = MatrixWriter.named("P1000")
 
 
-def yardsticks(task: str, rows: Rows, writer: MatrixWriter = P1000) -> Yardsticks:
-    found = Yardsticks(TASKS[task], writer, Constants.of(rows.solutions))
+def yardsticks(task: str, rows: Rows, writer: MatrixWriter = P1000, **changes: Any) -> Yardsticks:
+    found = Yardsticks(dataclasses.replace(TASKS[task], **changes), writer, Constants.of(rows.solutions))
     half = len(rows) // 2
     for index in (np.arange(half), np.arange(half, len(rows))):  # counts add up over runs of rows
         part = rows.take(index)
@@ -83,6 +84,13 @@ def test_attainable_is_at_least_the_reference_and_often_more(encoding: str) -> N
         assert found.accuracy("attainable", tolerance) >= found.accuracy("reference", tolerance)
     assert found.accuracy("attainable", 0.005) > found.accuracy("reference", 0.005) + 0.05
     assert found.accuracy("reference", 0.005) < found.accuracy("reference", 0.05) < 1
+
+
+def test_a_search_that_finds_less_than_the_reference_costs_nothing(problems: Callable[..., Rows]) -> None:
+    rows = problems([[[1, 2]], [[3, 4]]], [[[3]], [[7]]])
+    found = yardsticks("add", rows, best_written=lambda operands, solutions: copied(operands, solutions))
+    assert found.accuracy("copy", 0.05) == 0
+    assert found.accuracy("attainable", 0.05) == found.accuracy("reference", 0.05) == 1
 
 
 def test_the_reference_score_is_that_of_the_rounded_solution() -> None:

@@ -156,7 +156,9 @@ def test_equal_errors_are_shown_in_the_order_of_rows(found: list[Failure]) -> No
 def test_a_failure_is_drawn(found: list[Failure]) -> None:
     wrong, shape, malformed = found
     headline, captions, drawing = draw_failure(wrong)
-    assert headline == "row 1, wrong_value, error_l1 1.2 (reference 0), log probability -2"
+    assert headline == "row 1, wrong_value, error_l1 1.2, log probability -2"
+    poor = Failure(**{**vars(wrong), "reference_error_l1": 0.03})
+    assert draw_failure(poor)[0] == "row 1, wrong_value, error_l1 1.2 (the reference's own 0.03), log probability -2"
     assert captions.split() == ["operand", "reference", "prediction", "prediction", "-", "reference"]
     assert drawing.split("   ") == ["[ 1  2  3  4 ]", "[ 4  6 ]", " [ 4  -6 ]", " [ 0  -12 ]"]
     assert "difference" not in "".join(draw_failure(shape))

@@ -60,6 +60,9 @@ def test_planned_defects_come_out_as_planned(
     lengths = [
         len(p.split()) + (o != "unterminated") for p, o in zip(*columns(table, "prediction", "outcome"), strict=True)
     ]
+    assert {k for k, o in zip(lengths, table["outcome"].to_pylist(), strict=True) if o == "unterminated"} == {
+        2 + 27 + 1
+    }
     np.testing.assert_allclose(table["log_probability"].to_numpy(), np.array(lengths) * np.log(0.75), rtol=1e-6)
     assert found.metrics["accuracy"] == found.metrics["accuracy_published"] == pytest.approx(138 / 230)
     assert {name: o["count"] for name, o in found.metrics["outcomes"].items()} == {
@@ -180,6 +183,18 @@ def test_a_checkpoint_is_evaluated_on_the_dataset_it_names(
         "metrics.json",
         "predictions.parquet",
     ]
+
+
+def test_a_model_that_diverged_is_evaluated_like_any_other(
+    added: Path, make_run: Any, untrained: Any, planned_run: Any, tmp_path: Path
+) -> None:
+    model = untrained(make_run(added))
+    torch.nn.init.constant_(model.output_bias, float("nan"))
+    planned_run(added, model)
+    found = evaluate_run(tmp_path / "run", limit=30, verbose=True)
+    assert found.metrics["accuracy"] == 0
+    assert found.metrics["mean_log_probability"] is None
+    assert len(list(read_failures(found.failures or ""))) == 30
 
 
 def test_another_dataset_of_the_task_and_one_of_another_task(
