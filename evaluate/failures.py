@@ -9,7 +9,8 @@ outcome               see ``mathpipe.evaluate.scoring``
 operand, reference    matrices as lists of rows: the problem and its stored answer
 prediction            the predicted words, as written, without the end
 decoded               the matrix read from them, or null when malformed or unterminated
-difference            decoded - reference, entry by entry, or null where their shapes differ
+residual              the matrix whose norms the errors are (decoded - reference; for inverse operand x decoded - I), or null
+residual_formula      what it is, with H the prediction and X the reference
 errors                every error measure; null where nothing of the right shape was read, and for an infinite one
 reference_error_l1    error_l1 of the stored answer itself, as the output encoding writes it
 log_probability       of all predicted words, the end included
@@ -37,6 +38,7 @@ from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.sequences import MatrixWriter
 from mathpipe.evaluate.predictions import sentences
 from mathpipe.evaluate.scoring import OUTCOMES, Scored
+from mathpipe.generate.tasks import Task
 
 Floats = NDArray[np.float64]
 
@@ -55,7 +57,8 @@ class Failure:
     reference: Floats
     prediction: str
     decoded: Floats | None
-    difference: Floats | None
+    residual: Floats | None
+    residual_formula: str
     errors: dict[str, float | None]
     reference_error_l1: float | None
     log_probability: float | None
@@ -74,19 +77,20 @@ class Failure:
     @classmethod
     def from_json(cls, line: str) -> Failure:
         record: dict[str, Any] = json.loads(line)
-        for name in ("operand", "reference", "decoded", "difference"):
+        for name in ("operand", "reference", "decoded", "residual"):
             record[name] = _array(record.get(name))
         return cls(**record)
 
 
-def failures(scored: Scored, split: str, target: MatrixWriter) -> Iterator[Failure]:
+def failures(task: Task, scored: Scored, split: str, target: MatrixWriter) -> Iterator[Failure]:
     """The failed problems among scored hypotheses of rank 0."""
     index = np.flatnonzero(~scored.passed & (scored.rank == 0))
+    comparable = np.flatnonzero(scored.readable & scored.matrices.same_shape(scored.problems.solutions))
+    residuals = _residuals(task, scored, np.intersect1d(index, comparable))
     words = sentences(target, scored.decoded.tokens[index], scored.lengths[index])
     for i, prediction in zip(index.tolist(), words, strict=True):
         reference = scored.problems.solutions[i]
         decoded = scored.matrices[i] if scored.readable[i] else None
-        comparable = decoded is not None and decoded.shape == reference.shape
         yield Failure(
             row=int(scored.problems.row[i]),
             split=split,
@@ -95,11 +99,19 @@ def failures(scored: Scored, split: str, target: MatrixWriter) -> Iterator[Failu
             reference=reference,
             prediction=prediction,
             decoded=decoded,
-            difference=decoded - reference if comparable and decoded is not None else None,
+            residual=residuals.get(i),
+            residual_formula=task.residual_formula,
             errors={name: _finite(values[i]) for name, values in scored.errors.items()},
             reference_error_l1=_finite(scored.reference_errors["error_l1"][i]),
             log_probability=_finite(scored.decoded.log_probability[i]),
         )
+
+
+def _residuals(task: Task, scored: Scored, index: NDArray[np.int64]) -> dict[int, Floats]:
+    """R of the hypotheses at these positions."""
+    chosen = scored.problems.take(index)
+    found = task.residual(chosen.operands, chosen.solutions, scored.matrices.take(index))
+    return dict(zip(index.tolist(), found, strict=True))
 
 
 @dataclass
@@ -183,21 +195,20 @@ def _lines(path: Path) -> Iterator[str]:
 
 
 def draw_failure(failure: Failure, width: int = 100, colour: bool = False, ascii_only: bool = False) -> list[str]:
-    """Operand, reference, prediction and difference side by side, under a line that says what went wrong.
+    """Operand, reference, prediction and residual side by side, under a line that says what went wrong.
 
     With ``colour`` the entries that are off by more than 5 % of the reference's largest one are red.
     """
     glyphs = ASCII if ascii_only else UNICODE
     wrong = None
-    if failure.difference is not None:
-        wrong = np.abs(failure.difference) > 0.05 * np.abs(failure.reference).max()
+    if failure.residual is not None and failure.decoded is not None:
+        wrong = np.abs(failure.decoded - failure.reference) > 0.05 * np.abs(failure.reference).max()
     blocks = [("operand", draw_matrix(failure.operand, glyphs=glyphs))]
     blocks.append(("reference", draw_matrix(failure.reference, glyphs=glyphs)))
     if failure.decoded is not None:
         blocks.append(("prediction", draw_matrix(failure.decoded, marked=wrong, colour=colour, glyphs=glyphs)))
-    if failure.difference is not None:
-        drawn = draw_matrix(failure.difference, marked=wrong, colour=colour, glyphs=glyphs)
-        blocks.append(("prediction - reference", drawn))
+    if failure.residual is not None:
+        blocks.append((f"residual {failure.residual_formula}", draw_matrix(failure.residual, glyphs=glyphs)))
     lines = [_headline(failure), *side_by_side(blocks, width=width)]
     if failure.decoded is None:
         lines.append(

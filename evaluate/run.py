@@ -100,7 +100,7 @@ def evaluate_run(
             with clock("writing"):
                 predictions.append(predictions_table(scored, split, dataset.source, dataset.target))
                 if dump is not None:
-                    dump.append(worst.seen(failures(scored, split, dataset.target)))
+                    dump.append(worst.seen(failures(task, scored, split, dataset.target)))
         predictions.close()
         if dump is not None:
             dump.close()

@@ -36,13 +36,19 @@ def nearest_written(operands: Matrices, solutions: Matrices) -> Matrices:
     return Matrices(round_to_grid(solutions.values), solutions.rows, solutions.cols)
 
 
+def difference(operands: Matrices, references: Matrices, predicted: Matrices) -> Matrices:
+    """R = H - X."""
+    return Matrices(predicted.values - references.values, references.rows, references.cols)
+
+
 @dataclass(frozen=True)
 class Task:
     """A family of problems: operand -> solution.
 
     ``sample(rng, n, law)`` draws n operands; ``solve(operands)`` gives their solutions and which rows to reject;
     ``verify(operands, references, predicted)`` gives every error measure, one value a prediction, for predictions that
-    have the reference's shape; ``answer_shape(operands)`` the shape of every right answer;
+    have the reference's shape; ``residual(operands, references, predicted)`` gives the matrices R whose norms these are,
+    ``residual_formula`` says what R is; ``answer_shape(operands)`` the shape of every right answer;
     ``best_written(operands, solutions)`` the best answer found among those that can be written with 3 digits.
     """
 
@@ -55,6 +61,8 @@ class Task:
     solve: Callable[[Matrices], Solved]
     verify: Callable[[Matrices, Matrices, Matrices], Errors]
     answer_shape: Callable[[Matrices], tuple[Ints, Ints]]
+    residual: Callable[[Matrices, Matrices, Matrices], Matrices] = difference
+    residual_formula: str = "H - X"
     best_written: Callable[[Matrices, Matrices], Matrices] = nearest_written
     square_only: bool = False
     side_by_side: int = 1
@@ -129,5 +137,4 @@ def error_measures(residual: Matrices, scale: Matrices, predicted: Matrices, ref
 
 def difference_errors(operands: Matrices, references: Matrices, predicted: Matrices) -> Errors:
     """R = H - X and S = X: for tasks whose answer is one matrix and no other."""
-    residual = Matrices(predicted.values - references.values, references.rows, references.cols)
-    return error_measures(residual, references, predicted, references)
+    return error_measures(difference(operands, references, predicted), references, predicted, references)

@@ -61,18 +61,21 @@ def _invert(a: Floats) -> tuple[Floats, Mask]:
         return x, singular
 
 
-def verify(operands: Matrices, references: Matrices, predicted: Matrices) -> Errors:
-    """R = A H - I, S = I: error_l1 = sum|A H - I| / n."""
-    residual, identity = np.empty_like(operands.values), np.empty_like(operands.values)
+def residual(operands: Matrices, references: Matrices, predicted: Matrices) -> Matrices:
+    """R = A H - I; infinite where a sum is undefined."""
+    values = np.empty_like(operands.values)
     for index, a in operands.groups():
         flat = operands.offsets[index][:, None] + np.arange(a[0].size)
-        eye = np.eye(a.shape[1])
         with np.errstate(over="ignore", invalid="ignore"):
-            r = np.matmul(a, predicted.values[flat].reshape(a.shape)) - eye
-        residual[flat] = np.nan_to_num(r, nan=np.inf).reshape(len(index), -1)
-        identity[flat] = eye.reshape(-1)
-    like = (operands.rows, operands.cols)
-    return error_measures(Matrices(residual, *like), Matrices(identity, *like), predicted, references)
+            r = np.matmul(a, predicted.values[flat].reshape(a.shape)) - np.eye(a.shape[1])
+        values[flat] = np.nan_to_num(r, nan=np.inf, posinf=np.inf, neginf=-np.inf).reshape(len(index), -1)
+    return Matrices(values, operands.rows, operands.cols)
+
+
+def verify(operands: Matrices, references: Matrices, predicted: Matrices) -> Errors:
+    """S = I: error_l1 = sum|A H - I| / n."""
+    identity = operands.map(lambda a: np.broadcast_to(np.eye(a.shape[1]), a.shape))
+    return error_measures(residual(operands, references, predicted), identity, predicted, references)
 
 
 def best_written(operands: Matrices, solutions: Matrices) -> Matrices:
@@ -152,6 +155,8 @@ TASK = Task(
     solve=solve,
     verify=verify,
     answer_shape=answer_shape,
+    residual=residual,
+    residual_formula="A H - I",
     best_written=best_written,
     square_only=True,
 )

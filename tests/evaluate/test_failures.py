@@ -33,7 +33,7 @@ def found(said: Callable[..., Decoded], problems: Callable[..., Rows]) -> list[F
         "V2 V1 + 400 E-2 + 600 E-2 <s>",
         "V1 <s>",
     ]
-    return list(failures(score(TASKS["add"], P1000, rows, said(P1000, words)), "test", P1000))
+    return list(failures(TASKS["add"], score(TASKS["add"], P1000, rows, said(P1000, words)), "test", P1000))
 
 
 def dumped(path: Path, found: Iterator[Failure] | list[Failure]) -> Path:
@@ -55,13 +55,13 @@ def test_failed_problems_are_described_whole(found: list[Failure]) -> None:
     assert wrong.operand.tolist() == [[1, 2, 3, 4]]
     assert wrong.reference.tolist() == [[4, 6]]
     assert wrong.decoded is not None and wrong.decoded.tolist() == [[4, -6]]
-    assert wrong.difference is not None and wrong.difference.tolist() == [[0, -12]]
+    assert wrong.residual is not None and wrong.residual.tolist() == [[0, -12]]
     assert wrong.errors["error_l1"] == pytest.approx(1.2)
     assert wrong.reference_error_l1 == 0
     assert wrong.log_probability == -2
     assert shape.decoded is not None and shape.decoded.tolist() == [[4], [6]]
-    assert shape.difference is None and shape.errors["error_l1"] is None
-    assert malformed.decoded is None and malformed.difference is None and malformed.prediction == "V1"
+    assert shape.residual is None and shape.errors["error_l1"] is None
+    assert malformed.decoded is None and malformed.residual is None and malformed.prediction == "V1"
 
 
 def test_a_dump_is_compressed_json_lines_and_reads_back(found: list[Failure], tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_a_dump_is_compressed_json_lines_and_reads_back(found: list[Failure], tm
 
 def test_an_infinite_error_has_a_place_in_json(said: Callable[..., Decoded], problems: Callable[..., Rows]) -> None:
     scored = score(TASKS["add"], P1000, problems([[[1, -1]]], [[[0]]]), said(P1000, ["V1 V1 + 100 E-2 <s>"]))
-    (failure,) = failures(scored, "test", P1000)
+    (failure,) = failures(TASKS["add"], scored, "test", P1000)
     assert (failure.outcome, failure.errors["error_l1"], failure.error) == ("wrong_value", None, -1)
     assert Failure.from_json(failure.to_json()).errors == failure.errors
 
@@ -159,14 +159,25 @@ def test_a_failure_is_drawn(found: list[Failure]) -> None:
     assert headline == "row 1, wrong_value, error_l1 1.2, log probability -2"
     poor = Failure(**{**vars(wrong), "reference_error_l1": 0.03})
     assert draw_failure(poor)[0] == "row 1, wrong_value, error_l1 1.2 (the reference's own 0.03), log probability -2"
-    assert captions.split() == ["operand", "reference", "prediction", "prediction", "-", "reference"]
+    assert captions.split() == ["operand", "reference", "prediction", "residual", "H", "-", "X"]
     assert drawing.split("   ") == ["[ 1  2  3  4 ]", "[ 4  6 ]", " [ 4  -6 ]", " [ 0  -12 ]"]
-    assert "difference" not in "".join(draw_failure(shape))
+    assert "residual" not in "".join(draw_failure(shape))
     assert draw_failure(malformed)[0] == "row 3, malformed, log probability -4"
     assert draw_failure(malformed)[-1] == "prediction: V1"
     assert draw_failure(Failure(**{**vars(malformed), "prediction": ""}))[-1] == "prediction: (no words)"
     long = draw_failure(Failure(**{**vars(malformed), "prediction": "V1 " * 99}), width=40, ascii_only=True)[-1]
     assert len(long) == 40 and long.endswith("..")
     assert "\x1b[31m" not in "".join(draw_failure(wrong))
-    assert "\x1b[31m-12\x1b[0m" in draw_failure(wrong, colour=True)[-1]
+    assert "\x1b[31m-6\x1b[0m" in draw_failure(wrong, colour=True)[-1]
     assert all(line.isascii() for line in draw_failure(wrong, ascii_only=True))
+
+
+def test_the_residual_of_an_inverse_is_that_of_its_equation(
+    said: Callable[..., Decoded], problems: Callable[..., Rows]
+) -> None:
+    """A = diag(2, 4), H = diag(0.5, 0.5): A H - I = diag(0, 1)."""
+    rows = problems([[[2, 0], [0, 4]]], [[[0.5, 0], [0, 0.25]]])
+    words = "V2 V2 + 500 E-3 + 0 E0 + 0 E0 + 500 E-3 <s>"
+    (failure,) = failures(TASKS["inverse"], score(TASKS["inverse"], P1000, rows, said(P1000, [words])), "test", P1000)
+    assert failure.residual is not None and failure.residual.tolist() == [[0, 0], [0, 1]]
+    assert "residual A H - I" in "\n".join(draw_failure(failure))

@@ -233,7 +233,7 @@ def test_no_words_whatever_raise(task: str, encoding: str, data: st.DataObject) 
     scored = score(TASKS[task], writer, rows, Decoded(tokens, np.zeros(len(rows))))
     _consistent(scored, tokens)
     assert len(predictions_table(scored, "test", writer, writer)) == len(rows)
-    draw_failures(failures(scored, "test", writer))
+    draw_failures(failures(TASKS[task], scored, "test", writer))
 
 
 def _consistent(scored: Scored, tokens: np.ndarray[Any, Any]) -> None:

@@ -1,0 +1,134 @@
+"""``dvc repro`` as the main way in: the whole line at a toy size, what it runs again and what not, and after a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[2]
+TOY = """
+generate: {task: add, dim: 2, n: 20k, valid: 500, test: 500, seed: 0}
+train:
+  lr: 0.001
+  steps: 30
+  warmup: 5
+  batch: 16
+  eval_every: 15
+  checkpoint_every: 5
+  log_every: 5
+  valid_examples: 50
+  threads: 2
+  model: {encoder_width: 32, decoder_width: 32, encoder_heads: 2, decoder_heads: 2}
+evaluate: {limit: 200}
+"""
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A git and DVC repository with the project's own dvc.yaml, and parameters of a toy."""
+    shutil.copy(ROOT / "dvc.yaml", tmp_path)
+    shutil.copy(ROOT / ".dvcignore", tmp_path)
+    shutil.copytree(ROOT / ".dvc", tmp_path / ".dvc", ignore=shutil.ignore_patterns("cache", "tmp", "config.local"))
+    (tmp_path / "params.yaml").write_text(TOY)
+    (tmp_path / ".gitignore").write_text((ROOT / ".gitignore").read_text())
+    for command in ("init --quiet", "add --all", "-c user.name=t -c user.email=t@example.org commit --quiet -m begin"):
+        subprocess.run(["git", *command.split()], cwd=tmp_path, check=True)
+    return tmp_path
+
+
+def environment() -> dict[str, str]:
+    found = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "DVC_NO_ANALYTICS": "1",
+    }
+    return {
+        **found,
+        "GIT_AUTHOR_NAME": "t",
+        "GIT_AUTHOR_EMAIL": "t@e.org",
+        "GIT_COMMITTER_NAME": "t",
+        "GIT_COMMITTER_EMAIL": "t@e.org",
+    }
+
+
+def dvc(where: Path, line: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", *line.split()],
+        cwd=where,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def weights(where: Path) -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = torch.load(where / "runs/default/checkpoint.pt", weights_only=True)["model"]
+    return found
+
+
+def test_the_whole_line(repository: Path) -> None:
+    first = dvc(repository, "repro")
+    assert all(f"Running stage '{stage}'" in first for stage in ("generate", "train", "evaluate"))
+    metrics = json.loads((repository / "runs/default/evaluation/metrics.json").read_text())
+    assert metrics["n"] == 200
+
+    assert "Running stage" not in dvc(repository, "repro")
+
+    dvc(repository, "plots show")
+    assert (repository / "dvc_plots" / "index.html").exists()
+    shown = json.loads(dvc(repository, "metrics show --json"))[""]["data"]
+    assert shown["runs/default/summary.json"]["data"]["step"] == 30
+    assert shown["runs/default/evaluation/metrics.json"]["data"]["n"] == 200
+
+    before = weights(repository)
+    trained = []
+    for lr in ("0.002", "0.003"):
+        text = dvc(repository, f"exp run -S train.lr={lr}")
+        assert "Running stage 'train'" in text and "Running stage 'evaluate'" in text
+        assert "Running stage 'generate'" not in text
+        assert json.loads((repository / "runs/default/run.json").read_text())["config"]["lr"] == float(lr)
+        trained.append(weights(repository))
+    for a, b in ((before, trained[0]), (trained[0], trained[1])):
+        assert not any(torch.equal(a[key], b[key]) for key in a if a[key].ndim == 2)
+    table = dvc(repository, "exp show --csv")
+    assert "0.002" in table and "0.003" in table
+
+
+def test_a_killed_stage_resumes_on_the_next_repro(repository: Path) -> None:
+    dvc(repository, "repro train")
+    undisturbed = weights(repository)
+    shutil.rmtree(repository / "runs")
+    shutil.rmtree(repository / ".dvc" / "cache")
+    (repository / "dvc.lock").unlink()
+
+    started = subprocess.Popen(
+        [sys.executable, "-m", "dvc", "repro", "train"],
+        cwd=repository, env=environment(), start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    curves, waited = repository / "runs/default/curves.jsonl", time.monotonic()
+    while not (curves.exists() and len(curves.read_text().splitlines()) >= 3) and time.monotonic() - waited < 120:
+        time.sleep(0.02)
+    os.killpg(started.pid, signal.SIGKILL)
+    started.wait()
+    assert (repository / "runs/default/checkpoint.pt").exists()
+    left_at = json.loads(curves.read_text().splitlines()[-1])["step"]
+    assert left_at < 30
+
+    dvc(repository, "repro train")
+    steps = [json.loads(line)["step"] for line in curves.read_text().splitlines()]
+    assert steps == [5, 10, 15, 20, 25, 30]
+    assert all(torch.equal(a, b) for a, b in zip(undisturbed.values(), weights(repository).values(), strict=True))
+    assert not list((repository / "runs").glob("*.old-*")), "the run was resumed, not begun anew"
