@@ -38,6 +38,9 @@ class ModelConfig(Settings):
     """Row + column + place within the number, or one learned vector for each absolute position (as published)."""
     max_positions: Annotated[int, Field(ge=4, le=65536)] = 4096
     """Longest sequence with learned positions, in words."""
+    start: Literal["aligned", "independent"] = "aligned"
+    """First weights. Aligned: keys begin as queries and both sides begin with the same positions, so that before anything
+    is learned a word already looks at words like itself, in places like its own. Independent: every matrix for itself."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     """Arithmetic of matrix products (autocast); weights, sums and the loss are always float32."""

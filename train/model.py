@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from mathpipe.datasets.sequences import END, HEADER, PAD, SequenceFormat
 from mathpipe.train.config import ModelConfig
-from mathpipe.train.layers import NORM_EPS, DecoderLayer, EncoderLayer, Keys
+from mathpipe.train.layers import NORM_EPS, Attention, DecoderLayer, EncoderLayer, Keys
 from mathpipe.train.positions import Learned, columns, positions
 
 
@@ -95,6 +95,7 @@ class Transformer(nn.Module):
             for _ in range(c.decoder_layers)
         )
         self.output_bias = nn.Parameter(torch.zeros(target.vocabulary_size))
+        begin(self)
 
     @property
     def _decoding(self) -> list[DecoderLayer]:
@@ -163,3 +164,21 @@ class Transformer(nn.Module):
 
     def _arithmetic(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.config.dtype == "bfloat16")
+
+
+@torch.no_grad()
+def begin(model: Transformer) -> None:
+    """First weights of linear layers: uniform with variance 2 / (inputs + outputs), no bias; then aligned, if so configured."""
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            nn.init.zeros_(module.bias)
+    if model.config.start == "independent":
+        return
+    for module in model.modules():
+        if isinstance(module, Attention) and module.query.in_features == module.key_value.in_features:
+            module.key_value.weight[: module.query.out_features] = module.query.weight
+    theirs = dict(model.encoder.positions.named_parameters())
+    for name, table in model.decoder.positions.named_parameters():
+        if table.shape == theirs[name].shape:  # places within a number differ where the encodings do
+            table.copy_(theirs[name])

@@ -149,3 +149,22 @@ def test_a_sequence_longer_than_the_learned_positions_is_refused() -> None:
 def test_heads_must_divide_the_width() -> None:
     with pytest.raises(ValueError, match="decoder_width 20 is no multiple of decoder_heads 3"):
         ModelConfig(decoder_width=20, decoder_heads=3)
+
+
+def test_an_aligned_start_looks_at_like_words_and_an_independent_one_does_not() -> None:
+    for start, alike in (("aligned", True), ("independent", False)):
+        model = build(start=start)
+        for layer in model.encoder_layers:
+            keys = layer.attention.key_value.weight[:16]
+            assert torch.equal(keys, layer.attention.query.weight) == alike
+        ours, theirs = model.decoder.positions, model.encoder.positions
+        assert torch.equal(ours.row.weight, theirs.row.weight) == alike
+        assert ours.place.weight.shape != theirs.place.weight.shape  # P10 and P1000
+        assert ours.row.weight is not theirs.row.weight
+
+
+def test_an_aligned_start_of_sides_that_differ_in_width() -> None:
+    model = build(encoder_width=32)
+    layer = model.decoder_layers[0]
+    assert torch.equal(layer.attention.key_value.weight[:16], layer.attention.query.weight)
+    assert layer.cross_attention.key_value.weight.shape == (32, 32)
