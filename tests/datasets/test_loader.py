@@ -176,3 +176,10 @@ def test_a_dataset_on_an_object_store_reads_the_same(addition: Path) -> None:
     there = open_dataset("memory://loader-test")
     assert there.digest == here.digest
     assert all(same(a, b) for a, b in zip(take(here, 5), take(there, 5), strict=True))
+
+
+def test_the_promised_import(addition: Path) -> None:
+    from mathpipe.datasets import open_dataset as door
+
+    data = door(addition, split="test", input_encoding="FP15", output_encoding="P1000")  # type: ignore[operator]
+    assert isinstance(data, Dataset) and len(data) == 500
