@@ -18,7 +18,7 @@ import torch
 from mathpipe.datasets.errors import UserError, nearest
 from mathpipe.datasets.manifest import Manifest, Record, Split, read_manifest
 from mathpipe.datasets.sequences import END, MatrixWriter
-from mathpipe.datasets.shards import MATRIX_SCHEMA, Rows, from_arrow
+from mathpipe.datasets.shards import Rows, from_arrow, shard_schema
 from mathpipe.datasets.storage import Storage
 
 if TYPE_CHECKING:
@@ -160,6 +160,11 @@ class Dataset:
         return self.encode(rows).batch(np.arange(len(rows)), device)
 
     @property
+    def noisy(self) -> bool:
+        """Whether the written operands carry noise and the clean ones are stored beside them."""
+        return float(self.law["operands"].get("noise", 0)) > 0
+
+    @property
     def exact_operands(self) -> bool:
         return bool(self.law["operands"]["exact_operands"])
 
@@ -219,7 +224,7 @@ class ShardReader:
             if self._shard != record.shard:
                 self._open(record)
             assert self._file is not None
-            if self._file.schema_arrow.remove_metadata() != MATRIX_SCHEMA.remove_metadata():
+            if self._file.schema_arrow.remove_metadata() != shard_schema(noisy=self._dataset.noisy):
                 raise pa.ArrowInvalid("its columns are not those of a shard")
             table = self._file.read_row_group(group, use_threads=False)
             rows = from_arrow(table, exact_operands=self._dataset.exact_operands)

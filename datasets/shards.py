@@ -1,8 +1,8 @@
 """Shards: Parquet files of whole blocks, readable by any tool that reads Parquet.
 
-Columns: ``row`` int64, ``operand`` list<float32>, ``operand_rows``, ``operand_cols`` int16, ``solution`` list<float32>,
-``solution_rows``, ``solution_cols`` int16. One row group a block, zstd. The footer carries the law, so that a single shard
-found alone on a disk explains itself.
+Columns: ``row`` int64, ``operand`` list<float32>, ``operand_rows``, ``operand_cols`` int16, (``clean_operand`` list<float32> with
+noise,) ``solution`` list<float32>, ``solution_rows``, ``solution_cols`` int16. One row group a block, zstd. The footer carries
+the law, so that a single shard found alone on a disk explains itself.
 """
 
 from __future__ import annotations
@@ -35,29 +35,45 @@ MATRIX_SCHEMA = pa.schema(
         ),
     ]
 )
+_CLEAN = pa.field("clean_operand", pa.list_(pa.field("element", pa.float32(), nullable=False)), nullable=False)
 _FLOATS = ["operand.list.element", "solution.list.element"]
 _SHAPES = ["operand_rows", "operand_cols", "solution_rows", "solution_cols"]
 
 
 @dataclass(frozen=True)
 class Rows:
-    """n rows as mathematics: ``row`` (n,) int64, operands as the decimals they stand for, solutions as stored (float32)."""
+    """n rows as mathematics: ``row`` (n,) int64, operands as the decimals they stand for, solutions as stored (float32).
+
+    ``clean``: with noise, the operands before it, whose answers the solutions are; else None.
+    """
 
     row: NDArray[np.int64]
     operands: Matrices
     solutions: Matrices
+    clean: Matrices | None = None
+
+    @property
+    def solved(self) -> Matrices:
+        """The operands whose answers the solutions are: the clean ones where there is noise."""
+        return self.operands if self.clean is None else self.clean
 
     def __len__(self) -> int:
         return len(self.row)
 
     def take(self, index: NDArray[Any]) -> Rows:
         """The rows at these positions (or where a mask is true)."""
-        return Rows(self.row[index], self.operands.take(index), self.solutions.take(index))
+        clean = None if self.clean is None else self.clean.take(index)
+        return Rows(self.row[index], self.operands.take(index), self.solutions.take(index), clean)
 
 
-def write_shard(file: HashingFile, blocks: Iterable[Rows], law_json: str, version: str) -> int:
+def shard_schema(*, noisy: bool) -> pa.Schema:
+    """The columns of a shard; with noise there is ``clean_operand`` besides (it has the operand's dimensions)."""
+    return MATRIX_SCHEMA.insert(4, _CLEAN) if noisy else MATRIX_SCHEMA
+
+
+def write_shard(file: HashingFile, blocks: Iterable[Rows], law_json: str, version: str, *, noisy: bool = False) -> int:
     """Write blocks one after the other, each its own row group; returns the number of rows."""
-    schema = MATRIX_SCHEMA.with_metadata({LAW_KEY: law_json.encode(), VERSION_KEY: version.encode()})
+    schema = shard_schema(noisy=noisy).with_metadata({LAW_KEY: law_json.encode(), VERSION_KEY: version.encode()})
     written = 0
     with pq.ParquetWriter(
         pa.PythonFile(file, mode="w"),
@@ -65,7 +81,7 @@ def write_shard(file: HashingFile, blocks: Iterable[Rows], law_json: str, versio
         compression="zstd",
         compression_level=1,
         use_dictionary=_SHAPES,
-        use_byte_stream_split=_FLOATS,
+        use_byte_stream_split=[*_FLOATS, "clean_operand.list.element"] if noisy else _FLOATS,
         write_statistics=["row"],
     ) as writer:
         for rows in blocks:
@@ -74,37 +90,52 @@ def write_shard(file: HashingFile, blocks: Iterable[Rows], law_json: str, versio
     return written
 
 
-def to_arrow(rows: Rows, schema: pa.Schema = MATRIX_SCHEMA) -> pa.Table:
-    """Rows as an Arrow table of the shard's schema."""
-    columns = [pa.array(rows.row)]
+def to_arrow(rows: Rows, schema: pa.Schema) -> pa.Table:
+    """Rows as an Arrow table of a shard's schema."""
+    columns = {"row": pa.array(rows.row)}
     for matrices, name in ((rows.operands, "operand"), (rows.solutions, "solution")):
-        columns += [
-            pa.ListArray.from_arrays(
-                pa.array(matrices.offsets.astype(np.int32)),
-                pa.array(matrices.values.astype(np.float32)),
-                type=schema.field(name).type,
-            ),
-            pa.array(matrices.rows.astype(np.int16)),
-            pa.array(matrices.cols.astype(np.int16)),
-        ]
-    return pa.Table.from_arrays(columns, schema=schema)
+        columns[name] = _lists(matrices, schema.field(name).type)
+        columns[f"{name}_rows"] = pa.array(matrices.rows.astype(np.int16))
+        columns[f"{name}_cols"] = pa.array(matrices.cols.astype(np.int16))
+    if rows.clean is not None:
+        columns["clean_operand"] = _lists(rows.clean, _CLEAN.type)
+    return pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
+
+
+def _lists(matrices: Matrices, kind: pa.DataType) -> pa.Array:
+    offsets, values = matrices.offsets.astype(np.int32), matrices.values.astype(np.float32)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values), type=kind)
 
 
 def from_arrow(table: pa.Table, *, exact_operands: bool) -> Rows:
-    """Rows of an Arrow table. ``exact_operands``: operands lie on the 3-digit grid, and float32 3.1400001 is read as 3.14."""
+    """Rows of an Arrow table. ``exact_operands``: operands lie on the 3-digit grid, and float32 3.1400001 is read as 3.14.
+
+    Noisy operands are always on the grid; the clean ones only with ``exact_operands``.
+    """
+    noisy = "clean_operand" in table.schema.names
     operands, solutions = _matrices(table, "operand"), _matrices(table, "solution")
-    if exact_operands:
-        operands = Matrices(round_to_grid(operands.values), operands.rows, operands.cols)
-    return Rows(_numpy(table["row"]).astype(np.int64), operands, solutions)
+    clean = Matrices(_values(table, "clean_operand"), operands.rows, operands.cols) if noisy else None
+    if exact_operands or noisy:
+        operands = _on_grid(operands)
+    if exact_operands and clean is not None:
+        clean = _on_grid(clean)
+    return Rows(_numpy(table["row"]).astype(np.int64), operands, solutions, clean)
+
+
+def _on_grid(matrices: Matrices) -> Matrices:
+    return Matrices(round_to_grid(matrices.values), matrices.rows, matrices.cols)
 
 
 def _matrices(table: pa.Table, name: str) -> Matrices:
+    rows, cols = (_numpy(table[f"{name}_{side}"]).astype(np.int64) for side in ("rows", "cols"))
+    return Matrices(_values(table, name), rows, cols)
+
+
+def _values(table: pa.Table, name: str) -> NDArray[np.float64]:
     column = table[name].combine_chunks()
     if isinstance(column, pa.ChunkedArray):  # a table without rows has no chunk to combine
         column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
-    values = column.flatten().to_numpy(zero_copy_only=False).astype(np.float64)
-    rows, cols = (_numpy(table[f"{name}_{side}"]).astype(np.int64) for side in ("rows", "cols"))
-    return Matrices(values, rows, cols)
+    return np.asarray(column.flatten().to_numpy(zero_copy_only=False).astype(np.float64))
 
 
 def _numpy(column: pa.ChunkedArray) -> NDArray[Any]:

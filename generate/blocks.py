@@ -9,14 +9,16 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.grid import in_dataset_range
 from mathpipe.datasets.matrices import Matrices, reduce_rows
 from mathpipe.datasets.shards import Rows
-from mathpipe.generate.draws import block_generator
+from mathpipe.generate.draws import add_noise, block_generator
 from mathpipe.generate.law import Law
 from mathpipe.generate.splits import belongs, share
 from mathpipe.generate.tasks import Task, get_task
@@ -34,6 +36,25 @@ class Block:
     rejected: dict[str, int]
 
 
+@dataclass(frozen=True)
+class Problems:
+    """Operands as written, and with noise the clean ones they were made from."""
+
+    written: Matrices
+    clean: Matrices | None = None
+
+    def __len__(self) -> int:
+        return len(self.written)
+
+    @property
+    def solved(self) -> Matrices:
+        """The operands whose answers are asked for."""
+        return self.written if self.clean is None else self.clean
+
+    def take(self, index: NDArray[Any]) -> Problems:
+        return Problems(self.written.take(index), None if self.clean is None else self.clean.take(index))
+
+
 def build_block(law: Law, stream: str, block: int) -> Block:
     """Evaluate the law at one place: rows [block * block_rows, (block + 1) * block_rows) of a stream.
 
@@ -41,7 +62,7 @@ def build_block(law: Law, stream: str, block: int) -> Block:
     outside 0 or [1e-7, 1e9), singular, untrusted) are replaced by the next problems of the same block.
     """
     task = get_task(law.task)
-    parts: list[tuple[Matrices, Matrices]] = []
+    parts: list[Rows] = []
     rejected: Counter[str] = Counter()
     missing, barren, draw = law.block_rows, 0, 0
     while missing:
@@ -51,9 +72,8 @@ def build_block(law: Law, stream: str, block: int) -> Block:
         while missing and start < len(candidates):
             batch = candidates.take(np.arange(start, min(start + missing, len(candidates))))
             start += len(batch)
-            accepted = _solve(task, batch, rejected)
-            parts.append(accepted)
-            missing -= len(accepted[0])
+            parts.append(_solve(task, batch, rejected))
+            missing -= len(parts[-1])
         barren = barren + 1 if missing == before else 0
         if barren >= MAX_BARREN_DRAWS:
             raise UserError(
@@ -62,9 +82,18 @@ def build_block(law: Law, stream: str, block: int) -> Block:
                 got=dict(rejected) or "no problem of this split",
                 next_step="choose larger coefficients or dimensions",
             )
-    operands, solutions = (Matrices.concatenate(side) for side in zip(*parts, strict=True))
     first = block * law.block_rows
-    return Block(Rows(np.arange(first, first + law.block_rows), operands, solutions), dict(+rejected))
+    return Block(_join(parts, np.arange(first, first + law.block_rows)), dict(+rejected))
+
+
+def _join(parts: list[Rows], row: NDArray[np.int64]) -> Rows:
+    clean = [part.clean for part in parts if part.clean is not None]
+    return Rows(
+        row,
+        Matrices.concatenate([part.operands for part in parts]),
+        Matrices.concatenate([part.solutions for part in parts]),
+        Matrices.concatenate(clean) if clean else None,
+    )
 
 
 def _draw_size(law: Law, stream: str) -> int:
@@ -72,32 +101,35 @@ def _draw_size(law: Law, stream: str) -> int:
     return math.ceil(min(1.02 / share(stream), 1.25) * law.block_rows) + 16
 
 
-def _draw(task: Task, law: Law, stream: str, block: int, draw: int, rejected: Counter[str]) -> Matrices:
+def _draw(task: Task, law: Law, stream: str, block: int, draw: int, rejected: Counter[str]) -> Problems:
     """The problems of one draw that belong to the split and whose operands a dataset may hold."""
     rng = block_generator(law.digest, stream, block, draw)
-    operands = task.sample(rng, _draw_size(law, stream), law.operands)
-    mine = belongs(operands, stream, on_grid=law.operands.exact_operands)
-    writable = _all_in_range(operands)
+    drawn = task.sample(rng, _draw_size(law, stream), law.operands)
+    noisy = law.operands.noise > 0
+    problems = (
+        Problems(add_noise(rng, drawn, law.operands, symmetric=task.symmetric), drawn) if noisy else Problems(drawn)
+    )
+    mine = belongs(problems.written, stream, on_grid=noisy or law.operands.exact_operands)
+    writable = _all_in_range(problems.written) & (_all_in_range(drawn) if noisy else True)
     if not writable.all():
         rejected[OUT_OF_RANGE] += int((mine & ~writable).sum())
-    return operands.take(mine & writable)
+    return problems.take(mine & writable)
 
 
-def _solve(task: Task, operands: Matrices, rejected: Counter[str]) -> tuple[Matrices, Matrices]:
-    """(operands, solutions) of the problems that are accepted; solutions rounded to float32."""
-    solved = task.solve(operands)
+def _solve(task: Task, problems: Problems, rejected: Counter[str]) -> Rows:
+    """The problems that are accepted, with their solutions rounded to float32; rows are numbered later."""
+    solved = task.solve(problems.solved)
     with np.errstate(over="ignore"):
         values = solved.solutions.values.astype(np.float32).astype(np.float64)
     solutions = Matrices(values, solved.solutions.rows, solved.solutions.cols)
-    keep = np.ones(len(operands), dtype=bool)
+    keep = np.ones(len(problems), dtype=bool)
     for reason, mask in [*solved.rejected.items(), (OUT_OF_RANGE, ~_all_in_range(solutions))]:
         count = int((mask & keep).sum())
         if count:
             rejected[reason] += count
             keep &= ~mask
-    if keep.all():
-        return operands, solutions
-    return operands.take(keep), solutions.take(keep)
+    rows = Rows(np.zeros(len(problems), dtype=np.int64), problems.written, solutions, problems.clean)
+    return rows if keep.all() else rows.take(keep)
 
 
 def _all_in_range(matrices: Matrices) -> Mask:

@@ -51,6 +51,18 @@ def draw_matrices(rng: np.random.Generator, n: int, law: MatrixLaw, side_by_side
     return Matrices(values, rows, cols)
 
 
+def add_noise(rng: np.random.Generator, clean: Matrices, law: MatrixLaw, *, symmetric: bool) -> Matrices:
+    """A + (c_max sigma / sqrt 3) N(0, 1), symmetric noise for symmetric operands, rounded to the 3-digit grid.
+
+    Noise has the standard deviation of sigma times an entry of the largest coefficient.
+    """
+    scale = law.max_coeff * law.noise / math.sqrt(3)
+    noise = Matrices(scale * rng.standard_normal(len(clean.values)), clean.rows, clean.cols)
+    if symmetric:
+        noise = noise.map(lambda e: np.tril(e) + np.tril(e, -1).transpose(0, 2, 1))
+    return Matrices(round_to_grid(clean.values + noise.values), clean.rows, clean.cols)
+
+
 def _draw_shapes(rng: np.random.Generator, n: int, law: MatrixLaw) -> tuple[Ints, Ints]:
     if law.rows is not None and law.cols is not None:
         return np.full(n, law.rows, dtype=np.int64), np.full(n, law.cols, dtype=np.int64)

@@ -24,7 +24,8 @@ class MatrixLaw(BaseModel):
     ``rows``, ``cols``: fixed instead. ``entries``: ``uniform`` U(-c, c) or ``gaussian`` N(0, c^2/3), of equal variance.
     c is ``max_coeff``, or uniform among the integers ``min_coeff..max_coeff`` for each problem.
     ``exact_operands``: round before solving, so that the written problem has exactly the written answer (else the papers'
-    way: solve first, round only when writing). Source: Charton 2022, sections 3 and 4.
+    way: solve first, round only when writing). ``noise``: sigma > 0 writes A + (c_max sigma / sqrt 3) N(0, 1) and asks for the
+    answer of the clean A. Source: Charton 2022, sections 3 and 4.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -38,6 +39,7 @@ class MatrixLaw(BaseModel):
     max_coeff: Annotated[float, Field(gt=1e-6, le=1e6, allow_inf_nan=False)] = 10.0
     min_coeff: Annotated[int, Field(ge=1)] | None = None
     exact_operands: bool = True
+    noise: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] = 0.0
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -38,7 +38,9 @@ def build_shard(law: Law, shard: Shard, url: str) -> Built:
     name = f"{shard.split}/{shard.index:05d}"
     with storage.write(f"{name}.parquet") as file:
         hashing = HashingFile(file)
-        rows = write_shard(hashing, _blocks(law, shard, rejected), law.to_json(), version("mathpipe"))
+        rows = write_shard(
+            hashing, _blocks(law, shard, rejected), law.to_json(), version("mathpipe"), noisy=law.operands.noise > 0
+        )
     record = Record(
         split=shard.split,
         shard=shard.index,

@@ -15,7 +15,7 @@ from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.grid import in_dataset_range
 from mathpipe.datasets.manifest import Manifest, Record, read_manifest, read_record
 from mathpipe.datasets.matrices import Matrices, reduce_rows
-from mathpipe.datasets.shards import LAW_KEY, MATRIX_SCHEMA, Rows, from_arrow
+from mathpipe.datasets.shards import LAW_KEY, Rows, from_arrow, shard_schema
 from mathpipe.datasets.storage import Storage
 from mathpipe.generate.cluster import run
 from mathpipe.generate.law import GENERATOR_VERSION, Law
@@ -149,7 +149,7 @@ def check_shard(law: Law, url: str, record: Record) -> list[Damage]:
 
 
 def _check_rows(law: Law, record: Record, file: pq.ParquetFile) -> list[Damage]:
-    if file.schema_arrow.remove_metadata() != MATRIX_SCHEMA:
+    if file.schema_arrow.remove_metadata() != shard_schema(noisy=law.operands.noise > 0):
         return [Damage(record.file, "its columns are not those of a shard")]
     if (file.metadata.metadata or {}).get(LAW_KEY, b"").decode() != law.to_json():
         return [Damage(record.file, "its footer names another law")]
@@ -170,7 +170,7 @@ def _check_rows(law: Law, record: Record, file: pq.ParquetFile) -> list[Damage]:
 def _wrong_rows(law: Law, split: str, rows: Rows, first: int) -> dict[str, Mask]:
     """For each kind of fault the rows that have it."""
     task = get_task(law.task)
-    solved = task.solve(rows.operands)
+    solved = task.solve(rows.solved)
     wanted = solved.solutions
     unanswerable = functools.reduce(np.logical_or, solved.rejected.values(), np.zeros(len(rows), dtype=np.bool_))
     right_shape = rows.solutions.same_shape(wanted)
@@ -180,7 +180,9 @@ def _wrong_rows(law: Law, split: str, rows: Rows, first: int) -> dict[str, Mask]
     return {
         "stands in the wrong place": rows.row != np.arange(first, first + len(rows)),
         "its problem holds a value outside the dataset's range": ~operand_ok,
-        f"its problem does not belong to {split}": ~belongs(rows.operands, split, on_grid=law.operands.exact_operands),
+        f"its problem does not belong to {split}": ~belongs(
+            rows.operands, split, on_grid=rows.clean is not None or law.operands.exact_operands
+        ),
         "its problem has no trusted answer": unanswerable,
         "its answer is wrong": ~agree & ~unanswerable,
     }

@@ -65,6 +65,7 @@ class Task:
     residual_formula: str = "H - X"
     best_written: Callable[[Matrices, Matrices], Matrices] = nearest_written
     square_only: bool = False
+    symmetric: bool = False  # operands are symmetric matrices, and so is the noise put on them
     side_by_side: int = 1
 
     def check(self, law: MatrixLaw) -> None:
