@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from mathpipe.datasets.matrices import Matrices
 from mathpipe.datasets.sequences import MatrixWriter
-from mathpipe.evaluate.scoring import TOLERANCE, Errors, Scored, ended
+from mathpipe.evaluate.scoring import TOLERANCE, Errors, Scored, ended, errors_of
 from mathpipe.generate.tasks import Task
 
 Floats = NDArray[np.float64]
@@ -96,7 +96,8 @@ class Yardsticks:
         operands, solutions = scored.problems.operands, scored.problems.solutions
         self.n += len(scored)
         reference = self._passes(scored.reference_errors)
-        best, _ = self.writer.read(ended(*self.writer.write(self.task.best_written(operands, solutions))))
+        found = self.task.best_written(scored.problems.solved, solutions)
+        best, _ = self.writer.read(ended(*self.writer.write(found)))
         answers = {name: self.constants.answers(name, solutions) for name in CONSTANTS}
         answers |= {"copy": copied(operands, solutions), "attainable": best}
         passes = {name: self._passes(self._verified(scored, answer)) for name, answer in answers.items()}
@@ -116,7 +117,7 @@ class Yardsticks:
 
     def _verified(self, scored: Scored, answers: Matrices) -> Errors:
         with np.errstate(all="ignore"):
-            return self.task.verify(scored.problems.operands, scored.problems.solutions, answers)
+            return errors_of(self.task, scored.problems, answers)
 
     def _passes(self, errors: Errors) -> Mask:
         """(tolerances, n)."""

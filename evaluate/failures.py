@@ -110,7 +110,7 @@ def failures(task: Task, scored: Scored, split: str, target: MatrixWriter) -> It
 def _residuals(task: Task, scored: Scored, index: NDArray[np.int64]) -> dict[int, Floats]:
     """R of the hypotheses at these positions."""
     chosen = scored.problems.take(index)
-    found = task.residual(chosen.operands, chosen.solutions, scored.matrices.take(index))
+    found = task.residual(chosen.solved, chosen.solutions, scored.matrices.take(index))
     return dict(zip(index.tolist(), found, strict=True))
 
 

@@ -92,7 +92,7 @@ def score(
     readable = reading == Reading.OK
     shaped = readable & matrices.same_shape(problems.solutions)
     with np.errstate(all="ignore"):
-        reference_errors = task.verify(problems.operands, problems.solutions, written)
+        reference_errors = errors_of(task, problems, written)
         errors = _errors_where(shaped, task, problems, matrices, tuple(reference_errors))
     passed = shaped & task.passes(errors, tolerance)
     outcome = np.select(
@@ -102,6 +102,17 @@ def score(
     ).astype(np.int8)
     ranks = np.zeros(len(problems), dtype=np.int64) if rank is None else rank
     return Scored(problems, ranks, decoded, matrices, readable, outcome, passed, errors, reference_errors)
+
+
+def errors_of(task: Task, problems: Rows, answers: Matrices) -> Errors:
+    """Every error measure of answers that have the right shapes, against the clean operands where there is noise.
+
+    With noise ``error_l1_written`` is the error against the operand as written, besides.
+    """
+    errors = task.verify(problems.solved, problems.solutions, answers)
+    if problems.clean is not None:
+        errors["error_l1_written"] = task.verify(problems.operands, problems.solutions, answers)["error_l1"]
+    return errors
 
 
 def ended(tokens: NDArray[np.int32], lengths: Ints) -> Ints:
@@ -127,7 +138,7 @@ def _errors_where(shaped: Mask, task: Task, problems: Rows, matrices: Matrices, 
     index = np.flatnonzero(shaped)
     if len(index):
         chosen = problems.take(index)
-        found = task.verify(chosen.operands, chosen.solutions, matrices.take(index))
+        found = errors_of(task, chosen, matrices.take(index))
         for name in names:
             errors[name][index] = found[name]
     return errors

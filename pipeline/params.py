@@ -52,6 +52,9 @@ class GenerateParams(BaseModel):
     min_coeff: Annotated[int, Field(ge=1)] | None = Field(
         None, description="draw c for each problem from the integers min..max"
     )
+    noise: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] = Field(
+        0.0, description="sigma: noise on the written operand, of c sigma / sqrt 3; the answer is the clean one's"
+    )
     exact_operands: bool = Field(
         True, description="round operands to 3 digits before solving, so that answers are exact"
     )
@@ -77,7 +80,7 @@ class GenerateParams(BaseModel):
         if self.rows is not None:
             shape = {"min_dim": 1, "max_dim": 1}  # nothing is drawn: rows and cols are fixed
         drawn = self.model_dump(
-            include={"rectangular", "rows", "cols", "entries", "max_coeff", "min_coeff", "exact_operands"}
+            include={"rectangular", "rows", "cols", "entries", "max_coeff", "min_coeff", "exact_operands", "noise"}
         )
         operands = validated(MatrixLaw, {**shape, **drawn}, "generate")
         task.check(operands)

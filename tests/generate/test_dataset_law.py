@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,6 +20,7 @@ from mathpipe.generate.law import Law, MatrixLaw
 from mathpipe.generate.layout import Layout, cut, default_shard_rows, whole_blocks
 from mathpipe.generate.splits import belongs, bucket, share, written_hash
 from mathpipe.generate.tasks import get_task
+from mathpipe.generate.verify import verify_dataset
 
 SMALL = Law(task="inverse", operands=MatrixLaw(min_dim=2, max_dim=3), block_rows=200)
 
@@ -204,3 +206,20 @@ def test_too_small_a_space_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="14,403 distinct written problems"):
         make_dataset(law, Layout({"train": 13_000}, 10_000), str(tmp_path / "d"), workers=0)
     assert not (tmp_path / "d").exists()
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_noise_is_written_and_the_clean_problem_solved(tmp_path: Path, exact: bool) -> None:
+    drawn = MatrixLaw(min_dim=2, max_dim=3, noise=0.02, exact_operands=exact)
+    law = Law(task="inverse", operands=drawn, block_rows=200)
+    make_dataset(law, Layout({"train": 300, "valid": 50, "test": 50}, 200), str(tmp_path / "d"), workers=0)
+    assert verify_dataset(str(tmp_path / "d"), workers=0).damage == ()
+    for rows in open_dataset(tmp_path / "d").chunks():
+        assert rows.clean is not None
+        assert belongs(rows.operands, "train", on_grid=True).all()
+        relative = np.abs(rows.operands.values - rows.clean.values).mean()
+        assert 0.05 < relative < 0.15  # 10 * 0.02 / sqrt 3 = 0.115 standard deviation
+        for a, x in zip(rows.clean, rows.solutions, strict=True):
+            np.testing.assert_allclose(a @ x, np.eye(len(a)), atol=1e-3)
+    schema = pq.read_schema(tmp_path / "d" / "train" / "00000.parquet")
+    assert schema.names[1:5] == ["operand", "operand_rows", "operand_cols", "clean_operand"]

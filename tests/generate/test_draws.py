@@ -7,7 +7,8 @@ import pytest
 from pydantic import ValidationError
 from scipy import stats
 
-from mathpipe.generate.draws import block_generator, distinct_entries, draw_matrices
+from mathpipe.datasets.grid import round_to_grid
+from mathpipe.generate.draws import add_noise, block_generator, distinct_entries, draw_matrices
 from mathpipe.generate.law import Law, MatrixLaw
 
 RNG_SEED = 20
@@ -94,3 +95,18 @@ def test_number_of_distinct_entries(bound: float, count: int) -> None:
 def test_impossible_laws(law: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         MatrixLaw.model_validate(law)
+
+
+def test_noise_has_its_standard_deviation_and_symmetry() -> None:
+    law = MatrixLaw(min_dim=4, max_dim=4, noise=0.05, max_coeff=10)
+    clean = draw_matrices(np.random.default_rng(0), 4_000, law)
+    for symmetric in (False, True):
+        noisy = add_noise(np.random.default_rng(1), clean, law, symmetric=symmetric)
+        assert np.array_equal(round_to_grid(noisy.values), noisy.values)
+        noise = noisy.dense() - clean.dense()
+        assert abs(noise.std() / (10 * 0.05 / np.sqrt(3)) - 1) < 0.02
+        asymmetry = np.abs(noise - noise.transpose(0, 2, 1)).max()
+        assert (asymmetry < 0.06) == symmetric  # up to the rounding of the written sum
+    mixed = draw_matrices(np.random.default_rng(0), 50, MatrixLaw(min_dim=1, max_dim=4, noise=0.1))
+    noisy = add_noise(np.random.default_rng(1), mixed, MatrixLaw(noise=0.1), symmetric=True)
+    assert noisy.same_shape(mixed).all()

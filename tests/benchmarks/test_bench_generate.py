@@ -1,0 +1,83 @@
+"""Generation end to end against the bare loop, and each encoding both ways, per CPU-second of one thread: ``make bench``.
+
+The bare loop, ``random + numpy.linalg.inv + residual``, checks nothing else and writes nothing; the ratio to it, taken in one run,
+is what can be compared between machines.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+from threadpoolctl import threadpool_limits
+
+from mathpipe.datasets.encodings import ENCODINGS, encoding
+from mathpipe.generate.dataset import make_dataset
+from mathpipe.generate.law import Law, MatrixLaw
+from mathpipe.generate.layout import Layout
+from mathpipe.generate.tasks import TASKS
+from mathpipe.generate.verify import verify_dataset
+
+pytestmark = pytest.mark.benchmark
+ROWS = 200_000
+
+
+def rate(
+    benchmark: BenchmarkFixture, work: Callable[[], object], items: int, setup: Callable[[], None] | None = None
+) -> None:
+    """Run five times on the CPU clock, one BLAS thread; ``extra_info`` holds items per CPU-second."""
+    benchmark._timer = time.process_time  # CPU time: machines are shared
+    with threadpool_limits(1):
+        benchmark.pedantic(work, setup=setup, rounds=5, warmup_rounds=1)
+    benchmark.extra_info["per_cpu_second"] = round(items / benchmark.stats.stats.median)
+    print(f"\n{benchmark.name}: {items / benchmark.stats.stats.median:,.0f} per CPU-second")  # noqa: T201
+
+
+@pytest.mark.benchmark(group="5x5 inverse")
+def test_the_bare_loop(benchmark: BenchmarkFixture) -> None:
+    def bare() -> None:
+        rng = np.random.default_rng(0)
+        for _ in range(ROWS // 10_000):
+            a = rng.uniform(-10, 10, (10_000, 5, 5))
+            np.abs(a @ np.linalg.inv(a) - np.eye(5)).max(axis=(1, 2))
+
+    rate(benchmark, bare, ROWS)
+
+
+@pytest.mark.benchmark(group="5x5 inverse")
+@pytest.mark.parametrize("task", TASKS)
+def test_generation_end_to_end(benchmark: BenchmarkFixture, tmp_path: Path, task: str) -> None:
+    law, calls = Law(task=task, operands=MatrixLaw()), iter(range(100))
+    rate(
+        benchmark,
+        lambda: make_dataset(law, Layout({"train": ROWS}, 100_000), str(tmp_path / str(next(calls))), workers=0),
+        ROWS,
+    )
+
+
+@pytest.mark.benchmark(group="verify")
+def test_verification_of_a_dataset(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
+    law = Law(task="inverse", operands=MatrixLaw())
+    make_dataset(law, Layout({"train": ROWS}, 100_000), str(tmp_path / "d"), workers=0)
+    rate(benchmark, lambda: verify_dataset(str(tmp_path / "d"), workers=0), ROWS)
+
+
+@pytest.mark.benchmark(group="encodings")
+@pytest.mark.parametrize("way", ["encode", "decode"])
+@pytest.mark.parametrize("name", ENCODINGS)
+def test_numbers(benchmark: BenchmarkFixture, name: str, way: str) -> None:
+    code, values = encoding(name), np.random.default_rng(0).uniform(-10, 10, 1_000_000)
+    tokens = code.encode(values)
+    rate(benchmark, (lambda: code.encode(values)) if way == "encode" else (lambda: code.decode(tokens)), len(values))
+
+
+@pytest.mark.benchmark(group="verdicts")
+@pytest.mark.parametrize("task", TASKS)
+def test_verdicts(benchmark: BenchmarkFixture, task: str) -> None:
+    operands = TASKS[task].sample(np.random.default_rng(0), 50_000, MatrixLaw())
+    x = TASKS[task].solve(operands).solutions
+    rate(benchmark, lambda: TASKS[task].verify(operands, x, x), len(x))

@@ -1,0 +1,35 @@
+"""The loader: batches of 64 problems, decoded, encoded, shuffled, per CPU-second: ``make bench``."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from mathpipe.datasets.reader import open_dataset
+from mathpipe.generate.dataset import make_dataset
+from mathpipe.generate.law import Law, MatrixLaw
+from mathpipe.generate.layout import Layout
+
+pytestmark = pytest.mark.benchmark
+BATCHES, SIZE = 2_500, 64
+
+
+@pytest.mark.benchmark(group="loader")
+@pytest.mark.parametrize("name", ["P10", "P1000", "FP15"])
+def test_batches(benchmark: BenchmarkFixture, tmp_path: Path, name: str) -> None:
+    law = Law(task="inverse", operands=MatrixLaw())
+    make_dataset(law, Layout({"train": 200_000}, 100_000), str(tmp_path / "d"), workers=0)
+    data = open_dataset(tmp_path / "d", "train", name, name)
+
+    def read() -> None:
+        with data.batches(SIZE, seed=0) as stream:
+            for _ in range(BATCHES):
+                next(stream)
+
+    benchmark._timer = time.process_time
+    benchmark.pedantic(read, rounds=3, warmup_rounds=1)
+    rows = BATCHES * SIZE / benchmark.stats.stats.median
+    print(f"\n{benchmark.name}: {rows:,.0f} rows per CPU-second")  # noqa: T201
