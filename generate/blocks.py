@@ -18,8 +18,9 @@ from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.grid import in_dataset_range
 from mathpipe.datasets.matrices import Matrices, reduce_rows
 from mathpipe.datasets.shards import Rows
-from mathpipe.generate.draws import add_noise, block_generator
+from mathpipe.generate.draws import block_generator
 from mathpipe.generate.law import Law
+from mathpipe.generate.noise import add_noise
 from mathpipe.generate.splits import belongs, share
 from mathpipe.generate.tasks import Task, get_task
 from mathpipe.generate.tasks.base import Mask

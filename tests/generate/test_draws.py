@@ -8,8 +8,9 @@ from pydantic import ValidationError
 from scipy import stats
 
 from mathpipe.datasets.grid import round_to_grid
-from mathpipe.generate.draws import add_noise, block_generator, distinct_entries, draw_matrices
+from mathpipe.generate.draws import block_generator, distinct_entries, draw_matrices
 from mathpipe.generate.law import Law, MatrixLaw
+from mathpipe.generate.noise import add_noise
 
 RNG_SEED = 20
 SIGNIFICANCE = 1e-4  # one false alarm in 10,000; the seed is fixed, so the outcome is too
