@@ -23,11 +23,11 @@ class ModelConfig(Settings):
     """An encoder-decoder transformer; the two sides may differ in depth, width and heads."""
 
     encoder_layers: Layers = 1
-    decoder_layers: Layers = 1
-    encoder_width: Width = 256
-    decoder_width: Width = 256
-    encoder_heads: Heads = 8
-    decoder_heads: Heads = 8
+    decoder_layers: Layers = 2
+    encoder_width: Width = 128
+    decoder_width: Width = 128
+    encoder_heads: Heads = 4
+    decoder_heads: Heads = 4
     feed_forward: Annotated[int, Field(ge=1, le=16)] = 4
     """Hidden width of the feed-forward layers, in multiples of the side's width."""
     norm: Literal["pre", "post"] = "pre"
@@ -67,9 +67,9 @@ class TrainConfig(Settings):
 
     batch: Annotated[int, Field(ge=1, le=1_000_000)] = 64
     """Problems a step."""
-    steps: Annotated[int, Field(ge=1)] = 1000
+    steps: Annotated[int, Field(ge=1)] = 1800
     optimiser: Literal["adam", "adamw"] = "adam"
-    lr: Annotated[float, Field(gt=0, le=1)] = 1e-3
+    lr: Annotated[float, Field(gt=0, le=1)] = 3e-3
     """Highest learning rate, reached after ``warmup`` steps."""
     warmup: Annotated[int, Field(ge=0)] = 100
     """Steps over which the learning rate rises linearly from nothing."""
@@ -89,9 +89,9 @@ class TrainConfig(Settings):
     """How many of the validation split the validation loss is measured on."""
     log_every: Annotated[int, Field(ge=1)] = 20
     """Steps between two points of the training loss."""
-    eval_every: Annotated[int, Field(ge=1)] = 200
+    eval_every: Annotated[int, Field(ge=1)] = 300
     """Steps between two measurements of validation loss and accuracy; always measured after the last step."""
-    checkpoint_every: Annotated[int, Field(ge=1)] = 200
+    checkpoint_every: Annotated[int, Field(ge=1)] = 100
     stop_metric: str | None = None
     """Stop early when this metric (of those measured every ``eval_every``) reaches ``stop_at``."""
     stop_at: float | None = None

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Never, Protocol
 
 import torch
 from torch import Tensor
@@ -141,7 +141,7 @@ class Run:
         """The loop: learn, look, save, until a reason to stop."""
         config, state, first = self.config, self.state, self.state.step
         clock = Clock(state.seconds)
-        bar = tqdm(total=config.steps, initial=first, unit="step", file=sys.stderr, disable=None if progress else True)
+        bar = progress_bar(config, first, progress)
         try:
             while state.outcome is None and not interrupted.is_set():
                 state.step += 1
@@ -153,8 +153,8 @@ class Run:
                     point |= self.measure()
                 if point:
                     curves.add(state.step, point)
-                    bar.set_postfix_str(describe(point, state.metrics), refresh=False)
-                bar.update()
+                    bar.set_postfix_str(describe(state.step, point, state.metrics), refresh=False)
+                bar.update(config.batch)
                 state.outcome, state.seconds = self.reason_to_stop(), clock.now()
                 if state.outcome or state.step % config.checkpoint_every == 0 or interrupted.is_set():
                     self.save(curves)
@@ -279,10 +279,17 @@ def record_of(config: TrainConfig, data: TrainingData) -> RunRecord:
     return RunRecord(data.directory, data.digest, data.task, data.law, *encodings, config.precision, config)
 
 
-def describe(point: Metrics, metrics: Metrics) -> str:
-    """``loss 0.123, valid_loss 0.130, ...`` for the progress bar."""
+def progress_bar(config: TrainConfig, first: int, shown: bool) -> tqdm[Never]:
+    """Examples, examples a second and time left, on stderr; only on a terminal."""
+    total, done = config.steps * config.batch, first * config.batch
+    disable = None if shown else True  # None: disabled where stderr is no terminal
+    return tqdm(total=total, initial=done, unit=" examples", unit_scale=True, file=sys.stderr, disable=disable)
+
+
+def describe(step: int, point: Metrics, metrics: Metrics) -> str:
+    """``step 40, loss 0.123, valid_loss 0.130, ...`` for the progress bar."""
     shown = {"loss": point["train_loss"]} if "train_loss" in point else {}
-    return ", ".join(f"{name} {value:.4g}" for name, value in (shown | metrics).items())
+    return ", ".join([f"step {step}"] + [f"{name} {value:.4g}" for name, value in (shown | metrics).items()])
 
 
 class Clock:
