@@ -7,16 +7,12 @@ machine, library versions and threads; on CUDA with ``deterministic``).
 
 from __future__ import annotations
 
-import math
-import signal
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Never, Protocol
+from threading import Event
+from typing import Any, Literal, Never
 
 import torch
 from torch import Tensor
@@ -26,42 +22,18 @@ from tqdm import tqdm
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.reader import Batch
 from mathpipe.datasets.sequences import PAD
-from mathpipe.datasets.shards import Rows
 from mathpipe.train.checkpoint import CHECKPOINT, CURVES, SUMMARY, RunRecord, build_model, save_checkpoint, write_json
 from mathpipe.train.config import TrainConfig
 from mathpipe.train.curves import Curves
+from mathpipe.train.data import TrainingData
 from mathpipe.train.model import Transformer
 from mathpipe.train.optimiser import build_optimiser, learning_rate, set_learning_rate
 from mathpipe.train.rundir import OnMismatch, claimed
+from mathpipe.train.sitting import Clock, interruption
 
 Metrics = dict[str, float]
 Evaluate = Callable[[Transformer], Metrics]
 Outcome = Literal["finished", "target reached", "interrupted"]
-
-
-class Batches(Protocol):
-    """An endless stream of batches that knows its place (``mathpipe.datasets.loader.BatchStream``)."""
-
-    def __next__(self) -> Batch: ...
-    def state_dict(self) -> dict[str, int | str]: ...
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
-    def close(self) -> None: ...
-
-
-class TrainingData(Protocol):
-    """What training asks of a split (``mathpipe.datasets.reader.Dataset``)."""
-
-    @property
-    def directory(self) -> str: ...
-    @property
-    def task(self) -> str: ...
-    @property
-    def law(self) -> dict[str, Any]: ...
-    @property
-    def digest(self) -> str: ...
-    def batches(self, size: int, seed: int = 0, device: str | torch.device = "cpu") -> Batches: ...
-    def chunks(self, size: int = 10_000, start: int = 0, stop: int | None = None) -> Iterator[Rows]: ...
-    def batch(self, rows: Rows, device: str | torch.device = "cpu") -> Batch: ...
 
 
 @dataclass(frozen=True)
@@ -112,8 +84,6 @@ class State:
     step: int = 0
     outcome: str | None = None  # of a run that is over
     seconds: float = 0.0
-    loss_sum: float = 0.0  # over the words since the last point of the training loss
-    words: int = 0
     metrics: Metrics = field(default_factory=dict)  # the last measured
 
 
@@ -136,8 +106,9 @@ class Run:
         self.optimiser = build_optimiser(self.model, self.config)
         self.batches = data.batches(self.config.batch, seed=self.config.seed, device=device)
         self.state = State()
+        self.sums = torch.zeros(2, dtype=torch.float64, device=device)  # loss, words since its last point on the curve
 
-    def to_the_end(self, curves: Curves, interrupted: threading.Event, progress: bool) -> TrainResult:
+    def to_the_end(self, curves: Curves, interrupted: Event, progress: bool) -> TrainResult:
         """The loop: learn, look, save, until a reason to stop."""
         config, state, first = self.config, self.state, self.state.step
         clock = Clock(state.seconds)
@@ -175,22 +146,23 @@ class Run:
         if self.config.clip is not None:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
         self.optimiser.step()
-        self.state.loss_sum += float(loss.detach())
-        self.state.words += words
+        self.sums += torch.stack([loss.detach(), words])  # on the device: nobody waits for it here
 
     def training_loss(self, clock: Clock) -> Metrics:
-        """The mean loss of a target word since the last point, the learning rate and the speed; UserError when no number."""
-        state = self.state
-        loss = state.loss_sum / state.words
-        if not math.isfinite(loss):
+        """The mean loss of a target word since the last point, the learning rate and the time."""
+        self.check_finite()
+        loss = float(self.sums[0] / self.sums[1])
+        self.sums.zero_()
+        return {"train_loss": loss, "lr": learning_rate(self.state.step, self.config), "seconds": clock.now()}
+
+    def check_finite(self) -> None:
+        """UserError when the loss since the last point is no number: nothing of that is shown or saved."""
+        if not bool(self.sums.isfinite().all()):
             raise UserError(
-                f"training diverged before step {state.step}: the loss is {loss}",
+                f"training diverged before step {self.state.step}: the loss is no finite number",
                 cause="a learning rate too high for this model",
                 next_step="lower lr or clip, or lengthen warmup",
             )
-        state.loss_sum, state.words = 0.0, 0
-        lr = learning_rate(state.step, self.config)
-        return {"train_loss": loss, "lr": lr, "seconds": clock.now()}
 
     @torch.no_grad()
     def measure(self) -> Metrics:
@@ -211,7 +183,7 @@ class Run:
         total, words = 0.0, 0
         for rows in valid.chunks(size=max(self.config.batch, 64), stop=self.config.valid_examples):
             loss, count = loss_of(self.model, valid.batch(rows, self.device))
-            total, words = total + float(loss), words + count
+            total, words = total + float(loss), words + int(count)
         return total / words
 
     def reason_to_stop(self) -> Outcome | None:
@@ -232,6 +204,7 @@ class Run:
 
     def save(self, curves: Curves) -> None:
         """All that decides what comes next, in one checkpoint; the curves it builds on are made to last first."""
+        self.check_finite()
         curves.sync()
         cuda = torch.cuda.get_rng_state() if self.device != "cpu" else None
         save_checkpoint(
@@ -239,6 +212,7 @@ class Run:
             {
                 "record": replace(self.record, step=self.state.step).to_dict(),
                 "state": asdict(self.state),
+                "sums": self.sums,
                 "model": self.model.state_dict(),
                 "optimiser": self.optimiser.state_dict(),
                 "generators": {"cpu": torch.get_rng_state(), "cuda": cuda},
@@ -249,6 +223,7 @@ class Run:
     def restore(self, saved: dict[str, Any]) -> None:
         """The opposite of ``save``."""
         self.state = State(**saved["state"])
+        self.sums.copy_(saved["sums"])
         self.model.load_state_dict(saved["model"])
         self.optimiser.load_state_dict(saved["optimiser"])
         self.batches.load_state_dict(saved["batches"])
@@ -257,11 +232,11 @@ class Run:
             torch.cuda.set_rng_state(saved["generators"]["cuda"].cpu())
 
 
-def loss_of(model: Transformer, batch: Batch) -> tuple[Tensor, int]:
+def loss_of(model: Transformer, batch: Batch) -> tuple[Tensor, Tensor]:
     """(cross-entropy summed over the target words of a batch, how many they are); padding counts for nothing."""
     logits = model(batch.source, batch.target)
     loss = functional.cross_entropy(logits.flatten(0, 1), batch.target.flatten(), ignore_index=PAD, reduction="sum")
-    return loss, int(batch.target_lengths.sum())
+    return loss, batch.target_lengths.sum()
 
 
 def prepare(config: TrainConfig) -> str:
@@ -290,38 +265,3 @@ def describe(step: int, point: Metrics, metrics: Metrics) -> str:
     """``step 40, loss 0.123, valid_loss 0.130, ...`` for the progress bar."""
     shown = {"loss": point["train_loss"]} if "train_loss" in point else {}
     return ", ".join([f"step {step}"] + [f"{name} {value:.4g}" for name, value in (shown | metrics).items()])
-
-
-class Clock:
-    """Seconds of a run, those of earlier sittings included."""
-
-    def __init__(self, before: float) -> None:
-        self._start = time.monotonic() - before
-
-    def now(self) -> float:
-        return round(time.monotonic() - self._start, 3)
-
-
-@contextmanager
-def interruption() -> Iterator[threading.Event]:
-    """An event that SIGTERM or Ctrl-C sets instead of breaking a step; a second Ctrl-C breaks it after all.
-
-    Outside the main thread, where no signals arrive, the event is simply never set.
-    """
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-
-    def ask(number: int, frame: object) -> None:
-        del frame
-        if event.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        event.set()
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield event
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -242,7 +242,7 @@ def test_divergence_is_told_and_not_saved(
 ) -> None:
     honest, steps = trainer.loss_of, itertools.count(1)
 
-    def broken_from_step_6(model: Transformer, batch: Any) -> tuple[Tensor, int]:
+    def broken_from_step_6(model: Transformer, batch: Any) -> tuple[Tensor, Tensor]:
         loss, words = honest(model, batch)
         return loss * (1.0 if next(steps) < 6 else float("nan")), words
 

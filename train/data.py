@@ -1,0 +1,39 @@
+"""What training asks of the data: a split of problems, and an endless stream of its batches.
+
+``mathpipe.datasets.reader.Dataset`` is one; a test may bring a smaller one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import torch
+
+from mathpipe.datasets.reader import Batch
+from mathpipe.datasets.shards import Rows
+
+
+class Batches(Protocol):
+    """An endless stream of batches that knows its place (``mathpipe.datasets.loader.BatchStream``)."""
+
+    def __next__(self) -> Batch: ...
+    def state_dict(self) -> dict[str, int | str]: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+    def close(self) -> None: ...
+
+
+class TrainingData(Protocol):
+    """What training asks of a split (``mathpipe.datasets.reader.Dataset``)."""
+
+    @property
+    def directory(self) -> str: ...
+    @property
+    def task(self) -> str: ...
+    @property
+    def law(self) -> dict[str, Any]: ...
+    @property
+    def digest(self) -> str: ...
+    def batches(self, size: int, seed: int = 0, device: str | torch.device = "cpu") -> Batches: ...
+    def chunks(self, size: int = 10_000, start: int = 0, stop: int | None = None) -> Iterator[Rows]: ...
+    def batch(self, rows: Rows, device: str | torch.device = "cpu") -> Batch: ...
