@@ -31,11 +31,13 @@ class UserError(Exception):
         super().__init__(" ".join(_sentence(part) for part in parts))
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild, (self.what, self.expected, self.got, self.cause, self.next_step)
+        return _rebuild, (type(self), self.what, self.expected, self.got, self.cause, self.next_step)
 
 
-def _rebuild(what: str, expected: object, got: object, cause: str | None, next_step: str | None) -> UserError:
-    return UserError(what, expected=expected, got=got, cause=cause, next_step=next_step)
+def _rebuild(
+    kind: type[UserError], what: str, expected: object, got: object, cause: str | None, next_step: str | None
+) -> UserError:
+    return kind(what, expected=expected, got=got, cause=cause, next_step=next_step)
 
 
 def _sentence(text: str) -> str:

@@ -49,8 +49,13 @@ def record_file(split: str, shard: int) -> str:
 def read_record(storage: Storage, split: str, shard: int) -> Record | None:
     """The record of a shard, or None where there is none that can be read (an unreadable one is no record)."""
     text = storage.read_text(record_file(split, shard))
+    return None if text is None else parse_record(text)
+
+
+def parse_record(text: str) -> Record | None:
+    """A record as it was written, or None where it cannot be read."""
     try:
-        return None if text is None else Record.model_validate_json(text)
+        return Record.model_validate_json(text)
     except ValidationError:
         return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +10,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,7 +19,7 @@ from mathpipe.datasets.errors import UserError, nearest
 from mathpipe.datasets.manifest import Manifest, Record, Split, read_manifest
 from mathpipe.datasets.sequences import END, MatrixWriter
 from mathpipe.datasets.shards import Rows, from_arrow, shard_schema
-from mathpipe.datasets.storage import Storage
+from mathpipe.datasets.storage import Storage, StoreError
 
 if TYPE_CHECKING:
     from mathpipe.datasets.loader import BatchStream
@@ -186,7 +186,8 @@ class Dataset:
 class ShardReader:
     """Reads row groups of a split; keeps the last shard open, memory-mapped, and closes each map when it moves on.
 
-    Shards on an object store are first copied whole to a local cache directory, which ends with the reader.
+    Shards on an object store are first copied whole to this machine: into the directory that ``MATHPIPE_CACHE`` names, where
+    they stay and serve every process (each under its checksum); without it into a temporary one that ends with the reader.
     """
 
     def __init__(self, dataset: Dataset) -> None:
@@ -228,6 +229,8 @@ class ShardReader:
                 raise pa.ArrowInvalid("its columns are not those of a shard")
             table = self._file.read_row_group(group, use_threads=False)
             rows = from_arrow(table, exact_operands=self._dataset.exact_operands)
+        except StoreError:
+            raise  # the store is out of reach: that tells nothing of the shard
         except (OSError, pa.ArrowException, ValueError, IndexError, UserError) as problem:
             raise _damaged(self._dataset, record, str(problem).splitlines()[0] if str(problem) else "") from problem
         if len(rows) != count:
@@ -243,14 +246,17 @@ class ShardReader:
     def _local(self, record: Record) -> Path:
         if self._storage.local_path is not None:
             return self._storage.local_path / record.file
+        copy = self._cache_folder() / f"{record.sha256}.parquet"
+        if not copy.exists():
+            self._storage.fetch(record.file, copy, record.sha256)
+        return copy
+
+    def _cache_folder(self) -> Path:
+        if kept := os.environ.get("MATHPIPE_CACHE"):
+            return Path(kept)
         if self._cache is None:
             self._cache = tempfile.TemporaryDirectory(prefix="mathpipe-shards-")
-        copy = Path(self._cache.name) / record.file
-        if not copy.exists():
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            fs: fsspec.AbstractFileSystem = self._storage.fs
-            fs.get_file(self._storage.path(record.file), str(copy))
-        return copy
+        return Path(self._cache.name)
 
 
 def _damaged(dataset: Dataset, record: Record, got: str) -> UserError:

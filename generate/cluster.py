@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from mathpipe.datasets.errors import UserError
+from mathpipe.generate.versions import byte_versions
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Tell = Callable[[str], None]
+
+PATIENCE = 10  # seconds to reach a scheduler
 
 
 def default_workers() -> int:
@@ -18,42 +24,128 @@ def default_workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
-def run(function: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[Result]:
+def run(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    workers: int = 0,
+    scheduler: str | None = None,
+    tell: Tell = lambda text: None,
+) -> Iterator[Result]:
     """Results of ``function`` for every item, as they are done, in no order.
 
-    ``workers`` local processes of one thread each; 0 runs everything in this process. A worker that dies loses its item in
-    progress only: Dask runs it again elsewhere, and gives up on an item after several deaths. Errors of ``function`` are
-    raised here at once.
+    ``workers`` local processes of one thread each, 0 runs everything in this process; or the workers of the Dask cluster at
+    ``scheduler``, whoever started it. A worker that dies loses its item in progress only: Dask runs it again elsewhere, and
+    gives up on an item after several deaths. Errors of ``function`` are raised here at once.
     """
     if workers < 0:
         raise UserError("--workers is negative", expected="0 (in this process) or more", got=workers)
-    if workers == 0 or not items:
-        yield from map(function, items)
+    if not items:
         return
-    with _local_client(min(workers, len(items))) as client:
-        yield from _as_done(client, function, items)
+    if scheduler is not None:
+        with _client(scheduler) as client:
+            _check_workers(client, scheduler, tell)
+            yield from _as_done(client, functools.partial(_checked, byte_versions(), function), items, scheduler)
+    elif workers:
+        with _local_client(min(workers, len(items))) as client:
+            yield from _as_done(client, function, items, None)
+    else:
+        yield from map(function, items)
 
 
-def _as_done(client: object, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+def _as_done(
+    client: Any, function: Callable[[Item], Result], items: Sequence[Item], scheduler: str | None
+) -> Iterator[Result]:
     import distributed
+    from distributed.client import FutureCancelledError
+    from distributed.comm.core import CommClosedError
     from distributed.scheduler import KilledWorker
 
-    futures = client.map(function, items, pure=False)  # type: ignore[attr-defined]
-    finished = distributed.as_completed(futures)  # type: ignore[no-untyped-call]
-    del futures  # held by as_completed alone, so that each result is freed once it was handed out
-    for future in finished:
-        try:
+    try:
+        futures = client.map(function, items, pure=False)
+        finished = distributed.as_completed(futures)  # type: ignore[no-untyped-call]
+        del futures  # held by as_completed alone, so that each result is freed once it was handed out
+        for future in finished:
             yield future.result()
-        except KilledWorker as killed:
-            raise UserError(
-                "worker processes died again and again on one shard",
-                cause="too little memory, or the workers are being killed from outside",
-                next_step="try fewer --workers; finished shards are kept",
-            ) from killed
+    except KilledWorker as killed:
+        raise UserError(
+            "worker processes died again and again on one shard",
+            cause="too little memory, or the workers are being killed from outside",
+            next_step="try fewer --workers, or workers with more memory; finished shards are kept",
+        ) from killed
+    except (FutureCancelledError, CommClosedError) as lost:
+        raise UserError(
+            f"the scheduler {scheduler or 'of the local workers'} is gone",
+            got=str(lost).splitlines()[0] if str(lost) else type(lost).__name__,
+            cause="it was stopped, its job ended, or the network broke",
+            next_step="start a cluster again; the same command goes on, finished shards are kept",
+        ) from lost
 
 
 @contextlib.contextmanager
-def _local_client(workers: int) -> Iterator[object]:
+def _client(scheduler: str) -> Iterator[Any]:
+    """A connection to a cluster that exists; nothing of the cluster is changed, and this process's logs stay quiet."""
+    from distributed import Client
+
+    logger = logging.getLogger("distributed")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        try:
+            client = Client(scheduler, timeout=PATIENCE, set_as_default=False, name="mathpipe")  # type: ignore[no-untyped-call]
+        except (OSError, ValueError) as problem:
+            raise UserError(
+                f"--scheduler {scheduler} does not answer",
+                expected="the address of a Dask scheduler, such as tcp://host:8786",
+                got=str(problem).splitlines()[0],
+                cause="no scheduler runs there, or this machine cannot reach it",
+                next_step="`dask scheduler` prints its address; without --scheduler the work runs on this machine",
+            ) from None
+        try:
+            yield client
+        finally:
+            client.close(timeout=PATIENCE)  # type: ignore[no-untyped-call]
+    finally:
+        logger.setLevel(level)
+
+
+def _check_workers(client: Any, scheduler: str, tell: Tell) -> None:
+    """Ask the workers that are there once; UserError where one runs other versions than this process."""
+    there = client.run(byte_versions, on_error="return")
+    if not there:
+        tell(f"{scheduler} has no worker yet: the work waits until one joins")
+    for worker, found in sorted(there.items()):
+        if isinstance(found, ModuleNotFoundError):
+            raise UserError(
+                f"worker {worker} cannot import mathpipe",
+                expected="the same mathpipe on every worker",
+                got=str(found),
+                next_step="install mathpipe where the workers run, and start them with that Python",
+            )
+        if isinstance(found, Exception):
+            raise UserError(f"worker {worker} does not answer", got=str(found), next_step="start it anew")
+        _compare(byte_versions(), found, f"worker {worker}")
+
+
+def _checked(expected: dict[str, str], function: Callable[[Item], Result], item: Item) -> Result:
+    """``function(item)`` on a worker that may have joined after the others were asked."""
+    _compare(expected, byte_versions(), "a worker that joined")
+    return function(item)
+
+
+def _compare(expected: dict[str, str], found: dict[str, str], worker: str) -> None:
+    different = [name for name in expected if expected[name] != found.get(name)]
+    if different:
+        raise UserError(
+            f"{worker} runs other versions, and bytes may differ between versions",
+            expected=", ".join(f"{name} {expected[name]}" for name in different),
+            got=", ".join(f"{name} {found.get(name, 'none')}" for name in different),
+            cause="the workers were started in another environment",
+            next_step="install the same versions there, and start the workers anew",
+        )
+
+
+@contextlib.contextmanager
+def _local_client(workers: int) -> Iterator[Any]:
     """Local worker processes, one thread each, no dashboard; they end with this process, however it ends."""
     import dask
     from distributed import Client, LocalCluster

@@ -2,39 +2,44 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
-import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Literal
 
-from threadpoolctl import threadpool_info
-
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.manifest import MANIFEST, Manifest, Record, Split, find_manifest, read_record, record_file
-from mathpipe.datasets.storage import Storage, set_aside
+from mathpipe.datasets.manifest import MANIFEST, Manifest, Record, Split, find_manifest, parse_record, record_file
+from mathpipe.datasets.storage import PassingStoreError, Storage, StoreError, set_aside
+from mathpipe.generate.claim import claimed, log_file
 from mathpipe.generate.cluster import run
 from mathpipe.generate.law import Law
 from mathpipe.generate.layout import Layout, Shard
 from mathpipe.generate.shard import Built, build_shard
 from mathpipe.generate.splits import share
 from mathpipe.generate.tasks import get_task
+from mathpipe.generate.versions import blas_kernels, made_with
 
 OnMismatch = Literal["error", "restart"]
+TRIES = 4  # of a shard whose object store fails in passing; the store's own client has tried each request several times before
+PAUSE = 0.5  # seconds before the second try; doubled before each further one
 
 
 @dataclass(frozen=True)
 class Made:
-    """What a run of the generator did: the manifest, and how many rows were built now (the rest was there)."""
+    """What a run of the generator did: the manifest, and how many rows were built now (the rest was there).
+
+    ``retried``: how often a shard was tried again, by what the object store had said.
+    """
 
     manifest: Manifest
     built_rows: int
     seconds: float
     cpu_seconds: float
-    set_aside: str | None = None
+    set_aside: str | None
+    retried: dict[str, int]
 
 
 def make_dataset(
@@ -42,42 +47,58 @@ def make_dataset(
     layout: Layout,
     url: str,
     *,
-    workers: int,
+    workers: int = 0,
+    scheduler: str | None = None,
     on_mismatch: OnMismatch = "error",
     on_shard: Callable[[Record, bool], None] = lambda record, built: None,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> Made:
     """Bring a directory to the state that (law, layout) describes; shards that are there and right are kept.
 
-    ``on_shard(record, built)`` is called for each shard, those found first. Killed at any moment, the same call goes on.
-    UserError where the directory holds another law or more rows than asked for (``restart``: it is moved aside instead), and
-    where the law has too few distinct problems.
+    ``workers`` local processes do it, or those of the Dask cluster at ``scheduler``. ``on_shard(record, built)`` is called for
+    each shard, those found first; ``tell`` for what a person should know meanwhile. Killed at any moment, the same call goes on.
+    UserError where the directory holds another law or more rows than asked for (``restart``: it is moved aside instead), where
+    another run works in it, and where the law has too few distinct problems.
     """
     started = time.perf_counter()
     _check_space(law, layout)
     storage = Storage(url)
-    aside = _clear_mismatch(storage, law, layout, on_mismatch)
-    wanted = layout.shards()
-    found = {shard: record for shard in wanted if (record := _finished(storage, law, shard))}
-    for record in found.values():
-        on_shard(record, False)
-    manifest = find_manifest(storage)
-    if manifest is not None and len(found) == len(wanted) and _same_cut(manifest, layout):
-        return Made(manifest, 0, time.perf_counter() - started, 0.0, aside)
-    storage.remove(MANIFEST)  # from here on the dataset is not whole
-    _remove_unfinished(storage, layout)
-    records = dict(found)
-    cpu = 0.0
-    for built in _build(law, [shard for shard in wanted if shard not in found], url, workers):
-        record = built.record
-        records[Shard(record.split, record.shard, record.first_row, record.rows)] = record
-        cpu += built.cpu_seconds
-        on_shard(record, True)
-        _log(storage, built)
-    _remove_surplus(storage, wanted, layout)
-    manifest = _manifest(law, layout, [records[shard] for shard in wanted])
-    manifest.write(storage)
-    rows = sum(r.rows for shard, r in records.items() if shard not in found)
-    return Made(manifest, rows, time.perf_counter() - started, cpu, aside)
+    with contextlib.ExitStack() as held:
+        alone = held.enter_context(claimed(storage))
+        there = _Contents.of(storage)
+        aside = _clear_mismatch(storage, law, layout, there, on_mismatch)
+        if aside is not None:
+            alone = held.enter_context(claimed(storage))
+            there = _Contents.of(storage)
+        wanted = layout.shards()
+        records = {shard: record for shard in wanted if (record := there.finished(law, shard))}
+        for record in records.values():
+            on_shard(record, False)
+        if there.manifest is not None and len(records) == len(wanted) and _same_cut(there.manifest, layout):
+            return Made(there.manifest, 0, time.perf_counter() - started, 0.0, aside, {})
+        storage.remove(MANIFEST)  # from here on the dataset is not whole
+        if alone:
+            _remove_unfinished(storage, layout)
+        missing = [shard for shard in wanted if shard not in records]
+        work = _Work()
+        for done in run(functools.partial(_build, law, storage.absolute_url), missing, workers, scheduler, tell):
+            record = done.built.record
+            if scheduler is not None:
+                _check_arrived(storage, record, scheduler)
+            records[Shard(record.split, record.shard, record.first_row, record.rows)] = record
+            work.add(done)
+            on_shard(record, True)
+            _log(storage, done)
+            if done.failures:
+                tell(f"{record.file} was tried again {len(done.failures)} times: {'; '.join(done.failures)}")
+        _remove_surplus(storage, wanted, layout)
+        if alone:
+            _remove_unfinished(storage, layout)  # of workers that were killed meanwhile
+        _check_all_there(storage, [records[shard] for shard in wanted])
+        manifest = _manifest(law, layout, [records[shard] for shard in wanted], work.kernels)
+        manifest.write(storage)
+        rows = sum(shard.rows for shard in missing)
+        return Made(manifest, rows, time.perf_counter() - started, work.cpu_seconds, aside, work.retried)
 
 
 def kept_shard_rows(url: str, law: Law) -> int | None:
@@ -86,12 +107,107 @@ def kept_shard_rows(url: str, law: Law) -> int | None:
     return manifest.shard_rows if manifest is not None and manifest.law_digest == law.digest else None
 
 
-def _build(law: Law, shards: list[Shard], url: str, workers: int) -> Iterator[Built]:
-    return run(functools.partial(_build_one, law, url), shards, workers)
+@dataclass(frozen=True)
+class _Done:
+    """A finished shard, what the object store said at the tries before, and the BLAS kernels of the worker."""
+
+    built: Built
+    failures: tuple[str, ...]
+    kernels: str
 
 
-def _build_one(law: Law, url: str, shard: Shard) -> Built:
-    return build_shard(law, shard, url)
+class _Work:
+    """Sums over the shards built now."""
+
+    def __init__(self) -> None:
+        self.cpu_seconds, self.kernels, self.retried = 0.0, set[str](), dict[str, int]()
+
+    def add(self, done: _Done) -> None:
+        self.cpu_seconds += done.built.cpu_seconds
+        self.kernels.add(done.kernels)
+        for failure in done.failures:
+            self.retried[failure] = self.retried.get(failure, 0) + 1
+
+
+def _build(law: Law, url: str, shard: Shard) -> _Done:
+    """Build one shard on a worker, again where an object store fails in passing: a few counted tries, then the error."""
+    failures: list[str] = []
+    while True:
+        try:
+            return _Done(build_shard(law, shard, url), tuple(failures), blas_kernels())
+        except PassingStoreError as problem:
+            failures.append(str(problem.got))
+            if len(failures) == TRIES:
+                raise StoreError(
+                    f"{problem.what} (tried {TRIES} times)",
+                    got="; ".join(dict.fromkeys(failures)),
+                    cause=problem.cause,
+                    next_step=problem.next_step,
+                ) from problem
+            time.sleep(PAUSE * 2 ** (len(failures) - 1))
+
+
+@dataclass(frozen=True)
+class _Contents:
+    """What lies in a directory: names at its top, the manifest, every record that can be read, the size of every file."""
+
+    names: list[str]
+    manifest: Manifest | None
+    records: dict[str, Record]
+    sizes: dict[str, int]
+
+    @classmethod
+    def of(cls, storage: Storage) -> _Contents:
+        """One listing a split, and the records: few requests, since a dataset may have thousands of shards on a far store."""
+        names = storage.list()
+        splits = [name for name in names if name.split("-", 1)[0] in ("train", "valid", "test")]
+        sizes = {f"{split}/{name}": size for split in splits for name, size in storage.sizes(split).items()}
+        files = [name for name in sizes if name.endswith(".json") and name[:-5].rsplit("/", 1)[1].isdigit()]
+        texts = storage.read_texts(files)
+        read = {file: record for file, text in texts.items() if (record := parse_record(text)) is not None}
+        return cls(names, find_manifest(storage) if MANIFEST in names else None, read, sizes)
+
+    def finished(self, law: Law, shard: Shard) -> Record | None:
+        """The record of a shard that is there: of this law, of these rows, and with a file of the recorded size."""
+        record = self.records.get(record_file(shard.split, shard.index))
+        right = (
+            record is not None
+            and record.law_digest == law.digest
+            and (record.split, record.shard, record.first_row, record.rows)
+            == (shard.split, shard.index, shard.first_row, shard.rows)
+            and self.sizes.get(record.file) == record.bytes
+        )
+        return record if right else None
+
+
+def _check_arrived(storage: Storage, record: Record, scheduler: str) -> None:
+    """UserError where a worker said that it wrote a shard, and no such file is here: its disk is another one."""
+    for pause in (0.0, 0.5, 1.0, 2.0, 4.0):  # a network file system may be a moment late
+        time.sleep(pause)
+        if storage.sizes(record.split).get(record.file.rsplit("/", 1)[1]) == record.bytes:
+            return
+    raise UserError(
+        f"a worker of {scheduler} finished {record.file}, and {storage.url} does not hold it",
+        expected=f"a file of {record.bytes:,} bytes",
+        got=f"{size:,} bytes" if (size := storage.size(record.file)) is not None else "no such file",
+        cause="--out is on a disk that the workers do not share with this machine",
+        next_step="choose an --out on a shared file system or an object store (s3://...)",
+    )
+
+
+def _check_all_there(storage: Storage, records: Sequence[Record]) -> None:
+    """UserError where a finished shard is not what its record says, just before the manifest would vouch for it."""
+    sizes = {split: storage.sizes(split) for split in {record.split for record in records}}
+    for record in records:
+        size = sizes[record.split].get(record.file.rsplit("/", 1)[1])
+        if size != record.bytes:
+            raise UserError(
+                f"{storage.url}/{record.file} is not what was written",
+                expected=f"{record.bytes:,} bytes",
+                got="no such file" if size is None else f"{size:,} bytes",
+                cause="it was removed or changed while the dataset was being made",
+                next_step="the same command builds it again",
+            )
 
 
 def _check_space(law: Law, layout: Layout) -> None:
@@ -108,9 +224,11 @@ def _check_space(law: Law, layout: Layout) -> None:
             )
 
 
-def _clear_mismatch(storage: Storage, law: Law, layout: Layout, on_mismatch: OnMismatch) -> str | None:
+def _clear_mismatch(
+    storage: Storage, law: Law, layout: Layout, there: _Contents, on_mismatch: OnMismatch
+) -> str | None:
     """Refuse (or move aside) a directory that holds another law, more rows than asked for, or files that are not ours."""
-    problem = _mismatch(storage, law, layout)
+    problem = _mismatch(storage, law, layout, there)
     if problem is None:
         return None
     if on_mismatch == "error":
@@ -118,19 +236,17 @@ def _clear_mismatch(storage: Storage, law: Law, layout: Layout, on_mismatch: OnM
     return set_aside(storage.url)
 
 
-def _mismatch(storage: Storage, law: Law, layout: Layout) -> UserError | None:
-    names = storage.list()
-    if not names:
+def _mismatch(storage: Storage, law: Law, layout: Layout, there: _Contents) -> UserError | None:
+    if not there.names:
         return None
-    other = _another_law(storage, law, names)
+    other = _another_law(storage, law, there)
     if other is not None:
         return other
-    manifest = find_manifest(storage)
-    for split, there in manifest.splits.items() if manifest is not None else ():
-        if there.rows > layout.splits.get(split, 0):
+    for split, rows in there.manifest.splits.items() if there.manifest is not None else ():
+        if rows.rows > layout.splits.get(split, 0):
             return UserError(
                 f"{storage.url} holds more rows of {split} than asked for",
-                expected=f"at least {there.rows:,} rows of {split}",
+                expected=f"at least {rows.rows:,} rows of {split}",
                 got=f"{layout.splits.get(split, 0):,}",
                 cause="rows that are there would be lost",
                 next_step="choose another --out, or pass --on-mismatch restart to move the directory aside",
@@ -138,9 +254,9 @@ def _mismatch(storage: Storage, law: Law, layout: Layout) -> UserError | None:
     return None
 
 
-def _another_law(storage: Storage, law: Law, names: list[str]) -> UserError | None:
+def _another_law(storage: Storage, law: Law, there: _Contents) -> UserError | None:
     next_step = "choose another --out, or pass --on-mismatch restart to move the directory aside"
-    manifest = find_manifest(storage)
+    manifest = there.manifest
     if manifest is not None and manifest.law_digest != law.digest:
         return UserError(
             f"{storage.url} holds another dataset",
@@ -148,24 +264,21 @@ def _another_law(storage: Storage, law: Law, names: list[str]) -> UserError | No
             got=_differences(law.model_dump(mode="json"), manifest.law, first=False),
             next_step=next_step,
         )
-    for split in names:
-        for name in storage.list(split) if split.startswith(("train", "valid", "test")) else ():
-            if name.endswith(".json") and not name.startswith("."):
-                record = read_record(storage, split, int(name[:-5])) if name[:-5].isdigit() else None
-                if record is not None and record.law_digest != law.digest:
-                    return UserError(
-                        f"{storage.url} holds shards of another dataset",
-                        expected=f"shards of law {law.digest[:12]}",
-                        got=f"{split}/{name} of law {record.law_digest[:12]}",
-                        cause="an unfinished dataset of another task, seed or parameters",
-                        next_step=next_step,
-                    )
+    for file, record in there.records.items():
+        if record.law_digest != law.digest:
+            return UserError(
+                f"{storage.url} holds shards of another dataset",
+                expected=f"shards of law {law.digest[:12]}",
+                got=f"{file} of law {record.law_digest[:12]}",
+                cause="an unfinished dataset of another task, seed or parameters",
+                next_step=next_step,
+            )
     known = {MANIFEST, "train", "valid", "test"}
-    if manifest is None and not any(n in known or n.startswith("test-") for n in names):
+    if manifest is None and not any(n in known or n.startswith("test-") for n in there.names):
         return UserError(
             f"{storage.url} holds other files",
             expected="an empty directory, or a dataset of the same law",
-            got=", ".join(names[:3]),
+            got=", ".join(there.names[:3]),
             next_step="choose another --out",
         )
     return None
@@ -176,19 +289,6 @@ def _differences(wanted: dict[str, object], there: dict[str, object], *, first: 
     flat = [{**{k: v for k, v in d.items() if k != "operands"}, **dict(d["operands"])} for d in (wanted, there)]  # type: ignore[call-overload]
     keys = [k for k in {**flat[0], **flat[1]} if flat[0].get(k) != flat[1].get(k)]
     return ", ".join(f"{k} {json.dumps(flat[0 if first else 1].get(k))}" for k in keys)
-
-
-def _finished(storage: Storage, law: Law, shard: Shard) -> Record | None:
-    """The record of a shard that is there: of this law, of these rows, and with a file of the recorded size."""
-    record = read_record(storage, shard.split, shard.index)
-    right = (
-        record is not None
-        and record.law_digest == law.digest
-        and (record.split, record.shard, record.first_row, record.rows)
-        == (shard.split, shard.index, shard.first_row, shard.rows)
-        and storage.size(record.file) == record.bytes
-    )
-    return record if right else None
 
 
 def _same_cut(manifest: Manifest, layout: Layout) -> bool:
@@ -211,36 +311,23 @@ def _remove_surplus(storage: Storage, wanted: list[Shard], layout: Layout) -> No
                 storage.remove(f"{split}/{name}")
 
 
-def _manifest(law: Law, layout: Layout, records: list[Record]) -> Manifest:
+def _manifest(law: Law, layout: Layout, records: list[Record], kernels: set[str]) -> Manifest:
     splits = {split: Split.of([r for r in records if r.split == split]) for split in layout.splits}
     return Manifest(
         law=law.model_dump(mode="json"),
         law_digest=law.digest,
         shard_rows=layout.shard_rows,
         splits=splits,
-        made_with=made_with(),
+        made_with=made_with(kernels),
     )
 
 
-def made_with() -> dict[str, str]:
-    """Versions and CPU kernels: with these equal, the same law gives the same bytes."""
-    libraries = {name: version(name) for name in ("mathpipe", "numpy", "pyarrow")}
-    pools = [p for p in threadpool_info() if p["user_api"] == "blas" and "numpy" in p["filepath"]]
-    blas = [f"{p['internal_api']} {p['version']} {p.get('architecture', '')}".strip() for p in pools]
-    return {
-        **libraries,
-        "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}",
-        "blas": "; ".join(blas) or "unknown",
-    }
-
-
-def _log(storage: Storage, built: Built) -> None:
+def _log(storage: Storage, done: _Done) -> None:
     """One line a shard with its timings, beside the dataset and not in it (bytes of a dataset never depend on time)."""
     if storage.local_path is None:
         return
+    built = done.built
     line = {"shard": built.record.file, "rows": built.record.rows, "bytes": built.record.bytes}
     line |= {"seconds": round(built.seconds, 3), "cpu_seconds": round(built.cpu_seconds, 3)}
-    log = storage.local_path.with_name(storage.local_path.name + ".log.jsonl")
-    with log.open("a") as file:
+    with contextlib.suppress(OSError), log_file(storage.local_path).open("a") as file:  # a log must never end a run
         file.write(json.dumps(line) + "\n")

@@ -16,13 +16,14 @@ from mathpipe.datasets.grid import in_dataset_range
 from mathpipe.datasets.manifest import Manifest, Record, read_manifest, read_record
 from mathpipe.datasets.matrices import Matrices, reduce_rows
 from mathpipe.datasets.shards import LAW_KEY, Rows, from_arrow, shard_schema
-from mathpipe.datasets.storage import Storage
+from mathpipe.datasets.storage import Storage, StoreError
 from mathpipe.generate.cluster import run
 from mathpipe.generate.law import GENERATOR_VERSION, Law
 from mathpipe.generate.splits import belongs
 from mathpipe.generate.tasks import get_task
 from mathpipe.generate.tasks.base import Mask
 
+MISSING = "is missing"
 AGREEMENT = 1e-9  # of the largest entry: what two CPUs may differ by in float64, far below float32
 
 
@@ -55,14 +56,30 @@ class Verdict:
     damage: tuple[Damage, ...]
 
 
-def verify_dataset(url: str, workers: int, on_shard: Callable[[Record], None] = lambda record: None) -> Verdict:
-    """Examine every shard that the manifest names; UserError where that cannot be told (no manifest, another generator)."""
+def verify_dataset(
+    url: str,
+    workers: int = 0,
+    on_shard: Callable[[Record], None] = lambda record: None,
+    *,
+    scheduler: str | None = None,
+    tell: Callable[[str], None] = lambda text: None,
+) -> Verdict:
+    """Examine every shard that the manifest names; UserError where that cannot be told (no manifest, another generator).
+
+    ``workers`` local processes do it, or those of the Dask cluster at ``scheduler``.
+    """
     manifest = read_manifest(url)
     law = law_of(manifest)
     storage = Storage(url)
     records = [record for split in manifest.splits.values() for record in split.shards]
     damage = _cuts(manifest) + _surplus(storage, manifest)
-    for record, found in run(functools.partial(_check, law, url), records, workers):
+    for record, found in run(functools.partial(_check, law, storage.absolute_url), records, workers, scheduler, tell):
+        if scheduler is not None and found and found[0].what == MISSING and storage.size(record.file) is not None:
+            raise UserError(
+                f"a worker of {scheduler} finds no {record.file} in {storage.absolute_url}, where this machine has one",
+                cause="the dataset is on a disk that the workers do not share with this machine",
+                next_step="verify it with --workers, or where the workers can read it",
+            )
         damage += found
         on_shard(record)
     return Verdict(sum(r.rows for r in records), tuple(sorted(damage, key=lambda d: (d.file, d.rows))))
@@ -126,7 +143,7 @@ def check_shard(law: Law, url: str, record: Record) -> list[Damage]:
     storage = Storage(url)
     size = storage.size(record.file)
     if size is None:
-        return [Damage(record.file, "is missing")]
+        return [Damage(record.file, MISSING)]
     damage = []
     if size != record.bytes:
         damage.append(
@@ -137,8 +154,10 @@ def check_shard(law: Law, url: str, record: Record) -> list[Damage]:
     if read_record(storage, record.split, record.shard) != record:
         damage.append(Damage(record.file, "its record is missing or differs from the manifest's"))
     try:
-        with storage.fs.open(storage.path(record.file), "rb") as opened, pq.ParquetFile(opened) as file:
+        with storage.read(record.file) as opened, pq.ParquetFile(opened) as file:
             damage += _check_rows(law, record, file)
+    except StoreError:
+        raise  # the store is out of reach: that tells nothing of the shard
     except (OSError, pa.ArrowException, ValueError, UserError) as problem:
         damage.append(
             Damage(

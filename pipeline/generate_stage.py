@@ -7,19 +7,18 @@ from typing import Any, get_args
 
 import click
 
-from mathpipe.generate.cluster import default_workers
 from mathpipe.generate.dataset import Made, OnMismatch, make_dataset
 from mathpipe.generate.law import Law
 from mathpipe.pipeline.console import RowProgress, Terminated, note, stoppable
 from mathpipe.pipeline.counts import show_count
-from mathpipe.pipeline.options import model_options, shared_options
+from mathpipe.pipeline.options import model_options, shared_options, where_options
 from mathpipe.pipeline.params import GenerateParams, Source, gather, validated
 
 
 @click.command("generate")
 @model_options(GenerateParams)
 @click.option("--out", default=None, help="Directory or fsspec URL of the dataset.  [default: data/<task>]")
-@click.option("--workers", type=int, default=None, help="Local processes; 0 works in this one.  [default: one a CPU]")
+@where_options
 @click.option(
     "--on-mismatch",
     type=click.Choice(get_args(OnMismatch)),
@@ -31,7 +30,8 @@ from mathpipe.pipeline.params import GenerateParams, Source, gather, validated
 @shared_options
 def generate(
     out: str | None,
-    workers: int | None,
+    workers: int,
+    scheduler: str | None,
     on_mismatch: OnMismatch,
     as_json: bool,
     source: Source,
@@ -45,6 +45,7 @@ def generate(
     Example:
       mathpipe generate --task inverse --n 50M
       mathpipe generate --task add --dim 3 --n 200k --out data/add-3x3
+      mathpipe generate --task inverse --n 50M --scheduler tcp://host:8786 --out s3://bucket/inverse
     """
     wanted = validated(GenerateParams, gather("generate", source, flags), "generate")
     law = wanted.law()
@@ -57,9 +58,11 @@ def generate(
                 law,
                 layout,
                 url,
-                workers=default_workers() if workers is None else workers,
+                workers=workers,
+                scheduler=scheduler,
                 on_mismatch=on_mismatch,
                 on_shard=lambda record, built: progress.add(record, built=built),
+                tell=note,
             )
     except KeyboardInterrupt as stop:
         progress.close()
@@ -85,12 +88,16 @@ def _tell(made: Made, law: Law, url: str, as_json: bool) -> None:
                     "built_rows": made.built_rows,
                     "seconds": round(made.seconds, 3),
                     "cpu_seconds": round(made.cpu_seconds, 3),
+                    "retried": made.retried,
                 }
             )
         )
         return
     if made.set_aside:
         note(f"the dataset that was there has been moved to {made.set_aside}")
+    if made.retried:
+        what = "; ".join(f"{text} ({count})" for text, count in made.retried.items())
+        note(f"shards were tried again {sum(made.retried.values())} times: {what}")
     sizes = ", ".join(f"{name} {show_count(split.rows)}" for name, split in splits.items())
     rejected = sum(sum(split.rejected.values()) for split in splits.values())
     total = sum(split.bytes for split in splits.values())

@@ -11,6 +11,8 @@ import click
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from mathpipe.datasets.errors import UserError
+from mathpipe.generate.cluster import default_workers
 from mathpipe.pipeline.counts import show_count
 from mathpipe.pipeline.params import Source
 
@@ -40,6 +42,29 @@ def shared_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--preset", default=None, help="Begin from a named set of parameters; see `mathpipe presets`.")(
         named
     )
+
+
+def where_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--workers N`` or ``--scheduler ADDRESS``: where work runs. Without either, one local process a CPU."""
+
+    @functools.wraps(command)
+    def placed(workers: int | None, scheduler: str | None, **rest: Any) -> Any:
+        if workers is not None and scheduler is not None:
+            raise UserError(
+                "--workers and --scheduler do not go together",
+                expected="--workers N for local processes, or --scheduler ADDRESS for a cluster that exists",
+                got=f"--workers {workers} --scheduler {scheduler}",
+                next_step="the cluster decides how many workers it has: leave --workers out",
+            )
+        local = default_workers() if workers is None else workers
+        return command(workers=0 if scheduler is not None else local, scheduler=scheduler, **rest)
+
+    cluster = click.option(
+        "--scheduler", default=None, metavar="ADDRESS", help="Use the Dask cluster there, such as tcp://host:8786."
+    )(placed)
+    return click.option(
+        "--workers", type=int, default=None, help="Local processes; 0 works in this one.  [default: one a CPU]"
+    )(cluster)
 
 
 def model_options(model: type[BaseModel]) -> Callable[[Command], Command]:

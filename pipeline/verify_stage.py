@@ -7,16 +7,16 @@ import json
 import click
 
 from mathpipe.datasets.manifest import read_manifest
-from mathpipe.generate.cluster import default_workers
 from mathpipe.generate.verify import verify_dataset
-from mathpipe.pipeline.console import WRONG, RowProgress
+from mathpipe.pipeline.console import WRONG, RowProgress, note
+from mathpipe.pipeline.options import where_options
 
 
 @click.command("verify")
 @click.argument("directory")
-@click.option("--workers", type=int, default=None, help="Local processes; 0 works in this one.  [default: one a CPU]")
+@where_options
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def verify(directory: str, workers: int | None, as_json: bool) -> None:
+def verify(directory: str, workers: int, scheduler: str | None, as_json: bool) -> None:
     """Check a dataset: checksums, columns, every row's place and split, every answer computed again.
 
     Exit code 0: whole and right; 1: damage, listed; 2: it cannot be told.
@@ -28,7 +28,7 @@ def verify(directory: str, workers: int | None, as_json: bool) -> None:
     rows = sum(split.rows for split in read_manifest(directory).splits.values())
     progress = RowProgress(rows, "verify")
     try:
-        verdict = verify_dataset(directory, default_workers() if workers is None else workers, progress.add)
+        verdict = verify_dataset(directory, workers, progress.add, scheduler=scheduler, tell=note)
     finally:
         progress.close()
     if as_json:
