@@ -13,6 +13,7 @@ from mathpipe.datasets.matrices import Matrices
 from mathpipe.generate.law import MatrixLaw
 
 Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
 
 def block_generator(digest: str, stream: str, block: int, draw: int) -> np.random.Generator:
@@ -25,45 +26,26 @@ def block_generator(digest: str, stream: str, block: int, draw: int) -> np.rando
     return np.random.Generator(np.random.SFC64(sequence))
 
 
-def draw_matrices(rng: np.random.Generator, n: int, law: MatrixLaw, side_by_side: int = 1) -> Matrices:
-    """n problems of ``side_by_side`` matrices of one shape each, written next to each other: m x (side_by_side * n).
+def draw_matrices(
+    rng: np.random.Generator, n: int, law: MatrixLaw, side_by_side: int = 1, extra_cols: int = 0, tall: bool = False
+) -> Matrices:
+    """n problems of ``side_by_side`` matrices (m x n) next to each other, then ``extra_cols`` columns, all of one entry law.
 
-    Entries are U(-c, c) or N(0, c^2/3); rounded to the 3-digit grid (exact operands) or to float32.
+    Entries are U(-c, c) or N(0, c^2/3); rounded to the 3-digit grid (exact operands) or to float32. ``tall``: the larger of
+    two dimensions that were drawn is the number of rows.
     """
-    rows, cols = _draw_shapes(rng, n, law)
-    cols = cols * side_by_side
+    rows, cols = draw_shapes(rng, n, law)
+    if tall and law.rectangular:
+        rows, cols = np.maximum(rows, cols), np.minimum(rows, cols)
+    cols = cols * side_by_side + extra_cols
     sizes = rows * cols
-    total = int(sizes.sum())
-    if law.min_coeff is None:
-        bound: float | NDArray[np.float64] = law.max_coeff
-    else:
-        drawn = rng.integers(law.min_coeff, int(law.max_coeff), size=n, endpoint=True)
-        bound = np.repeat(drawn.astype(np.float64), sizes)
-    if law.entries == "uniform":
-        values = rng.random(total)
-        values *= 2
-        values -= 1
-        values *= bound
-    else:
-        values = rng.standard_normal(total)
-        values *= bound / math.sqrt(3)
-    values = round_to_grid(values) if law.exact_operands else values.astype(np.float32).astype(np.float64)
-    return Matrices(values, rows, cols)
+    bounds = draw_bounds(rng, n, law)
+    entries = draw_entries(rng, law, int(sizes.sum()), bounds if law.min_coeff is None else np.repeat(bounds, sizes))
+    return Matrices(written(entries, law), rows, cols)
 
 
-def add_noise(rng: np.random.Generator, clean: Matrices, law: MatrixLaw, *, symmetric: bool) -> Matrices:
-    """A + (c_max sigma / sqrt 3) N(0, 1), symmetric noise for symmetric operands, rounded to the 3-digit grid.
-
-    Noise has the standard deviation of sigma times an entry of the largest coefficient.
-    """
-    scale = law.max_coeff * law.noise / math.sqrt(3)
-    noise = Matrices(scale * rng.standard_normal(len(clean.values)), clean.rows, clean.cols)
-    if symmetric:
-        noise = noise.map(lambda e: np.tril(e) + np.tril(e, -1).transpose(0, 2, 1))
-    return Matrices(round_to_grid(clean.values + noise.values), clean.rows, clean.cols)
-
-
-def _draw_shapes(rng: np.random.Generator, n: int, law: MatrixLaw) -> tuple[Ints, Ints]:
+def draw_shapes(rng: np.random.Generator, n: int, law: MatrixLaw) -> tuple[Ints, Ints]:
+    """(rows (n,), columns (n,)) of n matrices."""
     if law.rows is not None and law.cols is not None:
         return np.full(n, law.rows, dtype=np.int64), np.full(n, law.cols, dtype=np.int64)
     if law.min_dim == law.max_dim:
@@ -71,6 +53,31 @@ def _draw_shapes(rng: np.random.Generator, n: int, law: MatrixLaw) -> tuple[Ints
     rows = rng.integers(law.min_dim, law.max_dim, size=n, endpoint=True)
     cols = rng.integers(law.min_dim, law.max_dim, size=n, endpoint=True) if law.rectangular else rows
     return rows, cols
+
+
+def draw_bounds(rng: np.random.Generator, n: int, law: MatrixLaw) -> Floats:
+    """c of each problem: drawn (n,) from the integers ``min_coeff..max_coeff``, or ``max_coeff`` for all (a 0-d array)."""
+    if law.min_coeff is None:
+        return np.asarray(law.max_coeff, dtype=np.float64)
+    return rng.integers(law.min_coeff, int(law.max_coeff), size=n, endpoint=True).astype(np.float64)
+
+
+def draw_entries(rng: np.random.Generator, law: MatrixLaw, shape: int | tuple[int, ...], bound: Floats) -> Floats:
+    """Independent U(-c, c) or N(0, c^2/3), not rounded; ``bound`` is c, broadcast to ``shape``."""
+    if law.entries == "uniform":
+        values = rng.random(shape)
+        values *= 2
+        values -= 1
+        values *= bound
+        return values
+    values = rng.standard_normal(shape)
+    values *= bound / math.sqrt(3)
+    return values
+
+
+def written(values: Floats, law: MatrixLaw) -> Floats:
+    """Rounded to the 3-digit grid (exact operands) or to float32."""
+    return round_to_grid(values) if law.exact_operands else values.astype(np.float32).astype(np.float64)
 
 
 def distinct_entries(law: MatrixLaw) -> float:

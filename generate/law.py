@@ -8,13 +8,32 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 GENERATOR_VERSION = 1  # raised whenever the same law would give other rows
 LARGEST_DIMENSION = 100
 Dimension = Annotated[int, Field(ge=1, le=LARGEST_DIMENSION)]
+Spectrum = Literal["semicircle", "positive", "uniform", "gaussian", "laplace", "positive2", "marcenko"]
+SPECTRA: tuple[Spectrum, ...] = get_args(Spectrum)
+
+
+def _split_names(names: object) -> object:
+    """``"laplace,semicircle"`` as two names; nothing, and an empty text, as none."""
+    if names is None:
+        return ()
+    return tuple(name.strip() for name in names.split(",") if name.strip()) if isinstance(names, str) else names
+
+
+def _in_order(names: tuple[Spectrum, ...]) -> tuple[Spectrum, ...]:
+    """Named in one order, whatever order they were given in: a mixture is a set, and its law has one digest."""
+    if len(set(names)) != len(names):
+        raise ValueError("names a spectrum twice: each problem draws one of the named, all with equal chance")
+    return tuple(sorted(names, key=SPECTRA.index))
+
+
+Spectra = Annotated[tuple[Spectrum, ...], BeforeValidator(_split_names), AfterValidator(_in_order)]
 
 
 class MatrixLaw(BaseModel):
@@ -23,6 +42,8 @@ class MatrixLaw(BaseModel):
     ``min_dim..max_dim``: n is uniform in this range for each problem (rows and columns apart when ``rectangular``);
     ``rows``, ``cols``: fixed instead. ``entries``: ``uniform`` U(-c, c) or ``gaussian`` N(0, c^2/3), of equal variance.
     c is ``max_coeff``, or uniform among the integers ``min_coeff..max_coeff`` for each problem.
+    ``spectrum``: of symmetric operands, see ``mathpipe.generate.spectra``; each problem draws one of the named.
+    ``letters``: of co-training, which tasks problems are drawn from (all seven, TADMEFI, when null).
     ``exact_operands``: round before solving, so that the written problem has exactly the written answer (else the papers'
     way: solve first, round only when writing). ``noise``: sigma > 0 writes A + (c_max sigma / sqrt 3) N(0, 1) and asks for the
     answer of the clean A. Source: Charton 2022, sections 3 and 4.
@@ -38,6 +59,8 @@ class MatrixLaw(BaseModel):
     entries: Literal["uniform", "gaussian"] = "uniform"
     max_coeff: Annotated[float, Field(gt=1e-6, le=1e6, allow_inf_nan=False)] = 10.0
     min_coeff: Annotated[int, Field(ge=1)] | None = None
+    spectrum: Spectra = ()
+    letters: str | None = None
     exact_operands: bool = True
     noise: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] = 0.0
 

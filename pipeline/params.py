@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from mathpipe.datasets.errors import UserError, nearest
 from mathpipe.generate.dataset import kept_shard_rows
-from mathpipe.generate.law import Dimension, Law, MatrixLaw
+from mathpipe.generate.law import Dimension, Law, MatrixLaw, Spectra
 from mathpipe.generate.layout import Layout, default_shard_rows, whole_blocks
 from mathpipe.generate.splits import TEST, TRAIN, VALID
 from mathpipe.generate.tasks import get_task
@@ -55,6 +55,10 @@ class GenerateParams(BaseModel):
     noise: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] = Field(
         0.0, description="sigma: noise on the written operand, of c sigma / sqrt 3; the answer is the clean one's"
     )
+    spectrum: Spectra | None = Field(
+        None, description="of symmetric operands, one or several by commas: laplace,semicircle  [default: semicircle]"
+    )
+    letters: str | None = Field(None, description="of co-training, which tasks by their letters  [default: TADMEFI]")
     exact_operands: bool = Field(
         True, description="round operands to 3 digits before solving, so that answers are exact"
     )
@@ -80,7 +84,18 @@ class GenerateParams(BaseModel):
         if self.rows is not None:
             shape = {"min_dim": 1, "max_dim": 1}  # nothing is drawn: rows and cols are fixed
         drawn = self.model_dump(
-            include={"rectangular", "rows", "cols", "entries", "max_coeff", "min_coeff", "exact_operands", "noise"}
+            include={
+                "rectangular",
+                "rows",
+                "cols",
+                "entries",
+                "max_coeff",
+                "min_coeff",
+                "spectrum",
+                "letters",
+                "exact_operands",
+                "noise",
+            }
         )
         operands = validated(MatrixLaw, {**shape, **drawn}, "generate")
         task.check(operands)

@@ -1,10 +1,33 @@
 """The table of contents: every task by its name on the command line. A new task is one file and one row here."""
 
 from mathpipe.datasets.errors import UserError, nearest
-from mathpipe.generate.tasks import add, inverse, transpose
+from mathpipe.generate.tasks import (
+    add,
+    cholesky,
+    cotraining,
+    determinant,
+    eigenvalues,
+    eigenvectors,
+    expm,
+    inverse,
+    matmul,
+    matvec,
+    pseudo_inverse,
+    qr,
+    rank,
+    singular_values,
+    solve,
+    svd,
+    symmetric_inverse,
+    transpose,
+)
 from mathpipe.generate.tasks.base import Solved, Task
 
-TASKS: dict[str, Task] = {task.name: task for task in (transpose.TASK, add.TASK, inverse.TASK)}
+_MODULES = (
+    *(transpose, add, matvec, matmul, eigenvalues, eigenvectors, inverse, symmetric_inverse, singular_values, svd),
+    *(cotraining, determinant, rank, solve, pseudo_inverse, qr, cholesky, expm),
+)
+TASKS: dict[str, Task] = {module.TASK.name: module.TASK for module in _MODULES}
 
 
 def get_task(name: str) -> Task:

@@ -12,7 +12,8 @@ from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.grid import round_to_grid
 from mathpipe.datasets.matrices import Matrices, reduce_rows
 from mathpipe.generate.draws import distinct_entries
-from mathpipe.generate.law import MatrixLaw
+from mathpipe.generate.law import LARGEST_DIMENSION, MatrixLaw
+from mathpipe.generate.noise import add_noise
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -29,6 +30,23 @@ class Solved:
 
     solutions: Matrices
     rejected: dict[str, Mask] = field(default_factory=dict)
+
+
+def solve_by_shape(operands: Matrices, solve: Callable[[Floats], tuple[Floats, dict[str, Mask]]]) -> Solved:
+    """``solve`` of dense groups, (k, m, n) -> (solutions (k, r, c), {reason: (k,)}), in the order of rows."""
+    if operands.shape is not None:
+        solutions, rejected = solve(operands.dense())
+        return Solved(Matrices.from_dense(solutions), rejected)
+    parts, order, all_rejected = [], [], dict[str, Mask]()
+    for index, dense in operands.groups():
+        solutions, rejected = solve(dense)
+        parts.append(Matrices.from_dense(solutions))
+        order.append(index)
+        for reason, mask in rejected.items():
+            all_rejected.setdefault(reason, np.zeros(len(operands), dtype=np.bool_))[index] = mask
+    if not parts:
+        return Solved(Matrices.empty())
+    return Solved(Matrices.concatenate(parts).take(np.argsort(np.concatenate(order))), all_rejected)
 
 
 def nearest_written(operands: Matrices, solutions: Matrices) -> Matrices:
@@ -50,6 +68,13 @@ class Task:
     have the reference's shape; ``residual(operands, references, predicted)`` gives the matrices R whose norms these are,
     ``residual_formula`` says what R is; ``answer_shape(operands)`` the shape of every right answer;
     ``best_written(operands, solutions)`` the best answer found among those that can be written with 3 digits.
+
+    An operand is ``side_by_side`` matrices next to each other and ``extra_cols`` columns. ``limits(law)`` raises UserError
+    for laws the task cannot be drawn by for reasons of its own; ``example`` is a law it can be drawn by. ``distinct(law)``: an
+    upper bound on the number of different problems, where the number of entries does not tell it.
+    ``agrees(operands, solved, stored)``: which stored answers are as right as the solved ones, though their numbers differ,
+    as another CPU may give the other of two equally good signs; None where answers are the same on any CPU to float32.
+    ``noise(rng, clean, law)``: the written operands where noise is not simply that of ``generate.noise``.
     """
 
     name: str
@@ -65,8 +90,16 @@ class Task:
     residual_formula: str = "H - X"
     best_written: Callable[[Matrices, Matrices], Matrices] = nearest_written
     square_only: bool = False
+    lettered: bool = False  # each problem begins with the letter of its own task (co-training)
     symmetric: bool = False  # operands are symmetric matrices, and so is the noise put on them
+    takes_spectrum: bool = False  # the law may name spectra of its symmetric operands
     side_by_side: int = 1
+    extra_cols: int = 0
+    limits: Callable[[MatrixLaw], None] | None = None
+    example: MatrixLaw = field(default_factory=MatrixLaw)
+    distinct: Callable[[MatrixLaw], float] | None = None
+    agrees: Callable[[Matrices, Matrices, Matrices], Mask] | None = None
+    noise: Callable[[np.random.Generator, Matrices, MatrixLaw], Matrices] | None = None
 
     def check(self, law: MatrixLaw) -> None:
         """UserError where this task cannot be drawn by this law."""
@@ -76,18 +109,47 @@ class Task:
                 expected="--dim N, --min-dim with --max-dim, or equal --rows and --cols",
                 got=f"{law.rows} x {law.cols}" if law.rows else "--rectangular",
             )
-        rows, cols = self.largest_operand(law)
-        if cols > 100:
+        if law.letters is not None and not self.lettered:
             raise UserError(
-                f"operands of {self.name} would be {rows} x {cols}",
-                expected="at most 100 rows and 100 columns, the largest that can be written",
-                got=f"{cols} columns",
-                next_step="choose a smaller dimension",
+                f"{self.name} takes no letters", expected="--letters with --task cotraining", got=repr(law.letters)
             )
+        if law.spectrum and not self.takes_spectrum:
+            raise UserError(
+                f"{self.name} takes no spectrum",
+                expected="a task with symmetric operands (eigenvalues, eigenvectors, symmetric-inverse)",
+                got=f"--spectrum {','.join(law.spectrum)}",
+                cause="a spectrum describes symmetric matrices",
+                next_step="leave --spectrum out",
+            )
+        if self.limits is not None:
+            self.limits(law)
+        self._check_size(law)
+
+    def with_noise(self, rng: np.random.Generator, clean: Matrices, law: MatrixLaw) -> Matrices:
+        """The operands as written, with the law's noise on them."""
+        if self.noise is not None:
+            return self.noise(rng, clean, law)
+        return add_noise(rng, clean, law, symmetric=self.symmetric)
+
+    def _check_size(self, law: MatrixLaw) -> None:
+        rows, cols = self.largest_operand(law)
+        like = Matrices(np.zeros(rows * cols), np.array([rows]), np.array([cols]))
+        answer_rows, answer_cols = (int(size[0]) for size in self.answer_shape(like))
+        for what, r, c in (
+            (f"operands of {self.name}", rows, cols),
+            (f"answers of {self.name}", answer_rows, answer_cols),
+        ):
+            if max(r, c) > LARGEST_DIMENSION:
+                raise UserError(
+                    f"{what} would be {r} x {c}",
+                    expected=f"at most {LARGEST_DIMENSION} rows and {LARGEST_DIMENSION} columns, the largest that can be written",
+                    got=f"{c} columns" if c > r else f"{r} rows",
+                    next_step="choose a smaller dimension",
+                )
 
     def largest_operand(self, law: MatrixLaw) -> tuple[int, int]:
         rows, cols = law.largest_shape
-        return rows, cols * self.side_by_side
+        return rows, cols * self.side_by_side + self.extra_cols
 
     def block_rows(self, law: MatrixLaw) -> int:
         """Rows of a block: 10,000, fewer where matrices are large."""
@@ -96,6 +158,8 @@ class Task:
 
     def distinct_problems(self, law: MatrixLaw) -> float:
         """An upper bound on how many different problems the law can write; infinity when beyond all sizes."""
+        if self.distinct is not None:
+            return self.distinct(law)
         rows, cols = self.largest_operand(law)
         return float(distinct_entries(law) ** min(rows * cols, 16))
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-from scipy.linalg import hilbert
+from scipy.linalg import expm, hilbert
 
 from mathpipe.datasets.encodings import P1000
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.grid import round_to_grid
-from mathpipe.datasets.matrices import Matrices
+from mathpipe.datasets.matrices import Matrices, reduce_rows
 from mathpipe.generate.law import MatrixLaw
 from mathpipe.generate.tasks import TASKS, get_task
 
@@ -21,25 +21,82 @@ Oracle = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Enrolled:
-    """A task's row: its answer by another route (NumPy, one problem at a time)."""
+    """A task's row: its answer by another route (NumPy or SciPy, one problem at a time), and what is particular to it."""
 
     task: str
     oracle: Oracle
     rectangular: bool = True
+    law: Mapping[str, object] = field(default_factory=dict)
+    rejected: float = 0.02  # at most this share of its problems
+    minus_is_right: bool = False  # -X is another right answer
+    integers: bool = False  # operands lie on the grid whatever the law
 
 
+def columns_signed(v: np.ndarray, by: np.ndarray | None = None) -> np.ndarray:
+    """Columns turned so that their largest entry (of ``by``) is positive."""
+    by = v if by is None else by
+    return v * np.sign([column[np.abs(column).argmax()] for column in by.T])
+
+
+def eigenvectors(a: np.ndarray) -> np.ndarray:
+    values, vectors = np.linalg.eig(a)  # the unsymmetric solver: another algorithm
+    order = np.argsort(values.real)
+    return np.vstack([values.real[order], columns_signed(vectors.real[:, order])])
+
+
+def svd(a: np.ndarray) -> np.ndarray:
+    u, s, vt = np.linalg.svd(a.T, full_matrices=False)  # of the transpose: U and V change places
+    u, v = vt.T, u
+    return np.vstack([s, columns_signed(u), columns_signed(v, u)])
+
+
+def qr(a: np.ndarray) -> np.ndarray:
+    """Gram-Schmidt by way of Cholesky: A^T A = R^T R."""
+    r = np.linalg.cholesky(a.T @ a).T
+    return np.vstack([a @ np.linalg.inv(r), r])
+
+
+SQUARE = {"rectangular": False}
+SPECTRA_OF_ALL_KINDS = {"spectrum": "semicircle,positive,uniform,gaussian,laplace,positive2,marcenko"}
 TABLE = [
     Enrolled("transpose", lambda a: a.T),
     Enrolled("add", lambda ab: ab[:, : ab.shape[1] // 2] + ab[:, ab.shape[1] // 2 :]),
-    Enrolled("inverse", lambda a: np.linalg.solve(a, np.eye(len(a))), rectangular=False),
+    Enrolled("matvec", lambda av: np.einsum("ij,i->j", av[:, :-1], av[:, -1])[:, None]),
+    Enrolled("matmul", lambda ab: np.einsum("ij,ik->jk", *np.hsplit(ab, 2))),
+    Enrolled(
+        "eigenvalues", lambda a: np.sort(np.linalg.eigvals(a).real)[::-1, None], law=SPECTRA_OF_ALL_KINDS, **SQUARE
+    ),
+    Enrolled("eigenvectors", eigenvectors, law=SPECTRA_OF_ALL_KINDS, **SQUARE),
+    Enrolled("inverse", lambda a: np.linalg.solve(a, np.eye(len(a))), **SQUARE),
+    Enrolled("symmetric-inverse", lambda a: np.linalg.solve(a, np.eye(len(a))), law=SPECTRA_OF_ALL_KINDS, **SQUARE),
+    Enrolled("singular-values", lambda a: np.linalg.svd(a.T)[1][:, None]),
+    Enrolled("svd", svd),
+    Enrolled("determinant", lambda a: np.array([[np.linalg.det(a)]]), **SQUARE),
+    Enrolled("rank", lambda a: np.array([[np.linalg.matrix_rank(a)]]), integers=True),
+    Enrolled("solve", lambda ab: np.linalg.inv(ab[:, :-1]) @ ab[:, -1:], **SQUARE),
+    Enrolled("pseudo-inverse", np.linalg.pinv),
+    Enrolled("qr", qr, minus_is_right=True),
+    Enrolled("cholesky", np.linalg.cholesky, rejected=0.1, minus_is_right=True, **SQUARE),
+    Enrolled("expm", expm, law={"max_coeff": 1.0}, **SQUARE),
 ]
 EACH = pytest.mark.parametrize("row", TABLE, ids=lambda row: row.task)
 
 
 def operands_of(row: Enrolled, n: int = 200, *, seed: int = 1, **law: object) -> Matrices:
     """n operands of mixed shapes."""
-    drawn = {"min_dim": 1, "max_dim": 6, "rectangular": row.rectangular, **law}
-    return get_task(row.task).sample(np.random.default_rng(seed), n, MatrixLaw.model_validate(drawn))
+    drawn = {"min_dim": 1, "max_dim": 6, "rectangular": row.rectangular, **row.law, **law}
+    task, operands = get_task(row.task), MatrixLaw.model_validate(drawn)
+    task.check(operands)
+    return task.sample(np.random.default_rng(seed), n, operands)
+
+
+def problems_of(row: Enrolled, n: int = 200, **law: object) -> tuple[Matrices, Matrices]:
+    """(operands, solutions) of the n that are not rejected."""
+    operands = operands_of(row, n, **law)
+    solved = get_task(row.task).solve(operands)
+    kept = ~np.logical_or.reduce([np.zeros(n, dtype=bool), *solved.rejected.values()])
+    assert (~kept).mean() <= row.rejected
+    return operands.take(kept), solved.solutions.take(kept)
 
 
 def test_every_task_is_enrolled() -> None:
@@ -55,14 +112,10 @@ def test_the_same_generator_draws_the_same_problems(row: Enrolled) -> None:
 
 @EACH
 def test_answers_agree_with_numpy(row: Enrolled) -> None:
-    operands = operands_of(row)
-    solved = get_task(row.task).solve(operands)
-    rejected = np.logical_or.reduce([np.zeros(len(operands), dtype=bool), *solved.rejected.values()])
-    assert rejected.mean() < 0.02
-    for i in np.flatnonzero(~rejected):
-        np.testing.assert_allclose(
-            solved.solutions[i], row.oracle(operands[i]), rtol=1e-7, atol=1e-9 * abs(solved.solutions[i]).max()
-        )
+    operands, solutions = problems_of(row)
+    for i in range(len(operands)):
+        atol = 1e-7 * abs(solutions[i]).max()
+        np.testing.assert_allclose(solutions[i], row.oracle(operands[i]), rtol=1e-7, atol=atol)
 
 
 @EACH
@@ -85,20 +138,20 @@ def test_the_answer_has_the_shape_it_says(row: Enrolled) -> None:
 @EACH
 def test_its_own_answer_is_right_and_others_are_not(row: Enrolled) -> None:
     task = get_task(row.task)
-    operands = operands_of(row, min_dim=2)
-    x = task.solve(operands).solutions
+    operands, x = problems_of(row, min_dim=2)
     own = task.verify(operands, x, x)
     assert task.passes(own, 1e-6).all()
     assert (own["coefficients_within_1pct"] == 1).all() and (own["error_reference_l1"] == 0).all()
     for wrong in (0 * x.values, 1.2 * x.values, -x.values, x.values + 1 + np.abs(x.values)):
-        assert not task.passes(task.verify(operands, x, Matrices(wrong, x.rows, x.cols)), 0.05).any()
+        passed = task.passes(task.verify(operands, x, Matrices(wrong, x.rows, x.cols)), 0.05)
+        same = reduce_rows(wrong == x.values, x, np.logical_and)  # a rank of 0 times anything
+        assert (passed == (same | (row.minus_is_right and np.array_equal(wrong, -x.values)))).all()
 
 
 @EACH
 def test_verdicts_of_a_batch_are_those_of_its_problems(row: Enrolled) -> None:
     task = get_task(row.task)
-    operands = operands_of(row, 40)
-    x = task.solve(operands).solutions
+    operands, x = problems_of(row, 40)
     predicted = Matrices(x.values * np.random.default_rng(0).normal(1, 0.05, len(x.values)), x.rows, x.cols)
     together = task.verify(operands, x, predicted)
     for i in range(len(operands)):
@@ -111,8 +164,7 @@ def test_verdicts_of_a_batch_are_those_of_its_problems(row: Enrolled) -> None:
 @pytest.mark.parametrize("extreme", [np.inf, np.nan, 1e300, -1e300])
 def test_extreme_predictions_are_wrong_and_never_raise(row: Enrolled, extreme: float) -> None:
     task = get_task(row.task)
-    operands = operands_of(row, 20, min_dim=2)
-    x = task.solve(operands).solutions
+    operands, x = problems_of(row, 40, min_dim=2)
     values = x.values.copy()
     values[x.offsets[:-1]] = extreme
     assert not task.passes(task.verify(operands, x, Matrices(values, x.rows, x.cols)), 0.25).any()
@@ -121,8 +173,7 @@ def test_extreme_predictions_are_wrong_and_never_raise(row: Enrolled, extreme: f
 @EACH
 def test_best_written_is_on_the_grid_and_no_worse_than_rounding(row: Enrolled) -> None:
     task = get_task(row.task)
-    operands = operands_of(row, 100, max_dim=5)
-    x = task.solve(operands).solutions
+    operands, x = problems_of(row, 100, max_dim=4)
     best = task.best_written(operands, x)
     assert np.array_equal(P1000().decode(P1000().encode(best.values))[0], best.values)
     nearest = Matrices(round_to_grid(x.values), x.rows, x.cols)
@@ -133,6 +184,8 @@ def test_best_written_is_on_the_grid_and_no_worse_than_rounding(row: Enrolled) -
 def test_operands_lie_on_the_grid(row: Enrolled) -> None:
     operands = operands_of(row)
     assert np.array_equal(round_to_grid(operands.values), operands.values)
+    if row.integers:
+        return
     off_grid = operands_of(row, exact_operands=False)
     assert np.array_equal(off_grid.values.astype(np.float32), off_grid.values)
     assert (round_to_grid(off_grid.values) != off_grid.values).mean() > 0.9
@@ -224,6 +277,16 @@ def test_unknown_task_offers_the_nearest() -> None:
         ("inverse", {"rectangular": True}, "square"),
         ("inverse", {"rows": 2, "cols": 3}, "square"),
         ("add", {"min_dim": 60, "max_dim": 60}, "120 columns"),
+        ("matvec", {"min_dim": 100, "max_dim": 100}, "operands of matvec would be 100 x 101"),
+        ("eigenvectors", {"min_dim": 100, "max_dim": 100}, "answers of eigenvectors would be 101 x 100"),
+        ("svd", {"rows": 50, "cols": 50}, "answers of svd would be 101 x 50"),
+        ("inverse", {"spectrum": "laplace"}, "takes no spectrum.*--spectrum laplace.*leave"),
+        ("cholesky", {"spectrum": "marcenko"}, "takes no spectrum"),
+        ("eigenvalues", {"rectangular": True, "spectrum": "laplace"}, "square"),
+        ("qr", {"rows": 2, "cols": 3}, "at least as many rows as columns.*--rows 3 --cols 2.*--rectangular"),
+        ("expm", {}, "small coefficients.*--max-coeff 1.*--max-coeff 10.*pass --max-coeff 1"),
+        ("rank", {"entries": "gaussian"}, "rank draws integers"),
+        ("rank", {"max_coeff": 0.5}, "needs integers"),
     ],
 )
 def test_laws_a_task_cannot_be_drawn_by(task: str, law: dict[str, object], message: str) -> None:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
+from mathpipe.generate.tasks import TASKS
 from mathpipe.pipeline.cli import COMMANDS, main
 
 ROOT = Path(__file__).parents[2]
@@ -88,7 +89,7 @@ def test_every_command_has_help_with_an_example(ask, command: str) -> None:
 
 
 def test_lists(ask) -> None:
-    assert {t["name"] for t in json.loads(ask("tasks --json").out)} == {"transpose", "add", "inverse"}
+    assert {t["name"] for t in json.loads(ask("tasks --json").out)} == set(TASKS)
     assert "[A B], side by side" in ask("tasks").out
     assert "inverse-2x2" in ask("presets").out
     assert "task: inverse" in ask("presets inverse-2x2").out

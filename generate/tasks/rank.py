@@ -1,0 +1,157 @@
+"""Rank: A = B C (m x n) with B (m x r) and C (r x n) of small integers -> r (1 x 1), r uniform in 0..min(m, n).
+
+Entries of the factors are integers uniform in -k..k, k = min(floor c, floor sqrt(999 / min(m, n))), so that A's are integers
+below 1000: exactly on the grid, and the rank is exact. Where the factors' product falls short of r both are drawn again for the
+same r, so that r stays uniform. All problems of rank 0 and one shape are the same zero matrix: they all belong to one split.
+
+A rank is right or wrong: every error of a prediction that is not equal is at least 1.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.matrices import Matrices
+from mathpipe.generate.draws import draw_bounds, draw_shapes
+from mathpipe.generate.law import MatrixLaw
+from mathpipe.generate.tasks.base import Errors, Floats, Ints, Mask, Solved, Task, difference_errors, solve_by_shape
+
+_WRITTEN = 999  # largest integer with 3 digits
+_REDRAWS = 64  # then a shortfall stays as it is (with r = 1 and k = 1 less than once in 1e16)
+_PRIMES = (67_108_859.0, 67_108_837.0)  # the two largest below 2^26: products of residues are exact in float64
+
+
+def sample(rng: np.random.Generator, n: int, law: MatrixLaw) -> Matrices:
+    """n products B C of exact rank r."""
+    rows, cols = draw_shapes(rng, n, law)
+    smaller = np.minimum(rows, cols)
+    ranks = rng.integers(0, smaller, endpoint=True)
+    largest = np.minimum(np.floor(draw_bounds(rng, n, law)), np.floor(np.sqrt(_WRITTEN / smaller))).astype(np.int64)
+    parts, order = [], []
+    for r, c in np.unique(np.stack([rows, cols], axis=1), axis=0).tolist():
+        index = np.flatnonzero((rows == r) & (cols == c))
+        parts.append(Matrices.from_dense(_products(rng, r, c, ranks[index], largest[index])))
+        order.append(index)
+    if len(parts) == 1:
+        return parts[0]
+    return Matrices.concatenate(parts).take(np.argsort(np.concatenate(order))) if parts else Matrices.empty()
+
+
+def _products(rng: np.random.Generator, m: int, n: int, ranks: Ints, largest: Ints) -> Floats:
+    """(k, m, n): products of these ranks (k,), of factors with entries up to ``largest`` (k,)."""
+    products = np.zeros((len(ranks), m, n))
+    missing, inner = np.flatnonzero(ranks > 0), min(m, n)
+    for _ in range(_REDRAWS):
+        if not len(missing):
+            break
+        bound = largest[missing, None, None]
+        b = rng.integers(-bound, bound, size=(len(missing), m, inner), endpoint=True).astype(np.float64)
+        c = rng.integers(-bound, bound, size=(len(missing), inner, n), endpoint=True).astype(np.float64)
+        b *= np.arange(inner) < ranks[missing, None, None]
+        products[missing] = np.matmul(b, c)
+        missing = missing[_exact_rank(products[missing]) != ranks[missing]]
+    return products
+
+
+def solve(operands: Matrices) -> Solved:
+    """The exact rank of integer matrices; of others the number of singular values above rounding."""
+    return solve_by_shape(operands, _rank)
+
+
+def _rank(a: Floats) -> tuple[Floats, dict[str, Mask]]:
+    integer = ((a == np.rint(a)) & (np.abs(a) < _PRIMES[-1])).all(axis=(1, 2))
+    found = np.empty(len(a))
+    found[integer] = _exact_rank(a[integer])
+    if not integer.all():
+        found[~integer] = np.linalg.matrix_rank(a[~integer])
+    return found[:, None, None], {}
+
+
+def _exact_rank(a: Floats) -> Ints:
+    """Rank of integer matrices (k,): the larger of the ranks modulo two primes.
+
+    A rank modulo p never exceeds the rank, and falls short only where p divides every largest nonzero minor: for both primes
+    about once in 4e15 matrices.
+    """
+    return np.maximum(*(_rank_modulo(a, p) for p in _PRIMES))
+
+
+def _rank_modulo(a: Floats, p: float) -> Ints:
+    """Elimination without division, column by column over the whole batch: row <- pivot * row - entry * pivot row."""
+    k, m, n = a.shape
+    rest = _modulo(a, p)
+    unused = np.ones((k, m), dtype=np.bool_)
+    rank, each = np.zeros(k, dtype=np.int64), np.arange(k)
+    for j in range(n):
+        possible = unused & (rest[:, :, j] != 0)
+        row = possible.argmax(axis=1)
+        has = possible[each, row]
+        unused[each[has], row[has]] = False
+        rank += has
+        if j + 1 == n:
+            break
+        pivot_row = rest[each, row, j + 1 :]  # (k, n - j - 1)
+        pivot = np.where(has, rest[each, row, j], 1.0)
+        factor = np.where(has[:, None], rest[:, :, j], 0.0)
+        changed = pivot[:, None, None] * rest[:, :, j + 1 :] - factor[:, :, None] * pivot_row[:, None, :]
+        rest[:, :, j + 1 :] = _modulo(changed, p)
+    return rank
+
+
+def _modulo(x: Floats, p: float) -> Floats:
+    """x mod p in [0, p), exact for integers |x| < 2^53."""
+    r = x - np.floor(x * (1 / p)) * p
+    r += p * (r < 0)
+    r -= p * (r >= p)
+    return np.asarray(r)
+
+
+def verify(operands: Matrices, references: Matrices, predicted: Matrices) -> Errors:
+    """0 where H = X; otherwise at least 1, whatever the relative difference."""
+    errors = difference_errors(operands, references, predicted)
+    equal = predicted.values == references.values
+    for name in ("error_l1", "error_l2", "error_max"):
+        errors[name] = np.where(equal, 0.0, np.maximum(errors[name], 1.0))
+    return errors
+
+
+def limits(law: MatrixLaw) -> None:
+    if law.entries != "uniform":
+        raise UserError(
+            "rank draws integers",
+            expected="--entries uniform",
+            got=f"--entries {law.entries}",
+            cause="operands are products of factors with uniform integers up to --max-coeff",
+        )
+    if law.max_coeff < 1:
+        raise UserError("rank needs integers", expected="--max-coeff 1 or more", got=f"--max-coeff {law.max_coeff:g}")
+
+
+def distinct(law: MatrixLaw) -> float:
+    """At most 2 r k^2 + 1 values an entry."""
+    rows, cols = law.largest_shape
+    smaller = min(rows, cols)
+    largest = min(math.floor(law.max_coeff), math.floor(math.sqrt(_WRITTEN / smaller)))
+    return float(2 * smaller * largest**2 + 1) ** min(rows * cols, 16)
+
+
+def answer_shape(operands: Matrices) -> tuple[Ints, Ints]:
+    return np.ones_like(operands.rows), np.ones_like(operands.cols)
+
+
+TASK = Task(
+    name="rank",
+    letter=None,
+    operand="A, a product of small-integer factors (m x n)",
+    solution="rank A (1 x 1)",
+    source="Golub and Van Loan 2013, section 2.1 (definition)",
+    sample=sample,
+    solve=solve,
+    verify=verify,
+    answer_shape=answer_shape,
+    limits=limits,
+    distinct=distinct,
+)
