@@ -28,11 +28,13 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml setup.py | $(VENV)/bin/python
-	$(BIN)/pip install --quiet -e .
+	@echo "installing mathpipe and what it needs into $(VENV): a few minutes"
+	$(BIN)/pip install --quiet --no-compile -e .
 	touch $@
 
 $(VENV)/.installed-dev: pyproject.toml setup.py | $(VENV)/bin/python
-	$(BIN)/pip install --quiet -e '.[dev]'
+	@echo "installing mathpipe and what its tests need into $(VENV): a few minutes"
+	$(BIN)/pip install --quiet --no-compile -e '.[dev]'
 	touch $(VENV)/.installed $@
 
 clean:                             ## remove what can be made again (never data/ or runs/)

@@ -16,16 +16,22 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Labels = NDArray[np.uint8]
 T = TypeVar("T", bound=np.generic)
 
 
 @dataclass(frozen=True, eq=False)
 class Matrices:
-    """n matrices: ``values`` (sum of r_i * c_i,) float64, ``rows`` (n,) and ``cols`` (n,) int64."""
+    """n matrices: ``values`` (sum of r_i * c_i,) float64, ``rows`` (n,) and ``cols`` (n,) int64.
+
+    ``labels`` (n,) uint8: in co-training, which task each matrix belongs to (its place in the published letters TADMEFI); they
+    travel with the matrices, and None where there is one task only.
+    """
 
     values: Floats
     rows: Ints
     cols: Ints
+    labels: Labels | None = None
 
     def __post_init__(self) -> None:
         if len(self.rows) != len(self.cols) or int((self.rows * self.cols).sum()) != len(self.values):
@@ -58,11 +64,21 @@ class Matrices:
         """One batch after another."""
         if not parts:
             return cls.empty()
+        labels = [p.labels for p in parts if p.labels is not None]
         return cls(
             np.concatenate([p.values for p in parts]),
             np.concatenate([p.rows for p in parts]),
             np.concatenate([p.cols for p in parts]),
+            np.concatenate(labels) if len(labels) == len(parts) else None,
         )
+
+    def with_values(self, values: Floats) -> Matrices:
+        """Other numbers in the same shapes, under the same labels."""
+        return Matrices(values, self.rows, self.cols, self.labels)
+
+    def labelled(self, labels: Labels | None) -> Matrices:
+        """The same matrices under these labels."""
+        return Matrices(self.values, self.rows, self.cols, labels)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -113,26 +129,29 @@ class Matrices:
     def map(self, function: Callable[[Floats], Floats]) -> Matrices:
         """Apply a function of dense batches, (k, r, c) -> (k, r', c'), to each group; results in the order of rows."""
         if self.shape is not None:
-            return Matrices.from_dense(function(self.dense()))
+            return Matrices.from_dense(function(self.dense())).labelled(self.labels)
         done = [(index, Matrices.from_dense(function(dense))) for index, dense in self.groups()]
         joined = Matrices.concatenate([part for _, part in done])
         order = np.concatenate([index for index, _ in done]) if done else np.empty(0, dtype=np.int64)
-        return joined.take(np.argsort(order))
+        return joined.take(np.argsort(order)).labelled(self.labels)
 
     def take(self, index: ArrayLike) -> Matrices:
         """The matrices at these positions, or where a boolean mask (n,) is true."""
         where = np.asarray(index)
         where = np.flatnonzero(where) if where.dtype == bool else where.astype(np.int64)
+        labels = None if self.labels is None else self.labels[where]
         if self.shape is not None:
-            return Matrices(self.dense()[where].reshape(-1), self.rows[where], self.cols[where])
+            return Matrices(self.dense()[where].reshape(-1), self.rows[where], self.cols[where], labels)
         sizes = self.sizes[where]
         starts = np.repeat(self.offsets[where], sizes)
         within = np.arange(int(sizes.sum())) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        return Matrices(self.values[starts + within], self.rows[where], self.cols[where])
+        return Matrices(self.values[starts + within], self.rows[where], self.cols[where], labels)
 
     def same_shape(self, other: Matrices) -> NDArray[np.bool_]:
-        """Which pairs have equal shapes, (n,)."""
+        """Which pairs have equal shapes, and equal labels where both have some, (n,)."""
         result: NDArray[np.bool_] = (self.rows == other.rows) & (self.cols == other.cols)
+        if self.labels is not None and other.labels is not None:
+            result &= self.labels == other.labels
         return result
 
 

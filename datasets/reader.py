@@ -90,8 +90,10 @@ def open_dataset(
             got=repr(split),
             next_step=f"did you mean {near}?" if near else None,
         )
-    writers = MatrixWriter.named(input_encoding, precision), MatrixWriter.named(output_encoding, precision)
-    return Dataset(str(directory), split, manifest, *writers)
+    lettered = manifest.task == "cotraining"
+    names = (input_encoding, output_encoding)
+    source, target = (MatrixWriter.named(name, precision, lettered=lettered) for name in names)
+    return Dataset(str(directory), split, manifest, source, target)
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,11 @@ class Dataset:
         return self.encode(rows).batch(np.arange(len(rows)), device)
 
     @property
+    def lettered(self) -> bool:
+        """Whether problems are of several tasks, each begun with its letter (co-training)."""
+        return self.task == "cotraining"
+
+    @property
     def noisy(self) -> bool:
         """Whether the written operands carry noise and the clean ones are stored beside them."""
         return float(self.law["operands"].get("noise", 0)) > 0
@@ -225,7 +232,9 @@ class ShardReader:
             if self._shard != record.shard:
                 self._open(record)
             assert self._file is not None
-            if self._file.schema_arrow.remove_metadata() != shard_schema(noisy=self._dataset.noisy):
+            if self._file.schema_arrow.remove_metadata() != shard_schema(
+                noisy=self._dataset.noisy, lettered=self._dataset.lettered
+            ):
                 raise pa.ArrowInvalid("its columns are not those of a shard")
             table = self._file.read_row_group(group, use_threads=False)
             rows = from_arrow(table, exact_operands=self._dataset.exact_operands)

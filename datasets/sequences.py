@@ -1,7 +1,8 @@
 """Matrices as sequences of words: ``V<rows> V<cols>`` and then the entries row by row, each number as its encoding writes it.
 
 One vocabulary serves one encoding: two framing words, the letters that name a task in co-training, the dimensions V1..V100,
-and the encoding's own words. A written matrix carries no framing; the loader and the model add it.
+and the encoding's own words. A written matrix carries no framing; the loader and the model add it. In co-training the
+letter of its task comes first, before the dimensions.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ MAX_DIMENSION = 100
 _FIRST_LETTER = 2
 _FIRST_DIMENSION = _FIRST_LETTER + len(LETTERS)
 _FIRST_NUMBER = _FIRST_DIMENSION + MAX_DIMENSION
-HEADER = 2  # the two dimension words
+HEADER = 2  # the two dimension words; in co-training the task's letter stands before them
 
 Tokens = NDArray[np.int32]
 
@@ -43,25 +44,33 @@ class Reading(IntEnum):
 class SequenceFormat:
     """What a model needs to know of written matrices: sizes and where the structure lies.
 
-    ``vocabulary_size``; ``words_per_number``; ``first_dimension``: the id of ``V1``; ``max_dimension``: V1..V<max>.
-    Token i of a written matrix is a dimension (i < 2) or word (i - 2) % words_per_number of entry (i - 2) // words_per_number.
+    ``vocabulary_size``; ``words_per_number``; ``first_dimension``: the id of ``V1``; ``max_dimension``: V1..V<max>;
+    ``header``: words before the first number, the two dimensions last (2, in co-training 3). With h words of header, token
+    i >= h is word (i - h) % words_per_number of entry (i - h) // words_per_number.
     """
 
     vocabulary_size: int
     words_per_number: int
+    header: int = HEADER
     first_dimension: int = _FIRST_DIMENSION
     max_dimension: int = MAX_DIMENSION
 
 
 @dataclass(frozen=True)
 class MatrixWriter:
-    """Writes and reads matrices in one encoding."""
+    """Writes and reads matrices in one encoding. ``lettered``: each begins with its task's letter (its label)."""
 
     encoding: Encoding
+    lettered: bool = False
 
     @classmethod
-    def named(cls, name: str, precision: int = 2) -> MatrixWriter:
-        return cls(encoding(name, precision))
+    def named(cls, name: str, precision: int = 2, *, lettered: bool = False) -> MatrixWriter:
+        return cls(encoding(name, precision), lettered)
+
+    @property
+    def header(self) -> int:
+        """Words before the first number."""
+        return HEADER + self.lettered
 
     @cached_property
     def vocabulary(self) -> tuple[str, ...]:
@@ -71,11 +80,11 @@ class MatrixWriter:
 
     @cached_property
     def format(self) -> SequenceFormat:
-        return SequenceFormat(len(self.vocabulary), self.encoding.words_per_number)
+        return SequenceFormat(len(self.vocabulary), self.encoding.words_per_number, self.header)
 
     def length(self, rows: int, cols: int) -> int:
         """Words of a written matrix, without framing."""
-        return HEADER + rows * cols * self.encoding.words_per_number
+        return self.header + rows * cols * self.encoding.words_per_number
 
     def write(self, matrices: Matrices) -> tuple[Tokens, NDArray[np.int64]]:
         """(tokens (n, longest) int32 padded with PAD, lengths (n,)), without framing.
@@ -88,18 +97,23 @@ class MatrixWriter:
                 expected=f"at most {MAX_DIMENSION} rows and columns",
                 got=int(max(matrices.rows.max(), matrices.cols.max())),
             )
-        lengths = HEADER + matrices.sizes * self.encoding.words_per_number
+        h = self.header
+        lengths = h + matrices.sizes * self.encoding.words_per_number
         tokens = np.full((len(matrices), int(lengths.max(initial=0))), PAD, dtype=np.int32)
         if not len(matrices):
             return tokens, lengths
-        tokens[:, 0] = matrices.rows + (_FIRST_DIMENSION - 1)
-        tokens[:, 1] = matrices.cols + (_FIRST_DIMENSION - 1)
+        if self.lettered:
+            if matrices.labels is None:
+                raise ValueError("a lettered writer needs the matrices' labels")
+            tokens[:, 0] = matrices.labels + np.int32(_FIRST_LETTER)
+        tokens[:, h - 2] = matrices.rows + (_FIRST_DIMENSION - 1)
+        tokens[:, h - 1] = matrices.cols + (_FIRST_DIMENSION - 1)
         numbers = self.encoding.encode(matrices.values).reshape(-1) + np.int32(_FIRST_NUMBER)
         if matrices.shape is not None:
-            tokens[:, HEADER:] = numbers.reshape(len(matrices), -1)
+            tokens[:, h:] = numbers.reshape(len(matrices), -1)
         else:
             place = np.arange(tokens.shape[1])
-            tokens[(place >= HEADER) & (place < lengths[:, None])] = numbers
+            tokens[(place >= h) & (place < lengths[:, None])] = numbers
         return tokens, lengths
 
     def read(self, tokens: NDArray[np.integer]) -> tuple[Matrices, NDArray[np.int8]]:
@@ -119,20 +133,24 @@ class MatrixWriter:
             ended = ends.any(axis=1)
             lengths = np.where(ended, ends.argmax(axis=1), width)
         rows, cols = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
-        if width >= HEADER:
-            rows, cols = t[:, 0] - (_FIRST_DIMENSION - 1), t[:, 1] - (_FIRST_DIMENSION - 1)
-        shaped = (rows >= 1) & (rows <= MAX_DIMENSION) & (cols >= 1) & (cols <= MAX_DIMENSION)
+        h = self.header
+        if width >= h:
+            rows, cols = t[:, h - 2] - (_FIRST_DIMENSION - 1), t[:, h - 1] - (_FIRST_DIMENSION - 1)
+        labels = t[:, 0] - _FIRST_LETTER if self.lettered and width else np.zeros(n, dtype=np.int64)
+        lettered = (labels >= 0) & (labels < len(LETTERS))
+        shaped = lettered & (rows >= 1) & (rows <= MAX_DIMENSION) & (cols >= 1) & (cols <= MAX_DIMENSION)
         rows, cols = np.where(shaped, rows, 0), np.where(shaped, cols, 0)
         k = self.encoding.words_per_number
-        good = ended & shaped & (lengths == HEADER + rows * cols * k)
+        good = ended & shaped & (lengths == h + rows * cols * k)
         place = np.arange(width)
-        inside = good[:, None] & (place >= HEADER) & (place < lengths[:, None])
+        inside = good[:, None] & (place >= h) & (place < lengths[:, None])
         values, readable = self.encoding.decode(t[inside].reshape(-1, k) - _FIRST_NUMBER)
         candidates = Matrices(values, np.where(good, rows, 0), np.where(good, cols, 0))
         unreadable = np.bincount(np.repeat(np.arange(n), candidates.sizes)[~readable], minlength=n) > 0
         good &= ~unreadable
         kept = np.repeat(good, candidates.sizes)
-        matrices = Matrices(values[kept], np.where(good, rows, 0), np.where(good, cols, 0))
+        named = np.where(good, labels, 0).astype(np.uint8) if self.lettered else None
+        matrices = Matrices(values[kept], np.where(good, rows, 0), np.where(good, cols, 0), named)
         status = np.where(ended, np.where(good, Reading.OK, Reading.MALFORMED), Reading.UNTERMINATED)
         return matrices, status.astype(np.int8)
 

@@ -1,8 +1,8 @@
 """Shards: Parquet files of whole blocks, readable by any tool that reads Parquet.
 
 Columns: ``row`` int64, ``operand`` list<float32>, ``operand_rows``, ``operand_cols`` int16, (``clean_operand`` list<float32> with
-noise,) ``solution`` list<float32>, ``solution_rows``, ``solution_cols`` int16. One row group a block, zstd. The footer carries
-the law, so that a single shard found alone on a disk explains itself.
+noise,) (in co-training ``task``, its letter,) ``solution`` list<float32>, ``solution_rows``, ``solution_cols`` int16. One row
+group a block, zstd. The footer carries the law, so that a single shard found alone on a disk explains itself.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mathpipe.datasets.grid import round_to_grid
 from mathpipe.datasets.matrices import Matrices
+from mathpipe.datasets.sequences import LETTERS
 from mathpipe.datasets.storage import HashingFile
 
 LAW_KEY, VERSION_KEY = b"mathpipe.law", b"mathpipe.version"
@@ -36,8 +38,10 @@ MATRIX_SCHEMA = pa.schema(
     ]
 )
 _CLEAN = pa.field("clean_operand", pa.list_(pa.field("element", pa.float32(), nullable=False)), nullable=False)
-_FLOATS = ["operand.list.element", "solution.list.element"]
-_SHAPES = ["operand_rows", "operand_cols", "solution_rows", "solution_cols"]
+_LETTERS = pa.array(list(LETTERS))
+_TASK = pa.field("task", pa.string(), nullable=False)
+_FLOATS = ["operand.list.element", "clean_operand.list.element", "solution.list.element"]
+_SHAPES = ["task", "operand_rows", "operand_cols", "solution_rows", "solution_cols"]
 
 
 @dataclass(frozen=True)
@@ -66,22 +70,25 @@ class Rows:
         return Rows(self.row[index], self.operands.take(index), self.solutions.take(index), clean)
 
 
-def shard_schema(*, noisy: bool) -> pa.Schema:
-    """The columns of a shard; with noise there is ``clean_operand`` besides (it has the operand's dimensions)."""
-    return MATRIX_SCHEMA.insert(4, _CLEAN) if noisy else MATRIX_SCHEMA
+def shard_schema(*, noisy: bool, lettered: bool = False) -> pa.Schema:
+    """The columns of a shard: with noise ``clean_operand`` besides (it has the operand's dimensions), in co-training ``task``."""
+    schema = MATRIX_SCHEMA.insert(4, _CLEAN) if noisy else MATRIX_SCHEMA
+    return schema.insert(1, _TASK) if lettered else schema
 
 
-def write_shard(file: HashingFile, blocks: Iterable[Rows], law_json: str, version: str, *, noisy: bool = False) -> int:
+def write_shard(
+    file: HashingFile, blocks: Iterable[Rows], law_json: str, version: str, schema: pa.Schema = MATRIX_SCHEMA
+) -> int:
     """Write blocks one after the other, each its own row group; returns the number of rows."""
-    schema = shard_schema(noisy=noisy).with_metadata({LAW_KEY: law_json.encode(), VERSION_KEY: version.encode()})
+    schema = schema.with_metadata({LAW_KEY: law_json.encode(), VERSION_KEY: version.encode()})
     written = 0
     with pq.ParquetWriter(
         pa.PythonFile(file, mode="w"),
         schema,
         compression="zstd",
         compression_level=1,
-        use_dictionary=_SHAPES,
-        use_byte_stream_split=[*_FLOATS, "clean_operand.list.element"] if noisy else _FLOATS,
+        use_dictionary=[name for name in _SHAPES if name in schema.names],
+        use_byte_stream_split=[name for name in _FLOATS if name.split(".")[0] in schema.names],
         write_statistics=["row"],
     ) as writer:
         for rows in blocks:
@@ -97,6 +104,8 @@ def to_arrow(rows: Rows, schema: pa.Schema) -> pa.Table:
         columns[name] = _lists(matrices, schema.field(name).type)
         columns[f"{name}_rows"] = pa.array(matrices.rows.astype(np.int16))
         columns[f"{name}_cols"] = pa.array(matrices.cols.astype(np.int16))
+    if rows.operands.labels is not None:
+        columns["task"] = _LETTERS.take(pa.array(rows.operands.labels))
     if rows.clean is not None:
         columns["clean_operand"] = _lists(rows.clean, _CLEAN.type)
     return pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
@@ -119,11 +128,15 @@ def from_arrow(table: pa.Table, *, exact_operands: bool) -> Rows:
         operands = _on_grid(operands)
     if exact_operands and clean is not None:
         clean = _on_grid(clean)
+    if "task" in table.schema.names:
+        labels = _numpy(pc.index_in(table["task"], value_set=_LETTERS)).astype(np.uint8)
+        operands, solutions = operands.labelled(labels), solutions.labelled(labels)
+        clean = None if clean is None else clean.labelled(labels)
     return Rows(_numpy(table["row"]).astype(np.int64), operands, solutions, clean)
 
 
 def _on_grid(matrices: Matrices) -> Matrices:
-    return Matrices(round_to_grid(matrices.values), matrices.rows, matrices.cols)
+    return matrices.with_values(round_to_grid(matrices.values))
 
 
 def _matrices(table: pa.Table, name: str) -> Matrices:

@@ -20,7 +20,6 @@ from mathpipe.datasets.matrices import Matrices, reduce_rows
 from mathpipe.datasets.shards import Rows
 from mathpipe.generate.draws import block_generator
 from mathpipe.generate.law import Law
-from mathpipe.generate.noise import add_noise
 from mathpipe.generate.splits import belongs, share
 from mathpipe.generate.tasks import Task, get_task
 from mathpipe.generate.tasks.base import Mask
@@ -107,9 +106,7 @@ def _draw(task: Task, law: Law, stream: str, block: int, draw: int, rejected: Co
     rng = block_generator(law.digest, stream, block, draw)
     drawn = task.sample(rng, _draw_size(law, stream), law.operands)
     noisy = law.operands.noise > 0
-    problems = (
-        Problems(add_noise(rng, drawn, law.operands, symmetric=task.symmetric), drawn) if noisy else Problems(drawn)
-    )
+    problems = Problems(task.with_noise(rng, drawn, law.operands), drawn) if noisy else Problems(drawn)
     mine = belongs(problems.written, stream, on_grid=noisy or law.operands.exact_operands)
     writable = _all_in_range(problems.written) & (_all_in_range(drawn) if noisy else True)
     if not writable.all():
@@ -122,7 +119,7 @@ def _solve(task: Task, problems: Problems, rejected: Counter[str]) -> Rows:
     solved = task.solve(problems.solved)
     with np.errstate(over="ignore"):
         values = solved.solutions.values.astype(np.float32).astype(np.float64)
-    solutions = Matrices(values, solved.solutions.rows, solved.solutions.cols)
+    solutions = solved.solutions.with_values(values).labelled(problems.written.labels)
     keep = np.ones(len(problems), dtype=bool)
     for reason, mask in [*solved.rejected.items(), (OUT_OF_RANGE, ~_all_in_range(solutions))]:
         count = int((mask & keep).sum())

@@ -62,7 +62,7 @@ def _as_done(
 
     try:
         futures = client.map(function, items, pure=False)
-        finished = distributed.as_completed(futures)  # type: ignore[no-untyped-call]
+        finished = distributed.as_completed(futures, loop=client.loop)  # type: ignore[no-untyped-call]
         del futures  # held by as_completed alone, so that each result is freed once it was handed out
         for future in finished:
             yield future.result()
@@ -163,7 +163,7 @@ def _local_client(workers: int) -> Iterator[Any]:
             n_workers=workers,
             threads_per_worker=1,
             processes=True,
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",  # any free port: two runs at once do not meet
             silence_logs=50,
             local_directory=None,
         ) as cluster,

@@ -20,4 +20,4 @@ def add_noise(rng: np.random.Generator, clean: Matrices, law: MatrixLaw, *, symm
     noise = Matrices(scale * rng.standard_normal(len(clean.values)), clean.rows, clean.cols)
     if symmetric:
         noise = noise.map(lambda e: np.tril(e) + np.tril(e, -1).transpose(0, 2, 1))
-    return Matrices(round_to_grid(clean.values + noise.values), clean.rows, clean.cols)
+    return clean.with_values(round_to_grid(clean.values + noise.values))

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 import numpy as np
+import pyarrow as pa
 
 from mathpipe.datasets.manifest import Record
-from mathpipe.datasets.shards import Rows, write_shard
+from mathpipe.datasets.shards import Rows, shard_schema, write_shard
 from mathpipe.datasets.storage import HashingFile, Storage
 from mathpipe.generate.blocks import build_block
 from mathpipe.generate.law import Law
 from mathpipe.generate.layout import Shard
+from mathpipe.generate.tasks import get_task
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,7 @@ def build_shard(law: Law, shard: Shard, url: str) -> Built:
     name = f"{shard.split}/{shard.index:05d}"
     with storage.write(f"{name}.parquet") as file:
         hashing = HashingFile(file)
-        rows = write_shard(
-            hashing, _blocks(law, shard, rejected), law.to_json(), version("mathpipe"), noisy=law.operands.noise > 0
-        )
+        rows = write_shard(hashing, _blocks(law, shard, rejected), law.to_json(), version("mathpipe"), schema_of(law))
     record = Record(
         split=shard.split,
         shard=shard.index,
@@ -53,6 +53,11 @@ def build_shard(law: Law, shard: Shard, url: str) -> Built:
     )
     record.write(storage)
     return Built(record, time.perf_counter() - wall, time.process_time() - cpu)
+
+
+def schema_of(law: Law) -> pa.Schema:
+    """The columns of a shard of this law."""
+    return shard_schema(noisy=law.operands.noise > 0, lettered=get_task(law.task).lettered)
 
 
 def _blocks(law: Law, shard: Shard, rejected: Counter[str]) -> Iterator[Rows]:

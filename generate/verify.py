@@ -15,12 +15,13 @@ from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.grid import in_dataset_range
 from mathpipe.datasets.manifest import Manifest, Record, read_manifest, read_record
 from mathpipe.datasets.matrices import Matrices, reduce_rows
-from mathpipe.datasets.shards import LAW_KEY, Rows, from_arrow, shard_schema
+from mathpipe.datasets.shards import LAW_KEY, Rows, from_arrow
 from mathpipe.datasets.storage import Storage, StoreError
 from mathpipe.generate.cluster import run
 from mathpipe.generate.law import GENERATOR_VERSION, Law
+from mathpipe.generate.shard import schema_of
 from mathpipe.generate.splits import belongs
-from mathpipe.generate.tasks import get_task
+from mathpipe.generate.tasks import Task, get_task
 from mathpipe.generate.tasks.base import Mask
 
 MISSING = "is missing"
@@ -168,7 +169,7 @@ def check_shard(law: Law, url: str, record: Record) -> list[Damage]:
 
 
 def _check_rows(law: Law, record: Record, file: pq.ParquetFile) -> list[Damage]:
-    if file.schema_arrow.remove_metadata() != shard_schema(noisy=law.operands.noise > 0):
+    if file.schema_arrow.remove_metadata() != schema_of(law):
         return [Damage(record.file, "its columns are not those of a shard")]
     if (file.metadata.metadata or {}).get(LAW_KEY, b"").decode() != law.to_json():
         return [Damage(record.file, "its footer names another law")]
@@ -194,7 +195,7 @@ def _wrong_rows(law: Law, split: str, rows: Rows, first: int) -> dict[str, Mask]
     unanswerable = functools.reduce(np.logical_or, solved.rejected.values(), np.zeros(len(rows), dtype=np.bool_))
     right_shape = rows.solutions.same_shape(wanted)
     agree = np.zeros(len(rows), dtype=np.bool_)
-    agree[right_shape] = agreement(rows.solutions.take(right_shape).values, wanted.take(right_shape), AGREEMENT)
+    agree[right_shape] = right_answers(task, *(m.take(right_shape) for m in (rows.solved, wanted, rows.solutions)))
     operand_ok = np.asarray(reduce_rows(in_dataset_range(rows.operands.values), rows.operands, np.logical_and))
     return {
         "stands in the wrong place": rows.row != np.arange(first, first + len(rows)),
@@ -205,6 +206,18 @@ def _wrong_rows(law: Law, split: str, rows: Rows, first: int) -> dict[str, Mask]
         "its problem has no trusted answer": unanswerable,
         "its answer is wrong": ~agree & ~unanswerable,
     }
+
+
+def right_answers(task: Task, operands: Matrices, solved: Matrices, stored: Matrices) -> Mask:
+    """Which stored answers are right: equal to the solved ones, or else as right as these by the task's own measure.
+
+    Another CPU may give the other of two equally good signs, or another basis where two eigenvalues are nearly equal.
+    """
+    right = agreement(stored.values, solved, AGREEMENT)
+    if task.agrees is not None and not right.all():
+        doubtful = np.flatnonzero(~right)
+        right[doubtful] = task.agrees(*(m.take(doubtful) for m in (operands, solved, stored)))
+    return right
 
 
 def agreement(stored: np.ndarray[tuple[int], np.dtype[np.float64]], wanted: Matrices, tolerance: float) -> Mask:

@@ -22,12 +22,14 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "show": ("mathpipe.pipeline.show", "show", "Show a dataset: its law, its sizes, a few problems drawn."),
     "verify": ("mathpipe.pipeline.verify_stage", "verify", "Check a dataset: every file and every answer."),
     "train": ("mathpipe.pipeline.train_stage", "train", "Train a transformer on a dataset."),
-    "presets": ("mathpipe.pipeline.presets_command", "presets", "List the named sets of parameters."),
     "eval": (
         "mathpipe.pipeline.evaluate_stage",
         "evaluate",
         "Examine a trained model: how often it is right, and where not.",
     ),
+    "presets": ("mathpipe.pipeline.presets_command", "presets", "List the named sets of parameters."),
+    "bench": ("mathpipe.pipeline.bench", "bench", "Measure this machine, and what an order of rows will take."),
+    "export": ("mathpipe.pipeline.export", "export", "Write a dataset as the papers' text lines or as Arrow IPC."),
 }
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mathpipe.datasets.sequences import END, HEADER, PAD, SequenceFormat
+from mathpipe.datasets.sequences import END, PAD, SequenceFormat
 from mathpipe.train.config import ModelConfig
 from mathpipe.train.layers import NORM_EPS, Attention, DecoderLayer, EncoderLayer, Keys
 from mathpipe.train.positions import Learned, columns, positions
@@ -113,8 +113,9 @@ class Transformer(nn.Module):
             length = words.shape[1]
             self.decoder.check(length)
             index = torch.arange(length, device=words.device)
-            second = words[:, HEADER] if length > HEADER else words[:, 0]
-            x = self.decoder.embed(words, index, columns(second, self.target_format))
+            h = self.target_format.header
+            last = words[:, h] if length > h else words[:, 0]
+            x = self.decoder.embed(words, index, columns(last, self.target_format))
             causal = index <= index.unsqueeze(1)
             for layer in self._decoding:
                 keys = layer.cross_attention.keys(memory.states)
@@ -129,7 +130,7 @@ class Transformer(nn.Module):
             # Without padding no mask is needed; asking costs a wait on a GPU, where the mask is cheap.
             allowed = None if not source.is_cuda and bool(real.all()) else real[:, None, None, :]
             index = torch.arange(source.shape[1], device=source.device)
-            x = self.encoder.embed(source, index, columns(source[:, HEADER - 1], self.source_format))
+            x = self.encoder.embed(source, index, columns(source[:, self.source_format.header - 1], self.source_format))
             for layer in self.encoder_layers:
                 x = layer(x, allowed)
             return Memory(self.encoder.last_norm(x), allowed)
@@ -147,7 +148,7 @@ class Transformer(nn.Module):
     def step(self, tokens: Tensor, cache: Cache) -> Tensor:
         """Feed one word a row, tokens (B,), END first: logits (B, V) float32 of the next. The cache grows in place."""
         t = cache.length
-        if t == HEADER:
+        if t == self.target_format.header:
             cache.columns = columns(tokens, self.target_format)
         with self._arithmetic():
             index = torch.tensor([t], device=tokens.device)

@@ -1,12 +1,13 @@
 """Where a word stands: p(i) = one learned vector for place i, or row(i) + column(i) + place(i).
 
-A written matrix is ``V<rows> V<cols>`` and then its entries row by row, k words a number. Word i >= 2 is word (i - 2) mod k
-of entry e = (i - 2) div k, which stands in row e div cols and column e mod cols. The two header words have no row and no
-column; each has a place of its own. Structured positions add one learned vector for each of the three, so that a
-model finds the entry (2, 3) of any operand without having to learn the arithmetic of places.
+A written matrix is a header of h words, ``V<rows> V<cols>`` (in co-training the task's letter before them), and then its
+entries row by row, k words a number. Word i >= h is word (i - h) mod k of entry e = (i - h) div k, which stands in row
+e div cols and column e mod cols. The header's words have no row and no column; each has a place of its own. Structured
+positions add one learned vector for each of the three, so that a model finds the entry (2, 3) of any operand without having
+to learn the arithmetic of places.
 
 In the decoder a position is that of the word *to be predicted*: the input at i is word i - 1. The columns are read from
-the second word, which from i = 2 on the decoder has before it: nothing is known that has not been generated.
+the header's last word, which from i = h on the decoder has before it: nothing is known that has not been generated.
 """
 
 from __future__ import annotations
@@ -17,26 +18,27 @@ import torch
 from torch import Tensor, nn
 
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.sequences import HEADER, SequenceFormat
+from mathpipe.datasets.sequences import SequenceFormat
 
 
 def columns(words: Tensor, form: SequenceFormat) -> Tensor:
-    """The number of columns a second word names, shape of ``words``; 1..max_dimension whatever the word."""
+    """The number of columns the header's last word names, shape of ``words``; 1..max_dimension whatever the word."""
     return (words - (form.first_dimension - 1)).clamp(1, form.max_dimension)
 
 
 def structure(index: Tensor, cols: Tensor, form: SequenceFormat) -> tuple[Tensor, Tensor, Tensor]:
     """(row, column, place) of the words at ``index`` (L,) of matrices with ``cols`` (B, 1) columns, each (B, L).
 
-    Rows and columns count from 1, 0 for header words; places are 0 and 1 in the header, then 2..k+1 within a number.
+    Rows and columns count from 1, 0 for header words; places are 0..h-1 in the header, then h..h+k-1 within a number.
     Words beyond the largest matrix stay in its last row.
     """
     k = form.words_per_number
-    header = index < HEADER
-    entry = (index - HEADER).clamp(min=0) // k
+    h = form.header
+    header = index < h
+    entry = (index - h).clamp(min=0) // k
     row = torch.where(header, 0, 1 + (entry // cols).clamp(max=form.max_dimension - 1))
     column = torch.where(header, 0, 1 + entry % cols)
-    place = torch.where(header, index, HEADER + (index - HEADER) % k).expand_as(row)
+    place = torch.where(header, index, h + (index - h) % k).expand_as(row)
     return row, column, place
 
 
@@ -48,7 +50,7 @@ class Structured(nn.Module):
         self.form = form
         self.row = nn.Embedding(form.max_dimension + 1, width)
         self.column = nn.Embedding(form.max_dimension + 1, width)
-        self.place = nn.Embedding(HEADER + form.words_per_number, width)
+        self.place = nn.Embedding(form.header + form.words_per_number, width)
         for table in (self.row, self.column, self.place):
             nn.init.normal_(table.weight, std=width**-0.5)
 

@@ -148,3 +148,19 @@ def test_too_large_matrices_are_refused() -> None:
 def test_an_empty_batch() -> None:
     tokens, lengths = MatrixWriter.named("P10").write(Matrices.empty())
     assert tokens.shape == (0, 0) and lengths.shape == (0,)
+
+
+@pytest.mark.parametrize("name", ENCODINGS)
+def test_in_cotraining_the_letter_comes_first(name: str) -> None:
+    writer = MatrixWriter.named(name, lettered=True)
+    labels = np.array([6, 0, 3], dtype=np.uint8)
+    batch = Matrices.from_list([[[1.5]], [[2.0, -3.0]], [[0.0], [4.0]]]).labelled(labels)
+    tokens, lengths = writer.write(batch)
+    assert [writer.to_words(row[:3]) for row in tokens] == [["I", "V1", "V1"], ["T", "V1", "V2"], ["M", "V2", "V1"]]
+    assert writer.format.header == 3 and lengths.tolist() == [writer.length(*m.shape) for m in batch]
+    read, status = writer.read(ended(tokens, lengths))
+    assert (status == Reading.OK).all() and np.array_equal(read.values, batch.values)
+    assert read.labels is not None and read.labels.tolist() == [6, 0, 3]
+    assert read.same_shape(batch).all() and not read.same_shape(batch.labelled(labels[::-1].copy())).all()
+    tokens[0, 0], tokens[1, 0] = writer.to_tokens(["V1", "<pad>"])
+    assert writer.read(ended(tokens, lengths))[1].tolist() == [Reading.MALFORMED, Reading.MALFORMED, Reading.OK]

@@ -1,0 +1,52 @@
+"""Datasets in other people's formats: the papers' text lines, and Arrow IPC.
+
+Text: one problem a line, ``problem<TAB>solution``, in the words of an encoding (the format of LAWT's exported data).
+Arrow: the columns of a shard, in an Arrow IPC file that memory-maps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import IO
+
+import pyarrow as pa
+
+from mathpipe.datasets.reader import Dataset, ShardReader
+from mathpipe.datasets.shards import LAW_KEY, Rows, shard_schema, to_arrow
+
+Progress = Callable[[int], object]
+
+
+def export_text(dataset: Dataset, file: IO[bytes], progress: Progress = lambda rows: None) -> int:
+    """Write every row as ``problem<TAB>solution`` in the dataset's two encodings; returns how many. One row group in memory."""
+    return _each_group(dataset, lambda rows: file.write(_lines(dataset, rows).encode()), progress)
+
+
+def _lines(dataset: Dataset, rows: Rows) -> str:
+    tokens = dataset.encode(rows)
+    source, target = dataset.source.vocabulary, dataset.target.vocabulary
+    problems = zip(tokens.source.tolist(), tokens.source_lengths.tolist(), strict=True)
+    solutions = zip(tokens.target.tolist(), (tokens.target_lengths - 1).tolist(), strict=True)
+    return "".join(
+        f"{' '.join([source[t] for t in p[:n]])}\t{' '.join([target[t] for t in s[:m]])}\n"
+        for (p, n), (s, m) in zip(problems, solutions, strict=True)
+    )
+
+
+def export_arrow(dataset: Dataset, file: IO[bytes], progress: Progress = lambda rows: None) -> int:
+    """Write the split as one Arrow IPC file with the columns of a shard; returns how many rows. One row group in memory."""
+    law = dataset.manifest.law_digest.encode()
+    schema = shard_schema(noisy=dataset.noisy, lettered=dataset.lettered).with_metadata({LAW_KEY + b".digest": law})
+    with pa.ipc.new_file(pa.PythonFile(file, mode="w"), schema) as writer:
+        return _each_group(dataset, lambda rows: writer.write_table(to_arrow(rows, schema)), progress)
+
+
+def _each_group(dataset: Dataset, write: Callable[[Rows], object], progress: Progress) -> int:
+    done = 0
+    with ShardReader(dataset) as reader:
+        for position in range(len(dataset.groups)):
+            rows = reader.read(position)
+            write(rows)
+            done += len(rows)
+            progress(len(rows))
+    return done

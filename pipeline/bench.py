@@ -1,0 +1,181 @@
+"""``mathpipe bench``: how fast this machine is at each part of the line, and what an order will cost."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import click
+import numpy as np
+
+from mathpipe.datasets.encodings import ENCODINGS, encoding
+from mathpipe.datasets.errors import UserError
+from mathpipe.generate.blocks import build_block
+from mathpipe.generate.cluster import default_workers, run
+from mathpipe.generate.dataset import make_dataset
+from mathpipe.generate.law import Law
+from mathpipe.generate.layout import Layout, Shard
+from mathpipe.generate.shard import Built, build_shard
+from mathpipe.generate.tasks import TASKS, get_task
+from mathpipe.pipeline.console import note
+from mathpipe.pipeline.counts import parse_count
+from mathpipe.pipeline.params import GenerateParams, validated
+
+SECONDS = 0.5  # a measurement is repeated until it has taken this long
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One line of the table: what, how many a second (of wall clock, one process), in which unit."""
+
+    what: str
+    rate: float
+    unit: str
+
+
+@dataclass(frozen=True)
+class Order:
+    """What an order of n rows will take: measured with all workers at work at once."""
+
+    rows: int
+    workers: int
+    rows_per_second: float
+    seconds: float
+    bytes: int
+
+
+@click.command("bench")
+@click.option("--task", default="inverse", show_default=True, help="Task of the order.")
+@click.option(
+    "--dim", default=5, show_default=True, type=click.IntRange(1, 100), help="Dimension of every measurement."
+)
+@click.option("--n", "count", default="50M", show_default=True, metavar="COUNT", help="Rows of the order.")
+@click.option(
+    "--workers", type=click.IntRange(1), default=None, help="Local processes for the order.  [default: one a CPU]"
+)
+@click.option(
+    "--out", default=".", show_default=True, help="A directory on the disk to measure; what is written is removed."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+def bench(task: str, dim: int, count: str, workers: int | None, out: str, as_json: bool) -> None:
+    """Measure every task, each encoding, the loader and the disk here, and say what an order will take.
+
+    Other work on the machine slows it: the figures are those of this moment.
+
+    \b
+    Example:
+      mathpipe bench --task inverse --n 50M
+    """
+    get_task(task)
+    rows = _count(count)
+    with tempfile.TemporaryDirectory(prefix="mathpipe-bench-", dir=out) as folder:
+        found = []
+        for measured in _measurements(dim, Path(folder)):
+            found.append(measured)
+            if not as_json:
+                click.echo(f"{measured.what:<34}{measured.rate:>16,.0f} {measured.unit}")
+        note("measuring the order with all workers at once")
+        order = measure_order(_law(task, dim), rows, workers or default_workers(), Path(folder))
+    if as_json:
+        click.echo(json.dumps({"measured": [asdict(m) for m in found], "order": asdict(order)}))
+        return
+    click.echo(
+        f"\n{rows:,} rows of {task} {dim}x{dim} with {order.workers} workers: about {_time(order.seconds)} "
+        f"({order.rows_per_second:,.0f} rows/s), {order.bytes / 1e9:,.2f} GB"
+    )
+
+
+def _count(text: str) -> int:
+    try:
+        return parse_count(text)
+    except ValueError as problem:
+        raise UserError(f"--n: {problem}") from None
+
+
+def _law(task: str, dim: int) -> Law:
+    return validated(GenerateParams, {"task": task, "dim": dim}, "generate").law()
+
+
+def _measurements(dim: int, folder: Path) -> Iterator[Measured]:
+    for name in TASKS:
+        try:
+            law = _law(name, dim)
+        except UserError:  # a task that has no such problems
+            continue
+        yield Measured(f"generate {name}", _generation_rate(law), "rows/s")
+    values = np.random.default_rng(0).uniform(-10, 10, 200_000)
+    for name in ENCODINGS:
+        code = encoding(name)
+        tokens = code.encode(values)
+        yield Measured(f"encode {name}", len(values) * _per_second(functools.partial(code.encode, values)), "numbers/s")
+        yield Measured(f"decode {name}", len(values) * _per_second(functools.partial(code.decode, tokens)), "numbers/s")
+    yield _loader(dim, folder)
+    yield _disk(folder)
+
+
+def _generation_rate(law: Law) -> float:
+    """Rows a second of blocks in memory, nothing written."""
+    blocks = itertools.count()
+    return law.block_rows * _per_second(lambda: build_block(law, "train", next(blocks)))
+
+
+def _per_second(work: Callable[[], object]) -> float:
+    """Calls a second, after one that is not counted."""
+    work()
+    calls, started = 0, time.perf_counter()
+    while (elapsed := time.perf_counter() - started) < SECONDS:
+        calls += 1
+        work()
+    return calls / elapsed
+
+
+def _loader(dim: int, folder: Path) -> Measured:
+    from mathpipe.datasets.reader import open_dataset  # here, since it brings torch
+
+    url = str(folder / "loader")
+    make_dataset(_law("transpose", dim), Layout({"train": 40_000}, 40_000), url, workers=0)
+    with open_dataset(url).batches(64) as stream:
+        return Measured(
+            "load and encode (P1000)", 64 * _per_second(lambda: [next(stream) for _ in range(100)]) * 100, "rows/s"
+        )
+
+
+def _disk(folder: Path) -> Measured:
+    """Writing and syncing 64 MB at a time."""
+    data = os.urandom(1 << 20)
+
+    def write() -> None:
+        with (folder / "disk").open("wb") as file:
+            for _ in range(64):
+                file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+
+    return Measured("disk, written and synced", 64 * _per_second(write), "MB/s")
+
+
+def measure_order(law: Law, rows: int, workers: int, folder: Path) -> Order:
+    """Build two shards a worker with all workers at work, after one each to warm up, and scale up."""
+    size = 5 * law.block_rows
+    shards = [Shard("train", k, k * size, size) for k in range(3 * workers)]
+    built = list(run(functools.partial(_build, law, str(folder / "order")), shards, workers))[workers:]
+    rate = workers * sum(b.record.rows for b in built) / sum(b.seconds for b in built)
+    per_row = sum(b.record.bytes for b in built) / sum(b.record.rows for b in built)
+    return Order(rows, workers, rate, rows / rate, int(rows * per_row))
+
+
+def _build(law: Law, url: str, shard: Shard) -> Built:
+    return build_shard(law, shard, url)
+
+
+def _time(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

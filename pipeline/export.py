@@ -1,0 +1,44 @@
+"""``mathpipe export``: a dataset in another format."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+from tqdm import tqdm
+
+from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.interchange import export_arrow, export_text
+from mathpipe.datasets.reader import open_dataset
+from mathpipe.datasets.storage import Storage
+
+
+@click.command("export")
+@click.argument("directory")
+@click.option("--out", required=True, help="File to write; .txt for the papers' text lines, .arrow for Arrow IPC.")
+@click.option("--split", default="train", show_default=True, help="Which split.")
+@click.option("--input-encoding", default="P1000", show_default=True, help="How problems are written, in text.")
+@click.option("--output-encoding", default="P1000", show_default=True, help="How solutions are written, in text.")
+def export(directory: str, out: str, split: str, input_encoding: str, output_encoding: str) -> None:
+    """Write a split as the papers' text lines (problem<TAB>solution) or as one Arrow IPC file.
+
+    \b
+    Example:
+      mathpipe export data/inverse --out inverse.txt --input-encoding FP15
+      mathpipe export data/inverse --split test --out inverse-test.arrow
+    """
+    formats = {".txt": export_text, ".arrow": export_arrow}
+    write = formats.get(Path(out).suffix)
+    if write is None:
+        raise UserError(
+            f"{out}: unknown format", expected="a file that ends in .txt or .arrow", got=repr(Path(out).suffix)
+        )
+    data = open_dataset(directory, split, input_encoding, output_encoding)
+    folder, _, name = out.rpartition("/")
+    with (
+        tqdm(total=len(data), unit=" rows", unit_scale=True, desc="export", disable=None, file=sys.stderr) as bar,
+        Storage(folder or ".").write(name) as file,
+    ):
+        rows = write(data, file, bar.update)
+    click.echo(f"{out}: {rows:,} rows of {split}")
