@@ -148,8 +148,9 @@ def read_record(run_dir: Path) -> RunRecord:
 
 def build_model(record: RunRecord) -> Transformer:
     """A model of the record's shape; its weights are drawn from torch's default generator."""
-    source = MatrixWriter.named(record.input_encoding, record.precision).format
-    target = MatrixWriter.named(record.output_encoding, record.precision).format
+    lettered = record.task == "cotraining"
+    names = record.input_encoding, record.output_encoding
+    source, target = (MatrixWriter.named(name, record.precision, lettered=lettered).format for name in names)
     return Transformer(record.config.model, source, target)
 
 

@@ -42,8 +42,9 @@ class ModelConfig(Settings):
     """First weights. Aligned: keys begin as queries and both sides begin with the same positions, so that before anything
     is learned a word already looks at words like itself, in places like its own. Independent: every matrix for itself."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    dtype: Literal["float32", "bfloat16"] = "bfloat16"
-    """Arithmetic of matrix products (autocast); weights, sums and the loss are always float32."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Arithmetic of matrix products (autocast); weights, sums and the loss are always float32. Auto: bfloat16 where the
+    processor multiplies it (AMX, AVX512-BF16, most GPUs), elsewhere float32, since emulated bfloat16 is slow."""
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> ModelConfig:
@@ -67,7 +68,7 @@ class TrainConfig(Settings):
 
     batch: Annotated[int, Field(ge=1, le=1_000_000)] = 64
     """Problems a step."""
-    steps: Annotated[int, Field(ge=1)] = 1800
+    steps: Annotated[int, Field(ge=1)] = 1600
     optimiser: Literal["adam", "adamw"] = "adam"
     lr: Annotated[float, Field(gt=0, le=1)] = 3e-3
     """Highest learning rate, reached after ``warmup`` steps."""

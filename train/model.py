@@ -8,6 +8,7 @@ through a cache and give the same numbers (generation).
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import cast
 
@@ -164,7 +165,17 @@ class Transformer(nn.Module):
         return functional.linear(x, self.decoder.words.weight, self.output_bias).float()
 
     def _arithmetic(self) -> torch.autocast:
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.config.dtype == "bfloat16")
+        kind, device = self.config.dtype, self.device.type
+        enabled = kind == "bfloat16" or (kind == "auto" and multiplies_bfloat16(device))
+        return torch.autocast(device, dtype=torch.bfloat16, enabled=enabled)
+
+
+@functools.cache
+def multiplies_bfloat16(device: str) -> bool:
+    """Whether the processor ("cpu", "cuda") has instructions for products of bfloat16."""
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return any(has is True and "bf16" in name for name, has in torch.cpu.get_capabilities().items())
 
 
 @torch.no_grad()

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from mathpipe.datasets.errors import UserError
 from mathpipe.train import checkpoint
-from mathpipe.train.checkpoint import RunRecord, load_model, read_checkpoint, save_checkpoint
+from mathpipe.train.checkpoint import RunRecord, build_model, load_model, read_checkpoint, save_checkpoint
 from mathpipe.train.config import TrainConfig
 from mathpipe.train.trainer import train
 
@@ -142,3 +142,9 @@ def test_a_record_of_another_version_is_told(tiny: Tiny) -> None:
     values["config"]["flux"] = 1
     with pytest.raises(UserError, match="no record this version understands"):
         RunRecord.from_dict(values, Path("x"))
+
+
+def test_a_model_of_cotraining_has_a_place_for_the_letter(tiny: Tiny) -> None:
+    for task, header in (("add", 2), ("cotraining", 3)):
+        model = build_model(RunRecord("data/x", "d", task, {}, "P10", "FP15", 2, tiny()))
+        assert model.source_format.header == header and len(model.encoder.positions.place.weight) == header + 5

@@ -146,6 +146,15 @@ def test_a_sequence_longer_than_the_learned_positions_is_refused() -> None:
         model(source, target)
 
 
+@pytest.mark.parametrize(("has", "kind"), [(True, torch.bfloat16), (False, torch.float32)])
+@torch.no_grad()
+def test_arithmetic_follows_the_processor(monkeypatch: pytest.MonkeyPatch, has: bool, kind: torch.dtype) -> None:
+    monkeypatch.setattr("mathpipe.train.model.multiplies_bfloat16", lambda device: has)
+    model = build(dtype="auto")
+    source, _ = problems((2, 2))
+    assert model.start(model.encode(source), 3).own[0][0].dtype == kind
+
+
 def test_heads_must_divide_the_width() -> None:
     with pytest.raises(ValueError, match="decoder_width 20 is no multiple of decoder_heads 3"):
         ModelConfig(decoder_width=20, decoder_heads=3)
