@@ -6,6 +6,7 @@ Arrow: the columns of a shard, in an Arrow IPC file that memory-maps.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import IO
 
@@ -35,8 +36,8 @@ def _lines(dataset: Dataset, rows: Rows) -> str:
 
 def export_arrow(dataset: Dataset, file: IO[bytes], progress: Progress = lambda rows: None) -> int:
     """Write the split as one Arrow IPC file with the columns of a shard; returns how many rows. One row group in memory."""
-    law = dataset.manifest.law_digest.encode()
-    schema = shard_schema(noisy=dataset.noisy, lettered=dataset.lettered).with_metadata({LAW_KEY + b".digest": law})
+    law = json.dumps(dataset.law, sort_keys=True).encode()
+    schema = shard_schema(noisy=dataset.noisy, lettered=dataset.lettered).with_metadata({LAW_KEY: law})
     with pa.ipc.new_file(pa.PythonFile(file, mode="w"), schema) as writer:
         return _each_group(dataset, lambda rows: writer.write_table(to_arrow(rows, schema)), progress)
 

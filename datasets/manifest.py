@@ -85,13 +85,17 @@ class Split(BaseModel):
 
 
 class Manifest(BaseModel):
-    """The whole dataset: its law, how the stream of rows is cut, every shard, and what made it."""
+    """The whole dataset: its law, how the stream of rows is cut, every shard, and what made it.
+
+    ``split_laws``: the laws of extra test splits, which are drawn otherwise; all other splits have ``law``.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     law: dict[str, Any]
     law_digest: str
     shard_rows: Count
+    split_laws: dict[str, dict[str, Any]] = {}
     splits: dict[str, Split]
     made_with: dict[str, str]
 
@@ -99,14 +103,26 @@ class Manifest(BaseModel):
     def task(self) -> str:
         return str(self.law["task"])
 
+    def law_of(self, split: str) -> dict[str, Any]:
+        """The law of a split: its own, or the dataset's."""
+        return self.split_laws.get(split, self.law)
+
     @property
     def digest(self) -> str:
         """Of the dataset: changes when any row of any split does (the shards' checksums tell)."""
-        parts = [self.law_digest, *(f"{s.file} {s.sha256}" for split in self.splits.values() for s in split.shards)]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+        return _digest_of(self.law_digest, *(record for split in self.splits.values() for record in split.shards))
+
+    def split_digest(self, split: str) -> str:
+        """Of one split: changes when any of its rows does, and with nothing else."""
+        return _digest_of(self.law_digest, *self.splits[split].shards)
 
     def write(self, storage: Storage) -> None:
         storage.write_text(MANIFEST, self.model_dump_json(indent=1) + "\n")
+
+
+def _digest_of(law_digest: str, *records: Record) -> str:
+    parts = [law_digest, *(f"{record.file} {record.sha256}" for record in records)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def find_manifest(storage: Storage) -> Manifest | None:

@@ -112,12 +112,13 @@ class Dataset:
 
     @property
     def law(self) -> dict[str, Any]:
-        return self.manifest.law
+        """The law of this split."""
+        return self.manifest.law_of(self.split)
 
     @property
     def digest(self) -> str:
-        """Changes when any row of the dataset does."""
-        return self.manifest.digest
+        """Changes when any row of this split does; other splits may come and grow."""
+        return self.manifest.split_digest(self.split)
 
     @property
     def shards(self) -> Split:

@@ -216,11 +216,11 @@ def dataset_of_run(record: RunRecord, data_dir: str | Path | None, split: str) -
         raise UserError(
             f"{directory} holds another task than the run was trained on", expected=record.task, got=dataset.task
         )
-    if data_dir is None and dataset.law != record.law:
+    if data_dir is None and dataset.manifest.law != record.law:
         raise UserError(
             f"{directory} no longer holds the data this run was trained on",
             expected=f"the law {json.dumps(record.law, sort_keys=True)}",
-            got=json.dumps(dataset.law, sort_keys=True),
+            got=json.dumps(dataset.manifest.law, sort_keys=True),
             cause="the dataset was generated anew with other parameters",
             next_step=f"train again, or name the dataset to evaluate on, `--data {directory}`, to do so all the same",
         )

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -47,6 +47,7 @@ def make_dataset(
     layout: Layout,
     url: str,
     *,
+    split_laws: Mapping[str, Law] | None = None,
     workers: int = 0,
     scheduler: str | None = None,
     on_mismatch: OnMismatch = "error",
@@ -55,23 +56,25 @@ def make_dataset(
 ) -> Made:
     """Bring a directory to the state that (law, layout) describes; shards that are there and right are kept.
 
+    ``split_laws``: the laws of extra test splits (``test-<name>``); all other splits have ``law``.
     ``workers`` local processes do it, or those of the Dask cluster at ``scheduler``. ``on_shard(record, built)`` is called for
     each shard, those found first; ``tell`` for what a person should know meanwhile. Killed at any moment, the same call goes on.
     UserError where the directory holds another law or more rows than asked for (``restart``: it is moved aside instead), where
     another run works in it, and where the law has too few distinct problems.
     """
     started = time.perf_counter()
-    _check_space(law, layout)
+    laws = {split: (split_laws or {}).get(split, law) for split in layout.splits}
+    _check_space(laws, layout)
     storage = Storage(url)
     with contextlib.ExitStack() as held:
         alone = held.enter_context(claimed(storage))
         there = _Contents.of(storage)
-        aside = _clear_mismatch(storage, law, layout, there, on_mismatch)
+        aside = _clear_mismatch(storage, law, laws, layout, there, on_mismatch)
         if aside is not None:
             alone = held.enter_context(claimed(storage))
             there = _Contents.of(storage)
         wanted = layout.shards()
-        records = {shard: record for shard in wanted if (record := there.finished(law, shard))}
+        records = {shard: record for shard in wanted if (record := there.finished(laws[shard.split], shard))}
         for record in records.values():
             on_shard(record, False)
         if there.manifest is not None and len(records) == len(wanted) and _same_cut(there.manifest, layout):
@@ -81,7 +84,7 @@ def make_dataset(
             _remove_unfinished(storage, layout)
         missing = [shard for shard in wanted if shard not in records]
         work = _Work()
-        for done in run(functools.partial(_build, law, storage.absolute_url), missing, workers, scheduler, tell):
+        for done in run(functools.partial(_build, laws, storage.absolute_url), missing, workers, scheduler, tell):
             record = done.built.record
             if scheduler is not None:
                 _check_arrived(storage, record, scheduler)
@@ -95,7 +98,7 @@ def make_dataset(
         if alone:
             _remove_unfinished(storage, layout)  # of workers that were killed meanwhile
         _check_all_there(storage, [records[shard] for shard in wanted])
-        manifest = _manifest(law, layout, [records[shard] for shard in wanted], work.kernels)
+        manifest = _manifest(law, laws, layout, [records[shard] for shard in wanted], work.kernels)
         manifest.write(storage)
         rows = sum(shard.rows for shard in missing)
         return Made(manifest, rows, time.perf_counter() - started, work.cpu_seconds, aside, work.retried)
@@ -129,12 +132,12 @@ class _Work:
             self.retried[failure] = self.retried.get(failure, 0) + 1
 
 
-def _build(law: Law, url: str, shard: Shard) -> _Done:
+def _build(laws: Mapping[str, Law], url: str, shard: Shard) -> _Done:
     """Build one shard on a worker, again where an object store fails in passing: a few counted tries, then the error."""
     failures: list[str] = []
     while True:
         try:
-            return _Done(build_shard(law, shard, url), tuple(failures), blas_kernels())
+            return _Done(build_shard(laws[shard.split], shard, url), tuple(failures), blas_kernels())
         except PassingStoreError as problem:
             failures.append(str(problem.got))
             if len(failures) == TRIES:
@@ -210,10 +213,11 @@ def _check_all_there(storage: Storage, records: Sequence[Record]) -> None:
             )
 
 
-def _check_space(law: Law, layout: Layout) -> None:
+def _check_space(laws: Mapping[str, Law], layout: Layout) -> None:
     """UserError where a split asks for more problems than can be told apart when written."""
-    distinct = get_task(law.task).distinct_problems(law.operands)
     for split, rows in layout.splits.items():
+        law = laws[split]
+        distinct = get_task(law.task).distinct_problems(law.operands)
         available = int(share(split) * distinct) if distinct < 1e15 else None
         if available is not None and rows > available:
             raise UserError(
@@ -225,10 +229,10 @@ def _check_space(law: Law, layout: Layout) -> None:
 
 
 def _clear_mismatch(
-    storage: Storage, law: Law, layout: Layout, there: _Contents, on_mismatch: OnMismatch
+    storage: Storage, law: Law, laws: Mapping[str, Law], layout: Layout, there: _Contents, on_mismatch: OnMismatch
 ) -> str | None:
     """Refuse (or move aside) a directory that holds another law, more rows than asked for, or files that are not ours."""
-    problem = _mismatch(storage, law, layout, there)
+    problem = _mismatch(storage, law, laws, layout, there)
     if problem is None:
         return None
     if on_mismatch == "error":
@@ -236,10 +240,12 @@ def _clear_mismatch(
     return set_aside(storage.url)
 
 
-def _mismatch(storage: Storage, law: Law, layout: Layout, there: _Contents) -> UserError | None:
+def _mismatch(
+    storage: Storage, law: Law, laws: Mapping[str, Law], layout: Layout, there: _Contents
+) -> UserError | None:
     if not there.names:
         return None
-    other = _another_law(storage, law, there)
+    other = _another_law(storage, law, laws, there)
     if other is not None:
         return other
     for split, rows in there.manifest.splits.items() if there.manifest is not None else ():
@@ -249,12 +255,12 @@ def _mismatch(storage: Storage, law: Law, layout: Layout, there: _Contents) -> U
                 expected=f"at least {rows.rows:,} rows of {split}",
                 got=f"{layout.splits.get(split, 0):,}",
                 cause="rows that are there would be lost",
-                next_step="choose another --out, or pass --on-mismatch restart to move the directory aside",
+                next_step="ask for them too (--extra-test), choose another --out, or move it aside by --on-mismatch restart",
             )
     return None
 
 
-def _another_law(storage: Storage, law: Law, there: _Contents) -> UserError | None:
+def _another_law(storage: Storage, law: Law, laws: Mapping[str, Law], there: _Contents) -> UserError | None:
     next_step = "choose another --out, or pass --on-mismatch restart to move the directory aside"
     manifest = there.manifest
     if manifest is not None and manifest.law_digest != law.digest:
@@ -264,11 +270,22 @@ def _another_law(storage: Storage, law: Law, there: _Contents) -> UserError | No
             got=_differences(law.model_dump(mode="json"), manifest.law, first=False),
             next_step=next_step,
         )
+    known_laws = manifest.split_laws if manifest is not None else {}
+    for split in known_laws.keys() & laws.keys():
+        wanted, found = laws[split].model_dump(mode="json"), known_laws[split]
+        if wanted != found:
+            return UserError(
+                f"{storage.url} holds a {split} of another law",
+                expected=f"a split with {_differences(wanted, found, first=True)}",
+                got=_differences(wanted, found, first=False),
+                next_step="name the extra test split otherwise, or " + next_step,
+            )
     for file, record in there.records.items():
-        if record.law_digest != law.digest:
+        wanted_law = laws.get(record.split, law)
+        if record.law_digest != wanted_law.digest and record.split not in known_laws.keys() - laws.keys():
             return UserError(
                 f"{storage.url} holds shards of another dataset",
-                expected=f"shards of law {law.digest[:12]}",
+                expected=f"shards of law {wanted_law.digest[:12]}",
                 got=f"{file} of law {record.law_digest[:12]}",
                 cause="an unfinished dataset of another task, seed or parameters",
                 next_step=next_step,
@@ -311,12 +328,13 @@ def _remove_surplus(storage: Storage, wanted: list[Shard], layout: Layout) -> No
                 storage.remove(f"{split}/{name}")
 
 
-def _manifest(law: Law, layout: Layout, records: list[Record], kernels: set[str]) -> Manifest:
+def _manifest(law: Law, laws: Mapping[str, Law], layout: Layout, records: list[Record], kernels: set[str]) -> Manifest:
     splits = {split: Split.of([r for r in records if r.split == split]) for split in layout.splits}
     return Manifest(
         law=law.model_dump(mode="json"),
         law_digest=law.digest,
         shard_rows=layout.shard_rows,
+        split_laws={split: own.model_dump(mode="json") for split, own in laws.items() if own.digest != law.digest},
         splits=splits,
         made_with=made_with(kernels),
     )

@@ -99,6 +99,10 @@ class Law(BaseModel):
     block_rows: Annotated[int, Field(ge=1)] = 10_000
     version: int = GENERATOR_VERSION
 
+    def with_operands(self, operands: MatrixLaw, block_rows: int) -> Law:
+        """The law of a split of its own: the same task and seed, other operands."""
+        return self.model_copy(update={"operands": operands, "block_rows": block_rows})
+
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no spaces."""
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mathpipe.datasets.errors import UserError
 
@@ -21,14 +21,22 @@ class Shard:
 
 @dataclass(frozen=True)
 class Layout:
-    """``splits``: rows asked for of each split; ``shard_rows``: rows a shard, a multiple of the law's block size."""
+    """``splits``: rows asked for of each split; ``shard_rows``: rows a shard, a multiple of the law's block size.
+
+    ``cuts``: the rows a shard of those splits whose law has blocks of another size.
+    """
 
     splits: dict[str, int]
     shard_rows: int
+    cuts: dict[str, int] = field(default_factory=dict)
 
     def shards(self) -> list[Shard]:
         """Every shard of every split, in order; the last of a split holds what remains."""
-        return [shard for split, rows in self.splits.items() for shard in cut(split, rows, self.shard_rows)]
+        return [
+            shard
+            for split, rows in self.splits.items()
+            for shard in cut(split, rows, self.cuts.get(split, self.shard_rows))
+        ]
 
     @property
     def rows(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -70,11 +71,11 @@ def verify_dataset(
     ``workers`` local processes do it, or those of the Dask cluster at ``scheduler``.
     """
     manifest = read_manifest(url)
-    law = law_of(manifest)
+    laws = laws_of(manifest)
     storage = Storage(url)
     records = [record for split in manifest.splits.values() for record in split.shards]
-    damage = _cuts(manifest) + _surplus(storage, manifest)
-    for record, found in run(functools.partial(_check, law, storage.absolute_url), records, workers, scheduler, tell):
+    damage = _cuts(manifest, laws) + _surplus(storage, manifest)
+    for record, found in run(functools.partial(_check, laws, storage.absolute_url), records, workers, scheduler, tell):
         if scheduler is not None and found and found[0].what == MISSING and storage.size(record.file) is not None:
             raise UserError(
                 f"a worker of {scheduler} finds no {record.file} in {storage.absolute_url}, where this machine has one",
@@ -86,19 +87,19 @@ def verify_dataset(
     return Verdict(sum(r.rows for r in records), tuple(sorted(damage, key=lambda d: (d.file, d.rows))))
 
 
+def laws_of(manifest: Manifest) -> dict[str, Law]:
+    """The law of each split; UserError where this version of mathpipe does not know one."""
+    law = law_of(manifest)
+    return {
+        split: law if split not in manifest.split_laws else _known_law(manifest, manifest.split_laws[split])
+        for split in manifest.splits
+    }
+
+
 def law_of(manifest: Manifest) -> Law:
     """The law of a dataset; UserError where this version of mathpipe does not know it."""
-    try:
-        law = Law.model_validate(manifest.law)
-    except ValidationError as problem:
-        raise UserError(
-            "the dataset's law is not one that this version of mathpipe knows",
-            expected=f"a law of generator version {GENERATOR_VERSION}",
-            got=problem.errors()[0]["msg"],
-            next_step="use the version of mathpipe that made it: " + manifest.made_with.get("mathpipe", "unknown"),
-        ) from problem
-    get_task(law.task)
-    if law.digest != manifest.law_digest or law.version != GENERATOR_VERSION:
+    law = _known_law(manifest, manifest.law)
+    if law.digest != manifest.law_digest:
         raise UserError(
             "the dataset's law does not have the digest its manifest names",
             expected=manifest.law_digest[:12],
@@ -108,18 +109,35 @@ def law_of(manifest: Manifest) -> Law:
     return law
 
 
-def _cuts(manifest: Manifest) -> list[Damage]:
+def _known_law(manifest: Manifest, values: dict[str, Any]) -> Law:
+    try:
+        law = Law.model_validate(values)
+    except ValidationError as problem:
+        raise UserError(
+            "the dataset's law is not one that this version of mathpipe knows",
+            expected=f"a law of generator version {GENERATOR_VERSION}",
+            got=problem.errors()[0]["msg"],
+            next_step="use the version of mathpipe that made it: " + manifest.made_with.get("mathpipe", "unknown"),
+        ) from problem
+    get_task(law.task)
+    if law.version != GENERATOR_VERSION:
+        raise UserError(
+            "the dataset was made by another generator",
+            expected=f"generator version {GENERATOR_VERSION}",
+            got=law.version,
+            next_step="use the version of mathpipe that made it: " + manifest.made_with.get("mathpipe", "unknown"),
+        )
+    return law
+
+
+def _cuts(manifest: Manifest, laws: dict[str, Law]) -> list[Damage]:
     """Shards that do not follow one another, or sums that are not those of the shards."""
     damage = []
     for name, split in manifest.splits.items():
         first = 0
         for k, record in enumerate(split.shards):
-            if (record.split, record.shard, record.first_row, record.law_digest) != (
-                name,
-                k,
-                first,
-                manifest.law_digest,
-            ):
+            found = (record.split, record.shard, record.first_row, record.law_digest)
+            if found != (name, k, first, laws[name].digest):
                 damage.append(Damage(record.file, "the manifest's record is not the one that follows the shard before"))
             first += record.rows
         if first != split.rows:
@@ -135,8 +153,8 @@ def _surplus(storage: Storage, manifest: Manifest) -> list[Damage]:
     return [Damage(file, "is not named in the manifest") for file in found if file not in known]
 
 
-def _check(law: Law, url: str, record: Record) -> tuple[Record, list[Damage]]:
-    return record, check_shard(law, url, record)
+def _check(laws: dict[str, Law], url: str, record: Record) -> tuple[Record, list[Damage]]:
+    return record, check_shard(laws[record.split], url, record)
 
 
 def check_shard(law: Law, url: str, record: Record) -> list[Damage]:

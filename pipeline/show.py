@@ -69,6 +69,10 @@ def _describe(manifest: Manifest) -> Iterator[str]:
             f"{name:<8} {split.rows:,} rows, {len(split.shards)} shard{'s' * (len(split.shards) != 1)} of up to "
             f"{manifest.shard_rows:,}, {split.bytes / 1e6:,.1f} MB, rejected: {rejected}"
         )
+        own = manifest.law_of(name)["operands"]
+        if own != law["operands"]:
+            differs = ", ".join(f"{k} {json.dumps(v)}" for k, v in own.items() if v != law["operands"].get(k))
+            yield f"         drawn with {differs}"
 
 
 def _draw(rows: Rows, i: int) -> list[str]:
@@ -98,6 +102,7 @@ def _as_json(data: Dataset, chunks: list[Rows], encoding: str | None) -> dict[st
     return {
         "law": manifest.law,
         "law_digest": manifest.law_digest,
+        "split_laws": manifest.split_laws,
         "digest": manifest.digest,
         "splits": {
             name: {"rows": s.rows, "bytes": s.bytes, "rejected": s.rejected} for name, s in manifest.splits.items()

@@ -21,6 +21,7 @@ from mathpipe.generate.tasks.base import Errors, Floats, Ints, Mask, Solved, Tas
 
 _WRITTEN = 999  # largest integer with 3 digits
 _REDRAWS = 64  # then a shortfall stays as it is (with r = 1 and k = 1 less than once in 1e16)
+_CHUNK_ENTRIES = 65_536
 _PRIMES = (67_108_859.0, 67_108_837.0)  # the two largest below 2^26: products of residues are exact in float64
 
 
@@ -47,13 +48,20 @@ def _products(rng: np.random.Generator, m: int, n: int, ranks: Ints, largest: In
     for _ in range(_REDRAWS):
         if not len(missing):
             break
-        bound = largest[missing, None, None]
-        b = rng.integers(-bound, bound, size=(len(missing), m, inner), endpoint=True).astype(np.float64)
-        c = rng.integers(-bound, bound, size=(len(missing), inner, n), endpoint=True).astype(np.float64)
+        b, c = (_integers(rng, largest[missing], shape) for shape in ((m, inner), (inner, n)))
         b *= np.arange(inner) < ranks[missing, None, None]
         products[missing] = np.matmul(b, c)
-        missing = missing[_exact_rank(products[missing]) != ranks[missing]]
+        missing = missing[_rank_modulo(products[missing], _PRIMES[0]) != ranks[missing]]  # a lower bound of rank <= r
     return products
+
+
+def _integers(rng: np.random.Generator, largest: Ints, shape: tuple[int, int]) -> Floats:
+    """(k, r, c) integers, uniform in -largest..largest of each matrix."""
+    drawn = rng.random((len(largest), *shape))
+    drawn *= (2 * largest + 1)[:, None, None]
+    np.floor(drawn, out=drawn)
+    drawn -= largest[:, None, None]
+    return drawn
 
 
 def solve(operands: Matrices) -> Solved:
@@ -74,39 +82,55 @@ def _exact_rank(a: Floats) -> Ints:
     """Rank of integer matrices (k,): the larger of the ranks modulo two primes.
 
     A rank modulo p never exceeds the rank, and falls short only where p divides every largest nonzero minor: for both primes
-    about once in 4e15 matrices.
+    about once in 4e15 matrices. Full rank modulo one prime is full rank.
     """
-    return np.maximum(*(_rank_modulo(a, p) for p in _PRIMES))
-
-
-def _rank_modulo(a: Floats, p: float) -> Ints:
-    """Elimination without division, column by column over the whole batch: row <- pivot * row - entry * pivot row."""
-    k, m, n = a.shape
-    rest = _modulo(a, p)
-    unused = np.ones((k, m), dtype=np.bool_)
-    rank, each = np.zeros(k, dtype=np.int64), np.arange(k)
-    for j in range(n):
-        possible = unused & (rest[:, :, j] != 0)
-        row = possible.argmax(axis=1)
-        has = possible[each, row]
-        unused[each[has], row[has]] = False
-        rank += has
-        if j + 1 == n:
-            break
-        pivot_row = rest[each, row, j + 1 :]  # (k, n - j - 1)
-        pivot = np.where(has, rest[each, row, j], 1.0)
-        factor = np.where(has[:, None], rest[:, :, j], 0.0)
-        changed = pivot[:, None, None] * rest[:, :, j + 1 :] - factor[:, :, None] * pivot_row[:, None, :]
-        rest[:, :, j + 1 :] = _modulo(changed, p)
+    rank = _rank_modulo(a, _PRIMES[0])
+    short = np.flatnonzero(rank < min(a.shape[1:]))
+    rank[short] = np.maximum(rank[short], _rank_modulo(a[short], _PRIMES[1]))
     return rank
 
 
-def _modulo(x: Floats, p: float) -> Floats:
-    """x mod p in [0, p), exact for integers |x| < 2^53."""
-    r = x - np.floor(x * (1 / p)) * p
-    r += p * (r < 0)
-    r -= p * (r >= p)
-    return np.asarray(r)
+def _rank_modulo(a: Floats, p: float) -> Ints:
+    """Rank of integer matrices (k, m, n) modulo p, a piece of the batch at a time, which stays in the cache."""
+    if a.shape[1] < a.shape[2]:
+        a = a.transpose(0, 2, 1)  # fewer columns, fewer steps
+    rank = np.empty(len(a), dtype=np.int64)
+    size = max(_CHUNK_ENTRIES // (a.shape[1] * a.shape[2]), 1)
+    for start in range(0, len(a), size):
+        rank[start : start + size] = _eliminate(np.array(a[start : start + size], order="C"), p)
+    return rank
+
+
+def _eliminate(rest: Floats, p: float) -> Ints:
+    """Elimination without division, column by column: row <- pivot * row - entry * pivot row, modulo p."""
+    k, m, n = rest.shape
+    _reduce(rest, p)
+    unused = np.ones((k, m), dtype=np.bool_)
+    rank, each = np.zeros(k, dtype=np.int64), np.arange(k)
+    for _ in range(n):  # the first column of what is left
+        column = rest[:, :, 0]
+        possible = (column != 0) & unused
+        row = possible.argmax(axis=1)
+        has = possible[each, row]
+        unused[each, row] &= ~has
+        rank += has
+        if rest.shape[2] == 1:
+            break
+        pivot_row = rest[each, row]
+        pivot = np.where(has, pivot_row[:, 0], 1.0)
+        change = (column * has[:, None])[:, :, None] * pivot_row[:, None, 1:]
+        rest = rest[:, :, 1:] * pivot[:, None, None]
+        rest -= change
+        _reduce(rest, p)
+    return rank
+
+
+def _reduce(x: Floats, p: float) -> None:
+    """x modulo p in place, to |x| <= p / 2 (about): exact for integers |x| < 2^53, and 0 exactly where p divides x."""
+    quotient = x * (1 / p)
+    np.rint(quotient, out=quotient)
+    quotient *= p
+    x -= quotient
 
 
 def verify(operands: Matrices, references: Matrices, predicted: Matrices) -> Errors:
