@@ -45,6 +45,7 @@ def generate(
     Example:
       mathpipe generate --task inverse --n 50M
       mathpipe generate --task add --dim 3 --n 200k --out data/add-3x3
+      mathpipe generate --task eigenvalues --n 5M --extra-test far:spectrum=laplace --extra-test large:dim=7,n=2k
       mathpipe generate --task inverse --n 50M --scheduler tcp://host:8786 --out s3://bucket/inverse
     """
     wanted = validated(GenerateParams, gather("generate", source, flags), "generate")
@@ -58,6 +59,7 @@ def generate(
                 law,
                 layout,
                 url,
+                split_laws=wanted.split_laws(law),
                 workers=workers,
                 scheduler=scheduler,
                 on_mismatch=on_mismatch,

@@ -76,7 +76,11 @@ def model_options(model: type[BaseModel]) -> Callable[[Command], Command]:
             default = field.default
             text = (field.description or "").strip()
             text = text[:1].upper() + text[1:] if text[1:2].isalpha() else text
-            if field.annotation is bool:
+            if name == "extra_test":
+                option = click.option(
+                    flag, name, multiple=True, callback=_none_if_empty, metavar="NAME:KEY=VALUE,...", help=f"{text}."
+                )
+            elif field.annotation is bool:
                 state = "on" if default else "off"
                 option = click.option(
                     f"{flag}/--no-{flag[2:]}", name, default=None, help=f"{text}.  [default: {state}]"
@@ -90,6 +94,11 @@ def model_options(model: type[BaseModel]) -> Callable[[Command], Command]:
         return command
 
     return add
+
+
+def _none_if_empty(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...] | None:
+    """A flag that was not given says nothing, and leaves what a file says."""
+    return value or None
 
 
 def _metavar(name: str, annotation: object) -> str:

@@ -5,12 +5,13 @@ A value is looked for in this order: a flag, ``-S key=value``, the file named wi
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from mathpipe.datasets.errors import UserError, nearest
 from mathpipe.generate.dataset import kept_shard_rows
@@ -18,13 +19,51 @@ from mathpipe.generate.law import Dimension, Law, MatrixLaw, Spectra
 from mathpipe.generate.layout import Layout, default_shard_rows, whole_blocks
 from mathpipe.generate.splits import TEST, TRAIN, VALID
 from mathpipe.generate.tasks import get_task
-from mathpipe.pipeline.counts import Count
+from mathpipe.pipeline.counts import Count, parse_count
 from mathpipe.train.config import TrainConfig
 
 Section = Literal["generate", "train", "evaluate"]
 SECTIONS: tuple[Section, ...] = ("generate", "train", "evaluate")
 PRESETS = Path(__file__).parent / "presets"
 Model = TypeVar("Model", bound=BaseModel)
+
+
+WAYS = ({"dim"}, {"min_dim", "max_dim"}, {"rows", "cols"})  # of giving dimensions
+DIMENSIONS = {"dim", "min_dim", "max_dim", "rows", "cols"}
+DRAWN = {
+    *("rectangular", "entries", "max_coeff", "min_coeff", "spectrum", "letters", "exact_operands", "noise"),
+}
+_SPLIT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+
+
+def parse_extra_tests(given: object) -> object:
+    """``["far:spectrum=laplace,semicircle,n=5k"]`` as {"far": {"spectrum": "laplace,semicircle", "n": "5k"}}; a dict as it is.
+
+    A part without ``=`` belongs to the value before it, so that values may hold commas.
+    """
+    if isinstance(given, str) or not isinstance(given, list | tuple):
+        return given if given is not None else {}
+    found: dict[str, dict[str, Any]] = {}
+    for text in given:
+        name, colon, rest = str(text).partition(":")
+        if not colon or not _SPLIT_NAME.fullmatch(name) or name in found:
+            raise ValueError(
+                f"{text!r} names no extra test split: write name:key=value, each name once, such as far:spectrum=laplace"
+            )
+        values: dict[str, Any] = {}
+        for part in rest.split(","):
+            key, equals, value = part.partition("=")
+            if equals:
+                values[key.strip()] = value
+            elif values:
+                values[list(values)[-1]] += f",{part}"
+            else:
+                raise ValueError(f"{text!r}: {part!r} is no key=value")
+        found[name] = values
+    return found
+
+
+ExtraTests = Annotated[dict[str, dict[str, Any]], BeforeValidator(parse_extra_tests)]
 
 
 class GenerateParams(BaseModel):
@@ -62,6 +101,9 @@ class GenerateParams(BaseModel):
     exact_operands: bool = Field(
         True, description="round operands to 3 digits before solving, so that answers are exact"
     )
+    extra_test: ExtraTests = Field(
+        {}, description="one more test split with its own law, such as far:spectrum=laplace,n=5k; may be repeated"
+    )
     shard_rows: Count | None = Field(None, description="rows a shard, rounded to whole blocks  [default: by size]")
 
     @model_validator(mode="after")
@@ -83,32 +125,45 @@ class GenerateParams(BaseModel):
         shape = {"min_dim": self.min_dim or self.dim or 5, "max_dim": self.max_dim or self.dim or 5}
         if self.rows is not None:
             shape = {"min_dim": 1, "max_dim": 1}  # nothing is drawn: rows and cols are fixed
-        drawn = self.model_dump(
-            include={
-                "rectangular",
-                "rows",
-                "cols",
-                "entries",
-                "max_coeff",
-                "min_coeff",
-                "spectrum",
-                "letters",
-                "exact_operands",
-                "noise",
-            }
-        )
+        drawn = self.model_dump(include={*DRAWN, "rows", "cols"})
         operands = validated(MatrixLaw, {**shape, **drawn}, "generate")
         task.check(operands)
         return Law(task=self.task, operands=operands, seed=self.seed, block_rows=task.block_rows(operands))
 
+    def split_laws(self, law: Law) -> dict[str, Law]:
+        """The laws of the extra test splits, ``test-<name>``: this one's parameters, save those that each names."""
+        laws = {}
+        for name, changes in self.extra_test.items():
+            changed = {key: value for key, value in changes.items() if key != "n"}
+            unknown = next((key for key in changed if key not in DRAWN | DIMENSIONS), None)
+            if unknown is not None:
+                near = nearest(unknown, DRAWN | DIMENSIONS)
+                raise UserError(
+                    f"extra test split {name}: unknown parameter {unknown!r}",
+                    expected=f"n, or one of {', '.join(sorted(DRAWN | DIMENSIONS))}",
+                    got=repr(unknown),
+                    next_step=f"did you mean {near}?" if near else None,
+                )
+            values = overlaid(self.model_dump(include={"task", "seed", *DRAWN, *DIMENSIONS}), changed)
+            own = validated(GenerateParams, values, f"generate.extra_test.{name}").law()
+            laws[f"{TEST}-{name}"] = law.with_operands(own.operands, own.block_rows)
+        return laws
+
     def layout(self, law: Law, out: str) -> Layout:
         """How many rows of each split, and how they are cut: as asked, as an existing dataset of this law is, or by size."""
         splits = {TRAIN: self.n, VALID: self.valid, TEST: self.test}
+        for name, changes in self.extra_test.items():
+            try:
+                splits[f"{TEST}-{name}"] = parse_count(changes.get("n", self.test))
+            except ValueError as problem:
+                raise UserError(f"extra test split {name}: {problem}") from None
         if self.shard_rows is not None:
             size = whole_blocks(self.shard_rows, law.block_rows)
         else:
             size = kept_shard_rows(out, law) or default_shard_rows(max(splits.values()), law.block_rows)
-        return Layout(splits, size)
+        own = self.split_laws(law)
+        cuts = {split: whole_blocks(size, own[split].block_rows) for split in own}
+        return Layout(splits, size, {split: rows for split, rows in cuts.items() if rows != size})
 
 
 class EvaluateParams(BaseModel):
@@ -165,11 +220,13 @@ def gather(section: Section, source: Source, flags: dict[str, Any]) -> dict[str,
         key, value = _override(override, section)
         if key is not None:
             _set(values, key, value)
-    given = {key: value for key, value in flags.items() if value is not None}
-    ways = ({"dim"}, {"min_dim", "max_dim"}, {"rows", "cols"})
-    if any(given.keys() & way for way in ways):
-        dropped = set().union(*ways) - given.keys()
-        values = {key: value for key, value in values.items() if key not in dropped}
+    return overlaid(values, {key: value for key, value in flags.items() if value is not None})
+
+
+def overlaid(values: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """``given`` over ``values``; the three ways to give dimensions are one choice, so one drops the others."""
+    if any(given.keys() & way for way in WAYS):
+        values = {key: value for key, value in values.items() if key not in DIMENSIONS - given.keys()}
     return {**values, **given}
 
 
