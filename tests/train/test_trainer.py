@@ -261,9 +261,9 @@ def test_outside_the_main_thread_training_works_too(tiny: Tiny, data: Any, run_d
 
 
 def test_a_tiny_model_learns_a_tiny_problem(tiny: Tiny, data: Any, run_dir: Path) -> None:
-    config = tiny(steps=300, batch=32, lr=1e-2, warmup=20, eval_every=300, checkpoint_every=300)
+    config = tiny(steps=200, batch=32, lr=1e-2, warmup=20, eval_every=200, checkpoint_every=200)
     result = quiet(config, data, run_dir)
-    assert result.metrics["valid_loss"] < 0.25
+    assert result.metrics["valid_loss"] < 0.4
 
 
 def test_a_real_dataset_is_learned_from_and_resumed(tiny: Tiny, addition: Path, tmp_path: Path) -> None:
