@@ -22,6 +22,7 @@ from mathpipe.generate.tasks.base import Errors, Floats, Ints, Mask, Solved, Tas
 _WRITTEN = 999  # largest integer with 3 digits
 _REDRAWS = 64  # then a shortfall stays as it is (with r = 1 and k = 1 less than once in 1e16)
 _CHUNK_ENTRIES = 65_536
+_WIDTH = 1_000  # above any number of columns
 _PRIMES = (67_108_859.0, 67_108_837.0)  # the two largest below 2^26: products of residues are exact in float64
 
 
@@ -32,7 +33,7 @@ def sample(rng: np.random.Generator, n: int, law: MatrixLaw) -> Matrices:
     ranks = rng.integers(0, smaller, endpoint=True)
     largest = np.minimum(np.floor(draw_bounds(rng, n, law)), np.floor(np.sqrt(_WRITTEN / smaller))).astype(np.int64)
     parts, order = [], []
-    for r, c in np.unique(np.stack([rows, cols], axis=1), axis=0).tolist():
+    for r, c in (divmod(shape, _WIDTH) for shape in np.unique(rows * _WIDTH + cols).tolist()):
         index = np.flatnonzero((rows == r) & (cols == c))
         parts.append(Matrices.from_dense(_products(rng, r, c, ranks[index], largest[index])))
         order.append(index)
