@@ -68,7 +68,7 @@ class TrainConfig(Settings):
 
     batch: Annotated[int, Field(ge=1, le=1_000_000)] = 64
     """Problems a step."""
-    steps: Annotated[int, Field(ge=1)] = 1600
+    steps: Annotated[int, Field(ge=1)] = 1800
     optimiser: Literal["adam", "adamw"] = "adam"
     lr: Annotated[float, Field(gt=0, le=1)] = 3e-3
     """Highest learning rate, reached after ``warmup`` steps."""
