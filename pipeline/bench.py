@@ -20,13 +20,12 @@ from mathpipe.datasets.errors import UserError
 from mathpipe.generate.blocks import build_block
 from mathpipe.generate.cluster import default_workers, run
 from mathpipe.generate.dataset import make_dataset
-from mathpipe.generate.law import Law
+from mathpipe.generate.law import Law, MatrixLaw
 from mathpipe.generate.layout import Layout, Shard
 from mathpipe.generate.shard import Built, build_shard
 from mathpipe.generate.tasks import TASKS, get_task
 from mathpipe.pipeline.console import note
 from mathpipe.pipeline.counts import parse_count
-from mathpipe.pipeline.params import GenerateParams, validated
 
 SECONDS = 0.5  # a measurement is repeated until it has taken this long
 
@@ -99,8 +98,12 @@ def _count(text: str) -> int:
         raise UserError(f"--n: {problem}") from None
 
 
-def _law(task: str, dim: int) -> Law:
-    return validated(GenerateParams, {"task": task, "dim": dim}, "generate").law()
+def _law(name: str, dim: int) -> Law:
+    """The task's example of a law, at this dimension; UserError where it has none."""
+    task = get_task(name)
+    operands = MatrixLaw.model_validate({**task.example.model_dump(), "min_dim": dim, "max_dim": dim})
+    task.check(operands)
+    return Law(task=name, operands=operands, block_rows=task.block_rows(operands))
 
 
 def _measurements(dim: int, folder: Path) -> Iterator[Measured]:
