@@ -34,7 +34,7 @@ def solve(operands: Matrices) -> Solved:
 
 def _factorise(a: Floats) -> tuple[Floats, dict[str, Mask]]:
     k, n, _ = a.shape
-    rest = np.ascontiguousarray(a.transpose(1, 2, 0))  # (n, n, k): what remains to be factorised
+    rest = np.array(a.transpose(1, 2, 0), order="C")  # (n, n, k), a copy: what remains to be factorised
     factor = np.zeros_like(rest)
     least = DEFINITE * np.diagonal(a, axis1=1, axis2=2)
     definite = np.ones(k, dtype=np.bool_)

@@ -128,6 +128,21 @@ def test_a_batch_is_solved_as_its_problems_one_by_one(row: Enrolled) -> None:
 
 
 @EACH
+def test_no_function_changes_what_it_is_given(row: Enrolled) -> None:
+    """Batches of one row among them: their transpose is contiguous as it is, where others are copied."""
+    task = get_task(row.task)
+    operands, x = problems_of(row, 30, max_dim=4)
+    for i in [[0], [1], list(range(len(operands)))]:
+        batch = operands.take(i), x.take(i), x.take(i)
+        before = [m.values.copy() for m in batch]
+        task.solve(batch[0])
+        task.verify(*batch)
+        task.residual(*batch)
+        task.best_written(*batch[:2])
+        assert all(np.array_equal(m.values, b) for m, b in zip(batch, before, strict=True))
+
+
+@EACH
 def test_the_answer_has_the_shape_it_says(row: Enrolled) -> None:
     operands = operands_of(row, 50)
     rows, cols = get_task(row.task).answer_shape(operands)
