@@ -51,7 +51,7 @@ def test_the_bare_loop(benchmark: BenchmarkFixture) -> None:
 @pytest.mark.benchmark(group="5x5 inverse")
 @pytest.mark.parametrize("task", TASKS)
 def test_generation_end_to_end(benchmark: BenchmarkFixture, tmp_path: Path, task: str) -> None:
-    law, calls = Law(task=task, operands=MatrixLaw()), iter(range(100))
+    law, calls = Law(task=task, operands=TASKS[task].example), iter(range(100))
     rate(
         benchmark,
         lambda: make_dataset(law, Layout({"train": ROWS}, 100_000), str(tmp_path / str(next(calls))), workers=0),
@@ -78,6 +78,6 @@ def test_numbers(benchmark: BenchmarkFixture, name: str, way: str) -> None:
 @pytest.mark.benchmark(group="verdicts")
 @pytest.mark.parametrize("task", TASKS)
 def test_verdicts(benchmark: BenchmarkFixture, task: str) -> None:
-    operands = TASKS[task].sample(np.random.default_rng(0), 50_000, MatrixLaw())
+    operands = TASKS[task].sample(np.random.default_rng(0), 50_000, TASKS[task].example)
     x = TASKS[task].solve(operands).solutions
     rate(benchmark, lambda: TASKS[task].verify(operands, x, x), len(x))

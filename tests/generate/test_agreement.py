@@ -10,7 +10,7 @@ import pytest
 
 from mathpipe.datasets.matrices import Matrices
 from mathpipe.generate import batches
-from mathpipe.generate.law import MatrixLaw
+from mathpipe.generate.law import SPECTRA, MatrixLaw
 from mathpipe.generate.tasks import TASKS, Task, eigenvectors, get_task, svd
 from mathpipe.generate.verify import agreement, right_answers, verify_dataset
 
@@ -81,6 +81,16 @@ def test_an_ill_conditioned_system_agrees_by_its_residual() -> None:
     x, other = Matrices.from_dense([[[2.0], [0.0]]]), Matrices.from_dense([[[1.5], [0.5]]])
     assert right_answers(get_task("solve"), operands, x, other).all()
     assert not right_answers(get_task("solve"), operands, x, Matrices.from_dense([[[1.5], [0.501]]])).any()
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_datasets_of_every_task_verify(name: str, make_small: Callable[..., Path]) -> None:
+    """Blocks whose rejected rows were replaced among them (of cholesky 6 %), and every spectrum."""
+    task = TASKS[name]
+    law = {"min_dim": 2, "max_dim": 5, "max_coeff": task.example.max_coeff}
+    law |= {"spectrum": SPECTRA} if task.takes_spectrum else {"rectangular": not task.square_only}
+    url = make_small(name, train=1_500, valid=0, test=300, **law)
+    assert verify_dataset(str(url), workers=0).damage == ()
 
 
 @pytest.mark.parametrize("module", [eigenvectors, svd])
