@@ -20,7 +20,7 @@ Count = Annotated[int, Field(ge=0)]
 
 
 class Record(BaseModel):
-    """One finished shard: ``rows`` rows of ``split`` from ``first_row`` on, in ``split/00000.parquet``."""
+    """One finished shard: ``rows`` rows of ``split`` from ``first_row`` on, in ``split/00000.parquet``; this is ``_00000.json``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -35,15 +35,20 @@ class Record(BaseModel):
 
     @property
     def file(self) -> str:
-        return f"{self.split}/{self.shard:05d}.parquet"
+        return shard_file(self.split, self.shard)
 
     def write(self, storage: Storage) -> None:
         """Write the record beside its shard; only now the shard counts as done."""
         storage.write_text(record_file(self.split, self.shard), self.model_dump_json(indent=1) + "\n")
 
 
+def shard_file(split: str, shard: int) -> str:
+    return f"{split}/{shard:05d}.parquet"
+
+
 def record_file(split: str, shard: int) -> str:
-    return f"{split}/{shard:05d}.json"
+    """Beside its shard; the underscore makes readers of a whole directory (pandas, Spark, Arrow) pass over it."""
+    return f"{split}/_{shard:05d}.json"
 
 
 def read_record(storage: Storage, split: str, shard: int) -> Record | None:

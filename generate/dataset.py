@@ -5,13 +5,23 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.manifest import MANIFEST, Manifest, Record, Split, find_manifest, parse_record, record_file
+from mathpipe.datasets.manifest import (
+    MANIFEST,
+    Manifest,
+    Record,
+    Split,
+    find_manifest,
+    parse_record,
+    record_file,
+    shard_file,
+)
 from mathpipe.datasets.storage import PassingStoreError, Storage, StoreError, set_aside
 from mathpipe.generate.claim import claimed, log_file
 from mathpipe.generate.cluster import run
@@ -24,6 +34,7 @@ from mathpipe.generate.versions import blas_kernels, made_with
 
 OnMismatch = Literal["error", "restart"]
 TRIES = 4  # of a shard whose object store fails in passing; the store's own client has tried each request several times before
+_RECORD, _SHARD = re.compile(r"_\d+\.json"), re.compile(r"\d+\.parquet")
 PAUSE = 0.5  # seconds before the second try; doubled before each further one
 
 
@@ -165,7 +176,7 @@ class _Contents:
         names = storage.list()
         splits = [name for name in names if name.split("-", 1)[0] in ("train", "valid", "test")]
         sizes = {f"{split}/{name}": size for split in splits for name, size in storage.sizes(split).items()}
-        files = [name for name in sizes if name.endswith(".json") and name[:-5].rsplit("/", 1)[1].isdigit()]
+        files = [name for name in sizes if _RECORD.fullmatch(name.rsplit("/", 1)[1])]
         texts = storage.read_texts(files)
         read = {file: record for file, text in texts.items() if (record := parse_record(text)) is not None}
         return cls(names, find_manifest(storage) if MANIFEST in names else None, read, sizes)
@@ -320,11 +331,10 @@ def _remove_unfinished(storage: Storage, layout: Layout) -> None:
 
 def _remove_surplus(storage: Storage, wanted: list[Shard], layout: Layout) -> None:
     """Remove shards of an earlier, finer cut, so that nothing lies in a split that its manifest does not name."""
-    keep = {record_file(s.split, s.index) for s in wanted}
+    keep = {record_file(s.split, s.index) for s in wanted} | {shard_file(s.split, s.index) for s in wanted}
     for split in layout.splits:
         for name in storage.list(split):
-            stem = name.rsplit(".", 1)[0]
-            if stem.isdigit() and f"{split}/{stem}.json" not in keep:
+            if (_RECORD.fullmatch(name) or _SHARD.fullmatch(name)) and f"{split}/{name}" not in keep:
                 storage.remove(f"{split}/{name}")
 
 

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.grid import in_dataset_range
-from mathpipe.datasets.manifest import Manifest, Record, read_manifest, read_record
+from mathpipe.datasets.manifest import Manifest, Record, read_manifest, read_record, record_file
 from mathpipe.datasets.matrices import Matrices, reduce_rows
 from mathpipe.datasets.shards import LAW_KEY, Rows, from_arrow
 from mathpipe.datasets.storage import Storage, StoreError
@@ -147,7 +147,10 @@ def _cuts(manifest: Manifest, laws: dict[str, Law]) -> list[Damage]:
 
 def _surplus(storage: Storage, manifest: Manifest) -> list[Damage]:
     known = {
-        name for split in manifest.splits.values() for r in split.shards for name in (r.file, r.file[:-8] + ".json")
+        name
+        for split in manifest.splits.values()
+        for r in split.shards
+        for name in (r.file, record_file(r.split, r.shard))
     }
     found = [f"{split}/{name}" for split in manifest.splits for name in storage.list(split) if not name.startswith(".")]
     return [Damage(file, "is not named in the manifest") for file in found if file not in known]

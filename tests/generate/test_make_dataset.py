@@ -44,7 +44,7 @@ def test_the_manifest_and_records_say_what_is_there(whole: dict[str, bytes]) -> 
         assert split["bytes"] == sum(r["bytes"] for r in split["shards"])
         for record in split["shards"]:
             name = f"{record['split']}/{record['shard']:05d}"
-            assert json.loads(whole[f"{name}.json"]) == record
+            assert json.loads(whole[f"{record['split']}/_{record['shard']:05d}.json"]) == record
             assert len(whole[f"{name}.parquet"]) == record["bytes"]
 
 
@@ -104,7 +104,7 @@ def test_half_written_and_damaged_files_are_built_again(whole: dict[str, bytes],
     (url / "manifest.json").unlink()
     (url / "train" / ".00009.parquet.writing-00000000").write_bytes(b"half")
     (url / "train" / "00001.parquet").write_bytes(whole["train/00001.parquet"][:1000])
-    (url / "train" / "00002.json").write_text("{ not json")
+    (url / "train" / "_00002.json").write_text("{ not json")
     (url / "valid" / "00000.parquet").unlink()
     made = make_dataset(LAW, LAYOUT, str(url), workers=0)
     assert made.built_rows == 3_000 + 3_000 + 1_000
@@ -141,7 +141,7 @@ def test_another_cut_leaves_no_stray_shards(tmp_path: Path) -> None:
     url = tmp_path / "d"
     make_dataset(LAW, LAYOUT, str(url), workers=0)
     make_dataset(LAW, Layout(LAYOUT.splits, 13_000), str(url), workers=0)
-    assert sorted(p.name for p in (url / "train").iterdir()) == ["00000.json", "00000.parquet"]
+    assert sorted(p.name for p in (url / "train").iterdir()) == ["00000.parquet", "_00000.json"]
 
 
 def test_a_directory_with_other_files_is_refused(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_a_failing_shard_is_an_error_and_nothing_half_written(tmp_path: Path, mo
     monkeypatch.setattr(shard, "build_block", fail)
     with pytest.raises(RuntimeError, match="block 4"):
         make_dataset(LAW, LAYOUT, str(tmp_path / "d"), workers=0)
-    assert sorted(contents(tmp_path / "d")) == ["train/00000.json", "train/00000.parquet"]
+    assert sorted(contents(tmp_path / "d")) == ["train/00000.parquet", "train/_00000.json"]
 
 
 def test_timings_are_logged_beside_the_dataset(tmp_path: Path) -> None:

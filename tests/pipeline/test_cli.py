@@ -215,7 +215,7 @@ def test_stopped_it_says_how_to_go_on(tmp_path: Path, number: signal.Signals, co
     ]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     waited = time.monotonic()
-    while not list(tmp_path.glob("data/inverse/train/*.json")) and time.monotonic() - waited < 60:
+    while not list(tmp_path.glob("data/inverse/train/_*.json")) and time.monotonic() - waited < 60:
         time.sleep(0.05)
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
