@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pytest
 
 from mathpipe.datasets.interchange import export_arrow, export_text
 from mathpipe.datasets.reader import open_dataset
@@ -57,21 +56,24 @@ def first_rows(addition: Path) -> tuple[list[float], int]:
 
 
 def test_pandas(addition: Path) -> None:
-    pandas = pytest.importorskip("pandas")
+    import pandas
+
     frame = pandas.read_parquet(addition / "train")
     solution, rows = first_rows(addition)
     assert len(frame) == rows and frame["solution"][0].tolist() == solution
 
 
 def test_polars(addition: Path) -> None:
-    polars = pytest.importorskip("polars")
+    import polars
+
     frame = polars.read_parquet(addition / "train" / "*.parquet")
     solution, rows = first_rows(addition)
     assert frame.height == rows and frame["solution"][0].to_list() == solution
 
 
 def test_duckdb(addition: Path) -> None:
-    duckdb = pytest.importorskip("duckdb")
+    import duckdb
+
     query = f"select count(*), first(solution order by row), max(operand_cols) from '{addition}/train/*.parquet'"
     solution, rows = first_rows(addition)
     assert duckdb.connect().execute(query).fetchone() == (rows, solution, 6)
@@ -79,7 +81,8 @@ def test_duckdb(addition: Path) -> None:
 
 def test_hugging_face_datasets(addition: Path, tmp_path: Path) -> None:
     """Also shows that our folder ``datasets/`` does not pass for their package."""
-    datasets = pytest.importorskip("datasets")
+    import datasets
+
     found = datasets.load_dataset(
         "parquet", data_files={"train": f"{addition}/train/*.parquet"}, cache_dir=str(tmp_path), split="train"
     )
