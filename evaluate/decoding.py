@@ -9,7 +9,7 @@ The model is asked one word a row at a time through its key/value cache; rows th
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol, Self, TypeVar
 
@@ -100,10 +100,10 @@ def decoding_mode(model: nn.Module) -> Iterator[torch.device]:
     """
     was_training = model.training
     device = next(model.parameters()).device
-    bfloat16 = getattr(getattr(model, "config", None), "dtype", "float32") == "bfloat16"
+    arithmetic = getattr(model, "arithmetic", nullcontext)
     model.eval()
     try:
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bfloat16):
+        with arithmetic():
             yield device
     finally:
         model.train(was_training)

@@ -108,7 +108,7 @@ class Transformer(nn.Module):
 
     def forward(self, source: Tensor, target: Tensor) -> Tensor:
         """Logits (B, Lt, V) float32 of every target word, given the words before it. Source (B, Ls), target (B, Lt)."""
-        with self._arithmetic():
+        with self.arithmetic():
             memory = self.encode(source)
             words = functional.pad(target[:, :-1], (1, 0), value=END)
             length = words.shape[1]
@@ -126,7 +126,7 @@ class Transformer(nn.Module):
     def encode(self, source: Tensor) -> Memory:
         """What the encoder makes of sources (B, Ls), padded with PAD after their ends."""
         self.encoder.check(source.shape[1])
-        with self._arithmetic():
+        with self.arithmetic():
             real = source != PAD
             # Without padding no mask is needed; asking costs a wait on a GPU, where the mask is cheap.
             allowed = None if not source.is_cuda and bool(real.all()) else real[:, None, None, :]
@@ -139,7 +139,7 @@ class Transformer(nn.Module):
     def start(self, memory: Memory, max_length: int) -> Cache:
         """A cache for up to ``max_length`` words a row, nothing generated yet."""
         self.decoder.check(max_length)
-        with self._arithmetic():
+        with self.arithmetic():
             keys = [layer.cross_attention.keys(memory.states) for layer in self._decoding]
         c, k = self.config, keys[0][0]
         shape = (len(k), c.decoder_heads, max_length, c.decoder_width // c.decoder_heads)
@@ -151,7 +151,7 @@ class Transformer(nn.Module):
         t = cache.length
         if t == self.target_format.header:
             cache.columns = columns(tokens, self.target_format)
-        with self._arithmetic():
+        with self.arithmetic():
             index = torch.tensor([t], device=tokens.device)
             x = self.decoder.embed(tokens.unsqueeze(1), index, cache.columns)
             for layer, memory, (k, v) in zip(self._decoding, cache.memory, cache.own, strict=True):
@@ -164,7 +164,8 @@ class Transformer(nn.Module):
         x = self.decoder.last_norm(x)
         return functional.linear(x, self.decoder.words.weight, self.output_bias).float()
 
-    def _arithmetic(self) -> torch.autocast:
+    def arithmetic(self) -> torch.autocast:
+        """The context in which matrix products run as configured; one around many calls converts the weights once."""
         kind, device = self.config.dtype, self.device.type
         enabled = kind == "bfloat16" or (kind == "auto" and multiplies_bfloat16(device))
         return torch.autocast(device, dtype=torch.bfloat16, enabled=enabled)
