@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import logging
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from mathpipe.datasets.errors import UserError
@@ -64,8 +67,10 @@ def _as_done(
         futures = client.map(function, items, pure=False)
         finished = distributed.as_completed(futures, loop=client.loop)  # type: ignore[no-untyped-call]
         del futures  # held by as_completed alone, so that each result is freed once it was handed out
-        for future in finished:
-            yield future.result()
+        for batch in finished.batches():  # type: ignore[no-untyped-call]
+            results = client.gather(batch)
+            del batch
+            yield from results
     except KilledWorker as killed:
         raise UserError(
             "worker processes died again and again on one shard",
@@ -85,27 +90,45 @@ def _as_done(
 def _client(scheduler: str) -> Iterator[Any]:
     """A connection to a cluster that exists; nothing of the cluster is changed, and this process's logs stay quiet."""
     from distributed import Client
+    from distributed.utils import silence_logging_cmgr
 
-    logger = logging.getLogger("distributed")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
-        try:
-            client = Client(scheduler, timeout=PATIENCE, set_as_default=False, name="mathpipe")  # type: ignore[no-untyped-call]
-        except (OSError, ValueError) as problem:
-            raise UserError(
-                f"--scheduler {scheduler} does not answer",
-                expected="the address of a Dask scheduler, such as tcp://host:8786",
-                got=str(problem).splitlines()[0],
-                cause="no scheduler runs there, or this machine cannot reach it",
-                next_step="`dask scheduler` prints its address; without --scheduler the work runs on this machine",
-            ) from None
+    with contextlib.ExitStack() as quiet:
+        for logger in ("distributed", "distributed.client"):
+            quiet.enter_context(silence_logging_cmgr(logging.CRITICAL + 1, logger))
+        # Dask's own table of versions is a warning of many lines; ``_check_workers`` refuses in one
+        quiet.enter_context(warnings.catch_warnings())
+        warnings.filterwarnings("ignore", message="Mismatched versions found")
+        _reach(scheduler)
+        client = Client(scheduler, timeout=PATIENCE, set_as_default=False, name="mathpipe")  # type: ignore[no-untyped-call]
         try:
             yield client
         finally:
             client.close(timeout=PATIENCE)  # type: ignore[no-untyped-call]
-    finally:
-        logger.setLevel(level)
+
+
+def _reach(scheduler: str) -> None:
+    """UserError where no Dask scheduler answers at an address. (A ``Client`` that cannot connect does not end cleanly.)"""
+    from distributed.core import rpc
+    from distributed.security import Security
+
+    async def ask() -> Any:
+        arguments = Security().get_connection_args("client")  # type: ignore[no-untyped-call]
+        async with rpc(scheduler, connection_args=arguments, timeout=PATIENCE) as there:  # type: ignore[no-untyped-call]
+            return (await there.identity())["type"]
+
+    try:
+        with ThreadPoolExecutor(1) as thread:  # a notebook has a loop of its own running in this one
+            kind = thread.submit(lambda: asyncio.run(asyncio.wait_for(ask(), PATIENCE))).result()
+        if kind != "Scheduler":
+            raise OSError(f"a Dask {kind} is there")
+    except (OSError, ValueError, TimeoutError) as problem:
+        raise UserError(
+            f"--scheduler {scheduler} does not answer",
+            expected="the address of a Dask scheduler, such as tcp://host:8786",
+            got=str(problem).splitlines()[0] if str(problem) else f"no answer within {PATIENCE} seconds",
+            cause="no scheduler runs there, or this machine cannot reach it",
+            next_step="`dask scheduler` prints its address; without --scheduler the work runs on this machine",
+        ) from None
 
 
 def _check_workers(client: Any, scheduler: str, tell: Tell) -> None:
@@ -114,7 +137,7 @@ def _check_workers(client: Any, scheduler: str, tell: Tell) -> None:
     if not there:
         tell(f"{scheduler} has no worker yet: the work waits until one joins")
     for worker, found in sorted(there.items()):
-        if isinstance(found, ModuleNotFoundError):
+        if isinstance(found, Exception) and "No module named 'mathpipe" in str(found):
             raise UserError(
                 f"worker {worker} cannot import mathpipe",
                 expected="the same mathpipe on every worker",

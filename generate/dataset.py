@@ -196,7 +196,7 @@ class _Contents:
 
 def _check_arrived(storage: Storage, record: Record, scheduler: str) -> None:
     """UserError where a worker said that it wrote a shard, and no such file is here: its disk is another one."""
-    for pause in (0.0, 0.5, 1.0, 2.0, 4.0):  # a network file system may be a moment late
+    for pause in (0.0, 0.5, 1.0, 2.0):  # a network file system may be a moment late
         time.sleep(pause)
         if storage.sizes(record.split).get(record.file.rsplit("/", 1)[1]) == record.bytes:
             return

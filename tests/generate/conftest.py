@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +37,17 @@ def free_port() -> int:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         return int(listening.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def wait_for() -> Callable[[Callable[[], object], str], None]:
+    return wait_until
+
+
+@pytest.fixture(scope="session")
+def contents() -> Callable[[Path], dict[str, bytes]]:
+    """``contents(folder)``: every file's bytes by its relative name."""
+    return contents_of
 
 
 def contents_of(folder: Path) -> dict[str, bytes]:
@@ -75,7 +89,9 @@ class DaskCluster:
     def address(self) -> str:
         return f"tcp://127.0.0.1:{self.port}"
 
-    def start(self, name: str, *arguments: str, before: tuple[str, ...] = (), env: dict[str, str] | None = None) -> None:
+    def start(
+        self, name: str, *arguments: str, before: tuple[str, ...] = (), env: dict[str, str] | None = None
+    ) -> None:
         command = [*before, sys.executable, "-m", "distributed.cli.dask_worker" if name != "scheduler" else SCHEDULER]
         log = (self.folder / f"{name}.log").open("wb")
         self.processes[name] = subprocess.Popen(
@@ -88,7 +104,8 @@ class DaskCluster:
         )
         log.close()
 
-    def start_scheduler(self) -> None:
+    def start_scheduler(self, *, elsewhere: bool = False) -> None:
+        self.port = free_port() if elsewhere else self.port
         self.start("scheduler", "--host", "127.0.0.1", "--port", str(self.port), "--no-dashboard")
 
     def start_worker(self, name: str, **how: Any) -> None:
@@ -98,12 +115,15 @@ class DaskCluster:
     def wait_for_workers(self, number: int) -> None:
         from distributed import Client
 
+        if not number:
+            return
         with Client(self.address, timeout=PATIENCE, set_as_default=False) as client:
             client.wait_for_workers(number, timeout=PATIENCE)
 
     def kill(self, name: str) -> None:
         process = self.processes.pop(name)
-        os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
     def stop(self) -> None:
@@ -115,33 +135,137 @@ SCHEDULER = "distributed.cli.dask_scheduler"
 
 
 @pytest.fixture
-def dask_cluster(tmp_path: Path) -> Iterator[DaskCluster]:
-    """A scheduler and two workers, for a test that breaks them."""
-    cluster = DaskCluster(_folder(tmp_path / "cluster"))
-    cluster.start_scheduler()
-    for name in ("one", "two"):
-        cluster.start_worker(name)
+def new_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., DaskCluster]]:
+    """``new_cluster("one", "two")``: a scheduler and workers of these names, for a test that breaks them."""
+    made: list[DaskCluster] = []
+
+    def make(*workers: str) -> DaskCluster:
+        made.append(_cluster(tmp_path_factory.mktemp("cluster"), *workers))
+        return made[-1]
+
     try:
-        cluster.wait_for_workers(2)
-        yield cluster
+        yield make
     finally:
-        cluster.stop()
+        for cluster in made:
+            cluster.stop()
 
 
 @pytest.fixture(scope="module")
 def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaskCluster]:
     """A scheduler and two workers, for tests that leave them as they are."""
-    cluster = DaskCluster(tmp_path_factory.mktemp("cluster"))
-    cluster.start_scheduler()
-    for name in ("one", "two"):
-        cluster.start_worker(name)
+    cluster = _cluster(tmp_path_factory.mktemp("cluster"), "one", "two")
     try:
-        cluster.wait_for_workers(2)
         yield cluster
     finally:
         cluster.stop()
 
 
-def _folder(path: Path) -> Path:
-    path.mkdir(parents=True, exist_ok=True)
-    return path
+def _cluster(folder: Path, *workers: str) -> DaskCluster:
+    cluster = DaskCluster(folder)
+    try:
+        cluster.start_scheduler()
+        for name in workers:
+            cluster.start_worker(name)
+        cluster.wait_for_workers(len(workers))
+    except BaseException:
+        cluster.stop()
+        raise
+    return cluster
+
+
+class FailingStore:
+    """A real S3 server (moto) on a port of this machine, whose answers a test can spoil, and which can be stopped and started.
+
+    What it holds stays when it is stopped. ``spoil(request)`` names an S3 error for a request, or None.
+    """
+
+    BUCKET = "bucket"
+
+    def __init__(self) -> None:
+        from moto.server import DomainDispatcherApplication, create_backend_app
+
+        self.port = free_port()
+        self.spoil: Callable[[dict[str, Any]], str | None] = lambda request: None
+        self.requests: list[str] = []
+        self._moto = DomainDispatcherApplication(create_backend_app)
+        self._server: Any = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        self.requests.append(f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}")
+        code = self.spoil(environ)
+        if code is None:
+            return self._moto(environ, start_response)
+        environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        status = {"AccessDenied": "403 Forbidden", "SlowDown": "503 Slow Down"}.get(code, "500 Internal Server Error")
+        body = f"<Error><Code>{code}</Code><Message>spoilt by the test</Message></Error>".encode()
+        start_response(status, [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
+        return [b"" if environ["REQUEST_METHOD"] == "HEAD" else body]
+
+    def start(self) -> None:
+        from werkzeug.serving import WSGIRequestHandler, make_server
+
+        class Quiet(WSGIRequestHandler):
+            def log(self, type: str, message: str, *args: Any) -> None:
+                pass
+
+        self._server = make_server("127.0.0.1", self.port, self, threaded=True, request_handler=Quiet)
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        if self._thread is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._thread.join()
+            self._thread = None
+
+    def objects(self, prefix: str) -> dict[str, bytes]:
+        """Every object under a prefix of the bucket, asked of moto itself."""
+        from moto.s3.models import s3_backends
+
+        keys = s3_backends["123456789012"]["aws"].buckets[self.BUCKET].keys
+        return {k.removeprefix(prefix): key.value for k, key in keys.items() if k.startswith(prefix)}
+
+
+@pytest.fixture(scope="module")
+def s3_server() -> Iterator[FailingStore]:
+    store = FailingStore()
+    store.start()
+    try:
+        yield store
+    finally:
+        store.stop()
+
+
+@pytest.fixture
+def s3(s3_server: FailingStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[FailingStore]:
+    """The server with one bucket, in this process's environment and that of the workers it starts."""
+    for name, value in {
+        "AWS_ENDPOINT_URL": s3_server.url,
+        "AWS_ACCESS_KEY_ID": "somebody",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_MAX_ATTEMPTS": "1",  # of the client below: what is counted here are our own tries
+    }.items():
+        monkeypatch.setenv(name, value)
+    fresh()
+    urllib.request.urlopen(urllib.request.Request(f"{s3_server.url}/{s3_server.BUCKET}", method="PUT")).close()
+    try:
+        yield s3_server
+    finally:
+        s3_server.spoil = lambda request: None
+        s3_server.stop()
+        s3_server.start()
+        fresh()
+
+
+def fresh() -> None:
+    """Forget connections to stores: the next request reads the environment again."""
+    import s3fs
+
+    s3fs.S3FileSystem.clear_instance_cache()
