@@ -75,3 +75,34 @@ def orthogonality(vectors: Floats) -> Floats:
     """max|V^T V - I| of each V (k, m, n), as (k, 1, 1)."""
     gram = np.matmul(transposed(vectors), vectors) - np.eye(vectors.shape[2])
     return np.asarray(np.abs(gram).max(axis=(1, 2), keepdims=True))
+
+
+_PIECE = 32_768  # entries of one piece of a batch: its temporaries stay in the second cache level
+
+
+def eliminated(a: Floats) -> Floats:
+    """A^-1 of each (k, n, n) by Gauss-Jordan elimination without pivoting, all matrices of a piece at once.
+
+    For j = 0..n-1, with p = 1 / a_jj: row j <- p row j, and a_i <- a_i - a_ij row j for all other rows, column j of what is
+    eliminated giving way to that of the inverse (Golub and Van Loan 2013, section 3.2). Not accurate where a pivot is small,
+    not finite where one is 0: the caller looks at A X - I. Elementwise operations alone, so every CPU gives the same bits.
+    """
+    k, n, _ = a.shape
+    inverse = np.empty_like(a, order="C")
+    size = max(_PIECE // (n * n), 1)
+    with np.errstate(all="ignore"):
+        for start in range(0, k, size):
+            m = np.array(a[start : start + size].transpose(1, 2, 0), order="C")  # a copy, always
+            product = np.empty_like(m)
+            for j in range(n):
+                pivot = 1.0 / m[j, j]
+                m[j, j] = 1.0
+                m[j] *= pivot
+                factors = m[:, j].copy()
+                factors[j] = 0.0
+                m[:, j] = 0.0
+                m[j, j] = pivot
+                np.multiply(factors[:, None, :], m[j][None, :, :], out=product)
+                m -= product
+            inverse[start : start + size] = m.transpose(2, 0, 1)
+    return inverse

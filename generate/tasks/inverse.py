@@ -8,11 +8,14 @@ from __future__ import annotations
 import numpy as np
 
 from mathpipe.datasets.matrices import Matrices
+from mathpipe.generate.batches import eliminated
 from mathpipe.generate.draws import draw_matrices
 from mathpipe.generate.law import MatrixLaw
 from mathpipe.generate.tasks.base import Errors, Floats, Ints, Mask, Solved, Task, error_measures
 from mathpipe.generate.written import best_column
 
+LARGEST_ELIMINATED = 12  # beyond, LAPACK is as fast
+ACCURATE = 1e-12  # max|A X - I| with which elimination without pivoting is as good as LAPACK
 TRUSTED = 1e-10  # largest entry of |A X - I| in float64 with which a solution is trusted
 
 
@@ -22,18 +25,14 @@ def sample(rng: np.random.Generator, n: int, law: MatrixLaw) -> Matrices:
 
 
 def solve(operands: Matrices) -> Solved:
-    """A^-1 by LU with partial pivoting; rejected where A is singular or max|A X - I| > 1e-10."""
+    """A^-1; rejected where A is singular or max|A X - I| > 1e-10."""
     n = len(operands)
     singular, untrusted = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
     solutions = np.empty_like(operands.values)
     for index, a in operands.groups():
-        x, failed = invert(a)
-        with np.errstate(invalid="ignore", over="ignore"):
-            residual = np.matmul(a, x)
-            residual -= np.eye(a.shape[1])
-            wrong = ~(np.abs(residual).max(axis=(1, 2)) <= TRUSTED)
+        x, failed, missed = invert(a)
         singular[index] = failed
-        untrusted[index] = wrong & ~failed
+        untrusted[index] = ~(missed <= TRUSTED) & ~failed
         if operands.shape is not None:
             solutions = x.reshape(-1)
         else:
@@ -43,8 +42,36 @@ def solve(operands: Matrices) -> Solved:
     )
 
 
-def invert(a: Floats) -> tuple[Floats, Mask]:
-    """(inverses (k, n, n), singular (k,)); LAPACK refuses a whole batch for one singular matrix, so then one by one."""
+def invert(a: Floats) -> tuple[Floats, Mask, Floats]:
+    """(inverses (k, n, n), singular (k,), max|A X - I| (k,)).
+
+    Small matrices by elimination across the batch, at a third of LAPACK's time; where that misses I by more than 1e-12 (a
+    small pivot: 4 in 1,000 at 5x5), and for large ones, LU with partial pivoting.
+    """
+    k, n = a.shape[:2]
+    singular = np.zeros(k, dtype=np.bool_)
+    if n > LARGEST_ELIMINATED:
+        x, singular = _lapack_inverse(a)
+        return x, singular, _missed(a, x)
+    x = eliminated(a)
+    missed = _missed(a, x)
+    again = np.flatnonzero(~(missed <= ACCURATE))
+    if len(again):
+        x[again], singular[again] = _lapack_inverse(a[again])
+        missed[again] = _missed(a[again], x[again])
+    return x, singular, missed
+
+
+def _missed(a: Floats, x: Floats) -> Floats:
+    """max|A X - I| of each, (k,)."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        r = np.matmul(a, x)
+        r -= np.eye(a.shape[1])
+        return np.asarray(np.abs(r, out=r).max(axis=(1, 2)))
+
+
+def _lapack_inverse(a: Floats) -> tuple[Floats, Mask]:
+    """(inverses, singular (k,)): LAPACK refuses a whole batch for one singular matrix, so then one by one."""
     try:
         return np.asarray(np.linalg.inv(a)), np.zeros(len(a), dtype=np.bool_)
     except np.linalg.LinAlgError:

@@ -38,7 +38,7 @@ def _pseudo_inverse(a: Floats) -> tuple[Floats, dict[str, Mask]]:
         x, rejected = _pseudo_inverse(np.ascontiguousarray(transposed(a)))
         return transposed(x), rejected
     if m == n:
-        x, singular = invert(a)
+        x, singular, _ = invert(a)
     else:
         q, r = np.linalg.qr(a)
         (x,), singular = attempt(lambda b, c: (np.linalg.solve(b, c),), ((n, m),), r, transposed(q))

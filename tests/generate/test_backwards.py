@@ -254,3 +254,29 @@ def test_determinants_of_any_size_are_trusted() -> None:
     c = math.sqrt(3 * math.e / 30)  # keeps 30 x 30 ones near 1
     operands = task.sample(np.random.default_rng(1), 500, MatrixLaw(min_dim=30, max_dim=30, max_coeff=c))
     assert task.solve(operands).rejected["untrusted determinant"].mean() < 0.01
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 8, 12])
+def test_elimination_across_a_batch_is_inversion(n: int) -> None:
+    """Diagonally dominant matrices need no pivoting: there it is LAPACK's inverse, and its operand is left alone."""
+    from mathpipe.generate.batches import eliminated
+
+    a = np.random.default_rng(n).uniform(-1, 1, (300, n, n)) + 2 * n * np.eye(n)
+    before = a.copy()
+    np.testing.assert_allclose(eliminated(a), np.linalg.inv(a), rtol=1e-12, atol=1e-14)
+    assert np.array_equal(a, before)
+    alone = np.stack([eliminated(a[i : i + 1])[0] for i in range(20)])
+    assert np.array_equal(alone, eliminated(a)[:20]), "a batch is its matrices one by one, bit for bit"
+
+
+def test_where_elimination_fails_lapack_is_asked() -> None:
+    """A zero pivot (a permutation) and a tiny one: both inverted; a singular matrix alone is refused."""
+    from mathpipe.generate.tasks.inverse import invert
+
+    a = np.array(
+        [[[0.0, 1.0], [1.0, 0.0]], [[1e-14, 1.0], [1.0, 1.0]], [[1.0, 2.0], [2.0, 4.0]], [[2.0, 0.0], [0.0, 4.0]]]
+    )
+    x, singular, missed = invert(a)
+    assert singular.tolist() == [False, False, True, False]
+    assert (missed[~singular] < 1e-12).all()
+    np.testing.assert_allclose(x[[0, 1, 3]], np.linalg.inv(a[[0, 1, 3]]), rtol=1e-12, atol=1e-15)
