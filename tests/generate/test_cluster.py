@@ -253,6 +253,7 @@ def can_mount(folder: Path) -> bool:
     return bool(shutil.which("unshare")) and subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
+@pytest.mark.slow
 def test_workers_with_another_disk(
     new_cluster: NewCluster, law: Law, layout: Layout, undisturbed: Bytes, tmp_path: Path, contents: Contents
 ) -> None:
