@@ -409,7 +409,9 @@ def set_aside(url: str) -> str:
         with _explained(str(storage.local_path)):
             storage.local_path.rename(aside)
         return aside
-    with storage._asked("", "moved"):  # file by file: the recursive move of s3fs stumbles over folders that are no objects
+    with storage._asked(
+        "", "moved"
+    ):  # file by file: the recursive move of s3fs stumbles over folders that are no objects
         files = storage.fs.find(storage.path())
         storage.fs.copy(files, [aside + file.removeprefix(storage.path()) for file in files], on_error="raise")
         storage.fs.rm(files)
