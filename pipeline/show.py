@@ -76,7 +76,10 @@ def _describe(manifest: Manifest) -> Iterator[str]:
 
 
 def _draw(rows: Rows, i: int) -> list[str]:
-    return side_by_side([("operand", draw_matrix(rows.operands[i])), ("solution", draw_matrix(rows.solutions[i]))])
+    blocks = [("operand", draw_matrix(rows.operands[i]))]
+    if rows.clean is not None:
+        blocks.append(("clean operand", draw_matrix(rows.clean[i])))
+    return side_by_side([*blocks, ("solution", draw_matrix(rows.solutions[i]))])
 
 
 def _words(data: Dataset, rows: Rows, i: int) -> Iterator[str]:

@@ -246,3 +246,8 @@ def test_no_colours_or_bars_when_not_on_a_terminal(ask, addition: Path) -> None:
     ):
         answer = ask(line)
         assert "\x1b" not in answer.out + answer.err and "it/s" not in answer.err and "%|" not in answer.err
+
+
+def test_show_draws_the_clean_operand_of_noisy_problems(ask, make_small) -> None:
+    shown = ask(f"show {make_small('inverse', noise=0.05)} -k 1").out
+    assert "clean operand" in shown and "noise 0.05" in shown
