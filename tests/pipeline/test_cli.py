@@ -213,7 +213,14 @@ def test_stopped_it_says_how_to_go_on(tmp_path: Path, number: signal.Signals, co
         "--workers",
         "2",
     ]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells let background jobs ignore it
+    )
     waited = time.monotonic()
     while not list(tmp_path.glob("data/inverse/train/_*.json")) and time.monotonic() - waited < 60:
         time.sleep(0.05)
