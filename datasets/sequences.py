@@ -57,6 +57,18 @@ class SequenceFormat:
 
 
 @dataclass(frozen=True)
+class PrefixFormat:
+    """What a model needs to know of written expressions: prefix sequences of the fixed vocabulary, without a header.
+
+    ``arity`` (vocabulary_size,): operands of each word that begins a node; -1 for words that begin none (digits continue
+    the integer before them). A node's place in its tree follows from the words before it alone.
+    """
+
+    vocabulary_size: int
+    arity: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class MatrixWriter:
     """Writes and reads matrices in one encoding. ``lettered``: each begins with its task's letter (its label)."""
 

@@ -88,6 +88,44 @@ class MatrixLaw(BaseModel):
         return not self.rectangular and self.rows == self.cols
 
 
+Family = Literal["general", "polynomial", "trigonometric", "logarithmic"]
+
+
+class ExpressionLaw(BaseModel):
+    """How expressions are drawn: unary-binary trees, uniform over those with k operators, then operators and leaves by weight.
+
+    k is uniform in ``min_operators..max_operators``, but with chance ``few_share`` uniform in 0..min_operators - 1.
+    ``operators``: weights of those drawn otherwise than published, such as ``div:0,tan:0``; a weight counts within its arity.
+    A leaf is x with chance ``variable_share``, else an integer uniform in 1..``max_int``. ``max_len``: words of the longest
+    problem or solution. ``family``: the functions of the published tests of distribution shift. ``simplify``: share of
+    problems that are simplified before they are written. Source: Lample and Charton 2020, section 3 and appendices A to C.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["expressions"] = "expressions"
+    min_operators: Annotated[int, Field(ge=0, le=50)] = 4
+    max_operators: Annotated[int, Field(ge=0, le=50)] = 15
+    few_share: Annotated[float, Field(ge=0, le=1)] = 0.025
+    operators: str = ""
+    variable_share: Annotated[float, Field(gt=0, le=1)] = 0.75
+    max_int: Annotated[int, Field(ge=1, le=1_000_000)] = 5
+    max_len: Annotated[int, Field(ge=4, le=4096)] = 512
+    family: Family = "general"
+    simplify: Annotated[float, Field(ge=0, le=1)] = 0.0
+    table: str | None = None
+    """Digest of the table of primitives that answers are looked up in, where the task has one: set by the task."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.min_operators > self.max_operators:
+            raise ValueError(f"min_operators {self.min_operators} is above max_operators {self.max_operators}")
+        return self
+
+
+Operands = MatrixLaw | ExpressionLaw
+
+
 class Law(BaseModel):
     """A task, how its operands are drawn, a seed, and what else fixes rows. Equal digests mean equal rows."""
 

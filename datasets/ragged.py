@@ -1,0 +1,70 @@
+"""Sequences of words of different lengths, travelling together: a ragged batch of bytes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Bytes = NDArray[np.uint8]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Sequences:
+    """n sequences of word ids, one after the other: ``values`` (sum of lengths,) uint8, ``lengths`` (n,) int64."""
+
+    values: Bytes
+    lengths: Ints
+
+    def __post_init__(self) -> None:
+        if int(self.lengths.sum()) != len(self.values):
+            raise ValueError(f"{len(self.values)} words do not fill sequences of {int(self.lengths.sum())}")
+
+    @classmethod
+    def from_list(cls, sequences: Iterable[bytes | Sequence[int]]) -> Sequences:
+        """From any sequences of ids in 0..255."""
+        parts = [bytes(s) for s in sequences]
+        values = np.frombuffer(b"".join(parts), dtype=np.uint8)
+        return cls(values, np.fromiter(map(len, parts), dtype=np.int64, count=len(parts)))
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Sequences]) -> Sequences:
+        """One batch after another."""
+        if not parts:
+            return cls.from_list([])
+        return cls(np.concatenate([p.values for p in parts]), np.concatenate([p.lengths for p in parts]))
+
+    @cached_property
+    def offsets(self) -> Ints:
+        """(n + 1,): sequence i is values[offsets[i] : offsets[i + 1]]."""
+        return np.concatenate([[0], np.cumsum(self.lengths)]).astype(np.int64)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getitem__(self, i: int) -> bytes:
+        return self.values[self.offsets[i] : self.offsets[i + 1]].tobytes()
+
+    def to_list(self) -> list[bytes]:
+        data, ends = self.values.tobytes(), self.offsets.tolist()
+        return [data[a:b] for a, b in itertools.pairwise(ends)]
+
+    def take(self, index: NDArray[Any]) -> Sequences:
+        """The sequences at these positions (or where a mask is true)."""
+        lengths = self.lengths[index]
+        starts = self.offsets[:-1][index]
+        within = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        return Sequences(self.values[np.repeat(starts, lengths) + within], lengths)
+
+    def padded(self, fill: int) -> NDArray[np.int32]:
+        """(n, longest) int32, filled up after each end."""
+        width = int(self.lengths.max(initial=0))
+        dense = np.full((len(self), width), fill, dtype=np.int32)
+        dense[np.arange(width) < self.lengths[:, None]] = self.values
+        return dense

@@ -1,0 +1,92 @@
+"""What a task of sequences is: problems and solutions are words (expressions, bits), and pairs come out of one stream.
+
+Matrix tasks draw a problem and solve it; here a pair is often made the other way round, or looked up, or given up, so that a
+task yields accepted pairs. Every accepted pair is routed to the split its written problem's hash names.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mathpipe.datasets.ragged import Sequences
+from mathpipe.generate.law import ExpressionLaw
+
+Mask = NDArray[np.bool_]
+Columns = dict[str, NDArray[np.generic]]
+Generators = Callable[[int], np.random.Generator]
+Kind = Literal["expressions", "bits"]
+
+# What became of a prediction for a symbolic problem (shared: verdicts.md); the first two are right.
+SYMBOLIC_OUTCOMES = (
+    *("exact", "equivalent", "particular", "partial", "wrong_value"),
+    *("malformed", "unterminated", "undecided", "timeout"),
+)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Accepted pairs, in the order they were drawn, and how many draws were given up, by reason.
+
+    ``columns``: what the task declares of each pair besides, such as ``operators``.
+    """
+
+    problems: Sequences
+    solutions: Sequences
+    columns: Columns = field(default_factory=dict)
+    rejected: Counter[str] = field(default_factory=Counter)
+
+    def __len__(self) -> int:
+        return len(self.problems)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """n predictions judged: ``outcome`` (n,) int8, places in the task's ``outcomes``; ``measures``: more columns, NaN unknown."""
+
+    outcome: NDArray[np.int8]
+    measures: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SequenceTask:
+    """A family of problems written as words.
+
+    ``pairs(law, generator, wanted)`` yields batches of accepted pairs without end, a pure function of the law and of
+    ``generator``, which gives the random generator of the k-th draw of this block. What it learns on the way it keeps to
+    itself: another block begins anew. ``wanted(problems)`` tells which problems will be kept at all, so that work on others
+    may be spared; it never changes which pairs are accepted.
+    ``judge(problems, references, predicted)``: outcomes of predictions that were read (malformed ones included, never an
+    exception), by mathematics and in bounded time. ``columns``: names and NumPy types of what each pair carries besides.
+    """
+
+    name: str
+    kind: Kind
+    operand: str
+    solution: str
+    source: str
+    pairs: Callable[[ExpressionLaw, Generators, Callable[[Sequences], Mask]], Iterator[Pairs]]
+    judge: Callable[[Sequences, Sequences, Sequences], Judged]
+    outcomes: tuple[str, ...] = SYMBOLIC_OUTCOMES
+    right: frozenset[str] = frozenset({"exact", "equivalent"})
+    columns: dict[str, str] = field(default_factory=dict)
+    letter: str | None = None
+    block_rows: int = 1000
+    example: ExpressionLaw = field(default_factory=ExpressionLaw)
+    """The published way of drawing: what flags leave out is taken from here."""
+    limits: Callable[[ExpressionLaw], None] | None = None
+    distinct: Callable[[ExpressionLaw], float] | None = None
+
+    def check(self, law: ExpressionLaw) -> None:
+        """UserError where this task cannot be drawn by this law."""
+        if self.limits is not None:
+            self.limits(law)
+
+    def distinct_problems(self, law: ExpressionLaw) -> float:
+        """An upper bound on how many different problems the law can write; infinity when beyond all sizes."""
+        return float("inf") if self.distinct is None else self.distinct(law)
