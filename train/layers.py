@@ -18,7 +18,14 @@ Keys = tuple[Tensor, Tensor]  # keys and values, each (B, heads, L, d)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None) -> Tensor:
-    """softmax(q k^T / sqrt(d)) v for q (B, H, Lq, d), k and v (B, H, Lk, d); ``allowed`` broadcasts to (B, H, Lq, Lk)."""
+    """softmax(q k^T / sqrt(d)) v for q (B, H, Lq, d), k and v (B, H, Lk, d); ``allowed`` broadcasts to (B, H, Lq, Lk).
+
+    Where q has w rows for each of k, (B w, H, Lq, d), those of one problem ask its keys together.
+    """
+    if len(q) != len(k):
+        width = len(q) // len(k)
+        asked = q.unflatten(0, (len(k), width)).transpose(1, 2).flatten(2, 3)
+        return attend(asked, k, v, allowed).unflatten(2, (width, -1)).transpose(1, 2).flatten(0, 1)
     if q.is_cuda:
         return functional.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)

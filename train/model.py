@@ -9,7 +9,7 @@ through a cache and give the same numbers (generation).
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
@@ -32,7 +32,11 @@ class Memory:
 
 @dataclass
 class Cache:
-    """Everything the decoder needs of the words so far; ``select`` serves beams and rows that are done."""
+    """Everything the decoder needs of the words so far; ``select`` serves rows that are done.
+
+    After ``widen(w)`` there are w rows a problem, in order, which share its memory; then ``fork`` and ``keep`` take the
+    place of ``select``.
+    """
 
     memory: list[Keys]  # per layer, (B, heads, Ls, d)
     allowed: Tensor | None  # (B, 1, 1, Ls)
@@ -47,6 +51,30 @@ class Cache:
             allowed=None if self.allowed is None else self.allowed[index],
             own=[(k[index], v[index]) for k, v in self.own],
             columns=self.columns[index],
+            length=self.length,
+        )
+
+    def widen(self, width: int) -> Cache:
+        """``width`` rows for each one, before the first word; the memory stays one a problem."""
+        own = [(k.repeat_interleave(width, 0), v.repeat_interleave(width, 0)) for k, v in self.own]
+        return replace(self, own=own, columns=self.columns.repeat_interleave(width, 0))
+
+    def fork(self, to: Tensor, source: Tensor) -> None:
+        """Row ``to[i]`` becomes a copy of row ``source[i]``, of the same problem; in place."""
+        for k, v in self.own:
+            k[to, :, : self.length] = k[source, :, : self.length]
+            v[to, :, : self.length] = v[source, :, : self.length]
+        self.columns[to] = self.columns[source]
+
+    def keep(self, problems: Tensor) -> Cache:
+        """Only these problems, each with all its rows."""
+        width = len(self.columns) // len(self.memory[0][0])
+        rows = (problems.unsqueeze(1) * width + torch.arange(width, device=problems.device)).flatten()
+        return Cache(
+            memory=[(k[problems], v[problems]) for k, v in self.memory],
+            allowed=None if self.allowed is None else self.allowed[problems],
+            own=[(k[rows], v[rows]) for k, v in self.own],
+            columns=self.columns[rows],
             length=self.length,
         )
 
