@@ -1,6 +1,7 @@
 """Datasets in other people's formats: the papers' text lines, and Arrow IPC.
 
-Text: one problem a line, ``problem<TAB>solution``, in the words of an encoding (the format of LAWT's exported data).
+Text: one problem a line, ``problem<TAB>solution``, in the words of an encoding (the format of LAWT's exported data);
+expressions as ``1|problem<TAB>solution`` in prefix (that of the published files, which begin with a count).
 Arrow: the columns of a shard, in an Arrow IPC file that memory-maps.
 """
 
@@ -13,7 +14,10 @@ from typing import IO
 import pyarrow as pa
 
 from mathpipe.datasets.reader import Dataset, ShardReader
-from mathpipe.datasets.shards import LAW_KEY, Rows, shard_schema, to_arrow
+from mathpipe.datasets.row_formats import AnyRows
+from mathpipe.datasets.sequence_rows import SequenceRows
+from mathpipe.datasets.shards import LAW_KEY
+from mathpipe.datasets.vocabulary import WORDS
 
 Progress = Callable[[int], object]
 
@@ -23,7 +27,10 @@ def export_text(dataset: Dataset, file: IO[bytes], progress: Progress = lambda r
     return _each_group(dataset, lambda rows: file.write(_lines(dataset, rows).encode()), progress)
 
 
-def _lines(dataset: Dataset, rows: Rows) -> str:
+def _lines(dataset: Dataset, rows: AnyRows) -> str:
+    if isinstance(rows, SequenceRows):
+        pairs = zip(rows.problems.to_list(), rows.solutions.to_list(), strict=True)
+        return "".join(f"1|{' '.join([WORDS[t] for t in p])}\t{' '.join([WORDS[t] for t in s])}\n" for p, s in pairs)
     tokens = dataset.encode(rows)
     source, target = dataset.source.vocabulary, dataset.target.vocabulary
     problems = zip(tokens.source.tolist(), tokens.source_lengths.tolist(), strict=True)
@@ -36,13 +43,17 @@ def _lines(dataset: Dataset, rows: Rows) -> str:
 
 def export_arrow(dataset: Dataset, file: IO[bytes], progress: Progress = lambda rows: None) -> int:
     """Write the split as one Arrow IPC file with the columns of a shard; returns how many rows. One row group in memory."""
-    law = json.dumps(dataset.law, sort_keys=True).encode()
-    schema = shard_schema(noisy=dataset.noisy, lettered=dataset.lettered).with_metadata({LAW_KEY: law})
+    with ShardReader(dataset) as reader:
+        schema = reader.schema().with_metadata({LAW_KEY: json.dumps(dataset.law, sort_keys=True).encode()})
     with pa.ipc.new_file(pa.PythonFile(file, mode="w"), schema) as writer:
-        return _each_group(dataset, lambda rows: writer.write_table(to_arrow(rows, schema)), progress)
+        return _each_group(
+            dataset,
+            lambda rows: writer.write_table(dataset.format.to_arrow(rows, schema)),  # type: ignore[arg-type]
+            progress,
+        )
 
 
-def _each_group(dataset: Dataset, write: Callable[[Rows], object], progress: Progress) -> int:
+def _each_group(dataset: Dataset, write: Callable[[AnyRows], object], progress: Progress) -> int:
     done = 0
     with ShardReader(dataset) as reader:
         for position in range(len(dataset.groups)):

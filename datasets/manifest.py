@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.storage import Storage
@@ -20,7 +20,10 @@ Count = Annotated[int, Field(ge=0)]
 
 
 class Record(BaseModel):
-    """One finished shard: ``rows`` rows of ``split`` from ``first_row`` on, in ``split/00000.parquet``; this is ``_00000.json``."""
+    """One finished shard: ``rows`` rows of ``split`` from ``first_row`` on, in ``split/00000.parquet``; this is ``_00000.json``.
+
+    ``repeats``: of sequences, how many of the rows have a problem that stands earlier in the same block; they are kept.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -32,6 +35,14 @@ class Record(BaseModel):
     sha256: str
     law_digest: str
     rejected: dict[str, int]
+    repeats: Count | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        if self.repeats is None:
+            del values["repeats"]
+        return values
 
     @property
     def file(self) -> str:
@@ -107,6 +118,11 @@ class Manifest(BaseModel):
     @property
     def task(self) -> str:
         return str(self.law["task"])
+
+    @property
+    def repeats(self) -> int:
+        """Rows whose problem stands earlier in the same block, over all splits."""
+        return sum(record.repeats or 0 for split in self.splits.values() for record in split.shards)
 
     def law_of(self, split: str) -> dict[str, Any]:
         """The law of a split: its own, or the dataset's."""

@@ -16,13 +16,17 @@ import pyarrow.parquet as pq
 import torch
 
 from mathpipe.datasets.errors import UserError, nearest
+from mathpipe.datasets.expression_writer import ExpressionWriter
 from mathpipe.datasets.manifest import Manifest, Record, Split, read_manifest
-from mathpipe.datasets.sequences import END, MatrixWriter
-from mathpipe.datasets.shards import Rows, from_arrow, shard_schema
+from mathpipe.datasets.row_formats import AnyRows, Kind, MatrixFormat, WordsFormat, kind_of, row_format
+from mathpipe.datasets.sequence_rows import sequence_schema
+from mathpipe.datasets.sequences import END, PAD, MatrixWriter
 from mathpipe.datasets.storage import Storage, StoreError
 
 if TYPE_CHECKING:
     from mathpipe.datasets.loader import BatchStream
+
+Writer = MatrixWriter | ExpressionWriter
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,8 @@ def open_dataset(
 ) -> Dataset:
     """Open one split of a whole dataset: a directory or any fsspec URL.
 
-    UserError where it is not whole, has no such split, or names no known encoding.
+    Encodings are of numbers in matrices; expressions are written in their own words, whatever encodings are named. UserError
+    where the dataset is not whole, has no such split, or where no such encoding is known.
     """
     manifest = read_manifest(str(directory))
     if split not in manifest.splits:
@@ -90,6 +95,8 @@ def open_dataset(
             got=repr(split),
             next_step=f"did you mean {near}?" if near else None,
         )
+    if kind_of(manifest.law_of(split)) == "expressions":
+        return Dataset(str(directory), split, manifest, ExpressionWriter(), ExpressionWriter())
     lettered = manifest.task == "cotraining"
     names = (input_encoding, output_encoding)
     source, target = (MatrixWriter.named(name, precision, lettered=lettered) for name in names)
@@ -103,12 +110,22 @@ class Dataset:
     directory: str
     split: str
     manifest: Manifest
-    source: MatrixWriter
-    target: MatrixWriter
+    source: Writer
+    target: Writer
 
     @property
     def task(self) -> str:
         return self.manifest.task
+
+    @property
+    def kind(self) -> Kind:
+        """What problems and solutions are: matrices, expressions or bits."""
+        return kind_of(self.law)
+
+    @cached_property
+    def format(self) -> MatrixFormat | WordsFormat:
+        """How rows lie in the shards of this split."""
+        return row_format(self.law)
 
     @property
     def law(self) -> dict[str, Any]:
@@ -130,14 +147,13 @@ class Dataset:
     @cached_property
     def groups(self) -> list[tuple[Record, int, int]]:
         """Every row group: (shard, group within it, rows), in row order."""
-        block = int(self.law["block_rows"])
         return [
-            (record, k, min(block, record.rows - first))
+            (record, k, rows)
             for record in self.shards.shards
-            for k, first in enumerate(range(0, record.rows, block))
+            for k, rows in enumerate(self.format.group_sizes(record.rows))
         ]
 
-    def chunks(self, size: int = 10_000, start: int = 0, stop: int | None = None) -> Iterator[Rows]:
+    def chunks(self, size: int = 10_000, start: int = 0, stop: int | None = None) -> Iterator[AnyRows]:
         """Rows [start, stop) in order, at most ``size`` at a time; one row group is in memory at a time."""
         stop = len(self) if stop is None else min(stop, len(self))
         first = 0
@@ -150,15 +166,15 @@ class Dataset:
                     for begin in range(low, high, size):
                         yield rows.take(np.arange(begin, min(begin + size, high)))
 
-    def encode(self, rows: Rows) -> TokenRows:
-        """Write operands and solutions as tokens; UserError where an encoding cannot hold a value."""
-        source, source_lengths = self.source.write(rows.operands)
-        target, target_lengths = self.target.write(rows.solutions)
-        target = np.pad(target, ((0, 0), (0, 1)), constant_values=1)
+    def encode(self, rows: AnyRows) -> TokenRows:
+        """Write problems and solutions as tokens; UserError where an encoding cannot hold a value."""
+        source, source_lengths = self.source.write(rows.problems)  # type: ignore[arg-type]  # the writer of this kind of rows
+        target, target_lengths = self.target.write(rows.solutions)  # type: ignore[arg-type]
+        target = np.pad(target, ((0, 0), (0, 1)), constant_values=PAD)
         target[np.arange(len(target)), target_lengths] = END
         return TokenRows(source, source_lengths, target, target_lengths + 1, rows.row)
 
-    def batch(self, rows: Rows, device: str | torch.device = "cpu") -> Batch:
+    def batch(self, rows: AnyRows, device: str | torch.device = "cpu") -> Batch:
         """These rows as one batch of tensors."""
         return self.encode(rows).batch(np.arange(len(rows)), device)
 
@@ -171,10 +187,6 @@ class Dataset:
     def noisy(self) -> bool:
         """Whether the written operands carry noise and the clean ones are stored beside them."""
         return float(self.law["operands"].get("noise", 0)) > 0
-
-    @property
-    def exact_operands(self) -> bool:
-        return bool(self.law["operands"]["exact_operands"])
 
     def batches(
         self,
@@ -226,19 +238,16 @@ class ShardReader:
             self._map.close()
         self._shard = self._map = self._file = None
 
-    def read(self, position: int) -> Rows:
+    def read(self, position: int) -> AnyRows:
         """The rows of the row group at this position in ``dataset.groups``; UserError where the shard is missing or damaged."""
         record, group, count = self._dataset.groups[position]
         try:
             if self._shard != record.shard:
                 self._open(record)
             assert self._file is not None
-            if self._file.schema_arrow.remove_metadata() != shard_schema(
-                noisy=self._dataset.noisy, lettered=self._dataset.lettered
-            ):
+            if not self._dataset.format.accepts(self._file.schema_arrow):
                 raise pa.ArrowInvalid("its columns are not those of a shard")
-            table = self._file.read_row_group(group, use_threads=False)
-            rows = from_arrow(table, exact_operands=self._dataset.exact_operands)
+            rows: AnyRows = self._dataset.format.from_arrow(self._file.read_row_group(group, use_threads=False))
         except StoreError:
             raise  # the store is out of reach: that tells nothing of the shard
         except (OSError, pa.ArrowException, ValueError, IndexError, UserError) as problem:
@@ -246,6 +255,16 @@ class ShardReader:
         if len(rows) != count:
             raise _damaged(self._dataset, record, f"row group {group} holds {len(rows):,} rows, not {count:,}")
         return rows
+
+    def schema(self) -> pa.Schema:
+        """The columns of this split; where there are no rows, those its law tells of."""
+        if self._dataset.format.schema is not None:
+            return self._dataset.format.schema
+        if not self._dataset.groups:
+            return sequence_schema({})
+        self.read(0)
+        assert self._file is not None
+        return self._file.schema_arrow.remove_metadata()
 
     def _open(self, record: Record) -> None:
         self.release()

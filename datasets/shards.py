@@ -57,6 +57,11 @@ class Rows:
     clean: Matrices | None = None
 
     @property
+    def problems(self) -> Matrices:
+        """The problems as written: the operands (with noise, the noisy ones)."""
+        return self.operands
+
+    @property
     def solved(self) -> Matrices:
         """The operands whose answers the solutions are: the clean ones where there is noise."""
         return self.operands if self.clean is None else self.clean

@@ -38,7 +38,7 @@ from mathpipe.evaluate.failures import Failure, FailureWriter, Worst, failures
 from mathpipe.evaluate.predictions import PredictionsWriter, predictions_table, read_predictions
 from mathpipe.evaluate.scoring import OUTCOMES, TOLERANCE, Scored, score
 from mathpipe.evaluate.summary import COLUMNS, Metrics, accuracy_curve, summarise, summary_text
-from mathpipe.generate.tasks import get_task
+from mathpipe.generate.tasks import matrix_task
 from mathpipe.train.checkpoint import RunRecord, load_model
 from mathpipe.train.model import Transformer
 
@@ -86,7 +86,7 @@ def evaluate_run(
     model, record = load_model(run_dir, chosen_device(device))
     dataset = dataset_of_run(record, data_dir, split)
     n = _row_count(dataset, limit, batch_size)
-    task, clock = get_task(dataset.task), Clock()
+    task, clock = matrix_task(dataset.task), Clock()
     longest = longest_answer(dataset, n)
     yardsticks = Yardsticks(task, dataset.target, _constants(dataset, n))
     storage, worst = Storage(str(out_dir or Path(run_dir) / "evaluation" / split)), Worst()
@@ -170,7 +170,7 @@ def scored_chunks(
     tolerance: float = TOLERANCE,
 ) -> Iterator[Scored]:
     """The first n rows, decoded and scored, a chunk at a time."""
-    task, clock = get_task(dataset.task), clock or Clock()
+    task, clock = matrix_task(dataset.task), clock or Clock()
     size = max(min(_CHUNK_ROWS, _CHUNK_WORDS // (longest + 1)), 1)
     with tqdm(total=n, unit="problem", desc="evaluate", disable=None if progress is None else not progress) as bar:
         for rows in dataset.chunks(size, stop=n):

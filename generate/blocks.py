@@ -21,7 +21,7 @@ from mathpipe.datasets.shards import Rows
 from mathpipe.generate.draws import block_generator
 from mathpipe.generate.law import Law
 from mathpipe.generate.splits import belongs, share
-from mathpipe.generate.tasks import Task, get_task
+from mathpipe.generate.tasks import Task, matrix_task
 from mathpipe.generate.tasks.base import Mask
 
 MAX_BARREN_DRAWS = 200  # this many draws in a row without one acceptable problem: the law cannot fill a block
@@ -61,7 +61,7 @@ def build_block(law: Law, stream: str, block: int) -> Block:
     A row keeps its operand as float32 of the 3-digit decimal and its solution rounded to float32. Rejected rows (value
     outside 0 or [1e-7, 1e9), singular, untrusted) are replaced by the next problems of the same block.
     """
-    task = get_task(law.task)
+    task = matrix_task(law.task)
     parts: list[Rows] = []
     rejected: Counter[str] = Counter()
     missing, barren, draw = law.block_rows, 0, 0
@@ -104,10 +104,10 @@ def _draw_size(law: Law, stream: str) -> int:
 def _draw(task: Task, law: Law, stream: str, block: int, draw: int, rejected: Counter[str]) -> Problems:
     """The problems of one draw that belong to the split and whose operands a dataset may hold."""
     rng = block_generator(law.digest, stream, block, draw)
-    drawn = task.sample(rng, _draw_size(law, stream), law.operands)
-    noisy = law.operands.noise > 0
-    problems = Problems(task.with_noise(rng, drawn, law.operands), drawn) if noisy else Problems(drawn)
-    mine = belongs(problems.written, stream, on_grid=noisy or law.operands.exact_operands)
+    drawn = task.sample(rng, _draw_size(law, stream), law.matrices)
+    noisy = law.matrices.noise > 0
+    problems = Problems(task.with_noise(rng, drawn, law.matrices), drawn) if noisy else Problems(drawn)
+    mine = belongs(problems.written, stream, on_grid=noisy or law.matrices.exact_operands)
     writable = _all_in_range(problems.written) & (_all_in_range(drawn) if noisy else True)
     if not writable.all():
         rejected[OUT_OF_RANGE] += int((mine & ~writable).sum())

@@ -8,7 +8,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from mathpipe.datasets.errors import UserError
@@ -25,11 +25,12 @@ from mathpipe.datasets.manifest import (
 from mathpipe.datasets.storage import PassingStoreError, Storage, StoreError, set_aside
 from mathpipe.generate.claim import claimed, log_file
 from mathpipe.generate.cluster import run
-from mathpipe.generate.law import Law
+from mathpipe.generate.law import Law, MatrixLaw
 from mathpipe.generate.layout import Layout, Shard
-from mathpipe.generate.shard import Built, build_shard
+from mathpipe.generate.sequence_blocks import rows_a_block
+from mathpipe.generate.shard import Built, build_unit, units
 from mathpipe.generate.splits import share
-from mathpipe.generate.tasks import get_task
+from mathpipe.generate.tasks import distinct_problems
 from mathpipe.generate.versions import blas_kernels, made_with
 
 OnMismatch = Literal["error", "restart"]
@@ -75,6 +76,7 @@ def make_dataset(
     """
     started = time.perf_counter()
     laws = {split: (split_laws or {}).get(split, law) for split in layout.splits}
+    layout = on_blocks(layout, laws)
     _check_space(laws, layout)
     storage = Storage(url)
     with contextlib.ExitStack() as held:
@@ -95,16 +97,19 @@ def make_dataset(
             _remove_unfinished(storage, layout)
         missing = [shard for shard in wanted if shard not in records]
         work = _Work()
-        for done in run(functools.partial(_build, laws, storage.absolute_url), missing, workers, scheduler, tell):
-            record = done.built.record
-            if scheduler is not None:
-                _check_arrived(storage, record, scheduler)
-            records[Shard(record.split, record.shard, record.first_row, record.rows)] = record
+        build = functools.partial(_build, laws, storage.absolute_url)
+        for done in run(build, units(laws, missing), workers, scheduler, tell):
             work.add(done)
-            on_shard(record, True)
-            _log(storage, done)
+            for built in done.built:
+                record = built.record
+                if scheduler is not None:
+                    _check_arrived(storage, record, scheduler)
+                records[Shard(record.split, record.shard, record.first_row, record.rows)] = record
+                on_shard(record, True)
+                _log(storage, built)
             if done.failures:
-                tell(f"{record.file} was tried again {len(done.failures)} times: {'; '.join(done.failures)}")
+                files = ", ".join(built.record.file for built in done.built)
+                tell(f"{files} was tried again {len(done.failures)} times: {'; '.join(done.failures)}")
         _remove_surplus(storage, wanted, layout)
         if alone:
             _remove_unfinished(storage, layout)  # of workers that were killed meanwhile
@@ -121,11 +126,22 @@ def kept_shard_rows(url: str, law: Law) -> int | None:
     return manifest.shard_rows if manifest is not None and manifest.law_digest == law.digest else None
 
 
+def on_blocks(layout: Layout, laws: Mapping[str, Law]) -> Layout:
+    """The layout with the rows a shard of those splits of which a block gives fewer, so that shards hold equal runs of blocks."""
+    blocks = max(1, round(layout.shard_rows / next(iter(laws.values())).block_rows))
+    cuts = {
+        split: blocks * rows_a_block(law, split)
+        for split, law in laws.items()
+        if not isinstance(law.operands, MatrixLaw)
+    }
+    return replace(layout, cuts={**layout.cuts, **{s: rows for s, rows in cuts.items() if rows != layout.shard_rows}})
+
+
 @dataclass(frozen=True)
 class _Done:
-    """A finished shard, what the object store said at the tries before, and the BLAS kernels of the worker."""
+    """Finished shards of one unit, what the object store said at the tries before, and the BLAS kernels of the worker."""
 
-    built: Built
+    built: list[Built]
     failures: tuple[str, ...]
     kernels: str
 
@@ -137,18 +153,18 @@ class _Work:
         self.cpu_seconds, self.kernels, self.retried = 0.0, set[str](), dict[str, int]()
 
     def add(self, done: _Done) -> None:
-        self.cpu_seconds += done.built.cpu_seconds
+        self.cpu_seconds += sum(built.cpu_seconds for built in done.built)
         self.kernels.add(done.kernels)
         for failure in done.failures:
             self.retried[failure] = self.retried.get(failure, 0) + 1
 
 
-def _build(laws: Mapping[str, Law], url: str, shard: Shard) -> _Done:
-    """Build one shard on a worker, again where an object store fails in passing: a few counted tries, then the error."""
+def _build(laws: Mapping[str, Law], url: str, unit: tuple[Shard, ...]) -> _Done:
+    """Build one unit on a worker, again where an object store fails in passing: a few counted tries, then the error."""
     failures: list[str] = []
     while True:
         try:
-            return _Done(build_shard(laws[shard.split], shard, url), tuple(failures), blas_kernels())
+            return _Done(build_unit(laws, unit, url), tuple(failures), blas_kernels())
         except PassingStoreError as problem:
             failures.append(str(problem.got))
             if len(failures) == TRIES:
@@ -228,7 +244,7 @@ def _check_space(laws: Mapping[str, Law], layout: Layout) -> None:
     """UserError where a split asks for more problems than can be told apart when written."""
     for split, rows in layout.splits.items():
         law = laws[split]
-        distinct = get_task(law.task).distinct_problems(law.operands)
+        distinct = distinct_problems(law)
         available = int(share(split) * distinct) if distinct < 1e15 else None
         if available is not None and rows > available:
             raise UserError(
@@ -350,11 +366,10 @@ def _manifest(law: Law, laws: Mapping[str, Law], layout: Layout, records: list[R
     )
 
 
-def _log(storage: Storage, done: _Done) -> None:
+def _log(storage: Storage, built: Built) -> None:
     """One line a shard with its timings, beside the dataset and not in it (bytes of a dataset never depend on time)."""
     if storage.local_path is None:
         return
-    built = done.built
     line = {"shard": built.record.file, "rows": built.record.rows, "bytes": built.record.bytes}
     line |= {"seconds": round(built.seconds, 3), "cpu_seconds": round(built.cpu_seconds, 3)}
     with contextlib.suppress(OSError), log_file(storage.local_path).open("a") as file:  # a log must never end a run

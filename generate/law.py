@@ -8,9 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    SerializerFunctionWrapHandler,
+    Tag,
+    model_serializer,
+    model_validator,
+)
+
+from mathpipe.datasets.errors import nearest
+from mathpipe.datasets.vocabulary import BINARY, UNARY
 
 GENERATOR_VERSION = 1  # raised whenever the same law would give other rows
 LARGEST_DIMENSION = 100
@@ -91,6 +105,26 @@ class MatrixLaw(BaseModel):
 Family = Literal["general", "polynomial", "trigonometric", "logarithmic"]
 
 
+def _weights(text: str) -> str:
+    """``"tan:0, div:2.50"`` as ``"div:2.5,tan:0"``: weights by name, in one order, so that one law has one digest."""
+    found: dict[str, float] = {}
+    for part in filter(None, (piece.strip() for piece in text.split(","))):
+        name, colon, weight = (piece.strip() for piece in part.partition(":"))
+        if name not in (*BINARY, *UNARY):
+            near = nearest(name, (*BINARY, *UNARY))
+            raise ValueError(f"{name!r} is no operator" + (f": did you mean {near}?" if near else ""))
+        try:
+            number = float(weight)
+        except ValueError:
+            number = -1.0
+        if not colon or not 0 <= number <= 1e6:
+            raise ValueError(f"{part!r} names no weight: write operator:weight from 0 to 1e6, such as div:0")
+        if name in found:
+            raise ValueError(f"{name!r} is named twice")
+        found[name] = number
+    return ",".join(f"{name}:{found[name]:g}" for name in sorted(found))
+
+
 class ExpressionLaw(BaseModel):
     """How expressions are drawn: unary-binary trees, uniform over those with k operators, then operators and leaves by weight.
 
@@ -107,7 +141,7 @@ class ExpressionLaw(BaseModel):
     min_operators: Annotated[int, Field(ge=0, le=50)] = 4
     max_operators: Annotated[int, Field(ge=0, le=50)] = 15
     few_share: Annotated[float, Field(ge=0, le=1)] = 0.025
-    operators: str = ""
+    operators: Annotated[str, AfterValidator(_weights)] = ""
     variable_share: Annotated[float, Field(gt=0, le=1)] = 0.75
     max_int: Annotated[int, Field(ge=1, le=1_000_000)] = 5
     max_len: Annotated[int, Field(ge=4, le=4096)] = 512
@@ -123,21 +157,76 @@ class ExpressionLaw(BaseModel):
         return self
 
 
-Operands = MatrixLaw | ExpressionLaw
+class SourceFile(BaseModel):
+    """A file that rows were read from: to which split, its name without folders, and its sha256."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    split: str
+    name: str
+    sha256: str
+
+
+class ImportedLaw(BaseModel):
+    """Nothing was drawn: rows are those of files, in their order. Their splits are the files', not those of the hash."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["imported"] = "imported"
+    sources: tuple[SourceFile, ...]
+
+
+def _kind(values: object) -> str:
+    if isinstance(values, dict):
+        return str(values.get("kind", "matrices"))
+    return str(getattr(values, "kind", "matrices"))
+
+
+Operands = Annotated[
+    Annotated[MatrixLaw, Tag("matrices")]
+    | Annotated[ExpressionLaw, Tag("expressions")]
+    | Annotated[ImportedLaw, Tag("imported")],
+    Discriminator(_kind),
+]
 
 
 class Law(BaseModel):
-    """A task, how its operands are drawn, a seed, and what else fixes rows. Equal digests mean equal rows."""
+    """A task, how its operands are drawn, a seed, and what else fixes rows. Equal digests mean equal rows.
+
+    ``deduplicated``: the digest of a dataset (of the same law otherwise) of which only the first of equal problems were kept.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     task: str
-    operands: MatrixLaw
+    operands: Operands
     seed: Annotated[int, Field(ge=0, lt=2**64)] = 0
     block_rows: Annotated[int, Field(ge=1)] = 10_000
     version: int = GENERATOR_VERSION
+    deduplicated: str | None = None
 
-    def with_operands(self, operands: MatrixLaw, block_rows: int) -> Law:
+    @model_serializer(mode="wrap")
+    def _without_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        if self.deduplicated is None:
+            del values["deduplicated"]
+        return values
+
+    @property
+    def matrices(self) -> MatrixLaw:
+        """How matrices are drawn; TypeError where the law draws none."""
+        if not isinstance(self.operands, MatrixLaw):
+            raise TypeError(f"the law of {self.task} draws no matrices")
+        return self.operands
+
+    @property
+    def expressions(self) -> ExpressionLaw:
+        """How expressions are drawn; TypeError where the law draws none."""
+        if not isinstance(self.operands, ExpressionLaw):
+            raise TypeError(f"the law of {self.task} draws no expressions")
+        return self.operands
+
+    def with_operands(self, operands: MatrixLaw | ExpressionLaw, block_rows: int) -> Law:
         """The law of a split of its own: the same task and seed, other operands."""
         return self.model_copy(update={"operands": operands, "block_rows": block_rows})
 

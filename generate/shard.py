@@ -1,23 +1,28 @@
-"""Building one shard: whole blocks, checked as they were made, written under a temporary name, then recorded."""
+"""Building shards: whole blocks, checked as they were made, written under a temporary name, then recorded.
+
+A unit of work is one shard of a matrix task; of a sequence task, the shards of all splits that the same run of blocks serves.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 
 import numpy as np
-import pyarrow as pa
 
-from mathpipe.datasets.manifest import Record
-from mathpipe.datasets.shards import Rows, shard_schema, write_shard
+from mathpipe.datasets.manifest import Record, shard_file
+from mathpipe.datasets.row_formats import MatrixFormat, WordsFile, WordsFormat
+from mathpipe.datasets.shards import Rows
 from mathpipe.datasets.storage import HashingFile, Storage
 from mathpipe.generate.blocks import build_block
-from mathpipe.generate.law import Law
+from mathpipe.generate.law import ImportedLaw, Law, MatrixLaw
 from mathpipe.generate.layout import Shard
-from mathpipe.generate.tasks import get_task
+from mathpipe.generate.sequence_blocks import SplitBlock, build_sequence_block, repeats, rows_a_block, stream_of
+from mathpipe.generate.tasks import matrix_task, sequence_task
 
 
 @dataclass(frozen=True)
@@ -34,30 +39,56 @@ def build_shard(law: Law, shard: Shard, url: str) -> Built:
 
     A shard begins at a whole block; a last block is computed whole, then cut.
     """
+    (built,) = build_unit({shard.split: law}, [shard], url)
+    return built
+
+
+def build_unit(laws: Mapping[str, Law], shards: Sequence[Shard], url: str) -> list[Built]:
+    """Write the shards of one unit of work and their records, computing each block once."""
     wall, cpu = time.perf_counter(), time.process_time()
-    storage = Storage(url)
+    law, storage = laws[shards[0].split], Storage(url)
+    if isinstance(law.operands, MatrixLaw):
+        records = [_matrix_shard(laws[shard.split], shard, storage) for shard in shards]
+    else:
+        records = _sequence_shards(law, shards, storage)
+    for record in records:
+        record.write(storage)
+    seconds, cpu_seconds = time.perf_counter() - wall, time.process_time() - cpu
+    rows = sum(record.rows for record in records)
+    return [Built(record, seconds * record.rows / rows, cpu_seconds * record.rows / rows) for record in records]
+
+
+def format_of(law: Law) -> MatrixFormat | WordsFormat:
+    """How the rows of this law lie in a shard."""
+    if isinstance(law.operands, MatrixLaw):
+        return _matrix_format(law)
+    return WordsFormat({} if isinstance(law.operands, ImportedLaw) else sequence_task(law.task).columns)
+
+
+def _matrix_format(law: Law) -> MatrixFormat:
+    drawn = law.matrices
+    return MatrixFormat(law.block_rows, drawn.exact_operands, drawn.noise > 0, matrix_task(law.task).lettered)
+
+
+def units(laws: Mapping[str, Law], shards: Sequence[Shard]) -> list[tuple[Shard, ...]]:
+    """The shards that are built together: of a sequence task those of one run of blocks, else each alone."""
+    found: dict[tuple[object, ...], list[Shard]] = {}
+    for shard in shards:
+        law = laws[shard.split]
+        if isinstance(law.operands, MatrixLaw):
+            key: tuple[object, ...] = (shard.split, shard.index)
+        else:
+            key = (stream_of(shard.split), law.digest, shard.first_row // rows_a_block(law, shard.split))
+        found.setdefault(key, []).append(shard)
+    return [tuple(unit) for unit in found.values()]
+
+
+def _matrix_shard(law: Law, shard: Shard, storage: Storage) -> Record:
     rejected: Counter[str] = Counter()
-    name = f"{shard.split}/{shard.index:05d}"
-    with storage.write(f"{name}.parquet") as file:
+    with storage.write(_file(shard)) as file:
         hashing = HashingFile(file)
-        rows = write_shard(hashing, _blocks(law, shard, rejected), law.to_json(), version("mathpipe"), schema_of(law))
-    record = Record(
-        split=shard.split,
-        shard=shard.index,
-        first_row=shard.first_row,
-        rows=rows,
-        bytes=hashing.bytes,
-        sha256=hashing.sha256,
-        law_digest=law.digest,
-        rejected=dict(sorted(rejected.items())),
-    )
-    record.write(storage)
-    return Built(record, time.perf_counter() - wall, time.process_time() - cpu)
-
-
-def schema_of(law: Law) -> pa.Schema:
-    """The columns of a shard of this law."""
-    return shard_schema(noisy=law.operands.noise > 0, lettered=get_task(law.task).lettered)
+        rows = _matrix_format(law).write(hashing, _blocks(law, shard, rejected), law.to_json(), version("mathpipe"))
+    return _record(law, shard, hashing, rows, rejected)
 
 
 def _blocks(law: Law, shard: Shard, rejected: Counter[str]) -> Iterator[Rows]:
@@ -67,3 +98,66 @@ def _blocks(law: Law, shard: Shard, rejected: Counter[str]) -> Iterator[Rows]:
         rejected.update(block.rejected)
         rows = min(law.block_rows, end - first)
         yield block.rows if rows == law.block_rows else block.rows.take(np.arange(rows))
+
+
+@dataclass
+class _Open:
+    """A shard of sequences that is being filled from blocks ``first`` to ``end`` - 1."""
+
+    shard: Shard
+    a_block: int
+    hashing: HashingFile
+    writer: WordsFile
+    rejected: Counter[str] = field(default_factory=Counter)
+    repeats: int = 0
+
+    @property
+    def first(self) -> int:
+        return self.shard.first_row // self.a_block
+
+    @property
+    def end(self) -> int:
+        return -(-(self.shard.first_row + self.shard.rows) // self.a_block)
+
+    def add(self, block: SplitBlock) -> None:
+        block = block.cut(min(self.a_block, self.shard.rows - self.writer.rows))
+        self.writer.add(block.rows)
+        self.rejected.update(block.rejected)
+        self.repeats += repeats(block.rows)
+
+
+def _sequence_shards(law: Law, shards: Sequence[Shard], storage: Storage) -> list[Record]:
+    """The shards of several splits of one stream, written side by side while the blocks go by."""
+    with contextlib.ExitStack() as files:
+        opened = []
+        for shard in shards:
+            hashing = HashingFile(files.enter_context(storage.write(_file(shard))))
+            writer = WordsFormat(sequence_task(law.task).columns).writer(hashing, law.to_json(), version("mathpipe"))
+            opened.append(_Open(shard, rows_a_block(law, shard.split), hashing, files.enter_context(writer)))
+        for block in range(min(o.first for o in opened), max(o.end for o in opened)):
+            served = {o.shard.split: o for o in opened if o.first <= block < o.end}
+            if not served:
+                continue
+            for split, built in build_sequence_block(law, block, list(served)).items():
+                served[split].add(built)
+    return [_record(law, o.shard, o.hashing, o.writer.rows, o.rejected, o.repeats) for o in opened]
+
+
+def _file(shard: Shard) -> str:
+    return shard_file(shard.split, shard.index)
+
+
+def _record(
+    law: Law, shard: Shard, hashing: HashingFile, rows: int, rejected: Counter[str], repeated: int | None = None
+) -> Record:
+    return Record(
+        split=shard.split,
+        shard=shard.index,
+        first_row=shard.first_row,
+        rows=rows,
+        bytes=hashing.bytes,
+        sha256=hashing.sha256,
+        law_digest=law.digest,
+        rejected=dict(sorted(rejected.items())),
+        repeats=repeated,
+    )

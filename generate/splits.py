@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.grid import round_to_grid
 from mathpipe.datasets.matrices import Matrices, reduce_rows
+from mathpipe.datasets.ragged import Sequences
 
 TRAIN, VALID, TEST = "train", "valid", "test"
 # Shares of the hash space, in 16ths: [first, end).
@@ -37,10 +38,7 @@ def share(split: str) -> float:
 
 def belongs(operands: Matrices, split: str, *, on_grid: bool) -> NDArray[np.bool_]:
     """Which problems belong to the split, (n,). ``on_grid``: the values are grid decimals already."""
-    first, end = bucket(split)
-    sixteenth = written_hash(operands, on_grid=on_grid) >> np.uint64(60)
-    result: NDArray[np.bool_] = (sixteenth >= first) & (sixteenth < end)
-    return result
+    return in_split(written_hash(operands, on_grid=on_grid), split)
 
 
 def written_hash(operands: Matrices, *, on_grid: bool = False) -> UInts:
@@ -60,6 +58,25 @@ def written_hash(operands: Matrices, *, on_grid: bool = False) -> UInts:
         mixed = reduce_rows(bits.astype(np.uint64) * keys[2:][within], operands, np.add)
     h = mixed + operands.rows.astype(np.uint64) * keys[0] + operands.cols.astype(np.uint64) * keys[1]
     return _splitmix_finalise(h)
+
+
+def sequence_hash(sequences: Sequences) -> UInts:
+    """64 bits of each written problem, (n,): its length and its word ids, h = mix(k0 L + sum_j k_{j+1} id_j) modulo 2^64."""
+    keys = _keys(int(sequences.lengths.max(initial=0)) + 1)
+    within = np.arange(len(sequences.values)) - np.repeat(sequences.offsets[:-1], sequences.lengths)
+    sums = np.zeros(len(sequences.values) + 1, dtype=np.uint64)
+    np.cumsum(
+        sequences.values.astype(np.uint64) * keys[1:][within], out=sums[1:]
+    )  # modulo 2^64, so differences are exact
+    mixed = sums[sequences.offsets[1:]] - sums[sequences.offsets[:-1]]
+    return _splitmix_finalise(mixed + sequences.lengths.astype(np.uint64) * keys[0])
+
+
+def in_split(hashes: UInts, split: str) -> NDArray[np.bool_]:
+    """Which of these problems, by their hashes, belong to the split, (n,)."""
+    first, end = bucket(split)
+    sixteenth = hashes >> np.uint64(60)
+    return np.asarray((sixteenth >= first) & (sixteenth < end))
 
 
 def _weighted_sums(bits: NDArray[np.uint32], keys: UInts) -> UInts:

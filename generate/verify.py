@@ -16,14 +16,17 @@ from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.grid import in_dataset_range
 from mathpipe.datasets.manifest import Manifest, Record, read_manifest, read_record, record_file
 from mathpipe.datasets.matrices import Matrices, reduce_rows
-from mathpipe.datasets.shards import LAW_KEY, Rows, from_arrow
+from mathpipe.datasets.row_formats import AnyRows
+from mathpipe.datasets.sequence_rows import SequenceRows
+from mathpipe.datasets.shards import LAW_KEY, Rows
 from mathpipe.datasets.storage import Storage, StoreError
 from mathpipe.generate.cluster import run
 from mathpipe.generate.law import GENERATOR_VERSION, Law
-from mathpipe.generate.shard import schema_of
+from mathpipe.generate.shard import format_of
 from mathpipe.generate.splits import belongs
-from mathpipe.generate.tasks import Task, get_task
+from mathpipe.generate.tasks import Task, get_task, matrix_task
 from mathpipe.generate.tasks.base import Mask
+from mathpipe.generate.verify_sequences import wrong_sequences
 
 MISSING = "is missing"
 AGREEMENT = 1e-9  # of the largest entry: what two CPUs may differ by in float64, far below float32
@@ -190,14 +193,15 @@ def check_shard(law: Law, url: str, record: Record) -> list[Damage]:
 
 
 def _check_rows(law: Law, record: Record, file: pq.ParquetFile) -> list[Damage]:
-    if file.schema_arrow.remove_metadata() != schema_of(law):
+    layout = format_of(law)
+    if not layout.accepts(file.schema_arrow):
         return [Damage(record.file, "its columns are not those of a shard")]
     if (file.metadata.metadata or {}).get(LAW_KEY, b"").decode() != law.to_json():
         return [Damage(record.file, "its footer names another law")]
     wrong: dict[str, list[int]] = {}
     expected = record.first_row
     for group in range(file.num_row_groups):
-        rows = from_arrow(file.read_row_group(group, use_threads=False), exact_operands=law.operands.exact_operands)
+        rows = layout.from_arrow(file.read_row_group(group, use_threads=False))
         for what, mask in _wrong_rows(law, record.split, rows, expected).items():
             wrong.setdefault(what, []).extend(int(row) for row in rows.row[mask])
         expected += len(rows)
@@ -208,9 +212,15 @@ def _check_rows(law: Law, record: Record, file: pq.ParquetFile) -> list[Damage]:
     return damage
 
 
-def _wrong_rows(law: Law, split: str, rows: Rows, first: int) -> dict[str, Mask]:
+def _wrong_rows(law: Law, split: str, rows: AnyRows, first: int) -> dict[str, Mask]:
     """For each kind of fault the rows that have it."""
-    task = get_task(law.task)
+    if isinstance(rows, SequenceRows):
+        return wrong_sequences(law, split, rows, first)
+    return _wrong_matrices(law, split, rows, first)
+
+
+def _wrong_matrices(law: Law, split: str, rows: Rows, first: int) -> dict[str, Mask]:
+    task = matrix_task(law.task)
     solved = task.solve(rows.solved)
     wanted = solved.solutions
     unanswerable = functools.reduce(np.logical_or, solved.rejected.values(), np.zeros(len(rows), dtype=np.bool_))
@@ -222,7 +232,7 @@ def _wrong_rows(law: Law, split: str, rows: Rows, first: int) -> dict[str, Mask]
         "stands in the wrong place": rows.row != np.arange(first, first + len(rows)),
         "its problem holds a value outside the dataset's range": ~operand_ok,
         f"its problem does not belong to {split}": ~belongs(
-            rows.operands, split, on_grid=rows.clean is not None or law.operands.exact_operands
+            rows.operands, split, on_grid=rows.clean is not None or law.matrices.exact_operands
         ),
         "its problem has no trusted answer": unanswerable,
         "its answer is wrong": ~agree & ~unanswerable,

@@ -1,6 +1,9 @@
 """The table of contents: every task by its name on the command line. A new task is one file and one row here."""
 
+from typing import Any
+
 from mathpipe.datasets.errors import UserError, nearest
+from mathpipe.generate.law import ExpressionLaw, Law, MatrixLaw
 from mathpipe.generate.tasks import (
     add,
     cholesky,
@@ -22,16 +25,20 @@ from mathpipe.generate.tasks import (
     transpose,
 )
 from mathpipe.generate.tasks.base import Solved, Task
+from mathpipe.generate.tasks.sequence_base import SequenceTask
 
 _MODULES = (
     *(transpose, add, matvec, matmul, eigenvalues, eigenvectors, inverse, symmetric_inverse, singular_values, svd),
     *(cotraining, determinant, rank, solve, pseudo_inverse, qr, cholesky, expm),
 )
-TASKS: dict[str, Task] = {module.TASK.name: module.TASK for module in _MODULES}
+_SEQUENCE_MODULES: tuple[Any, ...] = ()
+MATRIX_TASKS: dict[str, Task] = {module.TASK.name: module.TASK for module in _MODULES}
+SEQUENCE_TASKS: dict[str, SequenceTask] = {module.TASK.name: module.TASK for module in _SEQUENCE_MODULES}
+TASKS: dict[str, Task | SequenceTask] = {**MATRIX_TASKS, **SEQUENCE_TASKS}
 
 
-def get_task(name: str) -> Task:
-    """The task of this name; UserError naming the nearest known one."""
+def get_task(name: str) -> Task | SequenceTask:
+    """The task of this name, of whichever kind; UserError naming the nearest known one."""
     if name not in TASKS:
         near = nearest(name, TASKS)
         raise UserError(
@@ -43,4 +50,42 @@ def get_task(name: str) -> Task:
     return TASKS[name]
 
 
-__all__ = ["TASKS", "Solved", "Task", "get_task"]
+def matrix_task(name: str) -> Task:
+    """The task of matrices of this name; UserError where it is of another kind."""
+    task = get_task(name)
+    if not isinstance(task, Task):
+        raise UserError(f"{name} is no task of matrices", expected="one of " + ", ".join(MATRIX_TASKS), got=repr(name))
+    return task
+
+
+def sequence_task(name: str) -> SequenceTask:
+    """The task of sequences (expressions, bits) of this name; UserError where it is of another kind."""
+    task = get_task(name)
+    if not isinstance(task, SequenceTask):
+        raise UserError(
+            f"{name} is no task of sequences", expected="one of " + ", ".join(SEQUENCE_TASKS), got=repr(name)
+        )
+    return task
+
+
+def distinct_problems(law: Law) -> float:
+    """An upper bound on how many different problems a law can write; infinity when beyond all sizes."""
+    if isinstance(law.operands, MatrixLaw):
+        return matrix_task(law.task).distinct_problems(law.operands)
+    if isinstance(law.operands, ExpressionLaw):
+        return sequence_task(law.task).distinct_problems(law.operands)
+    return float("inf")
+
+
+__all__ = [
+    "MATRIX_TASKS",
+    "SEQUENCE_TASKS",
+    "TASKS",
+    "SequenceTask",
+    "Solved",
+    "Task",
+    "distinct_problems",
+    "get_task",
+    "matrix_task",
+    "sequence_task",
+]

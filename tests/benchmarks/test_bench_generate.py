@@ -19,7 +19,7 @@ from mathpipe.datasets.encodings import ENCODINGS, encoding
 from mathpipe.generate.dataset import make_dataset
 from mathpipe.generate.law import Law, MatrixLaw
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.tasks import TASKS
+from mathpipe.generate.tasks import MATRIX_TASKS
 from mathpipe.generate.verify import verify_dataset
 
 pytestmark = pytest.mark.benchmark
@@ -49,9 +49,9 @@ def test_the_bare_loop(benchmark: BenchmarkFixture) -> None:
 
 
 @pytest.mark.benchmark(group="5x5 inverse")
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", MATRIX_TASKS)
 def test_generation_end_to_end(benchmark: BenchmarkFixture, tmp_path: Path, task: str) -> None:
-    law, calls = Law(task=task, operands=TASKS[task].example), iter(range(100))
+    law, calls = Law(task=task, operands=MATRIX_TASKS[task].example), iter(range(100))
     rate(
         benchmark,
         lambda: make_dataset(law, Layout({"train": ROWS}, 100_000), str(tmp_path / str(next(calls))), workers=0),
@@ -76,8 +76,8 @@ def test_numbers(benchmark: BenchmarkFixture, name: str, way: str) -> None:
 
 
 @pytest.mark.benchmark(group="verdicts")
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", MATRIX_TASKS)
 def test_verdicts(benchmark: BenchmarkFixture, task: str) -> None:
-    operands = TASKS[task].sample(np.random.default_rng(0), 50_000, TASKS[task].example)
-    x = TASKS[task].solve(operands).solutions
-    rate(benchmark, lambda: TASKS[task].verify(operands, x, x), len(x))
+    operands = MATRIX_TASKS[task].sample(np.random.default_rng(0), 50_000, MATRIX_TASKS[task].example)
+    x = MATRIX_TASKS[task].solve(operands).solutions
+    rate(benchmark, lambda: MATRIX_TASKS[task].verify(operands, x, x), len(x))

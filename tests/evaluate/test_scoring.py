@@ -19,7 +19,7 @@ from mathpipe.evaluate.decoding import Decoded
 from mathpipe.evaluate.failures import draw_failures, failures
 from mathpipe.evaluate.predictions import predictions_table
 from mathpipe.evaluate.scoring import OUTCOMES, Scored, ended, score
-from mathpipe.generate.tasks import TASKS
+from mathpipe.generate.tasks import MATRIX_TASKS as TASKS
 
 P1000 = MatrixWriter.named("P1000")
 STOP = " <s>"  # the word of END

@@ -11,7 +11,7 @@ import pytest
 from mathpipe.datasets.matrices import Matrices
 from mathpipe.generate import batches
 from mathpipe.generate.law import SPECTRA, MatrixLaw
-from mathpipe.generate.tasks import TASKS, Task, eigenvectors, get_task, svd
+from mathpipe.generate.tasks import MATRIX_TASKS, Task, eigenvectors, get_task, svd
 from mathpipe.generate.verify import agreement, right_answers, verify_dataset
 
 
@@ -28,7 +28,7 @@ def stored(x: Matrices) -> Matrices:
     return Matrices(x.values.astype(np.float32).astype(np.float64), x.rows, x.cols)
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", MATRIX_TASKS)
 def test_stored_answers_agree_and_others_do_not(name: str) -> None:
     task = get_task(name)
     operands, x = solved(task)
@@ -83,10 +83,10 @@ def test_an_ill_conditioned_system_agrees_by_its_residual() -> None:
     assert not right_answers(get_task("solve"), operands, x, Matrices.from_dense([[[1.5], [0.501]]])).any()
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", MATRIX_TASKS)
 def test_datasets_of_every_task_verify(name: str, make_small: Callable[..., Path]) -> None:
     """Blocks whose rejected rows were replaced among them (of cholesky 6 %), and every spectrum."""
-    task = TASKS[name]
+    task = MATRIX_TASKS[name]
     law = {"min_dim": 2, "max_dim": 5, "max_coeff": task.example.max_coeff}
     law |= {"spectrum": SPECTRA} if task.takes_spectrum else {"rectangular": not task.square_only}
     url = make_small(name, train=1_500, valid=0, test=300, **law)

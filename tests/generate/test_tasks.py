@@ -14,7 +14,7 @@ from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.grid import round_to_grid
 from mathpipe.datasets.matrices import Matrices, reduce_rows
 from mathpipe.generate.law import MatrixLaw
-from mathpipe.generate.tasks import TASKS, get_task
+from mathpipe.generate.tasks import MATRIX_TASKS, get_task
 
 Oracle = Callable[[np.ndarray], np.ndarray]
 
@@ -100,7 +100,7 @@ def problems_of(row: Enrolled, n: int = 200, **law: object) -> tuple[Matrices, M
 
 
 def test_every_task_is_enrolled() -> None:
-    assert {row.task for row in TABLE} == set(TASKS) - {"cotraining"}  # which has tests of its own
+    assert {row.task for row in TABLE} == set(MATRIX_TASKS) - {"cotraining"}  # which has tests of its own
 
 
 @EACH

@@ -17,7 +17,7 @@ from mathpipe.datasets.sequences import PAD, MatrixWriter
 from mathpipe.datasets.shards import Rows
 from mathpipe.evaluate.decoding import Decoded
 from mathpipe.evaluate.scoring import OUTCOMES, Scored, score
-from mathpipe.generate.tasks import TASKS
+from mathpipe.generate.tasks import MATRIX_TASKS
 
 P1000 = MatrixWriter.named("P1000")
 STOP = " <s>"
@@ -295,7 +295,7 @@ def verdicts(problem: Problem, predictions: list[str]) -> Scored:
         tokens[i, : len(row)] = row
     n = len(predictions)
     asked = Rows(np.arange(n), Matrices.from_list([problem.operand] * n), Matrices.from_list([problem.solution] * n))
-    return score(TASKS[problem.task], P1000, asked, Decoded(tokens, np.zeros(n)))
+    return score(MATRIX_TASKS[problem.task], P1000, asked, Decoded(tokens, np.zeros(n)))
 
 
 def cases(problem: Problem) -> list[tuple[str, str, str]]:
@@ -337,13 +337,13 @@ def test_the_table(problem: Problem) -> None:
 
 def test_every_task_has_a_table() -> None:
     others = {"transpose", "add", "cotraining"}  # tests/evaluate/test_scoring.py; cotraining is the others' verdicts
-    assert {problem.task for problem in TABLE} == set(TASKS) - others
+    assert {problem.task for problem in TABLE} == set(MATRIX_TASKS) - others
 
 
 @pytest.mark.parametrize("problem", TABLE, ids=lambda problem: problem.id)
 def test_solutions_of_the_table_are_those_of_the_task(problem: Problem) -> None:
     """They were written by hand; where vectors are free the task's own answer is right, if not the same."""
-    x = TASKS[problem.task].solve(Matrices.from_list([problem.operand])).solutions
+    x = MATRIX_TASKS[problem.task].solve(Matrices.from_list([problem.operand])).solutions
     if problem.operand == [[1, 0], [0, 0]]:
         return  # the pseudo-inverse of a matrix without full rank: judged, but never asked
     scored = verdicts(problem, [words(x[0])])
