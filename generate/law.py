@@ -125,6 +125,9 @@ def _weights(text: str) -> str:
     return ",".join(f"{name}:{found[name]:g}" for name in sorted(found))
 
 
+Weights = Annotated[str, AfterValidator(_weights)]
+
+
 class ExpressionLaw(BaseModel):
     """How expressions are drawn: unary-binary trees, uniform over those with k operators, then operators and leaves by weight.
 
@@ -141,7 +144,7 @@ class ExpressionLaw(BaseModel):
     min_operators: Annotated[int, Field(ge=0, le=50)] = 4
     max_operators: Annotated[int, Field(ge=0, le=50)] = 15
     few_share: Annotated[float, Field(ge=0, le=1)] = 0.025
-    operators: Annotated[str, AfterValidator(_weights)] = ""
+    operators: Weights = ""
     variable_share: Annotated[float, Field(gt=0, le=1)] = 0.75
     max_int: Annotated[int, Field(ge=1, le=1_000_000)] = 5
     max_len: Annotated[int, Field(ge=4, le=4096)] = 512

@@ -22,11 +22,13 @@ from mathpipe.generate.cluster import default_workers, run
 from mathpipe.generate.dataset import make_dataset
 from mathpipe.generate.law import Law, MatrixLaw
 from mathpipe.generate.layout import Layout, Shard
+from mathpipe.generate.sequence_blocks import build_sequence_block
 from mathpipe.generate.shard import Built, build_shard
-from mathpipe.generate.tasks import TASKS, get_task
+from mathpipe.generate.tasks import TASKS, SequenceTask, get_task
 from mathpipe.pipeline.console import note
 from mathpipe.pipeline.counts import parse_count
 
+SMALL_BLOCK = 50  # rows of a block of expressions while measuring: some tasks take a second for so many
 SECONDS = 0.5  # a measurement is repeated until it has taken this long
 
 
@@ -85,8 +87,9 @@ def bench(task: str, dim: int, count: str, workers: int | None, out: str, as_jso
     if as_json:
         click.echo(json.dumps({"measured": [asdict(m) for m in found], "order": asdict(order)}))
         return
+    what = task if isinstance(get_task(task), SequenceTask) else f"{task} {dim}x{dim}"
     click.echo(
-        f"\n{rows:,} rows of {task} {dim}x{dim} with {order.workers} workers: about {_time(order.seconds)} "
+        f"\n{rows:,} rows of {what} with {order.workers} workers: about {_time(order.seconds)} "
         f"({order.rows_per_second:,.0f} rows/s), {order.bytes / 1e9:,.2f} GB"
     )
 
@@ -101,6 +104,8 @@ def _count(text: str) -> int:
 def _law(name: str, dim: int) -> Law:
     """The task's example of a law, at this dimension; UserError where it has none."""
     task = get_task(name)
+    if isinstance(task, SequenceTask):
+        return Law(task=name, operands=task.example, block_rows=task.block_rows)
     operands = MatrixLaw.model_validate({**task.example.model_dump(), "min_dim": dim, "max_dim": dim})
     task.check(operands)
     return Law(task=name, operands=operands, block_rows=task.block_rows(operands))
@@ -126,7 +131,10 @@ def _measurements(dim: int, folder: Path) -> Iterator[Measured]:
 def _generation_rate(law: Law) -> float:
     """Rows a second of blocks in memory, nothing written."""
     blocks = itertools.count()
-    return law.block_rows * _per_second(lambda: build_block(law, "train", next(blocks)))
+    if isinstance(law.operands, MatrixLaw):
+        return law.block_rows * _per_second(lambda: build_block(law, "train", next(blocks)))
+    small = law.model_copy(update={"block_rows": SMALL_BLOCK})
+    return SMALL_BLOCK * _per_second(lambda: build_sequence_block(small, next(blocks), ["train"]))
 
 
 def _per_second(work: Callable[[], object]) -> float:
@@ -166,6 +174,8 @@ def _disk(folder: Path) -> Measured:
 
 def measure_order(law: Law, rows: int, workers: int, folder: Path) -> Order:
     """Build two shards a worker with all workers at work, after one each to warm up, and scale up."""
+    if not isinstance(law.operands, MatrixLaw):
+        law = law.model_copy(update={"block_rows": SMALL_BLOCK})
     size = 5 * law.block_rows
     shards = [Shard("train", k, k * size, size) for k in range(3 * workers)]
     built = list(run(functools.partial(_build, law, str(folder / "order")), shards, workers))[workers:]

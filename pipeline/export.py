@@ -12,20 +12,24 @@ from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.interchange import export_arrow, export_text
 from mathpipe.datasets.reader import open_dataset
 from mathpipe.datasets.storage import Storage
+from mathpipe.pipeline.show import refuse_encoding
 
 
 @click.command("export")
 @click.argument("directory")
 @click.option("--out", required=True, help="File to write; .txt for the papers' text lines, .arrow for Arrow IPC.")
 @click.option("--split", default="train", show_default=True, help="Which split.")
-@click.option("--input-encoding", default="P1000", show_default=True, help="How problems are written, in text.")
-@click.option("--output-encoding", default="P1000", show_default=True, help="How solutions are written, in text.")
-def export(directory: str, out: str, split: str, input_encoding: str, output_encoding: str) -> None:
+@click.option("--input-encoding", default=None, help="How matrices of problems are written, in text.  [default: P1000]")
+@click.option("--output-encoding", default=None, help="How those of solutions are written, in text.  [default: P1000]")
+def export(directory: str, out: str, split: str, input_encoding: str | None, output_encoding: str | None) -> None:
     """Write a split as the papers' text lines (problem<TAB>solution) or as one Arrow IPC file.
+
+    Expressions are written in prefix as count|problem<TAB>solution, the lines that `mathpipe import` reads.
 
     \b
     Example:
       mathpipe export data/inverse --out inverse.txt --input-encoding FP15
+      mathpipe export data/integration-bwd --out integrals.txt
       mathpipe export data/inverse --split test --out inverse-test.arrow
     """
     formats = {".txt": export_text, ".arrow": export_arrow}
@@ -34,7 +38,10 @@ def export(directory: str, out: str, split: str, input_encoding: str, output_enc
         raise UserError(
             f"{out}: unknown format", expected="a file that ends in .txt or .arrow", got=repr(Path(out).suffix)
         )
-    data = open_dataset(directory, split, input_encoding, output_encoding)
+    data = open_dataset(directory, split, input_encoding or "P1000", output_encoding or "P1000")
+    if data.kind != "matrices":
+        refuse_encoding(directory, "--input-encoding", input_encoding)
+        refuse_encoding(directory, "--output-encoding", output_encoding)
     folder, _, name = out.rpartition("/")
     with (
         tqdm(total=len(data), unit=" rows", unit_scale=True, desc="export", disable=None, file=sys.stderr) as bar,

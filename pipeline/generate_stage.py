@@ -8,7 +8,7 @@ from typing import Any, get_args
 import click
 
 from mathpipe.generate.dataset import Made, OnMismatch, make_dataset
-from mathpipe.generate.law import Law
+from mathpipe.generate.law import Law, MatrixLaw
 from mathpipe.pipeline.console import RowProgress, Terminated, note, stoppable
 from mathpipe.pipeline.counts import show_count
 from mathpipe.pipeline.options import model_options, shared_options, where_options
@@ -46,6 +46,7 @@ def generate(
       mathpipe generate --task inverse --n 50M
       mathpipe generate --task add --dim 3 --n 200k --out data/add-3x3
       mathpipe generate --task eigenvalues --n 5M --extra-test far:spectrum=laplace --extra-test large:dim=7,n=2k
+      mathpipe generate --task integration-bwd --n 100k --max-ops 10 --operators div:0
       mathpipe generate --task inverse --n 50M --scheduler tcp://host:8786 --out s3://bucket/inverse
     """
     wanted = validated(GenerateParams, gather("generate", source, flags), "generate")
@@ -87,6 +88,7 @@ def _tell(made: Made, law: Law, url: str, as_json: bool) -> None:
                     "splits": {
                         name: {"rows": s.rows, "bytes": s.bytes, "rejected": s.rejected} for name, s in splits.items()
                     },
+                    "repeats": made.manifest.repeats,
                     "built_rows": made.built_rows,
                     "seconds": round(made.seconds, 3),
                     "cpu_seconds": round(made.cpu_seconds, 3),
@@ -101,9 +103,8 @@ def _tell(made: Made, law: Law, url: str, as_json: bool) -> None:
         what = "; ".join(f"{text} ({count})" for text, count in made.retried.items())
         note(f"shards were tried again {sum(made.retried.values())} times: {what}")
     sizes = ", ".join(f"{name} {show_count(split.rows)}" for name, split in splits.items())
-    rejected = sum(sum(split.rejected.values()) for split in splits.values())
     total = sum(split.bytes for split in splits.values())
-    click.echo(f"{url}: {law.task}, {sizes} rows, {total / 1e6:,.1f} MB, {rejected:,} problems rejected and replaced")
+    click.echo(f"{url}: {law.task}, {sizes} rows, {total / 1e6:,.1f} MB, {_rejected(made, law)}")
     if made.built_rows:
         rate = made.built_rows / made.cpu_seconds if made.cpu_seconds else float("nan")
         click.echo(
@@ -111,3 +112,11 @@ def _tell(made: Made, law: Law, url: str, as_json: bool) -> None:
         )
     else:
         click.echo("nothing was left to build")
+
+
+def _rejected(made: Made, law: Law) -> str:
+    """What was rejected; of a stream that several splits share, what was while the largest of them was filled."""
+    counts = [sum(split.rejected.values()) for split in made.manifest.splits.values()]
+    if isinstance(law.operands, MatrixLaw):
+        return f"{sum(counts):,} problems rejected and replaced"
+    return f"{max(counts, default=0):,} draws given up, {made.manifest.repeats:,} problems repeat one of their block"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_origin
 
 import click
 from pydantic import BaseModel
@@ -102,7 +102,8 @@ def _none_if_empty(ctx: click.Context, parameter: click.Parameter, value: tuple[
 
 
 def _metavar(name: str, annotation: object) -> str:
-    choices = getattr(annotation, "__args__", ())
+    choices: tuple[Any, ...] = getattr(annotation, "__args__", ())
+    choices = next((c.__args__ for c in choices if get_origin(c) is Literal), choices)  # of one that may be absent
     if choices and all(isinstance(choice, str) for choice in choices):
         return "|".join(choices)
     return {

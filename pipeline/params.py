@@ -6,6 +6,7 @@ A value is looked for in this order: a flag, ``-S key=value``, the file named wi
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -15,10 +16,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from mathpipe.datasets.errors import UserError, nearest
 from mathpipe.generate.dataset import kept_shard_rows
-from mathpipe.generate.law import Dimension, Law, MatrixLaw, Spectra
+from mathpipe.generate.law import Dimension, ExpressionLaw, Family, Law, MatrixLaw, Spectra, Weights
 from mathpipe.generate.layout import Layout, default_shard_rows, whole_blocks
+from mathpipe.generate.sequence_blocks import rows_a_block
 from mathpipe.generate.splits import TEST, TRAIN, VALID
-from mathpipe.generate.tasks import get_task
+from mathpipe.generate.tasks import SequenceTask, Task, get_task
 from mathpipe.pipeline.counts import Count, parse_count
 from mathpipe.train.config import TrainConfig
 
@@ -32,6 +34,11 @@ WAYS = ({"dim"}, {"min_dim", "max_dim"}, {"rows", "cols"})  # of giving dimensio
 DIMENSIONS = {"dim", "min_dim", "max_dim", "rows", "cols"}
 DRAWN = {
     *("rectangular", "entries", "max_coeff", "min_coeff", "spectrum", "letters", "exact_operands", "noise"),
+}
+EXPRESSIONS = {  # parameter -> what the law calls it
+    **{name: name for name in ("few_share", "operators", "variable_share", "max_int", "max_len", "family", "simplify")},
+    "min_ops": "min_operators",
+    "max_ops": "max_operators",
 }
 _SPLIT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
@@ -61,6 +68,10 @@ def parse_extra_tests(given: object) -> object:
                 raise ValueError(f"{text!r}: {part!r} is no key=value")
         found[name] = values
     return found
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 ExtraTests = Annotated[dict[str, dict[str, Any]], BeforeValidator(parse_extra_tests)]
@@ -101,6 +112,25 @@ class GenerateParams(BaseModel):
     exact_operands: bool = Field(
         True, description="round operands to 3 digits before solving, so that answers are exact"
     )
+    min_ops: Annotated[int, Field(ge=0, le=50)] | None = Field(
+        None, description="of expressions, the fewest operators drawn  [default: by task]"
+    )
+    max_ops: Annotated[int, Field(ge=0, le=50)] | None = Field(None, description="the most operators drawn")
+    few_share: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        None, description="share of expressions with fewer than --min-ops"
+    )
+    operators: Weights | None = Field(None, description="weights of operators drawn otherwise, such as div:0,tan:0")
+    variable_share: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None, description="chance of a leaf to be x, else it is an integer"
+    )
+    max_int: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(None, description="integer leaves are 1..max_int")
+    max_len: Annotated[int, Field(ge=4, le=4096)] | None = Field(
+        None, description="words of the longest problem or solution"
+    )
+    family: Family | None = Field(None, description="functions drawn from: all, or one family")
+    simplify: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        None, description="share of problems simplified before they are written"
+    )
     extra_test: ExtraTests = Field(
         {}, description="one more test split with its own law, such as far:spectrum=laplace,n=5k; may be repeated"
     )
@@ -122,6 +152,12 @@ class GenerateParams(BaseModel):
     def law(self) -> Law:
         """The law these parameters describe; UserError where the task cannot be drawn so."""
         task = get_task(self.task)
+        if isinstance(task, SequenceTask):
+            return self._expression_law(task)
+        return self._matrix_law(task)
+
+    def _matrix_law(self, task: Task) -> Law:
+        self._refuse(EXPRESSIONS.keys(), DRAWN | DIMENSIONS, "matrices")
         shape = {"min_dim": self.min_dim or self.dim or 5, "max_dim": self.max_dim or self.dim or 5}
         if self.rows is not None:
             shape = {"min_dim": 1, "max_dim": 1}  # nothing is drawn: rows and cols are fixed
@@ -130,22 +166,50 @@ class GenerateParams(BaseModel):
         task.check(operands)
         return Law(task=self.task, operands=operands, seed=self.seed, block_rows=task.block_rows(operands))
 
+    def _expression_law(self, task: SequenceTask) -> Law:
+        self._refuse(DRAWN | DIMENSIONS, EXPRESSIONS.keys(), "expressions")
+        named = {law: getattr(self, name) for name, law in EXPRESSIONS.items()}
+        values = {**task.example.model_dump(), **{name: value for name, value in named.items() if value is not None}}
+        if values["min_operators"] > values["max_operators"]:
+            raise UserError(
+                f"--min-ops {values['min_operators']} is above --max-ops {values['max_operators']}",
+                expected=f"--min-ops and --max-ops in this order (of {task.name}, "
+                f"{task.example.min_operators} and {task.example.max_operators} where not given)",
+                next_step="give both",
+            )
+        operands = validated(ExpressionLaw, values, "generate")
+        task.check(operands)
+        return Law(task=self.task, operands=operands, seed=self.seed, block_rows=task.block_rows)
+
+    def _refuse(self, others: Collection[str], own: Collection[str], made_of: str) -> None:
+        """UserError where a parameter was given that tells nothing of problems made of this."""
+        given = sorted(name for name in self.model_fields_set & set(others) if getattr(self, name) not in (None, ()))
+        if given:
+            raise UserError(
+                f"{self.task} is made of {made_of} and knows no {', '.join(map(_flag, given))}",
+                expected=f"any of {', '.join(map(_flag, sorted(own)))}",
+                got=", ".join(f"{_flag(name)} {getattr(self, name)}" for name in given),
+                next_step="leave it out, or choose another task (`mathpipe tasks` lists them)",
+            )
+
     def split_laws(self, law: Law) -> dict[str, Law]:
         """The laws of the extra test splits, ``test-<name>``: this one's parameters, save those that each names."""
         laws = {}
+        known = DRAWN | DIMENSIONS if isinstance(law.operands, MatrixLaw) else EXPRESSIONS.keys()
         for name, changes in self.extra_test.items():
             changed = {key: value for key, value in changes.items() if key != "n"}
-            unknown = next((key for key in changed if key not in DRAWN | DIMENSIONS), None)
+            unknown = next((key for key in changed if key not in known), None)
             if unknown is not None:
-                near = nearest(unknown, DRAWN | DIMENSIONS)
+                near = nearest(unknown, known)
                 raise UserError(
                     f"extra test split {name}: unknown parameter {unknown!r}",
-                    expected=f"n, or one of {', '.join(sorted(DRAWN | DIMENSIONS))}",
+                    expected=f"n, or one of {', '.join(sorted(known))}",
                     got=repr(unknown),
                     next_step=f"did you mean {near}?" if near else None,
                 )
-            values = overlaid(self.model_dump(include={"task", "seed", *DRAWN, *DIMENSIONS}), changed)
+            values = overlaid(self.model_dump(include={"task", "seed", *known}, exclude_unset=True), changed)
             own = validated(GenerateParams, values, f"generate.extra_test.{name}").law()
+            assert isinstance(own.operands, MatrixLaw | ExpressionLaw)
             laws[f"{TEST}-{name}"] = law.with_operands(own.operands, own.block_rows)
         return laws
 
@@ -160,7 +224,8 @@ class GenerateParams(BaseModel):
         if self.shard_rows is not None:
             size = whole_blocks(self.shard_rows, law.block_rows)
         else:
-            size = kept_shard_rows(out, law) or default_shard_rows(max(splits.values()), law.block_rows)
+            blocks = max(-(-rows // rows_a_block(law, split)) for split, rows in splits.items())
+            size = kept_shard_rows(out, law) or default_shard_rows(blocks * law.block_rows, law.block_rows)
         own = self.split_laws(law)
         cuts = {split: whole_blocks(size, own[split].block_rows) for split in own}
         return Layout(splits, size, {split: rows for split, rows in cuts.items() if rows != size})

@@ -9,8 +9,12 @@ import click
 
 from mathpipe.datasets.drawing import draw_matrix, side_by_side
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.manifest import Manifest
+from mathpipe.datasets.expressions import text_of, to_infix, to_latex
+from mathpipe.datasets.manifest import Manifest, Split
 from mathpipe.datasets.reader import Dataset, open_dataset
+from mathpipe.datasets.row_formats import AnyRows
+from mathpipe.datasets.sequence_rows import SequenceRows
+from mathpipe.datasets.sequences import MatrixWriter
 from mathpipe.datasets.shards import Rows
 from mathpipe.pipeline.counts import parse_count
 
@@ -23,29 +27,52 @@ from mathpipe.pipeline.counts import parse_count
 )
 @click.option("--start", default="0", show_default=True, help="First row to draw.")
 @click.option("--encoding", default=None, help="Also write the problems as words: P10, P1000, B1999 or FP15.")
+@click.option("--latex", is_flag=True, help="Draw expressions as LaTeX.")
+@click.option("--words", is_flag=True, help="Also write expressions in prefix, as they are stored.")
 @click.option("--json", "as_json", is_flag=True, help="Print law, sizes and problems as JSON.")
-def show(directory: str, split: str, count: int, start: str, encoding: str | None, as_json: bool) -> None:
-    """Show a dataset: its law, its sizes, and a few problems drawn as matrices.
+def show(
+    directory: str, split: str, count: int, start: str, encoding: str | None, latex: bool, words: bool, as_json: bool
+) -> None:
+    """Show a dataset: its law, its sizes, and a few problems drawn as matrices or formulas.
 
     \b
     Example:
       mathpipe show data/inverse -k 2 --encoding P10
+      mathpipe show data/integration-bwd --latex
     """
     data = open_dataset(directory, split, encoding or "P1000", encoding or "P1000")
+    if data.kind != "matrices":
+        refuse_encoding(directory, "--encoding", encoding)
+    elif latex or words:
+        raise UserError("--latex and --words are for expressions", got=f"{directory}, which holds matrices")
     first = _row(start, len(data))
     rows = list(data.chunks(size=max(count, 1), start=first, stop=first + count)) if count else []
     if as_json:
-        click.echo(json.dumps(_as_json(data, rows, encoding)))
+        click.echo(json.dumps(_as_json(data, rows, encoding, latex)))
         return
     for line in _describe(data.manifest):
         click.echo(line)
     for chunk in rows:
         for i in range(len(chunk)):
             click.echo(f"\n{split} row {chunk.row[i]}")
+            if isinstance(chunk, SequenceRows):
+                click.echo("\n".join(_formulas(chunk, i, latex=latex, words=words)))
+                continue
             click.echo("\n".join(_draw(chunk, i)))
             if encoding is not None:
                 for line in _words(data, chunk, i):
                     click.echo(line)
+
+
+def refuse_encoding(directory: str, flag: str, name: str | None) -> None:
+    """UserError where an encoding of numbers is asked for, and there are only words."""
+    if name is not None:
+        raise UserError(
+            f"{flag} {name}: {directory} holds expressions, which have one way to be written",
+            expected="an encoding for datasets of matrices only",
+            got=name,
+            next_step=f"leave {flag} out",
+        )
 
 
 def _row(text: str, rows: int) -> int:
@@ -63,16 +90,23 @@ def _describe(manifest: Manifest) -> Iterator[str]:
     yield f"task     {law['task']}, seed {law['seed']}, blocks of {law['block_rows']:,} rows, generator version {law['version']}"
     yield "law      " + ", ".join(f"{k} {json.dumps(v)}" for k, v in law["operands"].items() if v is not None)
     yield f"digest   {manifest.law_digest[:16]} (law), {manifest.digest[:16]} (rows)"
+    if "deduplicated" in law:
+        yield f"from     dataset {law['deduplicated'][:16]}, of which the first of equal problems were kept"
     for name, split in manifest.splits.items():
         rejected = ", ".join(f"{reason} {n:,}" for reason, n in split.rejected.items()) or "none"
         yield (
             f"{name:<8} {split.rows:,} rows, {len(split.shards)} shard{'s' * (len(split.shards) != 1)} of up to "
-            f"{manifest.shard_rows:,}, {split.bytes / 1e6:,.1f} MB, rejected: {rejected}"
+            f"{manifest.shard_rows:,}, {split.bytes / 1e6:,.1f} MB, rejected: {rejected}{_repeats(split)}"
         )
         own = manifest.law_of(name)["operands"]
         if own != law["operands"]:
             differs = ", ".join(f"{k} {json.dumps(v)}" for k, v in own.items() if v != law["operands"].get(k))
             yield f"         drawn with {differs}"
+
+
+def _repeats(split: Split) -> str:
+    counts = [record.repeats for record in split.shards if record.repeats is not None]
+    return f", {sum(counts):,} problems repeat one of their block" if counts else ""
 
 
 def _draw(rows: Rows, i: int) -> list[str]:
@@ -82,26 +116,31 @@ def _draw(rows: Rows, i: int) -> list[str]:
     return side_by_side([*blocks, ("solution", draw_matrix(rows.solutions[i]))])
 
 
+def _formulas(rows: SequenceRows, i: int, *, latex: bool, words: bool) -> Iterator[str]:
+    for name, written in (("problem", rows.problems[i]), ("solution", rows.solutions[i])):
+        yield f"{name:<9} {formula(written, latex=latex)}"
+        if words:
+            yield f"{'':<9} {text_of(written)}"
+    if rows.columns:
+        yield ", ".join(f"{name} {values[i]}" for name, values in rows.columns.items())
+
+
+def formula(words: bytes, *, latex: bool = False) -> str:
+    """An expression as people write it; the words where they make none."""
+    return to_latex(words) if latex else to_infix(words)
+
+
 def _words(data: Dataset, rows: Rows, i: int) -> Iterator[str]:
     one = rows.take([i])  # type: ignore[arg-type]
     for name, writer, matrices in (("operand", data.source, one.operands), ("solution", data.target, one.solutions)):
+        assert isinstance(writer, MatrixWriter)
         tokens, _ = writer.write(matrices)
         yield f"{name} in {writer.encoding.name}: {' '.join(writer.to_words(tokens[0]))}"
 
 
-def _as_json(data: Dataset, chunks: list[Rows], encoding: str | None) -> dict[str, object]:
+def _as_json(data: Dataset, chunks: list[AnyRows], encoding: str | None, latex: bool) -> dict[str, object]:
     manifest = data.manifest
-    problems = []
-    for chunk in chunks:
-        for i in range(len(chunk)):
-            problem: dict[str, object] = {
-                "row": int(chunk.row[i]),
-                "operand": chunk.operands[i].tolist(),
-                "solution": chunk.solutions[i].tolist(),
-            }
-            if encoding is not None:
-                problem["words"] = list(_words(data, chunk, i))
-            problems.append(problem)
+    problems = [_problem(data, chunk, i, encoding, latex) for chunk in chunks for i in range(len(chunk))]
     return {
         "law": manifest.law,
         "law_digest": manifest.law_digest,
@@ -112,3 +151,23 @@ def _as_json(data: Dataset, chunks: list[Rows], encoding: str | None) -> dict[st
         },
         "problems": problems,
     }
+
+
+def _problem(data: Dataset, rows: AnyRows, i: int, encoding: str | None, latex: bool) -> dict[str, object]:
+    if isinstance(rows, SequenceRows):
+        return {
+            "row": int(rows.row[i]),
+            "problem": formula(rows.problems[i], latex=latex),
+            "solution": formula(rows.solutions[i], latex=latex),
+            "problem_words": text_of(rows.problems[i]),
+            "solution_words": text_of(rows.solutions[i]),
+            **{name: values[i].item() for name, values in rows.columns.items()},
+        }
+    problem: dict[str, object] = {
+        "row": int(rows.row[i]),
+        "operand": rows.operands[i].tolist(),
+        "solution": rows.solutions[i].tolist(),
+    }
+    if encoding is not None:
+        problem["words"] = list(_words(data, rows, i))
+    return problem

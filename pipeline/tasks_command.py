@@ -7,7 +7,8 @@ import json
 import click
 
 from mathpipe.generate.law import MatrixLaw
-from mathpipe.generate.tasks import TASKS
+from mathpipe.generate.tasks import TASKS, SequenceTask, Task
+from mathpipe.pipeline.params import EXPRESSIONS
 
 
 @click.command("tasks")
@@ -20,13 +21,24 @@ def tasks(as_json: bool) -> None:
       mathpipe tasks
     """
     rows = [(t.name, t.letter or "", t.operand, t.solution, t.source) for t in TASKS.values()]
-    parameters = list(MatrixLaw.model_fields)
     if as_json:
         names = ("name", "letter", "operand", "solution", "source")
-        click.echo(json.dumps([{**dict(zip(names, row, strict=True)), "parameters": parameters} for row in rows]))
+        listed = [
+            {**dict(zip(names, row, strict=True)), "parameters": parameters(task)}
+            for task, row in zip(TASKS.values(), rows, strict=True)
+        ]
+        click.echo(json.dumps(listed))
         return
     header = ("task", "letter", "operand", "solution", "source")
     widths = [max(len(row[k]) for row in [header, *rows]) for k in range(len(header))]
     for row in [header, *rows]:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    click.echo(f"parameters of all: {', '.join(parameters)} (`mathpipe generate --help`)")
+    click.echo(f"parameters of matrices: {', '.join(MatrixLaw.model_fields)} (`mathpipe generate --help`)")
+    click.echo(f"parameters of expressions: {', '.join(sorted(EXPRESSIONS))}")
+
+
+def parameters(task: Task | SequenceTask) -> list[str]:
+    """What a law of this task may say, by the names of the flags."""
+    if isinstance(task, SequenceTask):
+        return sorted(EXPRESSIONS)
+    return list(MatrixLaw.model_fields)

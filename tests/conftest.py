@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+from mathpipe.generate import tasks
 from mathpipe.generate.dataset import make_dataset
 from mathpipe.generate.law import Law, MatrixLaw
 from mathpipe.generate.layout import Layout
@@ -41,3 +45,15 @@ def make_small(tmp_path_factory: pytest.TempPathFactory) -> MakeDataset:
 def addition(make_small: MakeDataset) -> Path:
     """2,000 training rows of 3x3 addition; read only."""
     return make_small("add")
+
+
+@pytest.fixture
+def toy(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """``tests/toy_sequences.py``; its sequence task is among the tasks for one test."""
+    spec = importlib.util.spec_from_file_location("toy_sequences", Path(__file__).parent / "toy_sequences.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "toy_sequences", module)
+    spec.loader.exec_module(module)
+    monkeypatch.setitem(tasks.TASKS, "toy-reverse", module.TASK)
+    return module

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import os
 import random
 import signal
@@ -40,18 +39,6 @@ from mathpipe.generate.verify import verify_dataset
 TOY = Path(__file__).parents[1] / "toy_sequences.py"
 LAW = Law(task="toy-reverse", operands=ExpressionLaw(min_operators=4, max_operators=8), block_rows=100)
 LAYOUT = Layout({"train": 2_050, "valid": 100, "test": 60}, 500)
-
-
-@pytest.fixture
-def toy(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The toy task, among the tasks for one test."""
-    spec = importlib.util.spec_from_file_location("toy_sequences", TOY)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["toy_sequences"] = module
-    spec.loader.exec_module(module)
-    monkeypatch.setitem(tasks.TASKS, "toy-reverse", module.TASK)
-    return module
 
 
 def contents(url: Path) -> dict[str, bytes]:

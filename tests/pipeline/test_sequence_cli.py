@@ -1,0 +1,137 @@
+"""Expressions on the command line: generate, show, verify, export, and flags that go with the other kind of problem."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import ModuleType
+
+import pyarrow as pa
+import pytest
+
+from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.manifest import read_manifest
+from mathpipe.datasets.reader import open_dataset
+from mathpipe.generate.law import ExpressionLaw, Law
+from mathpipe.pipeline.cli import main
+from mathpipe.pipeline.params import GenerateParams, Source, gather, validated
+
+
+def call(line: str) -> int:
+    with pytest.raises(SystemExit) as stop:
+        main(line.split())
+    return int(stop.value.code or 0)
+
+
+def law(**flags: object) -> Law:
+    given = {"task": "toy-reverse", **flags}
+    return validated(GenerateParams, gather("generate", Source(), given), "generate").law()
+
+
+def test_what_flags_leave_out_is_the_tasks_own(toy: ModuleType) -> None:
+    assert law().operands == toy.TASK.example and law().block_rows == 100
+    assert law(min_ops="5", operators="tan:0, div:0.50", family="polynomial", simplify="0.5").operands == (
+        toy.TASK.example.model_copy(
+            update={"min_operators": 5, "operators": "div:0.5,tan:0", "family": "polynomial", "simplify": 0.5}
+        )
+    )
+    assert law(operators="div:0,tan:1").digest == law(operators="tan:1.0,div:0").digest
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"dim": 3}, r"toy-reverse is made of expressions and knows no --dim.*any of --family.*--simplify"),
+        ({"noise": 0.1, "entries": "gaussian"}, r"knows no --entries, --noise"),
+        ({"task": "add", "max_ops": 3}, r"add is made of matrices and knows no --max-ops.*--dim"),
+        ({"max_ops": 3}, r"--min-ops 4 is above --max-ops 3.*give both"),
+        ({"max_ops": 99}, r"generate.max_ops is not right"),
+        ({"operators": "dvi:0"}, r"'dvi' is no operator: did you mean div"),
+        ({"operators": "div"}, r"names no weight: write operator:weight"),
+        ({"operators": "div:-1"}, r"names no weight"),
+        ({"operators": "div:0,div:1"}, r"named twice"),
+        ({"family": "hyperbolic"}, r"generate.family is not right.*polynomial"),
+        ({"extra_test": ["far:dim=3"]}, r"extra test split far: unknown parameter 'dim'.*max_ops"),
+        ({"task": "toy-revers"}, r"unknown task.*did you mean toy-reverse"),
+    ],
+)
+def test_wrong_flags_are_explained(toy: ModuleType, flags: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        params = validated(GenerateParams, gather("generate", Source(), {"task": "toy-reverse", **flags}), "generate")
+        params.split_laws(params.law())
+
+
+def test_extra_tests_change_what_they_name(toy: ModuleType) -> None:
+    given = {
+        "task": "toy-reverse",
+        "max_ops": 9,
+        "extra_test": ["far:min_ops=12,max_ops=14,operators=div:0,tan:0,n=20"],
+    }
+    params = validated(GenerateParams, gather("generate", Source(), given), "generate")
+    own = params.split_laws(params.law())["test-far"]
+    assert own.operands == ExpressionLaw(min_operators=12, max_operators=14, operators="div:0,tan:0")
+    assert params.layout(params.law(), "nowhere").splits["test-far"] == 20
+
+
+def test_from_generate_to_export(toy: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "d"
+    line = "generate --task toy-reverse --n 300 --valid 20 --test 20 --extra-test far:min_ops=12,max_ops=12,n=10 "
+    assert call(f"{line} --seed 7 --out {out} --workers 0") == 0
+    said = capsys.readouterr().out
+    assert "train 300, valid 20, test 20, test-far 10 rows" in said and "draws given up" in said
+    assert call(f"{line} --seed 7 --out {out} --workers 0 --json") == 0
+    assert json.loads(capsys.readouterr().out)["built_rows"] == 0
+    assert call(f"verify {out} --workers 0") == 0
+    assert "whole and right, 350 answers" in capsys.readouterr().out
+
+    assert call(f"show {out} -k 1 --words") == 0
+    said = capsys.readouterr().out
+    assert "max_operators 8" in said and "problem " in said and "INT+" in said and "operators" in said
+    assert call(f"show {out} -k 2 --split test-far --latex --json") == 0
+    shown = json.loads(capsys.readouterr().out)["problems"]
+    assert [p["problem"] for p in shown] == [p["solution"][::-1] for p in shown]
+    assert all(p["problem_words"].startswith("INT+ ") and p["operators"] == 12 for p in shown)
+
+    assert call(f"export {out} --out {tmp_path}/x.txt --split valid") == 0
+    lines = (tmp_path / "x.txt").read_text().splitlines()
+    assert len(lines) == 20 and all(line.startswith("1|INT+ ") and line.count("\t") == 1 for line in lines)
+    assert call(f"export {out} --out {tmp_path}/x.arrow --split valid") == 0
+    table = pa.ipc.open_file(pa.memory_map(str(tmp_path / "x.arrow"))).read_all()
+    assert table.schema.names == ["row", "problem", "solution", "operators"] and table.num_rows == 20
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("show {out} --encoding P10", "holds expressions, which have one way to be written"),
+        ("export {out} --out {out}.txt --input-encoding P10", "leave --input-encoding out"),
+        ("show {add} --latex", "--latex and --words are for expressions"),
+    ],
+)
+def test_mistakes_are_explained(
+    toy: ModuleType, addition: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], line: str, message: str
+) -> None:
+    call(f"generate --task toy-reverse --n 30 --valid 2 --test 2 --out {tmp_path}/d --workers 0")
+    assert read_manifest(str(tmp_path / "d")).task == "toy-reverse"
+    assert call(line.format(out=tmp_path / "d", add=addition)) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_every_task_is_listed_with_its_parameters(toy: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("tasks --json") == 0
+    listed = {task["name"]: task["parameters"] for task in json.loads(capsys.readouterr().out)}
+    assert "min_ops" in listed["toy-reverse"] and "min_dim" in listed["inverse"] and "dim" not in listed["toy-reverse"]
+    assert call("tasks") == 0
+    assert "parameters of expressions: family, few_share" in capsys.readouterr().out
+
+
+def test_training_reads_batches_of_words(toy: ModuleType, tmp_path: Path) -> None:
+    call(f"generate --task toy-reverse --n 300 --valid 20 --test 20 --out {tmp_path}/d --workers 0")
+    data = open_dataset(tmp_path / "d", "train", "P10", "FP15")
+    with data.batches(32, seed=1) as stream:
+        batch = next(stream)
+    sources, readings = data.source.read(batch.target.numpy())
+    assert len(sources) == 32 and not readings.any()
+    assert batch.source_lengths.tolist() == sources.lengths.tolist()
+    assert data.source.format.vocabulary_size == 91 and len(data.source.vocabulary) == 91
