@@ -27,6 +27,7 @@ from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.sequences import MatrixWriter
 from mathpipe.train.config import TrainConfig
 from mathpipe.train.model import Transformer
+from mathpipe.train.words import joint_vocabulary
 
 RECORD, CHECKPOINT, CURVES, SUMMARY = "run.json", "checkpoint.pt", "curves.jsonl", "summary.json"
 FORMAT = 1
@@ -150,8 +151,10 @@ def build_model(record: RunRecord) -> Transformer:
     """A model of the record's shape; its weights are drawn from torch's default generator."""
     lettered = record.task == "cotraining"
     names = record.input_encoding, record.output_encoding
-    source, target = (MatrixWriter.named(name, record.precision, lettered=lettered).format for name in names)
-    return Transformer(record.config.model, source, target)
+    source, target = (MatrixWriter.named(name, record.precision, lettered=lettered) for name in names)
+    joint = record.config.model.vocabulary == "joint"
+    words = joint_vocabulary(source.vocabulary, target.vocabulary) if joint else None
+    return Transformer(record.config.model, source.format, target.format, words)
 
 
 def load_model(run_dir: str | Path, device: str | torch.device = "cpu") -> tuple[Transformer, RunRecord]:

@@ -30,17 +30,31 @@ class ModelConfig(Settings):
     decoder_heads: Heads = 4
     feed_forward: Annotated[int, Field(ge=1, le=16)] = 4
     """Hidden width of the feed-forward layers, in multiples of the side's width."""
+    activation: Literal["relu", "gelu", "swiglu"] = "relu"
+    """Of the feed-forward layers; swiglu is gated, with 2/3 of the hidden width (the same number of weights)."""
     norm: Literal["pre", "post"] = "pre"
     """Layer norm before each sub-layer, or after each residual sum (as published)."""
+    norm_kind: Literal["layer", "rms"] = "layer"
+    """Layer norm with mean and offset, or the root mean square alone."""
     cross_query: Literal["attended", "input"] = "attended"
     """The decoder's cross-attention asks with the outcome of self-attention, or with the layer's input (as LAWT does)."""
-    positions: Literal["structured", "learned"] = "structured"
-    """Row + column + place within the number, or one learned vector for each absolute position (as published)."""
+    positions: Literal["structured", "learned", "sinusoidal", "none"] = "structured"
+    """Structured: row + column + place within the number, or for expressions the place in the tree. Learned: one vector for
+    each absolute position, sinusoidal: fixed ones (both as published). None: for rotary attention alone."""
+    rotary: bool = False
+    """Queries and keys of self-attention are turned by angles that grow with the absolute position."""
     max_positions: Annotated[int, Field(ge=4, le=65536)] = 4096
-    """Longest sequence with learned positions, in words."""
-    start: Literal["aligned", "independent"] = "aligned"
+    """Longest sequence with learned or sinusoidal positions, in words."""
+    framed_source: bool = False
+    """The encoder reads END before and after the problem (as published), or the problem alone."""
+    zeroed_padding: bool = False
+    """Padded positions are set to zero after every layer (as published). Nothing that is read changes."""
+    vocabulary: Literal["separate", "joint"] = "separate"
+    """Each side has the words of its own encoding, or both have the published union of both encodings' words."""
+    start: Literal["aligned", "independent", "published"] = "aligned"
     """First weights. Aligned: keys begin as queries and both sides begin with the same positions, so that before anything
-    is learned a word already looks at words like itself, in places like its own. Independent: every matrix for itself."""
+    is learned a word already looks at words like itself, in places like its own. Independent: every matrix for itself.
+    Published: linear layers as torch begins them, uniform within inputs^-1/2, biases too."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Arithmetic of matrix products (autocast); weights, sums and the loss are always float32. Auto: bfloat16 where the
@@ -52,6 +66,12 @@ class ModelConfig(Settings):
             width, heads = getattr(self, f"{side}_width"), getattr(self, f"{side}_heads")
             if width % heads:
                 raise ValueError(f"{side}_width {width} is no multiple of {side}_heads {heads}")
+            if self.rotary and width // heads % 2:
+                raise ValueError(f"rotary attention needs heads of even size, not {side} {width} / {heads}")
+        if self.framed_source and self.positions == "structured":
+            raise ValueError(
+                "framed_source goes with learned, sinusoidal or no positions: structured ones count from the problem"
+            )
         return self
 
 
@@ -67,17 +87,31 @@ class TrainConfig(Settings):
     """Fixes the first weights, the order of examples and dropout."""
 
     batch: Annotated[int, Field(ge=1, le=1_000_000)] = 64
-    """Problems a step."""
+    """Problems a step, over all processes together."""
+    accumulate: Annotated[int, Field(ge=1, le=10_000)] = 1
+    """Parts in which each process computes its share of a batch; only memory and speed depend on it."""
     steps: Annotated[int, Field(ge=1)] = 1800
-    optimiser: Literal["adam", "adamw"] = "adam"
+    optimiser: Literal["adam", "adamw", "sgd", "adafactor", "muon"] = "adam"
+    """Of torch. sgd takes beta1 as momentum; muon moves the matrices of linear layers, Adam all else."""
     lr: Annotated[float, Field(gt=0, le=1)] = 3e-3
     """Highest learning rate, reached after ``warmup`` steps."""
     warmup: Annotated[int, Field(ge=0)] = 100
-    """Steps over which the learning rate rises linearly from nothing."""
-    schedule: Literal["cosine", "constant"] = "cosine"
-    """After warm-up: down to ``final_lr`` x lr at the last step along half a cosine, or constant."""
+    """Steps over which the learning rate rises linearly."""
+    warmup_from: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Learning rate at which warm-up begins (published: 1e-7)."""
+    schedule: Literal["cosine", "constant", "inverse-sqrt", "cosine-restarts"] = "cosine"
+    """After warm-up. Cosine: down to ``final_lr`` x lr at the last step along half a cosine. Inverse-sqrt: as (warmup/step)^1/2.
+    Cosine-restarts: from lr to ``min_lr`` along half a cosine of ``period`` steps, again and again, both shrunk each time."""
     final_lr: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Learning rate at the last step, as a fraction of lr."""
+    """Learning rate at the last step of a cosine, as a fraction of lr."""
+    min_lr: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Learning rate at the end of the first period of cosine-restarts."""
+    period: Annotated[int, Field(ge=1)] = 1_000_000
+    """Steps of the first period of cosine-restarts."""
+    period_growth: Annotated[float, Field(ge=1, le=100)] = 1.0
+    """Each period is so many times longer than the one before."""
+    shrink: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Factor of lr and min_lr at each restart."""
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
     eps: Annotated[float, Field(gt=0)] = 1e-8
@@ -85,6 +119,10 @@ class TrainConfig(Settings):
     """Of matrices, not of biases, norms and embeddings."""
     clip: Annotated[float, Field(gt=0)] | None = 1.0
     """Largest norm of the gradient; null: as it comes."""
+    sign_weight: Annotated[float, Field(gt=0, le=100)] = 1.0
+    mantissa_weight: Annotated[float, Field(gt=0, le=100)] = 1.0
+    exponent_weight: Annotated[float, Field(gt=0, le=100)] = 1.0
+    """Weight of such words in the training loss, against 1 for all others; validation loss is never weighted."""
 
     valid_examples: Annotated[int, Field(ge=0)] = 1000
     """How many of the validation split the validation loss is measured on."""
@@ -93,12 +131,24 @@ class TrainConfig(Settings):
     eval_every: Annotated[int, Field(ge=1)] = 300
     """Steps between two measurements of validation loss and accuracy; always measured after the last step."""
     checkpoint_every: Annotated[int, Field(ge=1)] = 100
+    keep_every: Annotated[int, Field(ge=1)] | None = None
+    """Steps between two checkpoints that are kept for good, in ``checkpoints/``."""
     stop_metric: str | None = None
     """Stop early when this metric (of those measured every ``eval_every``) reaches ``stop_at``."""
     stop_at: float | None = None
+    best_metric: str | None = None
+    """The weights that were best by this metric are kept in best.pt; a metric that ends in ``loss`` is better when smaller."""
+    patience: Annotated[int, Field(ge=1)] | None = None
+    """Stop after so many measurements in a row that were not better by ``best_metric``."""
+    label: str | None = None
+    """A word of your own for the run: it stands in its record, in summary.json and among the parameters of DVC."""
+    tensorboard: bool = False
+    """Write the curves for TensorBoard too, into ``tensorboard/`` (needs the package)."""
 
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Threads of tensor arithmetic on the CPU; null: as the library chooses."""
+    compile: bool = False
+    """Compile the layers with torch.compile (needs a compiler); the bits of the weights then depend on it."""
     deterministic: bool = False
     """On CUDA: only algorithms that give the same bits every time (slower). On the CPU they always do."""
 
@@ -108,11 +158,15 @@ class TrainConfig(Settings):
             raise ValueError("stop_metric and stop_at go together: give both or neither")
         if self.warmup > self.steps:
             raise ValueError(f"warmup {self.warmup} is longer than the run's {self.steps} steps")
+        if self.schedule == "inverse-sqrt" and not self.warmup:
+            raise ValueError("schedule inverse-sqrt counts from the end of warm-up: give warmup at least one step")
+        if self.patience is not None and self.best_metric is None:
+            raise ValueError("patience needs a best_metric")
         return self
 
 
 # What may change between two sittings of one run: nothing here enters the weights but by the order of float sums.
-FREE_TO_CHANGE = frozenset({"threads", "checkpoint_every"})
+FREE_TO_CHANGE = frozenset({"threads", "checkpoint_every", "keep_every", "label", "tensorboard"})
 
 
 def first_difference(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> tuple[str, Any, Any] | None:

@@ -16,10 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mathpipe.datasets.sequences import END, PAD, SequenceFormat
+from mathpipe.datasets.sequences import END, PAD
 from mathpipe.train.config import ModelConfig
-from mathpipe.train.layers import NORM_EPS, Attention, DecoderLayer, EncoderLayer, Keys
-from mathpipe.train.positions import Learned, columns, positions
+from mathpipe.train.layers import Attention, DecoderLayer, EncoderLayer, Keys, Turn, angles, narrow, norm
+from mathpipe.train.positions import Format, Places, positions
+from mathpipe.train.words import Joint
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Cache:
     memory: list[Keys]  # per layer, (B, heads, Ls, d)
     allowed: Tensor | None  # (B, 1, 1, Ls)
     own: list[Keys]  # per layer, (B, heads, max_length, d), filled up to ``length``
-    columns: Tensor  # (B,) as the second word said
+    places: tuple[Tensor, ...]  # what the words so far say of positions, each (B, ...)
     length: int  # words fed, END included
 
     def select(self, index: Tensor) -> Cache:
@@ -50,31 +51,32 @@ class Cache:
             memory=[(k[index], v[index]) for k, v in self.memory],
             allowed=None if self.allowed is None else self.allowed[index],
             own=[(k[index], v[index]) for k, v in self.own],
-            columns=self.columns[index],
+            places=tuple(place[index] for place in self.places),
             length=self.length,
         )
 
     def widen(self, width: int) -> Cache:
         """``width`` rows for each one, before the first word; the memory stays one a problem."""
         own = [(k.repeat_interleave(width, 0), v.repeat_interleave(width, 0)) for k, v in self.own]
-        return replace(self, own=own, columns=self.columns.repeat_interleave(width, 0))
+        return replace(self, own=own, places=tuple(place.repeat_interleave(width, 0) for place in self.places))
 
     def fork(self, to: Tensor, source: Tensor) -> None:
         """Row ``to[i]`` becomes a copy of row ``source[i]``, of the same problem; in place."""
         for k, v in self.own:
             k[to, :, : self.length] = k[source, :, : self.length]
             v[to, :, : self.length] = v[source, :, : self.length]
-        self.columns[to] = self.columns[source]
+        for place in self.places:
+            place[to] = place[source]
 
     def keep(self, problems: Tensor) -> Cache:
         """Only these problems, each with all its rows."""
-        width = len(self.columns) // len(self.memory[0][0])
+        width = len(self.own[0][0]) // len(self.memory[0][0])
         rows = (problems.unsqueeze(1) * width + torch.arange(width, device=problems.device)).flatten()
         return Cache(
             memory=[(k[problems], v[problems]) for k, v in self.memory],
             allowed=None if self.allowed is None else self.allowed[problems],
             own=[(k[rows], v[rows]) for k, v in self.own],
-            columns=self.columns[rows],
+            places=tuple(place[rows] for place in self.places),
             length=self.length,
         )
 
@@ -82,48 +84,46 @@ class Cache:
 class Side(nn.Module):
     """What encoder and decoder have in common: words and positions become vectors; norms stand where they belong."""
 
-    def __init__(self, config: ModelConfig, form: SequenceFormat, width: int) -> None:
+    def __init__(self, config: ModelConfig, form: Format, width: int, size: int) -> None:
         super().__init__()
-        self.words = nn.Embedding(form.vocabulary_size, width)
-        self.positions = positions(config.positions, form, width, config.max_positions)
+        self.words = nn.Embedding(size, width)
+        self.positions = positions(config, form, width)
         nn.init.normal_(self.words.weight, std=width**-0.5)
         with torch.no_grad():
             self.words.weight[PAD] = 0
         post = config.norm == "post"
-        self.first_norm = nn.LayerNorm(width, eps=NORM_EPS) if post else nn.Identity()
-        self.last_norm = nn.Identity() if post else nn.LayerNorm(width, eps=NORM_EPS)
+        self.first_norm = norm(config, width) if post else nn.Identity()
+        self.last_norm = nn.Identity() if post else norm(config, width)
         self.dropout = config.dropout
 
-    def embed(self, words: Tensor, index: Tensor, cols: Tensor) -> Tensor:
-        """Vectors (B, L, W) of words (B, L) at places ``index`` (L,)."""
-        x = self.first_norm(self.words(words) + self.positions(index, cols))
-        return functional.dropout(x, self.dropout, self.training) if self.dropout else x
+    @property
+    def places(self) -> Places:
+        return cast(Places, self.positions)
 
-    def check(self, length: int) -> None:
-        if isinstance(self.positions, Learned):
-            self.positions.check(length)
+    def embed(self, words: Tensor, places: Tensor) -> Tensor:
+        """Vectors (B, L, W) of words (B, L) in places of these vectors."""
+        x = self.first_norm(self.words(words) + places)
+        return functional.dropout(x, self.dropout, self.training) if self.dropout else x
 
 
 class Transformer(nn.Module):
     """Weights are drawn from torch's default generator; ``config.dtype`` is the arithmetic of every call below."""
 
-    def __init__(self, config: ModelConfig, source: SequenceFormat, target: SequenceFormat) -> None:
+    source_ids: Tensor
+
+    def __init__(self, config: ModelConfig, source: Format, target: Format, joint: Joint | None = None) -> None:
         super().__init__()
         c = self.config = config
         self.source_format, self.target_format = source, target
-        self.encoder = Side(c, source, c.encoder_width)
-        self.decoder = Side(c, target, c.decoder_width)
-        self.encoder_layers = nn.ModuleList(
-            EncoderLayer(c.encoder_width, c.encoder_heads, c.feed_forward, c.norm, c.dropout)
-            for _ in range(c.encoder_layers)
-        )
-        self.decoder_layers = nn.ModuleList(
-            DecoderLayer(
-                c.decoder_width, c.decoder_heads, c.encoder_width, c.feed_forward, c.norm, c.cross_query, c.dropout
-            )
-            for _ in range(c.decoder_layers)
-        )
-        self.output_bias = nn.Parameter(torch.zeros(target.vocabulary_size))
+        sizes = (source.vocabulary_size, target.vocabulary_size) if joint is None else (joint.size, joint.size)
+        self.encoder = Side(c, source, c.encoder_width, sizes[0])
+        self.decoder = Side(c, target, c.decoder_width, sizes[1])
+        own = range(source.vocabulary_size) if joint is None else joint.source_ids
+        self.register_buffer("source_ids", torch.tensor(own), persistent=False)
+        self.renamed = joint is not None
+        self.encoder_layers = nn.ModuleList(EncoderLayer(c) for _ in range(c.encoder_layers))
+        self.decoder_layers = nn.ModuleList(DecoderLayer(c) for _ in range(c.decoder_layers))
+        self.output_bias = nn.Parameter(torch.zeros(sizes[1]))
         begin(self)
 
     @property
@@ -137,59 +137,78 @@ class Transformer(nn.Module):
     def forward(self, source: Tensor, target: Tensor) -> Tensor:
         """Logits (B, Lt, V) float32 of every target word, given the words before it. Source (B, Ls), target (B, Lt)."""
         with self.arithmetic():
+            return self._logits(self.states(source, target))
+
+    def states(self, source: Tensor, target: Tensor) -> Tensor:
+        """What the logits are a linear function of: (B, Lt, W)."""
+        with self.arithmetic():
             memory = self.encode(source)
-            words = functional.pad(target[:, :-1], (1, 0), value=END)
-            length = words.shape[1]
-            self.decoder.check(length)
-            index = torch.arange(length, device=words.device)
-            h = self.target_format.header
-            last = words[:, h] if length > h else words[:, 0]
-            x = self.decoder.embed(words, index, columns(last, self.target_format))
-            causal = index <= index.unsqueeze(1)
+            fed = functional.pad(target[:, :-1], (1, 0), value=END)
+            length = fed.shape[1]
+            self.decoder.places.check(length)
+            x = self.decoder.embed(fed, self.decoder.places.of_next(fed))
+            real = (fed != PAD).unsqueeze(2) if self.config.zeroed_padding else None
+            by = self._turn(torch.arange(length, device=fed.device), "decoder")
+            states = narrow(memory.states)
             for layer in self._decoding:
-                keys = layer.cross_attention.keys(memory.states)
-                x = layer(x, layer.own_keys(x), causal, keys, memory.allowed)
-            return self._logits(x)
+                x = x if real is None else x * real
+                reading = layer.reading(x)
+                keys = layer.cross_attention.keys(states)
+                x = layer(x, reading, layer.own_keys(reading, by), keys, memory.allowed, causal=True, by=by)
+            return cast(Tensor, self.decoder.last_norm(x if real is None else x * real))
 
     def encode(self, source: Tensor) -> Memory:
         """What the encoder makes of sources (B, Ls), padded with PAD after their ends."""
-        self.encoder.check(source.shape[1])
+        if self.config.framed_source:
+            source = framed(source)
+        self.encoder.places.check(source.shape[1])
         with self.arithmetic():
             real = source != PAD
             # Without padding no mask is needed; asking costs a wait on a GPU, where the mask is cheap.
-            allowed = None if not source.is_cuda and bool(real.all()) else real[:, None, None, :]
-            index = torch.arange(source.shape[1], device=source.device)
-            x = self.encoder.embed(source, index, columns(source[:, self.source_format.header - 1], self.source_format))
+            whole = not source.is_cuda and bool(real.all())
+            allowed = None if whole else real[:, None, None, :]
+            places = self.encoder.places.of_words(source)
+            x = self.encoder.embed(self.source_ids[source] if self.renamed else source, places)
+            by = self._turn(torch.arange(source.shape[1], device=source.device), "encoder")
+            zeroed = self.config.zeroed_padding and not whole
             for layer in self.encoder_layers:
-                x = layer(x, allowed)
-            return Memory(self.encoder.last_norm(x), allowed)
+                x = layer(x * real.unsqueeze(2) if zeroed else x, allowed, by)
+            return Memory(self.encoder.last_norm(x * real.unsqueeze(2) if zeroed else x), allowed)
+
+    def _turn(self, index: Tensor, side: str) -> Turn | None:
+        """By what rotary attention turns the words at ``index`` (L,); None without it."""
+        c = self.config
+        if not c.rotary:
+            return None
+        encoder = side == "encoder"
+        return angles(index, c.encoder_width // c.encoder_heads if encoder else c.decoder_width // c.decoder_heads)
 
     def start(self, memory: Memory, max_length: int) -> Cache:
         """A cache for up to ``max_length`` words a row, nothing generated yet."""
-        self.decoder.check(max_length)
+        self.decoder.places.check(max_length)
         with self.arithmetic():
-            keys = [layer.cross_attention.keys(memory.states) for layer in self._decoding]
+            states = narrow(memory.states)
+            keys = [layer.cross_attention.keys(states) for layer in self._decoding]
         c, k = self.config, keys[0][0]
         shape = (len(k), c.decoder_heads, max_length, c.decoder_width // c.decoder_heads)
         own = [(k.new_zeros(shape), k.new_zeros(shape)) for _ in keys]
-        return Cache(keys, memory.allowed, own, torch.ones(len(k), dtype=torch.int64, device=k.device), 0)
+        return Cache(keys, memory.allowed, own, self.decoder.places.begin(len(k), k.device), 0)
 
     def step(self, tokens: Tensor, cache: Cache) -> Tensor:
         """Feed one word a row, tokens (B,), END first: logits (B, V) float32 of the next. The cache grows in place."""
         t = cache.length
-        if t == self.target_format.header:
-            cache.columns = columns(tokens, self.target_format)
         with self.arithmetic():
-            index = torch.tensor([t], device=tokens.device)
-            x = self.decoder.embed(tokens.unsqueeze(1), index, cache.columns)
+            places, cache.places = self.decoder.places.advance(tokens, t, cache.places)
+            x = self.decoder.embed(tokens.unsqueeze(1), places)
+            by = self._turn(torch.tensor([t], device=tokens.device), "decoder")
             for layer, memory, (k, v) in zip(self._decoding, cache.memory, cache.own, strict=True):
-                k[:, :, t : t + 1], v[:, :, t : t + 1] = layer.own_keys(x)
-                x = layer(x, (k[:, :, : t + 1], v[:, :, : t + 1]), None, memory, cache.allowed)
+                reading = layer.reading(x)
+                k[:, :, t : t + 1], v[:, :, t : t + 1] = layer.own_keys(reading, by)
+                x = layer(x, reading, (k[:, :, : t + 1], v[:, :, : t + 1]), memory, cache.allowed, by=by)
             cache.length = t + 1
-            return self._logits(x).squeeze(1)
+            return self._logits(self.decoder.last_norm(x)).squeeze(1)
 
     def _logits(self, x: Tensor) -> Tensor:
-        x = self.decoder.last_norm(x)
         return functional.linear(x, self.decoder.words.weight, self.output_bias).float()
 
     def arithmetic(self) -> torch.autocast:
@@ -207,9 +226,20 @@ def multiplies_bfloat16(device: str) -> bool:
     return any(has is True and "bf16" in name for name, has in torch.cpu.get_capabilities().items())
 
 
+def framed(source: Tensor) -> Tensor:
+    """Sources (B, L) with END before and after their words, (B, L + 2)."""
+    ended = functional.pad(source, (1, 1), value=PAD)
+    ended[:, 0] = END
+    return ended.scatter(1, 1 + (source != PAD).sum(1, keepdim=True), END)
+
+
 @torch.no_grad()
 def begin(model: Transformer) -> None:
-    """First weights of linear layers: uniform with variance 2 / (inputs + outputs), no bias; then aligned, if so configured."""
+    """First weights of linear layers, as ``config.start`` says; unless published, uniform with variance 2 / (inputs + outputs)
+    and no bias."""
+    if model.config.start == "published":  # linear layers are already as torch begins them
+        nn.init.uniform_(model.output_bias, -(model.config.decoder_width**-0.5), model.config.decoder_width**-0.5)
+        return
     for module in model.modules():
         if isinstance(module, nn.Linear):
             nn.init.xavier_uniform_(module.weight)

@@ -12,13 +12,41 @@ the header's last word, which from i = h on the decoder has before it: nothing i
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.sequences import SequenceFormat
+from mathpipe.datasets.sequences import PrefixFormat, SequenceFormat
+from mathpipe.train.config import ModelConfig
+from mathpipe.train.trees import Tree
+
+Format = SequenceFormat | PrefixFormat
+State = tuple[Tensor, ...]  # what the words so far say of places, each (B, ...)
+
+
+class Places(Protocol):
+    """Gives the vectors of positions; shapes (B, L, width), or 1 for B where all problems agree."""
+
+    def of_words(self, words: Tensor) -> Tensor:
+        """Of the words (B, L) themselves: the encoder's."""
+        ...
+
+    def of_next(self, fed: Tensor) -> Tensor:
+        """Of the words to be predicted after each of ``fed`` (B, L), END first: the decoder's."""
+        ...
+
+    def begin(self, rows: int, device: torch.device) -> State: ...
+
+    def advance(self, tokens: Tensor, t: int, state: State) -> tuple[Tensor, State]:
+        """As ``of_next``, a word at a time: the vector (B, 1, width) after ``tokens`` (B,), the t-th fed."""
+        ...
+
+    def check(self, length: int) -> None:
+        """UserError for a sequence that is too long."""
+        ...
 
 
 def columns(words: Tensor, form: SequenceFormat) -> Tensor:
@@ -62,35 +90,109 @@ class Structured(nn.Module):
         total: Tensor = self.row(row) + self.column(column) + self.place(place)
         return total
 
+    def of_words(self, words: Tensor) -> Tensor:
+        index = torch.arange(words.shape[1], device=words.device)
+        return self.forward(index, columns(words[:, self.form.header - 1], self.form))
 
-class Learned(nn.Module):
-    """p(i) = one learned vector for each i < ``rows``, as published; standard deviation width^-0.5 at the start."""
+    def of_next(self, fed: Tensor) -> Tensor:
+        h = self.form.header
+        last = fed[:, h] if fed.shape[1] > h else fed[:, 0]
+        return self.forward(torch.arange(fed.shape[1], device=fed.device), columns(last, self.form))
 
-    def __init__(self, rows: int, width: int) -> None:
-        super().__init__()
-        self.rows = rows
-        self.table = nn.Embedding(rows, width)
-        nn.init.normal_(self.table.weight, std=width**-0.5)
+    def begin(self, rows: int, device: torch.device) -> State:
+        """The number of columns: unknown, one."""
+        return (torch.ones(rows, dtype=torch.int64, device=device),)
 
-    def forward(self, index: Tensor, cols: Tensor) -> Tensor:
-        """Vectors (1, L, width) of places ``index`` (L,); ``cols`` is not needed."""
-        del cols
-        vectors: Tensor = self.table(index).unsqueeze(0)
-        return vectors
+    def advance(self, tokens: Tensor, t: int, state: State) -> tuple[Tensor, State]:
+        if t == self.form.header:
+            state = (columns(tokens, self.form),)
+        return self(torch.tensor([t], device=tokens.device), state[0]), state
 
     def check(self, length: int) -> None:
-        """UserError for a sequence longer than the table."""
+        """Any length has its positions."""
+
+
+class Absolute(nn.Module):
+    """p(i) of the place i alone, for i < ``rows``."""
+
+    def __init__(self, rows: int) -> None:
+        super().__init__()
+        self.rows = rows
+
+    def forward(self, index: Tensor) -> Tensor:
+        """Vectors (1, L, width) of places ``index`` (L,)."""
+        raise NotImplementedError
+
+    def of_words(self, words: Tensor) -> Tensor:
+        vectors: Tensor = self(torch.arange(words.shape[1], device=words.device))
+        return vectors
+
+    def of_next(self, fed: Tensor) -> Tensor:
+        return self.of_words(fed)
+
+    def begin(self, rows: int, device: torch.device) -> State:
+        """Nothing need be known."""
+        return ()
+
+    def advance(self, tokens: Tensor, t: int, state: State) -> tuple[Tensor, State]:
+        return self(torch.tensor([t], device=tokens.device)), state
+
+    def check(self, length: int) -> None:
         if length > self.rows:
             raise UserError(
-                "a sequence is longer than the table of learned positions",
+                "a sequence is longer than the table of positions",
                 expected=f"at most {self.rows} words",
                 got=length,
                 next_step="raise model.max_positions or choose structured positions",
             )
 
 
-def positions(
-    kind: Literal["structured", "learned"], form: SequenceFormat, width: int, rows: int
-) -> Structured | Learned:
-    """The module that gives positions of this kind."""
-    return Structured(form, width) if kind == "structured" else Learned(rows, width)
+class Learned(Absolute):
+    """p(i) = one learned vector for each place, as published; standard deviation width^-0.5 at the start."""
+
+    def __init__(self, rows: int, width: int) -> None:
+        super().__init__(rows)
+        self.table = nn.Embedding(rows, width)
+        nn.init.normal_(self.table.weight, std=width**-0.5)
+
+    def forward(self, index: Tensor) -> Tensor:
+        vectors: Tensor = self.table(index).unsqueeze(0)
+        return vectors
+
+
+class Sinusoidal(Absolute):
+    """p(i)_2j = sin(i 10000^(-2j/width)), p(i)_2j+1 = cos of the same: fixed."""
+
+    table: Tensor
+
+    def __init__(self, rows: int, width: int) -> None:
+        super().__init__(rows)
+        place = torch.arange(rows, dtype=torch.float64).unsqueeze(1)
+        angle = place * 10_000.0 ** (-2 * (torch.arange(width) // 2) / width)
+        even = torch.arange(width) % 2 == 0
+        self.register_buffer("table", torch.where(even, angle.sin(), angle.cos()).float(), persistent=False)
+
+    def forward(self, index: Tensor) -> Tensor:
+        return functional.embedding(index, self.table).unsqueeze(0)
+
+
+class Nowhere(Absolute):
+    """No positions: zeros."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(2**62)
+        self.register_buffer("zero", torch.zeros(1, 1, width), persistent=False)
+
+    zero: Tensor
+
+    def forward(self, index: Tensor) -> Tensor:
+        return self.zero.expand(1, len(index), -1)
+
+
+def positions(config: ModelConfig, form: Format, width: int) -> Structured | Tree | Learned | Sinusoidal | Nowhere:
+    """The configured positions: what is structured differs between matrices and expressions, and is told apart here alone."""
+    if config.positions == "structured":
+        return Tree(form, width) if isinstance(form, PrefixFormat) else Structured(form, width)
+    if config.positions == "none":
+        return Nowhere(width)
+    return (Learned if config.positions == "learned" else Sinusoidal)(config.max_positions, width)

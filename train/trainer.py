@@ -15,17 +15,15 @@ from threading import Event
 from typing import Any, Literal, Never
 
 import torch
-from torch import Tensor
-from torch.nn import functional
 from tqdm import tqdm
 
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.reader import Batch
-from mathpipe.datasets.sequences import PAD
 from mathpipe.train.checkpoint import CHECKPOINT, CURVES, SUMMARY, RunRecord, build_model, save_checkpoint, write_json
 from mathpipe.train.config import TrainConfig
 from mathpipe.train.curves import Curves
 from mathpipe.train.data import TrainingData
+from mathpipe.train.loss import loss_of
 from mathpipe.train.model import Transformer
 from mathpipe.train.optimiser import build_optimiser, learning_rate, set_learning_rate
 from mathpipe.train.rundir import OnMismatch, claimed
@@ -230,13 +228,6 @@ class Run:
         torch.set_rng_state(saved["generators"]["cpu"].cpu())
         if self.device != "cpu" and saved["generators"]["cuda"] is not None:
             torch.cuda.set_rng_state(saved["generators"]["cuda"].cpu())
-
-
-def loss_of(model: Transformer, batch: Batch) -> tuple[Tensor, Tensor]:
-    """(cross-entropy summed over the target words of a batch, how many they are); padding counts for nothing."""
-    logits = model(batch.source, batch.target)
-    loss = functional.cross_entropy(logits.flatten(0, 1), batch.target.flatten(), ignore_index=PAD, reduction="sum")
-    return loss, batch.target_lengths.sum()
 
 
 def prepare(config: TrainConfig) -> str:

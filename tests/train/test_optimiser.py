@@ -11,12 +11,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
-from mathpipe.datasets.reader import Batch
 from mathpipe.datasets.sequences import END, PAD
 from mathpipe.train.config import ModelConfig, TrainConfig
+from mathpipe.train.loss import word_loss
 from mathpipe.train.optimiser import build_optimiser, learning_rate
-from mathpipe.train.trainer import loss_of
 
 
 def test_warm_up_then_half_a_cosine() -> None:
@@ -57,26 +57,35 @@ def test_weight_decay_spares_embeddings_norms_and_biases() -> None:
     assert len(others["params"]) == 4 and others["weight_decay"] == 0.0
 
 
-class Said(nn.Module):
-    """A model of fixed logits."""
-
-    def __init__(self, logits: Tensor) -> None:
-        super().__init__()
-        self.logits = logits
-
-    def forward(self, source: Tensor, target: Tensor) -> Tensor:
-        return self.logits
-
-
 def test_the_loss_counts_target_words_with_their_end_and_no_padding() -> None:
     target = torch.tensor([[3, END, PAD, PAD], [2, 2, 3, END]])
     probabilities = torch.full((2, 4, 4), 0.25)
     probabilities[0, 0] = torch.tensor([0.1, 0.1, 0.1, 0.7])
     probabilities[0, 2:] = torch.tensor([1.0, 1e-9, 1e-9, 1e-9])  # what is said of padding does not matter
-    batch = Batch(torch.zeros(2, 1), torch.ones(2), target, torch.tensor([2, 4]), torch.arange(2))
-    model: Any = Said(probabilities.log())
-    loss, words = loss_of(model, batch)
-    assert words == 6 and float(loss) == pytest.approx(-math.log(0.7) - 5 * math.log(0.25))
+    loss = said(probabilities.log(), target, None, 1.0)
+    assert float(loss) == pytest.approx(-math.log(0.7) - 5 * math.log(0.25))
+
+
+def said(logits: Tensor, target: Tensor, weights: Tensor | None, scale: float) -> Tensor:
+    plain = torch.autocast("cpu", enabled=False)
+    return word_loss(logits, torch.eye(4), torch.zeros(4), target, weights, scale, plain)
+
+
+def test_the_loss_and_its_gradients_are_those_of_torch() -> None:
+    torch.manual_seed(0)
+    x, weight, bias = (torch.randn(shape, requires_grad=True) for shape in ((3, 5, 8), (40_000, 8), (40_000,)))
+    target = torch.randint(2, 40_000, (3, 5))
+    target[0, 3:] = PAD
+    weights = torch.rand(40_000)
+    each = cross_entropy((x @ weight.T + bias).flatten(0, 1), target.flatten(), ignore_index=PAD, reduction="none")
+    expected = (each * weights[target.flatten()]).sum() * 0.25
+    wanted = torch.autograd.grad(expected, (x, weight, bias))
+    found = word_loss(x, weight, bias, target, weights, 0.25, torch.autocast("cpu", enabled=False))
+    torch.testing.assert_close(found, expected)
+    for scale in (1.0, 3.0):
+        got = torch.autograd.grad(found * scale, (x, weight, bias), retain_graph=True)
+        for a, b in zip(got, wanted, strict=True):
+            torch.testing.assert_close(a, b * scale, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(

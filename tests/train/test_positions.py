@@ -46,7 +46,7 @@ def test_framing_and_dimension_words_as_columns() -> None:
 
 def test_learned_positions_end_somewhere() -> None:
     table = Learned(8, 4)
-    assert table(torch.arange(8), torch.zeros(0)).shape == (1, 8, 4)
+    assert table(torch.arange(8)).shape == (1, 8, 4)
     table.check(8)
     with pytest.raises(UserError, match="at most 8 words"):
         table.check(9)

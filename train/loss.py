@@ -1,0 +1,113 @@
+"""The loss: cross-entropy of every target word, END included, summed over the batch: sum_t w(t) (log sum_j exp z_tj - z_t,t).
+
+z = x W^T + b are the logits of a word, w its weight (1 unless configured). On the CPU logits are made and used up in pieces: their
+gradient is taken at once, so that a batch's logits never lie in memory together (for an inverse with the published joint vocabulary
+that would be 600 MB), and each piece is converted, normalised and turned into its gradient while it is in the cache.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mathpipe.datasets.reader import Batch
+from mathpipe.datasets.sequences import PAD
+
+if TYPE_CHECKING:
+    from mathpipe.train.model import Transformer
+
+_LOGITS = 1 << 25  # logits of one product: 64 MB in bfloat16
+_IN_CACHE = 1 << 18  # logits in hand at a time: 1 MB in float32
+
+
+def loss_of(
+    model: Transformer, batch: Batch, scale: float | Tensor = 1.0, weights: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """(``scale`` x the cross-entropy summed over the batch's target words, how many they are); padding counts for nothing.
+
+    ``weights`` (V,): of each target word in the sum; the number of words stays theirs, unweighted.
+    """
+    x = model.states(batch.source, batch.target)
+    words = batch.target_lengths.sum()
+    loss = word_loss(x, model.decoder.words.weight, model.output_bias, batch.target, weights, scale, model.arithmetic())
+    return loss, words
+
+
+def word_loss(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    target: Tensor,
+    weights: Tensor | None,
+    scale: float | Tensor,
+    arithmetic: torch.autocast,
+) -> Tensor:
+    """``scale`` times the weighted sum over words; x (B, L, W), target (B, L) with PAD where nothing is to be said."""
+    if x.is_cuda:
+        with arithmetic:
+            logits = functional.linear(x, weight, bias).float()
+        each = functional.cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=PAD, reduction="none")
+        return (each if weights is None else each * weights[target.flatten()]).sum() * scale
+    x, said = x.flatten(0, 1), target.flatten()
+    real = said != PAD
+    if not bool(real.all()):
+        x, said = x[real], said[real]
+    dtype = torch.bfloat16 if x.dtype == torch.bfloat16 or arithmetic._enabled else torch.float32
+    each_weight = None if weights is None else weights[said]
+    loss: Tensor = _Pieces.apply(x.to(dtype), weight, bias, said, each_weight, float(scale))  # type: ignore[no-untyped-call]
+    return loss
+
+
+class _Pieces(torch.autograd.Function):
+    """The loss and, on the way, its gradient: x (T, W), weight (V, W), bias (V,), said (T,)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, said: Tensor, each_weight: Tensor | None, scale: float
+    ) -> Tensor:
+        training = any(ctx.needs_input_grad[:3])
+        narrow, narrow_bias = weight.to(x.dtype), bias.to(x.dtype)
+        rows = max(_LOGITS // len(weight), 1)
+        total = torch.zeros((), dtype=torch.float32)
+        dx = torch.empty_like(x) if training else None
+        dw = torch.zeros_like(weight) if training else None
+        db = torch.zeros_like(bias) if training else None
+        for i in range(0, len(x), rows):
+            xi = x[i : i + rows]
+            logits = functional.linear(xi, narrow, narrow_bias)
+            factor = None if each_weight is None else each_weight[i : i + rows]
+            total += _into_gradient(logits, said[i : i + rows], factor, scale, training)
+            if dx is not None and dw is not None and db is not None:
+                torch.mm(logits, narrow, out=dx[i : i + rows])
+                dw += logits.t() @ xi
+                db += logits.sum(0, dtype=torch.float32)
+        ctx.save_for_backward(dx, dw, db)
+        return total * scale
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        dx, dw, db = ctx.saved_tensors
+        by = gradients[0]
+        if float(by) != 1:
+            dx, dw, db = dx * by.to(dx.dtype), dw * by, db * by
+        return dx, dw, db, None, None, None
+
+
+def _into_gradient(logits: Tensor, said: Tensor, factor: Tensor | None, scale: float, training: bool) -> Tensor:
+    """The summed loss of these logits (T, V), which become the gradient of ``scale`` times it."""
+    total = torch.zeros((), dtype=torch.float32)
+    rows = max(_IN_CACHE // logits.shape[1], 1)
+    for i in range(0, len(logits), rows):
+        piece, words = logits[i : i + rows], said[i : i + rows].unsqueeze(1)
+        logs = torch.log_softmax(piece.float(), 1)
+        losses = logs.gather(1, words).squeeze(1)
+        by = None if factor is None else factor[i : i + rows]
+        total -= (losses if by is None else losses * by).sum()
+        if training:
+            p = logs.exp_()
+            p.scatter_add_(1, words, torch.full(words.shape, -1.0))
+            piece.copy_(p.mul_(scale if by is None else (by * scale).unsqueeze(1)))
+    return total
