@@ -1,0 +1,267 @@
+"""Expressions: trees of the 91 published words, read from prefix strictly, written as prefix, infix, LaTeX or SymPy.
+
+A tree is an ``int`` (an integer) or a tuple ``(word id, *operands)``: ``(IDS["add"], (IDS["x"],), 3)`` is x + 3. Words
+never reach ``eval``, ``sympify`` or any other evaluator of text: reading is a parser of this module with bounds on length, depth and digits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.vocabulary import ARITY, IDS, WORDS
+
+if TYPE_CHECKING:
+    import sympy
+
+Tree = int | tuple[Any, ...]
+
+MAX_WORDS = 4096
+MAX_DEPTH = 200
+MAX_DIGITS = 40
+
+_PLUS, _MINUS, _ZERO = IDS["INT+"], IDS["INT-"], IDS["0"]
+_ARITY = tuple(ARITY.get(word, -1) for word in WORDS)
+_LEAVES = {k: (k,) for k, arity in enumerate(_ARITY) if arity == 0}
+
+
+class Malformed(ValueError):
+    """Words that are no expression; the message says where and why."""
+
+
+def parse(
+    words: bytes, *, max_words: int = MAX_WORDS, max_depth: int = MAX_DEPTH, max_digits: int = MAX_DIGITS
+) -> Tree:
+    """The tree of a prefix sequence of word ids; Malformed where it is none, or larger than the bounds.
+
+    Read from the end, with a stack: an operator takes its operands from the top. Integers are a sign and digits without
+    leading zeros, and zero is ``INT+ 0``.
+    """
+    if not words:
+        raise Malformed("no words")
+    if len(words) > max_words:
+        raise Malformed(f"{len(words)} words, more than {max_words}")
+    stack: list[Tree] = []
+    depths: list[int] = []
+    end = len(words)  # where the digits under way end
+    for place in range(len(words) - 1, -1, -1):
+        word = words[place]
+        if word >= _ZERO:
+            if word >= len(WORDS):
+                raise Malformed(f"word {place}: {word} is no word")
+            continue
+        if word == _PLUS or word == _MINUS:
+            stack.append(_integer(words, place, end, max_digits))
+            depths.append(0)
+        else:
+            if end - place > 1:
+                raise Malformed(f"word {place + 1}: digits after {WORDS[word]}")
+            arity = _ARITY[word]
+            if arity < 0:
+                raise Malformed(f"word {place}: {WORDS[word]} begins no expression")
+            if arity > len(stack):
+                raise Malformed(f"word {place}: {WORDS[word]} lacks operands")
+            if arity == 0:
+                stack.append(_LEAVES[word])
+                depths.append(0)
+            else:
+                operands = stack[-arity:]
+                deepest = 1 + max(depths[-arity:])
+                if deepest > max_depth:
+                    raise Malformed(f"deeper than {max_depth}")
+                del stack[-arity:], depths[-arity:]
+                stack.append((word, *reversed(operands)))
+                depths.append(deepest)
+        end = place
+    if end:
+        raise Malformed("word 0: digits without a sign")
+    if len(stack) != 1:
+        raise Malformed(f"{len(stack)} expressions one after the other")
+    return stack[0]
+
+
+def _integer(words: bytes, place: int, end: int, max_digits: int) -> int:
+    digits = words[place + 1 : end]
+    if not digits:
+        raise Malformed(f"word {place}: {WORDS[words[place]]} without digits")
+    if len(digits) > max_digits:
+        raise Malformed(f"word {place}: an integer of {len(digits)} digits, more than {max_digits}")
+    if digits[0] == _ZERO and (len(digits) > 1 or words[place] == _MINUS):
+        raise Malformed(f"word {place}: an integer with a leading zero")
+    value = 0
+    for digit in digits:
+        value = 10 * value + digit - _ZERO
+    return -value if words[place] == _MINUS else value
+
+
+@cache
+def _small_integer(value: int) -> bytes:
+    return bytes([_PLUS if value >= 0 else _MINUS, *(IDS[digit] for digit in str(abs(value)))])
+
+
+def integer_words(value: int) -> bytes:
+    """``INT+`` or ``INT-`` and the digits."""
+    if -10_000 < value < 10_000:
+        return _small_integer(value)
+    return bytes([_PLUS if value >= 0 else _MINUS, *(IDS[digit] for digit in str(abs(value)))])
+
+
+def write(tree: Tree) -> bytes:
+    """The prefix sequence of a tree."""
+    parts: list[bytes] = []
+    stack: list[Tree] = [tree]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, int):
+            parts.append(integer_words(node))
+        else:
+            parts.append(bytes((node[0],)))
+            stack.extend(reversed(node[1:]))
+    return b"".join(parts)
+
+
+def words_of(text: str) -> bytes:
+    """The ids of words with spaces between; UserError naming the first that is no word."""
+    try:
+        return bytes([IDS[word] for word in text.split()])
+    except KeyError as unknown:
+        raise UserError(
+            f"{unknown.args[0]!r} is no word of an expression", expected="words of the published vocabulary"
+        ) from None
+
+
+def text_of(words: bytes) -> str:
+    """Words with spaces between; ids that are no word show as ``<id>``."""
+    return " ".join(WORDS[k] if k < len(WORDS) else f"<{k}>" for k in words)
+
+
+# Infix and LaTeX: how each operator is written, and how tightly it binds.
+_SUM, _PRODUCT, _SIGN, _POWER, _ATOM = 1, 2, 3, 4, 5
+_POWERS = {"pow2": 2, "pow3": 3, "pow4": 4, "pow5": 5}
+_LATEX_NAMES = {
+    **{name: f"\\{name}" for name in ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh", "coth", "ln")},
+    **{f"a{name}": f"\\arc{name}" for name in ("sin", "cos", "tan")},
+    "E": "e",
+    "pi": "\\pi",
+}
+
+
+def to_infix(words: bytes | Tree) -> str:
+    """An expression as people write it: ``x**2*sin(x) + 3/4``. Words that are no expression are shown as they are."""
+    return _drawn(words, _infix_node)
+
+
+def to_latex(words: bytes | Tree) -> str:
+    """An expression in LaTeX. Words that are no expression are shown as they are."""
+    return _drawn(words, _latex_node)
+
+
+Drawn = tuple[str, int]
+_Draw = Callable[[str, tuple[Drawn, ...]], Drawn]
+
+
+def _drawn(words: bytes | Tree, draw: _Draw) -> str:
+    if isinstance(words, bytes):
+        try:
+            words = parse(words)
+        except Malformed:
+            return text_of(words)
+    return _draw_tree(words, draw)[0]
+
+
+def _draw_tree(tree: Tree, draw: _Draw) -> Drawn:
+    if isinstance(tree, int):
+        return str(tree), _ATOM if tree >= 0 else _SIGN
+    return draw(WORDS[tree[0]], tuple(_draw_tree(child, draw) for child in tree[1:]))
+
+
+def _held(drawn: Drawn, binding: int, left: str = "(", right: str = ")") -> str:
+    """In parentheses where it binds less tightly."""
+    return drawn[0] if drawn[1] >= binding else f"{left}{drawn[0]}{right}"
+
+
+def _sum(a: Drawn, b: Drawn) -> Drawn:
+    text = b[0]
+    if b[1] != _SUM and text.startswith("-"):
+        return f"{a[0]} - {text[1:]}", _SUM
+    return f"{a[0]} + {text}", _SUM
+
+
+def _infix_node(word: str, operands: tuple[Drawn, ...]) -> Drawn:
+    match word, *operands:
+        case "add", a, b:
+            return _sum(a, b)
+        case "sub", a, b:
+            return f"{a[0]} - {_held(b, _PRODUCT)}", _SUM
+        case "mul", a, b:
+            if a[0] == "-1":
+                return f"-{_held(b, _PRODUCT)}", _PRODUCT
+            return f"{_held(a, _PRODUCT)}*{_held(b, _PRODUCT if not b[0].startswith('-') else _ATOM)}", _PRODUCT
+        case "div", a, b:
+            return f"{_held(a, _PRODUCT)}/{_held(b, _POWER)}", _PRODUCT
+        case "inv", a:
+            return f"1/{_held(a, _POWER)}", _PRODUCT
+        case "pow", a, b:
+            return f"{_held(a, _ATOM)}**{_held(b, _ATOM)}", _POWER
+        case "rac", a, b:
+            return f"{_held(a, _ATOM)}**(1/{_held(b, _ATOM)})", _POWER
+        case name, a if name in _POWERS:
+            return f"{_held(a, _ATOM)}**{_POWERS[name]}", _POWER
+        case name, a:
+            return f"{name}({a[0]})", _ATOM
+        case name, *_:
+            return {"Y": "y", "Y'": "y'", "Y''": "y''"}.get(name, name), _ATOM
+
+
+def _latex_node(word: str, operands: tuple[Drawn, ...]) -> Drawn:
+    left, right = "\\left(", "\\right)"
+    match word, *operands:
+        case "add", a, b:
+            return _sum(a, b)
+        case "sub", a, b:
+            return f"{a[0]} - {_held(b, _PRODUCT, left, right)}", _SUM
+        case "mul", a, b:
+            if a[0] == "-1":
+                return f"-{_held(b, _PRODUCT, left, right)}", _PRODUCT
+            digit = b[0][:1].isdigit() or b[0].startswith(("-", "\\frac"))
+            held = _held(b, _PRODUCT if not b[0].startswith("-") else _ATOM, left, right)
+            return _held(a, _PRODUCT, left, right) + (" \\cdot " if digit else " ") + held, _PRODUCT
+        case "div", a, b:
+            return f"\\frac{{{a[0]}}}{{{b[0]}}}", _PRODUCT
+        case "inv", a:
+            return f"\\frac{{1}}{{{a[0]}}}", _PRODUCT
+        case "pow", a, ("-1", _):
+            return f"\\frac{{1}}{{{a[0]}}}", _PRODUCT
+        case "pow", a, b:
+            return f"{{{_held(a, _ATOM, left, right)}}}^{{{b[0]}}}", _POWER
+        case "rac", a, b:
+            return f"\\sqrt[{b[0]}]{{{a[0]}}}", _ATOM
+        case "sqrt", a:
+            return f"\\sqrt{{{a[0]}}}", _ATOM
+        case "exp", a:
+            return f"e^{{{a[0]}}}", _POWER
+        case "abs", a:
+            return f"\\left|{a[0]}\\right|", _ATOM
+        case name, a if name in _POWERS:
+            return f"{{{_held(a, _ATOM, left, right)}}}^{{{_POWERS[name]}}}", _POWER
+        case name, a:
+            return _LATEX_NAMES.get(name, "\\operatorname{" + name + "}") + left + a[0] + right, _ATOM
+        case name, *_:
+            named = {"Y": "y", "Y'": "y'", "Y''": "y''"}.get(name, _LATEX_NAMES.get(name, name))
+            return (f"{named[0]}_{{{named[1:]}}}" if named[0] == "a" and named[1:].isdigit() else named), _ATOM
+
+
+def to_sympy(tree: Tree) -> sympy.Expr:
+    """The SymPy expression of a tree, built node by node; variables and coefficients are real symbols, y and its derivatives plain ones."""
+    from mathpipe.datasets.sympy_trees import tree_to_sympy
+
+    return tree_to_sympy(tree)
+
+
+def from_sympy(expression: sympy.Expr) -> Tree:
+    """The tree of a SymPy expression, n-ary sums and products nested to the right; UserError where a node has no word."""
+    from mathpipe.datasets.sympy_trees import sympy_to_tree
+
+    return sympy_to_tree(expression)
