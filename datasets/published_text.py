@@ -1,0 +1,157 @@
+"""Published data files, read as a stream: lines ``count|problem<TAB>solution`` in prefix words, plain or compressed.
+
+``.gz``, ``.zst`` and archives (``.tar``, ``.tar.gz``, ``.tgz``) are read as they are. Nothing that stands in a file is
+evaluated: words are looked up in the vocabulary, and a strict parser says whether they make an expression.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import io
+import re
+import tarfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO, Any, cast
+
+import fsspec
+import zstandard
+
+from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.expressions import Malformed, parse
+from mathpipe.datasets.vocabulary import IDS
+
+LONGEST_LINE = 1 << 16  # bytes; a longer one is no line of such a file
+_COUNT = re.compile(rb"\s*[0-9]+\|")
+_ARCHIVES = (".tar", ".tar.gz", ".tgz")
+
+
+@dataclass(frozen=True)
+class BadLine:
+    """A line that is no pair: in which file, which line (from 1), why."""
+
+    file: str
+    number: int
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.file}, line {self.number:,}: {self.why}"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A line that is one: problem and solution as word ids."""
+
+    problem: bytes
+    solution: bytes
+
+
+def read_pairs(path: str, split: str) -> Iterator[Pair | BadLine]:
+    """Every line of a file, in order; of an archive, those of its files that end in ``.<split>`` (or of its only file)."""
+    try:
+        for name, file in _texts(path, split):
+            for number, line in enumerate(_lines(file), start=1):
+                pair = read_line(line)
+                yield BadLine(name, number, pair) if isinstance(pair, str) else pair
+    except (OSError, EOFError, tarfile.TarError, zstandard.ZstdError, zlib.error) as problem:
+        raise UserError(
+            f"{path} cannot be read",
+            expected="text, or text compressed as .gz, .zst or .tar.gz",
+            got=str(problem).splitlines()[0] if str(problem) else type(problem).__name__,
+            cause="the file is damaged, cut short, or has another format than its name says",
+        ) from problem
+
+
+def read_line(line: bytes) -> Pair | str:
+    """The pair of one line, or why it is none."""
+    if len(line) > LONGEST_LINE:
+        return f"longer than {LONGEST_LINE:,} bytes"
+    counted = _COUNT.match(line)
+    problem, tab, solution = line[counted.end() if counted else 0 :].partition(b"\t")
+    if not tab or b"\t" in solution:
+        return "expected problem<TAB>solution"
+    sides = []
+    for name, text in (("problem", problem), ("solution", solution)):
+        words = text.decode(errors="replace").split()
+        try:
+            sides.append(bytes([IDS[word] for word in words]))
+        except KeyError as unknown:
+            return f"{name}: {unknown.args[0][:40]!r} is no word"
+        try:
+            parse(sides[-1])
+        except Malformed as malformed:
+            return f"{name}: {malformed}"
+    return Pair(*sides)
+
+
+def checksum(path: str) -> str:
+    """sha256 of a file as it lies there."""
+    digest = hashlib.sha256()
+    with _opened(path) as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _texts(path: str, split: str) -> Iterator[tuple[str, IO[bytes]]]:
+    """The text files in a file, by name, each to be read before the next is asked for."""
+    name = path.rsplit("/", 1)[-1]
+    with contextlib.ExitStack() as held:
+        raw = held.enter_context(_opened(path))
+        if not name.endswith(_ARCHIVES):
+            yield name, _plain(name, raw, held)
+            return
+        members = _members(path, split)
+        archive = held.enter_context(tarfile.open(fileobj=raw, mode="r|*"))
+        for member in archive:
+            if member.name in members and (file := archive.extractfile(member)) is not None:
+                yield f"{name}:{member.name}", file
+
+
+def _plain(name: str, raw: IO[bytes], held: contextlib.ExitStack) -> IO[bytes]:
+    opened: Any = raw
+    if name.endswith(".gz"):
+        opened = gzip.GzipFile(fileobj=raw, mode="rb")
+        held.callback(opened.close)
+    elif name.endswith(".zst"):
+        reader: Any = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
+        opened = io.BufferedReader(reader, 1 << 16)
+        held.callback(opened.close)
+    return cast("IO[bytes]", opened)
+
+
+def _members(path: str, split: str) -> set[str]:
+    """The names in an archive that belong to the split: those ending in ``.<split>``, or its only file."""
+    with _opened(path) as raw, tarfile.open(fileobj=raw, mode="r|*") as archive:
+        names = [member.name for member in archive if member.isfile()]
+    mine = {name for name in names if name.endswith((f".{split}", f".{split}.txt"))}
+    if not mine and len(names) != 1:
+        raise UserError(
+            f"{path} holds no file of {split}",
+            expected=f"a file that ends in .{split}, or one file alone",
+            got=", ".join(names[:5]) or "an empty archive",
+        )
+    return mine or set(names)
+
+
+def _opened(path: str) -> contextlib.AbstractContextManager[IO[bytes]]:
+    """A file here or at any fsspec URL, opened for reading."""
+    try:
+        opened: Any = fsspec.open(path, "rb").open()
+    except (OSError, ValueError, ImportError) as problem:
+        raise UserError(f"{path} cannot be read", got=str(problem) or type(problem).__name__) from problem
+    return contextlib.closing(opened)
+
+
+def _lines(file: IO[bytes]) -> Iterator[bytes]:
+    """Lines without their ends; of one that is too long only its beginning, so that memory stays flat."""
+    while line := file.readline(LONGEST_LINE + 2):
+        if not line.endswith(b"\n") and len(line) > LONGEST_LINE:
+            while (rest := file.readline(LONGEST_LINE)) and not rest.endswith(b"\n"):
+                pass
+            yield line
+        else:
+            yield line.rstrip(b"\r\n")

@@ -1,0 +1,221 @@
+"""Published data files as a dataset: every line checked, the published splits kept, what they share counted.
+
+Rows are those of the files in their order; the law of such a dataset names the files by their sha256. Memory holds one
+shard, and a hash of 8 bytes for each problem of valid and test.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.manifest import MANIFEST, Manifest, Record, Split, parse_record, shard_file
+from mathpipe.datasets.published_text import BadLine, Pair, checksum, read_pairs
+from mathpipe.datasets.ragged import Sequences
+from mathpipe.datasets.row_formats import WordsFormat
+from mathpipe.datasets.sequence_rows import SequenceRows
+from mathpipe.datasets.storage import HashingFile, Storage
+from mathpipe.generate.claim import claimed
+from mathpipe.generate.law import ImportedLaw, Law, SourceFile
+from mathpipe.generate.splits import TEST, TRAIN, VALID, sequence_hash
+from mathpipe.generate.tasks import sequence_task
+from mathpipe.generate.versions import made_with
+
+LISTED = 20  # bad lines shown
+SHARD_ROWS = 100_000
+_BATCH = 5_000
+Hashes = NDArray[np.uint64]
+
+
+@dataclass
+class Imported:
+    """What came of an import. ``overlaps``: how many problems of the second split stand in the first as well."""
+
+    manifest: Manifest
+    bad: int
+    bad_lines: list[BadLine]
+    overlaps: dict[tuple[str, str], int]
+
+
+def import_dataset(
+    task: str,
+    files: Mapping[str, Sequence[str]],
+    url: str,
+    *,
+    max_bad: int | None = None,
+    shard_rows: int = SHARD_ROWS,
+    on_rows: Callable[[int], object] = lambda rows: None,
+) -> Imported:
+    """Read the files of each split (train, valid, test) into a dataset at ``url``.
+
+    UserError where more than ``max_bad`` lines are no pairs, where no line is one, and where something else lies at ``url``.
+    """
+    sequence_task(task)
+    storage = Storage(url)
+    sources = [SourceFile(split=s, name=p.rsplit("/", 1)[-1], sha256=checksum(p)) for s in files for p in files[s]]
+    law = Law(task=task, operands=ImportedLaw(sources=tuple(sources)))
+    with claimed(storage):
+        _check_free(storage, law)
+        bad = _Bad(max_bad)
+        looked_up: dict[str, _Known] = {}
+        overlaps: dict[tuple[str, str], int] = {}
+        records: dict[str, list[Record]] = {}
+        for split in (TEST, VALID, TRAIN):  # train last: it is compared with the others as it goes by
+            if split not in files:
+                continue
+            rows = _batches(files[split], split, bad)
+            written = _Writing(law, split, storage, shard_rows, bad)
+            for batch in rows:
+                hashes = sequence_hash(batch.problems)
+                for known in looked_up.values():
+                    known.meet(hashes)
+                written.add(batch, hashes if split != TRAIN else None)
+                on_rows(len(batch))
+            records[split] = written.finish()
+            overlaps |= {(split, other): known.met() for other, known in looked_up.items()}
+            looked_up[split] = _Known(written.hashes())
+        if not any(records.values()):
+            raise UserError(
+                f"no line of {', '.join(p for paths in files.values() for p in paths)} is a pair",
+                expected="lines count|problem<TAB>solution in prefix words",
+                got="; ".join(map(str, bad.first[:3])) or "empty files",
+            )
+        splits = {split: Split.of(records[split]) for split in (TRAIN, VALID, TEST) if split in records}
+        manifest = Manifest(
+            law=law.model_dump(mode="json"),
+            law_digest=law.digest,
+            shard_rows=shard_rows,
+            splits=splits,
+            made_with=made_with(),
+        )
+        manifest.write(storage)
+    return Imported(manifest, bad.count, bad.first, overlaps)
+
+
+@dataclass
+class _Bad:
+    """Lines that are no pairs: how many, the first of them, and by kind since it was last asked."""
+
+    most: int | None
+    count: int = 0
+    first: list[BadLine] = field(default_factory=list)
+    since: Counter[str] = field(default_factory=Counter)
+
+    def add(self, line: BadLine) -> None:
+        self.count += 1
+        self.since["no pair"] += 1
+        if len(self.first) < LISTED:
+            self.first.append(line)
+        if self.most is not None and self.count > self.most:
+            raise UserError(
+                f"more than {self.most:,} lines are no pairs",
+                expected="lines count|problem<TAB>solution in prefix words",
+                got="; ".join(map(str, self.first[:5])),
+                next_step="a larger --max-bad leaves them out",
+            )
+
+    def take(self) -> dict[str, int]:
+        taken, self.since = dict(self.since), Counter()
+        return taken
+
+
+class _Known:
+    """Problems of a split by their hashes, and which of them were met elsewhere."""
+
+    def __init__(self, hashes: Hashes) -> None:
+        self._hashes = np.unique(hashes)
+        self._met = np.zeros(len(self._hashes), dtype=np.bool_)
+
+    def meet(self, hashes: Hashes) -> None:
+        place = np.searchsorted(self._hashes, hashes)
+        inside = place < len(self._hashes)
+        place, hashes = place[inside], hashes[inside]
+        self._met[place[self._hashes[place] == hashes]] = True
+
+    def met(self) -> int:
+        """How many since this was last asked."""
+        count = int(self._met.sum())
+        self._met[:] = False
+        return count
+
+
+def _batches(paths: Sequence[str], split: str, bad: _Bad) -> Iterator[SequenceRows]:
+    lines = itertools.chain.from_iterable(read_pairs(path, split) for path in paths)
+    while chunk := list(itertools.islice(lines, _BATCH)):
+        pairs = [line for line in chunk if isinstance(line, Pair)]
+        for line in chunk:
+            if isinstance(line, BadLine):
+                bad.add(line)
+        if pairs:
+            problems, solutions = ([getattr(pair, side) for pair in pairs] for side in ("problem", "solution"))
+            row = np.zeros(len(pairs), dtype=np.int64)
+            yield SequenceRows(row, Sequences.from_list(problems), Sequences.from_list(solutions))
+
+
+class _Writing:
+    """The shards of one split, one after the other."""
+
+    def __init__(self, law: Law, split: str, storage: Storage, shard_rows: int, bad: _Bad) -> None:
+        self._law, self._split, self._storage, self._size, self._bad = law, split, storage, shard_rows, bad
+        self._held: list[SequenceRows] = []
+        self._rows = 0
+        self._records: list[Record] = []
+        self._hashes: list[Hashes] = []
+
+    def add(self, rows: SequenceRows, hashes: Hashes | None) -> None:
+        if hashes is not None:
+            self._hashes.append(hashes)
+        self._held.append(rows)
+        while sum(map(len, self._held)) >= self._size:
+            held = SequenceRows.concatenate(self._held)
+            self._write(held.take(np.arange(self._size)))
+            self._held = [held.take(np.arange(self._size, len(held)))]
+
+    def finish(self) -> list[Record]:
+        if any(map(len, self._held)):
+            self._write(SequenceRows.concatenate(self._held))
+        return self._records
+
+    def hashes(self) -> Hashes:
+        return np.concatenate(self._hashes) if self._hashes else np.empty(0, dtype=np.uint64)
+
+    def _write(self, rows: SequenceRows) -> None:
+        index = len(self._records)
+        with self._storage.write(shard_file(self._split, index)) as file:
+            hashing = HashingFile(file)
+            numbered = [rows.numbered(self._rows)]
+            WordsFormat({}).write(hashing, numbered, self._law.to_json(), version("mathpipe"))
+        record = Record(
+            split=self._split,
+            shard=index,
+            first_row=self._rows,
+            rows=len(rows),
+            bytes=hashing.bytes,
+            sha256=hashing.sha256,
+            law_digest=self._law.digest,
+            rejected=self._bad.take(),
+        )
+        record.write(self._storage)
+        self._records.append(record)
+        self._rows += len(rows)
+
+
+def _check_free(storage: Storage, law: Law) -> None:
+    """UserError where something lies there that is no unfinished import of the same files."""
+    names = storage.list()
+    records = [f"{s}/{n}" for s in (TRAIN, VALID, TEST) if s in names for n in storage.list(s) if n.endswith(".json")]
+    digests = {r.law_digest for text in storage.read_texts(records).values() if (r := parse_record(text)) is not None}
+    if MANIFEST in names or not set(names) <= {TRAIN, VALID, TEST} or not digests <= {law.digest}:
+        raise UserError(
+            f"{storage.url} holds something else",
+            expected="an empty directory, or an unfinished import of the same files",
+            got=", ".join(names[:3]),
+            next_step="choose another --out, or remove what is there",
+        )
