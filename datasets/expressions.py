@@ -1,7 +1,8 @@
 """Expressions: trees of the 91 published words, read from prefix strictly, written as prefix, infix, LaTeX or SymPy.
 
-A tree is an ``int`` (an integer) or a tuple ``(word id, *operands)``: ``(IDS["add"], (IDS["x"],), 3)`` is x + 3. Words
-never reach ``eval``, ``sympify`` or any other evaluator of text: reading is a parser of this module with bounds on length, depth and digits.
+A tree is an ``int`` (an integer) or a tuple ``(word id, *operands)``: ``(IDS["add"], (IDS["x"],), 3)`` is x + 3.
+Words never reach ``eval``, ``sympify`` or any other evaluator of text: reading is a parser of this module with bounds on
+length, depth and digits.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def parse(
             if word >= len(WORDS):
                 raise Malformed(f"word {place}: {word} is no word")
             continue
-        if word == _PLUS or word == _MINUS:
+        if word in (_PLUS, _MINUS):
             stack.append(_integer(words, place, end, max_digits))
             depths.append(0)
         else:
@@ -254,7 +255,7 @@ def _latex_node(word: str, operands: tuple[Drawn, ...]) -> Drawn:
 
 
 def to_sympy(tree: Tree) -> sympy.Expr:
-    """The SymPy expression of a tree, built node by node; variables and coefficients are real symbols, y and its derivatives plain ones."""
+    """The SymPy expression of a tree, built node by node; variables and coefficients are real symbols."""
     from mathpipe.datasets.sympy_trees import tree_to_sympy
 
     return tree_to_sympy(tree)

@@ -1,9 +1,9 @@
 """Numbers that carry derivatives: truncated polynomials in small quantities, and every word's Taylor rule for them.
 
 A jet is an array of components (one for each monomial of its algebra); products are truncated, and a function of a jet is
-f(u + n) = f(u) + f'(u) n + f''(u) n^2 / 2, exact where n^3 = 0. So derivatives of any written expression come from rules of numbers,
-not from the symbolic rules that made the expression. Everything is complex: principal branches, and the cuts of real
-arguments as the rules d asin = 1 / sqrt(1 - u^2), d acosh = 1 / (sqrt(u - 1) sqrt(u + 1)) have them.
+f(u + n) = f(u) + f'(u) n + f''(u) n^2 / 2, exact where n^3 = 0. So derivatives of any written expression come from rules of
+numbers, not from the symbolic rules that made the expression. Everything is complex: principal branches, and the cuts of
+real arguments as the rules d asin = 1 / sqrt(1 - u^2), d acosh = 1 / (sqrt(u - 1) sqrt(u + 1)) have them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Prefix sequences as programs for arrays: n expressions are read, checked and ordered at once, without a loop over them.
 
-Processing a prefix sequence from its end with a stack, a node of arity k takes k operands and leaves one: the height of the stack
-after node i, d_i = sum_{j >= i} (1 - arity_j), is at the same time the place of i's value. The first operand of i is node
-i + 1; the second is the nearest later node whose height is d_i again. Levels below the root follow from the parents by pointer doubling.
+Processing a prefix sequence from its end with a stack, a node of arity k takes k operands and leaves one: the height of the
+stack after node i, d_i = sum_{j >= i} (1 - arity_j), is at the same time the place of its value. The first operand of i is node
+i + 1; the second is the nearest later node whose height is d_i again. Levels below the root follow by pointer doubling.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from mathpipe.generate.tasks import (
     eigenvalues,
     eigenvectors,
     expm,
+    integration_bwd,
     inverse,
     matmul,
     matvec,
@@ -31,7 +32,7 @@ _MODULES = (
     *(transpose, add, matvec, matmul, eigenvalues, eigenvectors, inverse, symmetric_inverse, singular_values, svd),
     *(cotraining, determinant, rank, solve, pseudo_inverse, qr, cholesky, expm),
 )
-_SEQUENCE_MODULES: tuple[Any, ...] = ()
+_SEQUENCE_MODULES: tuple[Any, ...] = (integration_bwd,)
 MATRIX_TASKS: dict[str, Task] = {module.TASK.name: module.TASK for module in _MODULES}
 SEQUENCE_TASKS: dict[str, SequenceTask] = {module.TASK.name: module.TASK for module in _SEQUENCE_MODULES}
 TASKS: dict[str, Task | SequenceTask] = {**MATRIX_TASKS, **SEQUENCE_TASKS}

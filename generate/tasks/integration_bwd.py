@@ -1,0 +1,97 @@
+"""Integration, backwards: draw F, differentiate it: f = dF/dx is the problem, F its answer.
+
+Source: Lample and Charton 2020, section 4.1.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from mathpipe.datasets.expressions import Tree
+from mathpipe.datasets.ragged import Sequences
+from mathpipe.generate.law import ExpressionLaw
+from mathpipe.generate.symbolic.algebra import Unwritable, build, derivative, operators_in, without_constants, words
+from mathpipe.generate.symbolic.integrals import PREFIX, holds, integrands, judge
+from mathpipe.generate.symbolic.trees import (
+    check_law,
+    draw_operator_counts,
+    draw_trees,
+    nested_exponentials,
+    operator_count,
+)
+from mathpipe.generate.tasks.sequence_base import Generators, Mask, Pairs, SequenceTask
+
+DRAW = 512  # trees of one draw
+MOST_NESTED = 3  # exponentials within exponentials
+
+
+def pairs(law: ExpressionLaw, generator: Generators, wanted: Callable[[Sequences], Mask]) -> Iterator[Pairs]:
+    """Batches of (``sub Y' f``, F), each checked at 8 points or more."""
+    k = 0
+    while True:
+        rng = generator(k)
+        k += 1
+        rejected: Counter[str] = Counter()
+        problems, solutions, operators = [], [], []
+        for tree in draw_trees(rng, DRAW, law, draw_operator_counts(rng, DRAW, law)):
+            try:
+                problem, solution = differentiated(tree, law)
+            except Unwritable as reason:
+                rejected[str(reason)] += 1
+                continue
+            problems.append(problem)
+            solutions.append(solution)
+            operators.append(operators_in(solution))
+        yield checked(
+            Sequences.from_list(problems), Sequences.from_list(solutions), np.array(operators), rejected, wanted
+        )
+
+
+def differentiated(tree: Tree, law: ExpressionLaw) -> tuple[bytes, bytes]:
+    """(``sub Y' f``, F) as words; Unwritable where no row may hold them."""
+    if nested_exponentials(tree) > MOST_NESTED:
+        raise Unwritable("exponentials nested too deep")
+    primitive = without_constants(build(tree))
+    memo: dict[object, bytes] = {}
+    solution = words(primitive, memo)
+    if 2 * operators_in(solution) < operator_count(tree):
+        raise Unwritable("fewer than half of the drawn operators")
+    problem = PREFIX + words(derivative(primitive), memo)
+    if max(len(problem), len(solution)) > law.max_len:
+        raise Unwritable("too long")
+    return problem, solution
+
+
+def checked(
+    problems: Sequences,
+    solutions: Sequences,
+    operators: np.ndarray[tuple[int], np.dtype[np.int64]],
+    rejected: Counter[str],
+    wanted: Callable[[Sequences], Mask],
+) -> Pairs:
+    """The wanted pairs that hold at every point; what becomes of the others is counted."""
+    mine = wanted(problems)
+    problems, solutions, operators = problems.take(mine), solutions.take(mine), operators[mine]
+    right, reasons = holds(integrands(problems), solutions)
+    for reason, mask in reasons.items():
+        rejected[reason] += int(mask.sum())
+    return Pairs(
+        problems.take(right), solutions.take(right), {"operators": operators[right].astype(np.int16)}, +rejected
+    )
+
+
+TASK = SequenceTask(
+    name="integration-bwd",
+    kind="expressions",
+    operand="f(x), written y' - f(x)",
+    solution="F(x) with F' = f, drawn first",
+    source="Lample & Charton 2020, section 4.1",
+    pairs=pairs,
+    judge=judge,
+    columns={"operators": "int16"},
+    example=ExpressionLaw(min_operators=4, max_operators=15),
+    limits=check_law,
+)
