@@ -7,7 +7,7 @@ group a block, zstd. The footer carries the law, so that a single shard found al
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,6 +66,10 @@ class Rows:
         """The operands whose answers the solutions are: the clean ones where there is noise."""
         return self.operands if self.clean is None else self.clean
 
+    def numbered(self, first: int) -> Rows:
+        """The same rows, standing at ``first`` onwards."""
+        return Rows(np.arange(first, first + len(self)), self.operands, self.solutions, self.clean)
+
     def __len__(self) -> int:
         return len(self.row)
 
@@ -73,6 +77,17 @@ class Rows:
         """The rows at these positions (or where a mask is true)."""
         clean = None if self.clean is None else self.clean.take(index)
         return Rows(self.row[index], self.operands.take(index), self.solutions.take(index), clean)
+
+
+def concatenate_rows(parts: Sequence[Rows]) -> Rows:
+    """One batch after another; all have clean operands, or none."""
+    clean = [part.clean for part in parts if part.clean is not None]
+    return Rows(
+        np.concatenate([part.row for part in parts]),
+        Matrices.concatenate([part.operands for part in parts]),
+        Matrices.concatenate([part.solutions for part in parts]),
+        Matrices.concatenate(clean) if clean else None,
+    )
 
 
 def shard_schema(*, noisy: bool, lettered: bool = False) -> pa.Schema:

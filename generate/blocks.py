@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.grid import in_dataset_range
 from mathpipe.datasets.matrices import Matrices, reduce_rows
-from mathpipe.datasets.shards import Rows
+from mathpipe.datasets.shards import Rows, concatenate_rows
 from mathpipe.generate.draws import block_generator
 from mathpipe.generate.law import Law
 from mathpipe.generate.splits import belongs, share
@@ -83,17 +83,7 @@ def build_block(law: Law, stream: str, block: int) -> Block:
                 next_step="choose larger coefficients or dimensions",
             )
     first = block * law.block_rows
-    return Block(_join(parts, np.arange(first, first + law.block_rows)), dict(+rejected))
-
-
-def _join(parts: list[Rows], row: NDArray[np.int64]) -> Rows:
-    clean = [part.clean for part in parts if part.clean is not None]
-    return Rows(
-        row,
-        Matrices.concatenate([part.operands for part in parts]),
-        Matrices.concatenate([part.solutions for part in parts]),
-        Matrices.concatenate(clean) if clean else None,
-    )
+    return Block(concatenate_rows(parts).numbered(first), dict(+rejected))
 
 
 def _draw_size(law: Law, stream: str) -> int:

@@ -61,6 +61,20 @@ def run(
         yield from map(function, items)
 
 
+@contextlib.contextmanager
+def connected(workers: int = 0, scheduler: str | None = None, tell: Tell = lambda text: None) -> Iterator[Any]:
+    """A Dask client of local worker processes or of the cluster at ``scheduler``; None where this process does everything."""
+    if scheduler is not None:
+        with _client(scheduler) as client:
+            _check_workers(client, scheduler, tell)
+            yield client
+    elif workers:
+        with _local_client(workers) as client:
+            yield client
+    else:
+        yield None
+
+
 def _as_done(
     client: Any, function: Callable[[Item], Result], items: Sequence[Item], scheduler: str | None
 ) -> Iterator[Result]:

@@ -41,16 +41,17 @@ def belongs(operands: Matrices, split: str, *, on_grid: bool) -> NDArray[np.bool
     return in_split(written_hash(operands, on_grid=on_grid), split)
 
 
-def written_hash(operands: Matrices, *, on_grid: bool = False) -> UInts:
+def written_hash(operands: Matrices, *, on_grid: bool = False, keys_from: int = 0) -> UInts:
     """64 bits of each written problem, (n,): its shape and the float32 of each 3-digit decimal; -0 equals 0.
 
     h = mix(k0 r + k1 c + sum_j k_{j+2} b_j) modulo 2^64, with b_j the 32 bits of entry j, fixed odd k, and mix the finaliser
-    of splitmix64 (Steele, Lea and Flood 2014). Multilinear hashing makes every entry count and stays vectorised.
+    of splitmix64 (Steele, Lea and Flood 2014). Multilinear hashing makes every entry count and stays vectorised. ``keys_from``:
+    other keys give other 64 bits; splits are named by those from 0.
     """
     values = operands.values if on_grid else round_to_grid(operands.values)
     bits = (values.astype(np.float32) + np.float32(0)).view(np.uint32)
     longest = int(operands.sizes.max(initial=0))
-    keys = _keys(longest + 2)
+    keys = _keys(longest + 2, keys_from)
     if operands.shape is not None:
         mixed = _weighted_sums(bits.reshape(len(operands), -1), keys[2:])
     else:
@@ -60,9 +61,9 @@ def written_hash(operands: Matrices, *, on_grid: bool = False) -> UInts:
     return _splitmix_finalise(h)
 
 
-def sequence_hash(sequences: Sequences) -> UInts:
+def sequence_hash(sequences: Sequences, *, keys_from: int = 0) -> UInts:
     """64 bits of each written problem, (n,): its length and its word ids, h = mix(k0 L + sum_j k_{j+1} id_j) modulo 2^64."""
-    keys = _keys(int(sequences.lengths.max(initial=0)) + 1)
+    keys = _keys(int(sequences.lengths.max(initial=0)) + 1, keys_from)
     within = np.arange(len(sequences.values)) - np.repeat(sequences.offsets[:-1], sequences.lengths)
     sums = np.zeros(len(sequences.values) + 1, dtype=np.uint64)
     np.cumsum(
@@ -89,7 +90,7 @@ def _splitmix_finalise(z: UInts) -> UInts:
     return z ^ (z >> np.uint64(31))
 
 
-def _keys(n: int) -> UInts:
-    """n fixed odd 64-bit numbers: the splitmix64 sequence from 0."""
-    steps = np.arange(1, n + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+def _keys(n: int, first: int = 0) -> UInts:
+    """n fixed odd 64-bit numbers: the splitmix64 sequence from 0, or from its ``first`` step."""
+    steps = np.arange(first + 1, first + n + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     return _splitmix_finalise(steps) | np.uint64(1)

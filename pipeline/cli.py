@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "presets": ("mathpipe.pipeline.presets_command", "presets", "List the named sets of parameters."),
     "bench": ("mathpipe.pipeline.bench", "bench", "Measure this machine, and what an order of rows will take."),
     "import": ("mathpipe.pipeline.import_command", "import_files", "Read published data files into a dataset."),
+    "dedupe": ("mathpipe.pipeline.dedupe_command", "dedupe", "Keep the first of equal problems, as a new dataset."),
     "export": ("mathpipe.pipeline.export", "export", "Write a dataset as the papers' text lines or as Arrow IPC."),
 }
 
