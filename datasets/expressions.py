@@ -1,4 +1,4 @@
-"""Expressions: trees of the 91 published words, read from prefix strictly, written as prefix, infix, LaTeX or SymPy.
+"""Expressions: trees of the 91 published words, read from prefix strictly, written as prefix, and as SymPy holds them.
 
 A tree is an ``int`` (an integer) or a tuple ``(word id, *operands)``: ``(IDS["add"], (IDS["x"],), 3)`` is x + 3.
 Words never reach ``eval``, ``sympify`` or any other evaluator of text: reading is a parser of this module with bounds on
@@ -7,7 +7,6 @@ length, depth and digits.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -136,122 +135,6 @@ def words_of(text: str) -> bytes:
 def text_of(words: bytes) -> str:
     """Words with spaces between; ids that are no word show as ``<id>``."""
     return " ".join(WORDS[k] if k < len(WORDS) else f"<{k}>" for k in words)
-
-
-# Infix and LaTeX: how each operator is written, and how tightly it binds.
-_SUM, _PRODUCT, _SIGN, _POWER, _ATOM = 1, 2, 3, 4, 5
-_POWERS = {"pow2": 2, "pow3": 3, "pow4": 4, "pow5": 5}
-_LATEX_NAMES = {
-    **{name: f"\\{name}" for name in ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh", "coth", "ln")},
-    **{f"a{name}": f"\\arc{name}" for name in ("sin", "cos", "tan")},
-    "E": "e",
-    "pi": "\\pi",
-}
-
-
-def to_infix(words: bytes | Tree) -> str:
-    """An expression as people write it: ``x**2*sin(x) + 3/4``. Words that are no expression are shown as they are."""
-    return _drawn(words, _infix_node)
-
-
-def to_latex(words: bytes | Tree) -> str:
-    """An expression in LaTeX. Words that are no expression are shown as they are."""
-    return _drawn(words, _latex_node)
-
-
-Drawn = tuple[str, int]
-_Draw = Callable[[str, tuple[Drawn, ...]], Drawn]
-
-
-def _drawn(words: bytes | Tree, draw: _Draw) -> str:
-    if isinstance(words, bytes):
-        try:
-            words = parse(words)
-        except Malformed:
-            return text_of(words)
-    return _draw_tree(words, draw)[0]
-
-
-def _draw_tree(tree: Tree, draw: _Draw) -> Drawn:
-    if isinstance(tree, int):
-        return str(tree), _ATOM if tree >= 0 else _SIGN
-    return draw(WORDS[tree[0]], tuple(_draw_tree(child, draw) for child in tree[1:]))
-
-
-def _held(drawn: Drawn, binding: int, left: str = "(", right: str = ")") -> str:
-    """In parentheses where it binds less tightly."""
-    return drawn[0] if drawn[1] >= binding else f"{left}{drawn[0]}{right}"
-
-
-def _sum(a: Drawn, b: Drawn) -> Drawn:
-    text = b[0]
-    if b[1] != _SUM and text.startswith("-"):
-        return f"{a[0]} - {text[1:]}", _SUM
-    return f"{a[0]} + {text}", _SUM
-
-
-def _infix_node(word: str, operands: tuple[Drawn, ...]) -> Drawn:
-    match word, *operands:
-        case "add", a, b:
-            return _sum(a, b)
-        case "sub", a, b:
-            return f"{a[0]} - {_held(b, _PRODUCT)}", _SUM
-        case "mul", a, b:
-            if a[0] == "-1":
-                return f"-{_held(b, _PRODUCT)}", _PRODUCT
-            return f"{_held(a, _PRODUCT)}*{_held(b, _PRODUCT if not b[0].startswith('-') else _ATOM)}", _PRODUCT
-        case "div", a, b:
-            return f"{_held(a, _PRODUCT)}/{_held(b, _POWER)}", _PRODUCT
-        case "inv", a:
-            return f"1/{_held(a, _POWER)}", _PRODUCT
-        case "pow", a, b:
-            return f"{_held(a, _ATOM)}**{_held(b, _ATOM)}", _POWER
-        case "rac", a, b:
-            return f"{_held(a, _ATOM)}**(1/{_held(b, _ATOM)})", _POWER
-        case name, a if name in _POWERS:
-            return f"{_held(a, _ATOM)}**{_POWERS[name]}", _POWER
-        case name, a:
-            return f"{name}({a[0]})", _ATOM
-        case name, *_:
-            return {"Y": "y", "Y'": "y'", "Y''": "y''"}.get(name, name), _ATOM
-
-
-def _latex_node(word: str, operands: tuple[Drawn, ...]) -> Drawn:
-    left, right = "\\left(", "\\right)"
-    match word, *operands:
-        case "add", a, b:
-            return _sum(a, b)
-        case "sub", a, b:
-            return f"{a[0]} - {_held(b, _PRODUCT, left, right)}", _SUM
-        case "mul", a, b:
-            if a[0] == "-1":
-                return f"-{_held(b, _PRODUCT, left, right)}", _PRODUCT
-            digit = b[0][:1].isdigit() or b[0].startswith(("-", "\\frac"))
-            held = _held(b, _PRODUCT if not b[0].startswith("-") else _ATOM, left, right)
-            return _held(a, _PRODUCT, left, right) + (" \\cdot " if digit else " ") + held, _PRODUCT
-        case "div", a, b:
-            return f"\\frac{{{a[0]}}}{{{b[0]}}}", _PRODUCT
-        case "inv", a:
-            return f"\\frac{{1}}{{{a[0]}}}", _PRODUCT
-        case "pow", a, ("-1", _):
-            return f"\\frac{{1}}{{{a[0]}}}", _PRODUCT
-        case "pow", a, b:
-            return f"{{{_held(a, _ATOM, left, right)}}}^{{{b[0]}}}", _POWER
-        case "rac", a, b:
-            return f"\\sqrt[{b[0]}]{{{a[0]}}}", _ATOM
-        case "sqrt", a:
-            return f"\\sqrt{{{a[0]}}}", _ATOM
-        case "exp", a:
-            return f"e^{{{a[0]}}}", _POWER
-        case "abs", a:
-            return f"\\left|{a[0]}\\right|", _ATOM
-        case name, a if name in _POWERS:
-            return f"{{{_held(a, _ATOM, left, right)}}}^{{{_POWERS[name]}}}", _POWER
-        case name, a:
-            return _LATEX_NAMES.get(name, "\\operatorname{" + name + "}") + left + a[0] + right, _ATOM
-        case name, *_:
-            named = {"Y": "y", "Y'": "y'", "Y''": "y''"}.get(name, _LATEX_NAMES.get(name, name))
-            return (f"{named[0]}_{{{named[1:]}}}" if named[0] == "a" and named[1:].isdigit() else named), _ATOM
 
 
 def to_sympy(tree: Tree) -> sympy.Expr:

@@ -9,7 +9,8 @@ import click
 
 from mathpipe.datasets.drawing import draw_matrix, side_by_side
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.expressions import text_of, to_infix, to_latex
+from mathpipe.datasets.expressions import text_of
+from mathpipe.datasets.formulas import to_infix, to_latex
 from mathpipe.datasets.manifest import Manifest, Split
 from mathpipe.datasets.reader import Dataset, open_dataset
 from mathpipe.datasets.row_formats import AnyRows

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from mathpipe.datasets.vocabulary import IDS, WORDS
 from mathpipe.generate.symbolic.programs import Program
 
-Complex = NDArray[np.complex128]
+Complex = NDArray[Any]  # complex128; NumPy's own types lose that in arithmetic
 Monomial = tuple[int, int, int]  # powers of x, first constant, second constant
 
 
