@@ -222,7 +222,7 @@ def _has_x(expression: Expr) -> bool:
 
 def operators_in(written: bytes) -> int:
     """Operators of a written expression."""
-    return sum(word in _OPERATOR_IDS for word in written)
+    return len(written) - len(written.translate(None, _OPERATORS))
 
 
-_OPERATOR_IDS = frozenset(k for k, name in enumerate(WORDS) if IDS["add"] <= k <= IDS["acsch"])
+_OPERATORS = bytes(k for k in range(len(WORDS)) if IDS["add"] <= k <= IDS["acsch"])

@@ -16,7 +16,7 @@ from functools import cache
 import numpy as np
 
 from mathpipe.datasets.errors import UserError, nearest
-from mathpipe.datasets.expressions import Tree
+from mathpipe.datasets.expressions import Tree, parse
 from mathpipe.datasets.vocabulary import IDS
 from mathpipe.generate.law import ExpressionLaw, Family
 
@@ -157,21 +157,20 @@ def _tree(operators: int, numbers: list[float], letters: Alphabet, law: Expressi
     return stack[0]
 
 
-def operator_count(tree: Tree) -> int:
-    """Nodes that are no leaves."""
-    if isinstance(tree, int):
-        return 0
-    return (len(tree) > 1) + sum(operator_count(child) for child in tree[1:])
+_EXPONENTIALS = bytes(IDS[name] for name in ("exp", "sinh", "cosh"))
 
 
-_EXPONENTIAL = frozenset(IDS[name] for name in ("exp", "sinh", "cosh"))
+def nested_exponentials(written: bytes) -> int:
+    """The most of exp, sinh and cosh on one way from the root of a written expression to a leaf."""
+    if len(written) - len(written.translate(None, _EXPONENTIALS)) <= 1:
+        return len(written) - len(written.translate(None, _EXPONENTIALS))
+    return _nested(parse(written))
 
 
-def nested_exponentials(tree: Tree) -> int:
-    """The most of exp, sinh and cosh on one way from the root to a leaf."""
+def _nested(tree: Tree) -> int:
     if isinstance(tree, int) or len(tree) == 1:
         return 0
-    return (tree[0] in _EXPONENTIAL) + max(nested_exponentials(child) for child in tree[1:])
+    return (tree[0] in _EXPONENTIALS) + max(_nested(child) for child in tree[1:])
 
 
 def check_law(law: ExpressionLaw) -> None:

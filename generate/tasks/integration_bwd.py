@@ -20,11 +20,10 @@ from mathpipe.generate.symbolic.trees import (
     draw_operator_counts,
     draw_trees,
     nested_exponentials,
-    operator_count,
 )
 from mathpipe.generate.tasks.sequence_base import Generators, Mask, Pairs, SequenceTask
 
-DRAW = 512  # trees of one draw
+DRAW = 256  # trees of one draw: enough to work on as a batch, few to be left over when a block is full
 MOST_NESTED = 3  # exponentials within exponentials
 
 
@@ -36,9 +35,10 @@ def pairs(law: ExpressionLaw, generator: Generators, wanted: Callable[[Sequences
         k += 1
         rejected: Counter[str] = Counter()
         problems, solutions, operators = [], [], []
-        for tree in draw_trees(rng, DRAW, law, draw_operator_counts(rng, DRAW, law)):
+        counts = draw_operator_counts(rng, DRAW, law)
+        for tree, drawn in zip(draw_trees(rng, DRAW, law, counts), counts, strict=True):
             try:
-                problem, solution = differentiated(tree, law)
+                problem, solution = differentiated(tree, drawn, law)
             except Unwritable as reason:
                 rejected[str(reason)] += 1
                 continue
@@ -50,14 +50,14 @@ def pairs(law: ExpressionLaw, generator: Generators, wanted: Callable[[Sequences
         )
 
 
-def differentiated(tree: Tree, law: ExpressionLaw) -> tuple[bytes, bytes]:
-    """(``sub Y' f``, F) as words; Unwritable where no row may hold them."""
-    if nested_exponentials(tree) > MOST_NESTED:
-        raise Unwritable("exponentials nested too deep")
+def differentiated(tree: Tree, drawn: int, law: ExpressionLaw) -> tuple[bytes, bytes]:
+    """(``sub Y' f``, F) as words, from a tree of so many operators; Unwritable where no row may hold them."""
     primitive = without_constants(build(tree))
     memo: dict[object, bytes] = {}
     solution = words(primitive, memo)
-    if 2 * operators_in(solution) < operator_count(tree):
+    if nested_exponentials(solution) > MOST_NESTED:
+        raise Unwritable("exponentials nested too deep")
+    if 2 * operators_in(solution) < drawn:
         raise Unwritable("fewer than half of the drawn operators")
     problem = PREFIX + words(derivative(primitive), memo)
     if max(len(problem), len(solution)) > law.max_len:
@@ -94,4 +94,5 @@ TASK = SequenceTask(
     columns={"operators": "int16"},
     example=ExpressionLaw(min_operators=4, max_operators=15),
     limits=check_law,
+    block_rows=2000,
 )
