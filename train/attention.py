@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 _PAIRS = 1 << 19  # scores in hand at a time: 1 MB in bfloat16
+_ALONE = 1 << 15  # a problem of so many scores is done alone, where it lies; smaller ones are gathered
 _BLOCK = 96  # queries of a causal block, at least
 _LONG = 128  # from so many words on, torch's own kernel is the better one in float32
 
@@ -82,7 +83,8 @@ class _Pieces(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, causal: bool) -> Tensor:
         b, h, lq, d = q.shape
-        rows = max(_PAIRS // (h * lq * k.shape[2]), 1)
+        pairs = h * lq * k.shape[2]
+        rows = 1 if pairs >= _ALONE else _PAIRS // max(pairs, 1)
         if rows > 1:
             q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
         spans = _spans(lq, k.shape[2], causal)

@@ -59,15 +59,16 @@ class Attention(nn.Module):
 
     def keys(self, memory: Tensor, by: Turn | None = None) -> Keys:
         """Keys and values of memory (B, L, memory_width)."""
-        k, v = self.key_value(memory).chunk(2, dim=-1)
+        k, v = self.key_value(memory.flatten(0, 1)).view(*memory.shape[:2], -1).chunk(2, dim=-1)
         return turn(self._split(k), by), self._split(v)
 
     def forward(
         self, x: Tensor, keys: Keys, allowed: Tensor | None = None, causal: bool = False, by: Turn | None = None
     ) -> Tensor:
         """x (B, L, width) looks at the keys; (B, L, width)."""
-        mixed = attend(turn(self._split(self.query(x)), by), *keys, allowed, causal)
-        result: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
+        query = self.query(x.flatten(0, 1)).view(x.shape)
+        mixed = attend(turn(self._split(query), by), *keys, allowed, causal)
+        result: Tensor = self.out(mixed.transpose(1, 2).reshape(-1, x.shape[2])).view(x.shape)
         return result
 
     def _split(self, x: Tensor) -> Tensor:
@@ -88,12 +89,13 @@ class FeedForward(nn.Module):
         self.outer = nn.Linear(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.inner(x)
+        rows = x.flatten(0, 1)  # with three dimensions each product would copy what it reads
+        h = self.inner(rows)
         if self.activation == "swiglu":
-            h = functional.silu(self.gate(x)) * h
+            h = functional.silu(self.gate(rows)) * h
         else:
             h = functional.relu_(h) if self.activation == "relu" else functional.gelu(h)
-        result: Tensor = self.outer(h)
+        result: Tensor = self.outer(h).view(x.shape)
         return result
 
 

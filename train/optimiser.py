@@ -1,39 +1,126 @@
-"""Adam with a plan for the learning rate: lr(s) = lr * s / warmup, then lr * (f + (1 - f) (1 + cos(pi t)) / 2).
+"""Optimisers of torch by name, and a plan for the learning rate. s counts steps from 1, w is the length of warm-up.
 
-s counts steps from 1, t runs from 0 at the end of warm-up to 1 at the last step, f is the fraction left at the end.
+    warm-up           lr(s) = from + (lr - from) s / w                                    s <= w
+    constant          lr
+    cosine            lr (f + (1 - f) (1 + cos(pi t)) / 2)     t from 0 after warm-up to 1 at the last step, f what is left
+    inverse-sqrt      lr (w / s)^1/2
+    cosine-restarts   r^k (min + (lr - min) (1 + cos(pi t)) / 2)     t from 0 to 1 in the k-th period, of length period growth^k
+
 The rate is a function of the step alone, so a resumed run needs no state of a schedule.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mathpipe.train.config import TrainConfig
+from mathpipe.train.rows import RowAdam
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
     """The learning rate of step 1..steps."""
     if step <= config.warmup:
-        return config.lr * step / config.warmup
+        return config.warmup_from + (config.lr - config.warmup_from) * step / config.warmup
+    after = step - config.warmup
     if config.schedule == "constant":
         return config.lr
-    t = (step - config.warmup) / (config.steps - config.warmup)
-    return config.lr * (config.final_lr + (1 - config.final_lr) * (1 + math.cos(math.pi * t)) / 2)
+    if config.schedule == "inverse-sqrt":
+        return config.lr * math.sqrt(config.warmup / step)
+    if config.schedule == "cosine":
+        return config.lr * _half_cosine(after / (config.steps - config.warmup), config.final_lr)
+    k, length = 0, float(config.period)
+    while after >= length:
+        after, length, k = after - length, length * config.period_growth, k + 1  # type: ignore[assignment]
+    lowest = config.min_lr / config.lr
+    return config.lr * config.shrink**k * _half_cosine(after / length, lowest)
 
 
-def build_optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """Adam or AdamW over all weights, one fused kernel; weight decay only on the matrices of linear layers."""
+def _half_cosine(t: float, lowest: float) -> float:
+    """From 1 at t = 0 down to ``lowest`` at t = 1."""
+    return lowest + (1 - lowest) * (1 + math.cos(math.pi * t)) / 2
+
+
+class Optimiser:
+    """One or several of torch's optimisers over disjoint weights, as one."""
+
+    def __init__(self, parts: Sequence[torch.optim.Optimizer]) -> None:
+        self.parts = list(parts)
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        return [group for part in self.parts for group in part.param_groups]
+
+    def set_learning_rate(self, lr: float) -> None:
+        for group in self.param_groups:
+            group["lr"] = lr
+
+    def zero_grad(self) -> None:
+        for part in self.parts:
+            part.zero_grad()
+
+    @torch.no_grad()
+    def clip(self, largest: float) -> None:
+        """Scale the gradient to this norm where it is longer; nothing waits for a GPU."""
+        gradients = []
+        for p in (p for group in self.param_groups for p in group["params"] if p.grad is not None):
+            if p.grad.is_sparse:
+                p.grad = p.grad.coalesce()
+            gradients.append(p.grad.values() if p.grad.is_sparse else p.grad)
+        norm = torch.nn.utils.get_total_norm(gradients)
+        if norm.is_cuda:
+            torch._foreach_mul_(gradients, (largest / (norm + 1e-6)).clamp(max=1))
+        elif float(norm) > largest:
+            torch._foreach_mul_(gradients, largest / (float(norm) + 1e-6))
+
+    def step(self) -> None:
+        for part in self.parts:
+            part.step()
+
+    def state_dict(self) -> list[dict[str, Any]]:
+        return [part.state_dict() for part in self.parts]
+
+    def load_state_dict(self, states: list[dict[str, Any]]) -> None:
+        for part, state in zip(self.parts, states, strict=True):
+            part.load_state_dict(state)
+
+
+def build_optimiser(model: nn.Module, config: TrainConfig, sparse: Sequence[nn.Embedding] = ()) -> Optimiser:
+    """The configured optimiser over all weights; weight decay only on the matrices of linear layers.
+
+    ``sparse``: tables of which a step reads few rows and nothing else reads any. Adam on the CPU moves only rows in use.
+    """
+    c = config
     matrices = {id(m.weight) for m in model.modules() if isinstance(m, nn.Linear)}
+    rows: list[Tensor] = []
+    if c.optimiser in ("adam", "adamw", "muon"):
+        for table in sparse:
+            table.sparse = True
+            rows.append(table.weight)
+    apart = {id(p) for p in rows}
     decayed = [p for p in model.parameters() if id(p) in matrices]
-    others = [p for p in model.parameters() if id(p) not in matrices]
-    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    kind = torch.optim.AdamW if config.optimiser == "adamw" else torch.optim.Adam
-    return kind(groups, lr=config.lr, betas=(config.beta1, config.beta2), eps=config.eps, fused=True)
-
-
-def set_learning_rate(optimiser: torch.optim.Optimizer, lr: float) -> None:
-    for group in optimiser.param_groups:
-        group["lr"] = lr
+    others = [p for p in model.parameters() if id(p) not in matrices | apart]
+    groups = [{"params": decayed, "weight_decay": c.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    betas = c.beta1, c.beta2
+    parts: list[torch.optim.Optimizer] = []
+    if c.optimiser == "muon":
+        parts.append(
+            torch.optim.Muon(
+                decayed, lr=c.lr, weight_decay=c.weight_decay, momentum=0.95, adjust_lr_fn="match_rms_adamw"
+            )
+        )
+        parts.append(torch.optim.Adam(others, lr=c.lr, betas=betas, eps=c.eps, fused=True))
+    elif c.optimiser == "sgd":
+        parts.append(torch.optim.SGD(groups, lr=c.lr, momentum=c.beta1, fused=True))
+    elif c.optimiser == "adafactor":
+        parts.append(torch.optim.Adafactor(groups, lr=c.lr))
+    else:
+        kind = torch.optim.AdamW if c.optimiser == "adamw" else torch.optim.Adam
+        parts.append(kind(groups, lr=c.lr, betas=betas, eps=c.eps, fused=True))
+    if rows:
+        parts.append(RowAdam(rows, c.lr, betas, c.eps))
+    return Optimiser(parts)

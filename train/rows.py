@@ -1,0 +1,67 @@
+"""Adam for tables of which a step reads few rows: the same numbers as dense Adam, to rounding, at the cost of the rows in use.
+
+A row that a step does not read has gradient 0, and Adam moves it on by lr m / (sqrt(v) + eps), where m shrinks by beta1 each time.
+A row that was never read stays where it is, exactly. One last read k steps ago moves by lr beta1^k beta2^(-k/2) of its last
+step: after ``REST`` steps that is below half a last place of float32, and the row rests. When it is read again, its m and v are
+multiplied by beta1^k and beta2^k for the k steps it rested. Of the 29,109 words of FP15 a batch of 64 5x5 matrices reads about
+1,000, and mostly the same 2,000.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+FORGOTTEN = 1e-9  # a share of a step that float32 does not see
+
+
+class RowAdam(torch.optim.Optimizer):
+    """Adam over parameters (rows, width) whose gradients are sparse; no weight decay."""
+
+    def __init__(
+        self, params: Iterable[Tensor], lr: float, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8
+    ) -> None:
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    self._move(p, p.grad.coalesce(), group)
+
+    def _begin(self, p: Tensor) -> dict[str, Any]:
+        state = self.state[p]
+        if not state:
+            state["step"] = torch.zeros((), dtype=torch.float32)
+            state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(p), torch.zeros_like(p)
+            state["idle"] = torch.full((len(p),), -1, dtype=torch.int64)  # steps since it was read; -1: never
+        return state
+
+    def _move(self, p: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+        state = self._begin(p)
+        (beta1, beta2), lr, eps = group["betas"], group["lr"], group["eps"]
+        state["step"] += 1
+        t = float(state["step"])
+        idle, first, second = state["idle"], state["exp_avg"], state["exp_avg_sq"]
+        read, values = gradient.indices()[0], gradient.values()
+        rest = math.ceil(math.log(FORGOTTEN) / math.log(beta1 / math.sqrt(beta2))) if beta1 else 1
+        rested = (idle[read] - rest).clamp_(min=0)
+        if bool((rested > 0).any()):
+            k = rested.to(p.dtype).unsqueeze(1)
+            first[read] *= beta1**k
+            second[read] *= beta2**k
+        idle[idle >= 0] += 1
+        idle[read] = 0
+        rows = ((idle >= 0) & (idle <= rest)).nonzero().squeeze(1)
+        m, v = first[rows].mul_(beta1), second[rows].mul_(beta2)
+        at = torch.searchsorted(rows, read)
+        m.index_add_(0, at, values, alpha=1 - beta1)
+        v.index_add_(0, at, values.square(), alpha=1 - beta2)
+        first[rows], second[rows] = m, v
+        move = m.mul_(-lr / (1 - beta1**t)).div_(v.div_(1 - beta2**t).sqrt_().add_(eps))
+        p.index_add_(0, rows, move)
