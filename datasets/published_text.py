@@ -10,6 +10,7 @@ import contextlib
 import gzip
 import hashlib
 import io
+import itertools
 import re
 import tarfile
 import zlib
@@ -18,12 +19,16 @@ from dataclasses import dataclass
 from typing import IO, Any, cast
 
 import fsspec
+import numpy as np
 import zstandard
 
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.expressions import Malformed, parse
+from mathpipe.datasets.ragged import Sequences
 from mathpipe.datasets.vocabulary import IDS
+from mathpipe.datasets.well_formed import surely_well_formed
 
+_TOGETHER = 1_000  # lines checked at once
 LONGEST_LINE = 1 << 16  # bytes; a longer one is no line of such a file
 _COUNT = re.compile(rb"\s*[0-9]+\|")
 _ARCHIVES = (".tar", ".tar.gz", ".tgz")
@@ -53,9 +58,11 @@ def read_pairs(path: str, split: str) -> Iterator[Pair | BadLine]:
     """Every line of a file, in order; of an archive, those of its files that end in ``.<split>`` (or of its only file)."""
     try:
         for name, file in _texts(path, split):
-            for number, line in enumerate(_lines(file), start=1):
-                pair = read_line(line)
-                yield BadLine(name, number, pair) if isinstance(pair, str) else pair
+            lines, first = _lines(file), 1
+            while chunk := list(itertools.islice(lines, _TOGETHER)):
+                for number, pair in enumerate(_read(chunk), start=first):
+                    yield BadLine(name, number, pair) if isinstance(pair, str) else pair
+                first += len(chunk)
     except (OSError, EOFError, tarfile.TarError, zstandard.ZstdError, zlib.error) as problem:
         raise UserError(
             f"{path} cannot be read",
@@ -67,6 +74,20 @@ def read_pairs(path: str, split: str) -> Iterator[Pair | BadLine]:
 
 def read_line(line: bytes) -> Pair | str:
     """The pair of one line, or why it is none."""
+    return _read([line])[0]
+
+
+def _read(lines: list[bytes]) -> list[Pair | str]:
+    found = [_look_up(line) for line in lines]
+    pairs = [pair for pair in found if isinstance(pair, Pair)]
+    sides = ([pair.problem for pair in pairs], [pair.solution for pair in pairs])
+    sure = np.logical_and(*(surely_well_formed(Sequences.from_list(side)) for side in sides)).tolist()
+    each = iter(sure)
+    return [pair if isinstance(pair, str) or next(each) else _parsed(pair) for pair in found]
+
+
+def _look_up(line: bytes) -> Pair | str:
+    """The ids of a line's words, not yet known to be expressions."""
     if len(line) > LONGEST_LINE:
         return f"longer than {LONGEST_LINE:,} bytes"
     counted = _COUNT.match(line)
@@ -75,16 +96,21 @@ def read_line(line: bytes) -> Pair | str:
         return "expected problem<TAB>solution"
     sides = []
     for name, text in (("problem", problem), ("solution", solution)):
-        words = text.decode(errors="replace").split()
         try:
-            sides.append(bytes([IDS[word] for word in words]))
+            sides.append(bytes(map(IDS.__getitem__, text.decode(errors="replace").split())))
         except KeyError as unknown:
             return f"{name}: {unknown.args[0][:40]!r} is no word"
+    return Pair(*sides)
+
+
+def _parsed(pair: Pair) -> Pair | str:
+    """What the strict parser says of a pair."""
+    for name, words in (("problem", pair.problem), ("solution", pair.solution)):
         try:
-            parse(sides[-1])
+            parse(words)
         except Malformed as malformed:
             return f"{name}: {malformed}"
-    return Pair(*sides)
+    return pair
 
 
 def checksum(path: str) -> str:

@@ -333,3 +333,17 @@ def test_verify_finds_damaged_files(whole: dict[str, bytes], tmp_path: Path) -> 
     assert "train/00000.parquet: its footer names another law" in found
     assert "valid/00000.parquet: is missing" in found
     assert any("test/00000.parquet: its checksum differs" in d for d in found)
+
+
+@pytest.mark.parametrize("name", tasks.SEQUENCE_TASKS)
+def test_blocks_of_every_task_follow_from_their_law_alone(name: str) -> None:
+    """The real tasks keep what the stream relies on: what is wanted never changes what is accepted, nor does asking twice."""
+    task = tasks.SEQUENCE_TASKS[name]
+    law = Law(task=name, operands=task.example, block_rows=28)
+    together = build_sequence_block(law, 1, ["train", "valid", "test"])
+    for asked in (["valid"], ["test", "train"]):
+        for split, alone in build_sequence_block(law, 1, asked).items():
+            assert same(alone.rows, together[split].rows) and alone.rejected == together[split].rejected
+    rows = together["train"].rows
+    outcomes = task.judge(rows.problems, rows.solutions, rows.solutions).outcome
+    assert {task.outcomes[k] for k in outcomes} <= task.right
