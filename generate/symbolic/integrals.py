@@ -18,7 +18,7 @@ from mathpipe.generate.symbolic.jets import SLOPES, VALUES, Complex, evaluate
 from mathpipe.generate.symbolic.points import IS_REAL, POINTS, enough
 from mathpipe.generate.symbolic.precise import slope_difference
 from mathpipe.generate.symbolic.programs import compile_expressions
-from mathpipe.generate.tasks.sequence_base import SYMBOLIC_OUTCOMES, Judged
+from mathpipe.generate.verdicts import SYMBOLIC_OUTCOMES, Judged
 
 Mask = NDArray[np.bool_]
 

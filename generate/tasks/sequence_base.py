@@ -16,17 +16,12 @@ from numpy.typing import NDArray
 
 from mathpipe.datasets.ragged import Sequences
 from mathpipe.generate.law import ExpressionLaw
+from mathpipe.generate.verdicts import SYMBOLIC_OUTCOMES, Judged
 
 Mask = NDArray[np.bool_]
 Columns = dict[str, NDArray[np.generic]]
 Generators = Callable[[int], np.random.Generator]
 Kind = Literal["expressions", "bits"]
-
-# What became of a prediction for a symbolic problem (shared: verdicts.md); the first two are right.
-SYMBOLIC_OUTCOMES = (
-    *("exact", "equivalent", "particular", "partial", "wrong_value"),
-    *("malformed", "unterminated", "undecided", "timeout"),
-)
 
 
 @dataclass(frozen=True)
@@ -43,14 +38,6 @@ class Pairs:
 
     def __len__(self) -> int:
         return len(self.problems)
-
-
-@dataclass(frozen=True)
-class Judged:
-    """n predictions judged: ``outcome`` (n,) int8, places in the task's ``outcomes``; ``measures``: more columns, NaN unknown."""
-
-    outcome: NDArray[np.int8]
-    measures: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -90,3 +77,6 @@ class SequenceTask:
     def distinct_problems(self, law: ExpressionLaw) -> float:
         """An upper bound on how many different problems the law can write; infinity when beyond all sizes."""
         return float("inf") if self.distinct is None else self.distinct(law)
+
+
+__all__ = ["SYMBOLIC_OUTCOMES", "Columns", "Generators", "Judged", "Kind", "Mask", "Pairs", "SequenceTask"]
