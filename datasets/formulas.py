@@ -72,7 +72,7 @@ def _held(formula: Formula, binding: int, left: str, right: str, *, sign: bool =
 def _sum(word: str, a: Formula, b: Formula, left: str, right: str) -> Formula:
     if word == "sub":
         return Formula(f"{a.text} - {_held(b, _PRODUCT, left, right, sign=True)}", _SUM)
-    if b.negative and b.binding > _SUM:
+    if b.negative:  # also where it is a sum itself: a + (-p + q) = a - p + q
         return Formula(f"{a.text} - {b.text[1:]}", _SUM)
     return Formula(f"{a.text} + {b.text}", _SUM)
 

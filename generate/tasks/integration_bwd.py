@@ -13,8 +13,17 @@ import numpy as np
 from mathpipe.datasets.expressions import Tree
 from mathpipe.datasets.ragged import Sequences
 from mathpipe.generate.law import ExpressionLaw
-from mathpipe.generate.symbolic.algebra import Unwritable, build, derivative, operators_in, without_constants, words
+from mathpipe.generate.symbolic.algebra import (
+    Expr,
+    Unwritable,
+    build,
+    derivative,
+    operators_in,
+    without_constants,
+    words,
+)
 from mathpipe.generate.symbolic.integrals import PREFIX, holds, integrands, judge
+from mathpipe.generate.symbolic.simplification import simplified
 from mathpipe.generate.symbolic.trees import (
     check_law,
     draw_operator_counts,
@@ -36,9 +45,11 @@ def pairs(law: ExpressionLaw, generator: Generators, wanted: Callable[[Sequences
         rejected: Counter[str] = Counter()
         problems, solutions, operators = [], [], []
         counts = draw_operator_counts(rng, DRAW, law)
-        for tree, drawn in zip(draw_trees(rng, DRAW, law, counts), counts, strict=True):
+        trees = draw_trees(rng, DRAW, law, counts)
+        shorten = rng.random(DRAW) < law.simplify
+        for tree, drawn, short in zip(trees, counts, shorten.tolist(), strict=True):
             try:
-                problem, solution = differentiated(tree, drawn, law)
+                problem, solution = differentiated(tree, drawn, law, simplified if short else _as_it_comes)
             except Unwritable as reason:
                 rejected[str(reason)] += 1
                 continue
@@ -50,8 +61,15 @@ def pairs(law: ExpressionLaw, generator: Generators, wanted: Callable[[Sequences
         )
 
 
-def differentiated(tree: Tree, drawn: int, law: ExpressionLaw) -> tuple[bytes, bytes]:
-    """(``sub Y' f``, F) as words, from a tree of so many operators; Unwritable where no row may hold them."""
+def _as_it_comes(expression: Expr) -> Expr:
+    return expression
+
+
+def differentiated(tree: Tree, drawn: int, law: ExpressionLaw, shorten: Callable[[Expr], Expr]) -> tuple[bytes, bytes]:
+    """(``sub Y' f``, F) as words, from a tree of so many operators; Unwritable where no row may hold them.
+
+    ``shorten`` is what becomes of the derivative before it is written.
+    """
     primitive = without_constants(build(tree))
     memo: dict[object, bytes] = {}
     solution = words(primitive, memo)
@@ -59,7 +77,7 @@ def differentiated(tree: Tree, drawn: int, law: ExpressionLaw) -> tuple[bytes, b
         raise Unwritable("exponentials nested too deep")
     if 2 * operators_in(solution) < drawn:
         raise Unwritable("fewer than half of the drawn operators")
-    problem = PREFIX + words(derivative(primitive), memo)
+    problem = PREFIX + words(shorten(derivative(primitive)), memo)
     if max(len(problem), len(solution)) > law.max_len:
         raise Unwritable("too long")
     return problem, solution
