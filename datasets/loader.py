@@ -172,11 +172,18 @@ def _windows(stream: BatchStream, epoch: int, window: int) -> Iterator[Window]:
         while True:
             plan = plan_epoch(len(dataset.groups), stream.window_groups, stream.seed, epoch)
             for index in range(window, len(plan)):
-                tokens = _join([dataset.encode(reader.read(int(g))) for g in np.sort(plan[index])])
+                tokens = _join([_compact(dataset.encode(reader.read(int(g)))) for g in np.sort(plan[index])])
                 reader.release()
                 lengths = tokens.source_lengths + tokens.target_lengths
                 yield Window(epoch, index, tokens, plan_window(lengths, stream.size, stream.seed, epoch, index))
             epoch, window = epoch + 1, 0
+
+
+def _compact(rows: TokenRows) -> TokenRows:
+    """Tokens in one or two bytes where they fit: a window of expressions is as wide as its longest."""
+    small = (np.asarray(a, dtype=np.min_scalar_type(int(a.max(initial=0)))) for a in (rows.source, rows.target))
+    source, target = small
+    return TokenRows(source, rows.source_lengths, target, rows.target_lengths, rows.rows)
 
 
 def _join(parts: list[TokenRows]) -> TokenRows:

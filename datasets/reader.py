@@ -45,11 +45,11 @@ class Batch:
 
 @dataclass(frozen=True)
 class TokenRows:
-    """n encoded rows as NumPy arrays, the form in which the loader keeps a window: int32 tokens, int64 lengths and ids."""
+    """n encoded rows as NumPy arrays, the form in which the loader keeps a window: integer tokens, int64 lengths and ids."""
 
-    source: np.ndarray[Any, np.dtype[np.int32]]
+    source: np.ndarray[Any, np.dtype[np.integer]]
     source_lengths: np.ndarray[Any, np.dtype[np.int64]]
-    target: np.ndarray[Any, np.dtype[np.int32]]
+    target: np.ndarray[Any, np.dtype[np.integer]]
     target_lengths: np.ndarray[Any, np.dtype[np.int64]]
     rows: np.ndarray[Any, np.dtype[np.int64]]
 
