@@ -13,16 +13,18 @@ The constants and the copy are not rounded to what an encoding can write.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mathpipe.datasets.matrices import Matrices
 from mathpipe.datasets.sequences import MatrixWriter
+from mathpipe.datasets.shards import Rows
 from mathpipe.evaluate.scoring import TOLERANCE, Errors, Scored, ended, errors_of
+from mathpipe.evaluate.sequence_scoring import ScoredSequences
 from mathpipe.generate.tasks import Task
 
 Floats = NDArray[np.float64]
@@ -82,42 +84,74 @@ def filled(like: Matrices, entries: Callable[[Ints, Shape], Floats]) -> Matrices
 
 
 @dataclass
-class Yardsticks:
-    """Counts, over runs of problems, how many each yardstick passes at each tolerance of ``GRID``."""
+class Tally:
+    """How many of ``n`` problems each yardstick passes at each tolerance of ``GRID``; tallies of parts add up."""
 
-    task: Task
-    writer: MatrixWriter
-    constants: Constants
     n: int = 0
-    passed: dict[str, Ints] = field(default_factory=lambda: defaultdict(lambda: np.zeros(len(GRID), dtype=np.int64)))
+    passed: dict[str, list[int]] = field(default_factory=dict)
 
-    def add(self, scored: Scored) -> None:
-        """Score the yardsticks on the problems of these hypotheses (one a problem: those of rank 0)."""
-        operands, solutions = scored.problems.operands, scored.problems.solutions
-        self.n += len(scored)
-        reference = self._passes(scored.reference_errors)
-        found = self.task.best_written(scored.problems.solved, solutions)
-        best, _ = self.writer.read(ended(*self.writer.write(found)))
-        answers = {name: self.constants.answers(name, solutions) for name in CONSTANTS}
-        answers |= {"copy": copied(operands, solutions), "attainable": best}
-        passes = {name: self._passes(self._verified(scored, answer)) for name, answer in answers.items()}
-        passes["attainable"] |= reference
-        for name, mask in {"reference": reference, **passes}.items():
-            self.passed[name] += mask.sum(axis=1)
+    def __add__(self, other: Tally) -> Tally:
+        names = self.passed.keys() | other.passed.keys()
+        none = [0] * len(GRID)
+        sums = {
+            name: [a + b for a, b in zip(self.passed.get(name, none), other.passed.get(name, none), strict=True)]
+            for name in sorted(names)
+        }
+        return Tally(self.n + other.n, sums)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"n": self.n, "passed": self.passed}
 
     def accuracy(self, name: str, tolerance: float) -> float:
         """The share that ``name`` passes; ``constant`` is the constant that passes most at 5 %."""
         counts = self.passed[self.best_constant if name == "constant" else name]
-        return float(counts[GRID.index(tolerance)] / self.n)
+        return counts[GRID.index(tolerance)] / self.n
 
     @property
     def best_constant(self) -> str:
         place = GRID.index(TOLERANCE)
         return max(CONSTANTS, key=lambda name: self.passed[name][place])  # the first of equals: zeros
 
-    def _verified(self, scored: Scored, answers: Matrices) -> Errors:
+    def __contains__(self, name: str) -> bool:
+        return name in self.passed or (name == "constant" and CONSTANTS[0] in self.passed)
+
+
+class ReferenceYardstick:
+    """The only yardstick for expressions: how many stored solutions the judge itself finds right. It knows no tolerance."""
+
+    def tally(self, scored: ScoredSequences) -> Tally:
+        passed = int(scored.reference_passed[scored.best].sum())
+        return Tally(int(scored.best.sum()), {"reference": [passed] * len(GRID)})
+
+
+@dataclass(frozen=True)
+class Yardsticks:
+    """Scores other answers on the problems of a run of hypotheses."""
+
+    task: Task
+    writer: MatrixWriter
+    constants: Constants
+
+    def tally(self, scored: Scored) -> Tally:
+        """Of the problems of these hypotheses, one row a problem: those of rank 0."""
+        if not scored.best.all():
+            problems = scored.problems.take(scored.best)
+            reference_errors = {name: values[scored.best] for name, values in scored.reference_errors.items()}
+        else:
+            problems, reference_errors = scored.problems, scored.reference_errors
+        reference = self._passes(reference_errors)
+        found = self.task.best_written(problems.solved, problems.solutions)
+        best, _ = self.writer.read(ended(*self.writer.write(found)))
+        answers = {name: self.constants.answers(name, problems.solutions) for name in CONSTANTS}
+        answers |= {"copy": copied(problems.operands, problems.solutions), "attainable": best}
+        passes = {name: self._passes(self._verified(problems, answer)) for name, answer in answers.items()}
+        passes["attainable"] |= reference
+        counts = {name: mask.sum(axis=1).tolist() for name, mask in {"reference": reference, **passes}.items()}
+        return Tally(len(problems), counts)
+
+    def _verified(self, problems: Rows, answers: Matrices) -> Errors:
         with np.errstate(all="ignore"):
-            return errors_of(self.task, scored.problems, answers)
+            return errors_of(self.task, problems, answers)
 
     def _passes(self, errors: Errors) -> Mask:
         """(tolerances, n)."""

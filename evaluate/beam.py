@@ -12,7 +12,7 @@ fell free. The problems' encoded sources are kept once, not once a hypothesis, b
 
 from __future__ import annotations
 
-from typing import Protocol, Self, TypeVar, runtime_checkable
+from typing import Any, Protocol, Self, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -58,7 +58,7 @@ def beam_search(
         raise ValueError(f"expected room for END and one hypothesis at least, got {max_length} and {how.beam}")
     finished = _Finished(len(source), max_length, how, source.device)
     if len(source):
-        with torch.inference_mode():
+        with torch.no_grad():
             _search(model, source, max_length, how, grammar, finished)
     return Decoded.ranked(finished.tokens, finished.log_probability, finished.score, finished.score > _NEVER)
 
@@ -222,7 +222,7 @@ class _Rows:
 
     def __init__(self, cache: Cache, problems: int, width: int, device: torch.device) -> None:
         self._width, self._count = width, problems * width
-        self.cache: Cache
+        self.cache: Any  # of the model's own kind
         if isinstance(cache, SharedCache):
             self.cache = cache.widen(width)
         else:

@@ -100,8 +100,8 @@ class Decoded:
 
     tokens: Ints
     log_probability: NDArray[np.float64]
-    problem: Ints = field(default=None)  # type: ignore[assignment]
-    rank: Ints = field(default=None)  # type: ignore[assignment]
+    problem: Ints = field(default=None)  # type: ignore[arg-type]
+    rank: Ints = field(default=None)  # type: ignore[arg-type]
 
     def __post_init__(self) -> None:
         if self.problem is None:
@@ -137,7 +137,9 @@ def greedy(
 
     ``max_length``: words a row may have, END included. A row that has no END by then is returned as it stands.
     """
-    tokens, log_probability = _one_by_one(model, source, max_length, lambda logits, *_: logits.argmax(dim=-1), grammar)
+    tokens, log_probability = _one_by_one(
+        model, source, max_length, lambda logits, *_: logits.max(dim=-1).indices, grammar
+    )
     return Decoded(_cut(tokens), log_probability.cpu().numpy())
 
 
@@ -189,7 +191,7 @@ def _one_by_one(
     log_probability = torch.zeros(n, dtype=torch.float64, device=device)
     if not n:
         return tokens, log_probability
-    with torch.inference_mode():
+    with torch.no_grad():
         cache = model.start(model.encode(source), max_length)
         rows = torch.arange(n, device=device)  # which sequence each row of the cache belongs to
         running = torch.ones(n, dtype=torch.bool, device=device)

@@ -1,19 +1,21 @@
-"""Failed problems: dumped whole for study, and the worst of them drawn.
+"""Failed problems: dumped whole for study, read back, and the worst of them picked. All from the predictions file.
 
-A dump is zstd-compressed JSON lines, one failed problem each (its best hypothesis did not pass the error test at 5 %, be it
-``exact`` or not), in the order of rows:
+A dump is zstd-compressed JSON lines, one failed problem each (its best hypothesis is not right by mathematics, be it ``exact`` or
+not), in the order of rows:
 
 ====================  ===========================================================================================
 row, split            the problem
 outcome               see ``mathpipe.evaluate.scoring``
-operand, reference    matrices as lists of rows: the problem and its stored answer
+operand, reference    matrices as lists of rows: the problem and its stored answer. Of expressions: their words, as text
 prediction            the predicted words, as written, without the end
-decoded               the matrix read from them, or null when malformed or unterminated
+decoded               the matrix read from them, or null when malformed or unterminated; of expressions always null
 residual              the matrix whose norms the errors are (decoded - reference; for inverse operand x decoded - I), or null
 residual_formula      what it is, with H the prediction and X the reference
 errors                every error measure; null where nothing of the right shape was read, and for an infinite one
 reference_error_l1    error_l1 of the stored answer itself, as the output encoding writes it
 log_probability       of all predicted words, the end included
+correct_rank          the rank of the best-scoring right hypothesis of the same problem, null where none is right
+covariates            what may explain the failure: dimensions, condition number, words, depth, ...
 ====================  ===========================================================================================
 
 Written and read one problem at a time, in flat memory.
@@ -30,15 +32,15 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import zstandard
 from numpy.typing import NDArray
 
-from mathpipe.datasets.drawing import ASCII, UNICODE, draw_matrix, side_by_side
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.sequences import MatrixWriter
-from mathpipe.evaluate.predictions import sentences
-from mathpipe.evaluate.scoring import OUTCOMES, Scored
-from mathpipe.generate.tasks import Task
+from mathpipe.datasets.matrices import Matrices
+from mathpipe.evaluate.columns import covariate_names, measure_names, numbers
+from mathpipe.generate.tasks import Task, get_task
 
 Floats = NDArray[np.float64]
 
@@ -53,8 +55,8 @@ class Failure:
     row: int
     split: str
     outcome: str
-    operand: Floats
-    reference: Floats
+    operand: Floats | str
+    reference: Floats | str
     prediction: str
     decoded: Floats | None
     residual: Floats | None
@@ -62,12 +64,25 @@ class Failure:
     errors: dict[str, float | None]
     reference_error_l1: float | None
     log_probability: float | None
+    correct_rank: int | None = None
+    covariates: dict[str, float | None] = field(default_factory=dict)
 
     @property
     def error(self) -> float:
         """error_l1, -1 where there is no finite one (so that it sorts behind those that have one)."""
         found = self.errors.get("error_l1")
         return -1.0 if found is None else found
+
+    def value(self, name: str) -> Any:
+        """A field, an error measure or a covariate by its name; UserError for an unknown one."""
+        for values in (vars(self), self.errors, self.covariates):
+            if name in values:
+                return values[name]
+        raise UserError(
+            f"failures have no {name!r}",
+            expected=f"one of row, outcome, log_probability, {', '.join([*self.errors, *self.covariates])}",
+            got=repr(name),
+        )
 
     def to_json(self) -> str:
         """One line of a dump."""
@@ -82,36 +97,85 @@ class Failure:
         return cls(**record)
 
 
-def failures(task: Task, scored: Scored, split: str, target: MatrixWriter) -> Iterator[Failure]:
-    """The failed problems among scored hypotheses of rank 0."""
-    index = np.flatnonzero(~scored.passed & (scored.rank == 0))
-    comparable = np.flatnonzero(scored.readable & scored.matrices.same_shape(scored.problems.solutions))
-    residuals = _residuals(task, scored, np.intersect1d(index, comparable))
-    words = sentences(target, scored.decoded.tokens[index], scored.lengths[index])
-    for i, prediction in zip(index.tolist(), words, strict=True):
-        reference = scored.problems.solutions[i]
-        decoded = scored.matrices[i] if scored.readable[i] else None
+def failed(predictions: pa.Table) -> pa.Table:
+    """The rows of failed problems: rank 0, not right."""
+    return predictions.filter(pc.and_(pc.equal(predictions["rank"], 0), pc.invert(predictions["passed"])))
+
+
+def failures(predictions: pa.Table, task_name: str) -> Iterator[Failure]:
+    """The failed problems of a run of predictions, in order."""
+    chosen = failed(predictions)
+    if not len(chosen):
+        return
+    task = get_task(task_name)
+    errors = {name: _finite_list(chosen, name) for name in measure_names(chosen)}
+    covariates = {name: _finite_list(chosen, name) for name in covariate_names(chosen)}
+    plain = {name: chosen[name].to_pylist() for name in ("row", "split", "outcome", "prediction")}
+    special = _MatrixParts(task, chosen) if isinstance(task, Task) else _WordParts(chosen)
+    own = _finite_list(chosen, "reference_error_l1")
+    log_probability, ranks = _finite_list(chosen, "log_probability"), chosen["correct_rank"].to_pylist()
+    for i in range(len(chosen)):
         yield Failure(
-            row=int(scored.problems.row[i]),
-            split=split,
-            outcome=OUTCOMES[scored.outcome[i]],
-            operand=scored.problems.operands[i],
-            reference=reference,
-            prediction=prediction,
-            decoded=decoded,
-            residual=residuals.get(i),
-            residual_formula=task.residual_formula,
-            errors={name: _finite(values[i]) for name, values in scored.errors.items()},
-            reference_error_l1=_finite(scored.reference_errors["error_l1"][i]),
-            log_probability=_finite(scored.decoded.log_probability[i]),
+            **{name: values[i] for name, values in plain.items()},
+            **special.of(i),
+            errors={name: values[i] for name, values in errors.items()},
+            reference_error_l1=own[i],
+            log_probability=log_probability[i],
+            correct_rank=None if ranks[i] is None else int(ranks[i]),
+            covariates={name: values[i] for name, values in covariates.items()},
         )
 
 
-def _residuals(task: Task, scored: Scored, index: NDArray[np.int64]) -> dict[int, Floats]:
-    """R of the hypotheses at these positions."""
-    chosen = scored.problems.take(index)
-    found = task.residual(chosen.solved, chosen.solutions, scored.matrices.take(index))
-    return dict(zip(index.tolist(), found, strict=True))
+class _MatrixParts:
+    """Operands, references, predictions and residuals of matrices."""
+
+    def __init__(self, task: Task, table: pa.Table) -> None:
+        self.formula = task.residual_formula
+        sides = {name: (f"{name}_rows", f"{name}_cols") for name in ("decoded", "reference")}
+        sides |= {"operand": ("rows", "cols")}
+        self.operands = _matrices(table, "operand", *sides["operand"])
+        self.references = _matrices(table, "reference", *sides["reference"])
+        self.decoded = _matrices(table, "decoded", *sides["decoded"])
+        self.readable = pc.is_valid(table["decoded"]).to_numpy()
+        noisy = "clean_operand" in table.column_names
+        solved = _matrices(table, "clean_operand", *sides["operand"]) if noisy else self.operands
+        index = np.flatnonzero(self.readable & self.decoded.same_shape(self.references))
+        found = task.residual(*(m.take(index) for m in (solved, self.references, self.decoded)))
+        self.residuals = dict(zip(index.tolist(), found, strict=True))
+
+    def of(self, i: int) -> dict[str, Any]:
+        return {
+            "operand": self.operands[i],
+            "reference": self.references[i],
+            "decoded": self.decoded[i] if self.readable[i] else None,
+            "residual": self.residuals.get(i),
+            "residual_formula": self.formula,
+        }
+
+
+class _WordParts:
+    """Problems and references as words."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self.problems, self.references = table["problem"].to_pylist(), table["reference"].to_pylist()
+
+    def of(self, i: int) -> dict[str, Any]:
+        return {
+            "operand": self.problems[i],
+            "reference": self.references[i],
+            "decoded": None,
+            "residual": None,
+            "residual_formula": "",
+        }
+
+
+def _matrices(table: pa.Table, name: str, rows: str, cols: str) -> Matrices:
+    """The matrices of a column of lists; 0 x 0 where null."""
+    column = table[name].combine_chunks()
+    values = np.asarray(pc.list_flatten(column).to_numpy(zero_copy_only=False), dtype=np.float64)
+    sides = [np.nan_to_num(numbers(table, side)).astype(np.int64) for side in (rows, cols)]
+    there = pc.is_valid(column).to_numpy(zero_copy_only=False)
+    return Matrices(values, *(np.where(there, side, 0) for side in sides))
 
 
 @dataclass
@@ -155,7 +219,7 @@ class FailureWriter:
     """Streams failures into an open file."""
 
     def __init__(self, file: IO[bytes]) -> None:
-        self._stream = zstandard.ZstdCompressor(level=3).stream_writer(file, closefd=False)
+        self._stream = zstandard.ZstdCompressor(level=3, write_checksum=True).stream_writer(file, closefd=False)
         self.written = 0
 
     def append(self, found: Iterable[Failure]) -> None:
@@ -194,47 +258,10 @@ def _lines(path: Path) -> Iterator[str]:
         raise ValueError("it ends in the middle")
 
 
-def draw_failure(failure: Failure, width: int = 100, colour: bool = False, ascii_only: bool = False) -> list[str]:
-    """Operand, reference, prediction and residual side by side, under a line that says what went wrong.
-
-    With ``colour`` the entries that are off by more than 5 % of the reference's largest one are red.
-    """
-    glyphs = ASCII if ascii_only else UNICODE
-    wrong = None
-    if failure.residual is not None and failure.decoded is not None:
-        wrong = np.abs(failure.decoded - failure.reference) > 0.05 * np.abs(failure.reference).max()
-    blocks = [("operand", draw_matrix(failure.operand, glyphs=glyphs))]
-    blocks.append(("reference", draw_matrix(failure.reference, glyphs=glyphs)))
-    if failure.decoded is not None:
-        blocks.append(("prediction", draw_matrix(failure.decoded, marked=wrong, colour=colour, glyphs=glyphs)))
-    if failure.residual is not None:
-        blocks.append((f"residual {failure.residual_formula}", draw_matrix(failure.residual, glyphs=glyphs)))
-    lines = [_headline(failure), *side_by_side(blocks, width=width)]
-    if failure.decoded is None:
-        lines.append(
-            _shortened(f"prediction: {failure.prediction or '(no words)'}", width, ".." if ascii_only else "…")
-        )
-    return lines
-
-
-def draw_failures(chosen: Iterable[Failure], width: int = 100, colour: bool = False, ascii_only: bool = False) -> str:
-    """Several failures, a blank line between them."""
-    return "\n\n".join("\n".join(draw_failure(failure, width, colour, ascii_only)) for failure in chosen)
-
-
-def _headline(failure: Failure) -> str:
-    parts = [f"row {failure.row}", failure.outcome]
-    if failure.errors.get("error_l1") is not None:
-        own = failure.reference_error_l1
-        told = own is not None and own >= 0.001  # the reference is rounded, too: of interest where that costs something
-        parts.append(f"error_l1 {failure.error:.3g}" + (f" (the reference's own {own:.3g})" if told else ""))
-    if failure.log_probability is not None:
-        parts.append(f"log probability {failure.log_probability:.3g}")
-    return ", ".join(parts)
-
-
-def _shortened(text: str, width: int, ellipsis: str) -> str:
-    return text if len(text) <= width else text[: max(width - len(ellipsis), 0)] + ellipsis
+def _finite_list(table: pa.Table, name: str) -> list[float | None]:
+    if name not in table.column_names:
+        return [None] * len(table)
+    return [_finite(value) for value in numbers(table, name).tolist()]
 
 
 def _finite(value: float) -> float | None:
@@ -245,5 +272,5 @@ def _plain(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.ndarray) else value
 
 
-def _array(value: list[list[float]] | None) -> Floats | None:
-    return None if value is None else np.array(value, dtype=np.float64)
+def _array(value: list[list[float]] | str | None) -> Floats | str | None:
+    return value if value is None or isinstance(value, str) else np.array(value, dtype=np.float64)

@@ -3,13 +3,18 @@
 =====================  ==========================================================================================
 row, split, rank       the problem, its split, and the place of the hypothesis among the problem's own (0 is best)
 prediction             the predicted words, as written, without the end
-decoded                the matrix read from them, row by row, ``decoded_rows`` x ``decoded_cols``; null when malformed
-outcome                see ``mathpipe.evaluate.scoring``
+decoded                the matrix read from them, row by row, ``decoded_rows`` x ``decoded_cols``; null when malformed.
+                       Of expressions the list of word ids
+outcome                see ``mathpipe.evaluate.scoring`` and ``mathpipe.evaluate.sequence_scoring``
+passed                 whether it is right by mathematics, whatever its words
 log_probability        of all words, the end included
 error_l1, ...          every error measure of the task; null where nothing of the right shape was read
+...                    single properties of the prediction, see ``mathpipe.evaluate.diagnostics``
 problem                the problem's words in the input encoding (on rank 0 only, like all that follows)
-reference              the stored answer, ``reference_rows`` x ``reference_cols``
+operand                its entries, ``rows`` x ``cols``; with noise as written, and ``clean_operand`` besides
+reference              the stored answer, ``reference_rows`` x ``reference_cols``; of expressions its words
 reference_error_l1     error_l1 of the stored answer itself, as the output encoding writes it
+correct_rank           the rank of the best-scoring right hypothesis of the problem, null where none is right
 rows, cols, ...        covariates, see ``mathpipe.evaluate.covariates``
 =====================  ==========================================================================================
 
@@ -29,36 +34,82 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.expression_writer import ExpressionWriter
 from mathpipe.datasets.matrices import Matrices
 from mathpipe.datasets.sequences import MatrixWriter
-from mathpipe.evaluate.covariates import covariates
-from mathpipe.evaluate.scoring import OUTCOMES, Scored
+from mathpipe.evaluate.covariates import covariates, word_covariates
+from mathpipe.evaluate.scoring import Scored, Verdicts
+from mathpipe.evaluate.sequence_scoring import ScoredSequences
+from mathpipe.generate.tasks import Task
 
 METADATA = b"mathpipe.evaluation"
 
 Mask = NDArray[np.bool_]
 
 
-def predictions_table(scored: Scored, split: str, source: MatrixWriter, target: MatrixWriter) -> pa.Table:
-    """The rows of the predictions file for a run of scored hypotheses."""
-    n, best = len(scored), scored.rank == 0
-    columns: dict[str, pa.Array] = {
-        "row": pa.array(scored.problems.row, pa.int64()),
-        "split": pa.array([split] * n, pa.string()),
-        "rank": pa.array(scored.rank, pa.int32()),
-        "prediction": pa.array(sentences(target, scored.decoded.tokens, scored.lengths), pa.string()),
+def predictions_table(scored: Scored, split: str, source: MatrixWriter, target: MatrixWriter, task: Task) -> pa.Table:
+    """The rows of the predictions file for a run of scored hypotheses of matrices."""
+    best, problems = scored.best, scored.problems
+    columns = _first_columns(scored, split, sentences(target, scored.decoded.tokens, scored.lengths))
+    columns |= {
         **_matrix_columns("decoded", scored.matrices, scored.readable),
-        "outcome": pa.DictionaryArray.from_arrays(pa.array(scored.outcome, pa.int8()), list(OUTCOMES)).cast(
-            pa.string()
-        ),
+        **_outcome_columns(scored),
+        **{name: _numbers(values) for name, values in scored.errors.items()},
+        "problem": pa.array(_where(best, sentences(source, *source.write(problems.operands))), pa.string()),
+        "operand": _matrix_columns("operand", problems.operands, best)["operand"],
+    }
+    if problems.clean is not None:
+        columns["clean_operand"] = _matrix_columns("operand", problems.clean, best)["operand"]
+    columns |= _matrix_columns("reference", problems.solutions, best)
+    columns["reference_error_l1"] = _numbers(scored.reference_errors["error_l1"], best)
+    columns["correct_rank"] = _numbers(scored.correct_rank)
+    found = covariates(problems.operands.take(best), task.symmetric)
+    columns |= {name: _spread(values, best) for name, values in found.items()}
+    return pa.table(columns)
+
+
+def sequence_table(scored: ScoredSequences, split: str, source: ExpressionWriter, target: ExpressionWriter) -> pa.Table:
+    """The rows of the predictions file for a run of scored hypotheses of expressions or bits."""
+    best, problems = scored.best, scored.problems
+    columns = _first_columns(scored, split, sentences(target, scored.decoded.tokens, scored.lengths))
+    words = scored.sequences
+    columns["decoded"] = pa.ListArray.from_arrays(
+        pa.array(words.offsets, pa.int32()), pa.array(words.values, pa.uint8()), mask=pa.array(~scored.readable)
+    )
+    columns |= _outcome_columns(scored)
+    columns |= {name: _numbers(values) for name, values in scored.errors.items()}
+    for name, sequences, writer in (
+        ("problem", problems.problems, source),
+        ("reference", problems.solutions, target),
+    ):
+        columns[name] = pa.array(_where(best, sentences(writer, *writer.write(sequences))), pa.string())
+    columns["correct_rank"] = _numbers(scored.correct_rank)
+    found = word_covariates(problems.problems.take(best), problems.solutions.take(best))
+    columns |= {name: _spread(values, best) for name, values in found.items()}
+    columns |= {
+        name: _spread(np.asarray(values)[best], best)
+        for name, values in problems.columns.items()
+        if name not in columns
+    }
+    return pa.table(columns)
+
+
+def _first_columns(scored: Verdicts, split: str, written: list[str]) -> dict[str, pa.Array]:
+    return {
+        "row": pa.array(scored.problems.row, pa.int64()),
+        "split": pa.array([split] * len(scored), pa.string()),
+        "rank": pa.array(scored.rank, pa.int32()),
+        "prediction": pa.array(written, pa.string()),
+    }
+
+
+def _outcome_columns(scored: Verdicts) -> dict[str, pa.Array]:
+    names = list(scored.outcomes)
+    return {
+        "outcome": pa.DictionaryArray.from_arrays(pa.array(scored.outcome, pa.int8()), names).cast(pa.string()),
+        "passed": pa.array(scored.passed),
         "log_probability": _numbers(scored.decoded.log_probability),
     }
-    columns |= {name: _numbers(values) for name, values in scored.errors.items()}
-    columns["problem"] = pa.array(_where(best, sentences(source, *source.write(scored.problems.operands))), pa.string())
-    columns |= _matrix_columns("reference", scored.problems.solutions, best)
-    columns["reference_error_l1"] = _numbers(scored.reference_errors["error_l1"], best)
-    columns |= {name: _numbers(values, best) for name, values in covariates(scored.problems.operands).items()}
-    return pa.table(columns)
 
 
 class PredictionsWriter:
@@ -95,13 +146,26 @@ def read_predictions(path: str | Path, columns: Sequence[str] | None = None, fil
         ) from error
 
 
-def predictions_metadata(path: str | Path) -> dict[str, Any]:
-    """What the footer says of the run, dataset, task and encodings."""
-    found = (pq.read_schema(path).metadata or {}).get(METADATA)
+def predictions_metadata(path: str | Path, filesystem: Any = None) -> dict[str, Any]:
+    """What the footer says of the run, dataset, task and encodings; UserError where it is no predictions file."""
+    try:
+        return footer(path, filesystem)
+    except (OSError, pa.ArrowInvalid, ValueError) as error:
+        raise UserError(
+            f"{path} is no predictions file", got=str(error), next_step="`mathpipe eval` writes one for a run"
+        ) from error
+
+
+def footer(path: str | Path, filesystem: Any = None) -> dict[str, Any]:
+    """The JSON of a file's footer."""
+    with pq.ParquetFile(str(path), filesystem=filesystem) as file:
+        found = (file.schema_arrow.metadata or {}).get(METADATA)
     return dict(json.loads(found)) if found else {}
 
 
-def sentences(writer: MatrixWriter, tokens: NDArray[np.integer[Any]], lengths: NDArray[np.int64]) -> list[str]:
+def sentences(
+    writer: MatrixWriter | ExpressionWriter, tokens: NDArray[np.integer[Any]], lengths: NDArray[np.int64]
+) -> list[str]:
     """The words of each row, with spaces between; ids outside the vocabulary show as ``<id>``."""
     if tokens.size and (tokens.min() < 0 or tokens.max() >= len(writer.vocabulary)):
         return [" ".join(writer.to_words(row[:length])) for row, length in zip(tokens, lengths, strict=True)]
@@ -132,6 +196,16 @@ def _numbers(values: NDArray[np.float64] | NDArray[np.int64], present: Mask | No
     """Numbers of their own kind, null where not ``present`` and where NaN."""
     missing = np.isnan(values)
     return pa.array(values, mask=missing if present is None else missing | ~present)
+
+
+def _spread(values: NDArray[Any], present: Mask) -> pa.Array:
+    """Numbers of the present rows, in their places; null elsewhere."""
+    whole = np.zeros(len(present), dtype=values.dtype)
+    whole[present] = values
+    missing = ~present
+    if values.dtype.kind == "f":
+        missing = missing | np.isnan(whole)
+    return pa.array(whole, mask=missing)
 
 
 def _where(present: Mask, texts: list[str]) -> list[str | None]:

@@ -1,15 +1,19 @@
-"""One evaluation of a run: decode once, score, write, summarise.
+"""One evaluation of a run: decode once, score, write; everything else is a query over what was written.
 
-    test split -> greedy decoding -> scoring by mathematics -> predictions.parquet -> metrics, curve, text
+    test split -> decoding -> scoring by mathematics -> predictions.parquet -> metrics, analyses, failures, report
 
 Results lie in ``<run>/evaluation/<split>``:
 
 ==============================  ==================================================================
 predictions.parquet             one row a hypothesis; all else is a query over it
 accuracy_by_tolerance.csv       for a plot
+analyses/                       one small table (CSV) and plot (SVG) for each question; analyses.json holds them all
+report.html                     a page to read
 failures.jsonl.zst              every failed problem, with ``verbose`` only
 metrics.json                    written last: if it is there, the evaluation is whole
 ==============================  ==================================================================
+
+One that was killed goes on where it stopped (see ``mathpipe.evaluate.parts``).
 """
 
 from __future__ import annotations
@@ -17,8 +21,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,29 +31,24 @@ import torch
 from tqdm import tqdm
 
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.matrices import Matrices
 from mathpipe.datasets.reader import Dataset, open_dataset
 from mathpipe.datasets.sequences import PAD
-from mathpipe.datasets.shards import Rows
 from mathpipe.datasets.storage import Storage
-from mathpipe.evaluate.baselines import Constants, Yardsticks
-from mathpipe.evaluate.decoding import Decoded, decoding_mode, greedy
-from mathpipe.evaluate.failures import Failure, FailureWriter, Worst, failures
-from mathpipe.evaluate.predictions import PredictionsWriter, predictions_table, read_predictions
-from mathpipe.evaluate.scoring import OUTCOMES, TOLERANCE, Scored, score
-from mathpipe.evaluate.summary import COLUMNS, Metrics, accuracy_curve, summarise, summary_text
-from mathpipe.generate.tasks import matrix_task
+from mathpipe.evaluate.baselines import Tally
+from mathpipe.evaluate.beam import beam_search
+from mathpipe.evaluate.decoding import GREEDY, Decoded, Decoding, decoding_mode, greedy, sample
+from mathpipe.evaluate.describe import METRICS, PREDICTIONS, Described, describe, remove_earlier
+from mathpipe.evaluate.failures import Failure
+from mathpipe.evaluate.kinds import Kind, kind_of
+from mathpipe.evaluate.parts import Parts, identity
+from mathpipe.evaluate.scoring import TOLERANCE, Verdicts
+from mathpipe.evaluate.summary import Metrics
 from mathpipe.train.checkpoint import RunRecord, load_model
 from mathpipe.train.model import Transformer
 
-PREDICTIONS = "predictions.parquet"
-METRICS = "metrics.json"
-CURVE = "accuracy_by_tolerance.csv"
-FAILURES = "failures.jsonl.zst"
-
-_CHUNK_ROWS = 10_000
+_CHUNK_ROWS = 2_000  # problems of a part: what a killed evaluation may have to do again
 _CHUNK_WORDS = 2_000_000  # predicted words held at a time: 16 MB of token ids
-_CONSTANT_ROWS = 10_000  # references from which the constant baselines are taken
+_FEWEST = 8  # problems decoded together, however many hypotheses each has
 
 
 @dataclass(frozen=True)
@@ -62,6 +61,7 @@ class Evaluation:
     predictions: str
     metrics_file: str
     curve: str
+    report: str
     failures: str | None
     worst: tuple[Failure, ...]
 
@@ -76,48 +76,61 @@ def evaluate_run(
     verbose: bool = False,
     device: str | None = None,
     progress: bool | None = None,
+    how: Decoding = GREEDY,
+    workers: int = 0,
 ) -> Evaluation:
     """Evaluate the last checkpoint of ``run_dir`` on a split of its own dataset, or of ``data_dir`` (same task, any law).
 
-    ``limit``: only the first so many rows. ``device``: CUDA when there is one, else the CPU. ``progress``: a bar; by default
-    only on a terminal. UserError for a run, dataset or split that is missing, damaged or does not fit.
+    ``limit``: only the first so many rows. ``how``: greedy, beam search, sampling, constrained or not. ``device``: CUDA when there
+    is one, else the CPU. ``workers``: processes that judge expressions. ``progress``: a bar; by default only on a terminal.
+    UserError for a run, dataset or split that is missing, damaged or does not fit.
     """
     started = time.perf_counter()
     model, record = load_model(run_dir, chosen_device(device))
     dataset = dataset_of_run(record, data_dir, split)
     n = _row_count(dataset, limit, batch_size)
-    task, clock = matrix_task(dataset.task), Clock()
-    longest = longest_answer(dataset, n)
-    yardsticks = Yardsticks(task, dataset.target, _constants(dataset, n))
-    storage, worst = Storage(str(out_dir or Path(run_dir) / "evaluation" / split)), Worst()
-    metadata = _metadata(run_dir, record, dataset, n, longest + 1)
-    with ExitStack() as files:
-        predictions = PredictionsWriter(files.enter_context(storage.write(PREDICTIONS)), metadata)
-        dump = FailureWriter(files.enter_context(storage.write(FAILURES))) if verbose else None
-        for scored in scored_chunks(model, dataset, n, longest, batch_size, clock, progress):
-            with clock("yardsticks"):
-                yardsticks.add(scored)
-            with clock("writing"):
-                predictions.append(predictions_table(scored, split, dataset.source, dataset.target))
-                if dump is not None:
-                    dump.append(worst.seen(failures(task, scored, split, dataset.target)))
-        predictions.close()
-        if dump is not None:
-            dump.close()
-        _remove_earlier(storage, verbose)
-    table = read_predictions(storage.path(PREDICTIONS), COLUMNS, storage.fs)
-    metrics = summarise(table, task, yardsticks, clock.seconds | {"total": time.perf_counter() - started})
-    storage.write_text(CURVE, accuracy_curve(table, task, yardsticks))
-    storage.write_text(METRICS, json.dumps(metrics, indent=2, allow_nan=False) + "\n")
+    kind, clock = kind_of(dataset, workers), Clock()
+    max_length = kind.max_length(n)
+    storage = Storage(str(out_dir or Path(run_dir) / "evaluation" / split))
+    metadata = _metadata(run_dir, record, dataset, n, max_length, how)
+    parts = Parts(storage, identity(model, {**metadata, "run": None, "data": None, "chunk": _CHUNK_ROWS}))
+    yardsticks, tally, count = None, Tally(), 0
+    with kind.ready(), _bar(n, progress) as bar:
+        for rows in dataset.chunks(_chunk_size(max_length, how), stop=n):
+            found = parts.find(count)
+            if found is None:
+                yardsticks = yardsticks or kind.yardsticks(n)
+                with clock("decoding"):
+                    decoded = decode_rows(model, dataset, rows, max_length, batch_size, bar, how, kind)
+                with clock("scoring"):
+                    scored = kind.score(rows, decoded)
+                with clock("yardsticks"):
+                    found = yardsticks.tally(scored)  # type: ignore[arg-type]  # of the same kind
+                with clock("writing"):
+                    parts.write(count, kind.table(scored, split), found)
+            else:
+                bar.update(len(rows))
+            tally, count = tally + found, count + 1
+    with clock("writing"):
+        remove_earlier(storage)
+        parts.join(count, PREDICTIONS, {**metadata, "yardsticks": tally.to_json(), "outcomes": list(kind.outcomes)})
+    with clock("analyses"):
+        told = describe(storage, verbose=verbose, seconds=clock.seconds, started=started)
+    parts.remove()
+    return _evaluation(storage, told)
+
+
+def _evaluation(storage: Storage, told: Described) -> Evaluation:
     return Evaluation(
         directory=storage.path(),
-        metrics=metrics,
-        text=summary_text(metrics),
+        metrics=told.metrics,
+        text=told.text,
         predictions=storage.path(PREDICTIONS),
         metrics_file=storage.path(METRICS),
-        curve=storage.path(CURVE),
-        failures=storage.path(FAILURES) if verbose else None,
-        worst=tuple(worst.chosen()) if verbose else (),
+        curve=told.curve,
+        report=told.report,
+        failures=told.failures,
+        worst=told.worst,
     )
 
 
@@ -130,11 +143,11 @@ def quick_accuracy(
     ``unreadable``: shares of these outcomes (malformed and unterminated together); ``mean_log_probability``.
     """
     n = _row_count(dataset, limit, batch_size)
-    found = list(
-        scored_chunks(model, dataset, n, longest_answer(dataset, n), batch_size, tolerance=tolerance, progress=False)
-    )
-    outcome = np.concatenate([scored.outcome for scored in found])
-    names = np.array(OUTCOMES)[outcome]
+    kind = kind_of(dataset, tolerance=tolerance)
+    max_length, found = kind.max_length(n), list[Verdicts]()
+    for rows in dataset.chunks(_chunk_size(max_length, GREEDY), stop=n):
+        found.append(kind.score(rows, decode_rows(model, dataset, rows, max_length, batch_size)))
+    names = np.array(kind.outcomes)[np.concatenate([scored.outcome for scored in found])]
     return {
         "accuracy": float(np.concatenate([scored.passed for scored in found]).mean()),
         "accuracy_published": float(np.concatenate([scored.correct_published for scored in found]).mean()),
@@ -159,53 +172,69 @@ class Clock:
             self.seconds[part] = self.seconds.get(part, 0.0) + time.perf_counter() - start
 
 
-def scored_chunks(
+def decode_rows(
     model: Transformer,
     dataset: Dataset,
-    n: int,
-    longest: int,
+    rows: Any,
+    max_length: int,
     batch_size: int,
-    clock: Clock | None = None,
-    progress: bool | None = None,
-    tolerance: float = TOLERANCE,
-) -> Iterator[Scored]:
-    """The first n rows, decoded and scored, a chunk at a time."""
-    task, clock = matrix_task(dataset.task), clock or Clock()
-    size = max(min(_CHUNK_ROWS, _CHUNK_WORDS // (longest + 1)), 1)
-    with tqdm(total=n, unit="problem", desc="evaluate", disable=None if progress is None else not progress) as bar:
-        for rows in dataset.chunks(size, stop=n):
-            with clock("decoding"):
-                decoded = decode_rows(model, dataset, rows, longest + 1, batch_size, bar)
-            with clock("scoring"):
-                scored = score(task, dataset.target, rows, decoded, tolerance=tolerance)
-            yield scored
-
-
-def decode_rows(
-    model: Transformer, dataset: Dataset, rows: Rows, max_length: int, batch_size: int, bar: Any = None
+    bar: Any = None,
+    how: Decoding = GREEDY,
+    kind: Kind | None = None,
 ) -> Decoded:
-    """Greedy predictions for rows, in their order; decoded in batches of similar lengths."""
-    tokens = np.full((len(rows), max_length), PAD, dtype=np.int64)
-    log_probability = np.zeros(len(rows))
-    order = np.lexsort((rows.operands.sizes, rows.solutions.sizes))
+    """Predictions for rows, in their order; decoded in batches of similar lengths. ``kind`` gives a grammar where one is wanted."""
+    encoded = dataset.encode(rows)
+    order = np.lexsort((encoded.source_lengths, encoded.target_lengths))
+    size = max(batch_size // how.hypotheses, min(_FEWEST, batch_size))
+    found: list[Decoded] = []
     with decoding_mode(model) as device:
-        for start in range(0, len(rows), batch_size):
-            index = order[start : start + batch_size]
-            decoded = greedy(model, dataset.batch(rows.take(index), device).source, max_length)
-            tokens[index, : decoded.tokens.shape[1]] = decoded.tokens
-            log_probability[index] = decoded.log_probability
+        for start in range(0, len(rows), size):
+            index = order[start : start + size]
+            part = _decode(model, encoded.batch(index, device).source, rows.take(index), max_length, how, kind, device)
+            found.append(Decoded(part.tokens, part.log_probability, index[part.problem], part.rank))
             if bar is not None:
                 bar.update(len(index))
-    return Decoded(tokens, log_probability)
+    return _joined(found)
 
 
-def longest_answer(dataset: Dataset, n: int) -> int:
-    """Words of the longest right answer among the first n rows, END not counted.
+def _decode(
+    model: Transformer,
+    source: torch.Tensor,
+    rows: Any,
+    max_length: int,
+    how: Decoding,
+    kind: Kind | None,
+    device: torch.device,
+) -> Decoded:
+    def grammar() -> Any:
+        return kind.grammar(rows, max_length, device) if how.constrained and kind is not None else None
 
-    Decoding stops one word later: whatever comes after a complete answer makes it malformed.
-    """
-    largest = max(int(rows.solutions.sizes.max()) for rows in dataset.chunks(stop=n))
-    return dataset.target.length(1, largest)
+    if how.temperature:
+        return sample(model, source, max_length, rows.row, how, grammar)
+    if how.beam > 1:
+        return beam_search(model, source, max_length, how, grammar())
+    return greedy(model, source, max_length, grammar())
+
+
+def _joined(parts: list[Decoded]) -> Decoded:
+    """All hypotheses in the order of problems and ranks."""
+    width = max(part.tokens.shape[1] for part in parts)
+    tokens = np.concatenate(
+        [np.pad(p.tokens, ((0, 0), (0, width - p.tokens.shape[1])), constant_values=PAD) for p in parts]
+    )
+    log_probability, problem, rank = (
+        np.concatenate([getattr(p, name) for p in parts]) for name in ("log_probability", "problem", "rank")
+    )
+    order = np.lexsort((rank, problem))
+    return Decoded(tokens[order], log_probability[order], problem[order], rank[order])
+
+
+def _chunk_size(max_length: int, how: Decoding) -> int:
+    return max(min(_CHUNK_ROWS, _CHUNK_WORDS // (max_length * how.hypotheses)), 1)
+
+
+def _bar(n: int, progress: bool | None) -> Any:
+    return tqdm(total=n, unit="problem", desc="evaluate", disable=None if progress is None else not progress)
 
 
 def dataset_of_run(record: RunRecord, data_dir: str | Path | None, split: str) -> Dataset:
@@ -248,12 +277,9 @@ def _row_count(dataset: Dataset, limit: int | None, batch_size: int) -> int:
     return n
 
 
-def _constants(dataset: Dataset, n: int) -> Constants:
-    parts = [rows.solutions for rows in dataset.chunks(stop=min(n, _CONSTANT_ROWS))]
-    return Constants.of(Matrices.concatenate(parts))
-
-
-def _metadata(run_dir: str | Path, record: RunRecord, dataset: Dataset, n: int, max_length: int) -> dict[str, Any]:
+def _metadata(
+    run_dir: str | Path, record: RunRecord, dataset: Dataset, n: int, max_length: int, how: Decoding
+) -> dict[str, Any]:
     """What the predictions file says of itself."""
     return {
         "run": str(run_dir),
@@ -261,20 +287,16 @@ def _metadata(run_dir: str | Path, record: RunRecord, dataset: Dataset, n: int, 
         "data": dataset.directory,
         "dataset_digest": dataset.digest,
         "task": dataset.task,
+        "kind": dataset.kind,
         "law": dataset.law,
+        "trained_law": record.law,
         "split": dataset.split,
         "rows": n,
         "input_encoding": record.input_encoding,
         "output_encoding": record.output_encoding,
         "precision": record.precision,
         "tolerance": TOLERANCE,
-        "decoding": "greedy",
+        "decoding": str(how),
+        "decoding_settings": asdict(how),
         "max_length": max_length,
     }
-
-
-def _remove_earlier(storage: Storage, verbose: bool) -> None:
-    """Before new predictions take their name, what an earlier evaluation said goes: one directory, one evaluation."""
-    storage.remove(METRICS)
-    if not verbose:
-        storage.remove(FAILURES)

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,7 @@ from mathpipe.datasets.matrices import Matrices
 from mathpipe.datasets.sequences import END, PAD, MatrixWriter, Reading
 from mathpipe.datasets.shards import Rows
 from mathpipe.evaluate.decoding import Decoded
+from mathpipe.evaluate.diagnostics import diagnostic_names, diagnostics
 from mathpipe.generate.tasks import Task
 
 Floats = NDArray[np.float64]
@@ -42,23 +44,26 @@ EXACT, WITHIN_TOLERANCE, WRONG_VALUE, WRONG_SHAPE, MALFORMED, UNTERMINATED = ran
 
 
 @dataclass(frozen=True, eq=False)
-class Scored:
-    """n hypotheses and what became of each; ``problems`` has one row a hypothesis (repeated where a problem has several).
+class Verdicts:
+    """n hypotheses and what became of each, whatever they are; ``problems`` has one row a hypothesis.
 
-    ``rank`` (n,): 0 for the best hypothesis of its problem; ``matrices``: the predictions as read, 0 x 0 where not
-    ``readable``; ``outcome`` (n,): indices of ``OUTCOMES``; ``passed`` (n,): the error test; ``errors``: every measure of
-    the task, NaN where nothing of the right shape was read; ``reference_errors``: the same of the references as written.
+    ``rank`` (n,): 0 for the best hypothesis of its problem, those of a problem together; ``outcome`` (n,): indices of
+    ``outcomes``; ``passed`` (n,): right by mathematics; ``errors``: every measure, NaN where there is none.
     """
 
-    problems: Rows
+    problems: Any  # rows of a dataset: ``Rows`` or ``SequenceRows``
     rank: Ints
     decoded: Decoded
-    matrices: Matrices
     readable: Mask
     outcome: NDArray[np.int8]
     passed: Mask
     errors: Errors
     reference_errors: Errors
+
+    @property
+    def outcomes(self) -> tuple[str, ...]:
+        """The names of outcomes, exact first."""
+        return OUTCOMES
 
     def __len__(self) -> int:
         return len(self.problems)
@@ -68,10 +73,37 @@ class Scored:
         """Words of each prediction before END (all of them where there is none), (n,)."""
         return lengths_before_end(self.decoded.tokens)
 
+    @cached_property
+    def best(self) -> Mask:
+        """Rank 0: one a problem, (n,)."""
+        return np.asarray(self.rank == 0)
+
     @property
     def correct_published(self) -> Mask:
         """Passed or exact, (n,)."""
-        return np.asarray(self.passed | (self.outcome == EXACT))
+        return np.asarray(self.passed | (self.outcome == 0))
+
+    @cached_property
+    def correct_rank(self) -> Floats:
+        """The rank of the best-scoring right hypothesis of the problem, NaN where none is right; (n,), NaN beyond rank 0."""
+        found = np.full(len(self), np.nan)
+        starts = np.flatnonzero(self.best)
+        if len(starts):
+            ranks = np.where(self.passed, self.rank.astype(np.float64), np.inf)
+            first = np.minimum.reduceat(ranks, starts)
+            found[starts] = np.where(np.isfinite(first), first, np.nan)
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Scored(Verdicts):
+    """Matrices and what became of each.
+
+    ``matrices``: the predictions as read, 0 x 0 where not ``readable``; ``passed``: the error test; ``errors``: every measure of
+    the task, NaN where nothing of the right shape was read; ``reference_errors``: the same of the references as written.
+    """
+
+    matrices: Matrices
 
 
 def score(
@@ -79,10 +111,9 @@ def score(
     writer: MatrixWriter,
     problems: Rows,
     decoded: Decoded,
-    rank: Ints | None = None,
     tolerance: float = TOLERANCE,
 ) -> Scored:
-    """Score n hypotheses for n problems, written by ``writer`` (the output encoding).
+    """Score hypotheses for the problems they name (``decoded.problem``), written by ``writer`` (the output encoding).
 
     UserError only for a reference that this encoding cannot write.
     """
@@ -90,18 +121,24 @@ def score(
     written, _ = writer.read(ended(references, lengths))
     matrices, reading = writer.read(decoded.tokens)
     readable = reading == Reading.OK
-    shaped = readable & matrices.same_shape(problems.solutions)
     with np.errstate(all="ignore"):
-        reference_errors = errors_of(task, problems, written)
-        errors = _errors_where(shaped, task, problems, matrices, tuple(reference_errors))
+        reference_errors = errors_of(task, problems, written)  # once a problem
+        if len(problems) != len(decoded) or (decoded.problem != np.arange(len(decoded))).any():
+            problems = problems.take(decoded.problem)
+            references, lengths = references[decoded.problem], lengths[decoded.problem]
+            reference_errors = {name: values[decoded.problem] for name, values in reference_errors.items()}
+        shaped = readable & matrices.same_shape(problems.solutions)
+        names = (*reference_errors, *diagnostic_names(task.name))
+        errors = _errors_where(shaped, task, problems, matrices, names)
     passed = shaped & task.passes(errors, tolerance)
     outcome = np.select(
-        [reading == Reading.UNTERMINATED, ~readable, ~shaped, _equal(decoded.tokens, references, lengths), passed],
+        [reading == Reading.UNTERMINATED, ~readable, ~shaped, equal_words(decoded.tokens, references, lengths), passed],
         [UNTERMINATED, MALFORMED, WRONG_SHAPE, EXACT, WITHIN_TOLERANCE],
         default=WRONG_VALUE,
     ).astype(np.int8)
-    ranks = np.zeros(len(problems), dtype=np.int64) if rank is None else rank
-    return Scored(problems, ranks, decoded, matrices, readable, outcome, passed, errors, reference_errors)
+    return Scored(
+        problems, decoded.rank, decoded, readable, outcome, passed, errors, reference_errors, matrices=matrices
+    )
 
 
 def errors_of(task: Task, problems: Rows, answers: Matrices) -> Errors:
@@ -138,13 +175,15 @@ def _errors_where(shaped: Mask, task: Task, problems: Rows, matrices: Matrices, 
     index = np.flatnonzero(shaped)
     if len(index):
         chosen = problems.take(index)
-        found = errors_of(task, chosen, matrices.take(index))
+        read = matrices.take(index)
+        found = errors_of(task, chosen, read)
+        found |= diagnostics(task.name, chosen.operands, chosen.solutions, read)
         for name in names:
             errors[name][index] = found[name]
     return errors
 
 
-def _equal(tokens: Ints, references: NDArray[np.int32], lengths: Ints) -> Mask:
+def equal_words(tokens: Ints, references: NDArray[np.int32], lengths: Ints) -> Mask:
     """Which predictions, if they have an END, are up to there the reference's own words, (n,)."""
     ends = lengths_before_end(tokens) == lengths
     width = min(tokens.shape[1], references.shape[1])

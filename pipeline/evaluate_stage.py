@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from mathpipe.evaluate.failures import draw_failures
+from mathpipe.evaluate.decoding import Decoding
+from mathpipe.evaluate.failure_drawing import draw_failures
 from mathpipe.evaluate.run import evaluate_run
 from mathpipe.pipeline.console import note, stoppable
 from mathpipe.pipeline.newest import newest_run
@@ -36,12 +37,13 @@ def evaluate(
 ) -> None:
     """Decode a split, verify every answer, and say how often the model is right, and where it is not.
 
-    Writes predictions.parquet, metrics.json and accuracy_by_tolerance.csv; with --verbose failures.jsonl.zst too.
+    Writes predictions.parquet, metrics.json, one small table and plot for each analysis, and report.html, a page to read; with
+    --verbose failures.jsonl.zst too. Stopped or killed, the same command goes on.
 
     \b
     Example:
       mathpipe eval --verbose
-      mathpipe eval --run runs/add --split valid --limit 1k
+      mathpipe eval --run runs/add --split valid --limit 1k --beam 10 --constrained
     """
     wanted = validated(EvaluateParams, gather("evaluate", source, flags), "evaluate")
     if run_dir is None:
@@ -56,6 +58,8 @@ def evaluate(
             batch_size=wanted.batch,
             out_dir=out,
             verbose=verbose,
+            how=Decoding(**wanted.model_dump(include=set(Decoding.__dataclass_fields__))),
+            workers=wanted.workers,
         )
     if as_json:
         click.echo(json.dumps(found.metrics))
@@ -67,3 +71,4 @@ def evaluate(
     if found.failures is not None:
         click.echo(f"every failed problem: {found.failures}")
     click.echo(f"every prediction: {found.predictions}")
+    click.echo(f"a page to read: {found.report}")

@@ -5,6 +5,7 @@ A value is looked for in this order: a flag, ``-S key=value``, the file named wi
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from mathpipe.generate.dataset import kept_shard_rows
 from mathpipe.generate.law import Dimension, ExpressionLaw, Family, Law, MatrixLaw, Spectra, Weights
 from mathpipe.generate.layout import Layout, default_shard_rows, whole_blocks
 from mathpipe.generate.sequence_blocks import rows_a_block
-from mathpipe.generate.splits import TEST, TRAIN, VALID
+from mathpipe.generate.splits import TEST, TRAIN, VALID, share
 from mathpipe.generate.tasks import SequenceTask, Task, get_task
 from mathpipe.pipeline.counts import Count, parse_count
 from mathpipe.train.config import TrainConfig
@@ -84,8 +85,12 @@ class GenerateParams(BaseModel):
 
     task: str = Field(description="which task; `mathpipe tasks` lists them")
     n: Count = Field(1_000_000, description="rows of the training split, such as 500, 10k, 50M or 1e6")
-    valid: Count = Field(10_000, description="rows of the validation split")
-    test: Count = Field(10_000, description="rows of the test split")
+    valid: Count = Field(
+        10_000, description="rows of the validation split; of expressions no more than a 14th of n unless given"
+    )
+    test: Count = Field(
+        10_000, description="rows of the test split; of expressions no more than a 14th of n unless given"
+    )
     seed: Annotated[int, Field(ge=0, lt=2**64)] = Field(0, description="another seed draws other rows")
     dim: Dimension | None = Field(None, description="n of n x n matrices  [default: 5]")
     min_dim: Dimension | None = Field(None, description="smallest n, drawn uniformly for each problem")
@@ -213,12 +218,19 @@ class GenerateParams(BaseModel):
             laws[f"{TEST}-{name}"] = law.with_operands(own.operands, own.block_rows)
         return laws
 
+    def _held_out(self, law: Law, name: Literal["valid", "test"]) -> int:
+        """Rows of valid or test: as given; else the default, or what comes with n rows of train from one stream of dear pairs."""
+        rows: int = getattr(self, name)
+        if name in self.model_fields_set or isinstance(law.operands, MatrixLaw):
+            return rows
+        return min(rows, math.ceil(self.n * share(name) / share(TRAIN)))
+
     def layout(self, law: Law, out: str) -> Layout:
         """How many rows of each split, and how they are cut: as asked, as an existing dataset of this law is, or by size."""
-        splits = {TRAIN: self.n, VALID: self.valid, TEST: self.test}
+        splits = {TRAIN: self.n, VALID: self._held_out(law, "valid"), TEST: self._held_out(law, "test")}
         for name, changes in self.extra_test.items():
             try:
-                splits[f"{TEST}-{name}"] = parse_count(changes.get("n", self.test))
+                splits[f"{TEST}-{name}"] = parse_count(changes.get("n", splits[TEST]))
             except ValueError as problem:
                 raise UserError(f"extra test split {name}: {problem}") from None
         if self.shard_rows is not None:
@@ -238,7 +250,31 @@ class EvaluateParams(BaseModel):
 
     split: str = Field("test", description="which split of the dataset")
     limit: Count | None = Field(None, description="only the first rows of it  [default: all]")
-    batch: Annotated[int, Field(ge=1, le=100_000)] = Field(256, description="problems decoded together")
+    batch: Annotated[int, Field(ge=1, le=100_000)] = Field(256, description="hypotheses decoded together")
+    beam: Annotated[int, Field(ge=1, le=1000)] = Field(1, description="width of the beam; 1 decodes greedily")
+    length_penalty: Annotated[float, Field(ge=0, le=10)] = Field(
+        1.0, description="p: hypotheses of a beam are ranked by log probability / length^p"
+    )
+    early_stopping: bool = Field(
+        True, description="end a beam search when as many hypotheses as it is wide are complete"
+    )
+    temperature: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] = Field(
+        0.0, description="draw answers at this temperature instead; 0 does not"
+    )
+    samples: Annotated[int, Field(ge=1, le=1000)] = Field(1, description="answers drawn for each problem")
+    seed: Annotated[int, Field(ge=0, lt=2**64)] = Field(0, description="of the draws")
+    constrained: bool = Field(False, description="only words that can continue a well-formed answer")
+    workers: Annotated[int, Field(ge=0, le=1000)] = Field(
+        0, description="processes that verify expressions; 0 verifies in this one"
+    )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.temperature and self.beam > 1:
+            raise ValueError("give a beam or a temperature, not both")
+        if self.samples > 1 and not self.temperature:
+            raise ValueError("samples are drawn at a temperature: give one, such as 1.0")
+        return self
 
 
 MODELS: dict[Section, type[BaseModel]] = {"generate": GenerateParams, "train": TrainConfig, "evaluate": EvaluateParams}

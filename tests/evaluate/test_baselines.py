@@ -12,7 +12,7 @@ import pytest
 from mathpipe.datasets.matrices import Matrices
 from mathpipe.datasets.sequences import MatrixWriter
 from mathpipe.datasets.shards import Rows
-from mathpipe.evaluate.baselines import GRID, Constants, Yardsticks, copied
+from mathpipe.evaluate.baselines import GRID, Constants, Tally, Yardsticks, copied
 from mathpipe.evaluate.decoding import Decoded
 from mathpipe.evaluate.scoring import ended, score
 from mathpipe.generate.tasks import TASKS
@@ -20,13 +20,17 @@ from mathpipe.generate.tasks import TASKS
 P1000 = MatrixWriter.named("P1000")
 
 
-def yardsticks(task: str, rows: Rows, writer: MatrixWriter = P1000, **changes: Any) -> Yardsticks:
-    found = Yardsticks(dataclasses.replace(TASKS[task], **changes), writer, Constants.of(rows.solutions))
+def yardsticks(task: str, rows: Rows, writer: MatrixWriter = P1000, **changes: Any) -> Tally:
+    sticks, found = (
+        Yardsticks(dataclasses.replace(TASKS[task], **changes), writer, Constants.of(rows.solutions)),
+        Tally(),
+    )
     half = len(rows) // 2
     for index in (np.arange(half), np.arange(half, len(rows))):  # counts add up over runs of rows
         part = rows.take(index)
         tokens = ended(*writer.write(part.solutions))
-        found.add(score(TASKS[task], writer, part, Decoded(tokens, np.zeros(len(part)))))
+        found += sticks.tally(score(TASKS[task], writer, part, Decoded(tokens, np.zeros(len(part)))))
+    assert Tally(**found.to_json()) == found
     return found
 
 

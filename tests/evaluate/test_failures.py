@@ -16,11 +16,19 @@ from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.sequences import MatrixWriter
 from mathpipe.datasets.shards import Rows
 from mathpipe.evaluate.decoding import Decoded
-from mathpipe.evaluate.failures import Failure, FailureWriter, Worst, draw_failure, failures, read_failures
+from mathpipe.evaluate.failure_drawing import draw_failure
+from mathpipe.evaluate.failures import Failure, FailureWriter, Worst, failures, read_failures
+from mathpipe.evaluate.predictions import predictions_table
 from mathpipe.evaluate.scoring import score
 from mathpipe.generate.tasks import TASKS
 
 P1000 = MatrixWriter.named("P1000")
+
+
+def found_in(task: str, rows: Rows, decoded: Decoded) -> list[Failure]:
+    """The failures among these answers, as a predictions file would tell of them."""
+    scored = score(TASKS[task], P1000, rows, decoded)
+    return list(failures(predictions_table(scored, "test", P1000, P1000, TASKS[task]), task))
 
 
 @pytest.fixture
@@ -33,7 +41,7 @@ def found(said: Callable[..., Decoded], problems: Callable[..., Rows]) -> list[F
         "V2 V1 + 400 E-2 + 600 E-2 <s>",
         "V1 <s>",
     ]
-    return list(failures(TASKS["add"], score(TASKS["add"], P1000, rows, said(P1000, words)), "test", P1000))
+    return found_in("add", rows, said(P1000, words))
 
 
 def dumped(path: Path, found: Iterator[Failure] | list[Failure]) -> Path:
@@ -76,8 +84,7 @@ def test_a_dump_is_compressed_json_lines_and_reads_back(found: list[Failure], tm
 
 
 def test_an_infinite_error_has_a_place_in_json(said: Callable[..., Decoded], problems: Callable[..., Rows]) -> None:
-    scored = score(TASKS["add"], P1000, problems([[[1, -1]]], [[[0]]]), said(P1000, ["V1 V1 + 100 E-2 <s>"]))
-    (failure,) = failures(TASKS["add"], scored, "test", P1000)
+    (failure,) = found_in("add", problems([[[1, -1]]], [[[0]]]), said(P1000, ["V1 V1 + 100 E-2 <s>"]))
     assert (failure.outcome, failure.errors["error_l1"], failure.error) == ("wrong_value", None, -1)
     assert Failure.from_json(failure.to_json()).errors == failure.errors
 
@@ -178,6 +185,6 @@ def test_the_residual_of_an_inverse_is_that_of_its_equation(
     """A = diag(2, 4), H = diag(0.5, 0.5): A H - I = diag(0, 1)."""
     rows = problems([[[2, 0], [0, 4]]], [[[0.5, 0], [0, 0.25]]])
     words = "V2 V2 + 500 E-3 + 0 E0 + 0 E0 + 500 E-3 <s>"
-    (failure,) = failures(TASKS["inverse"], score(TASKS["inverse"], P1000, rows, said(P1000, [words])), "test", P1000)
+    (failure,) = found_in("inverse", rows, said(P1000, [words]))
     assert failure.residual is not None and failure.residual.tolist() == [[0, 0], [0, 1]]
     assert "residual A H - I" in "\n".join(draw_failure(failure))

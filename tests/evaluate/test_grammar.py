@@ -98,7 +98,7 @@ def test_what_can_be_written_is_allowed(name: str) -> None:
     writer = MatrixWriter.named(name)
     rng = np.random.default_rng(0)
     matrices = Matrices.from_dense(rng.normal(size=(50, 2, 3)) * 10.0 ** rng.integers(-5, 6, (50, 2, 3)))
-    tokens, lengths = writer.write(matrices)
+    tokens, _ = writer.write(matrices)
     grammar = MatrixGrammar(writer, matrices.rows, matrices.cols)
     for place in range(tokens.shape[1]):
         assert not grammar.complete().any()

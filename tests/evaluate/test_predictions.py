@@ -36,15 +36,15 @@ OTHER_SHAPE = "V1 V2 N500 E-3 N250 E-3 <s>"
 @pytest.fixture
 def scored(said: Callable[..., Decoded], problems: Callable[..., Rows]) -> Scored:
     """Two problems; of the first two hypotheses."""
-    diagonal, half = [[2, 0], [0, 4]], [[0.5, 0], [0, 0.25]]
-    rows = problems([diagonal, diagonal, [[4]]], [half, half, [[0.25]]])
-    rows = Rows(np.array([17, 17, 18]), rows.operands, rows.solutions)
+    rows = problems([[[2, 0], [0, 4]], [[4]]], [[[0.5, 0], [0, 0.25]], [[0.25]]])
+    rows = Rows(np.array([17, 18]), rows.operands, rows.solutions)
     decoded = said(B1999, [RIGHT, OTHER_SHAPE, "V1 V1 N250 <s>"])
-    return score(TASKS["inverse"], B1999, rows, decoded, rank=np.array([0, 1, 0]))
+    decoded = Decoded(decoded.tokens, decoded.log_probability, np.array([0, 0, 1]), np.array([0, 1, 0]))
+    return score(TASKS["inverse"], B1999, rows, decoded)
 
 
 def test_columns_and_values(scored: Scored) -> None:
-    table = predictions_table(scored, "test", P1000, B1999)
+    table = predictions_table(scored, "test", P1000, B1999, TASKS["inverse"])
     assert table.to_pylist() == [
         {
             "row": 17,
@@ -55,17 +55,22 @@ def test_columns_and_values(scored: Scored) -> None:
             "decoded_rows": 2,
             "decoded_cols": 2,
             "outcome": "exact",
+            "passed": True,
             "log_probability": -1.0,
             "error_l1": 0,
             "error_l2": 0,
             "error_max": 0,
             "coefficients_within_1pct": 1,
             "error_reference_l1": 0,
+            "predicted_condition": pytest.approx(2),
             "problem": "V2 V2 + 200 E-2 + 0 E0 + 0 E0 + 400 E-2",
             "reference": [0.5, 0, 0, 0.25],
             "reference_rows": 2,
             "reference_cols": 2,
             "reference_error_l1": 0,
+            "correct_rank": 0,
+            "operand": [2, 0, 0, 4],
+            "largest": 4,
             "rows": 2,
             "cols": 2,
             "condition_number": 2,
@@ -81,6 +86,7 @@ def test_columns_and_values(scored: Scored) -> None:
             "decoded_rows": 1,
             "decoded_cols": 2,
             "outcome": "wrong_shape",
+            "passed": False,
             "log_probability": -2.0,
         },
         {
@@ -90,12 +96,15 @@ def test_columns_and_values(scored: Scored) -> None:
             "rank": 0,
             "prediction": "V1 V1 N250",
             "outcome": "malformed",
+            "passed": False,
             "log_probability": -3.0,
             "problem": "V1 V1 + 400 E-2",
             "reference": [0.25],
             "reference_rows": 1,
             "reference_cols": 1,
             "reference_error_l1": 0,
+            "operand": [4],
+            "largest": 4,
             "rows": 1,
             "cols": 1,
             "condition_number": 1,
@@ -107,15 +116,15 @@ def test_columns_and_values(scored: Scored) -> None:
 def test_the_schema_does_not_depend_on_what_was_predicted(scored: Scored, said: Callable[..., Decoded]) -> None:
     nothing = score(TASKS["inverse"], B1999, scored.problems, said(B1999, ["V1"] * 3))
     assert (nothing.outcome == 5).all()
-    schema = predictions_table(nothing, "test", P1000, B1999).schema
-    assert schema == predictions_table(scored, "test", P1000, B1999).schema
+    schema = predictions_table(nothing, "test", P1000, B1999, TASKS["inverse"]).schema
+    assert schema == predictions_table(scored, "test", P1000, B1999, TASKS["inverse"]).schema
     assert schema.field("error_l1").type == schema.field("log_probability").type == pa.float64()
     assert schema.field("row").type == pa.int64()
     assert schema.field("decoded").type == schema.field("reference").type == pa.list_(pa.float64())
 
 
 def test_written_in_runs_and_read_back(scored: Scored, tmp_path: Path) -> None:
-    table = predictions_table(scored, "test", P1000, B1999)
+    table = predictions_table(scored, "test", P1000, B1999, TASKS["inverse"])
     buffer = io.BytesIO()
     writer = PredictionsWriter(buffer, {"task": "inverse", "law": {"seed": 0}})
     for _ in range(3):

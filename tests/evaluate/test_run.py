@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -17,7 +18,9 @@ from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.reader import Dataset, open_dataset
 from mathpipe.datasets.sequences import END
 from mathpipe.evaluate import run as evaluation
+from mathpipe.evaluate.decoding import Decoded, Decoding
 from mathpipe.evaluate.failures import read_failures
+from mathpipe.evaluate.parts import Parts
 from mathpipe.evaluate.predictions import predictions_metadata
 from mathpipe.evaluate.run import evaluate_run, quick_accuracy
 from mathpipe.train.checkpoint import CHECKPOINT, save_checkpoint
@@ -180,8 +183,10 @@ def test_a_checkpoint_is_evaluated_on_the_dataset_it_names(
     assert capfd.readouterr().err == ""  # no bar where there is no terminal
     assert sorted(p.name for p in (run / "evaluation" / "test").iterdir()) == [
         "accuracy_by_tolerance.csv",
+        "analyses",
         "metrics.json",
         "predictions.parquet",
+        "report.html",
     ]
 
 
@@ -240,18 +245,119 @@ def test_an_interrupted_evaluation_leaves_what_was_there(
 ) -> None:
     planned_run(added, plan_answers(open_dataset(added, "test"), with_defects))
     whole = evaluate_run(tmp_path / "run", verbose=True)
-    before = {p.name: p.read_bytes() for p in Path(whole.directory).iterdir()}
-
-    def interrupted(*_: Any) -> None:
-        raise KeyboardInterrupt
-
+    before = everything(whole.directory)
     with monkeypatch.context() as patched:
-        patched.setattr(evaluation, "predictions_table", interrupted)
+        patched.setattr(Parts, "write", interrupted)
         with pytest.raises(KeyboardInterrupt):
             evaluate_run(tmp_path / "run", verbose=True)
-    assert {p.name: p.read_bytes() for p in Path(whole.directory).iterdir()} == before
+    assert everything(whole.directory) == before
     evaluate_run(tmp_path / "run")  # not verbose: the dump of the earlier evaluation does not stay beside its figures
     assert "failures.jsonl.zst" not in {p.name for p in Path(whole.directory).iterdir()}
+
+
+def interrupted(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def everything(folder: str | Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in Path(folder).rglob("*") if p.is_file()}
+
+
+def test_what_was_killed_goes_on_where_it_stopped(
+    added: Path, plan_answers: Any, planned_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluation, "_CHUNK_ROWS", 50)  # row groups of 100 rows: parts of 50, 50, 50, 50, 30
+    planned_run(added, plan_answers(open_dataset(added, "test"), with_defects))
+    whole = evaluate_run(tmp_path / "whole", verbose=True)
+    write, written = Parts.write, []
+
+    def fourth_fails(self: Parts, k: int, *rest: Any) -> None:
+        if len(written) == 3:
+            raise KeyboardInterrupt
+        written.append(k)
+        write(self, k, *rest)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Parts, "write", fourth_fails)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate_run(tmp_path / "run", verbose=True)
+    left = everything(tmp_path / "run")
+    assert len(left) == 3 and all("/.partial/" in f"/{name}" for name in left)
+    model = plan_answers(open_dataset(added, "test"), with_defects)
+    planned_run(added, model)
+    again = evaluate_run(tmp_path / "run", verbose=True)
+    assert model.asked == 80  # the three parts that were there were not decoded again
+    assert pq.read_table(again.predictions).equals(pq.read_table(whole.predictions))
+    assert again.metrics | {"seconds": 0} == whole.metrics | {"seconds": 0}
+    assert not (Path(again.directory) / ".partial").exists()
+
+
+def test_parts_of_another_evaluation_are_not_taken(
+    added: Path, plan_answers: Any, planned_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluation, "_CHUNK_ROWS", 50)
+    planned_run(added, plan_answers(open_dataset(added, "test")))
+    with monkeypatch.context() as patched:
+        patched.setattr(Parts, "join", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate_run(tmp_path / "run")
+    for change in ("weights", "settings"):
+        model = plan_answers(open_dataset(added, "test"), with_defects)
+        if change == "weights":
+            with torch.no_grad():
+                model.weight += 1
+        planned_run(added, model)
+        how = Decoding(constrained=change == "settings")
+        found = evaluate_run(tmp_path / "run", how=how, limit=200)
+        assert model.asked == 200
+        assert found.metrics["n"] == 200
+
+
+def test_constrained_answers_are_never_malformed(
+    added: Path, make_run: Any, untrained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for encoding in ("P10", "FP15"):
+        record = make_run(added, output_encoding=encoding)
+        model = untrained(record)
+        monkeypatch.setattr(evaluation, "load_model", lambda run_dir, device: (model, record))  # noqa: B023
+        for how in (Decoding(constrained=True), Decoding(beam=3, constrained=True)):
+            found = evaluate_run(tmp_path / "run", limit=30, how=how)
+            outcomes = {name for name, o in found.metrics["outcomes"].items() if o["count"]}
+            assert outcomes <= {"exact", "within_tolerance", "wrong_value"}
+
+
+def test_every_hypothesis_is_verified_and_the_rank_of_the_right_one_recorded(
+    added: Path, make_run: Any, untrained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = make_run(added)
+    model = untrained(record)
+    monkeypatch.setattr(evaluation, "load_model", lambda run_dir, device: (model, record))
+    dataset = open_dataset(added, "test")
+    truth = next(iter(dataset.chunks(stop=40)))
+
+    def answers(model: Any, dataset: Dataset, rows: Any, *_: Any) -> Decoded:
+        """Three hypotheses a problem; that of rank row % 4 is right, none where that is 3."""
+        target = dataset.encode(rows).target.astype(np.int64)
+        wrong = target.copy()
+        wrong[:, 4] += 3
+        tokens = np.stack([np.where((rows.row % 4 == k)[:, None], target, wrong) for k in range(3)], axis=1)
+        n = len(rows)
+        return Decoded(
+            tokens.reshape(3 * n, -1), np.tile([-1.0, -2.0, -3.0], n), np.repeat(np.arange(n), 3), np.tile([0, 1, 2], n)
+        )
+
+    monkeypatch.setattr(evaluation, "decode_rows", answers)
+    found = evaluate_run(tmp_path / "run", limit=40, how=Decoding(beam=3))
+    table = pq.read_table(found.predictions)
+    assert len(table) == 120
+    best = table.filter(pc.equal(table["rank"], 0))
+    place = [r % 4 for r in truth.row.tolist()]
+    assert best["correct_rank"].to_pylist() == [None if k == 3 else float(k) for k in place]
+    assert table.filter(pc.equal(table["rank"], 1))["correct_rank"].null_count == 40
+    right = [o in ("exact", "within_tolerance") for o in table["outcome"].to_pylist()]
+    assert right == [k == rank for k in place for rank in range(3)] == table["passed"].to_pylist()
+    assert found.metrics["accuracy"] == np.mean([k == 0 for k in place])
+    assert found.metrics["accuracy_any"] == np.mean([k < 3 for k in place])
 
 
 def test_quick_accuracy_measures_the_first_rows_and_leaves_the_model_alone(added: Path, plan_answers: Any) -> None:
