@@ -176,22 +176,22 @@ _WRITERS: dict[type, Callable[[Expr, dict[Expr, bytes]], bytes]] = {
 }
 
 
-def derivative(expression: Expr) -> Expr:
-    """d/dx, by symengine's rules but for acosh."""
+def derivative(expression: Expr, rates: dict[Expr, Expr] | None = None) -> Expr:
+    """d/dx, by symengine's rules but for acosh; ``rates``: d/dx of other symbols that depend on x."""
     try:
-        return _derivative(expression)
+        return _derivative(expression, rates or {})
     except (RuntimeError, ZeroDivisionError) as refused:
         raise Unwritable("infinite") from refused
 
 
-def _derivative(expression: Expr) -> Expr:
+def _derivative(expression: Expr, rates: dict[Expr, Expr]) -> Expr:
     found = expression.atoms(classes.acosh)
     if not found:
-        return expression.diff(X)
+        return _total(expression, {}, rates)
     # inner ones first, so that an outer one's operand is written with the names of the inner ones
     ordered = sorted(found, key=lambda a: (len(a.atoms(classes.acosh)), _words(a, {})))
     names = {a: se.Symbol(f"_acosh{k}") for k, a in enumerate(ordered)}
-    slopes: dict[Expr, Expr] = {}
+    slopes = dict(rates)
     for a in ordered:
         u = a.args[0]
         slopes[names[a]] = _total(u, names, slopes) / (se.sqrt(u - 1) * se.sqrt(u + 1))
@@ -200,11 +200,12 @@ def _derivative(expression: Expr) -> Expr:
 
 def _total(expression: Expr, names: dict[Expr, Expr], slopes: dict[Expr, Expr]) -> Expr:
     """d/dx where the named parts are differentiated as given."""
-    hidden = expression.xreplace(names) if not isinstance(expression, classes.acosh) else names[expression]
+    hidden = expression if not names else names.get(expression) or expression.xreplace(names)
     total = hidden.diff(X)
-    for name in sorted(hidden.free_symbols & slopes.keys(), key=str):
-        total += hidden.diff(name) * slopes[name]
-    return total.xreplace({name: a for a, name in names.items()})
+    if slopes:
+        for name in sorted(hidden.free_symbols & slopes.keys(), key=str):
+            total += hidden.diff(name) * slopes[name]
+    return total.xreplace({name: a for a, name in names.items()}) if names else total
 
 
 def without_constants(expression: Expr) -> Expr:
