@@ -73,6 +73,16 @@ def test_extra_tests_change_what_they_name(toy: ModuleType) -> None:
     assert params.layout(params.law(), "nowhere").splits["test-far"] == 20
 
 
+def test_held_out_rows_are_those_that_come_with_train_unless_more_are_asked_for(toy: ModuleType) -> None:
+    def splits(**flags: object) -> dict[str, int]:
+        params = validated(GenerateParams, gather("generate", Source(), {"task": "toy-reverse", **flags}), "generate")
+        return params.layout(params.law(), "nowhere").splits
+
+    assert splits(n="1k", extra_test=["far:max_ops=9"]) == {"train": 1_000, "valid": 72, "test": 72, "test-far": 72}
+    assert splits(n="1M") == {"train": 10**6, "valid": 10_000, "test": 10_000}
+    assert splits(n="1k", valid="10k", test="0") == {"train": 1_000, "valid": 10_000, "test": 0}
+
+
 def test_from_generate_to_export(toy: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "d"
     line = "generate --task toy-reverse --n 300 --valid 20 --test 20 --extra-test far:min_ops=12,max_ops=12,n=10 "
