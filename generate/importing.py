@@ -7,6 +7,7 @@ shard, and a hash of 8 bytes for each problem of valid and test.
 from __future__ import annotations
 
 import itertools
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ from mathpipe.generate.versions import made_with
 LISTED = 20  # bad lines shown
 SHARD_ROWS = 100_000
 _BATCH = 5_000
+_OURS = re.compile(r"\d+\.parquet|_\d+\.json|\..*\.writing-.*")
 Hashes = NDArray[np.uint64]
 
 
@@ -63,6 +65,7 @@ def import_dataset(
     law = Law(task=task, operands=ImportedLaw(sources=tuple(sources)))
     with claimed(storage):
         _check_free(storage, law)
+        _clear(storage)
         bad = _Bad(max_bad)
         looked_up: dict[str, _Known] = {}
         overlaps: dict[tuple[str, str], int] = {}
@@ -210,12 +213,22 @@ class _Writing:
 def _check_free(storage: Storage, law: Law) -> None:
     """UserError where something lies there that is no unfinished import of the same files."""
     names = storage.list()
-    records = [f"{s}/{n}" for s in (TRAIN, VALID, TEST) if s in names for n in storage.list(s) if n.endswith(".json")]
+    found = [f"{split}/{name}" for split in (TRAIN, VALID, TEST) if split in names for name in storage.list(split)]
+    strange = [name for name in found if not _OURS.fullmatch(name.rsplit("/", 1)[1])]
+    records = [name for name in found if name.endswith(".json")]
     digests = {r.law_digest for text in storage.read_texts(records).values() if (r := parse_record(text)) is not None}
-    if MANIFEST in names or not set(names) <= {TRAIN, VALID, TEST} or not digests <= {law.digest}:
+    if MANIFEST in names or strange or not set(names) <= {TRAIN, VALID, TEST} or not digests <= {law.digest}:
         raise UserError(
             f"{storage.url} holds something else",
             expected="an empty directory, or an unfinished import of the same files",
-            got=", ".join(names[:3]),
+            got=", ".join([*strange, *names][:3]),
             next_step="choose another --out, or remove what is there",
         )
+
+
+def _clear(storage: Storage) -> None:
+    """Remove what an import that was stopped left behind: it is read anew."""
+    for split in (TRAIN, VALID, TEST):
+        storage.remove_unfinished(split)
+        for name in storage.list(split):
+            storage.remove(f"{split}/{name}")

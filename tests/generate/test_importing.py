@@ -167,6 +167,29 @@ def test_what_is_refused(toy: ModuleType, tmp_path: Path) -> None:
         import_dataset("add", {"test": [str(tmp_path / "a")]}, str(tmp_path / "f"))
 
 
+def test_an_import_that_was_stopped_begins_anew(toy: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "a").write_text(LINES * 4)
+    files, out = {"train": [str(tmp_path / "a")]}, tmp_path / "d"
+    with pytest.raises(RuntimeError):
+        import_dataset("toy-reverse", files, str(out), shard_rows=2, on_rows=stop)
+    import_dataset("toy-reverse", files, str(out), shard_rows=2)
+    (out / "manifest.json").unlink()
+    import_dataset("toy-reverse", files, str(out), shard_rows=100)
+    assert sorted(p.name for p in (out / "train").iterdir()) == ["00000.parquet", "_00000.json"]
+    (out / "manifest.json").unlink()
+    (out / "train" / "thesis.tex").write_text("years of work")
+    with pytest.raises(UserError, match=r"holds something else.*thesis.tex"):
+        import_dataset("toy-reverse", files, str(out))
+    (out / "train" / "thesis.tex").unlink()
+    (tmp_path / "a").write_text(LINES)
+    with pytest.raises(UserError, match="holds something else"):
+        import_dataset("toy-reverse", files, str(out))
+
+
+def stop(rows: int) -> None:
+    raise RuntimeError("stopped")
+
+
 def test_export_then_import_gives_equal_pairs(
     toy: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
