@@ -208,8 +208,14 @@ def _tanh(u: Complex, order: int) -> tuple[Complex, ...]:
     return (t, d, -t * d)
 
 
+def _below_one(u: Complex) -> Complex:
+    """Real numbers above 1 moved to the lower side of the cut there, where d asin, d acos and SymPy have them too."""
+    cut = (u.imag == 0) & (u.real > 1)
+    return np.where(cut, np.conj(u), u) if cut.any() else u
+
+
 def _asin(u: Complex, order: int) -> tuple[Complex, ...]:
-    value = np.arcsin(u)
+    value = np.arcsin(_below_one(u))
     if order == 0:
         return (value,)
     r = 1 / np.sqrt(1 - u * u + 0.0)
@@ -217,7 +223,7 @@ def _asin(u: Complex, order: int) -> tuple[Complex, ...]:
 
 
 def _acos(u: Complex, order: int) -> tuple[Complex, ...]:
-    return (np.arccos(u), *(-d for d in _asin(u, order)[1:]))
+    return (np.arccos(_below_one(u)), *(-d for d in _asin(u, order)[1:]))
 
 
 def _atan(u: Complex, order: int) -> tuple[Complex, ...]:
@@ -245,7 +251,7 @@ def _acosh(u: Complex, order: int) -> tuple[Complex, ...]:
 
 
 def _atanh(u: Complex, order: int) -> tuple[Complex, ...]:
-    value = np.arctanh(u)
+    value = np.arctanh(_below_one(u))
     if order == 0:
         return (value,)
     r = 1 / (1 - u * u)
@@ -257,7 +263,7 @@ def _of_reciprocal(rule: Rule) -> Rule:
 
     def composed(u: Complex, order: int) -> tuple[Complex, ...]:
         inner = _reciprocal(u, order)
-        outer = rule(inner[0], order)
+        outer = rule(inner[0] + 0.0, order)
         if order == 0:
             return (outer[0],)
         first = outer[1] * inner[1]
