@@ -1,0 +1,73 @@
+"""Datasets of expressions: blocks of every task with everything that belongs to them, import, batches: ``make bench``."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from mathpipe.datasets.interchange import export_text
+from mathpipe.datasets.reader import open_dataset
+from mathpipe.generate.dataset import make_dataset
+from mathpipe.generate.importing import import_dataset
+from mathpipe.generate.law import Law
+from mathpipe.generate.layout import Layout
+from mathpipe.generate.tasks import SEQUENCE_TASKS
+
+pytestmark = pytest.mark.benchmark
+BWD = "integration-bwd"
+
+
+def rate(benchmark: BenchmarkFixture, work: Callable[[], object], items: int) -> None:
+    benchmark._timer = time.process_time  # CPU time: machines are shared
+    benchmark.pedantic(work, rounds=3, warmup_rounds=1)
+    benchmark.extra_info["per_cpu_second"] = round(items / benchmark.stats.stats.median)
+    print(f"\n{benchmark.name}: {items / benchmark.stats.stats.median:,.0f} per CPU-second")  # noqa: T201
+
+
+@pytest.mark.benchmark(group="expressions")
+@pytest.mark.parametrize("name", SEQUENCE_TASKS)
+def test_a_dataset(benchmark: BenchmarkFixture, tmp_path: Path, name: str) -> None:
+    """Drawn, checked, routed to splits, written, recorded."""
+    rows, places = 280, itertools.count()
+    law = Law(task=name, operands=SEQUENCE_TASKS[name].example, block_rows=rows)
+    layout = Layout({"train": rows, "valid": rows // 14, "test": rows // 14}, rows)
+    seeds = (law.model_copy(update={"seed": k}) for k in itertools.count())
+    rate(
+        benchmark,
+        lambda: make_dataset(next(seeds), layout, str(tmp_path / str(next(places))), workers=0),
+        rows + 2 * (rows // 14),
+    )
+
+
+@pytest.fixture(scope="module")
+def integrals(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    url = tmp_path_factory.mktemp("data") / "bwd"
+    law = Law(task=BWD, operands=SEQUENCE_TASKS[BWD].example, block_rows=1_000)
+    make_dataset(law, Layout({"train": 16_000}, 16_000), str(url), workers=0)
+    return url
+
+
+@pytest.mark.benchmark(group="expressions")
+def test_import(benchmark: BenchmarkFixture, integrals: Path, tmp_path: Path) -> None:
+    with (tmp_path / "a.txt").open("wb") as file:
+        export_text(open_dataset(integrals), file)
+    places = itertools.count()
+    files = {"train": [str(tmp_path / "a.txt")]}
+    rate(benchmark, lambda: import_dataset(BWD, files, str(tmp_path / f"d{next(places)}")), 16_000)
+
+
+@pytest.mark.benchmark(group="expressions")
+def test_batches(benchmark: BenchmarkFixture, integrals: Path) -> None:
+    data = open_dataset(integrals)
+
+    def read() -> None:
+        with data.batches(64, seed=0) as stream:
+            for _ in range(500):
+                next(stream)
+
+    rate(benchmark, read, 500 * 64)
