@@ -5,7 +5,10 @@ damage is found and never trained on; it is read with ``weights_only=True``, so 
 
     run.json          what the run is: data, digest, task, encodings, configuration
     checkpoint.pt     model, optimiser, generators, position in the data, step; the same record
+    best.pt           the weights that were best by ``best_metric``, their step and metrics; the same record
+    checkpoints/      checkpoints kept for good, one every ``keep_every`` steps
     curves.jsonl      one line for each step at which something was measured
+    learning_curve.png
     summary.json      the last measurements, written when the run is finished
 """
 
@@ -14,7 +17,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -24,14 +26,19 @@ import torch
 from pydantic import ValidationError
 
 from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.expression_writer import ExpressionWriter
+from mathpipe.datasets.row_formats import kind_of
 from mathpipe.datasets.sequences import MatrixWriter
+from mathpipe.datasets.storage import Storage
 from mathpipe.train.config import TrainConfig
 from mathpipe.train.model import Transformer
-from mathpipe.train.words import joint_vocabulary
+from mathpipe.train.words import PUBLISHED_EXTRAS, joint_vocabulary
 
 RECORD, CHECKPOINT, CURVES, SUMMARY = "run.json", "checkpoint.pt", "curves.jsonl", "summary.json"
-FORMAT = 1
+BEST, KEPT, PICTURE = "best.pt", "checkpoints", "learning_curve.png"
+FORMAT = 2
 _DIGEST_BYTES = 32
+Writer = MatrixWriter | ExpressionWriter
 
 
 @dataclass(frozen=True)
@@ -69,31 +76,8 @@ class RunRecord:
 
 def write_atomically(path: Path, parts: Iterable[bytes | memoryview]) -> None:
     """The file is either what it was or wholly the new one, whenever the machine stops. UserError without room or permission."""
-    temporary = path.with_name(f"{path.name}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.writelines(parts)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        sync_directory(path.parent)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise UserError(
-            f"{path} cannot be written",
-            got=error.strerror or str(error),
-            cause="no space or no permission",
-            next_step="make room and run the same command again: it resumes from the last checkpoint",
-        ) from error
-
-
-def sync_directory(directory: Path) -> None:
-    """Make renames within ``directory`` last."""
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    with Storage(str(path.parent)).write(path.name) as file:
+        file.writelines(parts)
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
@@ -147,22 +131,35 @@ def read_record(run_dir: Path) -> RunRecord:
     return RunRecord.from_dict(values, path)
 
 
-def build_model(record: RunRecord) -> Transformer:
-    """A model of the record's shape; its weights are drawn from torch's default generator."""
+def writers(record: RunRecord) -> tuple[Writer, Writer]:
+    """How a run writes problems and solutions."""
+    if "operands" in record.law and kind_of(record.law) == "expressions":
+        return ExpressionWriter(), ExpressionWriter()
     lettered = record.task == "cotraining"
     names = record.input_encoding, record.output_encoding
     source, target = (MatrixWriter.named(name, record.precision, lettered=lettered) for name in names)
+    return source, target
+
+
+def build_model(record: RunRecord) -> Transformer:
+    """A model of the record's shape; its weights are drawn from torch's default generator."""
+    source, target = writers(record)
     joint = record.config.model.vocabulary == "joint"
-    words = joint_vocabulary(source.vocabulary, target.vocabulary) if joint else None
+    extras = (
+        () if isinstance(target, ExpressionWriter) else PUBLISHED_EXTRAS
+    )  # expressions have theirs among their words
+    words = joint_vocabulary(source.vocabulary, target.vocabulary, extras) if joint else None
     return Transformer(record.config.model, source.format, target.format, words)
 
 
-def load_model(run_dir: str | Path, device: str | torch.device = "cpu") -> tuple[Transformer, RunRecord]:
-    """The model of a run's last checkpoint, ready to predict, and what the run is.
+def load_model(
+    run_dir: str | Path, device: str | torch.device = "cpu", name: str = CHECKPOINT
+) -> tuple[Transformer, RunRecord]:
+    """The model of a run's last checkpoint, or of the one of that ``name`` (BEST), ready to predict, and what the run is.
 
     UserError when the directory holds no run, or a run that has not reached its first checkpoint, or a damaged one.
     """
-    path = Path(run_dir) / CHECKPOINT
+    path = Path(run_dir) / name
     if not path.exists():
         record = read_record(Path(run_dir))
         raise UserError(

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from mathpipe.datasets.errors import UserError
 from mathpipe.train.checkpoint import write_atomically
 
 Point = dict[str, float]
@@ -33,14 +34,18 @@ def read_curves(path: Path) -> list[Point]:
 
 
 class Curves:
-    """Points in, one at a time; used as a context. ``live_dir``: where DVCLive keeps its files, None for without."""
+    """Points in, one at a time; used as a context.
 
-    def __init__(self, path: Path, step: int, live_dir: Path | None) -> None:
+    ``live_dir``, ``board_dir``: where DVCLive and TensorBoard keep their files, None for without.
+    """
+
+    def __init__(self, path: Path, step: int, live_dir: Path | None, board_dir: Path | None = None) -> None:
         """Open for writing after ``step``: later points are cut off."""
         kept = [point for point in read_curves(path) if point["step"] <= step]
         write_atomically(path, [(json.dumps(point) + "\n").encode() for point in kept])
         self._file = path.open("a", encoding="utf-8")
         self._live = None if live_dir is None else _live(live_dir)
+        self._board = None if board_dir is None else _board(board_dir, step)
         for point in kept:
             self._show(point)
 
@@ -52,6 +57,9 @@ class Curves:
         self._show(point)
         if self._live is not None:
             self._live.make_summary()
+        if self._board is not None:
+            for name, value in values.items():
+                self._board.add_scalar(name, value, step)
 
     def sync(self) -> None:
         """Make all points last: called before a checkpoint that builds on them."""
@@ -72,8 +80,22 @@ class Curves:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
+        if self._board is not None:
+            self._board.close()
         if self._live is not None:
             self._live.end()
+
+
+def _board(directory: Path, step: int) -> Any:
+    """TensorBoard's writer; what it holds beyond ``step`` it hides."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise UserError(
+            "curves for TensorBoard were asked for, and it is not installed",
+            next_step="`pip install tensorboard`, or set train.tensorboard=false",
+        ) from None
+    return SummaryWriter(str(directory), purge_step=step + 1)
 
 
 def _live(directory: Path) -> Any:

@@ -7,10 +7,11 @@ that would be 600 MB), and each piece is converted, normalised and turned into i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from mathpipe.datasets.reader import Batch
@@ -61,6 +62,49 @@ def word_loss(
     return loss
 
 
+class Losing(nn.Module):
+    """A model and its loss as one module, so that gradients of several processes meet when the loss goes back."""
+
+    def __init__(self, model: Transformer, weights: Sequence[float] | None, compiled: bool = False) -> None:
+        super().__init__()
+        self.model = model
+        self.register_buffer("weights", None if weights is None else torch.tensor(weights), persistent=False)
+        if compiled:
+            for layer in (*model.encoder_layers, *model.decoder_layers):
+                layer.compile()
+
+    weights: Tensor | None
+
+    def forward(self, batch: Batch, scale: Tensor) -> Tensor:
+        """``scale`` x the weighted loss of the batch's words."""
+        return loss_of(self.model, batch, scale, self.weights)[0]
+
+
+def parts_of(batch: Batch, count: int) -> list[Batch]:
+    """A batch in at most ``count`` parts, each without columns that are padding for all of it; never none.
+
+    A process whose share of a last batch is empty takes part with a problem whose words count for nothing.
+    """
+    n = len(batch.rows)
+    if not n:
+        device = batch.source.device
+        one, nothing = torch.full((1, 3), 2, device=device), torch.full((1, 1), PAD, device=device)
+        zero = torch.zeros(1, dtype=torch.int64, device=device)
+        return [Batch(one, zero + 3, nothing, zero, zero)]
+    if count == 1:
+        return [batch]
+    size = -(-n // count)
+    return [_rows(batch, slice(first, first + size)) for first in range(0, n, size)]
+
+
+def _rows(batch: Batch, rows: slice) -> Batch:
+    source_lengths, target_lengths = batch.source_lengths[rows], batch.target_lengths[rows]
+    source = batch.source[rows, : int(source_lengths.max())]
+    return Batch(
+        source, source_lengths, batch.target[rows, : int(target_lengths.max())], target_lengths, batch.rows[rows]
+    )
+
+
 class _Pieces(torch.autograd.Function):
     """The loss and, on the way, its gradient: x (T, W), weight (V, W), bias (V,), said (T,)."""
 
@@ -72,7 +116,7 @@ class _Pieces(torch.autograd.Function):
         narrow, narrow_bias = weight.to(x.dtype), bias.to(x.dtype)
         rows = max(_LOGITS // len(weight), 1)
         total = torch.zeros((), dtype=torch.float32)
-        dx = torch.empty_like(x) if training else None
+        dx = torch.zeros_like(x) if training else None
         dw = torch.zeros_like(weight) if training else None
         db = torch.zeros_like(bias) if training else None
         for i in range(0, len(x), rows):

@@ -19,7 +19,7 @@ from torch.nn import functional
 from mathpipe.datasets.sequences import END, PAD
 from mathpipe.train.config import ModelConfig
 from mathpipe.train.layers import Attention, DecoderLayer, EncoderLayer, Keys, Turn, angles, narrow, norm
-from mathpipe.train.positions import Format, Places, positions
+from mathpipe.train.positions import Format, Learned, Places, positions
 from mathpipe.train.words import Joint
 
 
@@ -133,6 +133,11 @@ class Transformer(nn.Module):
     @property
     def device(self) -> torch.device:
         return self.output_bias.device
+
+    def tables_of_few_rows(self) -> list[nn.Embedding]:
+        """Tables of which a batch reads few rows and that serve nothing else."""
+        learned = [side.positions.table for side in (self.encoder, self.decoder) if isinstance(side.positions, Learned)]
+        return [self.encoder.words, *learned]
 
     def forward(self, source: Tensor, target: Tensor) -> Tensor:
         """Logits (B, Lt, V) float32 of every target word, given the words before it. Source (B, Ls), target (B, Lt)."""

@@ -35,7 +35,7 @@ class RowAdam(torch.optim.Optimizer):
                     self._move(p, p.grad.coalesce(), group)
 
     def _begin(self, p: Tensor) -> dict[str, Any]:
-        state = self.state[p]
+        state: dict[str, Any] = self.state[p]
         if not state:
             state["step"] = torch.zeros((), dtype=torch.float32)
             state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(p), torch.zeros_like(p)

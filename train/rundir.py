@@ -15,21 +15,35 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.storage import Storage, set_aside
 from mathpipe.train.checkpoint import (
+    BEST,
     CHECKPOINT,
     CURVES,
+    KEPT,
+    PICTURE,
     RECORD,
     SUMMARY,
     RunRecord,
     read_checkpoint,
     read_record,
-    sync_directory,
     write_json,
 )
 from mathpipe.train.config import first_difference
 
 OnMismatch = Literal["error", "restart"]
-OURS = {RECORD, CHECKPOINT, CURVES, SUMMARY, "dvclive", "evaluation"}  # what may lie about without a run
+OURS = {
+    RECORD,
+    CHECKPOINT,
+    CURVES,
+    SUMMARY,
+    BEST,
+    KEPT,
+    PICTURE,
+    "dvclive",
+    "tensorboard",
+    "evaluation",
+}  # what may lie about without a run
 
 
 @contextmanager
@@ -43,7 +57,7 @@ def claimed(run_dir: Path, record: RunRecord, on_mismatch: OnMismatch, device: s
             return
         if on_mismatch == "error":
             raise _mismatch(run_dir, *found)
-        _move_aside(run_dir)
+        set_aside(str(run_dir))
         _make(run_dir)
         with _locked(run_dir):
             yield _begin_or_resume(run_dir, record, device)
@@ -86,6 +100,7 @@ def _identity(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _begin_or_resume(run_dir: Path, record: RunRecord, device: str) -> dict[str, Any] | None:
+    Storage(str(run_dir)).remove_unfinished("")
     write_json(run_dir / RECORD, record.to_dict())
     path = run_dir / CHECKPOINT
     return read_checkpoint(path, device) if path.exists() else None
@@ -100,16 +115,6 @@ def _mismatch(run_dir: Path, key: str, old: Any, new: Any) -> UserError:
         cause="the data were generated anew" if data else "a parameter was changed after the run began",
         next_step="choose another directory with --run, or --on-mismatch restart to move this run aside and begin anew",
     )
-
-
-def _move_aside(run_dir: Path) -> Path:
-    """Rename the directory to the first free ``<name>.old-<k>``."""
-    k = 1
-    while (aside := run_dir.with_name(f"{run_dir.name}.old-{k}")).exists():
-        k += 1
-    run_dir.rename(aside)
-    sync_directory(aside.parent)
-    return aside
 
 
 def _make(run_dir: Path) -> None:

@@ -1,12 +1,14 @@
 """Training, as a story: claim the directory, go on from its checkpoint, take steps, look, save, say how it went.
 
-Loss: the cross-entropy of every target word, END included, summed over the batch and divided by the number of words.
-A run that is killed at any moment and started again ends with the same weights, bit for bit, as one that was not (same
-machine, library versions and threads; on CUDA with ``deterministic``).
+Loss: the cross-entropy of every target word, END included, summed over the global batch and divided by the number of its words,
+whatever the parts it is computed in and the processes that share it. A run that is killed at any moment and started again ends
+with the same weights, bit for bit, as one that was not (same machine, library versions, threads and processes, not compiled; on
+CUDA with ``deterministic``).
 """
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
@@ -15,23 +17,41 @@ from threading import Event
 from typing import Any, Literal, Never
 
 import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.reader import Batch
-from mathpipe.train.checkpoint import CHECKPOINT, CURVES, SUMMARY, RunRecord, build_model, save_checkpoint, write_json
+from mathpipe.train.checkpoint import (
+    BEST,
+    CHECKPOINT,
+    CURVES,
+    KEPT,
+    PICTURE,
+    SUMMARY,
+    RunRecord,
+    build_model,
+    save_checkpoint,
+    write_json,
+    writers,
+)
 from mathpipe.train.config import TrainConfig
-from mathpipe.train.curves import Curves
+from mathpipe.train.curves import Curves, read_curves
 from mathpipe.train.data import TrainingData
-from mathpipe.train.loss import loss_of
+from mathpipe.train.loss import Losing, loss_of, parts_of
+from mathpipe.train.memory import keep_freed_memory
 from mathpipe.train.model import Transformer
-from mathpipe.train.optimiser import build_optimiser, learning_rate, set_learning_rate
+from mathpipe.train.optimiser import build_optimiser, learning_rate
+from mathpipe.train.picture import draw_curves
+from mathpipe.train.ranks import Ranks, joined
 from mathpipe.train.rundir import OnMismatch, claimed
 from mathpipe.train.sitting import Clock, interruption
+from mathpipe.train.words import word_weights
 
 Metrics = dict[str, float]
 Evaluate = Callable[[Transformer], Metrics]
-Outcome = Literal["finished", "target reached", "interrupted"]
+Outcome = Literal["finished", "target reached", "no longer better", "interrupted"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +64,7 @@ class TrainResult:
     outcome: Outcome
     metrics: Metrics
     seconds: float  # of all sittings together
+    rank: int = 0  # of the process that says so; rank 0 speaks for all
 
 
 def train(
@@ -62,17 +83,43 @@ def train(
     ``data``, ``valid``: splits opened with the configuration's encodings. ``evaluate`` measures the model every ``eval_every``
     steps (greedy accuracy, say); its metrics stand beside the validation loss and may end the run (``stop_metric``). A finished
     run is not trained again; one of another configuration or dataset is an error, or moved aside (``on_mismatch="restart"``).
+    Where ``torchrun`` started several processes, all call this alike and share the work.
     """
     run_dir = Path(run_dir)
-    device = prepare(config)
+    prepare(config)
     record = record_of(config, data)
-    with claimed(run_dir, record, on_mismatch, device) as saved:
-        run = Run(record, run_dir, data, valid, evaluate, device)
+    with joined() as ranks, claimed_by_the_first(run_dir, record, on_mismatch, ranks) as saved:
+        run = Run(record, run_dir, data, valid, evaluate, ranks)
         if saved is not None:
             run.restore(saved)
-        live_dir = run_dir / "dvclive" if dvclive else None
-        with Curves(run_dir / CURVES, run.state.step, live_dir) as curves, interruption() as interrupted:
+        with contextlib.ExitStack() as stack:
+            interrupted = stack.enter_context(interruption())
+            curves = None
+            if ranks.first:
+                live = run_dir / "dvclive" if dvclive else None
+                board = run_dir / "tensorboard" if config.tensorboard else None
+                curves = stack.enter_context(Curves(run_dir / CURVES, run.state.step, live, board))
             return run.to_the_end(curves, interrupted, progress)
+
+
+@contextlib.contextmanager
+def claimed_by_the_first(run_dir: Path, record: RunRecord, on_mismatch: OnMismatch, ranks: Ranks) -> Any:
+    """As ``claimed``, by rank 0 for all: what it finds, checkpoint or error, it tells the others."""
+    if not ranks.first:
+        told: tuple[dict[str, Any] | None, str | None] = (None, None)
+        saved, problem = ranks.told(told)
+        if problem is not None:
+            raise UserError(problem)
+        yield saved
+        return
+    with contextlib.ExitStack() as stack:
+        try:
+            saved = stack.enter_context(claimed(run_dir, record, on_mismatch, ranks.device))
+        except UserError as problem:
+            ranks.told((None, f"rank 0 could not begin: {problem}"))
+            raise
+        ranks.told((saved, None))
+        yield saved
 
 
 @dataclass
@@ -83,6 +130,9 @@ class State:
     outcome: str | None = None  # of a run that is over
     seconds: float = 0.0
     metrics: Metrics = field(default_factory=dict)  # the last measured
+    best: float | None = None  # of ``best_metric``
+    best_step: int = 0
+    worse: int = 0  # measurements in a row that were not better
 
 
 class Run:
@@ -95,24 +145,36 @@ class Run:
         data: TrainingData,
         valid: TrainingData | None,
         evaluate: Evaluate | None,
-        device: str,
+        ranks: Ranks,
     ) -> None:
-        self.config, self.record, self.run_dir, self.device = record.config, record, run_dir, device
-        self.valid, self.evaluate = valid, evaluate
+        self.config, self.record, self.run_dir, self.ranks = record.config, record, run_dir, ranks
+        self.device, self.valid, self.evaluate = ranks.device, valid, evaluate
         torch.manual_seed(self.config.seed)
-        self.model = build_model(record).to(device)
-        self.optimiser = build_optimiser(self.model, self.config)
-        self.batches = data.batches(self.config.batch, seed=self.config.seed, device=device)
+        self.model = build_model(record).to(self.device)
+        alone_on_cpu = ranks.size == 1 and self.device == "cpu"
+        self.optimiser = build_optimiser(
+            self.model, self.config, self.model.tables_of_few_rows() if alone_on_cpu else ()
+        )
+        weights = word_weights(writers(record)[1].vocabulary, len(self.model.output_bias), self.config)
+        self.losing: nn.Module = Losing(self.model, weights, self.config.compile).to(self.device)
+        if ranks.size > 1:
+            self.losing = DistributedDataParallel(self.losing)
+            torch.manual_seed(self.config.seed + 1_000_003 * ranks.rank)  # each draws its own dropout
+        size, seed = self.config.batch, self.config.seed
+        self.batches = data.batches(size, seed=seed, device=self.device, rank=ranks.rank, ranks=ranks.size)
         self.state = State()
-        self.sums = torch.zeros(2, dtype=torch.float64, device=device)  # loss, words since its last point on the curve
+        self.sums = torch.zeros(
+            2, dtype=torch.float64, device=self.device
+        )  # loss, words since its last point on the curve
 
-    def to_the_end(self, curves: Curves, interrupted: Event, progress: bool) -> TrainResult:
+    def to_the_end(self, curves: Curves | None, interrupted: Event, progress: bool) -> TrainResult:
         """The loop: learn, look, save, until a reason to stop."""
         config, state, first = self.config, self.state, self.state.step
         clock = Clock(state.seconds)
-        bar = progress_bar(config, first, progress)
+        bar = progress_bar(config, first, progress and self.ranks.first)
+        stopping = self.ranks.any(interrupted.is_set())
         try:
-            while state.outcome is None and not interrupted.is_set():
+            while state.outcome is None and not stopping:
                 state.step += 1
                 self.learn(next(self.batches))
                 point: Metrics = {}
@@ -120,61 +182,108 @@ class Run:
                     point |= self.training_loss(clock)
                 if state.step % config.eval_every == 0 or state.step == config.steps:
                     point |= self.measure()
-                if point:
+                if point and curves is not None:
                     curves.add(state.step, point)
                     bar.set_postfix_str(describe(state.step, point, state.metrics), refresh=False)
                 bar.update(config.batch)
                 state.outcome, state.seconds = self.reason_to_stop(), clock.now()
-                if state.outcome or state.step % config.checkpoint_every == 0 or interrupted.is_set():
-                    self.save(curves)
+                stopping = self.agreed(interrupted)
+                kept = config.keep_every is not None and state.step % config.keep_every == 0
+                if state.outcome or stopping or kept or state.step % config.checkpoint_every == 0:
+                    self.save(curves, kept)
         finally:
             bar.close()
             self.batches.close()
-        if state.outcome:
-            write_json(self.run_dir / SUMMARY, asdict(state) | {"examples": state.step * config.batch})
+        if self.ranks.first:
+            if state.outcome:
+                more = {"examples": state.step * config.batch, "label": config.label}
+                write_json(self.run_dir / SUMMARY, asdict(state) | more)
+            draw_curves(read_curves(self.run_dir / CURVES), self.run_dir / PICTURE, config.label or self.run_dir.name)
         outcome: Any = state.outcome or "interrupted"
-        return TrainResult(self.run_dir, state.step, state.step - first, outcome, state.metrics, state.seconds)
+        taken = state.step - first
+        return TrainResult(self.run_dir, state.step, taken, outcome, state.metrics, state.seconds, self.ranks.rank)
+
+    def agreed(self, interrupted: Event) -> bool:
+        """Whether some process was asked to stop; asked at every step on a CPU, on CUDA every 10th, since asking waits for it."""
+        if self.ranks.size > 1 and self.device != "cpu" and self.state.step % 10:
+            return False
+        return self.ranks.any(interrupted.is_set())
 
     def learn(self, batch: Batch) -> None:
-        """One step down the gradient."""
-        set_learning_rate(self.optimiser, learning_rate(self.state.step, self.config))
-        loss, words = loss_of(self.model, batch)
+        """One step down the gradient of the global batch."""
+        self.optimiser.set_learning_rate(learning_rate(self.state.step, self.config))
+        words = self.ranks.add(batch.target_lengths.sum())
         self.optimiser.zero_grad()
-        (loss / words).backward()  # type: ignore[no-untyped-call]
+        parts = parts_of(batch, self.config.accumulate)
+        for i, part in enumerate(parts):
+            last = i == len(parts) - 1
+            alone = contextlib.nullcontext() if last or self.ranks.size == 1 else self.losing.no_sync()  # type: ignore[operator]
+            with alone:
+                # processes' gradients are averaged: times their number, that is a sum
+                loss = self.losing(part, self.ranks.size / words)
+                loss.backward()
+            self.sums[0] += loss.detach() * words / self.ranks.size  # on the device: nobody waits for it here
+        self.sums[1] += batch.target_lengths.sum()
         if self.config.clip is not None:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
+            self.optimiser.clip(self.config.clip)
         self.optimiser.step()
-        self.sums += torch.stack([loss.detach(), words])  # on the device: nobody waits for it here
 
     def training_loss(self, clock: Clock) -> Metrics:
         """The mean loss of a target word since the last point, the learning rate and the time."""
-        self.check_finite()
-        loss = float(self.sums[0] / self.sums[1])
+        loss, words = self.check_finite()
         self.sums.zero_()
-        return {"train_loss": loss, "lr": learning_rate(self.state.step, self.config), "seconds": clock.now()}
+        return {"train_loss": loss / words, "lr": learning_rate(self.state.step, self.config), "seconds": clock.now()}
 
-    def check_finite(self) -> None:
-        """UserError when the loss since the last point is no number: nothing of that is shown or saved."""
-        if not bool(self.sums.isfinite().all()):
+    def check_finite(self) -> tuple[float, float]:
+        """(loss, words) since the last point, of all processes; UserError when that is no number: it is not shown or saved."""
+        sums = self.ranks.add(self.sums.clone())
+        if not bool(sums.isfinite().all()):
             raise UserError(
                 f"training diverged before step {self.state.step}: the loss is no finite number",
                 cause="a learning rate too high for this model",
                 next_step="lower lr or clip, or lengthen warmup",
             )
+        return float(sums[0]), float(sums[1])
 
     @torch.no_grad()
     def measure(self) -> Metrics:
-        """Validation loss and whatever ``evaluate`` measures; training's generators are left as they were."""
+        """Validation loss and whatever ``evaluate`` measures, by rank 0; training's generators are left as they were."""
         found: Metrics = {}
-        self.model.eval()
-        with torch.random.fork_rng(devices=[] if self.device == "cpu" else [self.device]):
-            if self.valid is not None and self.config.valid_examples:
-                found["valid_loss"] = self.validation_loss(self.valid)
-            if self.evaluate is not None:
-                found |= {name: float(value) for name, value in self.evaluate(self.model).items()}
-        self.model.train()
-        self.state.metrics = found
-        return found
+        if self.ranks.first:
+            self.model.eval()
+            with torch.random.fork_rng(devices=[] if self.device == "cpu" else [self.device]):
+                if self.valid is not None and self.config.valid_examples:
+                    found["valid_loss"] = self.validation_loss(self.valid)
+                if self.evaluate is not None:
+                    found |= {name: float(value) for name, value in self.evaluate(self.model).items()}
+            self.model.train()
+        self.state.metrics = self.ranks.told(found)
+        self.compare()
+        return self.state.metrics
+
+    def compare(self) -> None:
+        """Whether what was measured is the best so far, whose weights are kept."""
+        state, name = self.state, self.config.best_metric
+        if name is None:
+            return
+        value = self.measured(name, "best_metric")
+        better = state.best is None or (value < state.best if name.endswith("loss") else value > state.best)
+        state.worse = 0 if better else state.worse + 1
+        if better:
+            state.best, state.best_step = value, state.step
+            if self.ranks.first:
+                record = replace(self.record, step=state.step).to_dict()
+                weights = {"record": record, "metrics": state.metrics, "model": self.model.state_dict()}
+                save_checkpoint(self.run_dir / BEST, weights)
+
+    def measured(self, name: str, setting: str) -> float:
+        if name not in self.state.metrics:
+            raise UserError(
+                f"{setting} {name!r} is not measured",
+                expected=f"one of {', '.join(self.state.metrics) or 'none'}",
+                got=name,
+            )
+        return self.state.metrics[name]
 
     def validation_loss(self, valid: TrainingData) -> float:
         """The mean loss of a target word over the first ``valid_examples`` problems of the split."""
@@ -189,54 +298,59 @@ class Run:
         config, state = self.config, self.state
         measured = state.step % config.eval_every == 0 or state.step == config.steps
         if measured and config.stop_metric is not None and config.stop_at is not None:
-            if config.stop_metric not in state.metrics:
-                raise UserError(
-                    f"stop_metric {config.stop_metric!r} is not measured",
-                    expected=f"one of {', '.join(state.metrics) or 'none'}",
-                    got=config.stop_metric,
-                )
-            value, falls = state.metrics[config.stop_metric], config.stop_metric.endswith("loss")
+            value, falls = self.measured(config.stop_metric, "stop_metric"), config.stop_metric.endswith("loss")
             if value <= config.stop_at if falls else value >= config.stop_at:
                 return "target reached"
-        return "finished" if state.step == config.steps else None
+        if state.step == config.steps:
+            return "finished"
+        return "no longer better" if config.patience is not None and state.worse >= config.patience else None
 
-    def save(self, curves: Curves) -> None:
+    def save(self, curves: Curves | None, kept: bool = False) -> None:
         """All that decides what comes next, in one checkpoint; the curves it builds on are made to last first."""
-        self.check_finite()
-        curves.sync()
+        sums = torch.tensor(self.check_finite(), dtype=torch.float64)
         cuda = torch.cuda.get_rng_state() if self.device != "cpu" else None
-        save_checkpoint(
-            self.run_dir / CHECKPOINT,
-            {
-                "record": replace(self.record, step=self.state.step).to_dict(),
-                "state": asdict(self.state),
-                "sums": self.sums,
-                "model": self.model.state_dict(),
-                "optimiser": self.optimiser.state_dict(),
-                "generators": {"cpu": torch.get_rng_state(), "cuda": cuda},
-                "batches": self.batches.state_dict(),
-            },
-        )
+        generators = self.ranks.gathered({"cpu": torch.get_rng_state(), "cuda": cuda})
+        if curves is None:  # not rank 0
+            return
+        curves.sync()
+        saved = {
+            "record": replace(self.record, step=self.state.step).to_dict(),
+            "state": asdict(self.state),
+            "sums": sums,
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "generators": generators,
+            "batches": self.batches.state_dict(),
+        }
+        save_checkpoint(self.run_dir / CHECKPOINT, saved)
+        if kept:
+            (self.run_dir / KEPT).mkdir(exist_ok=True)
+            save_checkpoint(self.run_dir / KEPT / f"step-{self.state.step:08}.pt", saved)
 
     def restore(self, saved: dict[str, Any]) -> None:
-        """The opposite of ``save``."""
+        """The opposite of ``save``. With another number of processes than before, dropout goes on from fresh draws."""
         self.state = State(**saved["state"])
-        self.sums.copy_(saved["sums"])
+        if self.ranks.first:  # the sum of all: the others begin from nothing
+            self.sums.copy_(saved["sums"])
         self.model.load_state_dict(saved["model"])
         self.optimiser.load_state_dict(saved["optimiser"])
         self.batches.load_state_dict(saved["batches"])
-        torch.set_rng_state(saved["generators"]["cpu"].cpu())
-        if self.device != "cpu" and saved["generators"]["cuda"] is not None:
-            torch.cuda.set_rng_state(saved["generators"]["cuda"].cpu())
+        if len(saved["generators"]) != self.ranks.size:
+            torch.manual_seed(self.config.seed + 1_000_003 * (self.ranks.rank + self.state.step))
+            return
+        mine = saved["generators"][self.ranks.rank]
+        torch.set_rng_state(mine["cpu"].cpu())
+        if self.device != "cpu" and mine["cuda"] is not None:
+            torch.cuda.set_rng_state(mine["cuda"].cpu())
 
 
-def prepare(config: TrainConfig) -> str:
-    """Set threads and determinism as configured; "cuda" when there is one, else "cpu"."""
+def prepare(config: TrainConfig) -> None:
+    """Set threads and determinism as configured."""
+    keep_freed_memory()
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     if config.deterministic:
         torch.use_deterministic_algorithms(True)
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def record_of(config: TrainConfig, data: TrainingData) -> RunRecord:

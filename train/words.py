@@ -8,8 +8,11 @@ neither uses, so that the number of words is the published one: 30,329 for FP15 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from mathpipe.train.config import TrainConfig
 
 PUBLISHED_EXTRAS = ("</s>", "(", ")", *(f"<SPECIAL_{k}>" for k in range(10)), "+", "-", "10^", ".", "|")
 
@@ -28,3 +31,23 @@ def joint_vocabulary(source: Sequence[str], target: Sequence[str], extras: Seque
     for word in (*source, *extras):
         ids.setdefault(word, len(ids))
     return Joint(len(ids), tuple(ids[word] for word in source))
+
+
+_SIGNS = {"+", "-", "INT+", "INT-"}
+_MANTISSA, _EXPONENT = re.compile(r"N?-?\d+|FP.*"), re.compile(r"E-?\d+")
+
+
+def word_weights(vocabulary: Sequence[str], size: int, config: TrainConfig) -> list[float] | None:
+    """The weight of each of ``size`` words in the training loss; None where all are 1. Words beyond the vocabulary weigh 1."""
+    c = config
+    if c.sign_weight == c.mantissa_weight == c.exponent_weight == 1:
+        return None
+    weights = [1.0] * size
+    for i, word in enumerate(vocabulary):
+        if word in _SIGNS:
+            weights[i] = c.sign_weight
+        elif _EXPONENT.fullmatch(word):
+            weights[i] = c.exponent_weight
+        elif _MANTISSA.fullmatch(word):
+            weights[i] = c.mantissa_weight
+    return weights

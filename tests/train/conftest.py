@@ -6,7 +6,7 @@ Problems are matrices of small integers and their transposes; batch i of a seed 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -75,12 +75,20 @@ class SmallStream:
     data: SmallData
     size: int
     seed: int
+    rank: int = 0
+    ranks: int = 1
     place: int = 0
 
     def __next__(self) -> Batch:
         rng = np.random.default_rng(np.random.SeedSequence((self.seed, self.place)))
         self.place += 1
-        return tokens(*transpositions(rng, self.size), self.data.writer)
+        whole = tokens(*transpositions(rng, self.size), self.data.writer)
+        mine = slice(self.rank, None, self.ranks)
+        if (
+            self.data.uneven and self.place % 4 == 0
+        ):  # as a window's last batch may be: one problem, however many processes
+            mine = slice(0, 1) if self.rank == 0 else slice(0, 0)
+        return Batch(*(getattr(whole, f.name)[mine] for f in fields(whole)))
 
     def state_dict(self) -> dict[str, int | str]:
         return {"place": self.place, "digest": self.data.digest}
@@ -98,12 +106,15 @@ class SmallData:
 
     digest: str = "d1"
     directory: str = "data/small"
+    uneven: bool = False
     task: str = "transpose"
     law: dict[str, Any] = field(default_factory=lambda: {"seed": 0})
     writer: MatrixWriter = field(default_factory=lambda: MatrixWriter.named("P10"))
 
-    def batches(self, size: int, seed: int = 0, device: str | torch.device = "cpu") -> SmallStream:
-        return SmallStream(self, size, seed)
+    def batches(
+        self, size: int, seed: int = 0, device: str | torch.device = "cpu", rank: int = 0, ranks: int = 1
+    ) -> SmallStream:
+        return SmallStream(self, size, seed, rank, ranks)
 
     def chunks(self, size: int = 10_000, start: int = 0, stop: int | None = None) -> Iterator[Rows]:
         operands, solutions = transpositions(np.random.default_rng(99), 32)

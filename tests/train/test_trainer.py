@@ -21,10 +21,10 @@ from torch import Tensor
 
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.reader import open_dataset
-from mathpipe.train import trainer
 from mathpipe.train.checkpoint import load_model, read_checkpoint
 from mathpipe.train.config import ModelConfig, TrainConfig
 from mathpipe.train.curves import read_curves
+from mathpipe.train.loss import Losing
 from mathpipe.train.model import Transformer
 from mathpipe.train.trainer import TrainResult, train
 
@@ -240,13 +240,12 @@ def test_threads_and_checkpoints_may_change_between_sittings(tiny: Tiny, data: A
 def test_divergence_is_told_and_not_saved(
     tiny: Tiny, data: Any, run_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest, steps = trainer.loss_of, itertools.count(1)
+    honest, steps = Losing.forward, itertools.count(1)
 
-    def broken_from_step_6(model: Transformer, batch: Any) -> tuple[Tensor, Tensor]:
-        loss, words = honest(model, batch)
-        return loss * (1.0 if next(steps) < 6 else float("nan")), words
+    def broken_from_step_6(self: Losing, batch: Any, scale: Any) -> Tensor:
+        return honest(self, batch, scale) * (1.0 if next(steps) < 6 else float("nan"))
 
-    monkeypatch.setattr(trainer, "loss_of", broken_from_step_6)
+    monkeypatch.setattr(Losing, "forward", broken_from_step_6)
     with pytest.raises(UserError, match="training diverged"):
         quiet(tiny(eval_every=100, checkpoint_every=4, steps=100), data, run_dir)
     assert read_checkpoint(run_dir / "checkpoint.pt")["state"]["step"] == 4
