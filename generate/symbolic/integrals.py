@@ -68,8 +68,8 @@ class Comparison:
     def difference(self) -> NDArray[np.float64]:
         """|F' - f| relative to the larger; infinite where F' is undefined and f is not."""
         with np.errstate(all="ignore"):
-            size = np.maximum(np.abs(self.wanted), np.abs(self.slope))
-            found = np.where(size > 0, np.abs(self.slope - self.wanted) / np.where(size > 0, size, 1), 0.0)
+            apart = np.abs(self.slope - self.wanted)
+            found = np.where(apart == 0, 0.0, apart / np.maximum(np.abs(self.wanted), np.abs(self.slope)))
         return np.where(np.isfinite(found), found, np.inf)
 
 
