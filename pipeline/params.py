@@ -291,7 +291,7 @@ class Source:
 
 def preset_names() -> list[str]:
     """The presets that come with mathpipe."""
-    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+    return sorted(path.relative_to(PRESETS).with_suffix("").as_posix() for path in PRESETS.rglob("*.yaml"))
 
 
 def preset_file(name: str) -> Path:

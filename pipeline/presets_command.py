@@ -21,4 +21,4 @@ def presets(name: str | None) -> None:
         return
     for known in preset_names():
         first = preset_file(known).read_text().splitlines()[0]
-        click.echo(f"{known:<16}{first.lstrip('# ')}")
+        click.echo(f"{known:<22}{first.lstrip('# ')}")

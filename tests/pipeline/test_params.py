@@ -106,7 +106,10 @@ def test_a_preset_lies_below_the_file(tmp_path: Path) -> None:
 def test_presets_are_right(name: str) -> None:
     for section, model in MODELS.items():
         validated(model, gather(section, Source(preset=name), {}), section)
-    generate(Source(preset=name)).law()
+    if gather("generate", Source(preset=name), {}):
+        generate(Source(preset=name)).law()
+    else:
+        assert "mathpipe import" in preset_file(name).read_text()
     assert preset_file(name).read_text().startswith("# ")
 
 
