@@ -29,15 +29,20 @@ def slope_difference(f: bytes, primitive: bytes, x: complex) -> float | None:
     with mpmath.workdps(DIGITS):
         point = mpmath.mpc(x)
         try:
-            wanted = _at(_tree(f), point)[0]
+            wanted = _at(_tree(f), {"x": (point, mpmath.mpc(1))})[0]
         except (OutOfRange, ArithmeticError, ValueError, Malformed):
             return None
         try:
-            found = _at(_tree(primitive), point)[1]
+            found = _at(_tree(primitive), {"x": (point, mpmath.mpc(1))})[1]
         except (OutOfRange, ArithmeticError, ValueError, Malformed):
             return float("inf")
         size = max(abs(wanted), abs(found))
         return float(abs(found - wanted) / size) if size else 0.0
+
+
+def value_at(expression: bytes, leaves: dict[str, Any]) -> Any:
+    """The value where variables, constants and unknowns stand for these numbers; OutOfRange and the like where there is none."""
+    return _at(_tree(expression), {name: (mpmath.mpc(value), mpmath.mpc(0)) for name, value in leaves.items()})[0]
 
 
 @lru_cache(maxsize=8)
@@ -45,15 +50,13 @@ def _tree(words: bytes) -> Tree:
     return parse(words)
 
 
-def _at(tree: Tree, x: Any) -> Dual:
+def _at(tree: Tree, known: dict[str, Dual]) -> Dual:
     if isinstance(tree, int):
         return mpmath.mpc(tree), mpmath.mpc(0)
     name = WORDS[tree[0]]
     if len(tree) == 1:
-        if name == "x":
-            return x, mpmath.mpc(1)
-        return _CONSTANTS[name](), mpmath.mpc(0)
-    operands = [_at(child, x) for child in tree[1:]]
+        return known[name] if name in known else (_CONSTANTS[name](), mpmath.mpc(0))
+    operands = [_at(child, known) for child in tree[1:]]
     value, slope = _BINARY[name](*operands) if len(operands) == 2 else _unary(name, *operands[0])
     if not (mpmath.isfinite(value) and mpmath.isfinite(slope)) or abs(value) > mpmath.mpf(10) ** 300:
         raise OutOfRange(name)
