@@ -339,9 +339,27 @@ def by_operator(s: Subject) -> Iterator[Analysis]:
         )
 
 
+def published_verdicts(s: Subject) -> Iterator[Analysis]:
+    """Of imported files: the published verdict against ours."""
+    if not s.has("published_right"):
+        return
+    theirs = flags(s.table, "published_right")
+    rows = []
+    for word, here in (("right", theirs), ("wrong", ~theirs)):
+        ours = int(s.passed[here].sum())
+        rows.append([f"published as {word}", int(here.sum()), ours, int(here.sum()) - ours])
+    yield Analysis(
+        "published_verdicts",
+        "Published verdicts and ours",
+        "Problems of an imported file by the verdict it holds of their best hypothesis, and by that of verifying it anew.",
+        ["published", "problems", "right", "wrong"],
+        rows,
+    )
+
+
 ANALYSES: tuple[Callable[[Subject], Iterator[Analysis]], ...] = (
     *(by_tolerance, by_outcome, by_rank, single_properties, what_separates, right_and_wrong),
-    *(calibration, by_operator, by_covariate),
+    *(published_verdicts, calibration, by_operator, by_covariate),
 )
 
 
@@ -362,12 +380,39 @@ def subject_of(predictions: pa.Table, metadata: dict[str, Any], tally: Tally) ->
 
 def columns_needed(schema: pa.Schema) -> list[str]:
     """Of a predictions file, what the analyses read."""
-    wanted = {"row", "rank", "outcome", "passed", "log_probability", "reference_error_l1", "correct_rank", "problem"}
+    wanted = {
+        "row",
+        "rank",
+        "outcome",
+        "passed",
+        "log_probability",
+        "reference_error_l1",
+        "correct_rank",
+        "problem",
+    } | {"published_right"}
     wanted |= set(measure_names(schema)) | set(covariate_names(schema))
     if "operand" in schema.names:
         wanted.discard("problem")
     return [name for name in schema.names if name in wanted]
 
 
+_NAMES = {
+    "rows": "rows of the operand",
+    "cols": "columns of the operand",
+    "largest": "largest entry",
+    "norm": "norm of the operand",
+    "condition_number": "condition number of the operand",
+    "eigenvalue_gap": "smallest gap between eigenvalues",
+    "positive_share": "share of positive eigenvalues",
+    "predicted_condition": "condition number of the prediction",
+    "vectors_condition": "condition number of the predicted V",
+    "u_condition": "condition number of the predicted U",
+    "v_condition": "condition number of the predicted V",
+    "error_reference_l1": "distance from the reference",
+    "max_cosine": "largest cosine",
+}
+
+
 def _words(name: str) -> str:
-    return name.replace("_", " ")
+    """What a column is called in a sentence."""
+    return _NAMES.get(name, name.replace("_", " "))

@@ -111,9 +111,9 @@ def _failures(storage: Storage, s: Subject, verbose: bool) -> tuple[list[Failure
     return worst.chosen(), typical
 
 
-def all_failures(storage: Storage, task: str) -> Iterator[Failure]:
-    """Every failed problem of the predictions file, in flat memory."""
-    with pq.ParquetFile(storage.path(PREDICTIONS), filesystem=storage.fs) as file:
+def all_failures(storage: Storage, task: str, name: str = PREDICTIONS) -> Iterator[Failure]:
+    """Every failed problem of a predictions file, in flat memory."""
+    with pq.ParquetFile(storage.path(name), filesystem=storage.fs) as file:
         for batch in file.iter_batches(batch_size=_GROUP_ROWS, use_threads=False):
             yield from failures(pa.Table.from_batches([batch]), task)
 

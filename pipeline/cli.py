@@ -28,6 +28,12 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "evaluate",
         "Examine a trained model: how often it is right, and where not.",
     ),
+    "report": ("mathpipe.pipeline.report", "report", "A page to read of an evaluation, or of several side by side."),
+    "failures": (
+        "mathpipe.pipeline.failures_command",
+        "failures",
+        "Look through failed problems; read published dumps.",
+    ),
     "presets": ("mathpipe.pipeline.presets_command", "presets", "List the named sets of parameters."),
     "bench": ("mathpipe.pipeline.bench", "bench", "Measure this machine, and what an order of rows will take."),
     "import": ("mathpipe.pipeline.import_command", "import_files", "Read published data files into a dataset."),

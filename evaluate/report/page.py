@@ -69,7 +69,9 @@ def _headline(metrics: Metrics) -> str:
 
 
 def _cards(analyses: list[Analysis]) -> str:
-    return f"<div class=grid>{''.join(map(card, analyses))}</div>" if analyses else ""
+    plotted = "".join(card(a) for a in analyses if a.chart is not None)
+    others = "".join(card(a) for a in analyses if a.chart is None)  # wide tables: below
+    return (f"<div class=grid>{plotted}</div>" if plotted else "") + others
 
 
 def reproduce(metadata: dict[str, Any]) -> str:

@@ -1,0 +1,193 @@
+"""Several evaluations side by side: of the splits of one run, or of several runs. Also the matrix train x test of spectra."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.storage import Storage
+from mathpipe.evaluate.analyses import Analysis, Chart
+from mathpipe.evaluate.describe import ALL, METRICS, PREDICTIONS, describe
+from mathpipe.evaluate.predictions import predictions_metadata
+from mathpipe.evaluate.scoring import TOLERANCES
+from mathpipe.evaluate.statistics import wilson
+from mathpipe.evaluate.summary import Metrics, percent
+
+EVALUATION = "evaluation"
+
+
+@dataclass(frozen=True)
+class Told:
+    """One evaluation as its files tell of it."""
+
+    directory: str
+    name: str
+    metadata: dict[str, Any]
+    metrics: Metrics
+    analyses: dict[str, Any]
+
+    @property
+    def trained_on(self) -> str:
+        return spectrum_of(self.metadata.get("trained_law")) or Path(str(self.metadata.get("run", self.directory))).name
+
+    @property
+    def tested_on(self) -> str:
+        return spectrum_of(self.metadata.get("law")) or str(self.metadata["split"])
+
+
+def spectrum_of(law: dict[str, Any] | None) -> str | None:
+    """The spectrum or mixture a law names, None where it names none."""
+    spectrum = ((law or {}).get("operands") or {}).get("spectrum")
+    return "+".join(spectrum) if spectrum else None
+
+
+def find_evaluations(run: str | Path) -> list[str]:
+    """Directories of the finished evaluations of a run, or the directory itself; UserError where there is none."""
+    places = [Path(run), Path(run) / EVALUATION, *sorted((Path(run) / EVALUATION).glob("*"))]
+    found = [str(place) for place in places if (place / METRICS).is_file() and (place / PREDICTIONS).is_file()]
+    if not found:
+        raise UserError(
+            f"{run} holds no finished evaluation",
+            expected=f"{run}/{EVALUATION}/<split>/{METRICS} with {PREDICTIONS} beside it",
+            next_step=f"`mathpipe eval --run {run}` makes one",
+        )
+    return found
+
+
+def load(directory: str) -> Told:
+    """What an evaluation's files say; what is missing is told again from its predictions."""
+    storage = Storage(directory)
+    if not (Path(directory) / ALL).is_file():
+        describe(storage)
+    metadata = predictions_metadata(storage.path(PREDICTIONS))
+    metrics, analyses = (json.loads((Path(directory) / name).read_text()) for name in (METRICS, ALL))
+    name = f"{Path(str(metadata.get('run', directory))).name}, {metadata['split']}"
+    return Told(directory, name, metadata, metrics, {a["name"]: a for a in analyses})
+
+
+def compared(all_told: list[Told]) -> list[Analysis]:
+    """The tables of a comparison."""
+    found = [headlines(all_told)]
+    curves = by_tolerance(all_told)
+    return found + ([curves] if curves is not None else []) + [outcomes(all_told)]
+
+
+def headlines(all_told: list[Told]) -> Analysis:
+    """Accuracy of each, and its difference from the first with the interval of two independent shares."""
+    rows = []
+    first = all_told[0].metrics
+    for told in all_told:
+        m = told.metrics
+        low, high = m["accuracy_interval"]
+        difference = m["accuracy"] - first["accuracy"]
+        reach = (_spread(m) ** 2 + _spread(first) ** 2) ** 0.5
+        reference = m.get("reference")
+        rows.append(
+            [
+                told.name,
+                m["task"],
+                m["decoding"],
+                m["n"],
+                m["accuracy"],
+                low,
+                high,
+                m["accuracy_published"],
+                m["accuracy_any"],
+                reference["5%"] if isinstance(reference, dict) else reference,
+                m["attainable"]["5%"] if "attainable" in m else None,
+                None if told is all_told[0] else difference,
+                None if told is all_told[0] else reach,
+            ]
+        )
+    columns = ["evaluation", "task", "decoding", "problems", "accuracy", "low", "high", "accuracy_published"]
+    columns += ["any_hypothesis", "reference", "attainable", "difference_from_first", "give_or_take"]
+    return Analysis(
+        "comparison",
+        "Side by side",
+        "Accuracy with its 95 % interval, and its difference from the first, give or take (95 %, for independent problems).",
+        columns,
+        rows,
+        Chart("bars", "evaluation", ("accuracy",), "low", "high"),
+        tuple(columns[4:]),
+    )
+
+
+def _spread(metrics: Metrics) -> float:
+    low, high = metrics["accuracy_interval"]
+    return float(high - low) / 2
+
+
+def by_tolerance(all_told: list[Told]) -> Analysis | None:
+    """The curves of accuracy over the tolerance in one plot."""
+    curves = [told.analyses.get("accuracy_by_tolerance") for told in all_told]
+    if len(all_told) < 2 or any(curve is None for curve in curves):
+        return None
+    names = [told.name for told in all_told]
+    columns = [[row[1] for row in curve["rows"]] for curve in curves if curve is not None]
+    grid = [row[0] for row in curves[0]["rows"]] if curves[0] is not None else []
+    rows = [[tolerance, *values] for tolerance, *values in zip(grid, *columns, strict=True)]
+    return Analysis(
+        "curves",
+        "Accuracy by tolerance",
+        "Share of problems whose error_l1 is within the tolerance.",
+        ["tolerance", *names],
+        rows,
+        Chart("line", "tolerance", tuple(names), log_x=True, x_title="tolerance"),
+        tuple(names),
+    )
+
+
+def outcomes(all_told: list[Told]) -> Analysis:
+    """Shares of each outcome."""
+    names = list(dict.fromkeys(name for told in all_told for name in told.metrics["outcomes"]))
+    rows = [[told.name, *(told.metrics["outcomes"].get(name, {}).get("share") for name in names)] for told in all_told]
+    return Analysis("outcomes", "Outcomes", "Share of problems.", ["evaluation", *names], rows, None, tuple(names))
+
+
+Matrix = tuple[list[str], list[str], list[list[float | None]]]
+
+
+def train_test_matrix(all_told: list[Told], tolerance: float = 0.05) -> Matrix | None:
+    """(trained on, tested on, accuracy): what was trained on each law, tested on each; None where there is one cell or row only.
+
+    Of several evaluations of one cell the problems are counted together.
+    """
+    rows = list(dict.fromkeys(told.trained_on for told in all_told))
+    cols = list(dict.fromkeys(told.tested_on for told in all_told))
+    if len(cols) < 2:
+        return None
+    cells: list[list[float | None]] = []
+    for row in rows:
+        line: list[float | None] = []
+        for col in cols:
+            here = [t.metrics for t in all_told if (t.trained_on, t.tested_on) == (row, col)]
+            n = sum(m["n"] for m in here)
+            right = sum(_accuracy(m, tolerance) * m["n"] for m in here)
+            line.append(right / n if n else None)
+        cells.append(line)
+    return rows, cols, cells
+
+
+def _accuracy(metrics: Metrics, tolerance: float) -> float:
+    if tolerance == TOLERANCES[0] or "by_tolerance" not in metrics:
+        return float(metrics["accuracy"])
+    return float(metrics["by_tolerance"]["l1"][percent(tolerance)])
+
+
+def as_plain(all_told: list[Told]) -> dict[str, Any]:
+    """The comparison as JSON: the metrics of each, and the matrix."""
+    matrix = train_test_matrix(all_told)
+    named = None
+    if matrix is not None:
+        rows, cols, cells = matrix
+        named = {row: dict(zip(cols, line, strict=True)) for row, line in zip(rows, cells, strict=True)}
+    return {"evaluations": {told.directory: told.metrics for told in all_told}, "train_by_test": named}
+
+
+def interval_text(metrics: Metrics) -> str:
+    """'94.5 (93.9 to 95.1)'."""
+    low, high = wilson(round(metrics["accuracy"] * metrics["n"]), metrics["n"])
+    return f"{100 * metrics['accuracy']:.1f} ({100 * low:.1f} to {100 * high:.1f})"
