@@ -7,14 +7,16 @@ the same integrand gives the same answer on any machine, however busy.
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import symengine as se
 from symengine.lib import symengine_wrapper as classes
 
-from mathpipe.generate.symbolic.algebra import Expr, Unwritable, X, derivative, words
+from mathpipe.generate.symbolic.algebra import Expr, Unwritable, X, derivative, without_constants, words
 from mathpipe.generate.symbolic.lookup import Values
 from mathpipe.generate.symbolic.parts import root_primitive, wave_primitive
 from mathpipe.generate.symbolic.primitives import Table
+from mathpipe.generate.symbolic.prospects import INVERSE, hopeless, is_exponential, kernels
 from mathpipe.generate.symbolic.rational import rational_primitive
 from mathpipe.generate.symbolic.rewriting import (
     coefficients,
@@ -26,19 +28,17 @@ from mathpipe.generate.symbolic.rewriting import (
     product_to_sum,
     split_constant,
     subexpressions,
+    tidied,
 )
 
 MOST_STEPS = 60  # integrals looked at for one problem
-MOST_DEPTH = 3  # substitutions and parts within each other
+MOST_DEPTH = 2  # substitutions and parts within each other
 MOST_CANDIDATES = 6  # inner functions tried at one place
 MOST_SIZE = 150  # words of an integrand on the way
-MOST_DENOMINATOR = 10_000  # of a factor told from its numbers
+MOST_DENOMINATOR = 1_000  # of a factor told from its numbers
+MOST_COMPLEX = 1_000_000  # its numerator times its denominator: others agree by chance
 
 _T = se.Symbol("_t")
-_LOGARITHMIC = (
-    *(classes.log, classes.asin, classes.acos, classes.atan),
-    *(classes.asinh, classes.acosh, classes.atanh),
-)
 
 
 def proportion(e: Expr, known: Expr, values: Values) -> Expr | None:
@@ -46,26 +46,30 @@ def proportion(e: Expr, known: Expr, values: Values) -> Expr | None:
     quotient = e / known
     if not has_x(quotient):
         return quotient
-    a, b = values.at(e), values.at(known)
-    if a is None or b is None:
-        return None
-    ratio = a[0] / b[0]
-    for scale, exact in ((1.0, se.Integer(1)), (math.e, se.E)):
-        guess = _simple_fraction(ratio / scale)
-        if guess is not None:
-            return guess * exact
-    return None
+    constant, core = split_constant(e)
+    factor, other = split_constant(known)
+    a, b = values.at(core), values.at(other)
+    guess = None if a is None or b is None else _simple_fraction([p / q for p, q in zip(a, b, strict=True)])
+    return None if guess is None else guess * constant / factor
 
 
-def _simple_fraction(value: complex) -> Expr | None:
-    from fractions import Fraction
-
-    if abs(value.imag) > 1e-10 * abs(value) or not 1e-6 < abs(value) < 1e9:
+def _simple_fraction(values: list[complex]) -> Expr | None:
+    """The fraction of small numerator and denominator that all these values are, up to rounding."""
+    value = values[0]
+    if not all(abs(other - value.real) <= 1e-10 * abs(value) for other in values) or not 1e-6 < abs(value) < 1e6:
         return None
     guess = Fraction(value.real).limit_denominator(MOST_DENOMINATOR)
-    if abs(float(guess) - value.real) > 1e-11 * abs(value):
+    if abs(float(guess) - value.real) > 1e-11 * abs(value) or abs(guess.numerator) * guess.denominator > MOST_COMPLEX:
         return None
     return se.Rational(guess.numerator, guess.denominator)
+
+
+def antiderivative(e: Expr, table: Table) -> Expr:
+    """A primitive of e without an additive constant, not verified; Unwritable where none is found."""
+    found = Search(table).primitive(e)
+    if found is None:
+        raise Unwritable("no primitive found")
+    return without_constants(tidied(found))
 
 
 class Search:
@@ -108,15 +112,24 @@ class Search:
             found = self._sum(core, depth)
             if found is not None:
                 return found
-        for rule in (self._looked_up, rational_primitive, self._power, wave_primitive, root_primitive):
-            found = rule(core)
-            if found is not None:
-                return found
+        elif hopeless(core):
+            return None
+        found = self._by_rule(core)
+        if found is not None:
+            return found
         plain = content_free(core)
         if plain != core:
             return self.primitive(plain, depth)
         for search in (self._substituted, self._rewritten, self._by_parts):
             found = search(core, depth)
+            if found is not None:
+                return found
+        return None
+
+    def _by_rule(self, e: Expr) -> Expr | None:
+        """The rules that ask for no other integral."""
+        for rule in (self._power, self._looked_up, rational_primitive, wave_primitive, root_primitive):
+            found = rule(e)
             if found is not None:
                 return found
         return None
@@ -158,7 +171,7 @@ class Search:
         if depth <= 0:
             return None
         parts = subexpressions(e, 2 * MOST_CANDIDATES)
-        for attempt in (self._simpler_power, self._common_exponential, self._common_root):
+        for attempt in (self._simpler_power, self._common_exponential, self._common_root, self._logarithm):
             found = attempt(e, parts, depth)
             if found is not None:
                 return found
@@ -175,12 +188,9 @@ class Search:
         slope = derivative(u)
         if slope == 0:
             return None
-        quotient = e / content_free(slope)
-        hidden = quotient.xreplace({u: _T})
+        hidden = (e / content_free(slope)).xreplace({u: _T})
         if has_x(hidden):
-            hidden = content_free(quotient).xreplace({u: _T})
-            if has_x(hidden):
-                return None
+            return None
         return self._back(hidden, u, depth)
 
     def _back(self, hidden: Expr, u: Expr, depth: int) -> Expr | None:
@@ -202,9 +212,14 @@ class Search:
             inverse = (_T - b) / a if n == 1 else ((_T - b) / a) ** (se.Integer(1) / n)
             hidden = e.xreplace({u: _T}).xreplace({X: inverse})
             hidden = hidden * inverse ** (1 - n) / (n * a) if n > 1 else hidden / a
-            if n > 1 and (b != 0 or a != 1) and _has_root_of_sum(hidden):
+            if n > 1 and _has_root(hidden, of_sums=b != 0):
                 continue
-            found = self._back(hidden, u, depth)
+            if n == 1:  # as complex as before: only what is known at once
+                constant, core = split_constant(hidden.xreplace({_T: X}))
+                found = self._by_rule(core)
+                found = None if found is None else constant * found.xreplace({X: u})
+            else:
+                found = self._back(hidden, u, depth)
             tried += 1
             if found is not None or tried == 2:
                 return found
@@ -212,7 +227,7 @@ class Search:
 
     def _common_exponential(self, e: Expr, parts: list[Expr], depth: int) -> Expr | None:
         """Functions of exponentials whose exponents are multiples of one: u = e^w."""
-        exponents: dict[Expr, Expr] = {p: p.args[1] for p in parts if type(p) is classes.Pow and p.args[0] == se.E}
+        exponents: dict[Expr, Expr] = {p: p.args[1] for p in parts if is_exponential(p)}
         if not exponents or len(exponents) > 3:
             return None
         slopes = [derivative(w) for w in exponents.values()]
@@ -248,6 +263,21 @@ class Search:
         hidden = e.xreplace({p: _T ** (p.args[1] * n) for p in roots}).xreplace({X: inverse})
         return self._back(hidden * n * _T ** (n - 1) / a, base ** (se.Integer(1) / n), depth)
 
+    def _logarithm(self, e: Expr, parts: list[Expr], depth: int) -> Expr | None:
+        """Functions of one ln(a x + b) and powers of x: u is the logarithm, x = (e^u - b) / a."""
+        logarithms = [p for p in parts if type(p) is classes.log]
+        form = power_argument(logarithms[0].args[0]) if len(logarithms) == 1 else None
+        if form is None or form[2] != 1:
+            return None
+        a, b, _ = form
+        hidden = e.xreplace({logarithms[0]: _T}).xreplace({X: (se.exp(_T) - b) / a}) * se.exp(_T) / a
+        spread = _with_powers_of_e(hidden).xreplace({_T: X})
+        constant, core = split_constant(spread)
+        found = self._by_rule(core)
+        if found is None and type(expanded(core)) is classes.Add:
+            found = self._sum(expanded(core), 0)
+        return None if found is None else (constant * found).xreplace({X: logarithms[0]})
+
     # Rewriting and parts
 
     def _rewritten(self, e: Expr, depth: int) -> Expr | None:
@@ -264,16 +294,41 @@ class Search:
         pieces = factors(e)
         for h in pieces:
             base = h.args[0] if type(h) is classes.Pow and isinstance(h.args[1], classes.Integer) else h
-            if not isinstance(base, _LOGARITHMIC) or (base is not h and not 0 < int(h.args[1]) <= 3):
+            if not isinstance(base, INVERSE) or (base is not h and not 0 < int(h.args[1]) <= 3):
                 continue
             rest = se.Mul(*[piece for piece in pieces if piece is not h])
             q = self.primitive(rest, depth - 1)
             if q is None:
                 continue
-            left = self.primitive(q * derivative(h), depth - 1)
+            remaining = q * _slope(h)
+            if len(kernels(remaining)) > len(kernels(e)):
+                continue
+            left = self.primitive(remaining, depth - 1)
             if left is not None:
                 return q * h - left
         return None
+
+
+def _slope(h: Expr) -> Expr:
+    """h', where h = ln(p q ...) term by term: sum p'/p."""
+    if type(h) is not classes.log:
+        return derivative(h)
+    total = se.Integer(0)
+    for factor in factors(h.args[0]):
+        base, times = (factor.args[0], factor.args[1]) if type(factor) is classes.Pow else (factor, se.Integer(1))
+        if base == se.E:
+            total += derivative(times)
+        elif has_x(times):
+            return derivative(h)
+        elif has_x(base):
+            total += times * derivative(base) / base
+    return total
+
+
+def _with_powers_of_e(e: Expr) -> Expr:
+    """(e^u)^n as e^(n u), which holds for whole n."""
+    nested = [p for p in e.atoms(classes.Pow) if is_exponential(p.args[0]) and isinstance(p.args[1], classes.Integer)]
+    return e.xreplace({p: se.exp(p.args[0].args[1] * p.args[1]) for p in nested}) if nested else e
 
 
 def _exponent_of_x(e: Expr) -> Expr | None:
@@ -291,11 +346,11 @@ def _is_root(p: Expr) -> bool:
     return isinstance(p.args[1], classes.Rational) and not isinstance(p.args[1], classes.Integer) and has_x(p.args[0])
 
 
-def _has_root_of_sum(e: Expr) -> bool:
-    return any(_is_root_of_sum(p) for p in e.atoms(classes.Pow))
-
-
-def _is_root_of_sum(p: Expr) -> bool:
-    exponent = p.args[1]
-    fractional = isinstance(exponent, classes.Rational) and not isinstance(exponent, classes.Integer)
-    return fractional and type(p.args[0]) is classes.Add
+def _has_root(e: Expr, *, of_sums: bool) -> bool:
+    """Whether t stands under a root; ``of_sums``: within a sum there."""
+    for p in e.atoms(classes.Pow):
+        base, exponent = p.args
+        if isinstance(exponent, classes.Rational) and not isinstance(exponent, classes.Integer):
+            if _T in base.free_symbols and (not of_sums or base != _T):
+                return True
+    return False

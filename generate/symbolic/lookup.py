@@ -25,12 +25,13 @@ from mathpipe.generate.symbolic.programs import compile_expressions
 Keys = NDArray[np.float64]
 Triple = tuple[complex, complex, complex]
 
-POINTS: Triple = (0.5371 + 0.2113j, 1.3291 + 0.4177j, 0.8123 + 0.7391j)
+POINTS: Triple = (0.5371 + 0.2113j, 2.1291 - 0.4177j, -0.8123 + 0.7391j)
+"""In three quadrants, so that functions that agree on a part of the plane only have different keys."""
 CELL = 1e-7  # of ln|r|, and about of arg r
 _TURN = round(2 * math.pi / CELL)  # cells of a full turn, so that arguments close up
 _NEAR = 1e-2  # of a cell: so close to its edge, the neighbour is looked at too
 _LEAST, _MOST = 1e-150, 1e150
-_BITS = 20
+_BITS = 22
 
 
 def keys_of(sequences: Sequences) -> Keys:
@@ -121,11 +122,19 @@ def _neighbours(place: float, turn: int) -> tuple[int, ...]:
 
 
 class Undefined(ArithmeticError):
-    """An expression without a value at one of the points."""
+    """An expression without a value to trust at one of the points."""
+
+
+_SATURATED = 6.0  # beyond it cosh, sinh and e^u / 2 are hard to tell apart
+_FAR = 1e4  # beyond it inverse functions are constants and logarithms
+_LOST = 1e-6  # terms smaller than this beside others are hard to see in a sum
 
 
 class Values:
-    """Values of expressions at the three points, remembered by subexpression."""
+    """Values of expressions at the three points, remembered by subexpression.
+
+    Where a function or a sum is so far out that others look like it (cosh(x + 30) and e^(x + 30) / 2), it has no value here.
+    """
 
     def __init__(self) -> None:
         self._known: dict[Expr, Triple] = {X: POINTS}
@@ -155,12 +164,17 @@ class Values:
         kind = type(e)
         if kind is classes.Add or kind is classes.Mul:
             a, b, c = (0j, 0j, 0j) if kind is classes.Add else (1 + 0j, 1 + 0j, 1 + 0j)
+            least, most = math.inf, 0.0
             for child in e.args:
                 p, q, r = self._value(child)
                 if kind is classes.Add:
                     a, b, c = a + p, b + q, c + r
+                    size = abs(p)
+                    least, most = min(least, size), max(most, size)
                 else:
                     a, b, c = a * p, b * q, c * r
+            if least < _LOST * most:
+                raise Undefined("a term is lost in a sum")
             return a, b, c
         if kind is classes.Pow:
             base, exponent = e.args
@@ -171,12 +185,26 @@ class Values:
             return constant, constant, constant
         function = _FUNCTIONS[kind]
         p, q, r = self._value(e.args[0])
+        if _too_far(kind, p) or _too_far(kind, q) or _too_far(kind, r):
+            raise Undefined("a function far out")
         return function(p), function(q), function(r)
 
 
+def _too_far(kind: type, u: complex) -> bool:
+    if kind in _HYPERBOLIC:
+        return abs(u.real) > _SATURATED
+    if kind in _WAVES:
+        return abs(u.imag) > _SATURATED
+    return kind is not classes.log and not 1 / _FAR < abs(u) < _FAR
+
+
+_HYPERBOLIC = frozenset((classes.sinh, classes.cosh, classes.tanh))
+_WAVES = frozenset((classes.sin, classes.cos, classes.tan))
 _CONSTANTS = {type(se.pi): complex(math.pi), type(se.E): complex(math.e)}
 _NAMES = {"log": cmath.log, "asin": cmath.asin, "acos": cmath.acos, "atan": cmath.atan}
-_NAMES |= {name: getattr(cmath, name) for name in ("sin", "cos", "tan", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh")}
+_NAMES |= {
+    name: getattr(cmath, name) for name in ("sin", "cos", "tan", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh")
+}
 _FUNCTIONS: dict[type, Callable[[complex], complex]] = {
     type(getattr(se, name)(se.Symbol("u"))): function for name, function in _NAMES.items()
 }

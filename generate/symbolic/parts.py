@@ -91,22 +91,24 @@ def _differentiated(shape: Coefficients) -> Coefficients:
 
 
 def root_primitive(e: Expr) -> Expr | None:
-    """The primitive of P(x) Q^(1/2) or P(x) Q^(-1/2), Q quadratic with rational coefficients; None for anything else."""
-    rest, root = [], None
+    """The primitive of P(x) R or P(x) / R; None for anything else.
+
+    R = sqrt(Q), Q quadratic with rational coefficients, or R = sqrt(u) sqrt(v) with u v = Q, as the derivative of acosh has it.
+    """
+    rest, roots = [], []
     for child in factors(e):
         if type(child) is classes.Pow and child.args[1] in (_HALF, -_HALF) and child.args[0] != X:
-            if root is not None:
-                return None
-            root = child
+            roots.append(child)
         else:
             rest.append(child)
-    if root is None:
+    if not 1 <= len(roots) <= 2 or len({root.args[1] for root in roots}) > 1:
         return None
-    under = root.args[0]
+    under = se.expand(se.Mul(*[root.args[0] for root in roots])) if len(roots) == 2 else roots[0].args[0]
     q, p = coefficients(under), coefficients(se.Mul(*rest))
     if q is None or p is None or max(q) != 2 or not all(c.is_Number for c in (*q.values(), *p.values())):
         return None
-    if root.args[1] == _HALF:
+    root = se.Mul(*[se.sqrt(r.args[0]) for r in roots])
+    if roots[0].args[1] == _HALF:
         p = coefficients(_polynomial(p) * under)
         if p is None:
             return None
@@ -121,19 +123,19 @@ def root_primitive(e: Expr) -> Expr | None:
         if n > 1:
             left[n - 2] = left.get(n - 2, _ZERO) - top * c * (n - 1)
     r = left.get(0, _ZERO)
-    total = _polynomial(over) * se.sqrt(under) if over else _ZERO
-    return total if r == 0 else total + r * _inverse_root(a, b, c, under)
+    total = _polynomial(over) * root if over else _ZERO
+    return total if r == 0 else total + r * _inverse_root(a, b, c, root, plain=len(roots) == 1)
 
 
 _HALF = se.Integer(1) / 2
 
 
-def _inverse_root(a: Expr, b: Expr, c: Expr, under: Expr) -> Expr:
+def _inverse_root(a: Expr, b: Expr, c: Expr, root: Expr, *, plain: bool) -> Expr:
     """The primitive of 1 / sqrt(a x^2 + b x + c)."""
     d = 4 * a * c - b * b
     slope = 2 * a * X + b
     if float(a) > 0:
-        if float(d) > 0:
+        if plain and float(d) > 0:
             return se.asinh(slope / se.sqrt(d)) / se.sqrt(a)
-        return se.log(slope + 2 * se.sqrt(a) * se.sqrt(under)) / se.sqrt(a)
+        return se.log(slope + 2 * se.sqrt(a) * root) / se.sqrt(a)
     return -se.asin(slope / se.sqrt(-d)) / se.sqrt(-a)

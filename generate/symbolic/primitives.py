@@ -20,12 +20,12 @@ from mathpipe.datasets.ragged import Sequences
 from mathpipe.generate.law import ExpressionLaw
 from mathpipe.generate.symbolic.algebra import Expr, Unwritable, X, build, derivative, without_constants, words
 from mathpipe.generate.symbolic.integrals import compare
-from mathpipe.generate.symbolic.lookup import Index, Keys, keys_of
+from mathpipe.generate.symbolic.lookup import Index, Keys, Values, keys_of
 from mathpipe.generate.symbolic.points import enough
 from mathpipe.generate.symbolic.trees import draw_trees
 
 SEED = 20_190_912
-RANDOM_DRAWS = 7_000
+RANDOM_DRAWS = 12_000
 MOST_OPERATORS = 4
 MOST_WORDS = 40  # of a primitive in the table
 CERTAIN = 1e-11  # entries agree this well: what enters depends on no machine's last bits
@@ -78,10 +78,12 @@ def table() -> Table:
     solutions = Sequences.from_list(written for written, _ in ordered)
     problems = Sequences.from_list(entry[0] for _, entry in ordered)
     keys = keys_of(problems)
-    good = np.flatnonzero(_certain(problems, solutions) & np.isfinite(keys).all(axis=1))
-    index, kept = Index(), []
+    constant = (np.abs(keys) < 1e-6).all(axis=1)
+    good = np.flatnonzero(_certain(problems, solutions) & np.isfinite(keys).all(axis=1) & ~constant)
+    index, values = Index(), Values()
+    kept: list[int] = []
     for i in good.tolist():  # the shortest primitive of each integrand comes first
-        if index.add(tuple(keys[i].tolist()), len(kept)):
+        if values.key(ordered[i][1][2]) and index.add(tuple(keys[i].tolist()), len(kept)):
             kept.append(i)
     digest = hashlib.sha256()
     for i in kept:

@@ -80,9 +80,7 @@ def content_free(e: Expr) -> Expr:
             number, power = _content(child)
             numbers.append(number)
             lowest = power if lowest is None else min(lowest, power)
-        content = Fraction(
-            math.gcd(*(n.numerator for n in numbers)), math.lcm(*(n.denominator for n in numbers))
-        )
+        content = Fraction(math.gcd(*(n.numerator for n in numbers)), math.lcm(*(n.denominator for n in numbers)))
         common = se.Rational(content.numerator, content.denominator) * X ** (lowest or 0)
         if common == 1:
             return se.Add(*children)
@@ -91,6 +89,8 @@ def content_free(e: Expr) -> Expr:
         return se.Mul(*[content_free(child) for child in e.args])
     if kind is classes.Pow and isinstance(e.args[1], classes.Integer):
         return content_free(e.args[0]) ** e.args[1]
+    if kind is classes.Pow and type(e.args[0]) is classes.Pow and isinstance(e.args[0].args[1], classes.Half):
+        return e.args[0].args[0] ** (e.args[0].args[1] * e.args[1])  # sqrt(u)^r is u^(r/2) on every branch
     return e
 
 
@@ -196,3 +196,30 @@ def _times(c: Expr, left: Expr, right: Expr) -> list[tuple[Expr, Expr]]:
             return [(half, se.sin(low)), (half, se.sin(high))]
         case _:
             return [(-half, se.sin(low)), (half, se.sin(high))]
+
+
+def tidied(e: Expr) -> Expr:
+    """e^(n ln u) as u^n, and multiples of sums multiplied out where they are terms of a sum."""
+    changes = {p: _without_logarithm(p) for p in e.atoms(classes.Pow) if p.args[0] == se.E}
+    changes = {p: plain for p, plain in changes.items() if plain is not None}
+    return _spread(e.xreplace(changes) if changes else e)
+
+
+def _without_logarithm(power: Expr) -> Expr | None:
+    logarithms = power.args[1].atoms(classes.log)
+    if len(logarithms) != 1:
+        return None
+    logarithm = logarithms.pop()
+    times = power.args[1] / logarithm
+    return logarithm.args[0] ** times if isinstance(times, classes.Integer) else None
+
+
+def _spread(e: Expr) -> Expr:
+    constant, core = split_constant(e)
+    if type(core) is not classes.Add:
+        return e
+    return se.Add(*[constant * term for child in core.args for term in _terms(_spread(child))])
+
+
+def _terms(e: Expr) -> tuple[Expr, ...]:
+    return tuple(e.args) if type(e) is classes.Add else (e,)
