@@ -380,16 +380,8 @@ def subject_of(predictions: pa.Table, metadata: dict[str, Any], tally: Tally) ->
 
 def columns_needed(schema: pa.Schema) -> list[str]:
     """Of a predictions file, what the analyses read."""
-    wanted = {
-        "row",
-        "rank",
-        "outcome",
-        "passed",
-        "log_probability",
-        "reference_error_l1",
-        "correct_rank",
-        "problem",
-    } | {"published_right"}
+    wanted = {"row", "rank", "outcome", "passed", "published_right", "log_probability"}
+    wanted |= {"reference_error_l1", "correct_rank", "problem"}
     wanted |= set(measure_names(schema)) | set(covariate_names(schema))
     if "operand" in schema.names:
         wanted.discard("problem")

@@ -82,6 +82,8 @@ def bins_of(values: Floats, most: int = 10) -> tuple[list[tuple[float, float]], 
     else:
         cuts = np.quantile(np.sort(values[known]), np.arange(1, most) / most, method="higher")
         edges = np.unique(cuts[cuts > distinct[0]])
+        if cuts[0] == distinct[0]:  # the smallest value alone would fill a bin: it gets its own
+            edges = np.union1d(edges, distinct[1:2])
     place = np.searchsorted(edges, values[known], side="right")
     which[known] = place
     bounds = []

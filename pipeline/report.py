@@ -46,7 +46,7 @@ def report(runs: tuple[str, ...], out: str | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(plain))
         return
-    width = max(len(told.name) for told in all_told)
-    for told in all_told:
-        click.echo(f"{told.name:<{width}}  {interval_text(told.metrics)} % of {told.metrics['n']:,}")
+    width = max(len(one.name) for one in all_told)
+    for one in all_told:
+        click.echo(f"{one.name:<{width}}  {interval_text(one.metrics)} % of {one.metrics['n']:,}")
     click.echo(f"a page to read: {page}")

@@ -1,0 +1,207 @@
+"""Expressions go through the same evaluation: judged by their task, written, analysed, drawn; in parallel where asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from mathpipe.datasets.expression_writer import ExpressionWriter
+from mathpipe.datasets.ragged import Sequences
+from mathpipe.datasets.sequence_rows import SequenceRows
+from mathpipe.datasets.sequences import END, PAD
+from mathpipe.datasets.storage import Storage
+from mathpipe.datasets.vocabulary import IDS
+from mathpipe.evaluate.baselines import ReferenceYardstick
+from mathpipe.evaluate.covariates import depths, operators_present, word_covariates
+from mathpipe.evaluate.decoding import Decoded
+from mathpipe.evaluate.describe import describe
+from mathpipe.evaluate.failure_drawing import draw_failure
+from mathpipe.evaluate.predictions import PredictionsWriter, sequence_table
+from mathpipe.evaluate.sequence_scoring import Judges, score_sequences
+from mathpipe.generate import tasks
+from mathpipe.generate.tasks.sequence_base import SYMBOLIC_OUTCOMES, Judged, SequenceTask
+
+WRITER = ExpressionWriter()
+
+
+def words(text: str) -> bytes:
+    return bytes(IDS[word] for word in text.split())
+
+
+def toy_judge(problems: Sequences, references: Sequences, predicted: Sequences) -> Judged:
+    """The answer to p is p itself; the outcome of others is named by their first word."""
+    named = {IDS["sin"]: "partial", IDS["cos"]: "particular", IDS["tan"]: "timeout", IDS["exp"]: "undecided"}
+    places = {name: k for k, name in enumerate(SYMBOLIC_OUTCOMES)}
+    outcome = []
+    for p, r, h in zip(problems.to_list(), references.to_list(), predicted.to_list(), strict=True):
+        if h == r:
+            outcome.append("exact" if r == p or r == words("add x x") else "wrong_value")
+        elif h == p:
+            outcome.append("equivalent")
+        else:
+            outcome.append(named.get(h[0], "wrong_value") if h else "malformed")
+    share = np.array([0.5 if o == "partial" else np.nan for o in outcome])
+    return Judged(np.array([places[o] for o in outcome], dtype=np.int8), {"partial_share": share})
+
+
+def no_pairs(*_: Any) -> Any:
+    raise NotImplementedError
+
+
+TASK = SequenceTask("toy-same", "expressions", "an expression", "itself", "tests", no_pairs, toy_judge)
+
+
+def decoded_of(hypotheses: list[list[str]]) -> Decoded:
+    """Hypotheses of each problem; one that ends in ``...`` has no END."""
+    rows = [
+        [IDS[w] for w in text.removesuffix(" ...").split()] + ([] if text.endswith("...") else [END])
+        for ranked in hypotheses
+        for text in ranked
+    ]
+    tokens = np.full((len(rows), max(map(len, rows))), PAD, dtype=np.int64)
+    for i, row in enumerate(rows):
+        tokens[i, : len(row)] = row
+    for i, row in enumerate(rows):  # unterminated: words to the end
+        if END not in row:
+            tokens[i, len(row) :] = IDS["x"]
+    problem = np.repeat(np.arange(len(hypotheses)), [len(h) for h in hypotheses])
+    rank = np.concatenate([np.arange(len(h)) for h in hypotheses])
+    return Decoded(tokens, -np.arange(1.0, len(rows) + 1), problem, rank)
+
+
+PROBLEMS = ["x", "mul x x", "sin x", "add x INT+ 1 2", "exp x", "ln x", "cos x", "mul INT+ 2 x"]
+REFERENCES = [*PROBLEMS[:-1], "add x x"]
+HYPOTHESES = [
+    ["x", "sin x"],  # exact
+    ["cos x", "tan x", "mul x x"],  # particular; the third is right
+    ["tan x"],  # timeout
+    ["sin x"],  # partial
+    [""],  # malformed
+    ["ln ln ..."],  # unterminated
+    ["exp x"],  # undecided
+    ["mul INT+ 2 x", "add x x"],  # equivalent: not the reference's words
+]
+OUTCOMES = ["exact", "particular", "timeout", "partial", "malformed", "unterminated", "undecided", "equivalent"]
+
+
+@pytest.fixture
+def rows() -> SequenceRows:
+    problems, references = (Sequences.from_list(map(words, texts)) for texts in (PROBLEMS, REFERENCES))
+    return SequenceRows(np.arange(10, 18), problems, references, {"operators": np.arange(8, dtype=np.int16)})
+
+
+def test_every_outcome_and_rank(rows: SequenceRows) -> None:
+    scored = score_sequences(Judges(TASK), WRITER, rows, decoded_of(HYPOTHESES))
+    best = scored.best
+    assert [SYMBOLIC_OUTCOMES[o] for o in scored.outcome[best]] == OUTCOMES
+    assert scored.passed[best].tolist() == [o in ("exact", "equivalent") for o in OUTCOMES]
+    np.testing.assert_array_equal(scored.correct_rank[best], [0, 2, *[np.nan] * 5, 0])
+    assert scored.errors["partial_share"][best][3] == 0.5
+    assert scored.reference_passed.all()
+
+
+def test_the_references_own_verdict_counts(rows: SequenceRows) -> None:
+    broken = SequenceRows(rows.row, rows.problems, Sequences.from_list([words("pow2 x")] * 8))
+    scored = score_sequences(Judges(TASK), WRITER, broken, decoded_of([["pow2 x"], *[["x"]] * 7]))
+    assert (
+        not scored.reference_passed.any()
+    )  # of the first, as its exact prediction; of the others, judged for themselves
+    tally = ReferenceYardstick().tally(scored)
+    assert tally.n == 8 and tally.accuracy("reference", 0.05) == 0
+
+
+def test_workers_judge_the_same(rows: SequenceRows) -> None:
+    many = rows.take(np.tile(np.arange(8), 40))
+    decoded = decoded_of([h[:1] for h in HYPOTHESES] * 40)
+    alone = score_sequences(Judges(TASK), WRITER, many, decoded)
+    judges = Judges(TASK, workers=2)
+    pieces = []
+    judges._pool = type("Pool", (), {"map": lambda self, f, *lists: pieces.append(len(lists[0])) or map(f, *lists)})()  # type: ignore[assignment]
+    together = score_sequences(judges, WRITER, many, decoded)
+    assert pieces == [5, 5]  # predictions that were read, and references that no prediction tells of
+    assert together.outcome.tolist() == alone.outcome.tolist()
+    np.testing.assert_array_equal(together.errors["partial_share"], alone.errors["partial_share"])
+
+
+def test_predictions_analyses_and_failures_of_expressions(
+    rows: SequenceRows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(tasks.TASKS, TASK.name, TASK)
+    many = rows.take(np.tile(np.arange(8), 10))
+    many = SequenceRows(np.arange(80), many.problems, many.solutions, many.columns)
+    scored = score_sequences(Judges(TASK), WRITER, many, decoded_of(HYPOTHESES * 10))
+    table = sequence_table(scored, "test", WRITER, WRITER)
+    with (tmp_path / "predictions.parquet").open("wb") as file:
+        metadata = {"task": TASK.name, "split": "test", "outcomes": list(SYMBOLIC_OUTCOMES)}
+        tally = ReferenceYardstick().tally(scored)
+        writer = PredictionsWriter(file, metadata | {"yardsticks": tally.to_json()})
+        writer.append(table)
+        writer.close()
+    first = pq.read_table(tmp_path / "predictions.parquet").slice(0, 1).to_pylist()[0]
+    assert (first["problem"], first["reference"], first["prediction"]) == ("x", "x", "x")
+    assert first["decoded"] == [IDS["x"]] and first["problem_depth"] == 0 and first["operators"] == 0
+    told = describe(Storage(str(tmp_path)), verbose=True)
+    assert told.metrics["accuracy"] == 0.25 and told.metrics["accuracy_any"] == 0.375
+    assert told.metrics["reference"] == 1
+    assert {n: o["count"] for n, o in told.metrics["outcomes"].items() if o["count"]} == dict.fromkeys(OUTCOMES, 10)
+    named = {a.name: a for a in told.analyses}
+    assert {"outcomes", "by_problem_words", "by_problem_depth", "calibration"} <= named.keys()
+    lines = [draw_failure(failure) for failure in told.worst]
+    assert any("mul x x" not in line[1] and "x" in line[1] for line in lines)
+    assert "problem" in lines[0][1] and "prediction" in lines[0][3]
+    assert "sin(x)" in (tmp_path / "report.html").read_text()
+
+
+def test_depths_and_operators() -> None:
+    texts = ["x", "INT+ 1 2 3", "sin x", "add x sin cos x", "mul add x INT- 1 0 pow x INT+ 2", "ln ln ln ln x"]
+    found = Sequences.from_list(map(words, texts))
+    assert depths(found).tolist() == [0, 0, 1, 3, 2, 4]
+    assert word_covariates(found, found)["problem_operators"].tolist() == [0, 0, 1, 3, 3, 4]
+    assert operators_present(found)["add"].tolist() == [False, False, False, True, True, False]
+    assert depths(Sequences.from_list([])).tolist() == []
+
+
+def test_a_whole_evaluation_of_a_toy_dataset(
+    tmp_path: Path, plan_answers: Callable[..., Any], planned_run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("mathpipe.datasets.row_formats")
+    from mathpipe.datasets.reader import open_dataset
+    from mathpipe.evaluate.run import evaluate_run, quick_accuracy
+    from mathpipe.generate.dataset import make_dataset
+    from mathpipe.generate.law import Law
+    from mathpipe.generate.layout import Layout
+
+    toy = _toy_reverse()
+    monkeypatch.setitem(tasks.TASKS, toy.name, toy)
+    law = Law(
+        task=toy.name, operands=toy.example.model_copy(update={"min_operators": 7}), seed=1, block_rows=toy.block_rows
+    )
+    make_dataset(law, Layout({"train": 200, "test": 150}, 1000), str(tmp_path / "data"), workers=0)
+    dataset = open_dataset(tmp_path / "data", "test")
+
+    def edit(i: int, row: int, said: list[int]) -> list[int]:
+        return [*said[:-2], END] if i % 5 == 0 else said
+
+    model = plan_answers(dataset, edit)
+    assert quick_accuracy(model, dataset, limit=100)["accuracy"] == pytest.approx(0.8)
+    planned_run(tmp_path / "data", model)
+    found = evaluate_run(tmp_path / "run", verbose=True)
+    assert found.metrics["n"] == 150 and found.metrics["accuracy"] == pytest.approx(0.8)
+    assert found.metrics["reference"] == 1
+
+
+def _toy_reverse() -> SequenceTask:
+    import importlib.util
+
+    path = Path(__file__).parents[1] / "toy_sequences.py"
+    spec = importlib.util.spec_from_file_location("toy_sequences", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    task: SequenceTask = module.TASK
+    return task
