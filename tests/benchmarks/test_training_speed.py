@@ -1,0 +1,101 @@
+"""CPU seconds of a training step: the published step in torch's own modules against the exact and the fast presets.
+
+``pytest tests/benchmarks/test_training_speed.py -m benchmark -s``. Each contender takes its steps in a process of its own with one
+thread, the reference as a user of torch would run it; they take turns, so that other work on the machine meets all of them, and the
+fastest step of each counts. The reference: float32, one joint vocabulary for both encodings with a softmax over all of it,
+``nn.MultiheadAttention``, ``torch.optim.Adam`` and clipping as torch has them (``tests/reference_transformer.py``). All
+read the same problems. The authors' own code took, on a quiet core of a like machine: transposition 1.35 s, eigenvalues 5.3 s,
+inverse 12.0 s.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(900)]
+GOALS = {"transpose": (2, 3), "eigenvalues": (2, 4), "inverse": (2, 8)}
+TURNS, STEPS = 2, 2
+
+SCRIPT = """
+import runpy, sys, time
+import torch
+from torch.nn import functional
+from mathpipe.datasets.reader import open_dataset
+from mathpipe.pipeline.params import Source, gather, validated
+from mathpipe.train.checkpoint import build_model
+from mathpipe.train.config import TrainConfig
+from mathpipe.train.model import framed
+from mathpipe.train.ranks import Ranks
+from mathpipe.train.trainer import Run, prepare, record_of
+
+torch.set_num_threads(1)
+who, task, data, reference, steps = sys.argv[1:6]
+preset = ("fast/" if who == "fast" else "lawt/") + task
+overrides = ("threads=1",) + (("dtype=float32",) if who == "exact32" else ())
+config = validated(TrainConfig, gather("train", Source(preset=preset, overrides=overrides), {}), "train")
+dataset = open_dataset(data, "train", config.input_encoding, config.output_encoding)
+if who == "reference":
+    torch.manual_seed(0)
+    m = config.model
+    ids = build_model(record_of(config, dataset)).source_ids
+    words = int(build_model(record_of(config, dataset)).decoder.words.num_embeddings)
+    model = runpy.run_path(reference)["Published"](
+        words, (m.encoder_width, m.encoder_heads, m.encoder_layers), (m.decoder_width, m.decoder_heads, m.decoder_layers)
+    )
+    optimiser = torch.optim.Adam(model.parameters(), lr=config.lr)
+
+    def learn(batch):
+        source, fed = framed(ids[batch.source]), functional.pad(batch.target[:, :-1], (1, 0), value=0)
+        optimiser.zero_grad()
+        functional.cross_entropy(model(source, fed).flatten(0, 1), batch.target.flatten()).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+        optimiser.step()
+else:
+    prepare(config)
+    run = Run(record_of(config, dataset), None, dataset, None, None, Ranks(0, 1, "cpu"))
+    model, learn = run.model, run.learn
+    run.state.step = 1
+with dataset.batches(config.batch, seed=0) as stream:
+    batches = [next(stream) for _ in range(int(steps) + 1)]
+times = []
+for batch in batches:
+    before = time.process_time()
+    learn(batch)
+    times.append(time.process_time() - before)
+print(min(times[1:]), sum(p.numel() for p in model.parameters()))
+"""
+
+
+def seconds(who: str, task: str, data: Path) -> tuple[float, int]:
+    """(CPU seconds of the fastest step, parameters) of one contender in a process of its own."""
+    reference = Path(__file__).parents[1] / "reference_transformer.py"
+    arguments = [sys.executable, "-c", SCRIPT, who, task, str(data), str(reference), str(STEPS)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    found = subprocess.run(arguments, capture_output=True, text=True, check=True, env=environment).stdout.split()
+    return float(found[-2]), int(found[-1])
+
+
+@pytest.mark.parametrize("task", GOALS)
+def test_a_step(task: str, tmp_path: Path) -> None:
+    from mathpipe.generate.dataset import make_dataset
+    from mathpipe.generate.law import Law, MatrixLaw
+    from mathpipe.generate.layout import Layout
+
+    dim = 10 if task == "transpose" else 5
+    law = Law(task=task, operands=MatrixLaw(min_dim=dim, max_dim=dim))
+    make_dataset(law, Layout({"train": 10_000}, 10_000), str(tmp_path / "data"), workers=0)
+    turns = [
+        {who: seconds(who, task, tmp_path / "data") for who in ("reference", "exact", "fast")} for _ in range(TURNS)
+    ]
+    best = {who: min(turn[who][0] for turn in turns) for who in turns[0]}
+    exact, fast = GOALS[task]
+    print(  # noqa: T201
+        f"\n{task}: reference {best['reference']:.2f} CPU-s a step ({turns[0]['reference'][1] / 1e6:.1f}M parameters), "
+        f"exact {best['exact']:.2f} ({best['reference'] / best['exact']:.1f} times, goal {exact}), "
+        f"fast {best['fast']:.2f} ({best['reference'] / best['fast']:.1f} times, goal {fast})"
+    )
