@@ -80,6 +80,7 @@ class Search:
         self._values = Values()
         self._known: dict[Expr, tuple[int, Expr | None]] = {}
         self._words: dict[Expr, bytes] = {}
+        self._plain: dict[Expr, Expr] = {}
         self.steps = 0
 
     def primitive(self, e: Expr, depth: int = MOST_DEPTH) -> Expr | None:
@@ -117,18 +118,27 @@ class Search:
         found = self._by_rule(core)
         if found is not None:
             return found
-        plain = content_free(core)
+        plain = self._content_free(core)
         if plain != core:
             return self.primitive(plain, depth)
+        if type(core) is classes.Add:
+            return self._rewritten(core, depth)
         for search in (self._substituted, self._rewritten, self._by_parts):
             found = search(core, depth)
             if found is not None:
                 return found
         return None
 
+    def _content_free(self, e: Expr) -> Expr:
+        found = self._plain.get(e)
+        if found is None:
+            found = self._plain[e] = content_free(e)
+        return found
+
     def _by_rule(self, e: Expr) -> Expr | None:
         """The rules that ask for no other integral."""
-        for rule in (self._power, self._looked_up, rational_primitive, wave_primitive, root_primitive):
+        algebraic = (self._power, self._looked_up, rational_primitive, root_primitive)
+        for rule in (self._looked_up, wave_primitive) if kernels(e) else algebraic:
             found = rule(e)
             if found is not None:
                 return found
@@ -136,6 +146,8 @@ class Search:
 
     def _sum(self, e: Expr, depth: int) -> Expr | None:
         """Term by term; the longest first, since it fails most often."""
+        if any(hopeless(split_constant(term)[1]) for term in e.args):
+            return None
         terms = sorted(e.args, key=lambda term: (-len(words(term, self._words)), words(term, self._words)))
         parts = []
         for term in terms:
@@ -176,8 +188,6 @@ class Search:
             if found is not None:
                 return found
         for u in parts[:MOST_CANDIDATES]:
-            if u == e and not parts:
-                continue
             found = self._inner(e, u, depth)
             if found is not None:
                 return found
@@ -185,10 +195,12 @@ class Search:
 
     def _inner(self, e: Expr, u: Expr, depth: int) -> Expr | None:
         """f = g(u) u'."""
+        if any(_T in (there := part.free_symbols) and X in there for part in factors(e.xreplace({u: _T}))):
+            return None  # a factor that mixes x with u stays when u' is divided out
         slope = derivative(u)
         if slope == 0:
             return None
-        hidden = (e / content_free(slope)).xreplace({u: _T})
+        hidden = (e / self._content_free(slope)).xreplace({u: _T})
         if has_x(hidden):
             return None
         return self._back(hidden, u, depth)

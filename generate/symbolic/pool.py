@@ -79,14 +79,14 @@ class Pool:
 
         ``keys`` (1 + terms, 4): of f, then of its terms.
         """
-        whole = known.index.maybe(keys[:1] + self.keys)
+        whole: NDArray[np.bool_] = np.asarray(known.index.maybe(keys[:1] + self.keys))
         parts = keys[1:] if len(keys) > 1 else keys
         every = np.ones(len(self.term_keys) + 1, dtype=np.bool_)
         for key in parts:
             every[:-1] &= known.index.maybe(key + self.term_keys)
             if not every[:-1].any():
                 break
-        by_terms = every[self.places].all(axis=1)
+        by_terms = np.asarray(every[self.places].all(axis=1))
         found = np.flatnonzero(whole | by_terms)
         matches: list[tuple[Partner, bool]] = []
         for i in np.roll(found, -int(np.searchsorted(found, start))).tolist():

@@ -199,9 +199,9 @@ def _squarefree_factors(a: Poly) -> list[Poly] | None:
         a = divide(a, factor)[0]
     a = [c / a[-1] for c in a]
     if len(a) == 5 and not a[1] and not a[3]:  # x^4 + p x^2 + q as (x^2 + r)(x^2 + s)
-        root = _square_root(a[2] * a[2] - 4 * a[0])
-        if root is not None:
-            return [*found, *([(a[2] + sign * root) / 2, Fraction(0), Fraction(1)] for sign in (1, -1))]
+        apart = _square_root(a[2] * a[2] - 4 * a[0])
+        if apart is not None:
+            return [*found, *([(a[2] + sign * apart) / 2, Fraction(0), Fraction(1)] for sign in (1, -1))]
     if len(a) > 3:
         return None
     return [*found, a] if len(a) > 1 else found

@@ -109,6 +109,8 @@ def _content(term: Expr) -> tuple[Fraction, int]:
 
 def coefficients(e: Expr) -> Coefficients | None:
     """Coefficients by power of x of a polynomial (they may hold other constants); None where it is none."""
+    if not _algebraic(e):
+        return None
     found: Coefficients = {}
     e = expanded(e)
     for term in e.args if type(e) is classes.Add else (e,):
@@ -125,6 +127,18 @@ def coefficients(e: Expr) -> Coefficients | None:
             return None
         found[power] = found.get(power, se.Integer(0)) + constant
     return found
+
+
+def _algebraic(e: Expr) -> bool:
+    """Whether x occurs in sums, products and whole powers alone."""
+    kind = type(e)
+    if kind is classes.Symbol or e.is_Number:
+        return True
+    if kind is classes.Add or kind is classes.Mul:
+        return all(_algebraic(child) for child in e.args)
+    if kind is classes.Pow and isinstance(e.args[1], classes.Integer):
+        return int(e.args[1]) > 0 and _algebraic(e.args[0]) or not has_x(e)
+    return not has_x(e)
 
 
 def power_argument(u: Expr) -> tuple[Expr, Expr, int] | None:
