@@ -18,6 +18,8 @@ from mathpipe.generate.tasks import (
     inverse,
     matmul,
     matvec,
+    ode1,
+    ode2,
     pseudo_inverse,
     qr,
     rank,
@@ -34,7 +36,7 @@ _MODULES = (
     *(transpose, add, matvec, matmul, eigenvalues, eigenvectors, inverse, symmetric_inverse, singular_values, svd),
     *(cotraining, determinant, rank, solve, pseudo_inverse, qr, cholesky, expm),
 )
-_SEQUENCE_MODULES: tuple[Any, ...] = (integration_bwd, integration_fwd, integration_ibp)
+_SEQUENCE_MODULES: tuple[Any, ...] = (integration_bwd, integration_fwd, integration_ibp, ode1, ode2)
 MATRIX_TASKS: dict[str, Task] = {module.TASK.name: module.TASK for module in _MODULES}
 SEQUENCE_TASKS: dict[str, SequenceTask] = {module.TASK.name: module.TASK for module in _SEQUENCE_MODULES}
 TASKS: dict[str, Task | SequenceTask] = {**MATRIX_TASKS, **SEQUENCE_TASKS}

@@ -1,0 +1,210 @@
+"""Does y(x, c1[, c2]) solve F(x, y, y'[, y'']) = 0, and in general? By numbers: y, its derivatives and those by the
+constants from Taylor rules, put into F together with small changes of each.
+
+F is zero at a point where |F| <= 1e-9 (|F_y| |y| + |F_y'| |y'| + |F_y''| |y''|): where changing y and its derivatives by a
+part in 10^9 could make it zero. So no factor of F, however small or large, changes the verdict. A point counts only where
+the highest derivative has a part of 10^-6 in that sum at least, the solution depends on its constants (dy/dc1 != 0; det
+d(y, y')/d(c1, c2) != 0), and the same holds for the point's twin with nearly equal numbers: what hides a zero behind
+rounding errors is noise there.
+
+Constants lie in four named regions. A solution holds in a region when F is zero at every point of it where F is finite, and
+8 of them in 2 regions of x count. A pair is written with the mask of the regions in which it holds, one at least: a square
+root inverted on its principal branch may hold for positive constants only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mathpipe.datasets.ragged import Sequences
+from mathpipe.generate.symbolic.families import X_REGIONS, Order, Points
+from mathpipe.generate.symbolic.jets import Complex, evaluate
+from mathpipe.generate.symbolic.points import LEAST_POINTS, LEAST_REGIONS
+from mathpipe.generate.symbolic.programs import compile_expressions
+
+Mask = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+
+TOLERANCE = 1e-9
+HUGE = 1e150
+LEAST_SHARE = 1e-6  # of the highest derivative in the scale
+LEAST_CHANGE = 1e-7  # of the solution with its constants, relative to itself
+STEADY = 1e-3  # relative difference of twins
+_CHUNK = 4096  # points of all rows worked on together
+
+
+@dataclass(frozen=True, eq=False)
+class Substitution:
+    """n solutions in their equations at K points.
+
+    ``residual`` (n, K): |F| / scale, NaN where not finite; ``value_finite`` (n, K): y and its derivatives are;
+    ``informative``, ``general`` (n, K): the highest derivative matters; the constants do.
+    """
+
+    points: Points
+    residual: Floats
+    scale: Floats
+    value_finite: Mask
+    informative: Mask
+    general: Mask
+    well_formed: Mask
+
+    @cached_property
+    def finite(self) -> Mask:
+        return np.asarray(~np.isnan(self.residual))
+
+    @cached_property
+    def zero(self) -> Mask:
+        with np.errstate(invalid="ignore"):
+            return np.asarray(self.residual <= TOLERANCE)
+
+    def at(self, chosen: Mask) -> Substitution:
+        """Some of the rows."""
+        names = ("residual", "scale", "value_finite", "informative", "general", "well_formed")
+        return Substitution(self.points, *(getattr(self, name)[chosen] for name in names))
+
+
+def substitute(order: Order, points: Points, equations: Sequences, solutions: Sequences) -> Substitution:
+    """Each solution in its equation, a few dozen at a time."""
+    size = max(_CHUNK // len(points), 1)
+    ranges = [np.arange(a, min(a + size, len(equations))) for a in range(0, len(equations), size)]
+    parts = [_substitute(order, points, equations.take(r), solutions.take(r)) for r in ranges or [np.arange(0)]]
+    if len(parts) == 1:
+        return parts[0]
+    names = ("residual", "scale", "value_finite", "informative", "general", "well_formed")
+    return Substitution(points, *(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+def _substitute(order: Order, points: Points, equations: Sequences, solutions: Sequences) -> Substitution:
+    left, right = compile_expressions(equations), compile_expressions(solutions)
+    jets = evaluate(right, order.family, _own_leaves(order, points), len(points))
+    values = jets[:2] if order.order == 1 else np.stack([jets[0], jets[1], 2 * jets[2]])
+    found = evaluate(left, order.sensitivity, _equation_leaves(order, points, values), len(points))
+    with np.errstate(all="ignore"):
+        sizes = np.abs(values)
+        # a highest derivative that is zero leaves only its rounding errors, which are relative to what it is made of
+        sizes[-1] += 1e-6 * sizes[:-1].sum(axis=0)
+        reactions = np.abs(found[1:]) * sizes
+        scale = reactions.sum(axis=0)
+        value_finite = np.asarray((sizes < HUGE).all(axis=0))
+        finite = value_finite & (np.abs(found) < HUGE).all(axis=0) & (scale < HUGE)
+        size = np.abs(found[0])
+        residual = np.where(
+            finite, np.where(scale > 0, size / np.where(scale > 0, scale, 1), np.where(size > 0, np.inf, 0)), np.nan
+        )
+        share = reactions[-1] / np.where(scale > 0, scale, 1)
+        change, relative = _dependence(order, points, jets)
+        steady = _steady(points, [found[-1], jets[0], jets[1]])
+        informative = finite & (share >= LEAST_SHARE) & (np.abs(found[-1]) > 0) & steady
+        general = finite & (relative >= LEAST_CHANGE) & (np.abs(change) > 0) & _steady(points, [change])
+    return Substitution(
+        points, residual, scale, value_finite, informative, general, left.well_formed & right.well_formed
+    )
+
+
+def _own_leaves(order: Order, points: Points) -> dict[str, Complex]:
+    """x and the constants as jets of the family, (components, K)."""
+    place = {monomial: k for k, monomial in enumerate(order.family.monomials)}
+    blank = np.zeros((len(place), len(points)), dtype=np.complex128)
+    leaves = {}
+    for name, values, monomial in zip(
+        ("x", *order.constants), (points.x, *points.constants), ((1, 0, 0), (0, 1, 0), (0, 0, 1)), strict=False
+    ):
+        leaf = blank.copy()
+        leaf[0], leaf[place[monomial]] = values, 1
+        leaves[name] = leaf
+    return leaves
+
+
+def _equation_leaves(order: Order, points: Points, values: Complex) -> dict[str, Complex]:
+    """x, and each unknown with a change of its own; the unknowns differ by row."""
+    components = len(order.sensitivity.monomials)
+    x = np.zeros((components, len(points)), dtype=np.complex128)
+    x[0] = points.x
+    leaves = {"x": x}
+    for k, name in enumerate(order.unknowns):
+        leaf = np.zeros((components, *values.shape[1:]), dtype=np.complex128)
+        leaf[0], leaf[k + 1] = values[k], 1
+        leaves[name] = leaf
+    return leaves
+
+
+def _dependence(order: Order, points: Points, jets: Complex) -> tuple[Complex, Floats]:
+    """(dy/dc1 or the Jacobian, its size relative to what it is made of)."""
+    if order.order == 1:
+        change = jets[2]
+        return change, np.abs(change * points.constants[0]) / (np.abs(jets[0]) + np.abs(change * points.constants[0]))
+    one, other = jets[3] * jets[6], jets[5] * jets[4]
+    c1, c2 = np.abs(points.constants)
+    y, slope = np.abs(jets[0]), np.abs(jets[1])
+    moved1 = np.abs(jets[3]) * c1 / (y + np.abs(jets[3]) * c1) + np.abs(jets[4]) * c1 / (slope + np.abs(jets[4]) * c1)
+    moved2 = np.abs(jets[5]) * c2 / (y + np.abs(jets[5]) * c2) + np.abs(jets[6]) * c2 / (slope + np.abs(jets[6]) * c2)
+    # 0/0 is a part that is zero throughout
+    turned = np.abs(one - other) / (np.abs(one) + np.abs(other))
+    return one - other, np.minimum(turned, np.fmin(moved1, moved2))
+
+
+def _steady(points: Points, quantities: list[Complex]) -> Mask:
+    """Which rows (n, 1) have nearly equal numbers at most of those twins where they are finite."""
+    here, original = points.twins
+    close = np.ones((quantities[0].shape[0], len(here)), dtype=bool)
+    known = close.copy()
+    for values in quantities:
+        a, b = values[:, here], values[:, original]
+        known &= np.isfinite(a) & np.isfinite(b)
+        close &= np.abs(a - b) <= STEADY * (np.abs(a) + np.abs(b))
+    return np.asarray(((close & known).sum(axis=1) * 2 > known.sum(axis=1))[:, None])
+
+
+def holding(found: Substitution, *, general: bool = True) -> Mask:
+    """In which regions of the constants each solution holds, (n, regions)."""
+    counted = found.zero & found.informative
+    if general:
+        counted &= found.general
+    counted &= found.points.twin < 0
+    fails = found.finite & ~found.zero
+    regions = range(int(found.points.region.max(initial=-1)) + 1)
+    return np.stack(
+        [~fails[:, found.points.region == r].any(axis=1) & enough(counted, found.points, r) for r in regions], axis=1
+    )
+
+
+def holding_regions(
+    order: Order, found: Substitution, equations: Sequences, solutions: Sequences, *, general: bool = True
+) -> Mask:
+    """The same, (n, regions); what fails in some regions is believed of others only after many more points.
+
+    Where all points of a region are undefined or do not count, that is no failure.
+    """
+    regions = holding(found, general=general)
+    fails = (found.finite & ~found.zero).any(axis=1)
+    partial = np.flatnonzero(regions.any(axis=1) & fails)
+    more = substitute(order, order.many_points, equations.take(partial), solutions.take(partial))
+    regions[partial] &= holding(more, general=general)
+    return regions
+
+
+def enough(counted: Mask, points: Points, region: int) -> Mask:
+    """Which rows have 8 counted points in 2 regions of x, within this region of the constants."""
+    mine = points.region == region
+    x_regions = np.zeros(len(counted), dtype=np.int64)
+    for r in range(X_REGIONS):
+        x_regions += counted[:, mine & (points.x_region == r)].any(axis=1)
+    return np.asarray((counted[:, mine].sum(axis=1) >= LEAST_POINTS) & (x_regions >= LEAST_REGIONS))
+
+
+def holds(order: Order, equations: Sequences, solutions: Sequences) -> tuple[NDArray[np.uint8], dict[str, Mask]]:
+    """(mask of the regions of the constants in which each pair is right, 0 for none; why those are not kept)."""
+    found = substitute(order, order.points, equations, solutions)
+    regions = holding_regions(order, found, equations, solutions)
+    mask = (regions * (1 << np.arange(regions.shape[1]))).sum(axis=1).astype(np.uint8)
+    fails = (found.finite & ~found.zero).any(axis=1)
+    return mask, {
+        "holds on part of the domain": (mask == 0) & fails & (found.zero & found.informative).any(axis=1),
+        "does not hold": (mask == 0) & fails & ~(found.zero & found.informative).any(axis=1),
+        "undecided by numbers": (mask == 0) & ~fails,
+    }
