@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict
 from typing import get_args
 
@@ -35,23 +36,29 @@ from mathpipe.train.trainer import train as train_run
 def train(data: str | None, run_dir: str | None, on_mismatch: OnMismatch, as_json: bool, source: Source) -> None:
     """Train a transformer. A run that was stopped or killed goes on where its last checkpoint stands.
 
-    Parameters are those of the section `train` of params.yaml; set one with -S.
+    Parameters are those of the section `train` of params.yaml; set one with -S. Several processes share the work when torchrun
+    starts them; docs/training.md says how.
 
     \b
     Example:
       mathpipe train --data data/add -S steps=2000 -S lr=5e-4
+      mathpipe train --data data/inverse --preset fast/inverse
+      torchrun --standalone --nproc-per-node 2 -- $(which mathpipe) train --data data/add
     """
+    first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started, one speaks
     config = validated(TrainConfig, gather("train", source, {}), "train")
     if data is None:
         data = newest_dataset()
-        note(f"training on {data}, the newest dataset")
+        if first:
+            note(f"training on {data}, the newest dataset")
     run_dir = run_dir or f"runs/{data.rstrip('/').rsplit('/', 1)[-1]}"
     training, valid = (
         open_dataset(data, split, config.input_encoding, config.output_encoding, config.precision)
         for split in ("train", "valid")
     )
     looked_at = valid if len(valid) and config.valid_examples else None
-    note(f"run {run_dir}: {training.task}, {len(training):,} problems; stop with Ctrl-C, the same command goes on")
+    if first:
+        note(f"run {run_dir}: {training.task}, {len(training):,} problems; stop with Ctrl-C, the same command goes on")
     result = train_run(
         config,
         training,
@@ -60,7 +67,10 @@ def train(data: str | None, run_dir: str | None, on_mismatch: OnMismatch, as_jso
         evaluate=None if looked_at is None else _greedy_accuracy(looked_at, config.valid_examples),
         on_mismatch=on_mismatch,
     )
-    _tell(result, as_json)
+    if first:
+        _tell(result, as_json)
+    if result.outcome == "interrupted":
+        raise SystemExit(130)
 
 
 def _greedy_accuracy(dataset: Dataset, limit: int) -> Evaluate:
@@ -82,4 +92,3 @@ def _tell(result: TrainResult, as_json: bool) -> None:
         click.echo(metrics)
     if result.outcome == "interrupted":
         note("the checkpoint is written; the same command goes on from it")
-        raise SystemExit(130)

@@ -9,7 +9,7 @@ through a cache and give the same numbers (generation).
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mathpipe.datasets.sequences import END, PAD
+from mathpipe.train.beams import BeamCache
 from mathpipe.train.config import ModelConfig
 from mathpipe.train.layers import Attention, DecoderLayer, EncoderLayer, Keys, Turn, angles, narrow, norm
 from mathpipe.train.positions import Format, Learned, Places, positions
@@ -33,11 +34,7 @@ class Memory:
 
 @dataclass
 class Cache:
-    """Everything the decoder needs of the words so far; ``select`` serves rows that are done.
-
-    After ``widen(w)`` there are w rows a problem, in order, which share its memory; then ``fork`` and ``keep`` take the
-    place of ``select``.
-    """
+    """Everything the decoder needs of the words so far; ``select`` serves rows that are done, ``widen`` beams."""
 
     memory: list[Keys]  # per layer, (B, heads, Ls, d)
     allowed: Tensor | None  # (B, 1, 1, Ls)
@@ -55,30 +52,24 @@ class Cache:
             length=self.length,
         )
 
-    def widen(self, width: int) -> Cache:
-        """``width`` rows for each one, before the first word; the memory stays one a problem."""
-        own = [(k.repeat_interleave(width, 0), v.repeat_interleave(width, 0)) for k, v in self.own]
-        return replace(self, own=own, places=tuple(place.repeat_interleave(width, 0) for place in self.places))
+    def widen(self, width: int) -> BeamCache:
+        """``width`` rows for each one, before the first word; what they share is kept once."""
+        return BeamCache.empty(self.memory, self.allowed, self.own, self.places, width)
 
-    def fork(self, to: Tensor, source: Tensor) -> None:
-        """Row ``to[i]`` becomes a copy of row ``source[i]``, of the same problem; in place."""
-        for k, v in self.own:
-            k[to, :, : self.length] = k[source, :, : self.length]
-            v[to, :, : self.length] = v[source, :, : self.length]
-        for place in self.places:
-            place[to] = place[source]
+    def open(self) -> Tensor | None:
+        """Before a step: rows see all their words, so there is no mask."""
+        return None
 
-    def keep(self, problems: Tensor) -> Cache:
-        """Only these problems, each with all its rows."""
-        width = len(self.own[0][0]) // len(self.memory[0][0])
-        rows = (problems.unsqueeze(1) * width + torch.arange(width, device=problems.device)).flatten()
-        return Cache(
-            memory=[(k[problems], v[problems]) for k, v in self.memory],
-            allowed=None if self.allowed is None else self.allowed[problems],
-            own=[(k[rows], v[rows]) for k, v in self.own],
-            places=tuple(place[rows] for place in self.places),
-            length=self.length,
-        )
+    def put(self, layer: int, k: Tensor, v: Tensor) -> Keys:
+        """This step's keys and values (B, heads, 1, d), and all so far."""
+        t = self.length
+        own = self.own[layer]
+        own[0][:, :, t : t + 1], own[1][:, :, t : t + 1] = k, v
+        return own[0][:, :, : t + 1], own[1][:, :, : t + 1]
+
+    def close(self) -> None:
+        """The step is over."""
+        self.length += 1
 
 
 class Side(nn.Module):
@@ -193,24 +184,26 @@ class Transformer(nn.Module):
         self.decoder.places.check(max_length)
         with self.arithmetic():
             states = narrow(memory.states)
-            keys = [layer.cross_attention.keys(states) for layer in self._decoding]
+            found = [layer.cross_attention.keys(states) for layer in self._decoding]
+        keys = [(k.contiguous(), v.contiguous()) for k, v in found]  # else every step would copy them
         c, k = self.config, keys[0][0]
         shape = (len(k), c.decoder_heads, max_length, c.decoder_width // c.decoder_heads)
         own = [(k.new_zeros(shape), k.new_zeros(shape)) for _ in keys]
         return Cache(keys, memory.allowed, own, self.decoder.places.begin(len(k), k.device), 0)
 
-    def step(self, tokens: Tensor, cache: Cache) -> Tensor:
+    def step(self, tokens: Tensor, cache: Cache | BeamCache) -> Tensor:
         """Feed one word a row, tokens (B,), END first: logits (B, V) float32 of the next. The cache grows in place."""
         t = cache.length
         with self.arithmetic():
             places, cache.places = self.decoder.places.advance(tokens, t, cache.places)
             x = self.decoder.embed(tokens.unsqueeze(1), places)
             by = self._turn(torch.tensor([t], device=tokens.device), "decoder")
-            for layer, memory, (k, v) in zip(self._decoding, cache.memory, cache.own, strict=True):
+            seen = cache.open()
+            for k, (layer, memory) in enumerate(zip(self._decoding, cache.memory, strict=True)):
                 reading = layer.reading(x)
-                k[:, :, t : t + 1], v[:, :, t : t + 1] = layer.own_keys(reading, by)
-                x = layer(x, reading, (k[:, :, : t + 1], v[:, :, : t + 1]), memory, cache.allowed, by=by)
-            cache.length = t + 1
+                own = cache.put(k, *layer.own_keys(reading, by))
+                x = layer(x, reading, own, memory, cache.allowed, by=by, seen=seen)
+            cache.close()
             return self._logits(self.decoder.last_norm(x)).squeeze(1)
 
     def _logits(self, x: Tensor) -> Tensor:

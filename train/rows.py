@@ -40,6 +40,8 @@ class RowAdam(torch.optim.Optimizer):
             state["step"] = torch.zeros((), dtype=torch.float32)
             state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(p), torch.zeros_like(p)
             state["idle"] = torch.full((len(p),), -1, dtype=torch.int64)  # steps since it was read; -1: never
+        elif state["idle"].is_floating_point():  # torch gives a state that it loads the weights' dtype
+            state["idle"] = state["idle"].long()
         return state
 
     def _move(self, p: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:

@@ -99,6 +99,28 @@ save_checkpoint(Path(sys.argv[1]), {"a": 2})
     assert read_checkpoint(tmp_path / "c.pt")["a"] == 3
 
 
+def test_a_disk_that_fills_while_it_writes_keeps_the_checkpoint_before(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "c.pt", {"a": torch.zeros(10)})
+    code = """
+import resource, signal, sys, torch
+from pathlib import Path
+from mathpipe.datasets.errors import UserError
+from mathpipe.train.checkpoint import save_checkpoint
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+try:
+    save_checkpoint(Path(sys.argv[1]), {"a": torch.ones(1_000_000)})
+except UserError as problem:
+    sys.exit(str(problem))
+"""
+    child = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "c.pt")], check=False, capture_output=True, text=True
+    )
+    assert child.returncode == 1 and "cannot be written" in child.stderr
+    assert read_checkpoint(tmp_path / "c.pt")["a"].sum() == 0
+    assert [p.name for p in tmp_path.iterdir()] == ["c.pt"]
+
+
 class Evil:
     def __reduce__(self) -> tuple[Any, ...]:
         return os.system, ("echo ran > /dev/null",)

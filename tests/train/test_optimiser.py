@@ -17,6 +17,7 @@ from mathpipe.datasets.sequences import END, PAD
 from mathpipe.train.config import ModelConfig, TrainConfig
 from mathpipe.train.loss import word_loss
 from mathpipe.train.optimiser import build_optimiser, learning_rate
+from mathpipe.train.words import word_weights
 
 
 def test_warm_up_then_half_a_cosine() -> None:
@@ -29,6 +30,26 @@ def test_warm_up_then_half_a_cosine() -> None:
 def test_constant_after_warm_up() -> None:
     config = TrainConfig(steps=20, warmup=10, lr=1e-3, schedule="constant")
     assert learning_rate(11, config) == learning_rate(20, config) == 1e-3
+
+
+def test_warm_up_begins_where_it_should_and_inverse_sqrt_follows() -> None:
+    config = TrainConfig(steps=1000, warmup=10, warmup_from=0.5, lr=1.0, schedule="inverse-sqrt")
+    assert [learning_rate(s, config) for s in (5, 10, 40, 1000)] == pytest.approx([0.75, 1.0, 0.5, 0.1])
+
+
+def test_cosines_begin_again_and_shrink() -> None:
+    config = TrainConfig(
+        steps=1000, warmup=10, lr=1.0, min_lr=0.2, schedule="cosine-restarts", period=100, period_growth=2, shrink=0.1
+    )
+    rates = [learning_rate(s, config) for s in (10, 60, 109, 110, 210, 309, 310)]
+    assert rates == pytest.approx([1.0, 0.6, 0.2, 0.1, 0.06, 0.02, 0.01], rel=0.01)
+
+
+def test_words_of_a_kind_weigh_more() -> None:
+    config = TrainConfig(sign_weight=2, mantissa_weight=3, exponent_weight=4)
+    words = ["<s>", "V5", "+", "INT-", "314", "N-7", "FP314/-2", "E-2", "E", "x"]
+    assert word_weights(words, 11, config) == [1, 1, 2, 2, 3, 3, 3, 4, 1, 1, 1]
+    assert word_weights(words, 11, TrainConfig()) is None
 
 
 @given(steps=st.integers(1, 500), data=st.data())
@@ -94,6 +115,10 @@ def test_the_loss_and_its_gradients_are_those_of_torch() -> None:
         ({"lr": 0.0}, "lr"),
         ({"warmup": 50, "steps": 10}, "longer than the run's 10 steps"),
         ({"stop_at": 0.9}, "go together"),
+        ({"patience": 2}, "needs a best_metric"),
+        ({"schedule": "inverse-sqrt", "warmup": 0}, "at least one step"),
+        ({"model": {"framed_source": True}}, "framed_source goes with"),
+        ({"model": {"rotary": True, "encoder_width": 20}}, "heads of even size"),
         ({"learning_rate": 1}, "learning_rate"),
         ({"model": {"width": 3}}, "width"),
         ({"input_encoding": "P11"}, "P10"),

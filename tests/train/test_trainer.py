@@ -97,6 +97,61 @@ def test_dvclive_does_not_initialise_dvc_in_a_git_repository(
     assert not (tmp_path / ".dvc").exists() and (tmp_path / "run" / "dvclive" / "metrics.json").exists()
 
 
+def test_parts_of_a_batch_change_nothing(tiny: Tiny, data: Any, tmp_path: Path) -> None:
+    for parts in (1, 3):
+        quiet(tiny(accumulate=parts, log_every=1, optimiser="muon"), data, tmp_path / str(parts))
+    a, b = ([p["train_loss"] for p in read_curves(tmp_path / str(k) / "curves.jsonl")] for k in (1, 3))
+    assert a == pytest.approx(b, rel=1e-4)
+
+
+def test_the_best_is_kept_and_patience_ends(tiny: Tiny, data: Any, run_dir: Path) -> None:
+    scores = iter([0.3, 0.5, 0.4, 0.5, 0.1, 0.9])
+    config = tiny(steps=60, best_metric="accuracy", patience=3, keep_every=10, label="first try")
+    result = quiet(config, data, run_dir, evaluate=lambda model: {"accuracy": next(scores)})
+    assert (result.step, result.outcome) == (25, "no longer better")
+    assert load_model(run_dir, name="best.pt")[1].step == 10
+    assert [p.name for p in sorted((run_dir / "checkpoints").iterdir())] == ["step-00000010.pt", "step-00000020.pt"]
+    assert load_model(run_dir, name="checkpoints/step-00000020.pt")[1].step == 20
+    summary = json.loads((run_dir / "summary.json").read_text())
+    assert (summary["best"], summary["best_step"], summary["label"]) == (0.5, 10, "first try")
+    assert quiet(config, data, run_dir).steps_taken == 0
+
+
+def test_patience_and_the_best_go_on_after_an_interruption(tiny: Tiny, data: Any, tmp_path: Path) -> None:
+    config = tiny(
+        steps=60, best_metric="score", patience=3, optimiser="muon", schedule="cosine-restarts", period=7, accumulate=2
+    )
+
+    def scored(stop: int) -> Callable[[Transformer], dict[str, float]]:
+        calls = [0]
+
+        def evaluate(model: Transformer) -> dict[str, float]:
+            calls[0] += 1
+            if calls[0] == stop:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return {"score": -abs(float(model.output_bias.detach().sum()) * 1e6 % 1)}
+
+        return evaluate
+
+    whole = quiet(config, data, tmp_path / "whole", evaluate=scored(-1))
+    assert quiet(config, data, tmp_path / "parts", evaluate=scored(2)).outcome == "interrupted"
+    parts = quiet(config, data, tmp_path / "parts", evaluate=scored(-1))
+    assert (parts.step, parts.outcome) == (whole.step, whole.outcome)
+    assert equal(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+
+
+def test_the_learning_curve_is_drawn(tiny: Tiny, data: Any, run_dir: Path) -> None:
+    pytest.importorskip("matplotlib")
+    quiet(tiny(), data, run_dir, evaluate=lambda model: {"accuracy": 0.5})
+    assert (run_dir / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_curves_for_tensorboard_need_it(tiny: Tiny, data: Any, run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(UserError, match="pip install tensorboard"):
+        quiet(tiny(tensorboard=True), data, run_dir)
+
+
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
 def test_stopped_anywhere_and_resumed_the_weights_are_the_same_bits(
     tiny: Tiny, data: Any, tmp_path: Path, dropout: float
