@@ -12,7 +12,7 @@ fell free. The problems' encoded sources are kept once, not once a hypothesis, b
 
 from __future__ import annotations
 
-from typing import Any, Protocol, Self, TypeVar, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -26,13 +26,8 @@ _NEVER = -torch.inf
 _LOWEST = torch.finfo(torch.float64).min / 2  # finite, and below every score
 
 
-@runtime_checkable
 class SharedCache(Protocol):
-    """A cache whose rows may share the memory of one problem: w rows a problem, in order."""
-
-    def widen(self, width: int, /) -> Self:
-        """``width`` rows for each one; before the first word."""
-        ...
+    """A cache whose rows share what they can: w rows a problem, in order."""
 
     def fork(self, to: Tensor, source: Tensor, /) -> None:
         """Row ``to[i]`` becomes a copy of row ``source[i]``, of the same problem; in place."""
@@ -43,7 +38,11 @@ class SharedCache(Protocol):
         ...
 
 
-SomeCache = TypeVar("SomeCache", bound=Cache)
+@runtime_checkable
+class Widening(Protocol):
+    """A cache that can make itself one whose rows share what they can; before the first word."""
+
+    def widen(self, width: int, /) -> SharedCache: ...
 
 
 def beam_search(
@@ -221,16 +220,16 @@ class _Rows:
     """The cache of w rows a problem, sharing what they can."""
 
     def __init__(self, cache: Cache, problems: int, width: int, device: torch.device) -> None:
-        self._width, self._count = width, problems * width
+        self._width, self._count, self._device = width, problems * width, device
+        self._shared = isinstance(cache, Widening)
         self.cache: Any  # of the model's own kind
-        if isinstance(cache, SharedCache):
+        if isinstance(cache, Widening):
             self.cache = cache.widen(width)
         else:
             self.cache = cache.select(torch.arange(problems, device=device).repeat_interleave(width))
-        self._device = device
 
     def fork(self, to: Tensor, source: Tensor) -> None:
-        if isinstance(self.cache, SharedCache):
+        if self._shared:
             self.cache.fork(to, source)
             return
         index = torch.arange(self._count, device=self._device)
@@ -239,7 +238,7 @@ class _Rows:
 
     def keep(self, problems: Tensor) -> None:
         self._count = len(problems) * self._width
-        if isinstance(self.cache, SharedCache):
+        if self._shared:
             self.cache = self.cache.keep(problems)
             return
         rows = problems.unsqueeze(1) * self._width + torch.arange(self._width, device=self._device)
