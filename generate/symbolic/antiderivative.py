@@ -19,7 +19,6 @@ from mathpipe.generate.symbolic.primitives import Table
 from mathpipe.generate.symbolic.prospects import INVERSE, hopeless, is_exponential, kernels
 from mathpipe.generate.symbolic.rational import rational_primitive
 from mathpipe.generate.symbolic.rewriting import (
-    coefficients,
     content_free,
     expanded,
     factors,
@@ -137,7 +136,7 @@ class Search:
 
     def _by_rule(self, e: Expr) -> Expr | None:
         """The rules that ask for no other integral."""
-        algebraic = (self._power, self._looked_up, rational_primitive, root_primitive)
+        algebraic = (self._power, rational_primitive, root_primitive, self._looked_up)
         for rule in (self._looked_up, wave_primitive) if kernels(e) else algebraic:
             found = rule(e)
             if found is not None:
@@ -355,14 +354,14 @@ def _exponent_of_x(e: Expr) -> Expr | None:
 
 
 def _is_root(p: Expr) -> bool:
-    return isinstance(p.args[1], classes.Rational) and not isinstance(p.args[1], classes.Integer) and has_x(p.args[0])
+    return _is_fraction(p.args[1]) and has_x(p.args[0])
 
 
 def _has_root(e: Expr, *, of_sums: bool) -> bool:
     """Whether t stands under a root; ``of_sums``: within a sum there."""
-    for p in e.atoms(classes.Pow):
-        base, exponent = p.args
-        if isinstance(exponent, classes.Rational) and not isinstance(exponent, classes.Integer):
-            if _T in base.free_symbols and (not of_sums or base != _T):
-                return True
-    return False
+    bases = [p.args[0] for p in e.atoms(classes.Pow) if _is_fraction(p.args[1])]
+    return any(_T in base.free_symbols and not (of_sums and base == _T) for base in bases)
+
+
+def _is_fraction(e: Expr) -> bool:
+    return isinstance(e, classes.Rational) and not isinstance(e, classes.Integer)

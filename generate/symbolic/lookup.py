@@ -1,7 +1,7 @@
-"""Integrands known by their numbers: f is found again by the ratios of its values at three complex points, whatever its constant factor.
+"""Integrands known by their numbers: f is found again by the ratios of its values at three complex points.
 
-The key of f is (ln|r2|, arg r2, ln|r3|, arg r3) with r_k = f(z_k)/f(z_1), rounded to cells. Keys of products are sums, so that
-f g is looked up for one f and thousands of g by additions. A hit tells a candidate, never a proof.
+The key of f is (ln|r2|, arg r2, ln|r3|, arg r3) with r_k = f(z_k)/f(z_1), rounded to cells: constant factors do not matter. Keys of
+products are sums, so that f g is looked up for one f and thousands of g by additions. A hit tells a candidate, never a proof.
 """
 
 from __future__ import annotations

@@ -17,12 +17,13 @@ import symengine as se
 
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.ragged import Sequences
+from mathpipe.datasets.vocabulary import IDS
 from mathpipe.generate.law import ExpressionLaw
 from mathpipe.generate.symbolic.algebra import Expr, Unwritable, X, build, derivative, without_constants, words
 from mathpipe.generate.symbolic.integrals import compare
 from mathpipe.generate.symbolic.lookup import Index, Keys, Values, keys_of
 from mathpipe.generate.symbolic.points import enough
-from mathpipe.generate.symbolic.trees import draw_trees
+from mathpipe.generate.symbolic.trees import UNARY_WEIGHTS, draw_trees
 
 SEED = 20_190_912
 RANDOM_DRAWS = 12_000
@@ -74,7 +75,7 @@ def table() -> Table:
             entries[written] = (words(slope, memo), primitive, slope)
         except Unwritable:
             continue
-    ordered = sorted(entries.items(), key=lambda entry: (len(entry[0]), entry[0]))
+    ordered = sorted(entries.items(), key=lambda entry: (_functions(entry[0]), len(entry[0]), entry[0]))
     solutions = Sequences.from_list(written for written, _ in ordered)
     problems = Sequences.from_list(entry[0] for _, entry in ordered)
     keys = keys_of(problems)
@@ -82,7 +83,7 @@ def table() -> Table:
     good = np.flatnonzero(_certain(problems, solutions) & np.isfinite(keys).all(axis=1) & ~constant)
     index, values = Index(), Values()
     kept: list[int] = []
-    for i in good.tolist():  # the shortest primitive of each integrand comes first
+    for i in good.tolist():  # of each integrand, the primitive with the fewest functions comes first
         if values.key(ordered[i][1][2]) and index.add(tuple(keys[i].tolist()), len(kept)):
             kept.append(i)
     digest = hashlib.sha256()
@@ -91,6 +92,13 @@ def table() -> Table:
     return Table(
         [ordered[i][1][1] for i in kept], [ordered[i][1][2] for i in kept], keys[kept], index, digest.hexdigest()[:16]
     )
+
+
+_FUNCTIONS = bytes(IDS[name] for name in UNARY_WEIGHTS if name != "sqrt" and not name.startswith("pow"))
+
+
+def _functions(written: bytes) -> int:
+    return len(written) - len(written.translate(None, _FUNCTIONS))
 
 
 def _certain(problems: Sequences, solutions: Sequences) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

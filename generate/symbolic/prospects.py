@@ -73,7 +73,7 @@ def _whole(power: Expr) -> bool:
 def _mixed(e: Expr) -> bool:
     """A sum of x itself (or a power) and functions of x."""
     inner = kernels(e)
-    return bool(inner) and has_x(e.xreplace({k: _NAMED for k in inner}))
+    return bool(inner) and has_x(e.xreplace(dict.fromkeys(inner, _NAMED)))
 
 
 _NAMED = se.Symbol("_k")

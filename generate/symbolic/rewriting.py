@@ -137,7 +137,7 @@ def _algebraic(e: Expr) -> bool:
     if kind is classes.Add or kind is classes.Mul:
         return all(_algebraic(child) for child in e.args)
     if kind is classes.Pow and isinstance(e.args[1], classes.Integer):
-        return int(e.args[1]) > 0 and _algebraic(e.args[0]) or not has_x(e)
+        return (int(e.args[1]) > 0 and _algebraic(e.args[0])) or not has_x(e)
     return not has_x(e)
 
 
@@ -190,9 +190,15 @@ def product_to_sum(e: Expr) -> Expr | None:
         return None
     total = [(se.Integer(1), sines[0])]
     for wave in sines[1:]:
-        total = [term for c, left in total for term in _times(c, left, wave)]
+        total = [_plain(c, product) for left_c, left in total for c, product in _times(left_c, left, wave)]
     rest = se.Mul(*others)
     return se.Add(*[c * wave * rest for c, wave in total])
+
+
+def _plain(c: Expr, wave: Expr) -> tuple[Expr, Expr]:
+    """sin(-u) as -sin(u), and constants, sin(0) and the like among them, as coefficients."""
+    constant, rest = split_constant(wave)
+    return c * constant, rest
 
 
 def _times(c: Expr, left: Expr, right: Expr) -> list[tuple[Expr, Expr]]:

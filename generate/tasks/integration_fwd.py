@@ -15,6 +15,7 @@ from mathpipe.datasets.ragged import Sequences
 from mathpipe.generate.law import ExpressionLaw
 from mathpipe.generate.symbolic.algebra import Unwritable, X, build, operators_in, words
 from mathpipe.generate.symbolic.antiderivative import antiderivative
+from mathpipe.generate.symbolic.far import confirmed
 from mathpipe.generate.symbolic.integrals import PREFIX, judge
 from mathpipe.generate.symbolic.primitives import TABLE, Table, checked_table
 from mathpipe.generate.symbolic.trees import check_law, draw_trees, nested_exponentials
@@ -42,9 +43,12 @@ def pairs(law: ExpressionLaw, generator: Generators, wanted: Callable[[Sequences
             problems.append(problem)
             solutions.append(solution)
             operators.append(operators_in(problem) - 1)
-        yield checked(
+        found = checked(
             Sequences.from_list(problems), Sequences.from_list(solutions), np.array(operators, int), rejected, wanted
         )
+        right = confirmed(found.problems, found.solutions, np.ones(len(found), dtype=np.bool_), found.rejected)
+        columns = {name: values[right] for name, values in found.columns.items()}
+        yield Pairs(found.problems.take(right), found.solutions.take(right), columns, found.rejected)
 
 
 def integrated(tree: Tree, law: ExpressionLaw, table: Table) -> tuple[bytes, bytes]:

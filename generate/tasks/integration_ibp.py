@@ -24,6 +24,7 @@ from mathpipe.generate.symbolic.algebra import (
     without_constants,
     words,
 )
+from mathpipe.generate.symbolic.far import confirmed
 from mathpipe.generate.symbolic.integrals import PREFIX, holds, integrands, judge
 from mathpipe.generate.symbolic.lookup import keys_of
 from mathpipe.generate.symbolic.pool import Known, Partner, Pool, draw_pool, terms_of
@@ -65,6 +66,7 @@ def pairs(law: ExpressionLaw, generator: Generators, wanted: Callable[[Sequences
         problems, solutions = Sequences.from_list(draft.problems), Sequences.from_list(draft.solutions)
         right, reasons = holds(integrands(problems), solutions)
         rejected.update({reason: int(mask.sum()) for reason, mask in reasons.items()})
+        right = confirmed(problems, solutions, right, rejected)
         known.learn([draft.found[i] for i in np.flatnonzero(right)], integrands(problems).take(right))
         chosen = []
         for i in np.flatnonzero(right).tolist():
