@@ -117,17 +117,20 @@ class _Pieces(torch.autograd.Function):
         rows = max(_LOGITS // len(weight), 1)
         total = torch.zeros((), dtype=torch.float32)
         dx = torch.zeros_like(x) if training else None
-        dw = torch.zeros_like(weight) if training else None
+        dw: Tensor | None = None
         db = torch.zeros_like(bias) if training else None
         for i in range(0, len(x), rows):
             xi = x[i : i + rows]
             logits = functional.linear(xi, narrow, narrow_bias)
             factor = None if each_weight is None else each_weight[i : i + rows]
             total += _into_gradient(logits, said[i : i + rows], factor, scale, training)
-            if dx is not None and dw is not None and db is not None:
+            if dx is not None and db is not None:
                 torch.mm(logits, narrow, out=dx[i : i + rows])
-                dw += logits.t() @ xi
+                part = logits.t() @ xi
+                dw = part.to(weight.dtype) if dw is None else dw.add_(part)
                 db += logits.sum(0, dtype=torch.float32)
+        if training and dw is None:  # no words at all
+            dw = torch.zeros_like(weight)
         ctx.save_for_backward(dx, dw, db)
         return total * scale
 
