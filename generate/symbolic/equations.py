@@ -82,7 +82,8 @@ def substitute(order: Order, points: Points, equations: Sequences, solutions: Se
 def _substitute(order: Order, points: Points, equations: Sequences, solutions: Sequences) -> Substitution:
     left, right = compile_expressions(equations), compile_expressions(solutions)
     jets = evaluate(right, order.family, _own_leaves(order, points), len(points))
-    values = jets[:2] if order.order == 1 else np.stack([jets[0], jets[1], 2 * jets[2]])
+    with np.errstate(all="ignore"):
+        values = jets[:2] if order.order == 1 else np.stack([jets[0], jets[1], 2 * jets[2]])
     found = evaluate(left, order.sensitivity, _equation_leaves(order, points, values), len(points))
     with np.errstate(all="ignore"):
         sizes = np.abs(values)
@@ -96,7 +97,7 @@ def _substitute(order: Order, points: Points, equations: Sequences, solutions: S
         residual = np.where(
             finite, np.where(scale > 0, size / np.where(scale > 0, scale, 1), np.where(size > 0, np.inf, 0)), np.nan
         )
-        share = reactions[-1] / np.where(scale > 0, scale, 1)
+        share = np.where(scale > 0, reactions[-1] / np.where(scale > 0, scale, 1), 1)
         change, relative = _dependence(order, points, jets)
         steady = _steady(points, [found[-1], jets[0], jets[1]])
         informative = finite & (share >= LEAST_SHARE) & (np.abs(found[-1]) > 0) & steady
