@@ -170,14 +170,23 @@ def _search(
 def _continuations(logits: Tensor, totals: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The 2w best of the w x V continuations of each problem, best first: (sums of log p, parents, words), each (B, 2w).
 
-    First the 2w best words of each hypothesis, then the best of those, summed in double.
+    They are looked for relative to the best hypothesis, where float32 loses nothing, and then summed in double.
     """
     b, w = totals.shape
-    likely, words = logits.topk(min(2 * w, logits.shape[1]), dim=1)
-    offset = (totals.flatten() - logits.logsumexp(dim=1)).masked_fill(totals.flatten() == _NEVER, _NEVER)
-    sums = (likely + offset.unsqueeze(1)).view(b, -1)
-    scores, best = sums.topk(2 * w, dim=1)
-    return scores, best // likely.shape[1], words.view(b, -1).gather(1, best)
+    gain = -logits.logsumexp(dim=1).double()
+    if w == 1:  # exactly what greedy decoding takes
+        found, places = logits.topk(2, dim=1)
+        return found.double() + (gain + totals[:, 0]).unsqueeze(1), torch.zeros_like(places), places
+    behind = (totals - totals.max(dim=1, keepdim=True).values).nan_to_num(nan=_NEVER)  # all are -inf where it is done
+    shift = (behind.flatten() + gain).masked_fill(totals.flatten() == _NEVER, _NEVER)
+    places = (logits + shift.to(logits.dtype).unsqueeze(1)).view(b, -1).topk(2 * w, dim=1).indices
+    parents, words = places // logits.shape[1], places % logits.shape[1]
+    rows = torch.arange(b, device=logits.device).unsqueeze(1) * w + parents
+    scores = logits[rows, words].double() + gain[rows] + totals.gather(1, parents)
+    scores, order = scores.nan_to_num(nan=_NEVER, posinf=_NEVER, neginf=_NEVER).sort(
+        dim=1, descending=True, stable=True
+    )
+    return scores, parents.gather(1, order), words.gather(1, order)
 
 
 def _first(wanted: Tensor, count: int) -> Tensor:
