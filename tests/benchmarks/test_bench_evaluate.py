@@ -1,0 +1,126 @@
+"""Decoding, verification and analyses per CPU-second of one thread: ``make bench``.
+
+The published code, on one core of the same kind of machine: greedy decoding of the 5x5 inverse model, 79 words, 16.8 problems per
+CPU-second; beam 10 of the transposition model 2.19; verification of eigenvectors about 2,000.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pytest_benchmark.fixture import BenchmarkFixture
+from threadpoolctl import threadpool_limits
+
+from mathpipe.datasets.matrices import Matrices
+from mathpipe.datasets.sequences import END, PAD, MatrixWriter
+from mathpipe.datasets.shards import Rows
+from mathpipe.datasets.storage import Storage
+from mathpipe.evaluate.beam import beam_search
+from mathpipe.evaluate.decoding import Decoded, Decoding, decoding_mode, greedy
+from mathpipe.evaluate.describe import describe
+from mathpipe.evaluate.predictions import PredictionsWriter, predictions_table
+from mathpipe.evaluate.scoring import OUTCOMES, Scored, ended, score
+from mathpipe.generate.tasks import matrix_task
+from mathpipe.train.config import ModelConfig
+from mathpipe.train.model import Transformer
+
+pytestmark = pytest.mark.benchmark
+
+# the published models (docs: presets lawt/inverse, lawt/transpose), drawn at random; END is forbidden, so that all words are said
+PUBLISHED = {"norm": "post", "cross_query": "input", "positions": "learned"}
+INVERSE = {"encoder_layers": 6, "encoder_width": 516, "encoder_heads": 12, "decoder_width": 512, "decoder_heads": 8}
+TRANSPOSE = {"encoder_layers": 1, "encoder_width": 256, "encoder_heads": 8, "decoder_width": 256, "decoder_heads": 8}
+
+
+def rate(benchmark: BenchmarkFixture, work: Callable[[], object], items: int, rounds: int = 3) -> None:
+    """Items per CPU-second of the median round, one thread."""
+    benchmark._timer = time.process_time
+    torch.set_num_threads(1)
+    with threadpool_limits(1):
+        benchmark.pedantic(work, rounds=rounds, warmup_rounds=1)
+    benchmark.extra_info["per_cpu_second"] = items / benchmark.stats.stats.median
+    print(f"\n{benchmark.name}: {items / benchmark.stats.stats.median:,.1f} per CPU-second")  # noqa: T201
+
+
+def model(shape: dict[str, int], source: str, dtype: str) -> Transformer:
+    torch.manual_seed(0)
+    config = ModelConfig.model_validate({**PUBLISHED, **shape, "decoder_layers": 1, "dtype": dtype})
+    made = Transformer(config, MatrixWriter.named(source).format, MatrixWriter.named("P1000").format).eval()
+    with torch.no_grad():
+        made.output_bias[[END, PAD]] = -1000
+    return made
+
+
+def sources(name: str, count: int, n: int) -> torch.Tensor:
+    drawn = Matrices.from_dense(np.random.default_rng(0).uniform(-10, 10, (count, n, n)))
+    return torch.from_numpy(MatrixWriter.named(name).write(drawn)[0].astype(np.int64))
+
+
+@pytest.mark.benchmark(group="decoding")
+@pytest.mark.parametrize("dtype", ["auto", "float32"])
+def test_greedy_of_the_inverse_model(benchmark: BenchmarkFixture, dtype: str) -> None:
+    made, source = model(INVERSE, "FP15", dtype), sources("FP15", 128, 5)
+
+    def work() -> None:
+        with decoding_mode(made):
+            assert greedy(made, source, 79).tokens.shape == (128, 79)
+
+    rate(benchmark, work, 128)
+
+
+@pytest.mark.benchmark(group="decoding")
+@pytest.mark.parametrize(("n", "count"), [(5, 64), (10, 16)])
+def test_beam_of_the_transposition_model(benchmark: BenchmarkFixture, n: int, count: int) -> None:
+    made, source = model(TRANSPOSE, "P1000", "auto"), sources("P1000", count, n)
+    words = 3 * n * n + 4
+
+    def work() -> None:
+        with decoding_mode(made):
+            assert beam_search(made, source, words, Decoding(beam=10)).tokens.shape == (10 * count, words)
+
+    rate(benchmark, work, count, rounds=1)
+
+
+def scored_answers(task: str, count: int) -> tuple[Rows, Decoded, Callable[[], Scored]]:
+    chosen, writer = matrix_task(task), MatrixWriter.named("P1000")
+    operands = chosen.sample(np.random.default_rng(0), count, chosen.example)
+    rows = Rows(np.arange(count), operands, chosen.solve(operands).solutions)
+    written = Matrices(rows.solutions.values * 1.01, rows.solutions.rows, rows.solutions.cols)
+    decoded = Decoded(ended(*writer.write(written)), -np.random.default_rng(1).exponential(size=count))
+    return rows, decoded, lambda: score(chosen, writer, rows, decoded)
+
+
+@pytest.mark.benchmark(group="verification")
+@pytest.mark.parametrize("task", ["inverse", "transpose", "eigenvectors"])
+def test_verification(benchmark: BenchmarkFixture, task: str) -> None:
+    """Predictions as matrices: their errors alone."""
+    rows, decoded, _ = scored_answers(task, 50_000)
+    answers = MatrixWriter.named("P1000").read(decoded.tokens)[0]
+    verify = matrix_task(task).verify
+    rate(benchmark, lambda: verify(rows.operands, rows.solutions, answers), 50_000)
+
+
+@pytest.mark.benchmark(group="verification")
+@pytest.mark.parametrize("task", ["inverse", "transpose", "eigenvectors"])
+def test_scoring(benchmark: BenchmarkFixture, task: str) -> None:
+    """All of it: words read, references written, errors of both, single properties, outcomes."""
+    _, _, work = scored_answers(task, 50_000)
+    rate(benchmark, work, 50_000)
+
+
+@pytest.mark.benchmark(group="analyses")
+@pytest.mark.parametrize("task", ["inverse", "eigenvectors"])
+def test_analyses_and_report(benchmark: BenchmarkFixture, tmp_path: Path, task: str) -> None:
+    """50,000 predictions: everything that is told of them, failures dumped."""
+    _, _, work = scored_answers(task, 50_000)
+    writer = MatrixWriter.named("P1000")
+    with (tmp_path / "predictions.parquet").open("wb") as file:
+        predictions = PredictionsWriter(file, {"task": task, "split": "test", "outcomes": list(OUTCOMES)})
+        predictions.append(predictions_table(work(), "test", writer, writer, matrix_task(task)))
+        predictions.close()
+    rate(benchmark, lambda: describe(Storage(str(tmp_path)), verbose=True), 50_000)
