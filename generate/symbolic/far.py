@@ -44,7 +44,7 @@ def holds_far(f: Sequences, primitives: Sequences) -> Mask:
     with np.errstate(all="ignore"):
         usable = _usable(wanted) & _usable(found)
         differ = usable & ~(np.abs(found - wanted) <= CLOSE * np.maximum(np.abs(found), np.abs(wanted)))
-    holding = ~differ.any(axis=1)
+    holding: Mask = np.asarray(~differ.any(axis=1))
     for i in np.flatnonzero(~holding).tolist():
         again = (slope_difference(f[i], primitives[i], complex(POINTS[k])) for k in np.flatnonzero(differ[i]))
         holding[i] = all(d is None or d <= TOLERANCE for d in again)

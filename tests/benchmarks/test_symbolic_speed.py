@@ -1,0 +1,51 @@
+"""Pairs a CPU-second of the tasks that look primitives up, with a fixed loop beside them to compare machines: ``make bench``."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from pathlib import Path
+
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from mathpipe.generate.dataset import make_dataset
+from mathpipe.generate.law import Law
+from mathpipe.generate.layout import Layout
+from mathpipe.generate.tasks import SEQUENCE_TASKS
+
+pytestmark = pytest.mark.benchmark
+ROWS = 700
+
+
+def calibration() -> float:
+    """Turns a CPU-second of a loop of dictionary and integer work in plain Python, the best of five."""
+    best = float("inf")
+    for _ in range(5):
+        start, found, state = time.process_time(), {}, 1
+        for k in range(100_000):
+            state = (state * 1_103_515_245 + 12_345) & 0x7FFFFFFF
+            found[state & 1023] = k
+        best = min(best, time.process_time() - start)
+    return 100_000 / best
+
+
+@pytest.mark.benchmark(group="expressions")
+@pytest.mark.parametrize("name", ["integration-fwd", "integration-ibp"])
+def test_drawn_verified_hashed_and_written(benchmark: BenchmarkFixture, tmp_path: Path, name: str) -> None:
+    """A block of each split, the table of primitives built before; the fastest of three."""
+    law = Law(task=name, operands=SEQUENCE_TASKS[name].example, block_rows=ROWS)
+    layout = Layout({"train": ROWS, "valid": ROWS // 14, "test": ROWS // 14}, ROWS)
+    seeds, places = itertools.count(), itertools.count()
+    benchmark._timer = time.process_time
+    benchmark.pedantic(
+        lambda: make_dataset(
+            law.model_copy(update={"seed": next(seeds)}), layout, str(tmp_path / str(next(places))), workers=0
+        ),
+        rounds=3,
+        warmup_rounds=1,
+    )
+    rate = (ROWS + 2 * (ROWS // 14)) / benchmark.stats.stats.min
+    turns = calibration()
+    benchmark.extra_info.update(per_cpu_second=round(rate), calibration_turns_per_cpu_second=round(turns))
+    print(f"\n{name}: {rate:,.0f} pairs a CPU-second, {1e6 * rate / turns:,.1f} a million calibration turns")  # noqa: T201
