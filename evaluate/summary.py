@@ -84,11 +84,11 @@ def summary_text(metrics: Metrics, analyses: list[Analysis]) -> str:
     separating = next((a for a in analyses if a.name == "what_separates_failures"), None)
     if separating is not None:
         name, auc, _, side, ks, p = separating.rows[0]
-        lines += [
-            "",
-            f"failures are told apart best by their {name}: failures have {side} ones (AUC {auc:.3f}, "
-            f"Kolmogorov-Smirnov distance {ks:.3f}, p {p:.2g})",
-        ]
+        told = f"failures have {side} ones (AUC {auc:.3f}, Kolmogorov-Smirnov distance {ks:.3f}, p {p:.2g})"
+        if p * len(separating.rows) < 0.05:  # of as many tests
+            lines += ["", f"failures are told apart best by their {name}: {told}"]
+        else:
+            lines += ["", f"no covariate tells failures apart; nearest to it is the {name}: {told}"]
     return "\n".join(lines)
 
 
