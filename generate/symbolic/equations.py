@@ -25,6 +25,7 @@ from mathpipe.generate.symbolic.families import X_REGIONS, Order, Points
 from mathpipe.generate.symbolic.jets import Complex, evaluate
 from mathpipe.generate.symbolic.points import LEAST_POINTS, LEAST_REGIONS
 from mathpipe.generate.symbolic.programs import compile_expressions
+from mathpipe.generate.symbolic.sharing import shared
 
 Mask = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -34,7 +35,8 @@ HUGE = 1e150
 LEAST_SHARE = 1e-6  # of the highest derivative in the scale
 LEAST_CHANGE = 1e-7  # of the solution with its constants, relative to itself
 STEADY = 1e-3  # relative difference of twins
-_CHUNK = 4096  # points of all rows worked on together
+_CHUNK = 8192  # points of all rows worked on together
+_WORTH_SHARING = 48  # points: finding equal parts costs as much as evaluating them at a few
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +83,8 @@ def substitute(order: Order, points: Points, equations: Sequences, solutions: Se
 
 def _substitute(order: Order, points: Points, equations: Sequences, solutions: Sequences) -> Substitution:
     left, right = compile_expressions(equations), compile_expressions(solutions)
+    if len(points) >= _WORTH_SHARING:
+        left = shared(left)
     jets = evaluate(right, order.family, _own_leaves(order, points), len(points))
     with np.errstate(all="ignore"):
         values = jets[:2] if order.order == 1 else np.stack([jets[0], jets[1], 2 * jets[2]])
@@ -179,13 +183,19 @@ def holding_regions(
 ) -> Mask:
     """The same, (n, regions); what fails in some regions is believed of others only after many more points.
 
-    Where all points of a region are undefined or do not count, that is no failure.
+    And only of all constants of one sign: what seems to hold for small constants alone may fail for small ones elsewhere. Where
+    all points of a region are undefined or do not count, that is no failure.
     """
     regions = holding(found, general=general)
     fails = (found.finite & ~found.zero).any(axis=1)
     partial = np.flatnonzero(regions.any(axis=1) & fails)
     more = substitute(order, order.many_points, equations.take(partial), solutions.take(partial))
     regions[partial] &= holding(more, general=general)
+    believed = np.zeros_like(regions[partial])
+    for mask in order.wholes:
+        mine = (mask >> np.arange(regions.shape[1]) & 1).astype(bool)
+        believed[np.ix_(regions[partial][:, mine].all(axis=1), mine)] = True
+    regions[partial] &= believed
     return regions
 
 

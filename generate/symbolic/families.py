@@ -9,7 +9,7 @@ multiples of eight, so that an array of them is worked on in whole vectors, what
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -65,10 +65,6 @@ class Points:
         here = np.flatnonzero(self.twin >= 0)
         return here, self.twin[here]
 
-    def of_regions(self, first: int, last: int) -> Points:
-        """The points of these regions of the constants."""
-        return self.chosen((self.region >= first) & (self.region < last))
-
     def chosen(self, kept: NDArray[np.bool_]) -> Points:
         """Some of the points, twins with their originals or neither; regions are numbered from the first that is left."""
         place = np.cumsum(kept) - 1
@@ -121,6 +117,18 @@ class Order:
     points: Points
     many_points: Points
     """For what holds in part of the regions only."""
+    wholes: tuple[int, ...]
+    """Masks of all constants of one sign: what fails somewhere is believed only of these."""
+
+    @cached_property
+    def first_points(self) -> Points:
+        """A quarter of the points, and some twins, as if the constants had one region."""
+        here, original = self.points.twins
+        place = np.arange(len(self.points))
+        kept = (self.points.twin < 0) & ((place + self.points.region) % 4 == 0)
+        kept[here[:2]] = kept[original[:2]] = True
+        some = self.points.chosen(kept)
+        return replace(some, region=np.zeros_like(some.region))
 
 
 _SMALL, _LARGE, _ANY = (0.15, 0.93), (1.1, 6.5), (0.2, 4.5)
@@ -141,6 +149,7 @@ FIRST = Order(
     ("1 < c1", "0 < c1 < 1", "-1 < c1 < 0", "c1 < -1"),
     _points(_ONE, each=2),
     _points(_ONE, each=8),
+    (0b0011, 0b1100),
 )
 SECOND = Order(
     2,
@@ -151,4 +160,5 @@ SECOND = Order(
     ("c1 > 0, c2 > 0", "c1 < 0, c2 > 0", "c1 > 0, c2 < 0", "c1 < 0, c2 < 0"),
     _points(_TWO, each=3),
     _points(_TWO, each=8),
+    (0b0001, 0b0010, 0b0100, 0b1000),
 )

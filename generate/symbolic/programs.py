@@ -82,7 +82,7 @@ def compile_expressions(sequences: Sequences) -> Program:
     right[binary] = nearest[binary]
     level, shallow = _levels(left, right, n, row, len(sequences))
     program = Program(
-        good, word, integer, row, left, right, np.where(good, first, -1), level, *_schedule(word, arity, level)
+        good, word, integer, row, left, right, np.where(good, first, -1), level, *schedule(word, arity, level)
     )
     if shallow.all():
         return program
@@ -170,7 +170,7 @@ def _levels(left: Ints, right: Ints, n: int, row: Ints, rows: int) -> tuple[Ints
     return level, shallow
 
 
-def _schedule(
+def schedule(
     word: NDArray[np.uint8], arity: Ints, level: Ints
 ) -> tuple[list[tuple[int, Ints]], list[tuple[int, Ints]]]:
     """Groups of equal leaves, and groups of equal operators of one level, deepest level first."""

@@ -10,8 +10,6 @@ finite. Differences too small to be a mistake are looked at again with 40 digits
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,33 +32,23 @@ EXACT, EQUIVALENT, PARTICULAR, PARTIAL, WRONG_VALUE, MALFORMED, UNDECIDED = map(
 def judge_order(order: Order, problems: Sequences, references: Sequences, predicted: Sequences) -> Judged:
     """Outcome of each predicted solution, and the share of the points looked at where it holds.
 
-    What holds in the first region of the constants and at a sample of points of the others is right, what fails at all of
-    these is wrong; only the rest is put in at all points.
+    What holds at all of a few points from every region of the constants is right, what fails at all of them is wrong; only the rest
+    is put in at all points.
     """
     outcome = np.full(len(problems), UNDECIDED, dtype=np.int8)
     share = np.zeros(len(problems))
     readable = _words_fit(order, predicted)
     outcome[~readable] = MALFORMED
     left = np.flatnonzero(readable)
-    first = substitute(order, order.points.of_regions(0, 1), problems.take(left), predicted.take(left))
+    first = substitute(order, order.first_points, problems.take(left), predicted.take(left))
     outcome[left[~first.well_formed]] = MALFORMED
-    here = left[first.well_formed]
-    first = first.at(first.well_formed)
-    sample = substitute(order, _sample(order), problems.take(here), predicted.take(here))
-    good = holding(first).any(axis=1) & ~(sample.finite & ~sample.zero).any(axis=1)
-    wrong = _fails_throughout(first) & _fails_throughout(sample) & enough(first.finite, first.points, 0)
-    outcome[here[good]], share[here[good]], outcome[here[wrong]] = EQUIVALENT, 1.0, WRONG_VALUE
-    left = here[~good & ~wrong]
+    good = first.well_formed & holding(first)[:, 0]
+    wrong = first.well_formed & _fails_throughout(first) & enough(first.finite, first.points, 0)
+    outcome[left[good]], share[left[good]], outcome[left[wrong]] = EQUIVALENT, 1.0, WRONG_VALUE
+    left = left[first.well_formed & ~good & ~wrong]
     outcome[left], share[left] = _at_all_points(order, problems.take(left), predicted.take(left))
     outcome[_equal(references, predicted) & (outcome == EQUIVALENT)] = EXACT
     return Judged(outcome, {"share": np.where(outcome == MALFORMED, np.nan, share)})
-
-
-@cache
-def _sample(order: Order) -> Points:
-    """A few points of each region of the constants but the first."""
-    k = np.arange(len(order.points))
-    return order.points.chosen((order.points.region > 0) & (order.points.twin < 0) & (k % 3 == 0))
 
 
 def _fails_throughout(found: Substitution) -> Mask:

@@ -1,0 +1,63 @@
+"""Differential equations per CPU-second of one process: pairs as datasets are made of them, and predictions: ``make bench``.
+
+``loop`` is a fixed piece of Python: the ratio to it, taken in one run, is what can be compared between machines.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from mathpipe.datasets.ragged import Sequences
+from mathpipe.generate.dataset import make_dataset
+from mathpipe.generate.law import Law
+from mathpipe.generate.layout import Layout
+from mathpipe.generate.tasks import sequence_task
+
+pytestmark = pytest.mark.benchmark
+ROWS = {"ode1": 1_000, "ode2": 200}
+
+
+def rate(benchmark: BenchmarkFixture, work: Callable[[], object], items: int) -> None:
+    benchmark._timer = time.process_time  # CPU time: machines are shared
+    benchmark.pedantic(work, rounds=5, warmup_rounds=1)
+    benchmark.extra_info["per_cpu_second"] = round(items / benchmark.stats.stats.min)
+    print(f"\n{benchmark.name}: {items / benchmark.stats.stats.min:,.0f} per CPU-second")  # noqa: T201
+
+
+def test_the_loop(benchmark: BenchmarkFixture) -> None:
+    rate(benchmark, lambda: sum(i * i % 7 for i in range(1_000_000)), 1)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_pairs_into_a_dataset(benchmark: BenchmarkFixture, tmp_path: Path, name: str) -> None:
+    places = itertools.count()
+    law = Law(task=name, operands=sequence_task(name).example, block_rows=ROWS[name])
+
+    def make() -> None:
+        make_dataset(law, Layout({"train": ROWS[name]}, ROWS[name]), str(tmp_path / str(next(places))), workers=0)
+
+    rate(benchmark, make, ROWS[name])
+
+
+@cache
+def pairs(name: str) -> tuple[Sequences, Sequences]:
+    task = sequence_task(name)
+    batches = task.pairs(task.example, lambda k: np.random.default_rng([4, k]), lambda p: np.ones(len(p), dtype=bool))
+    some = list(itertools.islice(batches, 10))
+    return Sequences.concatenate([b.problems for b in some]), Sequences.concatenate([b.solutions for b in some])
+
+
+@pytest.mark.parametrize("kind", ["right", "wrong"])
+@pytest.mark.parametrize("name", ROWS)
+def test_predictions(benchmark: BenchmarkFixture, name: str, kind: str) -> None:
+    problems, solutions = pairs(name)
+    predicted = solutions if kind == "right" else solutions.take(np.roll(np.arange(len(solutions)), 1))
+    rate(benchmark, lambda: sequence_task(name).judge(problems, solutions, predicted), len(problems))
