@@ -6,8 +6,10 @@ right, a number other than zero is wrong, everything else stays undecided, and n
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import multiprocessing
+from functools import cache
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from types import TracebackType
@@ -28,13 +30,13 @@ class BoundedCas:
 
     def is_primitive(self, integrand: bytes, predicted: bytes) -> Answer:
         """Whether d predicted / dx - integrand is zero."""
-        pipe = self._running()
         try:
+            pipe = self._running()
             pipe.send((integrand, predicted))
             if pipe.poll(self._seconds):
                 answer: Answer = pipe.recv()
                 return answer
-        except (EOFError, OSError):  # it died: out of memory, or a fault inside
+        except (EOFError, OSError, AssertionError):  # it died, or this process may start none (daemons may not)
             self.close()
             return "undecided"
         self.close()
@@ -70,6 +72,14 @@ class BoundedCas:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+@cache
+def shared_cas() -> BoundedCas:
+    """The SymPy process of this one."""
+    cas = BoundedCas()
+    atexit.register(cas.close)
+    return cas
 
 
 def _serve(pipe: Connection) -> None:

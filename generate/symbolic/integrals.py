@@ -2,7 +2,8 @@
 
 Two numbers agree when they differ by at most 1e-9 of the larger. At generation a pair is kept only if both sides are finite
 at 8 points or more, agree at every one of them, and F is no constant. A prediction is compared wherever f is defined; where it is
-undefined itself it is wrong there. Differences too small to be a mistake are looked at again with 40 digits.
+undefined itself it is wrong there. Differences too small to be a mistake are looked at again with 40 digits; where f has too
+few values, SymPy is asked in bounded time.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from mathpipe.datasets.ragged import Sequences
 from mathpipe.datasets.vocabulary import IDS
+from mathpipe.generate.symbolic.cas import shared_cas
 from mathpipe.generate.symbolic.jets import SLOPES, VALUES, Complex, evaluate
 from mathpipe.generate.symbolic.points import IS_REAL, POINTS, enough
 from mathpipe.generate.symbolic.precise import slope_difference
@@ -151,7 +153,14 @@ def judge(problems: Sequences, references: Sequences, predicted: Sequences) -> J
         [MALFORMED, UNDECIDED, EXACT, EQUIVALENT, PARTIAL],
         default=WRONG_VALUE,
     ).astype(np.int8)
+    for i in np.flatnonzero(outcome == UNDECIDED).tolist():
+        outcome[i] = _by_cas(f[i], predicted[i], exact=bool(same_words[i]))
     return Judged(outcome, {"share": np.where(outcome == MALFORMED, np.nan, share)})
+
+
+def _by_cas(f: bytes, predicted: bytes, *, exact: bool) -> int:
+    answer = shared_cas().is_primitive(f, predicted)
+    return EXACT if exact and answer == "equivalent" else SYMBOLIC_OUTCOMES.index(answer)
 
 
 def _look_again(f: bytes, predicted: bytes, defined: Mask, agree: Mask, difference: NDArray[np.float64]) -> None:

@@ -149,6 +149,14 @@ JUDGED = [
     ("cos x", "sin x", "sub Y' cos x", "malformed"),
     ("cos x", "sin x", "pow exp exp exp exp INT+ 9 INT+ 9 9 9", "wrong_value"),
     ("cos x", "sin x", "div sin x INT+ 0", "wrong_value"),
+    # an integrand without values: SymPy is asked
+    ("add ln INT+ 0 mul INT- 1 ln INT+ 0", "x", "x", "undecided"),
+    (
+        "mul exp exp exp exp INT+ 5 cos x",
+        "mul exp exp exp exp INT+ 5 sin x",
+        "add INT+ 1 mul exp exp exp exp INT+ 5 sin x",
+        "equivalent",
+    ),
 ]
 
 
