@@ -129,7 +129,7 @@ def test_a_real_model_decodes_as_without_its_cache(positions: str) -> None:
             parameter.copy_(torch.randn_like(parameter))
         model.output_bias[6:] = -200
     varied = 0
-    for eagerness in range(-20, 21, 4):
+    for eagerness in range(-20, 21, 2):
         model.output_bias.data[END] = eagerness
         with decoding_mode(model):
             decoded = greedy(model, source, max_length=8)
