@@ -55,9 +55,9 @@ def key_of(values: Triple) -> tuple[float, float, float, float] | None:
 def _cells(key: Keys) -> NDArray[np.int64]:
     """(..., 2) cells of the first ratio."""
     cells = np.empty((*key.shape[:-1], 2), dtype=np.int64)
-    with np.errstate(invalid="ignore"):
-        cells[..., 0] = np.rint(key[..., 0] / CELL)
-        cells[..., 1] = np.rint(key[..., 1] * (_TURN / (2 * math.pi))) % _TURN
+    cells[..., 0] = np.rint(key[..., 0] / CELL)
+    cells[..., 1] = np.rint(key[..., 1] * (_TURN / (2 * math.pi)))
+    cells[..., 1] %= _TURN
     return cells
 
 
@@ -101,9 +101,9 @@ class Index:
                 return found
         return None
 
-    def maybe(self, keys: Keys) -> NDArray[np.bool_]:
-        """Which keys (n, 4) are worth looking for."""
-        return np.asarray(self.seen[_places(_cells(keys))] & np.isfinite(keys).all(axis=-1))
+    def maybe(self, firsts: Keys) -> NDArray[np.bool_]:
+        """Which keys are worth looking for, by their first ratios (n, 2), finite."""
+        return np.asarray(self.seen[_places(_cells(firsts))])
 
 
 def _turned(angle: float) -> float:

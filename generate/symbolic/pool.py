@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from mathpipe.generate.symbolic.trees import draw_trees
 POOL = 2_500
 DRAWS = 6_000  # trees drawn until there are so many different G
 MOST_OPERATORS = 4
+NOWHERE = 1e7  # in the key of what has no values: no sum with it is a key
 MOST_TERMS = 4  # of G, and of f where it is taken term by term
 
 
@@ -79,14 +81,10 @@ class Pool:
 
         ``keys`` (1 + terms, 4): of f, then of its terms.
         """
-        whole: NDArray[np.bool_] = np.asarray(known.index.maybe(keys[:1] + self.keys))
+        none = np.zeros(len(self.partners), dtype=np.bool_)
+        whole = known.index.maybe(keys[0, :2] + self._firsts) if np.isfinite(keys[0]).all() else none
         parts = keys[1:] if len(keys) > 1 else keys
-        every = np.ones(len(self.term_keys) + 1, dtype=np.bool_)
-        for key in parts:
-            every[:-1] &= known.index.maybe(key + self.term_keys)
-            if not every[:-1].any():
-                break
-        by_terms = np.asarray(every[self.places].all(axis=1))
+        by_terms = self._by_terms(known, parts) if np.isfinite(parts).all() else none
         found = np.flatnonzero(whole | by_terms)
         matches: list[tuple[Partner, bool]] = []
         for i in np.roll(found, -int(np.searchsorted(found, start))).tolist():
@@ -100,13 +98,28 @@ class Pool:
                 break
         return matches
 
+    def _by_terms(self, known: Known, parts: Keys) -> NDArray[np.bool_]:
+        """Which partners are worth looking at, every term of f with every one of theirs."""
+        every = np.ones(len(self.term_keys) + 1, dtype=np.bool_)
+        for key in parts:
+            every[:-1] &= known.index.maybe(key[:2] + self._term_firsts)
+        return np.asarray(every[self.places].all(axis=1))
 
-def terms_of(e: Expr) -> list[Expr]:
+    @cached_property
+    def _firsts(self) -> Keys:
+        return np.ascontiguousarray(self.keys[:, :2])
+
+    @cached_property
+    def _term_firsts(self) -> Keys:
+        return np.ascontiguousarray(self.term_keys[:, :2])
+
+
+def terms_of(e: Expr, memo: dict[Expr, bytes]) -> list[Expr]:
     """The terms of a sum, multiplied out where few come of it; none where there are too many, or one only."""
     spread = expanded(e)
     if type(spread) is not classes.Add or len(spread.args) > MOST_TERMS:
         return []
-    return sorted(spread.args, key=words)
+    return sorted(spread.args, key=lambda term: words(term, memo))
 
 
 def draw_pool(rng: np.random.Generator, law: ExpressionLaw) -> Pool:
@@ -123,7 +136,7 @@ def draw_pool(rng: np.random.Generator, law: ExpressionLaw) -> Pool:
             if written not in partners:
                 slope = derivative(primitive)
                 words(slope, memo)
-                partners[written] = Partner(primitive, slope, tuple(terms_of(primitive) or [primitive]))
+                partners[written] = Partner(primitive, slope, tuple(terms_of(primitive, memo) or [primitive]))
         except Unwritable:
             continue
     terms: dict[bytes, int] = {}
@@ -132,6 +145,5 @@ def draw_pool(rng: np.random.Generator, law: ExpressionLaw) -> Pool:
         for j, term in enumerate(partner.terms):
             places[i, j] = terms.setdefault(words(term, memo), len(terms))
     places[places < 0] = len(terms)
-    return Pool(
-        list(partners.values()), keys_of(Sequences.from_list(partners)), keys_of(Sequences.from_list(terms)), places
-    )
+    keys, term_keys = (np.nan_to_num(keys_of(Sequences.from_list(part)), nan=NOWHERE) for part in (partners, terms))
+    return Pool(list(partners.values()), keys, term_keys, places)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import symengine as se
 
+from mathpipe.datasets.expressions import Tree
 from mathpipe.datasets.ragged import Sequences
 from mathpipe.datasets.vocabulary import IDS
 from mathpipe.generate.law import ExpressionLaw
@@ -90,14 +91,14 @@ def _drafted(rng: np.random.Generator, law: ExpressionLaw, pool: Pool, known: Kn
     trees = draw_trees(rng, DRAW, law, counts)
     starts = rng.integers(0, len(pool.partners), size=DRAW).tolist()
     drawn: list[tuple[Expr, list[Expr], int]] = []
+    memo: dict[Expr, bytes] = {}
     for tree, count, start in zip(trees, counts, starts, strict=True):
         try:
-            f, primitive = _differentiated(tree, count)
+            f, primitive = _differentiated(tree, count, memo)
         except Unwritable as reason:
             rejected[str(reason)] += 1
             continue
-        drawn.append((primitive, [f, *terms_of(f)], start))
-    memo: dict[Expr, bytes] = {}
+        drawn.append((primitive, [f, *terms_of(f, memo)], start))
     keys = keys_of(Sequences.from_list(words(part, memo) for _, parts, _ in drawn for part in parts))
     draft, at = _Draft(), 0
     for primitive, parts, start in drawn:
@@ -107,27 +108,34 @@ def _drafted(rng: np.random.Generator, law: ExpressionLaw, pool: Pool, known: Kn
             rejected["no known product"] += 1
         for partner, whole in matches:
             try:
-                _write(draft, primitive, parts, partner, whole, known, law)
+                _write(draft, primitive, parts, partner, whole, known, law, memo)
             except Unwritable as reason:
                 rejected[str(reason)] += 1
     return draft
 
 
-def _differentiated(tree: object, drawn: int) -> tuple[Expr, Expr]:
+def _differentiated(tree: Tree, drawn: int, memo: dict[Expr, bytes]) -> tuple[Expr, Expr]:
     """(f, F) of a drawn tree."""
-    primitive = without_constants(build(tree))  # type: ignore[arg-type]
-    solution = words(primitive)
+    primitive = without_constants(build(tree))
+    solution = words(primitive, memo)
     if nested_exponentials(solution) > MOST_NESTED:
         raise Unwritable("exponentials nested too deep")
     if 2 * operators_in(solution) < drawn:
         raise Unwritable("fewer than half of the drawn operators")
     f = derivative(primitive)
-    words(f)
+    words(f, memo)
     return f, primitive
 
 
 def _write(
-    draft: _Draft, primitive: Expr, parts: list[Expr], partner: Partner, whole: bool, known: Known, law: ExpressionLaw
+    draft: _Draft,
+    primitive: Expr,
+    parts: list[Expr],
+    partner: Partner,
+    whole: bool,
+    known: Known,
+    law: ExpressionLaw,
+    memo: dict[Expr, bytes],
 ) -> None:
     """Add the pair of F and G; Unwritable where the primitive of f G is not found after all, or is too long."""
     products = (
@@ -138,7 +146,7 @@ def _write(
     other = se.Add(*[known.primitive(a * b) for a, b in products])
     problem = primitive * partner.slope
     solution = without_constants(tidied(primitive * partner.primitive - other))
-    written, answer = PREFIX + words(problem), words(solution)
+    written, answer = PREFIX + words(problem, memo), words(solution, memo)
     if max(len(written), len(answer)) > law.max_len:
         raise Unwritable("too long")
     draft.problems.append(written)
@@ -162,4 +170,5 @@ TASK = SequenceTask(
     columns={"operators": "int16"},
     example=ExpressionLaw(min_operators=4, max_operators=15, table=TABLE),
     limits=check_law,
+    block_rows=2000,
 )
