@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from mathpipe.datasets.bit_writer import BitWriter
 from mathpipe.datasets.errors import UserError, nearest
 from mathpipe.datasets.expression_writer import ExpressionWriter
 from mathpipe.datasets.manifest import Manifest, Record, Split, read_manifest
@@ -26,7 +27,7 @@ from mathpipe.datasets.storage import Storage, StoreError
 if TYPE_CHECKING:
     from mathpipe.datasets.loader import BatchStream
 
-Writer = MatrixWriter | ExpressionWriter
+Writer = MatrixWriter | ExpressionWriter | BitWriter
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,9 @@ def open_dataset(
         )
     if kind_of(manifest.law_of(split)) == "expressions":
         return Dataset(str(directory), split, manifest, ExpressionWriter(), ExpressionWriter())
+    if kind_of(manifest.law_of(split)) == "bits":
+        bits = BitWriter.of_law(manifest.law_of(split))
+        return Dataset(str(directory), split, manifest, bits, bits)
     lettered = manifest.task == "cotraining"
     names = (input_encoding, output_encoding)
     source, target = (MatrixWriter.named(name, precision, lettered=lettered) for name in names)

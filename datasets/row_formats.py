@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mathpipe.datasets.bit_writer import BIT_WORDS
 from mathpipe.datasets.sequence_rows import (
     SequenceRows,
     is_sequence_schema,
@@ -82,6 +83,8 @@ class WordsFormat:
     """
 
     columns: dict[str, str] | None = None
+    words: tuple[str, ...] = WORDS
+    """What the stored ids stand for."""
 
     @property
     def schema(self) -> pa.Schema | None:
@@ -114,7 +117,11 @@ class WordsFormat:
         """A shard to which rows are added bit by bit, so that one pass may fill several."""
         if self.columns is None:
             raise ValueError("columns are unknown")
-        metadata = {LAW_KEY: law_json.encode(), VERSION_KEY: version.encode(), WORDS_KEY: json.dumps(WORDS).encode()}
+        metadata = {
+            LAW_KEY: law_json.encode(),
+            VERSION_KEY: version.encode(),
+            WORDS_KEY: json.dumps(self.words).encode(),
+        }
         return WordsFile(file, sequence_schema(self.columns).with_metadata(metadata))
 
 
@@ -169,6 +176,6 @@ def row_format(law: dict[str, Any]) -> MatrixFormat | WordsFormat:
     """How rows of this law (as a manifest holds it) lie in its shards."""
     operands = law["operands"]
     if kind_of(law) != "matrices":
-        return WordsFormat()
+        return WordsFormat(words=BIT_WORDS if kind_of(law) == "bits" else WORDS)
     noisy = float(operands.get("noise", 0)) > 0
     return MatrixFormat(int(law["block_rows"]), bool(operands["exact_operands"]), noisy, law["task"] == "cotraining")

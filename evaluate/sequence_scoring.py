@@ -28,6 +28,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from mathpipe.datasets.bit_writer import BitWriter
 from mathpipe.datasets.expression_writer import ExpressionWriter
 from mathpipe.datasets.ragged import Sequences
 from mathpipe.datasets.sequence_rows import SequenceRows
@@ -98,7 +99,7 @@ def _judge_piece(judge: Judge, problems: Sequences, references: Sequences, predi
 
 
 def score_sequences(
-    judges: Judges, writer: ExpressionWriter, problems: SequenceRows, decoded: Decoded
+    judges: Judges, writer: ExpressionWriter | BitWriter, problems: SequenceRows, decoded: Decoded
 ) -> ScoredSequences:
     """Score hypotheses for the problems they name; every one is judged, those with the reference's words too."""
     task = judges.task
@@ -115,14 +116,13 @@ def score_sequences(
     outcome = np.select(
         [reading == Reading.UNTERMINATED, ~readable], [places["unterminated"], places["malformed"]], default=-1
     ).astype(np.int8)
-    errors: dict[str, NDArray[np.float64]] = {}
+    errors = {name: np.full(len(decoded), np.nan) for name in task.measures}
     index = np.flatnonzero(readable)
     if len(index):
         judged = judges.judge(problems.problems.take(index), problems.solutions.take(index), sequences.take(index))
         outcome[index] = judged.outcome
         for name, values in judged.measures.items():
-            errors[name] = np.full(len(decoded), np.nan)
-            errors[name][index] = values
+            errors.setdefault(name, np.full(len(decoded), np.nan))[index] = values
     passed = right[outcome]
     # the reference's own verdict: that of an exact prediction where there is one, else its own
     reference = np.zeros(len(whole), dtype=bool)

@@ -29,8 +29,8 @@ from mathpipe.generate.law import Law, MatrixLaw
 from mathpipe.generate.layout import Layout, Shard
 from mathpipe.generate.sequence_blocks import rows_a_block
 from mathpipe.generate.shard import Built, build_unit, units
-from mathpipe.generate.splits import share
-from mathpipe.generate.tasks import distinct_problems
+from mathpipe.generate.splits import TRAIN
+from mathpipe.generate.tasks import distinct_of_split, distinct_problems, may_repeat
 from mathpipe.generate.versions import blas_kernels, made_with
 
 OnMismatch = Literal["error", "restart"]
@@ -245,13 +245,15 @@ def _check_space(laws: Mapping[str, Law], layout: Layout) -> None:
     for split, rows in layout.splits.items():
         law = laws[split]
         distinct = distinct_problems(law)
-        available = int(share(split) * distinct) if distinct < 1e15 else None
+        available = int(distinct_of_split(law, split)) if distinct < 1e15 else None
+        if available and split == TRAIN and may_repeat(law):
+            continue
         if available is not None and rows > available:
             raise UserError(
                 f"{law.task}: too few distinct problems for {rows:,} rows of {split}",
                 expected=f"at most {available:,}, the split's share of {int(distinct):,} distinct written problems",
                 got=f"{rows:,}",
-                next_step="ask for fewer rows, or choose larger dimensions or coefficients",
+                next_step="ask for fewer rows, or choose larger dimensions or coefficients, or more bits",
             )
 
 

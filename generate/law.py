@@ -160,6 +160,24 @@ class ExpressionLaw(BaseModel):
         return self
 
 
+class BitLaw(BaseModel):
+    """How bits are drawn: fair and independent. ``bits``: n of each pattern; ``masked``: chance of a bit of a query to be hidden.
+
+    ``drawn``: set by the task; ``passes`` go through a small space again and again, each time in another order. How many patterns
+    a problem has, the task says. Source: Lu et al. 2021, section 3.1.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["bits"] = "bits"
+    bits: Annotated[int, Field(ge=1, le=10_000)] = 5
+    masked: Annotated[float, Field(ge=0, le=1)] = 0.0
+    drawn: Literal["with replacement", "passes"] = "with replacement"
+
+
+SequenceLaw = ExpressionLaw | BitLaw
+
+
 class SourceFile(BaseModel):
     """A file that rows were read from: to which split, its name without folders, and its sha256."""
 
@@ -188,6 +206,7 @@ def _kind(values: object) -> str:
 Operands = Annotated[
     Annotated[MatrixLaw, Tag("matrices")]
     | Annotated[ExpressionLaw, Tag("expressions")]
+    | Annotated[BitLaw, Tag("bits")]
     | Annotated[ImportedLaw, Tag("imported")],
     Discriminator(_kind),
 ]
@@ -229,7 +248,14 @@ class Law(BaseModel):
             raise TypeError(f"the law of {self.task} draws no expressions")
         return self.operands
 
-    def with_operands(self, operands: MatrixLaw | ExpressionLaw, block_rows: int) -> Law:
+    @property
+    def sequences(self) -> SequenceLaw:
+        """How expressions or bits are drawn; TypeError where the law draws neither."""
+        if not isinstance(self.operands, SequenceLaw):
+            raise TypeError(f"the law of {self.task} draws no sequences")
+        return self.operands
+
+    def with_operands(self, operands: MatrixLaw | SequenceLaw, block_rows: int) -> Law:
         """The law of a split of its own: the same task and seed, other operands."""
         return self.model_copy(update={"operands": operands, "block_rows": block_rows})
 

@@ -96,7 +96,7 @@ def build_sequence_block(law: Law, block: int, splits: Sequence[str]) -> dict[st
         return block_generator(law.digest, stream, block, draw)
 
     barren_batches = barren_pairs = 0
-    for pairs in task.pairs(law.expressions, generator, wanted):
+    for pairs in task.pairs(law.sequences, generator, wanted):
         rows, hashes = _as_rows(task, pairs), sequence_hash(pairs.problems)
         kept = 0
         for split, part in filling.items():

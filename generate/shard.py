@@ -14,12 +14,14 @@ from importlib.metadata import version
 
 import numpy as np
 
+from mathpipe.datasets.bit_writer import BIT_WORDS
 from mathpipe.datasets.manifest import Record, shard_file
 from mathpipe.datasets.row_formats import MatrixFormat, WordsFile, WordsFormat
 from mathpipe.datasets.shards import Rows
 from mathpipe.datasets.storage import HashingFile, Storage
+from mathpipe.datasets.vocabulary import WORDS
 from mathpipe.generate.blocks import build_block
-from mathpipe.generate.law import ImportedLaw, Law, MatrixLaw
+from mathpipe.generate.law import BitLaw, ImportedLaw, Law, MatrixLaw
 from mathpipe.generate.layout import Shard
 from mathpipe.generate.sequence_blocks import SplitBlock, build_sequence_block, repeats, rows_a_block, stream_of
 from mathpipe.generate.tasks import matrix_task, sequence_task
@@ -62,7 +64,12 @@ def format_of(law: Law) -> MatrixFormat | WordsFormat:
     """How the rows of this law lie in a shard."""
     if isinstance(law.operands, MatrixLaw):
         return _matrix_format(law)
-    return WordsFormat({} if isinstance(law.operands, ImportedLaw) else sequence_task(law.task).columns)
+    return _words_format(law)
+
+
+def _words_format(law: Law) -> WordsFormat:
+    words = BIT_WORDS if isinstance(law.operands, BitLaw) else WORDS
+    return WordsFormat({} if isinstance(law.operands, ImportedLaw) else sequence_task(law.task).columns, words)
 
 
 def _matrix_format(law: Law) -> MatrixFormat:
@@ -132,7 +139,7 @@ def _sequence_shards(law: Law, shards: Sequence[Shard], storage: Storage) -> lis
         opened = []
         for shard in shards:
             hashing = HashingFile(files.enter_context(storage.write(_file(shard))))
-            writer = WordsFormat(sequence_task(law.task).columns).writer(hashing, law.to_json(), version("mathpipe"))
+            writer = _words_format(law).writer(hashing, law.to_json(), version("mathpipe"))
             opened.append(_Open(shard, rows_a_block(law, shard.split), hashing, files.enter_context(writer)))
         for block in range(min(o.first for o in opened), max(o.end for o in opened)):
             served = {o.shard.split: o for o in opened if o.first <= block < o.end}

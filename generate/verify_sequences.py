@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from mathpipe.datasets.bit_writer import BIT_WORDS
 from mathpipe.datasets.ragged import Sequences
 from mathpipe.datasets.sequence_rows import SequenceRows
 from mathpipe.datasets.vocabulary import WORDS
@@ -19,7 +20,8 @@ def wrong_sequences(law: Law, split: str, rows: SequenceRows, first: int) -> dic
     Imported rows stand in the splits of their files, so that their hash tells nothing.
     """
     task = sequence_task(law.task)
-    foreign = _has_foreign(rows.problems) | _has_foreign(rows.solutions)
+    known = len(BIT_WORDS) if task.kind == "bits" else len(WORDS)
+    foreign = _has_foreign(rows.problems, known) | _has_foreign(rows.solutions, known)
     outcome = np.array(task.outcomes)[_judged(task, rows, ~foreign)]
     wrong = {
         "stands in the wrong place": rows.row != np.arange(first, first + len(rows)),
@@ -43,8 +45,8 @@ def _judged(task: SequenceTask, rows: SequenceRows, readable: Mask) -> np.ndarra
     return found
 
 
-def _has_foreign(sequences: Sequences) -> Mask:
+def _has_foreign(sequences: Sequences, known: int) -> Mask:
     """Which sequences hold an id beyond the vocabulary, or nothing at all."""
-    foreign = np.concatenate([[0], np.cumsum(sequences.values >= len(WORDS))])
+    foreign = np.concatenate([[0], np.cumsum(sequences.values >= known)])
     counted = foreign[sequences.offsets[1:]] - foreign[sequences.offsets[:-1]]
     return np.asarray((counted > 0) | (sequences.lengths == 0))

@@ -17,11 +17,21 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from mathpipe.datasets.errors import UserError, nearest
 from mathpipe.generate.dataset import kept_shard_rows
-from mathpipe.generate.law import Dimension, ExpressionLaw, Family, Law, MatrixLaw, Spectra, Weights
+from mathpipe.generate.law import (
+    BitLaw,
+    Dimension,
+    ExpressionLaw,
+    Family,
+    Law,
+    MatrixLaw,
+    SequenceLaw,
+    Spectra,
+    Weights,
+)
 from mathpipe.generate.layout import Layout, default_shard_rows, whole_blocks
 from mathpipe.generate.sequence_blocks import rows_a_block
 from mathpipe.generate.splits import TEST, TRAIN, VALID, share
-from mathpipe.generate.tasks import SequenceTask, Task, get_task
+from mathpipe.generate.tasks import SequenceTask, Task, distinct_of_split, get_task
 from mathpipe.pipeline.counts import Count, parse_count
 from mathpipe.train.config import TrainConfig
 
@@ -41,6 +51,7 @@ EXPRESSIONS = {  # parameter -> what the law calls it
     "min_ops": "min_operators",
     "max_ops": "max_operators",
 }
+BITS = ("bits", "masked")
 _SPLIT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
@@ -136,6 +147,12 @@ class GenerateParams(BaseModel):
     simplify: Annotated[float, Field(ge=0, le=1)] | None = Field(
         None, description="share of problems simplified before they are written"
     )
+    bits: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
+        None, description="of bit tasks, n: bits of each pattern  [default: by task]"
+    )
+    masked: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        None, description="of bit tasks, chance of a bit of the query to be hidden"
+    )
     extra_test: ExtraTests = Field(
         {}, description="one more test split with its own law, such as far:spectrum=laplace,n=5k; may be repeated"
     )
@@ -158,11 +175,11 @@ class GenerateParams(BaseModel):
         """The law these parameters describe; UserError where the task cannot be drawn so."""
         task = get_task(self.task)
         if isinstance(task, SequenceTask):
-            return self._expression_law(task)
+            return self._bit_law(task) if task.kind == "bits" else self._expression_law(task)
         return self._matrix_law(task)
 
     def _matrix_law(self, task: Task) -> Law:
-        self._refuse(EXPRESSIONS.keys(), DRAWN | DIMENSIONS, "matrices")
+        self._refuse({*EXPRESSIONS, *BITS}, DRAWN | DIMENSIONS, "matrices")
         shape = {"min_dim": self.min_dim or self.dim or 5, "max_dim": self.max_dim or self.dim or 5}
         if self.rows is not None:
             shape = {"min_dim": 1, "max_dim": 1}  # nothing is drawn: rows and cols are fixed
@@ -172,7 +189,8 @@ class GenerateParams(BaseModel):
         return Law(task=self.task, operands=operands, seed=self.seed, block_rows=task.block_rows(operands))
 
     def _expression_law(self, task: SequenceTask) -> Law:
-        self._refuse(DRAWN | DIMENSIONS, EXPRESSIONS.keys(), "expressions")
+        self._refuse({*DRAWN, *DIMENSIONS, *BITS}, EXPRESSIONS.keys(), "expressions")
+        assert isinstance(task.example, ExpressionLaw)
         named = {law: getattr(self, name) for name, law in EXPRESSIONS.items()}
         values = {**task.example.model_dump(), **{name: value for name, value in named.items() if value is not None}}
         if values["min_operators"] > values["max_operators"]:
@@ -185,6 +203,15 @@ class GenerateParams(BaseModel):
         operands = validated(ExpressionLaw, values, "generate")
         task.check(operands)
         return Law(task=self.task, operands=operands, seed=self.seed, block_rows=task.block_rows)
+
+    def _bit_law(self, task: SequenceTask) -> Law:
+        self._refuse({*DRAWN, *DIMENSIONS, *EXPRESSIONS}, BITS, "bits")
+        given = {name: value for name in BITS if (value := getattr(self, name)) is not None}
+        operands = validated(BitLaw, {**task.example.model_dump(), **given}, "generate")
+        task.check(operands)
+        operands = operands if task.settled is None else task.settled(operands)
+        rows = task.block_rows if task.rows_of_block is None else task.rows_of_block(operands)
+        return Law(task=self.task, operands=operands, seed=self.seed, block_rows=rows)
 
     def _refuse(self, others: Collection[str], own: Collection[str], made_of: str) -> None:
         """UserError where a parameter was given that tells nothing of problems made of this."""
@@ -200,7 +227,8 @@ class GenerateParams(BaseModel):
     def split_laws(self, law: Law) -> dict[str, Law]:
         """The laws of the extra test splits, ``test-<name>``: this one's parameters, save those that each names."""
         laws = {}
-        known = DRAWN | DIMENSIONS if isinstance(law.operands, MatrixLaw) else EXPRESSIONS.keys()
+        known: Collection[str] = DRAWN | DIMENSIONS if isinstance(law.operands, MatrixLaw) else EXPRESSIONS.keys()
+        known = BITS if isinstance(law.operands, BitLaw) else known
         for name, changes in self.extra_test.items():
             changed = {key: value for key, value in changes.items() if key != "n"}
             unknown = next((key for key in changed if key not in known), None)
@@ -214,7 +242,7 @@ class GenerateParams(BaseModel):
                 )
             values = overlaid(self.model_dump(include={"task", "seed", *known}, exclude_unset=True), changed)
             own = validated(GenerateParams, values, f"generate.extra_test.{name}").law()
-            assert isinstance(own.operands, MatrixLaw | ExpressionLaw)
+            assert isinstance(own.operands, MatrixLaw | SequenceLaw)
             laws[f"{TEST}-{name}"] = law.with_operands(own.operands, own.block_rows)
         return laws
 
@@ -223,6 +251,8 @@ class GenerateParams(BaseModel):
         rows: int = getattr(self, name)
         if name in self.model_fields_set or isinstance(law.operands, MatrixLaw):
             return rows
+        if isinstance(law.operands, BitLaw):
+            return int(min(rows, distinct_of_split(law, name)))
         return min(rows, math.ceil(self.n * share(name) / share(TRAIN)))
 
     def layout(self, law: Law, out: str) -> Layout:

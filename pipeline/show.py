@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import click
 
+from mathpipe.datasets.bit_writer import bits_text
 from mathpipe.datasets.drawing import draw_matrix, side_by_side
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.expressions import text_of
@@ -44,8 +45,8 @@ def show(
     data = open_dataset(directory, split, encoding or "P1000", encoding or "P1000")
     if data.kind != "matrices":
         refuse_encoding(directory, "--encoding", encoding)
-    elif latex or words:
-        raise UserError("--latex and --words are for expressions", got=f"{directory}, which holds matrices")
+    if data.kind != "expressions" and (latex or words):
+        raise UserError("--latex and --words are for expressions", got=f"{directory}, which holds {data.kind}")
     first = _row(start, len(data))
     rows = list(data.chunks(size=max(count, 1), start=first, stop=first + count)) if count else []
     if as_json:
@@ -57,7 +58,7 @@ def show(
         for i in range(len(chunk)):
             click.echo(f"\n{split} row {chunk.row[i]}")
             if isinstance(chunk, SequenceRows):
-                click.echo("\n".join(_formulas(chunk, i, latex=latex, words=words)))
+                click.echo("\n".join(_formulas(chunk, i, bits=data.kind == "bits", latex=latex, words=words)))
                 continue
             click.echo("\n".join(_draw(chunk, i)))
             if encoding is not None:
@@ -69,7 +70,7 @@ def refuse_encoding(directory: str, flag: str, name: str | None) -> None:
     """UserError where an encoding of numbers is asked for, and there are only words."""
     if name is not None:
         raise UserError(
-            f"{flag} {name}: {directory} holds expressions, which have one way to be written",
+            f"{flag} {name}: {directory} holds no matrices, and its problems have one way to be written",
             expected="an encoding for datasets of matrices only",
             got=name,
             next_step=f"leave {flag} out",
@@ -117,7 +118,11 @@ def _draw(rows: Rows, i: int) -> list[str]:
     return side_by_side([*blocks, ("solution", draw_matrix(rows.solutions[i]))])
 
 
-def _formulas(rows: SequenceRows, i: int, *, latex: bool, words: bool) -> Iterator[str]:
+def _formulas(rows: SequenceRows, i: int, *, bits: bool, latex: bool, words: bool) -> Iterator[str]:
+    if bits:
+        yield f"problem   {bits_text(rows.problems[i])}"
+        yield f"solution  {bits_text(rows.solutions[i])}"
+        return
     for name, written in (("problem", rows.problems[i]), ("solution", rows.solutions[i])):
         yield f"{name:<9} {formula(written, latex=latex)}"
         if words:
@@ -155,6 +160,9 @@ def _as_json(data: Dataset, chunks: list[AnyRows], encoding: str | None, latex: 
 
 
 def _problem(data: Dataset, rows: AnyRows, i: int, encoding: str | None, latex: bool) -> dict[str, object]:
+    if isinstance(rows, SequenceRows) and data.kind == "bits":
+        texts = {"problem": bits_text(rows.problems[i]), "solution": bits_text(rows.solutions[i])}
+        return {"row": int(rows.row[i]), **texts}
     if isinstance(rows, SequenceRows):
         return {
             "row": int(rows.row[i]),

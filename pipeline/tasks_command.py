@@ -8,7 +8,7 @@ import click
 
 from mathpipe.generate.law import MatrixLaw
 from mathpipe.generate.tasks import TASKS, SequenceTask, Task
-from mathpipe.pipeline.params import EXPRESSIONS
+from mathpipe.pipeline.params import BITS, EXPRESSIONS
 
 
 @click.command("tasks")
@@ -35,10 +35,13 @@ def tasks(as_json: bool) -> None:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     click.echo(f"parameters of matrices: {', '.join(MatrixLaw.model_fields)} (`mathpipe generate --help`)")
     click.echo(f"parameters of expressions: {', '.join(sorted(EXPRESSIONS))}")
+    click.echo(f"parameters of bits: {', '.join(BITS)}")
 
 
 def parameters(task: Task | SequenceTask) -> list[str]:
     """What a law of this task may say, by the names of the flags."""
+    if isinstance(task, SequenceTask) and task.kind == "bits":
+        return list(BITS)
     if isinstance(task, SequenceTask):
         return sorted(EXPRESSIONS)
     return list(MatrixLaw.model_fields)

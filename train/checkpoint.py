@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
+from mathpipe.datasets.bit_writer import BitWriter
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.expression_writer import ExpressionWriter
 from mathpipe.datasets.row_formats import kind_of
@@ -38,7 +39,7 @@ RECORD, CHECKPOINT, CURVES, SUMMARY = "run.json", "checkpoint.pt", "curves.jsonl
 BEST, KEPT, PICTURE = "best.pt", "checkpoints", "learning_curve.png"
 FORMAT = 2
 _DIGEST_BYTES = 32
-Writer = MatrixWriter | ExpressionWriter
+Writer = MatrixWriter | ExpressionWriter | BitWriter
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,8 @@ def writers(record: RunRecord) -> tuple[Writer, Writer]:
     """How a run writes problems and solutions."""
     if "operands" in record.law and kind_of(record.law) == "expressions":
         return ExpressionWriter(), ExpressionWriter()
+    if "operands" in record.law and kind_of(record.law) == "bits":
+        return BitWriter.of_law(record.law), BitWriter.of_law(record.law)
     lettered = record.task == "cotraining"
     names = record.input_encoding, record.output_encoding
     source, target = (MatrixWriter.named(name, record.precision, lettered=lettered) for name in names)
@@ -145,9 +148,7 @@ def build_model(record: RunRecord) -> Transformer:
     """A model of the record's shape; its weights are drawn from torch's default generator."""
     source, target = writers(record)
     joint = record.config.model.vocabulary == "joint"
-    extras = (
-        () if isinstance(target, ExpressionWriter) else PUBLISHED_EXTRAS
-    )  # expressions have theirs among their words
+    extras = PUBLISHED_EXTRAS if isinstance(target, MatrixWriter) else ()  # expressions have theirs among their words
     words = joint_vocabulary(source.vocabulary, target.vocabulary, extras) if joint else None
     return Transformer(record.config.model, source.format, target.format, words)
 

@@ -18,12 +18,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mathpipe.datasets.bit_writer import BitFormat
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.sequences import PrefixFormat, SequenceFormat
 from mathpipe.train.config import ModelConfig
 from mathpipe.train.trees import Tree
 
-Format = SequenceFormat | PrefixFormat
+Format = SequenceFormat | PrefixFormat | BitFormat
 State = tuple[Tensor, ...]  # what the words so far say of places, each (B, ...)
 
 
@@ -192,6 +193,8 @@ class Nowhere(Absolute):
 def positions(config: ModelConfig, form: Format, width: int) -> Structured | Tree | Learned | Sinusoidal | Nowhere:
     """The configured positions: what is structured differs between matrices and expressions, and is told apart here alone."""
     if config.positions == "structured":
+        if isinstance(form, BitFormat):  # bits stand in a row, and that is all the structure they have
+            return Learned(config.max_positions, width)
         return Tree(form, width) if isinstance(form, PrefixFormat) else Structured(form, width)
     if config.positions == "none":
         return Nowhere(width)

@@ -3,7 +3,8 @@
 from typing import Any
 
 from mathpipe.datasets.errors import UserError, nearest
-from mathpipe.generate.law import ExpressionLaw, Law, MatrixLaw
+from mathpipe.generate.law import Law, MatrixLaw, SequenceLaw
+from mathpipe.generate.splits import share
 from mathpipe.generate.tasks import (
     add,
     cholesky,
@@ -18,6 +19,7 @@ from mathpipe.generate.tasks import (
     inverse,
     matmul,
     matvec,
+    memory,
     ode1,
     ode2,
     pseudo_inverse,
@@ -28,6 +30,7 @@ from mathpipe.generate.tasks import (
     svd,
     symmetric_inverse,
     transpose,
+    xor,
 )
 from mathpipe.generate.tasks.base import Solved, Task
 from mathpipe.generate.tasks.sequence_base import SequenceTask
@@ -36,7 +39,7 @@ _MODULES = (
     *(transpose, add, matvec, matmul, eigenvalues, eigenvectors, inverse, symmetric_inverse, singular_values, svd),
     *(cotraining, determinant, rank, solve, pseudo_inverse, qr, cholesky, expm),
 )
-_SEQUENCE_MODULES: tuple[Any, ...] = (integration_bwd, integration_fwd, integration_ibp, ode1, ode2)
+_SEQUENCE_MODULES: tuple[Any, ...] = (integration_bwd, integration_fwd, integration_ibp, ode1, ode2, xor, memory)
 MATRIX_TASKS: dict[str, Task] = {module.TASK.name: module.TASK for module in _MODULES}
 SEQUENCE_TASKS: dict[str, SequenceTask] = {module.TASK.name: module.TASK for module in _SEQUENCE_MODULES}
 TASKS: dict[str, Task | SequenceTask] = {**MATRIX_TASKS, **SEQUENCE_TASKS}
@@ -77,9 +80,23 @@ def distinct_problems(law: Law) -> float:
     """An upper bound on how many different problems a law can write; infinity when beyond all sizes."""
     if isinstance(law.operands, MatrixLaw):
         return matrix_task(law.task).distinct_problems(law.operands)
-    if isinstance(law.operands, ExpressionLaw):
+    if isinstance(law.operands, SequenceLaw):
         return sequence_task(law.task).distinct_problems(law.operands)
     return float("inf")
+
+
+def distinct_of_split(law: Law, split: str) -> float:
+    """How many different problems a split may hold: counted where the task counts them, else the split's share of the bound."""
+    if isinstance(law.operands, SequenceLaw):
+        counted = sequence_task(law.task).distinct_of_split
+        if counted is not None:
+            return counted(law.operands, split)
+    return share(split) * distinct_problems(law)
+
+
+def may_repeat(law: Law) -> bool:
+    """Whether rows of the training split may outnumber its different problems."""
+    return isinstance(law.operands, SequenceLaw) and sequence_task(law.task).may_repeat
 
 
 __all__ = [
@@ -89,8 +106,10 @@ __all__ = [
     "SequenceTask",
     "Solved",
     "Task",
+    "distinct_of_split",
     "distinct_problems",
     "get_task",
     "matrix_task",
+    "may_repeat",
     "sequence_task",
 ]

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mathpipe.datasets.ragged import Sequences
-from mathpipe.generate.law import ExpressionLaw
+from mathpipe.generate.law import ExpressionLaw, SequenceLaw
 from mathpipe.generate.verdicts import SYMBOLIC_OUTCOMES, Judged
 
 Mask = NDArray[np.bool_]
@@ -57,24 +57,34 @@ class SequenceTask:
     operand: str
     solution: str
     source: str
-    pairs: Callable[[ExpressionLaw, Generators, Callable[[Sequences], Mask]], Iterator[Pairs]]
+    pairs: Callable[[Any, Generators, Callable[[Sequences], Mask]], Iterator[Pairs]]
     judge: Callable[[Sequences, Sequences, Sequences], Judged]
     outcomes: tuple[str, ...] = SYMBOLIC_OUTCOMES
     right: frozenset[str] = frozenset({"exact", "equivalent"})
+    measures: tuple[str, ...] = ()
+    """What ``judge`` measures of each prediction besides."""
     columns: dict[str, str] = field(default_factory=dict)
     letter: str | None = None
     block_rows: int = 1000
-    example: ExpressionLaw = field(default_factory=ExpressionLaw)
+    example: SequenceLaw = field(default_factory=ExpressionLaw)
     """The published way of drawing: what flags leave out is taken from here."""
-    limits: Callable[[ExpressionLaw], None] | None = None
-    distinct: Callable[[ExpressionLaw], float] | None = None
+    limits: Callable[[Any], None] | None = None
+    distinct: Callable[[Any], float] | None = None
+    distinct_of_split: Callable[[Any, str], float] | None = None
+    """How many different problems belong to a split, where it is known better than by the split's share."""
+    rows_of_block: Callable[[Any], int] | None = None
+    """Rows of a block where they depend on the law; else ``block_rows``."""
+    settled: Callable[[Any], Any] | None = None
+    """The law with what follows from it written out."""
+    may_repeat: bool = False
+    """Rows of the training split may outnumber its different problems."""
 
-    def check(self, law: ExpressionLaw) -> None:
+    def check(self, law: SequenceLaw) -> None:
         """UserError where this task cannot be drawn by this law."""
         if self.limits is not None:
             self.limits(law)
 
-    def distinct_problems(self, law: ExpressionLaw) -> float:
+    def distinct_problems(self, law: SequenceLaw) -> float:
         """An upper bound on how many different problems the law can write; infinity when beyond all sizes."""
         return float("inf") if self.distinct is None else self.distinct(law)
 

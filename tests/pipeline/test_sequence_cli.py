@@ -114,7 +114,7 @@ def test_from_generate_to_export(toy: ModuleType, tmp_path: Path, capsys: pytest
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("show {out} --encoding P10", "holds expressions, which have one way to be written"),
+        ("show {out} --encoding P10", "holds no matrices, and its problems have one way to be written"),
         ("export {out} --out {out}.txt --input-encoding P10", "leave --input-encoding out"),
         ("show {add} --latex", "--latex and --words are for expressions"),
     ],
