@@ -188,15 +188,21 @@ def holding_regions(
     """
     regions = holding(found, general=general)
     fails = (found.finite & ~found.zero).any(axis=1)
+    regions[fails] &= _of_one_sign(order, regions[fails])
     partial = np.flatnonzero(regions.any(axis=1) & fails)
     more = substitute(order, order.many_points, equations.take(partial), solutions.take(partial))
     regions[partial] &= holding(more, general=general)
-    believed = np.zeros_like(regions[partial])
+    regions[partial] &= _of_one_sign(order, regions[partial])
+    return regions
+
+
+def _of_one_sign(order: Order, regions: Mask) -> Mask:
+    """Which regions belong to constants of one sign that all are there."""
+    believed = np.zeros_like(regions)
     for mask in order.wholes:
         mine = (mask >> np.arange(regions.shape[1]) & 1).astype(bool)
-        believed[np.ix_(regions[partial][:, mine].all(axis=1), mine)] = True
-    regions[partial] &= believed
-    return regions
+        believed[np.ix_(regions[:, mine].all(axis=1), mine)] = True
+    return believed
 
 
 def enough(counted: Mask, points: Points, region: int) -> Mask:
