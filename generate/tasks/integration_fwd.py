@@ -78,5 +78,5 @@ TASK = SequenceTask(
     columns={"operators": "int16"},
     example=ExpressionLaw(min_operators=3, max_operators=15, table=TABLE),
     limits=check_law,
-    block_rows=250,
+    block_rows=1000,
 )
