@@ -9,7 +9,7 @@ repro: $(VENV)/.installed          ## the whole line: generate, train, evaluate
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro
 
 test: $(VENV)/.installed-dev       ## the test suite, without the long proofs
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest
+	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
 test-slow: $(VENV)/.installed-dev  ## the long proofs: kills, DVC, the whole line at a toy size
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -m slow --timeout 900
