@@ -12,13 +12,13 @@ import symengine as se
 
 from mathpipe.generate.law import ExpressionLaw
 from mathpipe.generate.symbolic.algebra import Expr, Unwritable
-from mathpipe.generate.symbolic.candidates import Memo, pairs_of
 from mathpipe.generate.symbolic.cleaning import clean
 from mathpipe.generate.symbolic.constants import C1
 from mathpipe.generate.symbolic.families import FIRST
 from mathpipe.generate.symbolic.inversion import carried, invert
 from mathpipe.generate.symbolic.trees import check_law
 from mathpipe.generate.symbolic.verdicts_of_equations import judge_order
+from mathpipe.generate.tasks.ode_base import Memo, pairs_of
 from mathpipe.generate.tasks.sequence_base import SequenceTask
 
 DRAW = 128  # trees of one draw

@@ -10,12 +10,12 @@ from functools import partial
 
 from mathpipe.generate.law import ExpressionLaw
 from mathpipe.generate.symbolic.algebra import Expr, Unwritable
-from mathpipe.generate.symbolic.candidates import Memo, pairs_of
 from mathpipe.generate.symbolic.cleaning import clean
 from mathpipe.generate.symbolic.families import SECOND
 from mathpipe.generate.symbolic.second_order import BEND, second_order
 from mathpipe.generate.symbolic.trees import check_law
 from mathpipe.generate.symbolic.verdicts_of_equations import judge_order
+from mathpipe.generate.tasks.ode_base import Memo, pairs_of
 from mathpipe.generate.tasks.sequence_base import SequenceTask
 
 DRAW = 64  # trees of one draw
