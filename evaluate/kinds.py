@@ -36,6 +36,11 @@ class Kind(Protocol):
     @property
     def outcomes(self) -> tuple[str, ...]: ...
 
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """Shares that are watched while a model trains, besides accuracy."""
+        ...
+
     def max_length(self, n: int) -> int:
         """Words a prediction may have, END included, for the first n rows."""
         ...
@@ -68,6 +73,10 @@ class MatrixKind:
     @property
     def outcomes(self) -> tuple[str, ...]:
         return OUTCOMES
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        return ()
 
     def max_length(self, n: int) -> int:
         largest = max(int(rows.solutions.sizes.max()) for rows in self.dataset.chunks(stop=n))  # type: ignore[union-attr]
@@ -104,8 +113,14 @@ class SequenceKind:
     def outcomes(self) -> tuple[str, ...]:
         return self.judges.task.outcomes
 
+    @property
+    def measures(self) -> tuple[str, ...]:
+        return self.judges.task.measures
+
     def max_length(self, n: int) -> int:
         longest = max(int(rows.solutions.lengths.max()) for rows in self.dataset.chunks(stop=n))  # type: ignore[union-attr]
+        if self.judges.task.kind == "bits":
+            return longest + 1
         return max(_ROOM * longest, _AT_LEAST) + 1
 
     @contextmanager

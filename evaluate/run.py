@@ -43,8 +43,9 @@ from mathpipe.evaluate.kinds import Kind, kind_of
 from mathpipe.evaluate.parts import Parts, identity
 from mathpipe.evaluate.scoring import TOLERANCE, Verdicts
 from mathpipe.evaluate.summary import Metrics
+from mathpipe.evaluate.token_accuracy import right_tokens
+from mathpipe.train.base import Model
 from mathpipe.train.checkpoint import RunRecord, load_model
-from mathpipe.train.model import Transformer
 
 _CHUNK_ROWS = 2_000  # problems of a part: what a killed evaluation may have to do again
 _CHUNK_WORDS = 2_000_000  # predicted words held at a time: 16 MB of token ids
@@ -135,24 +136,34 @@ def _evaluation(storage: Storage, told: Described) -> Evaluation:
 
 
 def quick_accuracy(
-    model: Transformer, dataset: Dataset, limit: int = 1000, tolerance: float = TOLERANCE, batch_size: int = 256
+    model: Model, dataset: Dataset, limit: int = 1000, tolerance: float = TOLERANCE, batch_size: int = 256
 ) -> dict[str, float]:
     """Greedy accuracy on the first ``limit`` rows, for a model in training, which is left as it was.
 
     ``accuracy``: passed the error test at ``tolerance``; ``accuracy_published``: passed or exact; ``exact`` and
-    ``unreadable``: shares of these outcomes (malformed and unterminated together); ``mean_log_probability``.
+    ``unreadable``: shares of these outcomes (malformed and unterminated together); ``token_accuracy``: the share of the references'
+    words predicted at their place; what the task measures besides, such as ``bit_accuracy``; ``mean_log_probability``.
     """
     n = _row_count(dataset, limit, batch_size)
     kind = kind_of(dataset, tolerance=tolerance)
     max_length, found = kind.max_length(n), list[Verdicts]()
+    right, words = 0, 0
     for rows in dataset.chunks(_chunk_size(max_length, GREEDY), stop=n):
-        found.append(kind.score(rows, decode_rows(model, dataset, rows, max_length, batch_size)))
+        decoded = decode_rows(model, dataset, rows, max_length, batch_size)
+        hits, places = right_tokens(decoded.tokens, dataset.encode(rows).target)
+        right, words = right + int(hits.sum()), words + int(places.sum())
+        found.append(kind.score(rows, decoded))
     names = np.array(kind.outcomes)[np.concatenate([scored.outcome for scored in found])]
     return {
         "accuracy": float(np.concatenate([scored.passed for scored in found]).mean()),
         "accuracy_published": float(np.concatenate([scored.correct_published for scored in found]).mean()),
         "exact": float((names == "exact").mean()),
         "unreadable": float(np.isin(names, ["malformed", "unterminated"]).mean()),
+        "token_accuracy": right / words,
+        **{
+            name: float(np.nan_to_num(np.concatenate([scored.errors[name] for scored in found])).mean())
+            for name in kind.measures
+        },
         "mean_log_probability": float(np.concatenate([scored.decoded.log_probability for scored in found]).mean()),
     }
 
@@ -173,7 +184,7 @@ class Clock:
 
 
 def decode_rows(
-    model: Transformer,
+    model: Model,
     dataset: Dataset,
     rows: Any,
     max_length: int,
@@ -198,7 +209,7 @@ def decode_rows(
 
 
 def _decode(
-    model: Transformer,
+    model: Model,
     source: torch.Tensor,
     rows: Any,
     max_length: int,

@@ -35,10 +35,12 @@ from mathpipe.datasets.sequence_rows import SequenceRows
 from mathpipe.datasets.sequences import Reading
 from mathpipe.evaluate.decoding import Decoded
 from mathpipe.evaluate.scoring import Verdicts, ended, equal_words
+from mathpipe.evaluate.token_accuracy import right_tokens
 from mathpipe.generate.tasks.sequence_base import Judged, SequenceTask
 
 Judge = Callable[[Sequences, Sequences, Sequences], Judged]
 
+TOKEN_ACCURACY = "token_accuracy"  # the share of the reference's words that stand at the same place
 _PIECE = 64  # predictions a worker judges at a time
 
 
@@ -113,10 +115,12 @@ def score_sequences(
     sequences, reading = writer.read(decoded.tokens)
     readable = reading == Reading.OK
     same = equal_words(decoded.tokens, words, lengths)
+    right_words, all_words = right_tokens(decoded.tokens, ended(words, lengths))
     outcome = np.select(
         [reading == Reading.UNTERMINATED, ~readable], [places["unterminated"], places["malformed"]], default=-1
     ).astype(np.int8)
-    errors = {name: np.full(len(decoded), np.nan) for name in task.measures}
+    errors = {TOKEN_ACCURACY: right_words / all_words}
+    errors |= {name: np.full(len(decoded), np.nan) for name in task.measures}
     index = np.flatnonzero(readable)
     if len(index):
         judged = judges.judge(problems.problems.take(index), problems.solutions.take(index), sequences.take(index))

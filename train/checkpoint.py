@@ -31,6 +31,7 @@ from mathpipe.datasets.expression_writer import ExpressionWriter
 from mathpipe.datasets.row_formats import kind_of
 from mathpipe.datasets.sequences import MatrixWriter
 from mathpipe.datasets.storage import Storage
+from mathpipe.train.base import Model
 from mathpipe.train.config import TrainConfig
 from mathpipe.train.model import Transformer
 from mathpipe.train.words import PUBLISHED_EXTRAS, joint_vocabulary
@@ -144,9 +145,13 @@ def writers(record: RunRecord) -> tuple[Writer, Writer]:
     return source, target
 
 
-def build_model(record: RunRecord) -> Transformer:
-    """A model of the record's shape; its weights are drawn from torch's default generator."""
+def build_model(record: RunRecord) -> Model:
+    """A model of the record's shape; its weights are drawn from torch's default generator, save those of a pretrained body."""
     source, target = writers(record)
+    if record.config.body is not None:
+        from mathpipe.train.bodies import build_body  # needs transformers, which takes seconds to import
+
+        return build_body(record.config.body, source, target)
     joint = record.config.model.vocabulary == "joint"
     extras = PUBLISHED_EXTRAS if isinstance(target, MatrixWriter) else ()  # expressions have theirs among their words
     words = joint_vocabulary(source.vocabulary, target.vocabulary, extras) if joint else None
@@ -155,7 +160,7 @@ def build_model(record: RunRecord) -> Transformer:
 
 def load_model(
     run_dir: str | Path, device: str | torch.device = "cpu", name: str = CHECKPOINT
-) -> tuple[Transformer, RunRecord]:
+) -> tuple[Model, RunRecord]:
     """The model of a run's last checkpoint, or of the one of that ``name`` (BEST), ready to predict, and what the run is.
 
     UserError when the directory holds no run, or a run that has not reached its first checkpoint, or a damaged one.

@@ -75,10 +75,54 @@ class ModelConfig(Settings):
         return self
 
 
+class BodyConfig(Settings):
+    """A pretrained language model, or a random one of its shape, with a new first and last layer over our words."""
+
+    model: Literal["frozen-gpt2", "encoder-decoder"] = "frozen-gpt2"
+    """A GPT-2 that goes on from the problem, or an encoder-decoder (mBART, Marian, T5) that reads it."""
+    weights: str | None = None
+    """A directory in Hugging Face's format, or a name on their hub; null: gpt2 where pretrained, else the sizes below."""
+    pretrained: bool = True
+    """False: weights drawn anew by ``seed``, in the same shape."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Of a random body; a run's own seed draws the new layers."""
+    layers: Layers = 12
+    width: Width = 768
+    heads: Heads = 12
+    positions: Annotated[int, Field(ge=4, le=65536)] = 1024
+    """Shape of a random GPT-2 where no weights are named; the defaults are those of the published body."""
+    trains: Literal["layer-norms+positions", "+attention", "+feed-forward", "everything", "nothing"] | None = None
+    """What of the body trains; the new layers always do. The plus adds to layer norms and positions. Null: layer norms and
+    positions of gpt2 (as published), everything of an encoder-decoder."""
+    begin: Literal["normal", "orthogonal", "signed-constant"] = "orthogonal"
+    """First weights of the new layers: normal (0.02), orthogonal, or of one size, (2 / inputs)^1/2, with random signs."""
+    read: Literal["written", "last", "prefix"] | None = None
+    """How gpt2 answers: word by word after the problem, or at once, at the last or the first places of the problem. Null: bits
+    from the last ones, all else written."""
+    patch: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """Bits that enter together, as one vector of -1, 1 and 0 (hidden) through a linear layer; null: each by an embedding."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+
+    @model_validator(mode="after")
+    def _fits(self) -> BodyConfig:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is no multiple of heads {self.heads}")
+        if self.model == "encoder-decoder" and self.weights is None:
+            raise ValueError("an encoder-decoder is named by weights: a directory, or a name on the hub")
+        if self.model == "encoder-decoder" and (self.read not in (None, "written") or self.patch is not None):
+            raise ValueError("read and patch are of frozen-gpt2: an encoder-decoder reads words and writes its answer")
+        if self.patch is not None and self.read == "written":
+            raise ValueError("patches are answered at once: read last or prefix")
+        return self
+
+
 class TrainConfig(Settings):
     """A whole run: encodings, model, plan of optimisation, and how often it is looked at and saved."""
 
     model: ModelConfig = ModelConfig()
+    body: BodyConfig | None = None
+    """A pretrained body instead of ``model`` (needs the package transformers)."""
     input_encoding: Encoding = "P10"
     output_encoding: Encoding = "P10"
     precision: Annotated[int, Field(ge=1, le=4)] = 2

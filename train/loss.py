@@ -18,14 +18,14 @@ from mathpipe.datasets.reader import Batch
 from mathpipe.datasets.sequences import PAD
 
 if TYPE_CHECKING:
-    from mathpipe.train.model import Transformer
+    from mathpipe.train.base import Model
 
 _LOGITS = 1 << 25  # logits of one product: 64 MB in bfloat16
 _IN_CACHE = 1 << 18  # logits in hand at a time: 1 MB in float32
 
 
 def loss_of(
-    model: Transformer, batch: Batch, scale: float | Tensor = 1.0, weights: Tensor | None = None
+    model: Model, batch: Batch, scale: float | Tensor = 1.0, weights: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """(``scale`` x the cross-entropy summed over the batch's target words, how many they are); padding counts for nothing.
 
@@ -33,8 +33,19 @@ def loss_of(
     """
     x = model.states(batch.source, batch.target)
     words = batch.target_lengths.sum()
-    loss = word_loss(x, model.decoder.words.weight, model.output_bias, batch.target, weights, scale, model.arithmetic())
+    loss = word_loss(x, *model.output(), model.said(batch.target), weights, scale, model.arithmetic())
     return loss, words
+
+
+@torch.no_grad()
+def right_words(model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+    """(how many words the model has to say it would have said, given the words before each, how many there are)."""
+    said = model.said(batch.target)
+    found = model(batch.source, batch.target).argmax(dim=2)
+    if found.shape != said.shape:  # one place too many, or another order, would be compared with all others
+        raise ValueError(f"words of shape {tuple(found.shape)} cannot be compared with {tuple(said.shape)}")
+    real = said != PAD
+    return ((found == said) & real).sum(), real.sum()
 
 
 def word_loss(
@@ -65,12 +76,12 @@ def word_loss(
 class Losing(nn.Module):
     """A model and its loss as one module, so that gradients of several processes meet when the loss goes back."""
 
-    def __init__(self, model: Transformer, weights: Sequence[float] | None, compiled: bool = False) -> None:
+    def __init__(self, model: Model, weights: Sequence[float] | None, compiled: bool = False) -> None:
         super().__init__()
         self.model = model
         self.register_buffer("weights", None if weights is None else torch.tensor(weights), persistent=False)
         if compiled:
-            for layer in (*model.encoder_layers, *model.decoder_layers):
+            for layer in model.layers():
                 layer.compile()
 
     weights: Tensor | None

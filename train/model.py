@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mathpipe.datasets.sequences import END, PAD
+from mathpipe.train.base import Model, arithmetic_of
 from mathpipe.train.beams import BeamCache
 from mathpipe.train.config import ModelConfig
 from mathpipe.train.layers import Attention, DecoderLayer, EncoderLayer, Keys, Turn, angles, narrow, norm
@@ -97,7 +98,7 @@ class Side(nn.Module):
         return functional.dropout(x, self.dropout, self.training) if self.dropout else x
 
 
-class Transformer(nn.Module):
+class Transformer(Model):
     """Weights are drawn from torch's default generator; ``config.dtype`` is the arithmetic of every call below."""
 
     source_ids: Tensor
@@ -130,10 +131,11 @@ class Transformer(nn.Module):
         learned = [side.positions.table for side in (self.encoder, self.decoder) if isinstance(side.positions, Learned)]
         return [self.encoder.words, *learned]
 
-    def forward(self, source: Tensor, target: Tensor) -> Tensor:
-        """Logits (B, Lt, V) float32 of every target word, given the words before it. Source (B, Ls), target (B, Lt)."""
-        with self.arithmetic():
-            return self._logits(self.states(source, target))
+    def layers(self) -> list[nn.Module]:
+        return [*self.encoder_layers, *self.decoder_layers]
+
+    def output(self) -> tuple[Tensor, Tensor]:
+        return self.decoder.words.weight, self.output_bias
 
     def states(self, source: Tensor, target: Tensor) -> Tensor:
         """What the logits are a linear function of: (B, Lt, W)."""
@@ -211,9 +213,8 @@ class Transformer(nn.Module):
 
     def arithmetic(self) -> torch.autocast:
         """The context in which matrix products run as configured; one around many calls converts the weights once."""
-        kind, device = self.config.dtype, self.device.type
-        enabled = kind == "bfloat16" or (kind == "auto" and multiplies_bfloat16(device))
-        return torch.autocast(device, dtype=torch.bfloat16, enabled=enabled)
+        device = self.device.type
+        return arithmetic_of(self.config.dtype, device, multiplies_bfloat16(device))
 
 
 @functools.cache

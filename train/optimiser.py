@@ -95,15 +95,15 @@ def build_optimiser(model: nn.Module, config: TrainConfig, sparse: Sequence[nn.E
     ``sparse``: tables of which a step reads few rows and nothing else reads any. Adam on the CPU moves only rows in use.
     """
     c = config
-    matrices = {id(m.weight) for m in model.modules() if isinstance(m, nn.Linear)}
+    matrices = {id(m.weight) for m in model.modules() if isinstance(m, nn.Linear) or type(m).__name__ == "Conv1D"}
     rows: list[Tensor] = []
     if c.optimiser in ("adam", "adamw", "muon"):
         for table in sparse:
             table.sparse = True
             rows.append(table.weight)
     apart = {id(p) for p in rows}
-    decayed = [p for p in model.parameters() if id(p) in matrices]
-    others = [p for p in model.parameters() if id(p) not in matrices | apart]
+    decayed = [p for p in model.parameters() if p.requires_grad and id(p) in matrices]
+    others = [p for p in model.parameters() if p.requires_grad and id(p) not in matrices | apart]
     groups = [{"params": decayed, "weight_decay": c.weight_decay}, {"params": others, "weight_decay": 0.0}]
     betas = c.beta1, c.beta2
     parts: list[torch.optim.Optimizer] = []

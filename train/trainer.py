@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.reader import Batch
+from mathpipe.train.base import Model
 from mathpipe.train.checkpoint import (
     BEST,
     CHECKPOINT,
@@ -39,9 +40,8 @@ from mathpipe.train.checkpoint import (
 from mathpipe.train.config import TrainConfig
 from mathpipe.train.curves import Curves, read_curves
 from mathpipe.train.data import TrainingData
-from mathpipe.train.loss import Losing, loss_of, parts_of
+from mathpipe.train.loss import Losing, loss_of, parts_of, right_words
 from mathpipe.train.memory import keep_freed_memory
-from mathpipe.train.model import Transformer
 from mathpipe.train.optimiser import build_optimiser, learning_rate
 from mathpipe.train.picture import draw_curves
 from mathpipe.train.ranks import Ranks, joined
@@ -50,7 +50,7 @@ from mathpipe.train.sitting import Clock, interruption
 from mathpipe.train.words import word_weights
 
 Metrics = dict[str, float]
-Evaluate = Callable[[Transformer], Metrics]
+Evaluate = Callable[[Model], Metrics]
 Outcome = Literal["finished", "target reached", "no longer better", "interrupted"]
 
 
@@ -155,7 +155,7 @@ class Run:
         self.optimiser = build_optimiser(
             self.model, self.config, self.model.tables_of_few_rows() if alone_on_cpu else ()
         )
-        weights = word_weights(writers(record)[1].vocabulary, len(self.model.output_bias), self.config)
+        weights = word_weights(writers(record)[1].vocabulary, len(self.model.output()[1]), self.config)
         self.losing: nn.Module = Losing(self.model, weights, self.config.compile).to(self.device)
         if ranks.size > 1:
             self.losing = DistributedDataParallel(self.losing)
@@ -253,7 +253,7 @@ class Run:
             self.model.eval()
             with torch.random.fork_rng(devices=[] if self.device == "cpu" else [self.device]):
                 if self.valid is not None and self.config.valid_examples:
-                    found["valid_loss"] = self.validation_loss(self.valid)
+                    found |= self.validation(self.valid)
                 if self.evaluate is not None:
                     found |= {name: float(value) for name, value in self.evaluate(self.model).items()}
             self.model.train()
@@ -285,13 +285,19 @@ class Run:
             )
         return self.state.metrics[name]
 
-    def validation_loss(self, valid: TrainingData) -> float:
-        """The mean loss of a target word over the first ``valid_examples`` problems of the split."""
-        total, words = 0.0, 0
+    def validation(self, valid: TrainingData) -> Metrics:
+        """The mean loss of a target word over the first ``valid_examples`` problems of the split.
+
+        Of a pretrained body also ``valid_token_accuracy``: the share of target words it would have said, given those before each.
+        """
+        total, words, right, said = 0.0, 0, 0, 0
         for rows in valid.chunks(size=max(self.config.batch, 64), stop=self.config.valid_examples):
             loss, count = loss_of(self.model, valid.batch(rows, self.device))
             total, words = total + float(loss), words + int(count)
-        return total / words
+            if self.config.body is not None:
+                hits, places = right_words(self.model, valid.batch(rows, self.device))
+                right, said = right + int(hits), said + int(places)
+        return {"valid_loss": total / words} | ({"valid_token_accuracy": right / said} if said else {})
 
     def reason_to_stop(self) -> Outcome | None:
         """Why the run is over, or None."""
