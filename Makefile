@@ -12,7 +12,7 @@ test: $(VENV)/.installed-dev       ## the test suite, without the long proofs
 	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
 test-slow: $(VENV)/.installed-dev  ## the long proofs: kills, DVC, the whole line at a toy size
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -m slow --timeout 900
+	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m slow --timeout 900
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

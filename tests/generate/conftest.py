@@ -269,3 +269,9 @@ def fresh() -> None:
     import s3fs
 
     s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture(scope="session")
+def many() -> int:
+    """How many pairs the long proofs check: 1,000, or as many as MATHPIPE_PAIRS says."""
+    return int(os.environ.get("MATHPIPE_PAIRS", "1000"))

@@ -119,11 +119,11 @@ def test_pairs_hold_by_difference_quotients_with_40_digits(simplify: float) -> N
 
 
 @pytest.mark.slow
-def test_ten_thousand_pairs_hold_by_difference_quotients_with_40_digits(record_property: Any) -> None:
-    wrong, undecided = wrong_and_undecided(*pairs_of(ExpressionLaw(), 10_000))
+def test_many_pairs_hold_by_difference_quotients_with_40_digits(many: int, record_property: Any) -> None:
+    wrong, undecided = wrong_and_undecided(*pairs_of(ExpressionLaw(), many))
     record_property("undecided", undecided)
     assert wrong == []
-    assert undecided <= 500
+    assert undecided <= many // 20
 
 
 JUDGED = [

@@ -135,15 +135,14 @@ def test_pairs_hold_by_difference_quotients_with_40_digits(task: SequenceTask) -
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
-def test_ten_thousand_pairs_hold(task: SequenceTask, record_property: Any) -> None:
+def test_many_pairs_hold(task: SequenceTask, many: int, record_property: Any) -> None:
     undecided = 0
-    for seed in range(10):
-        found = verdicts(drawn(task, 1_000, seed=100 + seed), 1_000)
+    for seed in range(100, 100 + many // 1_000):
+        found = verdicts(drawn(task, 1_000, seed=seed), 1_000)
         undecided += len(found["undecided"])
         assert found["wrong"] == []
     record_property("undecided", undecided)
-    print(f"{task.name}: {undecided} of 10,000 undecided")  # noqa: T201
-    assert undecided <= 300
+    assert undecided <= many // 30
 
 
 def test_the_law_names_the_table() -> None:
