@@ -49,6 +49,13 @@ def covariates(operands: Matrices, symmetric: bool = False) -> dict[str, Column]
     return found
 
 
+def bit_covariates(problems: Sequences, solutions: Sequences) -> dict[str, Column]:
+    """For bits, each (n,): bits of the problem and of the answer, and how many of the answer's are 1."""
+    owner = np.repeat(np.arange(len(solutions)), solutions.lengths)
+    ones = np.bincount(owner[solutions.values == 1], minlength=len(solutions)).astype(np.int64)
+    return {"problem_words": problems.lengths, "solution_words": solutions.lengths, "solution_ones": ones}
+
+
 def word_covariates(problems: Sequences, solutions: Sequences) -> dict[str, Column]:
     """For expressions, each (n,): words, operators and depth of the problem's tree, and words of the stored solution.
 

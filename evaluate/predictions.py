@@ -33,11 +33,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from mathpipe.datasets.bit_writer import BitWriter
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.expression_writer import ExpressionWriter
 from mathpipe.datasets.matrices import Matrices
 from mathpipe.datasets.sequences import MatrixWriter
-from mathpipe.evaluate.covariates import covariates, word_covariates
+from mathpipe.evaluate.covariates import bit_covariates, covariates, word_covariates
 from mathpipe.evaluate.scoring import Scored, Verdicts
 from mathpipe.evaluate.sequence_scoring import ScoredSequences
 from mathpipe.generate.tasks import Task
@@ -68,7 +69,9 @@ def predictions_table(scored: Scored, split: str, source: MatrixWriter, target: 
     return pa.table(columns)
 
 
-def sequence_table(scored: ScoredSequences, split: str, source: ExpressionWriter, target: ExpressionWriter) -> pa.Table:
+def sequence_table(
+    scored: ScoredSequences, split: str, source: ExpressionWriter | BitWriter, target: ExpressionWriter | BitWriter
+) -> pa.Table:
     """The rows of the predictions file for a run of scored hypotheses of expressions or bits."""
     best, problems = scored.best, scored.problems
     columns = _first_columns(scored, split, sentences(target, scored.decoded.tokens, scored.lengths))
@@ -84,7 +87,8 @@ def sequence_table(scored: ScoredSequences, split: str, source: ExpressionWriter
     ):
         columns[name] = pa.array(_where(best, sentences(writer, *writer.write(sequences))), pa.string())
     columns["correct_rank"] = _numbers(scored.correct_rank)
-    found = word_covariates(problems.problems.take(best), problems.solutions.take(best))
+    told = bit_covariates if isinstance(target, BitWriter) else word_covariates
+    found = told(problems.problems.take(best), problems.solutions.take(best))
     columns |= {name: _spread(values, best) for name, values in found.items()}
     columns |= {
         name: _spread(np.asarray(values)[best], best)
@@ -164,7 +168,7 @@ def footer(path: str | Path, filesystem: Any = None) -> dict[str, Any]:
 
 
 def sentences(
-    writer: MatrixWriter | ExpressionWriter, tokens: NDArray[np.integer[Any]], lengths: NDArray[np.int64]
+    writer: MatrixWriter | ExpressionWriter | BitWriter, tokens: NDArray[np.integer[Any]], lengths: NDArray[np.int64]
 ) -> list[str]:
     """The words of each row, with spaces between; ids outside the vocabulary show as ``<id>``."""
     if tokens.size and (tokens.min() < 0 or tokens.max() >= len(writer.vocabulary)):

@@ -23,7 +23,9 @@ def summarise(s: Subject, seconds: Mapping[str, float] | None = None) -> Metrics
     ``accuracy_published``: right or ``exact``; ``accuracy_any``: one of the hypotheses is right; ``by_tolerance``: for each norm,
     the same test with that error measure (``error_l2`` is a squared ratio and is compared as it is) at 5, 2, 1 and 0.5 %;
     ``outcomes``: count and share of each; ``reference`` and ``attainable`` (a lower bound), ``baselines``: the same
-    problems answered otherwise, by tolerance. See ``mathpipe.evaluate.baselines``.
+    problems answered otherwise, by tolerance. See ``mathpipe.evaluate.baselines``. Of sequences ``token_accuracy``: the share of
+    the references' words, END included, that stand at their place in the prediction; of bits ``bit_accuracy``, where an answer
+    without an end has no right bit.
     """
     n, outcomes, passed = len(s), texts(s.table, "outcome"), s.passed
     right = int(passed.sum())
@@ -57,6 +59,11 @@ def summarise(s: Subject, seconds: Mapping[str, float] | None = None) -> Metrics
             }
     elif "reference" in s.tally:
         metrics["reference"] = s.tally.accuracy("reference", TOLERANCE)
+    if "token_accuracy" in s.table.column_names:
+        words = s.of("solution_words") + 1  # and END
+        metrics["token_accuracy"] = float((s.of("token_accuracy") * words).sum() / words.sum())
+    if "bit_accuracy" in s.table.column_names:
+        metrics["bit_accuracy"] = float(np.nan_to_num(s.of("bit_accuracy")).mean())
     metrics["seconds"] = {name: round(value, 3) for name, value in (seconds or {}).items()}
     return metrics
 
@@ -73,6 +80,12 @@ def summary_text(metrics: Metrics, analyses: list[Analysis]) -> str:
         f"accuracy            {_percent(metrics['accuracy'])}   {what} (95 %: {100 * low:.2f} to {100 * high:.2f})",
         f"accuracy_published  {_percent(metrics['accuracy_published'])}   right, or the reference's own words",
     ]
+    if "token_accuracy" in metrics:
+        lines.append(
+            f"token_accuracy      {_percent(metrics['token_accuracy'])}   words of the references at their place"
+        )
+    if "bit_accuracy" in metrics:
+        lines.append(f"bit_accuracy        {_percent(metrics['bit_accuracy'])}   bits of the answers")
     if metrics["hypotheses"] > 1:
         lines.append(
             f"accuracy_any        {_percent(metrics['accuracy_any'])}   one of {metrics['hypotheses']} hypotheses is right"
