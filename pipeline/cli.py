@@ -37,6 +37,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "presets": ("mathpipe.pipeline.presets_command", "presets", "List the named sets of parameters."),
     "bench": ("mathpipe.pipeline.bench", "bench", "Measure this machine, and what an order of rows will take."),
     "import": ("mathpipe.pipeline.import_command", "import_files", "Read published data files into a dataset."),
+    "import-model": (
+        "mathpipe.pipeline.import_model_command",
+        "import_model",
+        "Fetch a pretrained body into a directory, checked and recorded.",
+    ),
     "dedupe": ("mathpipe.pipeline.dedupe_command", "dedupe", "Keep the first of equal problems, as a new dataset."),
     "export": ("mathpipe.pipeline.export", "export", "Write a dataset as the papers' text lines or as Arrow IPC."),
 }

@@ -149,7 +149,14 @@ def build_model(record: RunRecord) -> Model:
     """A model of the record's shape; its weights are drawn from torch's default generator, save those of a pretrained body."""
     source, target = writers(record)
     if record.config.body is not None:
-        from mathpipe.train.bodies import build_body  # needs transformers, which takes seconds to import
+        try:
+            from mathpipe.train.bodies import build_body  # needs transformers, which takes seconds to import
+        except ImportError as problem:
+            raise UserError(
+                "pretrained bodies need the package transformers",
+                got=str(problem),
+                next_step="pip install 'mathpipe[pretrained]'",
+            ) from problem
 
         return build_body(record.config.body, source, target)
     joint = record.config.model.vocabulary == "joint"
