@@ -457,6 +457,10 @@ def _known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
     keys: list[str] = []
     for name, field in model.model_fields.items():
         annotation = field.annotation
+        parts = (
+            part for part in getattr(annotation, "__args__", ()) if isinstance(part, type)
+        )  # of one that may be absent
+        annotation = next((part for part in parts if issubclass(part, BaseModel)), annotation)
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             keys += _known_keys(annotation, f"{prefix}{name}.")
         else:

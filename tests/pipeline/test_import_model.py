@@ -9,8 +9,10 @@ import pytest
 
 transformers = pytest.importorskip("transformers")
 
+from mathpipe.datasets.errors import UserError  # noqa: E402
 from mathpipe.pipeline.cli import main  # noqa: E402
-from mathpipe.train.config import BodyConfig  # noqa: E402
+from mathpipe.pipeline.params import Source, gather, validated  # noqa: E402
+from mathpipe.train.config import BodyConfig, TrainConfig  # noqa: E402
 from mathpipe.train.frozen import gpt2  # noqa: E402
 
 
@@ -52,3 +54,11 @@ def test_what_is_no_body_is_refused(saved: Path, tmp_path: Path, capsys: pytest.
     assert call("import-model", saved, "--out", tmp_path / "a") == 0
     assert call("import-model", tmp_path / "second", "--out", tmp_path / "a") == 2
     assert "holds another body" in capsys.readouterr().err
+
+
+def test_a_misspelt_key_of_a_body_is_answered_with_the_nearest() -> None:
+    with pytest.raises(UserError, match=r"unknown parameter train\.body\.train.*did you mean train\.body\.trains"):
+        validated(TrainConfig, gather("train", Source(overrides=("body.train=nothing",)), {}), "train")
+    found = gather("train", Source(preset="frozen/xor-5", overrides=("body.pretrained=false", "body.width=64")), {})
+    body = validated(TrainConfig, {**found, "body": {**found["body"], "heads": 4}}, "train").body
+    assert body is not None and (body.pretrained, body.width, body.read) == (False, 64, "last")
