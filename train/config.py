@@ -91,6 +91,9 @@ class BodyConfig(Settings):
     heads: Heads = 12
     positions: Annotated[int, Field(ge=4, le=65536)] = 1024
     """Shape of a random GPT-2 where no weights are named; the defaults are those of the published body."""
+    position_start: Literal["drawn", "sinusoidal"] = "drawn"
+    """First positions of a random GPT-2: drawn like all else, or sines and cosines (periods from 2 pi to 2 pi x positions), in which
+    one learned rotation looks the same distance back from every place."""
     trains: Literal["layer-norms+positions", "+attention", "+feed-forward", "everything", "nothing"] | None = None
     """What of the body trains; the new layers always do. The plus adds to layer norms and positions. Null: layer norms and
     positions of gpt2 (as published), everything of an encoder-decoder."""
@@ -112,6 +115,8 @@ class BodyConfig(Settings):
             raise ValueError("an encoder-decoder is named by weights: a directory, or a name on the hub")
         if self.model == "encoder-decoder" and (self.read not in (None, "written") or self.patch is not None):
             raise ValueError("read and patch are of frozen-gpt2: an encoder-decoder reads words and writes its answer")
+        if self.position_start == "sinusoidal" and (self.pretrained or self.width % 2):
+            raise ValueError("sinusoidal positions are of a random gpt2 of even width: give pretrained false")
         if self.patch is not None and self.read == "written":
             raise ValueError("patches are answered at once: read last or prefix")
         return self

@@ -10,6 +10,7 @@ the last places (or the first, which a causal body cannot use for what comes aft
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +38,9 @@ class Frozen(Body):
         body = gpt2(config)
         self.places, self.width = int(body.config.n_positions), int(body.config.n_embd)
         body.wte = nn.Identity()  # its words are not ours
+        if config.position_start == "sinusoidal":
+            with torch.no_grad():
+                body.wpe.weight.copy_(sinusoidal(self.places, self.width))
         self.hold(body, config.trains or "layer-norms+positions")
 
     def layers(self) -> list[nn.Module]:
@@ -45,6 +49,13 @@ class Frozen(Body):
     def read(self, embedded: Tensor, **how: Any) -> Any:
         """The body's answer to vectors (B, L, W)."""
         return self.body(inputs_embeds=embedded, **how)
+
+
+def sinusoidal(places: int, width: int) -> Tensor:
+    """(places, width): sines and cosines with the spread of GPT-2's first weights, 0.02."""
+    speeds = torch.linspace(0, 1, width // 2, dtype=torch.float64).mul(-1).mul(math.log(places)).exp()
+    angles = torch.arange(places, dtype=torch.float64).unsqueeze(1) * speeds
+    return (torch.cat([angles.sin(), angles.cos()], dim=1) * 0.02 * 2**0.5).float()
 
 
 def gpt2(config: BodyConfig) -> Any:

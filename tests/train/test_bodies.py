@@ -317,3 +317,17 @@ def test_mistakes_are_explained(gpt2_dir: Path, tmp_path: Path, monkeypatch: pyt
         build_body(config(gpt2_dir, read="last"), WORDS, WORDS)
     with pytest.raises(UserError, match="does not divide answers"):
         build_body(config(gpt2_dir, patch=3), BitWriter(8), BitWriter(8))
+
+
+def test_sinusoidal_positions_look_alike_from_every_place() -> None:
+    """p_i . p_j depends on i - j alone, and the spread is that of drawn positions."""
+    how = {"pretrained": False, "layers": 1, "width": 64, "heads": 2, "positions": 50, "dtype": "float32"}
+    model: Any = build_body(BodyConfig(**how, position_start="sinusoidal"), WORDS, WORDS)  # type: ignore[arg-type]
+    p = model.body.wpe.weight.detach().double()
+    alike = p @ p.T
+    for back in (1, 7, 30):
+        seen = alike.diagonal(back)
+        torch.testing.assert_close(seen, seen[:1].expand_as(seen), rtol=0, atol=1e-7)
+    assert 0.015 < float(p.std()) < 0.025
+    with pytest.raises(ValueError, match="of a random gpt2"):
+        BodyConfig(position_start="sinusoidal")
