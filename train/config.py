@@ -92,8 +92,8 @@ class BodyConfig(Settings):
     positions: Annotated[int, Field(ge=4, le=65536)] = 1024
     """Shape of a random GPT-2 where no weights are named; the defaults are those of the published body."""
     position_start: Literal["drawn", "sinusoidal"] = "drawn"
-    """First positions of a random GPT-2: drawn like all else, or sines and cosines (periods from 2 pi to 2 pi x positions), in which
-    one learned rotation looks the same distance back from every place."""
+    """First positions of a random GPT-2: drawn like all else, or sines and cosines of periods from 2 pi to 2 pi x positions, in
+    which one learned rotation looks the same distance back from every place."""
     trains: Literal["layer-norms+positions", "+attention", "+feed-forward", "everything", "nothing"] | None = None
     """What of the body trains; the new layers always do. The plus adds to layer norms and positions. Null: layer norms and
     positions of gpt2 (as published), everything of an encoder-decoder."""
