@@ -41,7 +41,7 @@ from mathpipe.generate.tasks.sequence_base import Judged, SequenceTask
 Judge = Callable[[Sequences, Sequences, Sequences], Judged]
 
 TOKEN_ACCURACY = "token_accuracy"  # the share of the reference's words that stand at the same place
-_PIECE = 64  # predictions a worker judges at a time
+_PIECE = 256  # predictions a worker judges at a time
 
 
 @dataclass(frozen=True, eq=False)
