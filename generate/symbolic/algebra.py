@@ -110,9 +110,7 @@ def words(expression: Expr, memo: dict[Expr, bytes] | None = None) -> bytes:
 
 def _words(e: Expr, memo: dict[Expr, bytes]) -> bytes:
     kind = type(e)
-    if kind is classes.Symbol:
-        return bytes((IDS[e.name],))
-    if issubclass(kind, classes.Integer):
+    if kind in _INTEGERS:
         return integer_words(int(e))
     known = memo.get(e)
     if known is None:
@@ -123,6 +121,11 @@ def _words(e: Expr, memo: dict[Expr, bytes]) -> bytes:
     return known
 
 
+_E = type(se.E)
+_INTEGERS = frozenset((classes.Integer, classes.One, classes.NegativeOne, classes.Zero))
+_NUMBERS = _INTEGERS | {classes.Rational, classes.Half}
+
+
 def _rational(e: Expr, memo: dict[Expr, bytes]) -> bytes:
     return _DIV_WORD + integer_words(int(e.p)) + integer_words(int(e.q))
 
@@ -131,8 +134,12 @@ def _nested(word: bytes) -> Callable[[Expr, dict[Expr, bytes]], bytes]:
     """op a op b c, numbers first, then by words."""
 
     def write(e: Expr, memo: dict[Expr, bytes]) -> bytes:
-        operands = sorted((not child.is_Number, _words(child, memo)) for child in e.args)
-        return b"".join([word + operand for _, operand in operands[:-1]]) + operands[-1][1]
+        first, *others = e.args  # a number, if there is one, comes first
+        if type(first) in _NUMBERS:
+            operands = [_words(first, memo), *sorted([_words(child, memo) for child in others])]
+        else:
+            operands = sorted([_words(child, memo) for child in e.args])
+        return word + word.join(operands[:-1]) + operands[-1] if len(operands) > 1 else operands[0]
 
     return write
 
@@ -141,7 +148,7 @@ def _power(e: Expr, memo: dict[Expr, bytes]) -> bytes:
     base, exponent = e.args
     if type(exponent) is classes.Half:
         return _SQRT_WORD + _words(base, memo)
-    if base == se.E:
+    if type(base) is _E:
         return _EXP_WORD + _words(exponent, memo)
     return _POW_WORD + _words(base, memo) + _words(exponent, memo)
 
@@ -163,6 +170,7 @@ def _word(name: str) -> bytes:
 _DIV_WORD, _SQRT_WORD, _EXP_WORD, _POW_WORD = (_word(name) for name in ("div", "sqrt", "exp", "pow"))
 _WRITERS: dict[type, Callable[[Expr, dict[Expr, bytes]], bytes]] = {
     **dict.fromkeys((classes.Rational, classes.Half), _rational),
+    classes.Symbol: lambda e, memo: bytes((IDS[e.name],)),
     classes.Add: _nested(_word("add")),
     classes.Mul: _nested(_word("mul")),
     classes.Pow: _power,

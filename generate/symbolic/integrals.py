@@ -1,7 +1,7 @@
 """Is F a primitive of f? By numbers: F' from Taylor rules against f, at points of several regions, real and complex.
 
 Two numbers agree when they differ by at most 1e-9 of the larger. At generation a pair is kept only if both sides are finite
-at 8 points or more, agree at every one of them, and F is no constant. A prediction is compared wherever f is defined; where it is
+at 8 points or more, agree wherever f has a value, and F is no constant. A prediction is compared wherever f is defined; where it is
 undefined itself it is wrong there. Differences too small to be a mistake are looked at again with 40 digits; where f has too
 few values, SymPy is asked in bounded time.
 """
@@ -104,9 +104,8 @@ def holds(f: Sequences, primitives: Sequences) -> tuple[Mask, dict[str, Mask]]:
     """(pairs that are right beyond doubt (n,), why the others are not kept)."""
     found = compare(f, primitives)
     usable = found.both_finite()
-    agree = found.difference() <= TOLERANCE
     decided = enough(usable)
-    same = (agree | ~usable).all(axis=1)
+    same = ((found.difference() <= TOLERANCE) | ~_usable(found.wanted)).all(axis=1)
     constant = ~_varies(found.value, usable)
     right = decided & same & ~constant
     return right, {

@@ -152,9 +152,9 @@ JUDGED = [
     # an integrand without values: SymPy is asked
     ("add ln INT+ 0 mul INT- 1 ln INT+ 0", "x", "x", "undecided"),
     (
-        "mul exp exp exp exp INT+ 5 cos x",
-        "mul exp exp exp exp INT+ 5 sin x",
-        "add INT+ 1 mul exp exp exp exp INT+ 5 sin x",
+        "mul exp INT+ 9 9 9 9 cos x",
+        "mul exp INT+ 9 9 9 9 sin x",
+        "add INT+ 1 mul exp INT+ 9 9 9 9 sin x",
         "equivalent",
     ),
 ]
@@ -192,6 +192,20 @@ def test_a_constant_in_disguise_is_no_pair() -> None:
     right, reasons = holds(Sequences.from_list([zero]), Sequences.from_list([hidden]))
     assert not right.any()
     assert reasons["constant"].any() or reasons["undecided by numbers"].any()
+
+
+def test_a_primitive_that_overflows_where_its_problem_does_not_is_no_pair() -> None:
+    """ln(exp u) is u, but not in numbers: what is written must be judged right by the same numbers as predictions."""
+    steep = words_of("ln exp mul INT+ 4 0 0 x")
+    right, reasons = holds(Sequences.from_list([words_of("INT+ 4 0 0")]), Sequences.from_list([steep]))
+    assert not right.any()
+    assert reasons["does not hold everywhere"].all()
+
+
+@pytest.mark.parametrize("simplify", [0.0, 0.5])
+def test_every_pair_is_judged_right(simplify: float) -> None:
+    problems, solutions = pairs_of(ExpressionLaw(simplify=simplify), 1500, seed=21)
+    assert not TASK.judge(problems, solutions, solutions).outcome.any()  # all exact
 
 
 def test_pairs_do_not_depend_on_hash_seeds() -> None:
