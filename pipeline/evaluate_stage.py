@@ -15,7 +15,8 @@ from mathpipe.evaluate.run import evaluate_run
 from mathpipe.pipeline.console import note, stoppable
 from mathpipe.pipeline.newest import newest_run
 from mathpipe.pipeline.options import model_options, shared_options
-from mathpipe.pipeline.params import EvaluateParams, Source, gather, validated
+from mathpipe.pipeline.params import Source, gather, validated
+from mathpipe.pipeline.stage_params import EvaluateParams
 
 
 @click.command("eval")

@@ -12,7 +12,8 @@ from mathpipe.generate.law import Law, MatrixLaw
 from mathpipe.pipeline.console import RowProgress, Terminated, note, stoppable
 from mathpipe.pipeline.counts import show_count
 from mathpipe.pipeline.options import model_options, shared_options, where_options
-from mathpipe.pipeline.params import GenerateParams, Source, gather, validated
+from mathpipe.pipeline.params import Source, gather, validated
+from mathpipe.pipeline.stage_params import GenerateParams
 
 
 @click.command("generate")

@@ -8,7 +8,7 @@ import click
 
 from mathpipe.generate.law import MatrixLaw
 from mathpipe.generate.tasks import TASKS, SequenceTask, Task
-from mathpipe.pipeline.params import BITS, EXPRESSIONS
+from mathpipe.pipeline.stage_params import BITS, EXPRESSIONS
 
 
 @click.command("tasks")

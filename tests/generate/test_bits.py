@@ -22,7 +22,8 @@ from mathpipe.generate.layout import Layout
 from mathpipe.generate.tasks import SequenceTask, memory, sequence_task, xor
 from mathpipe.generate.verify import verify_dataset
 from mathpipe.pipeline.cli import main
-from mathpipe.pipeline.params import GenerateParams, Source, gather, validated
+from mathpipe.pipeline.params import Source, gather, validated
+from mathpipe.pipeline.stage_params import GenerateParams
 
 
 def params(**flags: object) -> GenerateParams:

@@ -16,7 +16,8 @@ from mathpipe.generate.law import Law, MatrixLaw
 from mathpipe.generate.layout import Layout
 from mathpipe.generate.splits import written_hash
 from mathpipe.generate.verify import verify_dataset
-from mathpipe.pipeline.params import GenerateParams, Source, gather, validated
+from mathpipe.pipeline.params import Source, gather, validated
+from mathpipe.pipeline.stage_params import GenerateParams
 
 BASE = Law(task="eigenvalues", operands=MatrixLaw(min_dim=3, max_dim=3), block_rows=500)
 FAR = {"test-laplace": BASE.with_operands(MatrixLaw(min_dim=3, max_dim=3, spectrum=("laplace",)), 500)}

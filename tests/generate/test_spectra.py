@@ -14,7 +14,8 @@ from mathpipe.datasets.grid import round_to_grid
 from mathpipe.generate.law import SPECTRA, Law, MatrixLaw
 from mathpipe.generate.spectra import draw_symmetric, mirrored
 from mathpipe.generate.tasks import get_task
-from mathpipe.pipeline.params import GenerateParams, validated
+from mathpipe.pipeline.params import validated
+from mathpipe.pipeline.stage_params import GenerateParams
 
 SIGNIFICANCE = 1e-4  # one false alarm in 10,000; the seed is fixed, so the outcome is too
 C = 7.0

@@ -11,16 +11,8 @@ from hypothesis import strategies as st
 
 from mathpipe.datasets.errors import UserError
 from mathpipe.pipeline.counts import parse_count, show_count
-from mathpipe.pipeline.params import (
-    MODELS,
-    EvaluateParams,
-    GenerateParams,
-    Source,
-    gather,
-    preset_file,
-    preset_names,
-    validated,
-)
+from mathpipe.pipeline.params import Source, gather, preset_file, preset_names, validated
+from mathpipe.pipeline.stage_params import MODELS, EvaluateParams, GenerateParams
 from mathpipe.train.config import TrainConfig
 
 ROOT = Path(__file__).parents[2]

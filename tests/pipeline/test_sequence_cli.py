@@ -14,7 +14,8 @@ from mathpipe.datasets.manifest import read_manifest
 from mathpipe.datasets.reader import open_dataset
 from mathpipe.generate.law import ExpressionLaw, Law
 from mathpipe.pipeline.cli import main
-from mathpipe.pipeline.params import GenerateParams, Source, gather, validated
+from mathpipe.pipeline.params import Source, gather, validated
+from mathpipe.pipeline.stage_params import GenerateParams
 
 
 def call(line: str) -> int:
