@@ -8,8 +8,9 @@ d(y, y')/d(c1, c2) != 0), and the same holds for the point's twin with nearly eq
 rounding errors is noise there.
 
 Constants lie in four named regions. A solution holds in a region when F is zero at every point of it where F is finite, and
-8 of them in 2 regions of x count. A pair is written with the mask of the regions in which it holds, one at least: a square
-root inverted on its principal branch may hold for positive constants only.
+8 of them in 2 regions of x count. A pair is written with the mask of the regions in which it holds, one at least, and only if
+it fails nowhere, at many points more; in a region that is not in the mask too few of them could tell. A prediction may hold for
+constants of one sign only, as a square root inverted on its principal branch does.
 """
 
 from __future__ import annotations
@@ -179,20 +180,29 @@ def holding(found: Substitution, *, general: bool = True) -> Mask:
 
 
 def holding_regions(
-    order: Order, found: Substitution, equations: Sequences, solutions: Sequences, *, general: bool = True
+    order: Order,
+    found: Substitution,
+    equations: Sequences,
+    solutions: Sequences,
+    *,
+    general: bool = True,
+    thorough: bool = False,
 ) -> Mask:
     """The same, (n, regions); what fails in some regions is believed of others only after many more points.
 
-    And only of all constants of one sign: what seems to hold for small constants alone may fail for small ones elsewhere. Where
-    all points of a region are undefined or do not count, that is no failure.
+    And only of all constants of one sign: what seems to hold for small constants alone may fail for small ones elsewhere.
+    Where all points of a region are undefined or do not count, that is no failure. ``thorough``: everything is looked at
+    again at many points, since acosh(cosh u) is u until the imaginary part of u is pi, and what fails anywhere holds nowhere:
+    that exp(c1) < pi for every c1 tried proves little.
     """
     regions = holding(found, general=general)
-    fails = (found.finite & ~found.zero).any(axis=1)
+    fails: Mask = np.asarray((found.finite & ~found.zero).any(axis=1))
     regions[fails] &= _of_one_sign(order, regions[fails])
-    partial = np.flatnonzero(regions.any(axis=1) & fails)
-    more = substitute(order, order.many_points, equations.take(partial), solutions.take(partial))
-    regions[partial] &= holding(more, general=general)
-    regions[partial] &= _of_one_sign(order, regions[partial])
+    again = np.flatnonzero(regions.any(axis=1) & (fails | thorough))
+    more = substitute(order, order.many_points, equations.take(again), solutions.take(again))
+    regions[again] &= holding(more, general=general)
+    narrowed = again[fails[again] | (more.finite & ~more.zero).any(axis=1)]
+    regions[narrowed] &= not thorough and _of_one_sign(order, regions[narrowed])
     return regions
 
 
@@ -217,11 +227,13 @@ def enough(counted: Mask, points: Points, region: int) -> Mask:
 def holds(order: Order, equations: Sequences, solutions: Sequences) -> tuple[NDArray[np.uint8], dict[str, Mask]]:
     """(mask of the regions of the constants in which each pair is right, 0 for none; why those are not kept)."""
     found = substitute(order, order.points, equations, solutions)
-    regions = holding_regions(order, found, equations, solutions)
+    regions = holding_regions(order, found, equations, solutions, thorough=True)
     mask = (regions * (1 << np.arange(regions.shape[1]))).sum(axis=1).astype(np.uint8)
     fails = (found.finite & ~found.zero).any(axis=1)
+    somewhere = (found.zero & found.informative).any(axis=1)
+    elsewhere = ~fails & holding(found).any(axis=1)  # at many points only
     return mask, {
-        "holds on part of the domain": (mask == 0) & fails & (found.zero & found.informative).any(axis=1),
-        "does not hold": (mask == 0) & fails & ~(found.zero & found.informative).any(axis=1),
-        "undecided by numbers": (mask == 0) & ~fails,
+        "holds on part of the domain": (mask == 0) & ((fails & somewhere) | elsewhere),
+        "does not hold": (mask == 0) & fails & ~somewhere,
+        "undecided by numbers": (mask == 0) & ~fails & ~elsewhere,
     }
