@@ -62,6 +62,15 @@ class Sequences:
         within = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
         return Sequences(self.values[np.repeat(starts, lengths) + within], lengths)
 
+    def same(self, other: Sequences) -> NDArray[np.bool_]:
+        """Which of n sequences are word for word those of ``other``, (n,)."""
+        same = self.lengths == other.lengths
+        index = np.flatnonzero(same)
+        left, right = self.take(index), other.take(index)
+        differing = np.repeat(np.arange(len(index)), left.lengths)[left.values != right.values]
+        same[index[differing]] = False
+        return np.asarray(same)
+
     def padded(self, fill: int) -> NDArray[np.int32]:
         """(n, longest) int32, filled up after each end."""
         width = int(self.lengths.max(initial=0))

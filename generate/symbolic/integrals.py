@@ -140,7 +140,7 @@ def judge(problems: Sequences, references: Sequences, predicted: Sequences) -> J
     for i in np.flatnonzero(doubtful).tolist():
         _look_again(f[i], predicted[i], defined[i], agree[i], difference[i])
     share = agree.sum(axis=1) / np.maximum(defined.sum(axis=1), 1)
-    same_words = _equal(references, predicted)
+    same_words = references.same(predicted)
     outcome = np.select(
         [
             ~(found.well_formed & words_fit),
@@ -185,13 +185,3 @@ def _usable(values: Complex) -> Mask:
     with np.errstate(all="ignore"):
         size = np.abs(values)
         return np.asarray(np.isfinite(values) & (size > TINY) & (size < HUGE))
-
-
-def _equal(a: Sequences, b: Sequences) -> Mask:
-    """Which sequences are word for word the same, (n,)."""
-    same = a.lengths == b.lengths
-    index = np.flatnonzero(same)
-    left, right = a.take(index), b.take(index)
-    differing = np.repeat(np.arange(len(index)), left.lengths)[left.values != right.values]
-    same[index[differing]] = False
-    return np.asarray(same)

@@ -3,7 +3,8 @@
 A prediction is right when it holds at every point of one region of the constants at least (see ``equations``) where it and
 the equation are finite: an equation or a solution that is true on part of the domain is so for part of the constants, and
 which part is not asked of a prediction, nor is the column of the reference looked at. References of written pairs are right
-by this rule, since it is the one they were chosen by. ``particular``: it holds, but its constants do not matter or are one.
+by this rule: they were chosen by a stricter one, which lets nothing fail anywhere.
+``particular``: it holds, but its constants do not matter or are one.
 ``partial``: it holds at some points of every region only. ``undecided``: fewer than 8 points in 2 regions of x where all is
 finite. Differences too small to be a mistake are looked at again with 40 digits.
 """
@@ -47,7 +48,7 @@ def judge_order(order: Order, problems: Sequences, references: Sequences, predic
     outcome[left[good]], share[left[good]], outcome[left[wrong]] = EQUIVALENT, 1.0, WRONG_VALUE
     left = left[first.well_formed & ~good & ~wrong]
     outcome[left], share[left] = _at_all_points(order, problems.take(left), predicted.take(left))
-    outcome[_equal(references, predicted) & (outcome == EQUIVALENT)] = EXACT
+    outcome[references.same(predicted) & (outcome == EQUIVALENT)] = EXACT
     return Judged(outcome, {"share": np.where(outcome == MALFORMED, np.nan, share)})
 
 
@@ -111,13 +112,3 @@ def _words_fit(order: Order, predicted: Sequences) -> Mask:
     owner = np.repeat(np.arange(len(predicted)), predicted.lengths)
     bad = np.isin(predicted.values, [IDS[name] for name in foreign])
     return np.asarray(np.bincount(owner[bad], minlength=len(predicted)) == 0)
-
-
-def _equal(a: Sequences, b: Sequences) -> Mask:
-    """Which sequences are word for word the same, (n,)."""
-    same = a.lengths == b.lengths
-    index = np.flatnonzero(same)
-    left, right = a.take(index), b.take(index)
-    differing = np.repeat(np.arange(len(index)), left.lengths)[left.values != right.values]
-    same[index[differing]] = False
-    return np.asarray(same)
