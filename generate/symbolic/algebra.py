@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import symengine as se
@@ -54,10 +55,15 @@ def build(tree: Tree) -> Expr:
         raise Unwritable("infinite") from refused
 
 
+@cache
+def _exact(number: int) -> tuple[Expr, float]:
+    return se.Integer(number), math.log10(abs(number) + 1)
+
+
 def _build(tree: Tree) -> tuple[Expr, float]:
     """(expression, a bound on the decimal digits of its exact numbers)."""
     if isinstance(tree, int):
-        return se.Integer(tree), math.log10(abs(tree) + 1)
+        return _exact(tree) if -100 < tree < 100 else _exact.__wrapped__(tree)
     word = tree[0]
     if len(tree) == 1:
         return _LEAVES[word], 0.0
@@ -105,18 +111,15 @@ def words(expression: Expr, memo: dict[Expr, bytes] | None = None) -> bytes:
 
     ``memo``: words of subexpressions seen before. Unwritable where a part has no word.
     """
-    return _words(expression, {} if memo is None else memo)
+    return _words(expression, dict(LEAF_WORDS) if memo is None else memo)
 
 
 def _words(e: Expr, memo: dict[Expr, bytes]) -> bytes:
-    kind = type(e)
-    if kind in _INTEGERS:
-        return integer_words(int(e))
     known = memo.get(e)
     if known is None:
-        writer = _WRITERS.get(kind)
+        writer = _WRITERS.get(type(e))
         if writer is None:
-            raise Unwritable(_NO_WORD.get(kind.__name__, "no word"))
+            raise Unwritable(_NO_WORD.get(type(e).__name__, "no word"))
         known = memo[e] = writer(e, memo)
     return known
 
@@ -134,12 +137,17 @@ def _nested(word: bytes) -> Callable[[Expr, dict[Expr, bytes]], bytes]:
     """op a op b c, numbers first, then by words."""
 
     def write(e: Expr, memo: dict[Expr, bytes]) -> bytes:
-        first, *others = e.args  # a number, if there is one, comes first
-        if type(first) in _NUMBERS:
-            operands = [_words(first, memo), *sorted([_words(child, memo) for child in others])]
+        args = e.args
+        known = memo.get
+        operands = [known(child) or _words(child, memo) for child in args]
+        if type(args[0]) in _NUMBERS:  # a number, if there is one, comes first
+            number = operands.pop(0)
+            operands.sort()
+            operands.insert(0, number)
         else:
-            operands = sorted([_words(child, memo) for child in e.args])
-        return word + word.join(operands[:-1]) + operands[-1] if len(operands) > 1 else operands[0]
+            operands.sort()
+        last = operands.pop()
+        return word + word.join(operands) + last if operands else last
 
     return write
 
@@ -169,6 +177,7 @@ def _word(name: str) -> bytes:
 
 _DIV_WORD, _SQRT_WORD, _EXP_WORD, _POW_WORD = (_word(name) for name in ("div", "sqrt", "exp", "pow"))
 _WRITERS: dict[type, Callable[[Expr, dict[Expr, bytes]], bytes]] = {
+    **dict.fromkeys(_INTEGERS, lambda e, memo: integer_words(int(e))),
     **dict.fromkeys((classes.Rational, classes.Half), _rational),
     classes.Symbol: lambda e, memo: bytes((IDS[e.name],)),
     classes.Add: _nested(_word("add")),
@@ -182,6 +191,13 @@ _WRITERS: dict[type, Callable[[Expr, dict[Expr, bytes]], bytes]] = {
         if name not in ("exp", "sqrt")
     },
 }
+
+
+LEAF_WORDS: dict[Expr, bytes] = {
+    **{symbol: _word(WORDS[k]) for k, symbol in _LEAVES.items()},
+    **{se.Integer(k): integer_words(k) for k in range(-12, 13)},
+}
+"""What a memo of words begins with."""
 
 
 def derivative(expression: Expr, rates: dict[Expr, Expr] | None = None) -> Expr:

@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from mathpipe.generate.symbolic.jets import FAMILY1, FAMILY2, Algebra, Complex
+from mathpipe.generate.symbolic.jets import CURVES, FAMILY1, FAMILY2, SLOPES, Algebra, Complex
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -105,13 +105,15 @@ class Order:
     """What sets equations of first and second order apart.
 
     ``unknowns``: words that an equation may use; ``constants``: those of its solutions; ``family``: the jets of a solution;
-    ``sensitivity``: jets of an equation in small changes of the unknowns; ``regions``: names, in the order of the bits of a mask.
+    ``motion``: those by x alone; ``sensitivity``: jets of an equation in small changes of the unknowns; ``regions``: names, in
+    the order of the bits of a mask.
     """
 
     order: int
     unknowns: tuple[str, ...]
     constants: tuple[str, ...]
     family: Algebra
+    motion: Algebra
     sensitivity: Algebra
     regions: tuple[str, ...]
     points: Points
@@ -145,6 +147,7 @@ FIRST = Order(
     ("Y", "Y'"),
     ("a8",),
     FAMILY1,
+    SLOPES,
     Algebra(((0, 0, 0), (1, 0, 0), (0, 1, 0))),
     ("1 < c1", "0 < c1 < 1", "-1 < c1 < 0", "c1 < -1"),
     _points(_ONE, each=2),
@@ -156,6 +159,7 @@ SECOND = Order(
     ("Y", "Y'", "Y''"),
     ("a8", "a9"),
     FAMILY2,
+    CURVES,
     Algebra(((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1))),
     ("c1 > 0, c2 > 0", "c1 < 0, c2 > 0", "c1 > 0, c2 < 0", "c1 < 0, c2 < 0"),
     _points(_TWO, each=3),

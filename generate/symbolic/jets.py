@@ -62,6 +62,15 @@ def evaluate(program: Program, algebra: Algebra, leaves: Mapping[str, Complex], 
     ``leaves``: what variables, constants and unknowns stand for, by word: jets (components, K) or, where every expression
     has its own, (components, n, K). Words left out are NaN.
     """
+    values = evaluate_nodes(program, algebra, leaves, points)
+    result = np.full((len(values), len(program.root), points), np.nan, dtype=np.complex128)
+    there = program.root >= 0
+    result[:, there] = values[:, program.root[there]]
+    return result
+
+
+def evaluate_nodes(program: Program, algebra: Algebra, leaves: Mapping[str, Complex], points: int) -> Complex:
+    """The same for every node of the program, (components, N, K)."""
     m = len(algebra.monomials)
     values = np.zeros((m, len(program.word), points), dtype=np.complex128)
     known = {"pi": np.pi, "E": np.e, "I": 1j}
@@ -85,10 +94,7 @@ def evaluate(program: Program, algebra: Algebra, leaves: Mapping[str, Complex], 
                 out = _unary(algebra, _UNARY[word], a)
             out += 0.0  # no negative zeros: the cuts of real arguments are approached from one side
             values[:, nodes] = out
-    result = np.full((m, len(program.root), points), np.nan, dtype=np.complex128)
-    there = program.root >= 0
-    result[:, there] = values[:, program.root[there]]
-    return result
+    return values
 
 
 def multiply(algebra: Algebra, a: Complex, b: Complex) -> Complex:

@@ -14,6 +14,7 @@ from mathpipe.datasets.expressions import Tree
 from mathpipe.datasets.ragged import Sequences
 from mathpipe.generate.law import ExpressionLaw
 from mathpipe.generate.symbolic.algebra import (
+    LEAF_WORDS,
     Expr,
     Unwritable,
     build,
@@ -71,7 +72,7 @@ def differentiated(tree: Tree, drawn: int, law: ExpressionLaw, shorten: Callable
     ``shorten`` is what becomes of the derivative before it is written.
     """
     primitive = without_constants(build(tree))
-    memo: dict[object, bytes] = {}
+    memo = dict(LEAF_WORDS)
     solution = words(primitive, memo)
     if nested_exponentials(solution) > MOST_NESTED:
         raise Unwritable("exponentials nested too deep")

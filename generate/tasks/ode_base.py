@@ -15,7 +15,7 @@ import numpy as np
 from mathpipe.datasets.expressions import Tree
 from mathpipe.datasets.ragged import Sequences
 from mathpipe.generate.law import ExpressionLaw
-from mathpipe.generate.symbolic.algebra import Expr, Unwritable, build, operators_in, words
+from mathpipe.generate.symbolic.algebra import LEAF_WORDS, Expr, Unwritable, build, operators_in, words
 from mathpipe.generate.symbolic.constants import C1, C2, absorbed, leaf_count, with_constants
 from mathpipe.generate.symbolic.equations import holds
 from mathpipe.generate.symbolic.families import Order
@@ -63,7 +63,7 @@ def _candidates(
 ) -> tuple[bytes, list[bytes]]:
     """(solution, its equations) of a tree of so many operators whose constants are at these places, in parts of its leaves."""
     f = absorbed(build(with_constants(tree, _places(leaf_count(tree), where))), (C1, C2)[: len(where)])
-    memo: Memo = {}
+    memo: Memo = dict(LEAF_WORDS)
     solution = words(f, memo)
     if nested_exponentials(solution) > MOST_NESTED:
         raise Unwritable("exponentials nested too deep")

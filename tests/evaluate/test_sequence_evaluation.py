@@ -123,7 +123,7 @@ def test_workers_judge_the_same(rows: SequenceRows) -> None:
     pieces = []
     judges._pool = type("Pool", (), {"map": lambda self, f, *lists: pieces.append(len(lists[0])) or map(f, *lists)})()  # type: ignore[assignment]
     together = score_sequences(judges, WRITER, many, decoded)
-    assert pieces == [5, 5]  # predictions that were read, and references that no prediction tells of
+    assert pieces == [2, 2]  # predictions that were read, and references that no prediction tells of
     assert together.outcome.tolist() == alone.outcome.tolist()
     np.testing.assert_array_equal(together.errors["partial_share"], alone.errors["partial_share"])
 
