@@ -41,6 +41,10 @@ class ModelConfig(Settings):
     positions: Literal["structured", "learned", "sinusoidal", "none"] = "structured"
     """Structured: row + column + place within the number, or for expressions the place in the tree. Learned: one vector for
     each absolute position, sinusoidal: fixed ones (both as published). None: for rotary attention alone."""
+    reads: Literal["words", "numbers"] = "words"
+    """What one vector of the encoder stands for: a word, or a whole number (a sum of vectors, one for each of its words)."""
+    entries: Literal["all", "upper"] = "all"
+    """Which entries of a matrix the encoder reads; upper: on and above the diagonal, for symmetric operands."""
     rotary: bool = False
     """Queries and keys of self-attention are turned by angles that grow with the absolute position."""
     max_positions: Annotated[int, Field(ge=4, le=65536)] = 4096
@@ -68,6 +72,12 @@ class ModelConfig(Settings):
                 raise ValueError(f"{side}_width {width} is no multiple of {side}_heads {heads}")
             if self.rotary and width // heads % 2:
                 raise ValueError(f"rotary attention needs heads of even size, not {side} {width} / {heads}")
+        if (self.reads, self.entries) != ("words", "all") and (
+            self.positions != "structured" or self.vocabulary == "joint" or self.rotary
+        ):
+            raise ValueError(
+                "reads: numbers and entries: upper go with structured positions and separate vocabularies, without rotary ones"
+            )
         if self.framed_source and self.positions == "structured":
             raise ValueError(
                 "framed_source goes with learned, sinusoidal or no positions: structured ones count from the problem"

@@ -16,12 +16,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mathpipe.datasets.sequences import END, PAD
+from mathpipe.datasets.sequences import END, PAD, SequenceFormat
 from mathpipe.train.base import Model, arithmetic_of
 from mathpipe.train.beams import BeamCache
 from mathpipe.train.config import ModelConfig
 from mathpipe.train.layers import Attention, DecoderLayer, EncoderLayer, Keys, Turn, angles, narrow, norm
 from mathpipe.train.positions import Format, Learned, Places, positions
+from mathpipe.train.reading import NumberTable, reading
 from mathpipe.train.words import Joint
 
 
@@ -76,13 +77,10 @@ class Cache:
 class Side(nn.Module):
     """What encoder and decoder have in common: words and positions become vectors; norms stand where they belong."""
 
-    def __init__(self, config: ModelConfig, form: Format, width: int, size: int) -> None:
+    def __init__(self, config: ModelConfig, form: Format, width: int, words: nn.Embedding) -> None:
         super().__init__()
-        self.words = nn.Embedding(size, width)
+        self.words = words
         self.positions = positions(config, form, width)
-        nn.init.normal_(self.words.weight, std=width**-0.5)
-        with torch.no_grad():
-            self.words.weight[PAD] = 0
         post = config.norm == "post"
         self.first_norm = norm(config, width) if post else nn.Identity()
         self.last_norm = nn.Identity() if post else norm(config, width)
@@ -94,8 +92,23 @@ class Side(nn.Module):
 
     def embed(self, words: Tensor, places: Tensor) -> Tensor:
         """Vectors (B, L, W) of words (B, L) in places of these vectors."""
-        x = self.first_norm(self.words(words) + places)
+        return self.entered(self.words(words) + places)
+
+    def entered(self, x: Tensor) -> Tensor:
+        """Vectors (B, L, W) as the first layer takes them."""
+        x = self.first_norm(x)
         return functional.dropout(x, self.dropout, self.training) if self.dropout else x
+
+
+def _table(size: int, width: int, numbers: Format | None = None) -> nn.Embedding:
+    """A table of vectors, zero for padding: of words, or of words in their places within numbers of this form."""
+    if isinstance(numbers, SequenceFormat):
+        return NumberTable(numbers, width)
+    table = nn.Embedding(size, width)
+    nn.init.normal_(table.weight, std=width**-0.5)
+    with torch.no_grad():
+        table.weight[PAD] = 0
+    return table
 
 
 class Transformer(Model):
@@ -108,8 +121,12 @@ class Transformer(Model):
         c = self.config = config
         self.source_format, self.target_format = source, target
         sizes = (source.vocabulary_size, target.vocabulary_size) if joint is None else (joint.size, joint.size)
-        self.encoder = Side(c, source, c.encoder_width, sizes[0])
-        self.decoder = Side(c, target, c.decoder_width, sizes[1])
+        self.reading = reading(c, source)
+        by_numbers = c.reads == "numbers"
+        self.encoder = Side(
+            c, source, c.encoder_width, _table(sizes[0], c.encoder_width, source if by_numbers else None)
+        )
+        self.decoder = Side(c, target, c.decoder_width, _table(sizes[1], c.decoder_width))
         own = range(source.vocabulary_size) if joint is None else joint.source_ids
         self.register_buffer("source_ids", torch.tensor(own), persistent=False)
         self.renamed = joint is not None
@@ -161,17 +178,25 @@ class Transformer(Model):
             source = framed(source)
         self.encoder.places.check(source.shape[1])
         with self.arithmetic():
-            real = source != PAD
+            vectors, real = self._read(source)
+            x = self.encoder.entered(vectors)
             # Without padding no mask is needed; asking costs a wait on a GPU, where the mask is cheap.
             whole = not source.is_cuda and bool(real.all())
             allowed = None if whole else real[:, None, None, :]
-            places = self.encoder.places.of_words(source)
-            x = self.encoder.embed(self.source_ids[source] if self.renamed else source, places)
             by = self._turn(torch.arange(source.shape[1], device=source.device), "encoder")
             zeroed = self.config.zeroed_padding and not whole
             for layer in self.encoder_layers:
                 x = layer(x * real.unsqueeze(2) if zeroed else x, allowed, by)
             return Memory(self.encoder.last_norm(x * real.unsqueeze(2) if zeroed else x), allowed)
+
+    def _read(self, source: Tensor) -> tuple[Tensor, Tensor]:
+        """Vectors of the sources in their places (B, L, W), and which are no padding (B, L)."""
+        side = self.encoder
+        if self.reading is not None:
+            vectors, places, real = self.reading(source, side.words, side.positions)
+            return vectors + places, real
+        vectors = side.words(self.source_ids[source] if self.renamed else source)
+        return vectors + side.places.of_words(source), source != PAD
 
     def _turn(self, index: Tensor, side: str) -> Turn | None:
         """By what rotary attention turns the words at ``index`` (L,); None without it."""

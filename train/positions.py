@@ -84,7 +84,7 @@ class Structured(nn.Module):
             nn.init.normal_(table.weight, std=width**-0.5)
 
     def forward(self, index: Tensor, cols: Tensor) -> Tensor:
-        """Vectors (B, L, width) of places ``index`` (L,) in matrices of ``cols`` (B,) columns; (1, L, width) if all agree."""
+        """Vectors (B, L, width) of places ``index`` (L,) or (B, L), matrices of ``cols`` (B,) columns; 1 for B if all agree."""
         if not cols.is_cuda and bool((cols == cols[:1]).all()):  # on a GPU, asking costs more than it saves
             cols = cols[:1]
         row, column, place = structure(index, cols.unsqueeze(1), self.form)
