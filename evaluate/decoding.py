@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from mathpipe.datasets.sequences import END, PAD
 from mathpipe.evaluate.grammar import Grammar
+from mathpipe.train.packed import packed
 
 Ints = NDArray[np.int64]
 
@@ -226,14 +227,15 @@ def _one_by_one(
 def decoding_mode(model: nn.Module) -> Iterator[torch.device]:
     """The model without dropout, on its device, in training's arithmetic; as it was before afterwards.
 
-    One autocast around all steps lets PyTorch keep the weights it has converted instead of converting them at each.
+    One autocast around all steps lets PyTorch keep the weights it has converted instead of converting them at each; on a CPU
+    they are laid out for its products once, too.
     """
     was_training = model.training
     device = next(model.parameters()).device
     arithmetic = getattr(model, "arithmetic", nullcontext)
     model.eval()
     try:
-        with arithmetic():
+        with arithmetic(), packed(model):
             yield device
     finally:
         model.train(was_training)

@@ -24,7 +24,7 @@ class BeamCache:
 
     memory: list[Keys]  # per layer, (B, heads, Ls, d)
     allowed: Tensor | None  # (B, 1, 1, Ls)
-    nodes: list[Keys]  # per layer, (B, heads, room, d), of which ``used`` are filled
+    nodes: list[Keys]  # per layer, (B, room, heads, d), of which ``used`` are filled
     seen: Tensor  # (B, w, room): which nodes each row comes from
     places: tuple[Tensor, ...]  # what the words so far say of positions, each (B w, ...)
     used: int = 0
@@ -36,9 +36,9 @@ class BeamCache:
     ) -> BeamCache:
         """Nothing fed yet; ``like`` (B, heads, ..., d) tells sizes and kinds, per layer."""
         problems, heads, _, size = like[0][0].shape
-        shape = (problems, heads, _STEPS * width, size)
-        nodes = [(k.new_zeros(shape), v.new_zeros(shape)) for k, v in like]
-        seen = torch.zeros((problems, width, shape[2]), dtype=torch.bool, device=like[0][0].device)
+        shape = (problems, _STEPS * width, heads, size)
+        nodes = [(k.new_empty(shape), v.new_empty(shape)) for k, v in like]
+        seen = torch.zeros((problems, width, shape[1]), dtype=torch.bool, device=like[0][0].device)
         return cls(memory, allowed, nodes, seen, tuple(place.repeat_interleave(width, 0) for place in places))
 
     @property
@@ -58,10 +58,8 @@ class BeamCache:
         filled = self.used + self.width
         kept: list[Tensor] = []
         for whole, new in zip(self.nodes[layer], (k, v), strict=True):
-            whole[:, :, self.used : filled] = (
-                new.view(len(whole), self.width, *new.shape[1:]).squeeze(3).transpose(1, 2)
-            )
-            kept.append(whole[:, :, :filled])
+            whole[:, self.used : filled] = new.view(len(whole), self.width, *whole.shape[2:])
+            kept.append(whole[:, :filled].transpose(1, 2))
         return kept[0], kept[1]
 
     def close(self) -> None:
@@ -99,9 +97,10 @@ class BeamCache:
         for layer, pair in enumerate(self.nodes):
             moved = []
             for whole in pair:
-                heads, size = whole.shape[1], whole.shape[3]
-                fresh = whole.new_zeros((len(whole), heads, room, size))
-                fresh[:, :, :count] = whole.gather(2, order[:, None, :, None].expand(-1, heads, -1, size))
+                before = whole.shape[1]
+                fresh = whole.new_empty((len(whole), room, *whole.shape[2:]))
+                places = order + before * torch.arange(len(order), device=order.device).unsqueeze(1)
+                fresh[:, :count] = whole.flatten(0, 1).index_select(0, places.flatten()).view_as(fresh[:, :count])
                 moved.append(fresh)
             self.nodes[layer] = (moved[0], moved[1])
         self.seen, self.used = seen, count

@@ -265,3 +265,11 @@ def test_nothing_to_decode() -> None:
     assert len(beam_search(Tree(1), empty, 3, Decoding(beam=3))) == 0
     with pytest.raises(ValueError, match="room for END"):
         beam_search(Tree(1), problems(1), 0, Decoding(beam=2))
+
+
+@pytest.mark.parametrize(("columns", "count"), [(20, 4), (300, 1), (1000, 3), (11_090, 20), (4097, 2)])
+def test_the_largest_by_blocks_are_those_of_whole_rows(columns: int, count: int) -> None:
+    values = torch.randn(7, columns)
+    values[0] = values[0].argsort().float()  # all apart
+    values[1, : columns // 2] = -torch.inf
+    torch.testing.assert_close(_largest(values, count), values.topk(count, dim=1).indices)

@@ -1,0 +1,53 @@
+"""Packed weights: the same numbers, and nothing left behind."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from mathpipe.train.packed import packed
+
+
+def model() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(20, 36), nn.ReLU(), nn.Linear(36, 5, bias=False))
+
+
+@pytest.mark.parametrize("rows", [1, 7, 300])
+@torch.no_grad()
+def test_the_same_numbers_for_any_number_of_rows(rows: int) -> None:
+    made, x = model(), torch.randn(rows, 20)
+    with torch.autocast("cpu", torch.bfloat16):
+        plain = made(x)
+        with packed(made):
+            assert made(x).dtype == torch.bfloat16
+            torch.testing.assert_close(made(x), plain, rtol=2e-2, atol=2e-2)
+
+
+@torch.no_grad()
+def test_weights_are_read_when_it_begins_and_given_back_when_it_ends() -> None:
+    made, x = model(), torch.randn(3, 20)
+    with torch.autocast("cpu", torch.bfloat16):
+        for factor in (1.0, 2.0):
+            made[2].weight.mul_(factor)
+            with packed(made):
+                torch.testing.assert_close(made(x), made[2](made[1](made[0](x))), rtol=0, atol=0)
+        with pytest.raises(RuntimeError, match="stopped"), packed(made):
+            raise RuntimeError("stopped")
+    assert all("forward" not in layer.__dict__ for layer in made)
+
+
+@torch.no_grad()
+def test_float32_is_left_alone() -> None:
+    made, x = model(), torch.randn(3, 20)
+    with packed(made):
+        assert "forward" not in made[0].__dict__ and made(x).dtype == torch.float32
+
+
+def test_gradients_after_it_are_those_without_it() -> None:
+    made, x = model(), torch.randn(3, 20)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16), packed(made):
+        made(x)
+    made(x).sum().backward()
+    assert made[0].weight.grad is not None and bool(made[0].weight.grad.any())
