@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mathpipe.datasets.sequences import END, PAD, MatrixWriter
-from mathpipe.evaluate.beam import _slots, beam_search
+from mathpipe.evaluate.beam import _largest, _slots, beam_search
 from mathpipe.evaluate.decoding import Decoded, Decoding, decoding_mode, greedy, sample, uniform_draws
 from mathpipe.train.config import ModelConfig
 from mathpipe.train.model import Transformer
