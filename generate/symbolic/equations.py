@@ -39,7 +39,7 @@ LEAST_CHANGE = 1e-7  # of the solution with its constants, relative to itself
 STEADY = 1e-3  # relative difference of twins
 ROUNDING = 1e-13  # of the terms of an equation
 _SUMS = [IDS["add"], IDS["sub"]]
-_CHUNK = 8192  # points of all rows worked on together
+_CHUNK = 16384  # points of all rows worked on together
 _WORTH_SHARING = 48  # points: finding equal parts costs as much as evaluating them at a few
 
 

@@ -72,10 +72,11 @@ def evaluate(program: Program, algebra: Algebra, leaves: Mapping[str, Complex], 
 def evaluate_nodes(program: Program, algebra: Algebra, leaves: Mapping[str, Complex], points: int) -> Complex:
     """The same for every node of the program, (components, N, K)."""
     m = len(algebra.monomials)
-    values = np.zeros((m, len(program.word), points), dtype=np.complex128)
+    values = np.empty((m, len(program.word), points), dtype=np.complex128)
     known = {"pi": np.pi, "E": np.e, "I": 1j}
     for word, nodes in program.leaves:
         name = WORDS[word]
+        values[:, nodes] = 0
         if name in ("INT+", "INT-"):
             values[0, nodes] = program.integer[nodes, None]
         elif name in known:
@@ -87,13 +88,13 @@ def evaluate_nodes(program: Program, algebra: Algebra, leaves: Mapping[str, Comp
             values[0, nodes] = np.nan
     with np.errstate(all="ignore"):
         for word, nodes in program.steps:
-            a = values[:, program.left[nodes]]
+            a = values.take(program.left[nodes], axis=1)
             if word in _BINARY:
-                out = _BINARY[word](algebra, a, values[:, program.right[nodes]])
+                out = _BINARY[word](algebra, a, values.take(program.right[nodes], axis=1))
             else:
                 out = _unary(algebra, _UNARY[word], a)
-            out += 0.0  # no negative zeros: the cuts of real arguments are approached from one side
-            values[:, nodes] = out
+            # no negative zeros: the cuts of real arguments are approached from one side
+            np.add(out, 0.0, out=values[:, nodes])
     return values
 
 

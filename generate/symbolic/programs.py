@@ -8,6 +8,7 @@ i + 1; the second is the nearest later node whose height is d_i again. Levels be
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +37,8 @@ class Program:
 
     ``word`` (N,): the word of each node; ``integer`` (N,): the value where it is ``INT+``/``INT-``; ``row`` (N,): whose it is;
     ``left``, ``right`` (N,): its operands, -1 for none; ``root`` (n,): -1 where malformed; ``level`` (N,): edges up to the root.
-    ``leaves`` and ``steps``: (word, nodes) groups; steps in an order in which operands come first.
+    Nodes that are worked on together stand together: ``leaves`` and ``steps`` are (word, nodes) groups of equal leaves, and of
+    equal operators of one level, the deepest level first, so that operands come before what is made of them.
     """
 
     well_formed: Mask
@@ -47,8 +49,8 @@ class Program:
     right: Ints
     root: Ints
     level: Ints
-    leaves: list[tuple[int, Ints]]
-    steps: list[tuple[int, Ints]]
+    leaves: list[tuple[int, slice]]
+    steps: list[tuple[int, slice]]
 
     def depths(self) -> Ints:
         """Edges from the root to the deepest leaf, (n,); 0 where malformed."""
@@ -81,9 +83,7 @@ def compile_expressions(sequences: Sequences) -> Program:
     binary = arity == 2
     right[binary] = nearest[binary]
     level, shallow = _levels(left, right, n, row, len(sequences))
-    program = Program(
-        good, word, integer, row, left, right, np.where(good, first, -1), level, *schedule(word, arity, level)
-    )
+    program = scheduled(good, word, integer, row, left, right, np.where(good, first, -1), level)
     if shallow.all():
         return program
     return compile_expressions(_emptied(sequences, ~shallow))
@@ -170,16 +170,34 @@ def _levels(left: Ints, right: Ints, n: int, row: Ints, rows: int) -> tuple[Ints
     return level, shallow
 
 
-def schedule(
-    word: NDArray[np.uint8], arity: Ints, level: Ints
-) -> tuple[list[tuple[int, Ints]], list[tuple[int, Ints]]]:
-    """Groups of equal leaves, and groups of equal operators of one level, deepest level first."""
-    leaf = np.where(arity == 0, 1, 0)
-    key = np.where(leaf, 1 << 40, (level.max(initial=0) - level) << 8) + word
+def scheduled(
+    well_formed: Mask,
+    word: NDArray[np.uint8],
+    integer: NDArray[np.float64],
+    row: Ints,
+    left: Ints,
+    right: Ints,
+    root: Ints,
+    level: Ints,
+) -> Program:
+    """The program of these nodes, given in any order."""
+    leaf = left < 0
+    key = np.where(leaf, 0, (1 + level.max(initial=0) - level) << 8) + word
     order = np.argsort(key, kind="stable")
-    if not len(order):
-        return [], []
-    cuts = np.flatnonzero(np.diff(key[order])) + 1
-    groups = [(int(word[group[0]]), group) for group in np.split(order, cuts)]
-    leaves = [(w, group) for w, group in groups if _ARITY[w] == 0]
-    return leaves, [(w, group) for w, group in groups if _ARITY[w] > 0]
+    place = np.full(len(order) + 1, -1, dtype=np.int64)  # the last for operands that are none
+    place[order] = np.arange(len(order))
+    word = word[order]
+    cuts = [0, *(np.flatnonzero(np.diff(key[order])) + 1).tolist(), len(order)]
+    groups = [(int(word[a]), slice(a, b)) for a, b in pairwise(cuts) if b > a]
+    return Program(
+        well_formed,
+        word,
+        integer[order],
+        row[order],
+        place[left[order]],
+        place[right[order]],
+        place[root],
+        level[order],
+        [(w, nodes) for w, nodes in groups if _ARITY[w] == 0],
+        [(w, nodes) for w, nodes in groups if _ARITY[w] > 0],
+    )

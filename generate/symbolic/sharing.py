@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mathpipe.generate.symbolic.programs import Ints, Program, schedule
+from mathpipe.generate.symbolic.programs import Ints, Program, scheduled
 
 _ODD = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F), np.uint64(0x165667B19E3779F9))
 
@@ -38,19 +38,15 @@ def shared(program: Program) -> Program:
     place = np.full(len(first) + 1, -1, dtype=np.int64)  # the last for operands that are none
     place[kept] = np.arange(len(kept))
     place[:-1] = place[first]
-    word, level = program.word[kept], program.level[kept]
-    left, right = place[program.left[kept]], place[program.right[kept]]
-    arity = (left >= 0).astype(np.int64) + (right >= 0)
-    return Program(
+    return scheduled(
         program.well_formed,
-        word,
+        program.word[kept],
         program.integer[kept],
         program.row[kept],
-        left,
-        right,
+        place[program.left[kept]],
+        place[program.right[kept]],
         np.where(program.root >= 0, place[program.root], -1),
-        level,
-        *schedule(word, arity, level),
+        program.level[kept],
     )
 
 
