@@ -40,7 +40,6 @@ STEADY = 1e-3  # relative difference of twins
 ROUNDING = 1e-13  # of the terms of an equation
 _SUMS = [IDS["add"], IDS["sub"]]
 _CHUNK = 16384  # points of all rows worked on together
-_WORTH_SHARING = 48  # points: finding equal parts costs as much as evaluating them at a few
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,9 +85,7 @@ def substitute(order: Order, points: Points, equations: Sequences, solutions: Se
 
 
 def _substitute(order: Order, points: Points, equations: Sequences, solutions: Sequences) -> Substitution:
-    left, right = compile_expressions(equations), compile_expressions(solutions)
-    if len(points) >= _WORTH_SHARING:
-        left = shared(left)
+    left, right = shared(compile_expressions(equations)), compile_expressions(solutions)
     jets = evaluate(right, order.family, _own_leaves(order.family, order, points), len(points))
     with np.errstate(all="ignore"):
         values = jets[:2] if order.order == 1 else np.stack([jets[0], jets[1], 2 * jets[2]])

@@ -124,10 +124,10 @@ class Order:
 
     @cached_property
     def first_points(self) -> Points:
-        """A quarter of the points, and some twins, as if the constants had one region."""
+        """Sixteen of the points, from everywhere, and some twins, as if the constants had one region."""
         here, original = self.points.twins
         place = np.arange(len(self.points))
-        kept = (self.points.twin < 0) & ((place + self.points.region) % 4 == 0)
+        kept = (self.points.twin < 0) & ((place + self.points.region) % (len(self.points) // 16) == 0)
         kept[here[:2]] = kept[original[:2]] = True
         some = self.points.chosen(kept)
         return replace(some, region=np.zeros_like(some.region))
