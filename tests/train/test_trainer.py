@@ -193,6 +193,7 @@ train(small["tiny_config"](steps=40, eval_every=1), data, data, Path(sys.argv[2]
 """
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_the_weights_are_the_same_bits(tiny: Tiny, data: Any, tmp_path: Path) -> None:
     quiet(tiny(steps=40, eval_every=1), data, tmp_path / "whole", evaluate=lambda model: {"accuracy": 0.0})
     run_dir, moment = tmp_path / "killed", random.Random(3)
