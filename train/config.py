@@ -149,8 +149,8 @@ class TrainConfig(Settings):
     """Problems a step, over all processes together."""
     accumulate: Annotated[int, Field(ge=1, le=10_000)] = 1
     """Parts in which each process computes its share of a batch; only memory and speed depend on it."""
-    steps: Annotated[int, Field(ge=1)] = 1800
-    optimiser: Literal["adam", "adamw", "sgd", "adafactor", "muon"] = "adam"
+    steps: Annotated[int, Field(ge=1)] = 900
+    optimiser: Literal["adam", "adamw", "sgd", "adafactor", "muon"] = "muon"
     """Of torch. sgd takes beta1 as momentum; muon moves the matrices of linear layers, Adam all else."""
     lr: Annotated[float, Field(gt=0, le=1)] = 3e-3
     """Highest learning rate, reached after ``warmup`` steps."""
