@@ -75,13 +75,17 @@ class Substitution:
 
 def substitute(order: Order, points: Points, equations: Sequences, solutions: Sequences) -> Substitution:
     """Each solution in its equation, a few dozen at a time."""
-    size = max(_CHUNK // len(points), 1)
-    ranges = [np.arange(a, min(a + size, len(equations))) for a in range(0, len(equations), size)]
-    parts = [_substitute(order, points, equations.take(r), solutions.take(r)) for r in ranges or [np.arange(0)]]
+    pieces = _pieces(len(equations), _CHUNK // len(points)) or [np.arange(0)]
+    parts = [_substitute(order, points, equations.take(r), solutions.take(r)) for r in pieces]
     if len(parts) == 1:
         return parts[0]
     names = ("residual", "scale", "value_finite", "informative", "general", "well_formed")
     return Substitution(points, *(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+def _pieces(rows: int, size: int) -> list[NDArray[np.int64]]:
+    """The rows, so many at a time."""
+    return [np.arange(a, min(a + max(size, 1), rows)) for a in range(0, rows, max(size, 1))]
 
 
 def _substitute(order: Order, points: Points, equations: Sequences, solutions: Sequences) -> Substitution:
@@ -117,9 +121,8 @@ def doubtful(order: Order, equations: Sequences, solutions: Sequences) -> Mask:
 
     At the many points, by plain numbers: a third of the work of ``substitute``, which has to decide what is doubtful here.
     """
-    size = max(4 * _CHUNK // len(order.many_points), 1)
-    ranges = [np.arange(a, min(a + size, len(equations))) for a in range(0, len(equations), size)]
-    parts = [_doubtful(order, equations.take(r), solutions.take(r)) for r in ranges]
+    pieces = _pieces(len(equations), 4 * _CHUNK // len(order.many_points))
+    parts = [_doubtful(order, equations.take(r), solutions.take(r)) for r in pieces]
     return np.concatenate([np.zeros(0, dtype=bool), *parts])
 
 

@@ -98,7 +98,13 @@ def test_a_checkpoint_holds_what_trains_alone(bits: Path, tmp_path: Path) -> Non
 def test_a_small_body_learns_and_is_evaluated_like_any_model(bits: Path, tmp_path: Path, read: str) -> None:
     """xor of 4 bits from the random body, all of it training; what is watched agrees with what is evaluated."""
     steps = 250 if read == "last" else 20
-    how = config(steps, {"trains": "everything", "begin": "normal", "read": read, "width": 64}, batch=16, lr=3e-3, optimiser="adam")
+    how = config(
+        steps,
+        {"trains": "everything", "begin": "normal", "read": read, "width": 64},
+        batch=16,
+        lr=3e-3,
+        optimiser="adam",
+    )
     result = run(bits, tmp_path / "run", how)
     model, _ = load_model(tmp_path / "run")
     watched = quick_accuracy(model, open_dataset(bits, "test"))
