@@ -90,8 +90,12 @@ def residual(operands: Matrices, references: Matrices, predicted: Matrices) -> M
     for index, a in operands.groups():
         flat = operands.offsets[index][:, None] + np.arange(a[0].size)
         with np.errstate(over="ignore", invalid="ignore"):
-            r = np.matmul(a, predicted.values[flat].reshape(a.shape)) - np.eye(a.shape[1])
-        values[flat] = np.nan_to_num(r, nan=np.inf, posinf=np.inf, neginf=-np.inf).reshape(len(index), -1)
+            r = np.matmul(a, predicted.values[flat].reshape(a.shape))
+            r -= np.eye(a.shape[1])
+        undefined = np.isnan(r)
+        if undefined.any():
+            r[undefined] = np.inf
+        values[flat] = r.reshape(len(index), -1)
     return Matrices(values, operands.rows, operands.cols)
 
 
