@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import symengine as se
@@ -55,7 +55,7 @@ def build(tree: Tree) -> Expr:
         raise Unwritable("infinite") from refused
 
 
-@cache
+@lru_cache(256)
 def _exact(number: int) -> tuple[Expr, float]:
     return se.Integer(number), math.log10(abs(number) + 1)
 
@@ -63,7 +63,7 @@ def _exact(number: int) -> tuple[Expr, float]:
 def _build(tree: Tree) -> tuple[Expr, float]:
     """(expression, a bound on the decimal digits of its exact numbers)."""
     if isinstance(tree, int):
-        return _exact(tree) if -100 < tree < 100 else _exact.__wrapped__(tree)
+        return _exact(tree)
     word = tree[0]
     if len(tree) == 1:
         return _LEAVES[word], 0.0

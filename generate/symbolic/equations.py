@@ -92,7 +92,7 @@ def _substitute(order: Order, points: Points, equations: Sequences, solutions: S
     left, right = shared(compile_expressions(equations)), compile_expressions(solutions)
     jets = evaluate(right, order.family, _own_leaves(order.family, order, points), len(points))
     with np.errstate(all="ignore"):
-        values = jets[:2] if order.order == 1 else np.stack([jets[0], jets[1], 2 * jets[2]])
+        values = _derivatives(order, jets)
     found = evaluate(left, order.sensitivity, _equation_leaves(order, points, values), len(points))
     with np.errstate(all="ignore"):
         sizes = np.abs(values)
@@ -116,6 +116,11 @@ def _substitute(order: Order, points: Points, equations: Sequences, solutions: S
     )
 
 
+def _derivatives(order: Order, jets: Complex) -> Complex:
+    """y, y' and for the second order y'', (2 or 3, n, K)."""
+    return jets[:2] if order.order == 1 else np.stack([jets[0], jets[1], 2 * jets[2]])
+
+
 def doubtful(order: Order, equations: Sequences, solutions: Sequences) -> Mask:
     """Which equations are anywhere further from zero than rounding takes the terms they are sums of.
 
@@ -131,7 +136,7 @@ def _doubtful(order: Order, equations: Sequences, solutions: Sequences) -> Mask:
     left, right = shared(compile_expressions(equations)), compile_expressions(solutions)
     jets = evaluate(right, order.motion, _own_leaves(order.motion, order, points), len(points))
     with np.errstate(all="ignore"):
-        values = jets if order.order == 1 else np.stack([jets[0], jets[1], 2 * jets[2]])
+        values = _derivatives(order, jets)
     leaves = {"x": points.x[None], **{name: values[k : k + 1] for k, name in enumerate(order.unknowns)}}
     nodes = evaluate_nodes(left, VALUES, leaves, len(points))[0]
     with np.errstate(all="ignore"):
