@@ -6,6 +6,7 @@ taken from these two, in pieces. ``encode``, ``start`` and ``step`` feed one wor
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -13,16 +14,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
-class Model(nn.Module):
+class Model(nn.Module, ABC):
     """B problems, source (B, Ls) and target (B, Lt), padded with PAD after their ends; V words, W the width of a state."""
 
+    @abstractmethod
     def states(self, source: Tensor, target: Tensor) -> Tensor:
         """(B, Lt, W): of every target word, given the problem and the target words before it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def output(self) -> tuple[Tensor, Tensor]:
         """Weight (V, W) and bias (V,): logits = states weight^T + bias."""
-        raise NotImplementedError
 
     def said(self, target: Tensor) -> Tensor:
         """The target words that the model has to say; PAD where there is nothing to be said."""
@@ -33,21 +34,21 @@ class Model(nn.Module):
         with self.arithmetic():
             return functional.linear(self.states(source, target), *self.output()).float()
 
+    @abstractmethod
     def encode(self, source: Tensor) -> Any:
         """What is made of the problems, once."""
-        raise NotImplementedError
 
+    @abstractmethod
     def start(self, memory: Any, max_length: int) -> Any:
         """A cache for up to ``max_length`` words a row, nothing generated yet."""
-        raise NotImplementedError
 
+    @abstractmethod
     def step(self, tokens: Tensor, cache: Any) -> Tensor:
         """Feed one word a row, tokens (B,), END first: logits (B, V) float32 of the next. The cache grows in place."""
-        raise NotImplementedError
 
+    @abstractmethod
     def arithmetic(self) -> torch.autocast:
         """The context in which matrix products run as configured."""
-        raise NotImplementedError
 
     def tables_of_few_rows(self) -> list[nn.Embedding]:
         """Tables of which a batch reads few rows and that serve nothing else."""

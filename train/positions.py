@@ -12,6 +12,7 @@ the header's last word, which from i = h on the decoder has before it: nothing i
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Protocol
 
 import torch
@@ -113,16 +114,16 @@ class Structured(nn.Module):
         """Any length has its positions."""
 
 
-class Absolute(nn.Module):
+class Absolute(nn.Module, ABC):
     """p(i) of the place i alone, for i < ``rows``."""
 
     def __init__(self, rows: int) -> None:
         super().__init__()
         self.rows = rows
 
+    @abstractmethod
     def forward(self, index: Tensor) -> Tensor:
         """Vectors (1, L, width) of places ``index`` (L,)."""
-        raise NotImplementedError
 
     def of_words(self, words: Tensor) -> Tensor:
         vectors: Tensor = self(torch.arange(words.shape[1], device=words.device))

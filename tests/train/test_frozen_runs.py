@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +21,6 @@ from mathpipe.generate.layout import Layout  # noqa: E402
 from mathpipe.train.checkpoint import load_model, read_checkpoint  # noqa: E402
 from mathpipe.train.config import TrainConfig  # noqa: E402
 from mathpipe.train.trainer import train  # noqa: E402
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
