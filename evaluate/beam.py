@@ -16,7 +16,6 @@ from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from mathpipe.datasets.sequences import END, PAD
 from mathpipe.evaluate.decoding import Cache, CacheT, Decodable, Decoded, Decoding, MemoryT
@@ -35,7 +34,7 @@ class SharedCache(Protocol):
         """Row ``to[i]`` becomes a copy of row ``source[i]``, of the same problem; in place."""
         ...
 
-    def keep(self, problems: Tensor, /) -> Self:
+    def select(self, problems: Tensor, /) -> Self:
         """Only these problems, each with all its rows."""
         ...
 
@@ -175,36 +174,39 @@ def _continuations(logits: Tensor, totals: Tensor) -> tuple[Tensor, Tensor, Tens
     They are looked for relative to the best hypothesis, where float32 loses nothing, and then summed in double.
     """
     b, w = totals.shape
-    gain = -logits.logsumexp(dim=1).double()
-    if w == 1:  # exactly what greedy decoding takes
-        found, places = logits.topk(2, dim=1)
-        return found.double() + (gain + totals[:, 0]).unsqueeze(1), torch.zeros_like(places), places
+    log_p = logits.log_softmax(dim=1)
+    if w == 1:  # exactly what greedy decoding takes: rounded log p of two words may be equal where their logits are not
+        words = logits.topk(2, dim=1).indices
+        return log_p.gather(1, words).double() + totals, torch.zeros_like(words), words
     behind = (totals - totals.max(dim=1, keepdim=True).values).nan_to_num(nan=_NEVER)  # all are -inf where it is done
-    shift = (behind.flatten() + gain).masked_fill(totals.flatten() == _NEVER, _NEVER)
-    places = _largest((logits + shift.to(logits.dtype).unsqueeze(1)).view(b, -1), 2 * w)
-    parents, words = places // logits.shape[1], places % logits.shape[1]
+    parents, words = _largest(log_p.view(b, w, -1), behind.to(log_p.dtype), 2 * w)
     rows = torch.arange(b, device=logits.device).unsqueeze(1) * w + parents
-    scores = logits[rows, words].double() + gain[rows] + totals.gather(1, parents)
-    scores, order = scores.nan_to_num(nan=_NEVER, posinf=_NEVER, neginf=_NEVER).sort(
-        dim=1, descending=True, stable=True
-    )
+    scores = log_p[rows, words].double() + totals.gather(1, parents)
+    scores, order = scores.nan_to_num(nan=_NEVER, neginf=_NEVER).sort(dim=1, descending=True, stable=True)
     return scores, parents.gather(1, order), words.gather(1, order)
 
 
-def _largest(values: Tensor, count: int) -> Tensor:
-    """Places of the largest values of each row (B, n), largest first: looked for in the blocks with the largest maxima alone.
+def _largest(values: Tensor, shift: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Row and column (B, count) of the largest of values (B, w, V) + shift (B, w), largest first.
 
-    Each of the ``count`` largest is in one of the ``count`` such blocks; ``topk`` of a whole row takes several times longer.
+    Each of them is in one of the ``count`` blocks of a row with the largest maxima: the others need not be looked at, and
+    ``topk`` of all values takes several times longer.
     """
-    n = values.shape[1]
-    if n < 4 * _WIDE * count:
-        return values.topk(count, dim=1).indices
-    blocks = functional.pad(values, (0, -n % _WIDE), value=_NEVER).view(len(values), -1, _WIDE)
-    best = blocks.amax(dim=2).topk(count, dim=1).indices
-    some = blocks.gather(1, best.unsqueeze(2).expand(-1, -1, _WIDE)).flatten(1)
-    found = some.topk(count, dim=1).indices
-    places: Tensor = best.gather(1, found // _WIDE) * _WIDE + found % _WIDE
-    return places
+    b, w, n = values.shape
+    if n < 4 * _WIDE:
+        found = (values + shift.unsqueeze(2)).flatten(1).topk(count, dim=1).indices
+        return found // n, found % n
+    whole = n // _WIDE * _WIDE
+    best = values[:, :, :whole].view(b, w, -1, _WIDE).amax(dim=3)
+    if whole < n:
+        best = torch.cat([best, values[:, :, whole:].amax(dim=2, keepdim=True)], dim=2)
+    blocks = (best + shift.unsqueeze(2)).flatten(1).topk(min(count, w * best.shape[2]), dim=1).indices
+    rows, begin = blocks // best.shape[2], blocks % best.shape[2] * _WIDE
+    columns = begin.unsqueeze(2) + torch.arange(_WIDE, device=values.device)
+    places = (torch.arange(b, device=values.device).unsqueeze(1) * w + rows).unsqueeze(2) * n + columns.clamp(max=n - 1)
+    some = (values.reshape(-1)[places] + shift.gather(1, rows).unsqueeze(2)).masked_fill(columns >= n, _NEVER)
+    found = some.flatten(1).topk(count, dim=1).indices
+    return rows.gather(1, found // _WIDE), columns.flatten(1).gather(1, found)
 
 
 def _first(wanted: Tensor, count: int) -> Tensor:
@@ -266,7 +268,7 @@ class _Rows:
     def keep(self, problems: Tensor) -> None:
         self._count = len(problems) * self._width
         if self._shared:
-            self.cache = self.cache.keep(problems)
+            self.cache = self.cache.select(problems)
             return
         rows = problems.unsqueeze(1) * self._width + torch.arange(self._width, device=self._device)
         self.cache = self.cache.select(rows.flatten())

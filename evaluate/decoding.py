@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from mathpipe.datasets.sequences import END, PAD
 from mathpipe.evaluate.grammar import Grammar
+from mathpipe.train.memory import keep_freed_memory
 from mathpipe.train.packed import packed
 
 Ints = NDArray[np.int64]
@@ -230,6 +231,7 @@ def decoding_mode(model: nn.Module) -> Iterator[torch.device]:
     One autocast around all steps lets PyTorch keep the weights it has converted instead of converting them at each; on a CPU
     they are laid out for its products once, too.
     """
+    keep_freed_memory()
     was_training = model.training
     device = next(model.parameters()).device
     arithmetic = getattr(model, "arithmetic", nullcontext)
