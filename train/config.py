@@ -145,6 +145,10 @@ class TrainConfig(Settings):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Fixes the first weights, the order of examples and dropout."""
 
+    start_from: str | None = None
+    """A run, or one of its checkpoints, whose weights are the first; it has the same model and encodings, and what else it likes:
+    smaller matrices, another task. Null: drawn by ``seed``."""
+
     batch: Annotated[int, Field(ge=1, le=1_000_000)] = 64
     """Problems a step, over all processes together."""
     accumulate: Annotated[int, Field(ge=1, le=10_000)] = 1

@@ -53,14 +53,26 @@ def claimed(run_dir: Path, record: RunRecord, on_mismatch: OnMismatch, device: s
     with _locked(run_dir):
         found = difference(run_dir, record)
         if found is None:
-            yield _begin_or_resume(run_dir, record, device)
+            with _unless_it_cannot_begin(run_dir):
+                yield _begin_or_resume(run_dir, record, device)
             return
         if on_mismatch == "error":
             raise _mismatch(run_dir, *found)
         set_aside(str(run_dir))
         _make(run_dir)
-        with _locked(run_dir):
+        with _locked(run_dir), _unless_it_cannot_begin(run_dir):
             yield _begin_or_resume(run_dir, record, device)
+
+
+@contextmanager
+def _unless_it_cannot_begin(run_dir: Path) -> Iterator[None]:
+    """A run whose parameters turn out to be wrong before its first checkpoint does not keep the directory from the right ones."""
+    try:
+        yield
+    except UserError:
+        if not (run_dir / CHECKPOINT).exists():
+            (run_dir / RECORD).unlink(missing_ok=True)
+        raise
 
 
 def difference(run_dir: Path, record: RunRecord) -> tuple[str, Any, Any] | None:

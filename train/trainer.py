@@ -48,6 +48,7 @@ from mathpipe.train.ranks import Ranks, joined
 from mathpipe.train.reading import check_symmetric
 from mathpipe.train.rundir import OnMismatch, claimed
 from mathpipe.train.sitting import Clock, interruption
+from mathpipe.train.start import take_weights
 from mathpipe.train.words import word_weights
 
 Metrics = dict[str, float]
@@ -93,6 +94,8 @@ def train(
         run = Run(record, run_dir, data, valid, evaluate, ranks)
         if saved is not None:
             run.restore(saved)
+        elif config.start_from is not None:
+            run.begin_from(config.start_from)
         with contextlib.ExitStack() as stack:
             interrupted = stack.enter_context(interruption())
             curves = None
@@ -134,6 +137,7 @@ class State:
     best: float | None = None  # of ``best_metric``
     best_step: int = 0
     worse: int = 0  # measurements in a row that were not better
+    started_from: str | None = None  # what the run of the first weights was
 
 
 class Run:
@@ -335,6 +339,11 @@ class Run:
         if kept:
             (self.run_dir / KEPT).mkdir(exist_ok=True)
             save_checkpoint(self.run_dir / KEPT / f"step-{self.state.step:08}.pt", saved)
+
+    def begin_from(self, start_from: str) -> None:
+        """Step 0 with the weights of another run."""
+        theirs = take_weights(self.model, self.record, start_from)
+        self.state.started_from = f"{theirs.task}, dataset {theirs.dataset_digest}, step {theirs.step}"
 
     def restore(self, saved: dict[str, Any]) -> None:
         """The opposite of ``save``. With another number of processes than before, dropout goes on from fresh draws."""
