@@ -396,6 +396,7 @@ _NAMES = {
     "condition_number": "condition number of the operand",
     "eigenvalue_gap": "smallest gap between eigenvalues",
     "positive_share": "share of positive eigenvalues",
+    "largest_share": "largest eigenvalue against all",
     "predicted_condition": "condition number of the prediction",
     "vectors_condition": "condition number of the predicted V",
     "u_condition": "condition number of the predicted U",

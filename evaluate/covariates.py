@@ -12,6 +12,7 @@ from mathpipe.evaluate.diagnostics import condition_numbers
 
 Column = NDArray[np.float64] | NDArray[np.int64]
 
+SPECTRAL = ("eigenvalue_gap", "positive_share", "largest_share")
 _ARITIES = np.array([ARITY.get(word, 0 if word in ("INT+", "INT-") else -1) for word in WORDS], dtype=np.int64)
 
 
@@ -20,8 +21,9 @@ def covariates(operands: Matrices, symmetric: bool = False) -> dict[str, Column]
 
     ``rows``, ``cols``: of the operand as written; ``condition_number``: s_max / s_min of a square operand, infinite where
     it is singular, NaN where it is not square; ``norm``: the Frobenius norm; ``largest``: max|A|. For ``symmetric`` operands
-    ``eigenvalue_gap``: the smallest gap between eigenvalues, relative to the largest magnitude; ``positive_share``: the share
-    of positive eigenvalues.
+    the shape of their spectrum: ``eigenvalue_gap``: the smallest gap between eigenvalues, relative to the largest magnitude;
+    ``positive_share``: the share of positive eigenvalues; ``largest_share``: max|l| / (sum l^2)^1/2, from n^-1/2 (all of one
+    size) to 1 (one alone, as heavy tails have it).
     """
     found: dict[str, Column] = {
         "rows": operands.rows,
@@ -31,7 +33,7 @@ def covariates(operands: Matrices, symmetric: bool = False) -> dict[str, Column]
         "largest": reduce_rows(np.abs(operands.values), operands, np.maximum),
     }
     if symmetric:
-        found |= {name: np.full(len(operands), np.nan) for name in ("eigenvalue_gap", "positive_share")}
+        found |= {name: np.full(len(operands), np.nan) for name in SPECTRAL}
     for index, dense in operands.groups():
         if dense.shape[1] != dense.shape[2]:
             continue
@@ -45,6 +47,7 @@ def covariates(operands: Matrices, symmetric: bool = False) -> dict[str, Column]
             found["condition_number"][index] = np.where(largest > 0, largest / smallest, np.inf)
             gaps = np.diff(values, axis=1).min(axis=1, initial=np.inf)
             found["eigenvalue_gap"][index] = np.where(np.isfinite(gaps), gaps / largest, np.nan)
+            found["largest_share"][index] = largest / np.sqrt((values**2).sum(axis=1))
         found["positive_share"][index] = (values > 0).mean(axis=1)
     return found
 

@@ -164,3 +164,13 @@ def test_covariates() -> None:
     assert np.isnan(found["condition_number"][1])
     assert found["condition_number"][2] > 1e15
     assert not np.isfinite(found["condition_number"][3])
+
+
+def test_covariates_of_a_spectrum() -> None:
+    turned = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
+    made = [turned @ np.diag(values) @ turned.T for values in ([2, 2, -2], [6, 3, 2], [9, 0, 0])]
+    found = covariates(Matrices.from_list([a.tolist() for a in made] + [[[0, 0], [0, 0]]]), symmetric=True)
+    np.testing.assert_allclose(found["largest_share"], [3**-0.5, 6 / 7, 1, np.nan])
+    np.testing.assert_allclose(found["positive_share"][:2], [2 / 3, 1])
+    np.testing.assert_allclose(found["eigenvalue_gap"], [0, 1 / 6, 0, np.nan], atol=1e-12)
+    np.testing.assert_allclose(found["condition_number"][:2], [1, 3])
