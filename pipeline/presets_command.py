@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import click
+import yaml
 
 from mathpipe.pipeline.params import preset_file, preset_names
+from mathpipe.pipeline.stage_params import EvaluateParams
 
 
 @click.command("presets")
@@ -17,8 +19,16 @@ def presets(name: str | None) -> None:
       mathpipe presets inverse-2x2 > params.yaml
     """
     if name is not None:
-        click.echo(preset_file(name).read_text().rstrip())
+        click.echo(complete(preset_file(name).read_text()))
         return
     for known in preset_names():
         first = preset_file(known).read_text().splitlines()[0]
         click.echo(f"{known:<22}{first.lstrip('# ')}")
+
+
+def complete(text: str) -> str:
+    """A preset's own text, and the defaults of evaluation where it says nothing of them: DVC's stages ask for every section."""
+    if "evaluate" in yaml.safe_load(text):
+        return text.rstrip()
+    defaults = {"evaluate": EvaluateParams().model_dump(mode="json")}
+    return f"{text.rstrip()}\n{yaml.safe_dump(defaults, sort_keys=False).rstrip()}"

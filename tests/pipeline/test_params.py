@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from mathpipe.datasets.errors import UserError
 from mathpipe.pipeline.counts import parse_count, show_count
 from mathpipe.pipeline.params import Source, gather, preset_file, preset_names, validated
+from mathpipe.pipeline.presets_command import complete
 from mathpipe.pipeline.stage_params import MODELS, EvaluateParams, GenerateParams
 from mathpipe.train.config import TrainConfig
 
@@ -103,6 +104,16 @@ def test_presets_are_right(name: str) -> None:
     else:
         assert "mathpipe import" in preset_file(name).read_text()
     assert preset_file(name).read_text().startswith("# ")
+
+
+@pytest.mark.parametrize("name", [name for name in preset_names() if gather("generate", Source(preset=name), {})])
+def test_a_printed_preset_serves_every_stage_of_dvc(name: str) -> None:
+    printed = yaml.safe_load(complete(preset_file(name).read_text()))
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    assert {section for stage in stages.values() for section in stage["params"]} <= set(printed)
+    for section, model in MODELS.items():
+        own = gather(section, Source(preset=name), {})
+        assert validated(model, printed[section], section) == validated(model, own, section)
 
 
 def test_the_default_experiment_is_that_of_the_documented_defaults() -> None:
