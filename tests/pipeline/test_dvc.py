@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import shutil
@@ -74,6 +76,12 @@ def dvc(where: Path, line: str) -> str:
     return done.stdout
 
 
+def experiments(where: Path) -> list[dict[str, str]]:
+    """The rows of ``dvc exp show`` that are experiments, by learning rate."""
+    rows = csv.DictReader(io.StringIO(dvc(where, "exp show --csv")))
+    return sorted((row for row in rows if row["typ"].startswith("branch")), key=lambda row: row["train.lr"])
+
+
 def weights(where: Path) -> dict[str, torch.Tensor]:
     found: dict[str, torch.Tensor] = torch.load(where / "runs/default/checkpoint.pt", weights_only=True)["model"]
     return found
@@ -103,8 +111,12 @@ def test_the_whole_line(repository: Path) -> None:
         trained.append(weights(repository))
     for a, b in ((before, trained[0]), (trained[0], trained[1])):
         assert not any(torch.equal(a[key], b[key]) for key in a if a[key].ndim == 2)
-    table = dvc(repository, "exp show --csv")
-    assert "0.002" in table and "0.003" in table
+    dvc(repository, "exp run --queue -S train.lr=0.004,0.005")
+    dvc(repository, "exp run --run-all")
+    compared = experiments(repository)
+    assert [row["train.lr"] for row in compared] == ["0.002", "0.003", "0.004", "0.005"]
+    assert len({row["metrics.valid_loss"] for row in compared}) == 4
+    assert all(float(row["metrics.valid_loss"]) > 0 and row["n"] == "200" for row in compared)
 
 
 def test_a_killed_stage_resumes_on_the_next_repro(repository: Path) -> None:
