@@ -9,12 +9,14 @@ Point = dict[str, float]
 LOSSES = ("train_loss", "valid_loss")
 SHARES = ("accuracy", "exact", "unreadable")
 _COLOURS = ("#1f4e79", "#c55a11", "#548235")
+_DASHES = ("-", "-", "--")  # exact and unreadable may both be 0
 
 
 def draw_curves(points: Sequence[Point], path: Path, title: str) -> bool:
     """Write a PNG of these points of a run; False where matplotlib is not installed or there is nothing to draw."""
     try:
         from matplotlib.figure import Figure  # an extra: mathpipe[plots]
+        from matplotlib.ticker import NullFormatter, StrMethodFormatter
     except ImportError:
         return False
     shown = [names for names in (LOSSES, SHARES) if any(name in point for point in points for name in names)]
@@ -24,15 +26,24 @@ def draw_curves(points: Sequence[Point], path: Path, title: str) -> bool:
     figure.suptitle(title, fontsize=11)
     panels = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
     for panel, names in zip(panels, shown, strict=True):
-        for name, colour in zip(names, _COLOURS, strict=False):
+        for name, colour, dashes in zip(names, _COLOURS, _DASHES, strict=False):
             found = [(point["step"], point[name]) for point in points if name in point]
             if found:
-                panel.plot(*zip(*found, strict=True), label=name.replace("_", " "), color=colour, linewidth=1.5)
+                panel.plot(
+                    *zip(*found, strict=True),
+                    label=name.replace("_", " "),
+                    color=colour,
+                    linestyle=dashes,
+                    linewidth=1.5,
+                )
         panel.grid(alpha=0.3)
         panel.legend(frameon=False, fontsize=9)
         if names is LOSSES:
             panel.set_ylabel("nats a word")
             panel.set_yscale("log")
+            low, high = panel.get_ylim()
+            panel.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            panel.yaxis.set_minor_formatter(StrMethodFormatter("{x:g}") if high < 30 * low else NullFormatter())
         else:
             panel.set_ylabel("share of problems")
             panel.set_ylim(-0.02, 1.02)
