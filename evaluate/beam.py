@@ -22,7 +22,7 @@ from mathpipe.evaluate.decoding import Cache, CacheT, Decodable, Decoded, Decodi
 from mathpipe.evaluate.grammar import Grammar
 
 _LEAVE_SHARE = 1 / 16
-_WIDE = 64  # words of a block
+_WIDE = 32  # words of a block
 _NEVER = -torch.inf
 _LOWEST = torch.finfo(torch.float64).min / 2  # finite, and below every score
 
@@ -203,8 +203,10 @@ def _largest(values: Tensor, shift: Tensor, count: int) -> tuple[Tensor, Tensor]
     blocks = (best + shift.unsqueeze(2)).flatten(1).topk(min(count, w * best.shape[2]), dim=1).indices
     rows, begin = blocks // best.shape[2], blocks % best.shape[2] * _WIDE
     columns = begin.unsqueeze(2) + torch.arange(_WIDE, device=values.device)
-    places = (torch.arange(b, device=values.device).unsqueeze(1) * w + rows).unsqueeze(2) * n + columns.clamp(max=n - 1)
-    some = (values.reshape(-1)[places] + shift.gather(1, rows).unsqueeze(2)).masked_fill(columns >= n, _NEVER)
+    places = (torch.arange(b, device=values.device).unsqueeze(1) * w + rows).unsqueeze(2) * n + columns
+    some = values.reshape(-1)[places.clamp_(max=values.numel() - 1)] + shift.gather(1, rows).unsqueeze(2)
+    if whole < n:
+        some.masked_fill_(columns >= n, _NEVER)
     found = some.flatten(1).topk(count, dim=1).indices
     return rows.gather(1, found // _WIDE), columns.flatten(1).gather(1, found)
 
