@@ -194,6 +194,7 @@ def decode_rows(
     kind: Kind | None = None,
 ) -> Decoded:
     """Predictions for rows, in their order; decoded in batches of similar lengths. ``kind`` gives a grammar where one is wanted."""
+    model.check(rows)
     encoded = dataset.encode(rows)
     order = np.lexsort((encoded.source_lengths, encoded.target_lengths))
     size = max(batch_size // how.hypotheses, min(_FEWEST, batch_size))

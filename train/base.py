@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mathpipe.datasets.row_formats import AnyRows
+
 
 class Model(nn.Module, ABC):
     """B problems, source (B, Ls) and target (B, Lt), padded with PAD after their ends; V words, W the width of a state."""
@@ -49,6 +51,9 @@ class Model(nn.Module, ABC):
     @abstractmethod
     def arithmetic(self) -> torch.autocast:
         """The context in which matrix products run as configured."""
+
+    def check(self, rows: AnyRows) -> None:
+        """UserError for problems that this model would misread."""
 
     def tables_of_few_rows(self) -> list[nn.Embedding]:
         """Tables of which a batch reads few rows and that serve nothing else."""

@@ -16,12 +16,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mathpipe.datasets.row_formats import AnyRows
 from mathpipe.datasets.sequences import END, PAD, SequenceFormat
 from mathpipe.train.base import Model, arithmetic_of
 from mathpipe.train.config import ModelConfig
 from mathpipe.train.layers import Attention, DecoderLayer, EncoderLayer, Keys, Turn, angles, narrow, norm
 from mathpipe.train.positions import Format, Learned, Places, positions
-from mathpipe.train.reading import NumberTable, reading
+from mathpipe.train.reading import NumberTable, check_symmetric, reading
 from mathpipe.train.words import Joint
 
 _ROOM = 128  # words a cache has room for at first
@@ -165,6 +166,10 @@ class Transformer(Model):
     @property
     def device(self) -> torch.device:
         return self.output_bias.device
+
+    def check(self, rows: AnyRows) -> None:
+        if self.config.entries == "upper":
+            check_symmetric(rows)
 
     def tables_of_few_rows(self) -> list[nn.Embedding]:
         """Tables of which a batch reads few rows and that serve nothing else."""

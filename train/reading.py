@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.row_formats import AnyRows
 from mathpipe.datasets.sequences import PAD, SequenceFormat
 from mathpipe.datasets.shards import Rows
 from mathpipe.train.config import ModelConfig
-from mathpipe.train.data import TrainingData
 from mathpipe.train.positions import Format, Structured, columns
 
 
@@ -97,9 +97,8 @@ def reading(config: ModelConfig, form: Format) -> Reading | None:
     return Reading(config, form)
 
 
-def check_symmetric(data: TrainingData) -> None:
-    """UserError unless the operands of the first rows are symmetric matrices."""
-    rows = next(iter(data.chunks(1000)))
+def check_symmetric(rows: AnyRows) -> None:
+    """UserError unless the operands are symmetric matrices."""
     if isinstance(rows, Rows) and all(
         a.shape[1] == a.shape[2] and np.array_equal(a, a.transpose(0, 2, 1)) for _, a in rows.operands.groups()
     ):
@@ -107,6 +106,6 @@ def check_symmetric(data: TrainingData) -> None:
     raise UserError(
         "half of each operand would be read, but operands are not symmetric",
         expected="A = A^T for every operand (eigenvalues, eigenvectors, symmetric-inverse)",
-        got=f"the operands of {data.task} in {data.directory}",
+        got="others among them" if isinstance(rows, Rows) else "problems that are no matrices",
         next_step="set model.entries to all",
     )

@@ -45,7 +45,6 @@ from mathpipe.train.memory import keep_freed_memory
 from mathpipe.train.optimiser import build_optimiser, learning_rate
 from mathpipe.train.picture import draw_curves
 from mathpipe.train.ranks import Ranks, joined
-from mathpipe.train.reading import check_symmetric
 from mathpipe.train.rundir import OnMismatch, claimed
 from mathpipe.train.sitting import Clock, interruption
 from mathpipe.train.start import take_weights
@@ -154,10 +153,10 @@ class Run:
     ) -> None:
         self.config, self.record, self.run_dir, self.ranks = record.config, record, run_dir, ranks
         self.device, self.valid, self.evaluate = ranks.device, valid, evaluate
-        if self.config.body is None and self.config.model.entries == "upper":
-            check_symmetric(data)
         torch.manual_seed(self.config.seed)
         self.model = build_model(record).to(self.device)
+        for rows in data.chunks(1000, stop=1000):
+            self.model.check(rows)
         alone_on_cpu = ranks.size == 1 and self.device == "cpu"
         self.optimiser = build_optimiser(
             self.model, self.config, self.model.tables_of_few_rows() if alone_on_cpu else ()

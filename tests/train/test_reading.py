@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from mathpipe.datasets.expression_writer import ExpressionWriter
 from mathpipe.datasets.matrices import Matrices
 from mathpipe.datasets.reader import open_dataset
 from mathpipe.datasets.sequences import MatrixWriter
+from mathpipe.evaluate.run import decode_rows
 from mathpipe.generate.dataset import make_dataset
 from mathpipe.generate.law import Law, MatrixLaw
 from mathpipe.generate.layout import Layout
+from mathpipe.train.checkpoint import load_model
 from mathpipe.train.config import ModelConfig, TrainConfig
 from mathpipe.train.model import Transformer
 from mathpipe.train.trainer import train
@@ -128,3 +131,18 @@ def test_half_of_a_matrix_that_is_not_symmetric_is_refused(tmp_path: Path) -> No
     config = TrainConfig(model=ModelConfig(entries="upper"), steps=1, warmup=0)
     with pytest.raises(UserError, match=r"(?s)half of each operand.*symmetric"):
         train(config, open_dataset(tmp_path / "data", "train", "P10", "P10"), None, tmp_path / "run")
+
+
+def test_half_of_a_matrix_that_is_not_symmetric_is_not_evaluated(tmp_path: Path) -> None:
+    """Later rows than those that training looks at are looked at where they are decoded."""
+    law = Law(task="eigenvalues", operands=MatrixLaw(min_dim=2, max_dim=2))
+    make_dataset(law, Layout({"train": 50}, 50), str(tmp_path / "data"), workers=0)
+    data = open_dataset(tmp_path / "data", "train", "P10", "P10")
+    config = TrainConfig(model=ModelConfig(entries="upper"), batch=10, steps=1, warmup=0)
+    train(config, data, None, tmp_path / "run", progress=False, dvclive=False)
+    model, _ = load_model(tmp_path / "run")
+    rows = next(iter(data.chunks(50)))
+    assert len(decode_rows(model, data, rows, 12, 64)) == 50
+    skewed = replace(rows, operands=rows.operands.with_values(rows.operands.values + np.arange(200) % 3))
+    with pytest.raises(UserError, match="half of each operand would be read"):
+        decode_rows(model, data, skewed, 12, 64)
