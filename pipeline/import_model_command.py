@@ -7,8 +7,6 @@ from dataclasses import asdict
 
 import click
 
-from mathpipe.datasets.errors import UserError
-
 
 @click.command("import-model")
 @click.argument("name")
@@ -26,11 +24,9 @@ def import_model(name: str, out: str | None, as_json: bool) -> None:
     try:
         from mathpipe.train.body_files import import_body
     except ImportError as problem:
-        raise UserError(
-            "pretrained bodies need the package transformers",
-            got=str(problem),
-            next_step="pip install 'mathpipe[pretrained]'",
-        ) from problem
+        from mathpipe.train.base import without_transformers
+
+        raise without_transformers(problem) from problem
     out = out or f"models/{name.rstrip('/').rsplit('/', 1)[-1]}"
     record = import_body(name, out)
     if as_json:

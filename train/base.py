@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.row_formats import AnyRows
 
 
@@ -68,3 +69,12 @@ def arithmetic_of(kind: str, device: str, native: bool) -> torch.autocast:
     """Autocast to bfloat16 where ``kind`` says so, or is ``auto`` and the processor multiplies it."""
     enabled = kind == "bfloat16" or (kind == "auto" and native)
     return torch.autocast(device, dtype=torch.bfloat16, enabled=enabled)
+
+
+def without_transformers(problem: ImportError) -> UserError:
+    """What to tell where the package of pretrained bodies is not installed."""
+    return UserError(
+        "pretrained bodies need the package transformers",
+        got=str(problem),
+        next_step="pip install 'mathpipe[pretrained]'",
+    )

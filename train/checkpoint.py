@@ -31,7 +31,7 @@ from mathpipe.datasets.expression_writer import ExpressionWriter
 from mathpipe.datasets.row_formats import kind_of
 from mathpipe.datasets.sequences import MatrixWriter
 from mathpipe.datasets.storage import Storage
-from mathpipe.train.base import Model
+from mathpipe.train.base import Model, without_transformers
 from mathpipe.train.config import TrainConfig
 from mathpipe.train.model import Transformer
 from mathpipe.train.words import PUBLISHED_EXTRAS, joint_vocabulary
@@ -152,11 +152,7 @@ def build_model(record: RunRecord) -> Model:
         try:
             from mathpipe.train.bodies import build_body  # needs transformers, which takes seconds to import
         except ImportError as problem:
-            raise UserError(
-                "pretrained bodies need the package transformers",
-                got=str(problem),
-                next_step="pip install 'mathpipe[pretrained]'",
-            ) from problem
+            raise without_transformers(problem) from problem
 
         return build_body(record.config.body, source, target)
     joint = record.config.model.vocabulary == "joint"

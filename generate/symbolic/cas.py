@@ -96,9 +96,10 @@ def _decide(sympy: Any, integrand: bytes, predicted: bytes) -> Answer:
     from mathpipe.datasets.expressions import parse
     from mathpipe.datasets.sympy_trees import tree_to_sympy
 
+    solution, problem = parse(predicted), parse(integrand)
+    x = sympy.Symbol("x", real=True, nonzero=True)
     try:
-        x = sympy.Symbol("x", real=True, nonzero=True)
-        rest = sympy.simplify(sympy.diff(tree_to_sympy(parse(predicted)), x) - tree_to_sympy(parse(integrand)))
+        rest = sympy.simplify(sympy.diff(tree_to_sympy(solution), x) - tree_to_sympy(problem))
     except Exception:  # whatever SymPy makes of it: no answer
         return "undecided"
     if rest == 0:
