@@ -72,6 +72,7 @@ def evaluate_run(
     data_dir: str | Path | None = None,
     split: str = "test",
     limit: int | None = None,
+    checkpoint: str = "last",
     batch_size: int = 256,
     out_dir: str | Path | None = None,
     verbose: bool = False,
@@ -80,21 +81,24 @@ def evaluate_run(
     how: Decoding = GREEDY,
     workers: int = 0,
 ) -> Evaluation:
-    """Evaluate the last checkpoint of ``run_dir`` on a split of its own dataset, or of ``data_dir`` (same task, any law).
+    """Evaluate a checkpoint of ``run_dir`` on a split of its own dataset, or of ``data_dir`` (same task, any law).
 
-    ``limit``: only the first so many rows. ``how``: greedy, beam search, sampling, constrained or not. ``device``: CUDA when there
-    is one, else the CPU. ``workers``: processes that judge expressions. ``progress``: a bar; by default only on a terminal.
+    ``checkpoint``: ``last``, ``best`` or a file in the run's directory. ``limit``: only the first so many rows. ``how``: greedy,
+    beam search, sampling, constrained or not. ``device``: CUDA when there is one, else the CPU. ``workers``: processes that judge
+    expressions. ``progress``: a bar; by default only on a terminal.
     UserError for a run, dataset or split that is missing, damaged or does not fit.
     """
     started = time.perf_counter()
-    model, record = load_model(run_dir, chosen_device(device))
+    model, record = load_model(run_dir, chosen_device(device), checkpoint)
     dataset = dataset_of_run(record, data_dir, split)
     n = _row_count(dataset, limit, batch_size)
     kind, clock = kind_of(dataset, workers), Clock()
     max_length = kind.max_length(n)
-    storage = Storage(str(out_dir or Path(run_dir) / "evaluation" / split))
-    metadata = _metadata(run_dir, record, dataset, n, max_length, how)
-    parts = Parts(storage, identity(model, {**metadata, "run": None, "data": None, "chunk": _CHUNK_ROWS}))
+    storage = Storage(str(out_dir or Path(run_dir) / "evaluation" / _name_of(split, checkpoint)))
+    metadata = _metadata(run_dir, checkpoint, record, dataset, n, max_length, how)
+    parts = Parts(
+        storage, identity(model, {**metadata, "run": None, "checkpoint": None, "data": None, "chunk": _CHUNK_ROWS})
+    )
     yardsticks, tally, count = None, Tally(), 0
     with kind.ready(), _bar(n, progress) as bar:
         for rows in dataset.chunks(_chunk_size(max_length, how), stop=n):
@@ -119,6 +123,11 @@ def evaluate_run(
         told = describe(storage, verbose=verbose, seconds=clock.seconds, started=started)
     parts.remove()
     return _evaluation(storage, told)
+
+
+def _name_of(split: str, checkpoint: str) -> str:
+    """Of the directory of results: the split, and the checkpoint where it is not the last."""
+    return split if checkpoint == "last" else f"{split}-{Path(checkpoint).stem}"
 
 
 def _evaluation(storage: Storage, told: Described) -> Evaluation:
@@ -290,11 +299,12 @@ def _row_count(dataset: Dataset, limit: int | None, batch_size: int) -> int:
 
 
 def _metadata(
-    run_dir: str | Path, record: RunRecord, dataset: Dataset, n: int, max_length: int, how: Decoding
+    run_dir: str | Path, checkpoint: str, record: RunRecord, dataset: Dataset, n: int, max_length: int, how: Decoding
 ) -> dict[str, Any]:
     """What the predictions file says of itself."""
     return {
         "run": str(run_dir),
+        "checkpoint": checkpoint,
         "step": record.step,
         "data": dataset.directory,
         "dataset_digest": dataset.digest,

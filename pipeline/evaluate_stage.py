@@ -56,6 +56,7 @@ def evaluate(
             data,
             split=wanted.split,
             limit=wanted.limit,
+            checkpoint=wanted.checkpoint,
             batch_size=wanted.batch,
             out_dir=out,
             verbose=verbose,

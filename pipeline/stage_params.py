@@ -267,6 +267,10 @@ class EvaluateParams(BaseModel):
 
     split: str = Field("test", description="which split of the dataset")
     limit: Count | None = Field(None, description="only the first rows of it  [default: all]")
+    checkpoint: str = Field(
+        "last",
+        description="last, best (by best_metric), or a file in the run's directory such as checkpoints/step-00001000.pt",
+    )
     batch: Annotated[int, Field(ge=1, le=100_000)] = Field(256, description="hypotheses decoded together")
     beam: Annotated[int, Field(ge=1, le=1000)] = Field(1, description="width of the beam; 1 decodes greedily")
     length_penalty: Annotated[float, Field(ge=0, le=10)] = Field(

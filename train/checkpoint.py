@@ -5,8 +5,8 @@ damage is found and never trained on; it is read with ``weights_only=True``, so 
 
     run.json          what the run is: data, digest, task, encodings, configuration
     checkpoint.pt     model, optimiser, generators, position in the data, step; the same record
-    best.pt           the weights that were best by ``best_metric``, their step and metrics; the same record
-    checkpoints/      checkpoints kept for good, one every ``keep_every`` steps
+    checkpoints/      kept for good: step-<s>.pt every ``keep_every`` steps, and best.pt, the weights that were best by
+                      ``best_metric``, their step and metrics; the same record
     curves.jsonl      one line for each step at which something was measured
     learning_curve.png
     summary.json      the last measurements, written when the run is finished
@@ -37,7 +37,8 @@ from mathpipe.train.model import Transformer
 from mathpipe.train.words import PUBLISHED_EXTRAS, joint_vocabulary
 
 RECORD, CHECKPOINT, CURVES, SUMMARY = "run.json", "checkpoint.pt", "curves.jsonl", "summary.json"
-BEST, KEPT, PICTURE = "best.pt", "checkpoints", "learning_curve.png"
+KEPT, PICTURE = "checkpoints", "learning_curve.png"
+BEST = f"{KEPT}/best.pt"
 FORMAT = 2
 _DIGEST_BYTES = 32
 Writer = MatrixWriter | ExpressionWriter | BitWriter
@@ -161,24 +162,35 @@ def build_model(record: RunRecord) -> Model:
     return Transformer(record.config.model, source.format, target.format, words)
 
 
-def load_model(
-    run_dir: str | Path, device: str | torch.device = "cpu", name: str = CHECKPOINT
-) -> tuple[Model, RunRecord]:
-    """The model of a run's last checkpoint, or of the one of that ``name`` (BEST), ready to predict, and what the run is.
+def load_model(run_dir: str | Path, device: str | torch.device = "cpu", name: str = "last") -> tuple[Model, RunRecord]:
+    """The model of a run's last checkpoint, of its ``best`` one, or of the file of that ``name`` in its directory, ready to
+    predict, and what the run is.
 
-    UserError when the directory holds no run, or a run that has not reached its first checkpoint, or a damaged one.
+    UserError when the directory holds no run, or no such checkpoint, or a damaged one.
     """
-    path = Path(run_dir) / name
-    if not path.exists():
-        record = read_record(Path(run_dir))
-        raise UserError(
-            f"{run_dir} has no checkpoint yet",
-            expected=f"one every {record.config.checkpoint_every} steps",
-            cause="training stopped before the first",
-            next_step="run `mathpipe train` again: it starts over from the beginning",
-        )
+    path = Path(run_dir) / {"last": CHECKPOINT, "best": BEST}.get(name, name)
+    if not path.is_file():
+        raise _no_checkpoint(Path(run_dir), name)
     state = read_checkpoint(path, device)
     record = RunRecord.from_dict(state["record"], path)
     model = build_model(record).to(device)
     model.load_state_dict(state["model"])
     return model.eval(), record
+
+
+def _no_checkpoint(run_dir: Path, name: str) -> UserError:
+    record = read_record(run_dir)
+    if name == "last" or not (run_dir / CHECKPOINT).exists():
+        return UserError(
+            f"{run_dir} has no checkpoint yet",
+            expected=f"one every {record.config.checkpoint_every} steps",
+            cause="training stopped before the first",
+            next_step="run `mathpipe train` again: it starts over from the beginning",
+        )
+    kept = ", ".join(f"{KEPT}/{path.name}" for path in sorted((run_dir / KEPT).glob("*.pt")))
+    return UserError(
+        f"{run_dir} has no checkpoint {name!r}",
+        expected=f"last{f', or one of {kept}' if kept else ''}",
+        cause="best is kept where best_metric is set, others every keep_every steps",
+        next_step="leave --checkpoint out for the last",
+    )

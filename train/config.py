@@ -200,7 +200,7 @@ class TrainConfig(Settings):
     """Stop early when this metric (of those measured every ``eval_every``) reaches ``stop_at``."""
     stop_at: float | None = None
     best_metric: str | None = None
-    """The weights that were best by this metric are kept in best.pt; a metric that ends in ``loss`` is better when smaller."""
+    """The weights that were best by this metric are kept in checkpoints/best.pt; what ends in ``loss`` is better when smaller."""
     patience: Annotated[int, Field(ge=1)] | None = None
     """Stop after so many measurements in a row that were not better by ``best_metric``."""
     label: str | None = None

@@ -17,7 +17,6 @@ from typing import Any, Literal
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.storage import Storage, set_aside
 from mathpipe.train.checkpoint import (
-    BEST,
     CHECKPOINT,
     CURVES,
     KEPT,
@@ -37,7 +36,6 @@ OURS = {
     CHECKPOINT,
     CURVES,
     SUMMARY,
-    BEST,
     KEPT,
     PICTURE,
     "dvclive",
@@ -113,6 +111,7 @@ def _identity(record: dict[str, Any]) -> dict[str, Any]:
 
 def _begin_or_resume(run_dir: Path, record: RunRecord, device: str) -> dict[str, Any] | None:
     Storage(str(run_dir)).remove_unfinished("")
+    (run_dir / KEPT).mkdir(exist_ok=True)
     write_json(run_dir / RECORD, record.to_dict())
     path = run_dir / CHECKPOINT
     return read_checkpoint(path, device) if path.exists() else None

@@ -336,7 +336,6 @@ class Run:
         }
         save_checkpoint(self.run_dir / CHECKPOINT, saved)
         if kept:
-            (self.run_dir / KEPT).mkdir(exist_ok=True)
             save_checkpoint(self.run_dir / KEPT / f"step-{self.state.step:08}.pt", saved)
 
     def begin_from(self, start_from: str) -> None:

@@ -79,7 +79,7 @@ def reproduce(metadata: dict[str, Any]) -> str:
         "dataset": f"{metadata.get('data')} (digest {str(metadata.get('dataset_digest'))[:16]})",
         "law of this split": json.dumps(metadata.get("law"), sort_keys=True),
         "encodings": f"{metadata.get('input_encoding')} in, {metadata.get('output_encoding')} out",
-        "checkpoint": f"{metadata.get('run')}, step {metadata.get('step')}",
+        "checkpoint": f"{metadata.get('checkpoint', 'last')} of {metadata.get('run')}, step {metadata.get('step')}",
         "decoding": f"{metadata.get('decoding')}; at most {metadata.get('max_length')} words",
         "tolerance": f"{metadata.get('tolerance')}",
     }
@@ -92,6 +92,8 @@ def command_line(metadata: dict[str, Any]) -> str:
     """The ``mathpipe eval`` that gives these predictions."""
     words = ["mathpipe", "eval", "--run", str(metadata["run"]), "--data", str(metadata["data"])]
     words += ["--split", str(metadata["split"]), "--limit", str(metadata["rows"])]
+    if metadata.get("checkpoint", "last") != "last":
+        words += ["--checkpoint", str(metadata["checkpoint"])]
     how = metadata["decoding_settings"]
     if how["temperature"]:
         words += [

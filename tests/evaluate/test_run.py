@@ -23,7 +23,7 @@ from mathpipe.evaluate.failures import read_failures
 from mathpipe.evaluate.parts import Parts
 from mathpipe.evaluate.predictions import predictions_metadata
 from mathpipe.evaluate.run import evaluate_run, quick_accuracy
-from mathpipe.train.checkpoint import CHECKPOINT, save_checkpoint
+from mathpipe.train.checkpoint import BEST, CHECKPOINT, KEPT, RECORD, save_checkpoint, write_json
 
 # Row i of the split gets defect i % 10; all others are answered right.
 DEFECTS = {1: "malformed", 3: "unterminated", 5: "wrong_shape", 7: "wrong_value"}
@@ -159,7 +159,7 @@ def test_batches_and_chunks_change_nothing(
     tables = []
     for size, chunk in ((256, 10_000), (7, 30)):
         monkeypatch.setattr(evaluation, "_CHUNK_ROWS", chunk)
-        monkeypatch.setattr(evaluation, "load_model", lambda run_dir, device: (model, record))
+        monkeypatch.setattr(evaluation, "load_model", lambda run_dir, device, name: (model, record))
         found = evaluate_run(tmp_path / "run", limit=100, batch_size=size, out_dir=tmp_path / str(size))
         tables.append(pq.read_table(found.predictions))
         assert len(tables[-1]) == found.metrics["n"] == 100
@@ -188,6 +188,28 @@ def test_a_checkpoint_is_evaluated_on_the_dataset_it_names(
         "predictions.parquet",
         "report.html",
     ]
+
+
+def test_the_best_checkpoint_and_others_are_evaluated_by_name(
+    added: Path, make_run: Any, untrained: Any, tmp_path: Path
+) -> None:
+    record = make_run(added)
+    run = tmp_path / "run"
+    (run / KEPT).mkdir(parents=True)
+    write_json(run / RECORD, record.to_dict())
+    last, best = untrained(record), untrained(record)
+    with torch.no_grad():
+        best.output_bias[END] = 50  # says nothing but END
+    save_checkpoint(run / CHECKPOINT, {"record": record.to_dict(), "model": last.state_dict()})
+    save_checkpoint(run / BEST, {"record": {**record.to_dict(), "step": 3}, "model": best.state_dict()})
+    found = [evaluate_run(run, limit=20, checkpoint=name) for name in ("last", "best", "checkpoints/best.pt")]
+    assert [Path(each.directory).name for each in found] == ["test", "test-best", "test-best"]
+    assert [predictions_metadata(each.predictions)["step"] for each in (found[0], found[2])] == [7, 3]
+    assert pq.read_table(found[2].predictions)["prediction"].to_pylist() == [""] * 20
+    assert "--checkpoint checkpoints/best.pt" in Path(found[2].report).read_text()
+    assert "--checkpoint" not in Path(found[0].report).read_text()
+    with pytest.raises(UserError, match=r"(?s)no checkpoint 'other.pt'.*last, or one of checkpoints/best.pt"):
+        evaluate_run(run, checkpoint="other.pt")
 
 
 def test_a_model_that_diverged_is_evaluated_like_any_other(
@@ -319,7 +341,7 @@ def test_constrained_answers_are_never_malformed(
     for encoding in ("P10", "FP15"):
         record = make_run(added, output_encoding=encoding)
         model = untrained(record)
-        monkeypatch.setattr(evaluation, "load_model", lambda run_dir, device: (model, record))  # noqa: B023
+        monkeypatch.setattr(evaluation, "load_model", lambda run_dir, device, name: (model, record))  # noqa: B023
         for how in (Decoding(constrained=True), Decoding(beam=3, constrained=True)):
             found = evaluate_run(tmp_path / "run", limit=30, how=how)
             outcomes = {name for name, o in found.metrics["outcomes"].items() if o["count"]}
@@ -331,7 +353,7 @@ def test_every_hypothesis_is_verified_and_the_rank_of_the_right_one_recorded(
 ) -> None:
     record = make_run(added)
     model = untrained(record)
-    monkeypatch.setattr(evaluation, "load_model", lambda run_dir, device: (model, record))
+    monkeypatch.setattr(evaluation, "load_model", lambda run_dir, device, name: (model, record))
     dataset = open_dataset(added, "test")
     truth = next(iter(dataset.chunks(stop=40)))
 

@@ -74,7 +74,7 @@ def test_two_processes_have_the_losses_of_one_and_go_on_after_a_kill(command: li
     ]
     assert losses(parts) == pytest.approx(losses(one), rel=1e-5)
     assert losses(two) == pytest.approx(losses(one), rel=1e-5)
-    assert (two / "best.pt").exists() and len(losses(two)) == 24
+    assert (two / "checkpoints/best.pt").exists() and len(losses(two)) == 24
 
     process = torchrun(2, [*command, str(killed), "0.05", "2", "0"])
     waited = time.monotonic()

@@ -109,8 +109,12 @@ def test_the_best_is_kept_and_patience_ends(tiny: Tiny, data: Any, run_dir: Path
     config = tiny(steps=60, best_metric="accuracy", patience=3, keep_every=10, label="first try")
     result = quiet(config, data, run_dir, evaluate=lambda model: {"accuracy": next(scores)})
     assert (result.step, result.outcome) == (25, "no longer better")
-    assert load_model(run_dir, name="best.pt")[1].step == 10
-    assert [p.name for p in sorted((run_dir / "checkpoints").iterdir())] == ["step-00000010.pt", "step-00000020.pt"]
+    assert load_model(run_dir, name="best")[1].step == 10
+    assert [p.name for p in sorted((run_dir / "checkpoints").iterdir())] == [
+        "best.pt",
+        "step-00000010.pt",
+        "step-00000020.pt",
+    ]
     assert load_model(run_dir, name="checkpoints/step-00000020.pt")[1].step == 20
     summary = json.loads((run_dir / "summary.json").read_text())
     assert (summary["best"], summary["best_step"], summary["label"]) == (0.5, 10, "first try")
