@@ -175,13 +175,9 @@ class DecoderLayer(nn.Module):
         allowed: Tensor | None,
         causal: bool = False,
         by: Turn | None = None,
-        seen: Tensor | None = None,
     ) -> Tensor:
-        """x (B, L, width) and what self-attention reads of it, its keys and those of the encoder's memory.
-
-        ``seen``: the keys of its own that each row may see, where not all.
-        """
-        h = self.attention_step.after(x, self.attention(reading, own, seen, causal=causal, by=by))
+        """x (B, L, width) and what self-attention reads of it, its keys and those of the encoder's memory."""
+        h = self.attention_step.after(x, self.attention(reading, own, causal=causal, by=by))
         asking = self.cross_step.before(x if self.query_input else h)
         h = self.cross_step.after(h, self.cross_attention(asking, memory, allowed))
         return self.feed_forward_step.after(h, self.feed_forward(self.feed_forward_step.before(h)))
