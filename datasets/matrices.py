@@ -17,6 +17,15 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Labels = NDArray[np.uint8]
+SPECTRA = (
+    "semicircle",
+    "positive",
+    "uniform",
+    "gaussian",
+    "laplace",
+    "positive2",
+    "marcenko",
+)  # what symmetric ones are drawn by
 T = TypeVar("T", bound=np.generic)
 
 
@@ -25,13 +34,15 @@ class Matrices:
     """n matrices: ``values`` (sum of r_i * c_i,) float64, ``rows`` (n,) and ``cols`` (n,) int64.
 
     ``labels`` (n,) uint8: in co-training, which task each matrix belongs to (its place in the published letters TADMEFI); they
-    travel with the matrices, and None where there is one task only.
+    travel with the matrices, and None where there is one task only. ``spectra`` (n,) uint8: of a mixture, by which spectrum each
+    was drawn (its place in ``SPECTRA``).
     """
 
     values: Floats
     rows: Ints
     cols: Ints
     labels: Labels | None = None
+    spectra: Labels | None = None
 
     def __post_init__(self) -> None:
         if len(self.rows) != len(self.cols) or int((self.rows * self.cols).sum()) != len(self.values):
@@ -65,20 +76,26 @@ class Matrices:
         if not parts:
             return cls.empty()
         labels = [p.labels for p in parts if p.labels is not None]
+        spectra = [p.spectra for p in parts if p.spectra is not None]
         return cls(
             np.concatenate([p.values for p in parts]),
             np.concatenate([p.rows for p in parts]),
             np.concatenate([p.cols for p in parts]),
             np.concatenate(labels) if len(labels) == len(parts) else None,
+            np.concatenate(spectra) if len(spectra) == len(parts) else None,
         )
 
     def with_values(self, values: Floats) -> Matrices:
-        """Other numbers in the same shapes, under the same labels."""
-        return Matrices(values, self.rows, self.cols, self.labels)
+        """Other numbers in the same shapes, of the same tasks and spectra."""
+        return Matrices(values, self.rows, self.cols, self.labels, self.spectra)
 
     def labelled(self, labels: Labels | None) -> Matrices:
         """The same matrices under these labels."""
-        return Matrices(self.values, self.rows, self.cols, labels)
+        return Matrices(self.values, self.rows, self.cols, labels, self.spectra)
+
+    def drawn_by(self, spectra: Labels | None) -> Matrices:
+        """The same matrices, said to be of these spectra."""
+        return Matrices(self.values, self.rows, self.cols, self.labels, spectra)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -140,12 +157,13 @@ class Matrices:
         where = np.asarray(index)
         where = np.flatnonzero(where) if where.dtype == bool else where.astype(np.int64)
         labels = None if self.labels is None else self.labels[where]
+        spectra = None if self.spectra is None else self.spectra[where]
         if self.shape is not None:
-            return Matrices(self.dense()[where].reshape(-1), self.rows[where], self.cols[where], labels)
+            return Matrices(self.dense()[where].reshape(-1), self.rows[where], self.cols[where], labels, spectra)
         sizes = self.sizes[where]
         starts = np.repeat(self.offsets[where], sizes)
         within = np.arange(int(sizes.sum())) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        return Matrices(self.values[starts + within], self.rows[where], self.cols[where], labels)
+        return Matrices(self.values[starts + within], self.rows[where], self.cols[where], labels, spectra)
 
     def same_shape(self, other: Matrices) -> NDArray[np.bool_]:
         """Which pairs have equal shapes, and equal labels where both have some, (n,)."""

@@ -53,13 +53,16 @@ class MatrixFormat:
     exact_operands: bool = True
     noisy: bool = False
     lettered: bool = False
+    mixed: bool = False
 
     @property
     def schema(self) -> pa.Schema:
-        return shard_schema(noisy=self.noisy, lettered=self.lettered)
+        return shard_schema(noisy=self.noisy, lettered=self.lettered, mixed=self.mixed)
 
     def accepts(self, schema: pa.Schema) -> bool:
-        return bool(schema.remove_metadata() == self.schema)
+        """Shards of a mixture may lack ``spectrum``, which was not always written."""
+        found, without = schema.remove_metadata(), shard_schema(noisy=self.noisy, lettered=self.lettered)
+        return bool(found == self.schema or (self.mixed and found == without))
 
     def to_arrow(self, rows: Rows, schema: pa.Schema) -> pa.Table:
         return to_arrow(rows, schema)
@@ -178,4 +181,6 @@ def row_format(law: dict[str, Any]) -> MatrixFormat | WordsFormat:
     if kind_of(law) != "matrices":
         return WordsFormat(words=BIT_WORDS if kind_of(law) == "bits" else WORDS)
     noisy = float(operands.get("noise", 0)) > 0
-    return MatrixFormat(int(law["block_rows"]), bool(operands["exact_operands"]), noisy, law["task"] == "cotraining")
+    lettered = law["task"] == "cotraining"
+    mixed = len(operands.get("spectrum", ())) > 1 and not lettered
+    return MatrixFormat(int(law["block_rows"]), bool(operands["exact_operands"]), noisy, lettered, mixed)

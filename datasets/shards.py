@@ -1,8 +1,9 @@
 """Shards: Parquet files of whole blocks, readable by any tool that reads Parquet.
 
 Columns: ``row`` int64, ``operand`` list<float32>, ``operand_rows``, ``operand_cols`` int16, (``clean_operand`` list<float32> with
-noise,) (in co-training ``task``, its letter,) ``solution`` list<float32>, ``solution_rows``, ``solution_cols`` int16. One row
-group a block, zstd. The footer carries the law, so that a single shard found alone on a disk explains itself.
+noise,) (in co-training ``task``, its letter,) (in a mixture of spectra ``spectrum``, its name,) ``solution`` list<float32>,
+``solution_rows``, ``solution_cols`` int16. One row group a block, zstd. The footer carries the law, so that a single shard found
+alone on a disk explains itself.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mathpipe.datasets.grid import round_to_grid
-from mathpipe.datasets.matrices import Matrices
+from mathpipe.datasets.matrices import SPECTRA, Matrices
 from mathpipe.datasets.sequences import LETTERS
 from mathpipe.datasets.storage import HashingFile
 
@@ -40,8 +41,10 @@ MATRIX_SCHEMA = pa.schema(
 _CLEAN = pa.field("clean_operand", pa.list_(pa.field("element", pa.float32(), nullable=False)), nullable=False)
 _LETTERS = pa.array(list(LETTERS))
 _TASK = pa.field("task", pa.string(), nullable=False)
+_SPECTRUM = pa.field("spectrum", pa.string())
+_SPECTRA = pa.array(list(SPECTRA))
 _FLOATS = ["operand.list.element", "clean_operand.list.element", "solution.list.element"]
-_SHAPES = ["task", "operand_rows", "operand_cols", "solution_rows", "solution_cols"]
+_SHAPES = ["task", "spectrum", "operand_rows", "operand_cols", "solution_rows", "solution_cols"]
 
 
 @dataclass(frozen=True)
@@ -90,9 +93,11 @@ def concatenate_rows(parts: Sequence[Rows]) -> Rows:
     )
 
 
-def shard_schema(*, noisy: bool, lettered: bool = False) -> pa.Schema:
-    """The columns of a shard: with noise ``clean_operand`` besides (it has the operand's dimensions), in co-training ``task``."""
+def shard_schema(*, noisy: bool, lettered: bool = False, mixed: bool = False) -> pa.Schema:
+    """The columns of a shard: with noise ``clean_operand`` besides (it has the operand's dimensions), in co-training ``task``, in
+    a mixture of spectra ``spectrum``."""
     schema = MATRIX_SCHEMA.insert(4, _CLEAN) if noisy else MATRIX_SCHEMA
+    schema = schema.insert(1, _SPECTRUM) if mixed else schema
     return schema.insert(1, _TASK) if lettered else schema
 
 
@@ -126,6 +131,9 @@ def to_arrow(rows: Rows, schema: pa.Schema) -> pa.Table:
         columns[f"{name}_cols"] = pa.array(matrices.cols.astype(np.int16))
     if rows.operands.labels is not None:
         columns["task"] = _LETTERS.take(pa.array(rows.operands.labels))
+    if "spectrum" in schema.names:
+        spectra = rows.operands.spectra  # shards that were written before this column was know of none
+        columns["spectrum"] = pa.nulls(len(rows), pa.string()) if spectra is None else _SPECTRA.take(pa.array(spectra))
     if rows.clean is not None:
         columns["clean_operand"] = _lists(rows.clean, _CLEAN.type)
     return pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
@@ -152,6 +160,8 @@ def from_arrow(table: pa.Table, *, exact_operands: bool) -> Rows:
         labels = _numpy(pc.index_in(table["task"], value_set=_LETTERS)).astype(np.uint8)
         operands, solutions = operands.labelled(labels), solutions.labelled(labels)
         clean = None if clean is None else clean.labelled(labels)
+    if "spectrum" in table.schema.names and not table["spectrum"].null_count:
+        operands = operands.drawn_by(_numpy(pc.index_in(table["spectrum"], value_set=_SPECTRA)).astype(np.uint8))
     return Rows(_numpy(table["row"]).astype(np.int64), operands, solutions, clean)
 
 

@@ -16,6 +16,7 @@ reference              the stored answer, ``reference_rows`` x ``reference_cols`
 reference_error_l1     error_l1 of the stored answer itself, as the output encoding writes it
 correct_rank           the rank of the best-scoring right hypothesis of the problem, null where none is right
 rows, cols, ...        covariates, see ``mathpipe.evaluate.covariates``
+spectrum               of tasks that take one: where the data are a mixture, the one by which the operand was drawn, else null
 =====================  ==========================================================================================
 
 The footer says under ``mathpipe.evaluation`` (JSON) which run, dataset, task and encodings these are.
@@ -30,13 +31,14 @@ from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mathpipe.datasets.bit_writer import BitWriter
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.expression_writer import ExpressionWriter
-from mathpipe.datasets.matrices import Matrices
+from mathpipe.datasets.matrices import SPECTRA, Matrices
 from mathpipe.datasets.sequences import MatrixWriter
 from mathpipe.evaluate.covariates import bit_covariates, covariates, word_covariates
 from mathpipe.evaluate.scoring import Scored, Verdicts
@@ -66,6 +68,12 @@ def predictions_table(scored: Scored, split: str, source: MatrixWriter, target: 
     columns["correct_rank"] = _numbers(scored.correct_rank)
     found = covariates(problems.operands.take(best), task.symmetric)
     columns |= {name: _spread(values, best) for name, values in found.items()}
+    if task.takes_spectrum:
+        spectra = problems.operands.spectra
+        names = (
+            pa.nulls(len(scored), pa.string()) if spectra is None else pa.array(list(SPECTRA)).take(pa.array(spectra))
+        )
+        columns["spectrum"] = pc.if_else(pa.array(best), names, pa.scalar(None, pa.string()))
     return pa.table(columns)
 
 

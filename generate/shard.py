@@ -73,8 +73,9 @@ def _words_format(law: Law) -> WordsFormat:
 
 
 def _matrix_format(law: Law) -> MatrixFormat:
-    drawn = law.matrices
-    return MatrixFormat(law.block_rows, drawn.exact_operands, drawn.noise > 0, matrix_task(law.task).lettered)
+    drawn, lettered = law.matrices, matrix_task(law.task).lettered
+    mixed = len(drawn.spectrum) > 1 and not lettered
+    return MatrixFormat(law.block_rows, drawn.exact_operands, drawn.noise > 0, lettered, mixed)
 
 
 def units(laws: Mapping[str, Law], shards: Sequence[Shard]) -> list[tuple[Shard, ...]]:

@@ -27,7 +27,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from mathpipe.datasets.matrices import Matrices
+from mathpipe.datasets.matrices import SPECTRA, Matrices
 from mathpipe.generate.draws import distinct_entries, draw_bounds, draw_entries, draw_shapes, written
 from mathpipe.generate.law import MatrixLaw, Spectrum
 
@@ -53,9 +53,13 @@ def draw_symmetric(
             upper = _UPPER[name](rng, law, len(index), dim, c)
             parts.append(Matrices.from_dense(mirrored(written(upper, law), dim)))
             order.append(index)
-    if len(parts) == 1:
-        return parts[0]
-    return Matrices.concatenate(parts).take(np.argsort(np.concatenate(order))) if parts else Matrices.empty()
+    if len(parts) > 1:
+        drawn = Matrices.concatenate(parts).take(np.argsort(np.concatenate(order)))
+    else:
+        drawn = parts[0] if parts else Matrices.empty()
+    if len(names) == 1:
+        return drawn
+    return drawn.drawn_by(np.array([SPECTRA.index(name) for name in names], dtype=np.uint8)[which])
 
 
 def mirrored(upper: Floats, dim: int) -> Floats:

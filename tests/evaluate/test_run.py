@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.matrices import SPECTRA
 from mathpipe.datasets.reader import Dataset, open_dataset
 from mathpipe.datasets.sequences import END
 from mathpipe.evaluate import run as evaluation
@@ -210,6 +211,32 @@ def test_the_best_checkpoint_and_others_are_evaluated_by_name(
     assert "--checkpoint" not in Path(found[0].report).read_text()
     with pytest.raises(UserError, match=r"(?s)no checkpoint 'other.pt'.*last, or one of checkpoints/best.pt"):
         evaluate_run(run, checkpoint="other.pt")
+
+
+def test_accuracy_by_the_spectrum_of_a_mixture(
+    make_data: Callable[..., Path], plan_answers: Any, planned_run: Any, tmp_path: Path
+) -> None:
+    """Every other problem drawn by laplace is answered wrong, and none of uniform."""
+    data = make_data("eigenvalues", test=200, spectrum=("uniform", "laplace"))
+    dataset = open_dataset(data, "test")
+    spectra = np.concatenate([rows.operands.spectra for rows in dataset.chunks()])
+    laplace = spectra == SPECTRA.index("laplace")
+    wrong = laplace & (np.cumsum(laplace) % 2 == 0)
+
+    def answer(i: int, row: int, words: list[int]) -> list[int]:
+        return [*words[:4], words[4] + 3, *words[5:]] if wrong[i] else words
+
+    planned_run(data, plan_answers(dataset, answer))
+    found = evaluate_run(tmp_path / "run")
+    column = pq.read_table(found.predictions)["spectrum"].to_pylist()
+    assert column == np.array(SPECTRA)[spectra].tolist()
+    with (Path(found.directory) / "analyses" / "by_spectrum.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["spectrum"], int(row["problems"])) for row in rows] == [
+        ("laplace", int(laplace.sum())),
+        ("uniform", int((~laplace).sum())),
+    ]
+    assert float(rows[0]["accuracy"]) == pytest.approx(1 - wrong.sum() / laplace.sum()) and rows[1]["accuracy"] == "1.0"
 
 
 def test_a_model_that_diverged_is_evaluated_like_any_other(

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 from scipy import integrate, stats
 
+from mathpipe.datasets import matrices
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.grid import round_to_grid
+from mathpipe.datasets.reader import open_dataset
+from mathpipe.datasets.row_formats import MatrixFormat
+from mathpipe.datasets.shards import Rows, concatenate_rows, from_arrow, shard_schema, to_arrow
+from mathpipe.generate.dataset import make_dataset
 from mathpipe.generate.law import SPECTRA, Law, MatrixLaw
+from mathpipe.generate.layout import Layout
 from mathpipe.generate.spectra import draw_symmetric, mirrored
 from mathpipe.generate.tasks import get_task
 from mathpipe.pipeline.params import validated
@@ -186,3 +195,36 @@ def test_parameters_name_spectra() -> None:
         validated(GenerateParams, {**asked, "task": "inverse"}, "generate").law()
     with pytest.raises(UserError, match=r"generate.spectrum.*semicircle.*laplac"):
         validated(GenerateParams, {**asked, "spectrum": "laplac"}, "generate")
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.01])
+def test_a_mixture_says_of_each_row_by_which_spectrum_it_was_drawn(tmp_path: Path, noise: float) -> None:
+    operands = MatrixLaw(min_dim=2, max_dim=4, spectrum=("positive", "semicircle", "positive2"), noise=noise)
+    law = Law(task="eigenvalues", operands=operands, block_rows=200)
+    make_dataset(law, Layout({"train": 600}, 400), str(tmp_path / "data"), workers=0)
+    rows = concatenate_rows(list(open_dataset(tmp_path / "data").chunks(150)))
+    told = np.array(matrices.SPECTRA)[rows.operands.spectra]
+    assert {*told.tolist()} == {"positive", "semicircle", "positive2"}
+    positive = np.array([np.linalg.eigvalsh(a).min() > -1e-2 * np.abs(a).max() for a in rows.solved])
+    assert positive[told != "semicircle"].all() and positive[told == "semicircle"].mean() < 0.3
+    column = pq.read_table(next((tmp_path / "data").rglob("train/*.parquet")))["spectrum"].to_pylist()
+    assert column == told[: len(column)].tolist()
+    assert matrices.SPECTRA == SPECTRA
+
+    one = law.with_operands(operands.model_copy(update={"spectrum": ("positive",)}), 200)
+    make_dataset(one, Layout({"train": 200}, 200), str(tmp_path / "one"), workers=0)
+    assert "spectrum" not in pq.read_schema(next((tmp_path / "one").rglob("train/*.parquet"))).names
+
+
+def test_shards_of_a_mixture_that_were_written_without_spectra_are_read(tmp_path: Path) -> None:
+    form = MatrixFormat(100, mixed=True)
+    with_column, without = shard_schema(noisy=False, mixed=True), shard_schema(noisy=False)
+    assert form.accepts(with_column) and form.accepts(without) and not form.accepts(shard_schema(noisy=True))
+    assert not MatrixFormat(100).accepts(with_column)
+    drawn = draw_symmetric(np.random.default_rng(0), 20, MatrixLaw(spectrum=("laplace", "uniform")))
+    rows = Rows(np.arange(20), drawn, drawn)
+    assert from_arrow(to_arrow(rows, without), exact_operands=True).operands.spectra is None
+    kept = from_arrow(to_arrow(rows, with_column), exact_operands=True).operands.spectra
+    assert kept is not None and kept.tolist() == drawn.spectra.tolist()
+    unknown = to_arrow(replace(rows, operands=drawn.drawn_by(None)), with_column)
+    assert from_arrow(unknown, exact_operands=True).operands.spectra is None
