@@ -339,26 +339,25 @@ def by_operator(s: Subject) -> Iterator[Analysis]:
         )
 
 
-def by_spectrum(s: Subject) -> Iterator[Analysis]:
-    """Accuracy on the problems of each spectrum of a mixture."""
-    if not s.has("spectrum"):
-        return
-    names = texts(s.table, "spectrum")
-    rows: list[Row] = []
-    for name in sorted({name for name in names if name}):
-        here = np.asarray(names == name)
-        rows.append([name, int(here.sum()), *share(s.passed[here])[:3]])
-    rows.sort(key=lambda row: row[2])
-    if rows:
-        yield Analysis(
-            "by_spectrum",
-            "Accuracy by spectrum",
-            "Problems by the spectrum of the mixture that their operand was drawn by, the hardest first.",
-            ["spectrum", "problems", "accuracy", "low", "high"],
-            rows,
-            Chart("bars", "spectrum", ("accuracy",), "low", "high"),
-            ("accuracy", "low", "high"),
-        )
+def by_kind(s: Subject) -> Iterator[Analysis]:
+    """Accuracy on the problems of each task of co-training, and of each spectrum of a mixture."""
+    for name in ("task", "spectrum"):
+        kinds = texts(s.table, name) if s.has(name) else np.empty(0, dtype=object)
+        rows: list[Row] = []
+        for kind in sorted({str(kind) for kind in kinds if kind}):
+            here = np.asarray(kinds == kind)
+            rows.append([kind, int(here.sum()), *share(s.passed[here])[:3]])
+        rows.sort(key=lambda row: row[2])
+        if rows:
+            yield Analysis(
+                f"by_{name}",
+                f"Accuracy by {name}",
+                f"Problems of each {name} that was mixed, the hardest first.",
+                [name, "problems", "accuracy", "low", "high"],
+                rows,
+                Chart("bars", name, ("accuracy",), "low", "high"),
+                ("accuracy", "low", "high"),
+            )
 
 
 def published_verdicts(s: Subject) -> Iterator[Analysis]:
@@ -381,7 +380,7 @@ def published_verdicts(s: Subject) -> Iterator[Analysis]:
 
 ANALYSES: tuple[Callable[[Subject], Iterator[Analysis]], ...] = (
     *(by_tolerance, by_outcome, by_rank, single_properties, what_separates, right_and_wrong),
-    *(published_verdicts, calibration, by_operator, by_spectrum, by_covariate),
+    *(published_verdicts, calibration, by_operator, by_kind, by_covariate),
 )
 
 
@@ -403,7 +402,7 @@ def subject_of(predictions: pa.Table, metadata: dict[str, Any], tally: Tally) ->
 def columns_needed(schema: pa.Schema) -> list[str]:
     """Of a predictions file, what the analyses read."""
     wanted = {"row", "rank", "outcome", "passed", "published_right", "log_probability"}
-    wanted |= {"reference_error_l1", "correct_rank", "problem", "spectrum"}
+    wanted |= {"reference_error_l1", "correct_rank", "problem", "task", "spectrum"}
     wanted |= set(measure_names(schema)) | set(covariate_names(schema))
     if "operand" in schema.names:
         wanted.discard("problem")

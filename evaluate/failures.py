@@ -41,6 +41,7 @@ from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.matrices import Matrices
 from mathpipe.evaluate.columns import covariate_names, measure_names, numbers
 from mathpipe.generate.tasks import Task, get_task
+from mathpipe.generate.tasks.cotraining import labels_of
 
 Floats = NDArray[np.float64]
 
@@ -139,6 +140,8 @@ class _MatrixParts:
         self.readable = pc.is_valid(table["decoded"]).to_numpy()
         noisy = "clean_operand" in table.column_names
         solved = _matrices(table, "clean_operand", *sides["operand"]) if noisy else self.operands
+        if task.lettered:
+            solved = solved.labelled(labels_of(table["task"].to_pylist()))
         index = np.flatnonzero(self.readable & self.decoded.same_shape(self.references))
         found = task.residual(*(m.take(index) for m in (solved, self.references, self.decoded)))
         self.residuals = dict(zip(index.tolist(), found, strict=True))

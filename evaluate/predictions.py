@@ -16,6 +16,7 @@ reference              the stored answer, ``reference_rows`` x ``reference_cols`
 reference_error_l1     error_l1 of the stored answer itself, as the output encoding writes it
 correct_rank           the rank of the best-scoring right hypothesis of the problem, null where none is right
 rows, cols, ...        covariates, see ``mathpipe.evaluate.covariates``
+task                   in co-training, which of the tasks the problem is
 spectrum               of tasks that take one: where the data are a mixture, the one by which the operand was drawn, else null
 =====================  ==========================================================================================
 
@@ -44,6 +45,7 @@ from mathpipe.evaluate.covariates import bit_covariates, covariates, word_covari
 from mathpipe.evaluate.scoring import Scored, Verdicts
 from mathpipe.evaluate.sequence_scoring import ScoredSequences
 from mathpipe.generate.tasks import Task
+from mathpipe.generate.tasks.cotraining import NAMES
 
 METADATA = b"mathpipe.evaluation"
 
@@ -68,12 +70,10 @@ def predictions_table(scored: Scored, split: str, source: MatrixWriter, target: 
     columns["correct_rank"] = _numbers(scored.correct_rank)
     found = covariates(problems.operands.take(best), task.symmetric)
     columns |= {name: _spread(values, best) for name, values in found.items()}
+    if task.lettered:
+        columns["task"] = _named(problems.operands.labels, NAMES, best)
     if task.takes_spectrum:
-        spectra = problems.operands.spectra
-        names = (
-            pa.nulls(len(scored), pa.string()) if spectra is None else pa.array(list(SPECTRA)).take(pa.array(spectra))
-        )
-        columns["spectrum"] = pc.if_else(pa.array(best), names, pa.scalar(None, pa.string()))
+        columns["spectrum"] = _named(problems.operands.spectra, SPECTRA, best)
     return pa.table(columns)
 
 
@@ -218,6 +218,13 @@ def _spread(values: NDArray[Any], present: Mask) -> pa.Array:
     if values.dtype.kind == "f":
         missing = missing | np.isnan(whole)
     return pa.array(whole, mask=missing)
+
+
+def _named(which: NDArray[np.uint8] | None, names: Sequence[str], present: Mask) -> pa.Array:
+    """The name of each, null where not ``present``; nulls where none is known."""
+    if which is None:
+        return pa.nulls(len(present), pa.string())
+    return pc.if_else(pa.array(present), pa.array(list(names)).take(pa.array(which)), pa.scalar(None, pa.string()))
 
 
 def _where(present: Mask, texts: list[str]) -> list[str | None]:

@@ -6,12 +6,12 @@ matrix carries its letter as a label, its place in TADMEFI; every function here 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.matrices import Matrices
+from mathpipe.datasets.matrices import Labels, Matrices
 from mathpipe.datasets.sequences import LETTERS
 from mathpipe.generate.law import MatrixLaw
 from mathpipe.generate.tasks import add, eigenvalues, eigenvectors, inverse, matmul, matvec, transpose
@@ -19,6 +19,12 @@ from mathpipe.generate.tasks.base import Errors, Ints, Mask, Solved, Task
 
 _TASKS = (transpose.TASK, add.TASK, matvec.TASK, matmul.TASK, eigenvalues.TASK, eigenvectors.TASK, inverse.TASK)
 BY_LETTER: dict[str, Task] = {str(task.letter): task for task in _TASKS}
+NAMES = tuple(BY_LETTER[letter].name for letter in LETTERS)  # of a label
+
+
+def labels_of(names: Sequence[str]) -> Labels:
+    """The labels of problems of tasks of these names."""
+    return np.array([NAMES.index(name) for name in names], dtype=np.uint8)
 
 
 def sample(rng: np.random.Generator, n: int, law: MatrixLaw) -> Matrices:

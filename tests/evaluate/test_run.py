@@ -17,7 +17,7 @@ import torch
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.matrices import SPECTRA
 from mathpipe.datasets.reader import Dataset, open_dataset
-from mathpipe.datasets.sequences import END
+from mathpipe.datasets.sequences import END, LETTERS
 from mathpipe.evaluate import run as evaluation
 from mathpipe.evaluate.decoding import Decoded, Decoding
 from mathpipe.evaluate.failures import read_failures
@@ -237,6 +237,29 @@ def test_accuracy_by_the_spectrum_of_a_mixture(
         ("uniform", int((~laplace).sum())),
     ]
     assert float(rows[0]["accuracy"]) == pytest.approx(1 - wrong.sum() / laplace.sum()) and rows[1]["accuracy"] == "1.0"
+
+
+def test_accuracy_by_task_in_co_training(
+    make_data: Callable[..., Path], plan_answers: Any, planned_run: Any, tmp_path: Path
+) -> None:
+    """Inverses are answered wrong, all else right."""
+    data = make_data("cotraining", test=200, letters="TI")
+    dataset = open_dataset(data, "test")
+    labels = np.concatenate([rows.operands.labels for rows in dataset.chunks()])
+    inverse = labels == LETTERS.index("I")
+
+    def answer(i: int, row: int, words: list[int]) -> list[int]:
+        return [*words[:5], words[5] + 3, *words[6:]] if inverse[i] else words
+
+    planned_run(data, plan_answers(dataset, answer))
+    found = evaluate_run(tmp_path / "run", verbose=True)
+    dumped = list(read_failures(str(found.failures)))
+    assert [failure.row for failure in dumped] == np.flatnonzero(inverse).tolist()
+    for failure in dumped:
+        np.testing.assert_allclose(failure.residual, failure.operand @ failure.decoded - np.eye(2), atol=1e-9)
+    with (Path(found.directory) / "analyses" / "by_task.csv").open() as file:
+        rows = [(row["task"], int(row["problems"]), row["accuracy"]) for row in csv.DictReader(file)]
+    assert rows == [("inverse", int(inverse.sum()), "0.0"), ("transpose", int((~inverse).sum()), "1.0")]
 
 
 def test_a_model_that_diverged_is_evaluated_like_any_other(
