@@ -61,7 +61,7 @@ def solve(operands: Matrices) -> Solved:
 
 def verify(operands: Matrices, references: Matrices, predicted: Matrices) -> Errors:
     """Each task's own error measures; ``orthogonality`` is 0 where an answer holds no vectors."""
-    errors: Errors = {}
+    errors: Errors = {"orthogonality": np.zeros(len(operands))}  # whatever tasks are among these problems
     for label, index in _groups(_labels(operands)):
         batch = (m.take(index) for m in (operands, references, predicted))
         for name, values in BY_LETTER[LETTERS[label]].verify(*batch).items():

@@ -262,6 +262,22 @@ def test_accuracy_by_task_in_co_training(
     assert rows == [("inverse", int(inverse.sum()), "0.0"), ("transpose", int((~inverse).sum()), "1.0")]
 
 
+def test_co_training_whose_eigenvectors_are_all_unreadable(
+    make_data: Callable[..., Path], plan_answers: Any, planned_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The orthogonality of eigenvectors is a measure of the whole, also where no answer, or no problem of a chunk, has any."""
+    monkeypatch.setattr(evaluation, "_CHUNK_ROWS", 5)
+    data = make_data("cotraining", test=40, letters="TF")
+    dataset = open_dataset(data, "test")
+    labels = np.concatenate([rows.operands.labels for rows in dataset.chunks()])
+    vectors = labels == LETTERS.index("F")
+    planned_run(data, plan_answers(dataset, lambda i, row, words: [END] if vectors[i] else words))
+    table = pq.read_table(evaluate_run(tmp_path / "run").predictions)
+    assert table["outcome"].to_pylist() == ["malformed" if each else "exact" for each in vectors]
+    assert table["orthogonality"].to_pylist() == [None if each else 0.0 for each in vectors]
+    assert table["task"].to_pylist() == ["eigenvectors" if each else "transpose" for each in vectors]
+
+
 def test_a_model_that_diverged_is_evaluated_like_any_other(
     added: Path, make_run: Any, untrained: Any, planned_run: Any, tmp_path: Path
 ) -> None:
