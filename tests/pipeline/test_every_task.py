@@ -1,0 +1,50 @@
+"""Each matrix task goes the whole way: drawn, learned from for some steps, evaluated, and its failures told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from mathpipe.datasets.reader import open_dataset
+from mathpipe.evaluate.decoding import Decoding
+from mathpipe.evaluate.failures import read_failures
+from mathpipe.evaluate.run import evaluate_run, quick_accuracy
+from mathpipe.generate.dataset import make_dataset
+from mathpipe.generate.law import Law, MatrixLaw
+from mathpipe.generate.layout import Layout
+from mathpipe.generate.tasks import MATRIX_TASKS
+from mathpipe.train.config import ModelConfig, TrainConfig
+from mathpipe.train.trainer import train
+
+MIXED = {"spectrum": ("uniform", "laplace"), "noise": 0.02}
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [*((name, {}) for name in MATRIX_TASKS), ("eigenvectors", MIXED), ("cotraining", MIXED)],
+)
+def test_the_whole_way(name: str, more: dict[str, object], tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    drawn = MATRIX_TASKS[name].example.model_dump() | {"min_dim": 2, "max_dim": 2} | more
+    if drawn["rows"] is not None:
+        drawn |= {"rows": 2, "cols": 2}
+    law = Law(task=name, operands=MatrixLaw.model_validate(drawn), block_rows=100)
+    make_dataset(law, Layout({"train": 200, "test": 100}, 100), str(tmp_path / "data"), workers=0)
+    data, test = (open_dataset(tmp_path / "data", split, "P10", "P10") for split in ("train", "test"))
+    small = ModelConfig(encoder_width=16, decoder_width=16, encoder_heads=2, decoder_heads=2, decoder_layers=1)
+    config = TrainConfig(model=small, batch=16, steps=3, warmup=1, eval_every=3, valid_examples=16, threads=1)
+    found = train(
+        config, data, test, tmp_path / "run", progress=False, dvclive=False,
+        evaluate=lambda model: quick_accuracy(model, test, limit=16),
+    )  # fmt: skip
+    assert found.metrics["accuracy"] >= 0
+    told = evaluate_run(tmp_path / "run", limit=20, verbose=True, how=Decoding(beam=2, constrained=True))
+    table = pq.read_table(told.predictions)
+    best = table.filter(table["rank"].to_numpy() == 0)
+    wrong = [row for row, passed in zip(*(best[c].to_pylist() for c in ("row", "passed")), strict=True) if not passed]
+    assert [failure.row for failure in read_failures(str(told.failures))] == wrong
+    assert len(best) == 20 and "malformed" not in best["outcome"].to_pylist()
+    assert Path(told.report).stat().st_size > 10_000
