@@ -15,9 +15,8 @@ import pytest
 import torch
 
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.matrices import SPECTRA
 from mathpipe.datasets.reader import Dataset, open_dataset
-from mathpipe.datasets.sequences import END, LETTERS
+from mathpipe.datasets.sequences import END
 from mathpipe.evaluate import run as evaluation
 from mathpipe.evaluate.decoding import Decoded, Decoding
 from mathpipe.evaluate.failures import read_failures
@@ -211,71 +210,6 @@ def test_the_best_checkpoint_and_others_are_evaluated_by_name(
     assert "--checkpoint" not in Path(found[0].report).read_text()
     with pytest.raises(UserError, match=r"(?s)no checkpoint 'other.pt'.*last, or one of checkpoints/best.pt"):
         evaluate_run(run, checkpoint="other.pt")
-
-
-def test_accuracy_by_the_spectrum_of_a_mixture(
-    make_data: Callable[..., Path], plan_answers: Any, planned_run: Any, tmp_path: Path
-) -> None:
-    """Every other problem drawn by laplace is answered wrong, and none of uniform."""
-    data = make_data("eigenvalues", test=200, spectrum=("uniform", "laplace"))
-    dataset = open_dataset(data, "test")
-    spectra = np.concatenate([rows.operands.spectra for rows in dataset.chunks()])
-    laplace = spectra == SPECTRA.index("laplace")
-    wrong = laplace & (np.cumsum(laplace) % 2 == 0)
-
-    def answer(i: int, row: int, words: list[int]) -> list[int]:
-        return [*words[:4], words[4] + 3, *words[5:]] if wrong[i] else words
-
-    planned_run(data, plan_answers(dataset, answer))
-    found = evaluate_run(tmp_path / "run")
-    column = pq.read_table(found.predictions)["spectrum"].to_pylist()
-    assert column == np.array(SPECTRA)[spectra].tolist()
-    with (Path(found.directory) / "analyses" / "by_spectrum.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert [(row["spectrum"], int(row["problems"])) for row in rows] == [
-        ("laplace", int(laplace.sum())),
-        ("uniform", int((~laplace).sum())),
-    ]
-    assert float(rows[0]["accuracy"]) == pytest.approx(1 - wrong.sum() / laplace.sum()) and rows[1]["accuracy"] == "1.0"
-
-
-def test_accuracy_by_task_in_co_training(
-    make_data: Callable[..., Path], plan_answers: Any, planned_run: Any, tmp_path: Path
-) -> None:
-    """Inverses are answered wrong, all else right."""
-    data = make_data("cotraining", test=200, letters="TI")
-    dataset = open_dataset(data, "test")
-    labels = np.concatenate([rows.operands.labels for rows in dataset.chunks()])
-    inverse = labels == LETTERS.index("I")
-
-    def answer(i: int, row: int, words: list[int]) -> list[int]:
-        return [*words[:5], words[5] + 3, *words[6:]] if inverse[i] else words
-
-    planned_run(data, plan_answers(dataset, answer))
-    found = evaluate_run(tmp_path / "run", verbose=True)
-    dumped = list(read_failures(str(found.failures)))
-    assert [failure.row for failure in dumped] == np.flatnonzero(inverse).tolist()
-    for failure in dumped:
-        np.testing.assert_allclose(failure.residual, failure.operand @ failure.decoded - np.eye(2), atol=1e-9)
-    with (Path(found.directory) / "analyses" / "by_task.csv").open() as file:
-        rows = [(row["task"], int(row["problems"]), row["accuracy"]) for row in csv.DictReader(file)]
-    assert rows == [("inverse", int(inverse.sum()), "0.0"), ("transpose", int((~inverse).sum()), "1.0")]
-
-
-def test_co_training_whose_eigenvectors_are_all_unreadable(
-    make_data: Callable[..., Path], plan_answers: Any, planned_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The orthogonality of eigenvectors is a measure of the whole, also where no answer, or no problem of a chunk, has any."""
-    monkeypatch.setattr(evaluation, "_CHUNK_ROWS", 5)
-    data = make_data("cotraining", test=40, letters="TF")
-    dataset = open_dataset(data, "test")
-    labels = np.concatenate([rows.operands.labels for rows in dataset.chunks()])
-    vectors = labels == LETTERS.index("F")
-    planned_run(data, plan_answers(dataset, lambda i, row, words: [END] if vectors[i] else words))
-    table = pq.read_table(evaluate_run(tmp_path / "run").predictions)
-    assert table["outcome"].to_pylist() == ["malformed" if each else "exact" for each in vectors]
-    assert table["orthogonality"].to_pylist() == [None if each else 0.0 for each in vectors]
-    assert table["task"].to_pylist() == ["eigenvectors" if each else "transpose" for each in vectors]
 
 
 def test_a_model_that_diverged_is_evaluated_like_any_other(
