@@ -266,6 +266,32 @@ def right_and_wrong(s: Subject) -> Iterator[Analysis]:
         )
 
 
+def confusions(s: Subject) -> Iterator[Analysis]:
+    """Wrong answers that are right for another problem."""
+    if not s.has("confused_with"):
+        return
+    answered = texts(s.table, "confused_with")
+    readable = ~np.isnan(s.of("error_l1"))
+    wrong, right = answered[readable & ~s.passed], answered[readable & s.passed]
+    rows: list[Row] = []
+    for name in sorted({str(name) for name in wrong if name}):
+        p, low, high, k = share(wrong == name)
+        rows.append([name, k, len(wrong), p, low, high, share(right == name)[0]])
+    rows.sort(key=lambda row: row[3], reverse=True)
+    if rows:
+        yield Analysis(
+            "confusions",
+            "Wrong answers that are right for another problem",
+            "Of the wrong answers that have the right shape, the share that passes the error test of another problem, made from "
+            "the asked one. share_of_right: the same of the right answers, which tells how often the two problems' answers are too "
+            "near each other to tell.",
+            ["problem", "answers", "wrong_answers", "share", "low", "high", "share_of_right"],
+            rows,
+            Chart("bars", "problem", ("share",), "low", "high", y_title="share of wrong answers"),
+            ("share", "low", "high", "share_of_right"),
+        )
+
+
 def calibration(s: Subject) -> Iterator[Analysis]:
     """Whether the model's own probability tells how often it is right."""
     log_probability = s.of("log_probability")
@@ -379,7 +405,7 @@ def published_verdicts(s: Subject) -> Iterator[Analysis]:
 
 
 ANALYSES: tuple[Callable[[Subject], Iterator[Analysis]], ...] = (
-    *(by_tolerance, by_outcome, by_rank, single_properties, what_separates, right_and_wrong),
+    *(by_tolerance, by_outcome, by_rank, single_properties, what_separates, confusions, right_and_wrong),
     *(published_verdicts, calibration, by_operator, by_kind, by_covariate),
 )
 
@@ -402,7 +428,7 @@ def subject_of(predictions: pa.Table, metadata: dict[str, Any], tally: Tally) ->
 def columns_needed(schema: pa.Schema) -> list[str]:
     """Of a predictions file, what the analyses read."""
     wanted = {"row", "rank", "outcome", "passed", "published_right", "log_probability"}
-    wanted |= {"reference_error_l1", "correct_rank", "problem", "task", "spectrum"}
+    wanted |= {"reference_error_l1", "correct_rank", "problem", "task", "spectrum", "confused_with"}
     wanted |= set(measure_names(schema)) | set(covariate_names(schema))
     if "operand" in schema.names:
         wanted.discard("problem")

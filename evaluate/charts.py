@@ -6,6 +6,7 @@ A plot is 440 units wide, so that its words are read on a phone as on a desk; ev
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from html import escape
 from typing import Any
@@ -101,7 +102,7 @@ def _bars(analysis: Analysis, chart: Chart) -> tuple[str | None, int]:
     values = [_number(v) for v in analysis.column(chart.y[0])][:_MOST_BARS]
     if not names:
         return None, 0
-    left = min(max(6.4 * max(len(n) for n in names) + 12, 60), 190)
+    left = min(max(6.7 * max(len(n) for n in names) + 12, 60), 0.55 * WIDTH)
     height = _TOP + len(names) * (_BAR + _GAP) + 8
     room, top = WIDTH - left - 64, max([v for v in values if math.isfinite(v)] or [1.0]) or 1.0
     bounds = None
@@ -113,9 +114,8 @@ def _bars(analysis: Analysis, chart: Chart) -> tuple[str | None, int]:
         y = _TOP + k * (_BAR + _GAP)
         wide = room * (value if math.isfinite(value) else 0) / top
         share = _share(value) if analysis.shares else format_number(value)
-        parts.append(
-            f'<text x="{left - 8}" y="{y + 12}" text-anchor="end" class="ink">{escape(name.replace("_", " "))}</text>'
-        )
+        label = textwrap.shorten(name.replace("_", " "), int(left / 6.7), placeholder=" ...")
+        parts.append(f'<text x="{left - 8:.1f}" y="{y + 12}" text-anchor="end" class="ink">{escape(label)}</text>')
         parts.append(
             f'<rect x="{left}" y="{y}" width="{max(wide, 0.5):.1f}" height="{_BAR}" rx="3" fill="var(--s1)">'
             f"<title>{escape(name)}: {share}</title></rect>"

@@ -12,7 +12,7 @@ Floats = NDArray[np.float64]
 # a column before ``problem`` is of the hypothesis, one after it of the problem
 _OF_HYPOTHESIS = {
     *("row", "split", "rank", "prediction", "decoded", "decoded_rows", "decoded_cols"),
-    *("outcome", "passed", "log_probability"),
+    *("outcome", "passed", "log_probability", "confused_with"),
 }
 _OF_PROBLEM = {
     *("problem", "operand", "clean_operand", "reference", "reference_rows", "reference_cols"),

@@ -10,6 +10,7 @@ passed                 whether it is right by mathematics, whatever its words
 log_probability        of all words, the end included
 error_l1, ...          every error measure of the task; null where nothing of the right shape was read
 ...                    single properties of the prediction, see ``mathpipe.evaluate.diagnostics``
+confused_with          another problem, of those the task names, for which it is right within 5 %; null for none
 problem                the problem's words in the input encoding (on rank 0 only, like all that follows)
 operand                its entries, ``rows`` x ``cols``; with noise as written, and ``clean_operand`` besides
 reference              the stored answer, ``reference_rows`` x ``reference_cols``; of expressions its words
@@ -41,8 +42,9 @@ from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.expression_writer import ExpressionWriter
 from mathpipe.datasets.matrices import SPECTRA, Matrices
 from mathpipe.datasets.sequences import MatrixWriter
+from mathpipe.evaluate.confusions import confused_with
 from mathpipe.evaluate.covariates import bit_covariates, covariates, word_covariates
-from mathpipe.evaluate.scoring import Scored, Verdicts
+from mathpipe.evaluate.scoring import TOLERANCE, Scored, Verdicts
 from mathpipe.evaluate.sequence_scoring import ScoredSequences
 from mathpipe.generate.tasks import Task
 from mathpipe.generate.tasks.cotraining import NAMES
@@ -60,6 +62,7 @@ def predictions_table(scored: Scored, split: str, source: MatrixWriter, target: 
         **_matrix_columns("decoded", scored.matrices, scored.readable),
         **_outcome_columns(scored),
         **{name: _numbers(values) for name, values in scored.errors.items()},
+        **_confusion_column(scored, task),
         "problem": pa.array(_where(best, sentences(source, *source.write(problems.operands))), pa.string()),
         "operand": _matrix_columns("operand", problems.operands, best)["operand"],
     }
@@ -75,6 +78,14 @@ def predictions_table(scored: Scored, split: str, source: MatrixWriter, target: 
     if task.takes_spectrum:
         columns["spectrum"] = _named(problems.operands.spectra, SPECTRA, best)
     return pa.table(columns)
+
+
+def _confusion_column(scored: Scored, task: Task) -> dict[str, pa.Array]:
+    if not task.confusions:
+        return {}
+    readable = ~np.isnan(scored.errors["error_l1"])
+    found = confused_with(task, scored.problems.solved, scored.matrices, readable, TOLERANCE)
+    return {"confused_with": pa.array(found, pa.string())}
 
 
 def sequence_table(

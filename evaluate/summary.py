@@ -102,6 +102,12 @@ def summary_text(metrics: Metrics, analyses: list[Analysis]) -> str:
             lines += ["", f"failures are told apart best by their {name}: {told}"]
         else:
             lines += ["", f"no covariate tells failures apart; nearest to it is the {name}: {told}"]
+    confused = next((a for a in analyses if a.name == "confusions"), None)
+    if confused is not None:
+        name, _, _, share, low, _, of_right = confused.rows[0]
+        if low > (of_right or 0):
+            told = "" if of_right is None else f" (so are {_percent(of_right).strip()} of the right ones)"
+            lines += ["", f"{_percent(share).strip()} of the wrong answers are right for another problem: {name}{told}"]
     return "\n".join(lines)
 
 

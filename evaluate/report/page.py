@@ -13,7 +13,7 @@ from mathpipe.evaluate.report.html import card, document, failure, figure, perce
 from mathpipe.evaluate.summary import Metrics
 
 _FIRST = ("accuracy_by_tolerance", "outcomes", "accuracy_by_rank", "calibration", "properties_by_tolerance")
-_WHY = ("what_separates_failures", "right_and_wrong", "by_operator")
+_WHY = ("what_separates_failures", "confusions", "right_and_wrong", "by_operator")
 
 
 def page(

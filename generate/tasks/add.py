@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mathpipe.datasets.matrices import Matrices
+from mathpipe.generate.confusions import subtract
 from mathpipe.generate.draws import draw_matrices
 from mathpipe.generate.law import MatrixLaw
 from mathpipe.generate.tasks.base import Floats, Ints, Solved, Task, difference_errors
@@ -40,4 +41,5 @@ TASK = Task(
     verify=difference_errors,
     answer_shape=answer_shape,
     side_by_side=2,
+    confusions={"B subtracted": subtract},
 )

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.grid import round_to_grid
 from mathpipe.datasets.matrices import Matrices, reduce_rows
+from mathpipe.generate.confusions import Confusions
 from mathpipe.generate.draws import distinct_entries
 from mathpipe.generate.law import LARGEST_DIMENSION, MatrixLaw
 from mathpipe.generate.noise import add_noise
@@ -75,6 +76,7 @@ class Task:
     ``agrees(operands, solved, stored)``: which stored answers are as right as the solved ones, though their numbers differ,
     as another CPU may give the other of two equally good signs; None where answers are the same on any CPU to float32.
     ``noise(rng, clean, law)``: the written operands where noise is not simply that of ``generate.noise``.
+    ``confusions``: by name, other problems whose right answers a model may give in place of this one's.
     """
 
     name: str
@@ -100,6 +102,7 @@ class Task:
     distinct: Callable[[MatrixLaw], float] | None = None
     agrees: Callable[[Matrices, Matrices, Matrices], Mask] | None = None
     noise: Callable[[np.random.Generator, Matrices, MatrixLaw], Matrices] | None = None
+    confusions: Confusions = field(default_factory=dict)
 
     def check(self, law: MatrixLaw) -> None:
         """UserError where this task cannot be drawn by this law."""

@@ -6,6 +6,7 @@ import numpy as np
 
 from mathpipe.datasets.matrices import Matrices
 from mathpipe.generate.batches import transposed
+from mathpipe.generate.confusions import swap_rows
 from mathpipe.generate.draws import draw_matrices
 from mathpipe.generate.law import MatrixLaw
 from mathpipe.generate.tasks.base import Floats, Ints, Mask, Solved, Task, difference_errors, solve_by_shape
@@ -49,4 +50,5 @@ TASK = Task(
     verify=difference_errors,
     answer_shape=answer_shape,
     square_only=True,
+    confusions={"two rows in the other order": swap_rows},
 )

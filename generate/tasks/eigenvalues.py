@@ -9,6 +9,7 @@ import numpy as np
 
 from mathpipe.datasets.matrices import Matrices
 from mathpipe.generate.batches import attempt
+from mathpipe.generate.confusions import SIGN_OFF_DIAGONAL
 from mathpipe.generate.law import MatrixLaw
 from mathpipe.generate.spectra import distinct_symmetric, draw_symmetric
 from mathpipe.generate.tasks.base import (
@@ -55,4 +56,5 @@ TASK = Task(
     symmetric=True,
     takes_spectrum=True,
     distinct=distinct_symmetric,
+    confusions=SIGN_OFF_DIAGONAL,
 )

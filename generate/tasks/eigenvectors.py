@@ -11,6 +11,7 @@ import numpy as np
 
 from mathpipe.datasets.matrices import Matrices, reduce_rows
 from mathpipe.generate.batches import attempt, map_together, orthogonality, signs_of_columns, transposed
+from mathpipe.generate.confusions import SIGN_OFF_DIAGONAL
 from mathpipe.generate.law import MatrixLaw
 from mathpipe.generate.spectra import distinct_symmetric, draw_symmetric
 from mathpipe.generate.tasks.base import Errors, Floats, Ints, Mask, Solved, Task, error_measures, solve_by_shape
@@ -94,4 +95,5 @@ TASK = Task(
     takes_spectrum=True,
     distinct=distinct_symmetric,
     agrees=agrees,
+    confusions=SIGN_OFF_DIAGONAL,
 )

@@ -8,6 +8,7 @@ import numpy as np
 
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.matrices import Matrices
+from mathpipe.generate.confusions import TRANSPOSED, negate
 from mathpipe.generate.draws import draw_matrices
 from mathpipe.generate.law import MatrixLaw
 from mathpipe.generate.tasks.base import Floats, Ints, Mask, Solved, Task, difference_errors, solve_by_shape
@@ -84,4 +85,5 @@ TASK = Task(
     square_only=True,
     limits=limits,
     example=MatrixLaw(max_coeff=1.0),
+    confusions={**TRANSPOSED, "A negated": negate},
 )

@@ -9,6 +9,7 @@ import numpy as np
 
 from mathpipe.datasets.matrices import Matrices
 from mathpipe.generate.batches import eliminated
+from mathpipe.generate.confusions import TRANSPOSED
 from mathpipe.generate.draws import draw_matrices
 from mathpipe.generate.law import MatrixLaw
 from mathpipe.generate.tasks.base import Errors, Floats, Ints, Mask, Solved, Task, error_measures
@@ -138,4 +139,5 @@ TASK = Task(
     residual_formula="A H - I",
     best_written=best_written,
     square_only=True,
+    confusions=TRANSPOSED,
 )

@@ -6,6 +6,7 @@ import numpy as np
 
 from mathpipe.datasets.matrices import Matrices
 from mathpipe.generate.batches import transposed
+from mathpipe.generate.confusions import transpose_half
 from mathpipe.generate.draws import draw_matrices
 from mathpipe.generate.law import MatrixLaw
 from mathpipe.generate.tasks.base import Floats, Ints, Solved, Task, difference_errors
@@ -41,4 +42,5 @@ TASK = Task(
     verify=difference_errors,
     answer_shape=answer_shape,
     side_by_side=2,
+    confusions={"A not transposed": transpose_half},
 )

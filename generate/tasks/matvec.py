@@ -6,6 +6,7 @@ import numpy as np
 
 from mathpipe.datasets.matrices import Matrices
 from mathpipe.generate.batches import transposed
+from mathpipe.generate.confusions import transpose_all_but_last
 from mathpipe.generate.draws import draw_matrices
 from mathpipe.generate.law import MatrixLaw
 from mathpipe.generate.tasks.base import Floats, Ints, Solved, Task, difference_errors
@@ -40,4 +41,5 @@ TASK = Task(
     verify=difference_errors,
     answer_shape=answer_shape,
     extra_cols=1,
+    confusions={"A not transposed": transpose_all_but_last},
 )

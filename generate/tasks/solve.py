@@ -9,6 +9,7 @@ import numpy as np
 
 from mathpipe.datasets.matrices import Matrices
 from mathpipe.generate.batches import attempt, map_together
+from mathpipe.generate.confusions import transpose_all_but_last
 from mathpipe.generate.draws import draw_matrices
 from mathpipe.generate.law import MatrixLaw
 from mathpipe.generate.tasks.base import Errors, Floats, Ints, Mask, Solved, Task, error_measures, solve_by_shape
@@ -89,4 +90,5 @@ TASK = Task(
     square_only=True,
     extra_cols=1,
     agrees=agrees,
+    confusions={"A transposed": transpose_all_but_last},
 )

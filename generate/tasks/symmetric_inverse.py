@@ -6,6 +6,7 @@ import numpy as np
 
 from mathpipe.datasets.matrices import Matrices
 from mathpipe.generate.batches import transposed
+from mathpipe.generate.confusions import SIGN_OFF_DIAGONAL
 from mathpipe.generate.law import MatrixLaw
 from mathpipe.generate.spectra import distinct_symmetric, draw_symmetric
 from mathpipe.generate.tasks import inverse
@@ -40,4 +41,5 @@ TASK = Task(
     symmetric=True,
     takes_spectrum=True,
     distinct=distinct_symmetric,
+    confusions=SIGN_OFF_DIAGONAL,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mathpipe.datasets.matrices import Matrices
+from mathpipe.generate.confusions import TRANSPOSED
 from mathpipe.generate.draws import draw_matrices
 from mathpipe.generate.law import MatrixLaw
 from mathpipe.generate.tasks.base import Ints, Solved, Task, difference_errors
@@ -34,4 +35,5 @@ TASK = Task(
     solve=solve,
     verify=difference_errors,
     answer_shape=answer_shape,
+    confusions=TRANSPOSED,
 )

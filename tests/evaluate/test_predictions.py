@@ -63,6 +63,7 @@ def test_columns_and_values(scored: Scored) -> None:
             "coefficients_within_1pct": 1,
             "error_reference_l1": 0,
             "predicted_condition": pytest.approx(2),
+            "confused_with": None,
             "problem": "V2 V2 + 200 E-2 + 0 E0 + 0 E0 + 400 E-2",
             "reference": [0.5, 0, 0, 0.25],
             "reference_rows": 2,

@@ -31,6 +31,10 @@ from mathpipe.pipeline.cli import main
 
 P1000 = MatrixWriter.named("P1000")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+CUT_OFF = """[...document.querySelectorAll("svg text")].filter(t => {
+    const box = t.getBBox(), whole = t.ownerSVGElement.viewBox.baseVal
+    return box.x < 0 || box.x + box.width > whole.width
+}).map(t => t.textContent)"""
 EVIL = "<script>document.title='taken'</script>"
 
 
@@ -201,6 +205,7 @@ def test_in_a_browser(folder: Path, browser: Any) -> None:
         page.goto(f"file://{folder / 'report.html'}")
         assert page.title().startswith("eigenvectors")
         assert page.evaluate("document.documentElement.scrollWidth") <= width  # nothing sticks out
+        assert page.evaluate(CUT_OFF) == []
         for link in page.locator("nav a").all():
             link.click()
             anchor = link.get_attribute("href")
