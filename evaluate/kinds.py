@@ -17,6 +17,7 @@ from mathpipe.datasets.expression_writer import ExpressionWriter
 from mathpipe.datasets.matrices import Matrices
 from mathpipe.datasets.reader import Dataset
 from mathpipe.datasets.sequences import MatrixWriter
+from mathpipe.datasets.vocabulary import CONSTANTS
 from mathpipe.evaluate.baselines import Constants, ReferenceYardstick, Yardsticks
 from mathpipe.evaluate.decoding import Decoded
 from mathpipe.evaluate.grammar import Grammar, MatrixGrammar, PrefixGrammar
@@ -115,7 +116,7 @@ class SequenceKind:
 
     @property
     def measures(self) -> tuple[str, ...]:
-        return self.judges.task.measures
+        return self.judges.task.measures if self.judges.task.kind == "bits" else ()
 
     def max_length(self, n: int) -> int:
         longest = max(int(rows.solutions.lengths.max()) for rows in self.dataset.chunks(stop=n))  # type: ignore[union-attr]
@@ -131,8 +132,8 @@ class SequenceKind:
     def grammar(self, rows: Any, max_length: int, device: torch.device | str) -> Grammar | None:
         if self.judges.task.kind != "expressions":
             return None
-        writer = cast(ExpressionWriter, self.dataset.target)
-        return PrefixGrammar(writer.format, len(rows), max_length, device=device)
+        writer, leaves = cast(ExpressionWriter, self.dataset.target), (*CONSTANTS, "I", *self.judges.task.leaves)
+        return PrefixGrammar(writer.format, len(rows), max_length, leaves, device)
 
     def score(self, rows: Any, decoded: Decoded) -> Verdicts:
         return score_sequences(self.judges, cast(ExpressionWriter, self.dataset.target), rows, decoded)

@@ -126,7 +126,7 @@ def score_sequences(
         judged = judges.judge(problems.problems.take(index), problems.solutions.take(index), sequences.take(index))
         outcome[index] = judged.outcome
         for name, values in judged.measures.items():
-            errors.setdefault(name, np.full(len(decoded), np.nan))[index] = values
+            errors[name][index] = values
     passed = right[outcome]
     # the reference's own verdict: that of an exact prediction where there is one, else its own
     reference = np.zeros(len(whole), dtype=bool)

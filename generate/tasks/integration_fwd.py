@@ -75,6 +75,8 @@ TASK = SequenceTask(
     source="Lample & Charton 2020, section 4.1",
     pairs=pairs,
     judge=judge,
+    measures=("share",),
+    leaves=("x",),
     columns={"operators": "int16"},
     example=ExpressionLaw(min_operators=3, max_operators=15, table=TABLE),
     limits=check_law,

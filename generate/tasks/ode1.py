@@ -42,6 +42,8 @@ TASK = SequenceTask(
     source="Lample & Charton 2020, section 4.2",
     pairs=partial(pairs_of, FIRST, equations, DRAW),
     judge=partial(judge_order, FIRST),
+    measures=("share",),
+    leaves=("x", *FIRST.constants),
     columns={"operators": "int16", "constants": "uint8"},
     example=ExpressionLaw(min_operators=3, max_operators=15, few_share=0),
     limits=check_law,

@@ -48,6 +48,8 @@ TASK = SequenceTask(
     source="Lample & Charton 2020, section 4.2",
     pairs=partial(pairs_of, SECOND, equations, DRAW),
     judge=partial(judge_order, SECOND),
+    measures=("share",),
+    leaves=("x", *SECOND.constants),
     columns={"operators": "int16", "constants": "uint8"},
     example=ExpressionLaw(min_operators=5, max_operators=15, few_share=0),
     limits=check_law,

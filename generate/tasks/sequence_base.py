@@ -62,7 +62,9 @@ class SequenceTask:
     outcomes: tuple[str, ...] = SYMBOLIC_OUTCOMES
     right: frozenset[str] = frozenset({"exact", "equivalent"})
     measures: tuple[str, ...] = ()
-    """What ``judge`` measures of each prediction besides."""
+    """All that ``judge`` measures of each prediction besides."""
+    leaves: tuple[str, ...] = ()
+    """Variables and constants that an answer may hold, besides numbers, pi, E and I."""
     columns: dict[str, str] = field(default_factory=dict)
     letter: str | None = None
     block_rows: int = 1000

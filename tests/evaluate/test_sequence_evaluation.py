@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -15,12 +16,13 @@ from mathpipe.datasets.ragged import Sequences
 from mathpipe.datasets.sequence_rows import SequenceRows
 from mathpipe.datasets.sequences import END, PAD
 from mathpipe.datasets.storage import Storage
-from mathpipe.datasets.vocabulary import IDS
+from mathpipe.datasets.vocabulary import ARITY, IDS, WORDS
 from mathpipe.evaluate.baselines import ReferenceYardstick
 from mathpipe.evaluate.covariates import depths, operators_present, word_covariates
 from mathpipe.evaluate.decoding import Decoded
 from mathpipe.evaluate.describe import describe
 from mathpipe.evaluate.failure_drawing import draw_failure
+from mathpipe.evaluate.kinds import SequenceKind
 from mathpipe.evaluate.predictions import PredictionsWriter, sequence_table
 from mathpipe.evaluate.sequence_scoring import Judges, score_sequences
 from mathpipe.generate import tasks
@@ -53,7 +55,11 @@ def no_pairs(*_: Any) -> Any:
     raise NotImplementedError
 
 
-TASK = SequenceTask("toy-same", "expressions", "an expression", "itself", "tests", no_pairs, toy_judge)
+TASK = SequenceTask(
+    *("toy-same", "expressions", "an expression", "itself", "tests", no_pairs, toy_judge),
+    measures=("partial_share",),
+    leaves=("x",),
+)
 
 
 def decoded_of(hypotheses: list[list[str]]) -> Decoded:
@@ -113,6 +119,53 @@ def test_the_references_own_verdict_counts(rows: SequenceRows) -> None:
     )  # of the first, as its exact prediction; of the others, judged for themselves
     tally = ReferenceYardstick().tally(scored)
     assert tally.n == 8 and tally.accuracy("reference", 0.05) == 0
+
+
+PAIRS = {  # a problem and its solution
+    "integration-bwd": ("sub Y' mul INT+ 2 x", "pow2 x"),
+    "integration-fwd": ("sub Y' mul INT+ 2 x", "pow2 x"),
+    "integration-ibp": ("sub Y' mul INT+ 2 x", "pow2 x"),
+    "ode1": ("sub Y' Y", "mul a8 exp x"),
+    "ode2": ("add Y'' Y", "add mul a8 cos x mul a9 sin x"),
+}
+
+
+def asked(task: str, n: int) -> SequenceRows:
+    problem, solution = (Sequences.from_list([words(text)] * n) for text in PAIRS[task])
+    return SequenceRows(np.arange(n), problem, solution, {})
+
+
+@pytest.mark.parametrize("task", PAIRS)
+def test_columns_do_not_depend_on_what_was_said(task: str) -> None:
+    solution = PAIRS[task][1]
+    tables = []
+    for said in (f"{solution} <s>", solution, "add <s>"):  # right, without END, malformed
+        scored = score_sequences(
+            Judges(tasks.sequence_task(task)), WRITER, asked(task, 1), Decoded(np.array([[*words(said)]]), np.zeros(1))
+        )
+        tables.append(sequence_table(scored, "test", WRITER, WRITER))
+    assert tables[0]["passed"].to_pylist() == [True]
+    assert len({str(table.schema) for table in tables}) == 1
+
+
+@pytest.mark.parametrize("task", PAIRS)
+def test_what_the_grammar_lets_through_is_an_answer(task: str) -> None:
+    judges = Judges(tasks.sequence_task(task))
+    kind = SequenceKind(cast(Any, SimpleNamespace(target=WRITER)), judges)
+    grammar = kind.grammar(asked(task, 1), 30, "cpu")
+    assert grammar is not None
+    begins = [WORDS[k] for k in grammar.allowed()[0].nonzero().squeeze(1).tolist()]
+    assert "x" in begins and "Y" not in begins and "t" not in begins
+    answers = [f"{word} {'x ' * ARITY[word]}" if word in ARITY else f"{word} 2" for word in begins]
+    rows = asked(task, len(answers))
+    judged = judges.judge(rows.problems, rows.solutions, Sequences.from_list([words(answer) for answer in answers]))
+    assert SYMBOLIC_OUTCOMES.index("malformed") not in judged.outcome
+    assert set(words(PAIRS[task][1])) <= _reachable(grammar)
+
+
+def _reachable(grammar: Any) -> set[int]:
+    """What the grammar may ever allow of leaves, operators and digits."""
+    return {*(grammar._node | grammar._integer | grammar._digit).nonzero().squeeze(1).tolist()}
 
 
 def test_workers_judge_the_same(rows: SequenceRows) -> None:
