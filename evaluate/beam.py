@@ -60,6 +60,7 @@ def beam_search(
     if len(source):
         with torch.no_grad():
             _search(model, source, max_length, how, grammar, finished)
+    finished.leave_none_out()
     return Decoded.ranked(finished.tokens, finished.log_probability, finished.score, finished.score > _NEVER)
 
 
@@ -92,6 +93,11 @@ class _Finished:
         self.tokens[problems[b], k] = tokens[b, nth[b, k]]
         self.log_probability[problems[b], k] = log_probability[b, nth[b, k]]
         self.score[problems[b], k] = _LOWEST * (1 + nth[b, k].double() / self.width)
+
+    def leave_none_out(self) -> None:
+        """A problem for which nothing has a probability (a model whose logits are no numbers) has one empty hypothesis."""
+        none = ~(self.score > _NEVER).any(dim=1)
+        self.score[none, 0], self.log_probability[none, 0] = _LOWEST, torch.nan
 
     def done(self, problems: Tensor, running: Tensor, length: int, max_length: int) -> Tensor:
         """(b,): which problems need no further step; ``running`` (b, w) are the sums of log p of ``length`` words."""
@@ -175,6 +181,9 @@ def _continuations(logits: Tensor, totals: Tensor) -> tuple[Tensor, Tensor, Tens
     """
     b, w = totals.shape
     log_p = logits.log_softmax(dim=1)
+    broken = log_p[:, 0].isnan()  # no word is possible, or logits are no numbers; then all of a row are
+    if bool(broken.any()):
+        log_p[broken] = _NEVER
     if w == 1:  # exactly what greedy decoding takes: rounded log p of two words may be equal where their logits are not
         words = logits.topk(2, dim=1).indices
         return log_p.gather(1, words).double() + totals, torch.zeros_like(words), words

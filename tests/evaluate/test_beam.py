@@ -285,3 +285,57 @@ def test_the_largest_hold_nothing_twice_where_few_values_are_possible() -> None:
     rows, found = _largest(values, torch.zeros(2, 2), 6)
     assert all(len({*zip(r, c, strict=True)}) == 6 for r, c in zip(rows.tolist(), found.tolist(), strict=True))
     assert {*found.flatten().tolist()} == {990, 991, 992}
+
+
+class Broken(Tree):
+    """Logits of odd problems are no numbers, from their second word on."""
+
+    def log_p(self, said: tuple[int, ...]) -> Tensor:
+        found = super().log_p(said)
+        return torch.full_like(found, torch.nan) if said[0] % 2 and len(said) > 2 else found
+
+
+@pytest.mark.parametrize("beam", [1, 3])
+def test_a_problem_whose_logits_are_no_numbers_is_not_left_out(beam: int) -> None:
+    found = beam_search(Broken(0), problems(4), 6, Decoding(beam=beam))
+    assert sorted({*found.problem.tolist()}) == [0, 1, 2, 3]
+    right = beam_search(Tree(0), problems(4), 6, Decoding(beam=beam))
+    for problem in (0, 2):
+        assert hypotheses(found, problem) == hypotheses(right, problem)
+    always = beam_search(NaN(), problems(2), 6, Decoding(beam=beam))
+    assert always.rank.tolist() == [0, 0] and (always.tokens != END).all() and np.isnan(always.log_probability).all()
+
+
+class NaN(Tree):
+    def __init__(self) -> None:
+        super().__init__(0)
+
+    def log_p(self, said: tuple[int, ...]) -> Tensor:
+        return torch.full((self.words,), torch.nan)
+
+
+class Dead:
+    """A grammar in which word 4 leads nowhere."""
+
+    def __init__(self, rows: int) -> None:
+        self.stuck = torch.zeros(rows, dtype=torch.bool)
+
+    def allowed(self) -> Tensor:
+        return ~self.stuck.unsqueeze(1).expand(-1, WORDS)
+
+    def advance(self, words: Tensor) -> None:
+        self.stuck |= words == 4
+
+    def select(self, index: Tensor) -> None:
+        self.stuck = self.stuck[index]
+
+    def complete(self) -> Tensor:
+        return torch.zeros_like(self.stuck)
+
+
+def test_a_row_that_no_word_can_continue_crowds_none_out() -> None:
+    model = Tree(3)
+    found = beam_search(model, problems(1), 3, Decoding(beam=60, early_stopping=False), Dead(1))
+    written = {words for words, _ in hypotheses(found, 0)}
+    expected = {words for words in model.all_sequences(0, 3) if not {PAD, 4} & {*words}}
+    assert expected <= written
