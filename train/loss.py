@@ -27,14 +27,18 @@ _IN_CACHE = 1 << 18  # logits in hand at a time: 1 MB in float32
 def loss_of(
     model: Model, batch: Batch, scale: float | Tensor = 1.0, weights: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """(``scale`` x the cross-entropy summed over the batch's target words, how many they are); padding counts for nothing.
+    """(``scale`` x the cross-entropy summed over the words to be said, how many they are); padding counts for nothing.
 
     ``weights`` (V,): of each target word in the sum; the number of words stays theirs, unweighted.
     """
     x = model.states(batch.source, batch.target)
-    words = batch.target_lengths.sum()
     loss = word_loss(x, *model.output(), model.said(batch.target), weights, scale, model.arithmetic())
-    return loss, words
+    return loss, words_to_say(model, batch)
+
+
+def words_to_say(model: Model, batch: Batch) -> Tensor:
+    """How many words of the batch's targets the model has to say: END too, where it writes its answers."""
+    return (model.said(batch.target) != PAD).sum()
 
 
 @torch.no_grad()
@@ -91,21 +95,24 @@ class Losing(nn.Module):
         return loss_of(self.model, batch, scale, self.weights)[0]
 
 
-def parts_of(batch: Batch, count: int) -> list[Batch]:
+def parts_of(batch: Batch, count: int, stand_in: Batch) -> list[Batch]:
     """A batch in at most ``count`` parts, each without columns that are padding for all of it; never none.
 
-    A process whose share of a last batch is empty takes part with a problem whose words count for nothing.
+    A process whose share of a last batch is empty takes part with ``stand_in``, which says nothing.
     """
     n = len(batch.rows)
     if not n:
-        device = batch.source.device
-        one, nothing = torch.full((1, 3), 2, device=device), torch.full((1, 1), PAD, device=device)
-        zero = torch.zeros(1, dtype=torch.int64, device=device)
-        return [Batch(one, zero + 3, nothing, zero, zero)]
+        return [stand_in]
     if count == 1:
         return [batch]
     size = -(-n // count)
     return [_rows(batch, slice(first, first + size)) for first in range(0, n, size)]
+
+
+def saying_nothing(problem: Batch) -> Batch:
+    """The same problems with no word to say, as wide as they were."""
+    silent = torch.full_like(problem.target, PAD), torch.zeros_like(problem.target_lengths)
+    return Batch(problem.source, problem.source_lengths, *silent, problem.rows)
 
 
 def _rows(batch: Batch, rows: slice) -> Batch:

@@ -39,6 +39,7 @@ def _helps(model: nn.Module) -> bool:
         and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         and torch.ops.mkldnn._is_mkldnn_bf16_supported()
         and all(hasattr(mkldnn, name) for name in ("_reorder_linear_weight", "_linear_pointwise"))
+        and not any(m._compiled_call_impl for m in model.modules())  # a compiler wants weights as they are
     )
 
 

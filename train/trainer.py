@@ -16,6 +16,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any, Literal, Never
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -40,7 +41,7 @@ from mathpipe.train.checkpoint import (
 from mathpipe.train.config import TrainConfig
 from mathpipe.train.curves import Curves, read_curves
 from mathpipe.train.data import TrainingData
-from mathpipe.train.loss import Losing, loss_of, parts_of, right_words
+from mathpipe.train.loss import Losing, loss_of, parts_of, right_words, saying_nothing, words_to_say
 from mathpipe.train.memory import keep_freed_memory
 from mathpipe.train.optimiser import build_optimiser, learning_rate
 from mathpipe.train.picture import draw_curves
@@ -157,6 +158,7 @@ class Run:
         self.model = build_model(record).to(self.device)
         for rows in data.chunks(1000, stop=1000):
             self.model.check(rows)
+            self.stand_in = saying_nothing(data.batch(rows.take(np.arange(1)), self.device))
         alone_on_cpu = ranks.size == 1 and self.device == "cpu"
         self.optimiser = build_optimiser(
             self.model, self.config, self.model.tables_of_few_rows() if alone_on_cpu else ()
@@ -166,6 +168,7 @@ class Run:
         if ranks.size > 1:
             self.losing = DistributedDataParallel(self.losing)
             torch.manual_seed(self.config.seed + 1_000_003 * ranks.rank)  # each draws its own dropout
+        self.losing.train()  # a pretrained body comes as it is used
         size, seed = self.config.batch, self.config.seed
         self.batches = data.batches(size, seed=seed, device=self.device, rank=ranks.rank, ranks=ranks.size)
         self.state = State()
@@ -218,9 +221,10 @@ class Run:
     def learn(self, batch: Batch) -> None:
         """One step down the gradient of the global batch."""
         self.optimiser.set_learning_rate(learning_rate(self.state.step, self.config))
-        words = self.ranks.add(batch.target_lengths.sum())
+        own = words_to_say(self.model, batch)
+        words = self.ranks.add(own.clone())
         self.optimiser.zero_grad()
-        parts = parts_of(batch, self.config.accumulate)
+        parts = parts_of(batch, self.config.accumulate, self.stand_in)
         for i, part in enumerate(parts):
             last = i == len(parts) - 1
             alone = contextlib.nullcontext() if last or self.ranks.size == 1 else self.losing.no_sync()  # type: ignore[operator]
@@ -229,7 +233,7 @@ class Run:
                 loss = self.losing(part, self.ranks.size / words)
                 loss.backward()
             self.sums[0] += loss.detach() * words / self.ranks.size  # on the device: nobody waits for it here
-        self.sums[1] += batch.target_lengths.sum()
+        self.sums[1] += own
         if self.config.clip is not None:
             self.optimiser.clip(self.config.clip)
         self.optimiser.step()

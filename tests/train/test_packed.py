@@ -53,3 +53,11 @@ def test_gradients_after_it_are_those_without_it() -> None:
         made(x)
     made(x).sum().backward()
     assert made[0].weight.grad is not None and bool(made[0].weight.grad.any())
+
+
+@torch.no_grad()
+def test_compiled_layers_are_left_alone() -> None:
+    made = model()
+    made[0].compile()
+    with torch.autocast("cpu", torch.bfloat16), packed(made):
+        assert all("forward" not in layer.__dict__ for layer in made)

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.reader import open_dataset
+from mathpipe.train import trainer
 from mathpipe.train.checkpoint import load_model, read_checkpoint
 from mathpipe.train.config import ModelConfig, TrainConfig
 from mathpipe.train.curves import read_curves
@@ -332,3 +333,17 @@ def test_a_real_dataset_is_learned_from_and_resumed(tiny: Tiny, addition: Path, 
     train(config, *splits, tmp_path / "parts", evaluate=stop_after(1), progress=False, dvclive=False)
     result = train(config, *splits, tmp_path / "parts", evaluate=stop_after(-1), progress=False, dvclive=False)
     assert result.steps_taken == 6 and equal(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+
+
+def test_a_model_that_comes_in_evaluation_mode_learns_with_dropout_from_its_first_step(
+    tiny: Tiny, data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny(model=tiny().model.model_copy(update={"dropout": 0.3}), log_every=1)
+    quiet(config, data, tmp_path / "as-built")
+    built = trainer.build_model
+    monkeypatch.setattr(trainer, "build_model", lambda record: built(record).eval())
+    quiet(config, data, tmp_path / "other")
+    quiet(config, data, tmp_path / "halves", evaluate=stop_after(1))
+    quiet(config, data, tmp_path / "halves", evaluate=lambda model: {"calls": 0.0})
+    first, other, halves = (read_curves(tmp_path / n / "curves.jsonl") for n in ("as-built", "other", "halves"))
+    assert [p["train_loss"] for p in first] == [p["train_loss"] for p in other] == [p["train_loss"] for p in halves]
