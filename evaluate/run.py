@@ -2,7 +2,7 @@
 
     test split -> decoding -> scoring by mathematics -> predictions.parquet -> metrics, analyses, failures, report
 
-Results lie in ``<run>/evaluation/<split>``:
+Results lie in ``<run>/evaluation/<split>``, or with what is not as by default after dots (``test.beam-10.first-1000``):
 
 ==============================  ==================================================================
 predictions.parquet             one row a hypothesis; all else is a query over it
@@ -94,7 +94,9 @@ def evaluate_run(
     n = _row_count(dataset, limit, batch_size)
     kind, clock = kind_of(dataset, workers), Clock()
     max_length = kind.max_length(n)
-    storage = Storage(str(out_dir or Path(run_dir) / "evaluation" / _name_of(split, checkpoint)))
+    other_data = None if data_dir is None or str(data_dir) == record.data else str(data_dir)
+    name = _name_of(split, checkpoint, how, None if n == len(dataset) else n, other_data)
+    storage = Storage(str(out_dir or Path(run_dir) / "evaluation" / name))
     metadata = _metadata(run_dir, checkpoint, record, dataset, n, max_length, how)
     parts = Parts(
         storage, identity(model, {**metadata, "run": None, "checkpoint": None, "data": None, "chunk": _CHUNK_ROWS})
@@ -125,9 +127,26 @@ def evaluate_run(
     return _evaluation(storage, told)
 
 
-def _name_of(split: str, checkpoint: str) -> str:
-    """Of the directory of results: the split, and the checkpoint where it is not the last."""
-    return split if checkpoint == "last" else f"{split}-{Path(checkpoint).stem}"
+def _name_of(split: str, checkpoint: str, how: Decoding, limit: int | None, other_data: str | None) -> str:
+    """Of the directory of results: the split, and after dots whatever is not as by default. Splits have no dots in their names."""
+    parts = [split]
+    if other_data is not None:
+        parts.append(f"of-{other_data.rstrip('/').rsplit('/', 1)[-1]}")
+    if checkpoint != "last":
+        parts.append(Path(checkpoint).stem)
+    if how.temperature:
+        parts.append(f"sampled-{how.samples}-at-{how.temperature:g}-seed-{how.seed}")
+    elif how.beam > 1:
+        parts.append(f"beam-{how.beam}")
+        if how.length_penalty != 1:
+            parts.append(f"penalty-{how.length_penalty:g}")
+        if not how.early_stopping:
+            parts.append("to-the-end")
+    if how.constrained:
+        parts.append("constrained")
+    if limit is not None:
+        parts.append(f"first-{limit}")
+    return ".".join(parts)
 
 
 def _evaluation(storage: Storage, told: Described) -> Evaluation:
@@ -142,6 +161,14 @@ def _evaluation(storage: Storage, told: Described) -> Evaluation:
         failures=told.failures,
         worst=told.worst,
     )
+
+
+QUICK = ("accuracy", "accuracy_published", "exact", "unreadable", "token_accuracy", "mean_log_probability")
+
+
+def quick_measures(dataset: Dataset) -> tuple[str, ...]:
+    """The names of what ``quick_accuracy`` measures."""
+    return (*QUICK, *kind_of(dataset).measures)
 
 
 def quick_accuracy(

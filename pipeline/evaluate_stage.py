@@ -22,7 +22,9 @@ from mathpipe.pipeline.stage_params import EvaluateParams
 @click.command("eval")
 @click.option("--run", "run_dir", default=None, help="Directory of the run.  [default: the newest under runs/]")
 @click.option("--data", default=None, help="Another dataset of the same task.  [default: the run's own]")
-@click.option("--out", default=None, help="Where results go.  [default: <run>/evaluation/<split>]")
+@click.option(
+    "--out", default=None, help="Where results go.  [default: <run>/evaluation/<split>, with what is not as by default]"
+)
 @click.option("--verbose", is_flag=True, help="Also dump every failed problem, and draw the ten worst.")
 @click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON.")
 @model_options(EvaluateParams)

@@ -9,8 +9,9 @@ from typing import get_args
 
 import click
 
+from mathpipe.datasets.errors import UserError, nearest
 from mathpipe.datasets.reader import Dataset, open_dataset
-from mathpipe.evaluate.run import quick_accuracy
+from mathpipe.evaluate.run import quick_accuracy, quick_measures
 from mathpipe.pipeline.console import note
 from mathpipe.pipeline.newest import newest_dataset
 from mathpipe.pipeline.options import shared_options
@@ -57,6 +58,7 @@ def train(data: str | None, run_dir: str | None, on_mismatch: OnMismatch, as_jso
         for split in ("train", "valid")
     )
     looked_at = valid if len(valid) and config.valid_examples else None
+    _check_measures(config, looked_at)
     if first:
         note(f"run {run_dir}: {training.task}, {len(training):,} problems; stop with Ctrl-C, the same command goes on")
     result = train_run(
@@ -71,6 +73,23 @@ def train(data: str | None, run_dir: str | None, on_mismatch: OnMismatch, as_jso
         _tell(result, as_json)
     if result.outcome == "interrupted":
         raise SystemExit(130)
+
+
+def _check_measures(config: TrainConfig, valid: Dataset | None) -> None:
+    """UserError, before anything is learned, where a run would wait for a measure that is never taken."""
+    known: tuple[str, ...] = ()
+    if valid is not None:
+        known = ("valid_loss", *(["valid_token_accuracy"] if config.body is not None else []), *quick_measures(valid))
+    for setting in ("best_metric", "stop_metric"):
+        name = getattr(config, setting)
+        if name is not None and name not in known:
+            near = nearest(name, known)
+            raise UserError(
+                f"{setting} {name!r} is not measured",
+                expected=f"one of {', '.join(known)}" if known else "a validation split and valid_examples above 0",
+                got=repr(name),
+                next_step=f"did you mean {near}?" if near else f"leave {setting} out, or name one of these",
+            )
 
 
 def _greedy_accuracy(dataset: Dataset, limit: int) -> Evaluate:

@@ -136,6 +136,9 @@ def bring_in(body: Any, named: str | None, spelled: Sequence[str]) -> None:
                 table.weight[k] = before[pieces[k]].mean(0)
             else:
                 nn.init.normal_(table.weight[k], std=spread)
+    bias = getattr(body, "final_logits_bias", None)  # of their words, and cut to ours by place
+    if bias is not None:
+        bias.zero_()
     for settings in (c, body.generation_config):
         settings.pad_token_id, settings.eos_token_id = PAD, END
         settings.decoder_start_token_id, settings.bos_token_id = END, END

@@ -8,6 +8,8 @@ from mathpipe.datasets.errors import UserError
 from mathpipe.train.base import Model
 from mathpipe.train.checkpoint import CHECKPOINT, RunRecord, read_checkpoint, writers
 
+_FREE = {"dropout", "dtype", "start"}  # of a model; its weights mean the same without them
+
 
 def take_weights(model: Model, record: RunRecord, start_from: str) -> RunRecord:
     """Put the weights of another run into a model of this record's; what that run is, and the step they are of.
@@ -26,6 +28,7 @@ def take_weights(model: Model, record: RunRecord, start_from: str) -> RunRecord:
     state = read_checkpoint(path)
     theirs = RunRecord.from_dict(state["record"], path)
     _check_words(record, theirs, start_from)
+    _check_model(record, theirs, start_from)
     shapes, found = (
         {name: tuple(weight.shape) for name, weight in weights.items()}
         for weights in (model.state_dict(), state["model"])
@@ -40,6 +43,21 @@ def take_weights(model: Model, record: RunRecord, start_from: str) -> RunRecord:
         )
     model.load_state_dict(state["model"])
     return theirs
+
+
+def _check_model(record: RunRecord, theirs: RunRecord, start_from: str) -> None:
+    """UserError where weights of the same shapes would mean something else: other heads, another activation."""
+    if record.config.body is not None or theirs.config.body is not None:
+        return  # what they are made of lies in the weights' names
+    mine, other = (r.config.model.model_dump(exclude=_FREE) for r in (record, theirs))
+    name = next((name for name in mine if mine[name] != other[name]), None)
+    if name is not None:
+        raise UserError(
+            f"the run to start from, {start_from}, has another model: model.{name} differs",
+            expected=mine[name],
+            got=other[name],
+            next_step="give both runs one `model` section",
+        )
 
 
 def _check_words(record: RunRecord, theirs: RunRecord, start_from: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -181,7 +182,7 @@ def test_a_checkpoint_is_evaluated_on_the_dataset_it_names(
     assert (said["input_encoding"], said["output_encoding"]) == ("P1000", "B1999")
     assert said["dataset_digest"] == record.dataset_digest
     assert capfd.readouterr().err == ""  # no bar where there is no terminal
-    assert sorted(p.name for p in (run / "evaluation" / "test").iterdir()) == [
+    assert sorted(p.name for p in (run / "evaluation" / "test.first-20").iterdir()) == [
         "accuracy_by_tolerance.csv",
         "analyses",
         "metrics.json",
@@ -203,13 +204,41 @@ def test_the_best_checkpoint_and_others_are_evaluated_by_name(
     save_checkpoint(run / CHECKPOINT, {"record": record.to_dict(), "model": last.state_dict()})
     save_checkpoint(run / BEST, {"record": {**record.to_dict(), "step": 3}, "model": best.state_dict()})
     found = [evaluate_run(run, limit=20, checkpoint=name) for name in ("last", "best", "checkpoints/best.pt")]
-    assert [Path(each.directory).name for each in found] == ["test", "test-best", "test-best"]
+    assert [Path(each.directory).name for each in found] == [
+        *("test.first-20", "test.best.first-20", "test.best.first-20"),
+    ]
     assert [predictions_metadata(each.predictions)["step"] for each in (found[0], found[2])] == [7, 3]
     assert pq.read_table(found[2].predictions)["prediction"].to_pylist() == [""] * 20
     assert "--checkpoint checkpoints/best.pt" in Path(found[2].report).read_text()
     assert "--checkpoint" not in Path(found[0].report).read_text()
     with pytest.raises(UserError, match=r"(?s)no checkpoint 'other.pt'.*last, or one of checkpoints/best.pt"):
         evaluate_run(run, checkpoint="other.pt")
+
+
+def test_evaluations_with_other_settings_lie_side_by_side(
+    added: Path, make_run: Any, untrained: Any, tmp_path: Path
+) -> None:
+    record, run = make_run(added), tmp_path / "run"
+    run.mkdir()
+    write_json(run / RECORD, record.to_dict())
+    save_checkpoint(run / CHECKPOINT, {"record": record.to_dict(), "model": untrained(record).state_dict()})
+    other = shutil.copytree(added, tmp_path / "other")
+    names = {
+        "test": {},
+        "test.first-20": {"limit": 20},
+        "test.beam-2.constrained.first-9": {"limit": 9, "how": Decoding(beam=2, constrained=True)},
+        "test.beam-2.penalty-0.5.to-the-end.first-9": {
+            "limit": 9,
+            "how": Decoding(beam=2, length_penalty=0.5, early_stopping=False),
+        },
+        "test.sampled-3-at-0.8-seed-1.first-9": {"limit": 9, "how": Decoding(temperature=0.8, samples=3, seed=1)},
+        "test.of-other.first-9": {"limit": 9, "data_dir": other},
+    }
+    for more in names.values():
+        evaluate_run(run, **more)
+    assert {folder.name for folder in (run / "evaluation").iterdir()} == {*names}
+    again = evaluate_run(run, data_dir=str(added), limit=10**6)  # as by default
+    assert Path(again.directory).name == "test"
 
 
 def test_a_model_that_diverged_is_evaluated_like_any_other(

@@ -58,7 +58,7 @@ def test_the_whole_line(ask) -> None:
     )
     metrics = json.loads(ask("eval --json --limit 100").out)
     assert metrics["n"] == 100 and metrics["reference"] is not None
-    assert Path("runs/add/evaluation/test/predictions.parquet").exists()
+    assert Path("runs/add/evaluation/test.first-100/predictions.parquet").exists()
 
 
 def test_show_draws_problems_and_words(ask, addition: Path) -> None:
@@ -126,6 +126,8 @@ def test_lists(ask) -> None:
         ("train --data nothing", "holds no whole dataset"),
         ("train --data {data} -S stepz=3", "did you mean train.steps"),
         ("train --data {data} -S input_encoding=P11", "train.input_encoding"),
+        ("train --data {data} -S best_metric=acuracy", "'acuracy' is not measured. Expected: one of valid_loss, accuracy"),
+        ("train --data {data} -S stop_metric=accuracy -S stop_at=0.9 -S valid_examples=0", "valid_examples above 0"),
         ("train --data {data} -S batch=5000", "smaller than one batch"),
         ("train --data {data} -S model.encoder_heads=7", "no multiple"),
         ("train --data {data} --params none.yaml", "cannot be read"),

@@ -52,7 +52,9 @@ def tiny_pair(name: str) -> Any:
     if name == "mbart":
         return transformers.MBartForConditionalGeneration(transformers.MBartConfig(**sizes))
     shape = transformers.MarianConfig(**sizes, pad_token_id=149, eos_token_id=0, decoder_start_token_id=149)
-    return transformers.MarianMTModel(shape)
+    marian = transformers.MarianMTModel(shape)
+    marian.final_logits_bias.normal_()  # of its own words
+    return marian
 
 
 @pytest.fixture(scope="module", params=["mbart", "marian", "t5"])
@@ -122,6 +124,7 @@ def test_word_by_word_gives_the_same_numbers_whatever_the_lengths(gpt2_dir: Path
 def test_a_pair_body_is_transformers_own_forward_pass(pair_dir: Path) -> None:
     model = build_body(config(pair_dir, model="encoder-decoder"), WORDS, WORDS).eval()
     assert isinstance(model, PairBody)
+    assert not getattr(model.body, "final_logits_bias", torch.zeros(1)).any()
     source, target = problems()
     logits, stepped = model(source, target), step_by_step(model, source, target)
     real = target != PAD

@@ -69,9 +69,16 @@ def test_weights_that_do_not_fit_are_refused(tiny: Tiny, data: Any, tmp_path: Pa
     quiet(tiny(), data, tmp_path / "first")
     first = str(tmp_path / "first")
     wide = ModelConfig(**(tiny().model.model_dump() | {"decoder_width": 32, "decoder_heads": 2}))
+    other_heads = tiny().model.model_copy(update={"encoder_heads": 1})
+    gelu = tiny().model.model_copy(update={"activation": "gelu"})
     for change, message in (
         ({"start_from": str(tmp_path / "none")}, "names no run with a checkpoint"),
-        ({"start_from": first, "model": wide}, r"another model: \S+ differs.*Expected: \("),
+        ({"start_from": first, "model": wide}, r"another model: model.decoder_width differs.*Expected: 32"),
+        (
+            {"start_from": first, "model": other_heads},
+            r"another model: model.encoder_heads differs.*Expected: 1.*Got: 3",
+        ),
+        ({"start_from": first, "model": gelu}, "another model: model.activation differs.*gelu"),
         ({"start_from": first, "output_encoding": "P1000"}, "other words.*P10 -> P1000.*P10 -> P10"),
         ({"start_from": first, "precision": 3}, "other words.*precision 3.*precision 2"),
     ):
