@@ -118,17 +118,20 @@ class Optimiser:
 
 def _as_kept_by(part: torch.optim.Optimizer, state: dict[str, Any], group: dict[str, Any]) -> dict[str, Any]:
     """The state of a weight as the part keeps it that now has the weight."""
+    if isinstance(part, torch.optim.Adam) and "momentum_buffer" in state:
+        return {}  # older versions moved a table with Muon where the output layer shares it: Adam begins anew
     resting = "idle" in state and not isinstance(part, RowAdam)
     return as_dense(state, group["betas"]) if resting else state
 
 
 def build_optimiser(model: nn.Module, config: TrainConfig, sparse: Sequence[nn.Embedding] = ()) -> Optimiser:
-    """The configured optimiser over all weights; weight decay only on the matrices of linear layers.
+    """The configured optimiser over all weights; weight decay only on the matrices of linear layers that are no embedding too.
 
     ``sparse``: tables of which a step reads few rows and nothing else reads any. Adam on the CPU moves only rows in use.
     """
     c = config
-    matrices = {id(m.weight) for m in model.modules() if isinstance(m, nn.Linear) or type(m).__name__ == "Conv1D"}
+    linear = {id(m.weight) for m in model.modules() if isinstance(m, nn.Linear) or type(m).__name__ == "Conv1D"}
+    matrices = linear - {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
     rows: list[Tensor] = []
     if c.optimiser in ("adam", "adamw", "muon"):
         for table in sparse:
@@ -157,4 +160,5 @@ def build_optimiser(model: nn.Module, config: TrainConfig, sparse: Sequence[nn.E
         parts.append(kind(groups, lr=c.lr, betas=betas, eps=c.eps, fused=True))
     if rows:
         parts.append(RowAdam(rows, c.lr, betas, c.eps))
-    return Optimiser(parts, {p: trained[p] for p in (*decayed, *others, *rows)})
+    numbered = [*(p for p in trained if id(p) in linear), *(p for p in trained if id(p) not in linear | apart), *rows]
+    return Optimiser(parts, {p: trained[p] for p in numbered})
