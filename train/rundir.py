@@ -45,21 +45,23 @@ OURS = {
 
 
 @contextmanager
-def claimed(run_dir: Path, record: RunRecord, on_mismatch: OnMismatch, device: str) -> Iterator[dict[str, Any] | None]:
-    """Hold ``run_dir`` for this run alone: yields its last checkpoint, or None where it starts at step 0."""
+def claimed(run_dir: Path, record: RunRecord, on_mismatch: OnMismatch) -> Iterator[None]:
+    """Hold ``run_dir`` for this run alone."""
     _make(run_dir)
     with _locked(run_dir):
         found = difference(run_dir, record)
         if found is None:
             with _unless_it_cannot_begin(run_dir):
-                yield _begin_or_resume(run_dir, record, device)
+                _make_ready(run_dir, record)
+                yield
             return
         if on_mismatch == "error":
             raise _mismatch(run_dir, *found)
         set_aside(str(run_dir))
         _make(run_dir)
         with _locked(run_dir), _unless_it_cannot_begin(run_dir):
-            yield _begin_or_resume(run_dir, record, device)
+            _make_ready(run_dir, record)
+            yield
 
 
 @contextmanager
@@ -109,12 +111,16 @@ def _identity(record: dict[str, Any]) -> dict[str, Any]:
     return (config if isinstance(config, dict) else {}) | same
 
 
-def _begin_or_resume(run_dir: Path, record: RunRecord, device: str) -> dict[str, Any] | None:
+def last_checkpoint(run_dir: Path) -> dict[str, Any] | None:
+    """The run's last checkpoint, on the CPU; None where it starts at step 0."""
+    path = run_dir / CHECKPOINT
+    return read_checkpoint(path) if path.exists() else None
+
+
+def _make_ready(run_dir: Path, record: RunRecord) -> None:
     Storage(str(run_dir)).remove_unfinished("")
     (run_dir / KEPT).mkdir(exist_ok=True)
     write_json(run_dir / RECORD, record.to_dict())
-    path = run_dir / CHECKPOINT
-    return read_checkpoint(path, device) if path.exists() else None
 
 
 def _mismatch(run_dir: Path, key: str, old: Any, new: Any) -> UserError:

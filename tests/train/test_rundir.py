@@ -12,7 +12,7 @@ import pytest
 
 from mathpipe.datasets.errors import UserError
 from mathpipe.train.config import TrainConfig, first_difference
-from mathpipe.train.rundir import claimed
+from mathpipe.train.rundir import claimed, last_checkpoint
 from mathpipe.train.trainer import record_of, train
 
 
@@ -50,12 +50,12 @@ def test_two_processes_do_not_train_one_run(tiny: Callable[..., TrainConfig], da
         assert other.stdout is not None and other.stdout.readline() == b"1\n"
         with (
             pytest.raises(UserError, match="by another process"),
-            claimed(run_dir, record_of(tiny(), data), "restart", "cpu"),
+            claimed(run_dir, record_of(tiny(), data), "restart"),
         ):
             pass
         other.communicate(b"\n")
-    with claimed(run_dir, record_of(tiny(), data), "error", "cpu") as saved:
-        assert saved is None
+    with claimed(run_dir, record_of(tiny(), data), "error"):
+        assert last_checkpoint(run_dir) is None
 
 
 def test_a_damaged_record_is_told(tiny: Callable[..., TrainConfig], data: Any, run_dir: Path) -> None:
