@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.storage import Storage, set_aside
 from mathpipe.train.checkpoint import (
@@ -28,7 +30,7 @@ from mathpipe.train.checkpoint import (
     read_record,
     write_json,
 )
-from mathpipe.train.config import first_difference
+from mathpipe.train.config import TrainConfig, first_difference
 
 OnMismatch = Literal["error", "restart"]
 OURS = {
@@ -106,9 +108,15 @@ def _raw_record(run_dir: Path) -> dict[str, Any]:
 
 
 def _identity(record: dict[str, Any]) -> dict[str, Any]:
-    config = record.get("config")
-    same = {key: record.get(key) for key in ("task", "dataset_digest")}
-    return (config if isinstance(config, dict) else {}) | same
+    return _completed(record.get("config")) | {key: record.get(key) for key in ("task", "dataset_digest")}
+
+
+def _completed(config: Any) -> dict[str, Any]:
+    """The configuration with the defaults of keys that it lacks, since they came after it; as it is where it is none of today's."""
+    try:
+        return TrainConfig.model_validate(config).model_dump(mode="json")
+    except ValidationError:
+        return config if isinstance(config, dict) else {}
 
 
 def last_checkpoint(run_dir: Path) -> dict[str, Any] | None:
