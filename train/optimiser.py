@@ -18,8 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mathpipe.datasets.errors import UserError
 from mathpipe.train.config import TrainConfig
-from mathpipe.train.rows import RowAdam
+from mathpipe.train.rows import RowAdam, as_dense
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
@@ -46,10 +47,14 @@ def _half_cosine(t: float, lowest: float) -> float:
 
 
 class Optimiser:
-    """One or several of torch's optimisers over disjoint weights, as one."""
+    """One or several of torch's optimisers over disjoint weights, as one.
 
-    def __init__(self, parts: Sequence[torch.optim.Optimizer]) -> None:
-        self.parts = list(parts)
+    Its state is kept by the weights' names, so that it fits whatever parts the weights are divided into: that depends on the
+    number of processes and the device. ``names``: in the order in which versions before numbered them, part by part.
+    """
+
+    def __init__(self, parts: Sequence[torch.optim.Optimizer], names: dict[Tensor, str]) -> None:
+        self.parts, self.names = list(parts), names
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
@@ -81,29 +86,61 @@ class Optimiser:
         for part in self.parts:
             part.step()
 
-    def state_dict(self) -> list[dict[str, Any]]:
-        return [part.state_dict() for part in self.parts]
+    def state_dict(self) -> dict[str, dict[str, Any]]:
+        """What is remembered of each weight that has moved, by its name."""
+        return {self.names[p]: state for part in self.parts for p, state in part.state.items()}
 
-    def load_state_dict(self, states: list[dict[str, Any]]) -> None:
-        for part, state in zip(self.parts, states, strict=True):
-            part.load_state_dict(state)
+    def load_state_dict(self, states: dict[str, dict[str, Any]] | list[dict[str, Any]]) -> None:
+        """Go on from what was saved; a list is what versions before saved, and fits the same parts alone."""
+        if isinstance(states, list):
+            states = self._by_name(states)
+        for part in self.parts:
+            weights = [(p, group) for group in part.param_groups for p in group["params"]]
+            found = {
+                i: _as_kept_by(part, states[self.names[p]], group)
+                for i, (p, group) in enumerate(weights)
+                if self.names[p] in states
+            }
+            part.load_state_dict({"state": found, "param_groups": part.state_dict()["param_groups"]})
+
+    def _by_name(self, states: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        if len(states) != len(self.parts):
+            raise UserError(
+                "the checkpoint's optimiser does not fit another number of processes, or another device",
+                expected=f"the state of {len(self.parts)} optimisers",
+                got=f"that of {len(states)}",
+                cause="written by an older version of mathpipe",
+                next_step="go on as before until the next checkpoint, then as you like",
+            )
+        numbered = [part["state"].get(i) for part in states for group in part["param_groups"] for i in group["params"]]
+        return {name: state for name, state in zip(self.names.values(), numbered, strict=True) if state}
+
+
+def _as_kept_by(part: torch.optim.Optimizer, state: dict[str, Any], group: dict[str, Any]) -> dict[str, Any]:
+    """The state of a weight as the part keeps it that now has the weight."""
+    if isinstance(part, torch.optim.Adam) and "momentum_buffer" in state:
+        return {}  # older versions moved a table with Muon where the output layer shares it: Adam begins anew
+    resting = "idle" in state and not isinstance(part, RowAdam)
+    return as_dense(state, group["betas"]) if resting else state
 
 
 def build_optimiser(model: nn.Module, config: TrainConfig, sparse: Sequence[nn.Embedding] = ()) -> Optimiser:
-    """The configured optimiser over all weights; weight decay only on the matrices of linear layers.
+    """The configured optimiser over all weights; weight decay only on the matrices of linear layers that are no embedding too.
 
     ``sparse``: tables of which a step reads few rows and nothing else reads any. Adam on the CPU moves only rows in use.
     """
     c = config
-    matrices = {id(m.weight) for m in model.modules() if isinstance(m, nn.Linear) or type(m).__name__ == "Conv1D"}
+    linear = {id(m.weight) for m in model.modules() if isinstance(m, nn.Linear) or type(m).__name__ == "Conv1D"}
+    matrices = linear - {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
     rows: list[Tensor] = []
     if c.optimiser in ("adam", "adamw", "muon"):
         for table in sparse:
             table.sparse = True
             rows.append(table.weight)
     apart = {id(p) for p in rows}
-    decayed = [p for p in model.parameters() if p.requires_grad and id(p) in matrices]
-    others = [p for p in model.parameters() if p.requires_grad and id(p) not in matrices | apart]
+    trained: dict[Tensor, str] = {p: name for name, p in model.named_parameters() if p.requires_grad}
+    decayed = [p for p in trained if id(p) in matrices]
+    others = [p for p in trained if id(p) not in matrices | apart]
     groups = [{"params": decayed, "weight_decay": c.weight_decay}, {"params": others, "weight_decay": 0.0}]
     betas = c.beta1, c.beta2
     parts: list[torch.optim.Optimizer] = []
@@ -123,4 +160,5 @@ def build_optimiser(model: nn.Module, config: TrainConfig, sparse: Sequence[nn.E
         parts.append(kind(groups, lr=c.lr, betas=betas, eps=c.eps, fused=True))
     if rows:
         parts.append(RowAdam(rows, c.lr, betas, c.eps))
-    return Optimiser(parts)
+    numbered = [*(p for p in trained if id(p) in linear), *(p for p in trained if id(p) not in linear | apart), *rows]
+    return Optimiser(parts, {p: trained[p] for p in numbered})

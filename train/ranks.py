@@ -8,7 +8,7 @@ CUDA through NCCL. Without ``torchrun`` there is one process and none of this co
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,6 +17,8 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from mathpipe.datasets.errors import UserError
 
 Value = TypeVar("Value")
 _WAIT = timedelta(hours=12)  # the others wait while rank 0 measures
@@ -54,6 +56,22 @@ class Ranks:
         dist.broadcast_object_list(box, src=0)
         told: Value = box[0]
         return told
+
+    def by_the_first(self, act: Callable[[], Value]) -> Value:
+        """What rank 0 gets by ``act``, value or error, which it tells the others."""
+        if not self.first:
+            nothing: tuple[Any, str | None] = (None, None)
+            value, problem = self.told(nothing)
+            if problem is not None:
+                raise UserError(problem)
+            return value  # type: ignore[no-any-return]
+        try:
+            value = act()
+        except UserError as error:
+            self.told((None, f"rank 0 could not begin: {error}"))
+            raise
+        self.told((value, None))
+        return value
 
     def gathered(self, value: Value) -> list[Value]:
         """What every process says, in the order of ranks."""

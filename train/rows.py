@@ -17,14 +17,26 @@ import torch
 from torch import Tensor
 
 FORGOTTEN = 1e-9  # a share of a step that float32 does not see
+Betas = tuple[float, float]
+
+
+def steps_to_rest(betas: Betas) -> int:
+    """``REST``: a row that was not read for so many steps rests."""
+    beta1, beta2 = betas
+    return math.ceil(math.log(FORGOTTEN) / math.log(beta1 / math.sqrt(beta2))) if beta1 else 1
+
+
+def as_dense(state: dict[str, Any], betas: Betas) -> dict[str, Any]:
+    """The state of a table as dense Adam keeps it: moments that shrank in the steps their rows rested, and no counts."""
+    rested = (state["idle"] - steps_to_rest(betas)).clamp(min=0).unsqueeze(1).float()
+    first, second = (state[name] * beta**rested for name, beta in zip(("exp_avg", "exp_avg_sq"), betas, strict=True))
+    return {"step": state["step"], "exp_avg": first, "exp_avg_sq": second}
 
 
 class RowAdam(torch.optim.Optimizer):
     """Adam over parameters (rows, width) whose gradients are sparse; no weight decay."""
 
-    def __init__(
-        self, params: Iterable[Tensor], lr: float, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8
-    ) -> None:
+    def __init__(self, params: Iterable[Tensor], lr: float, betas: Betas = (0.9, 0.999), eps: float = 1e-8) -> None:
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps})
 
     @torch.no_grad()
@@ -40,6 +52,8 @@ class RowAdam(torch.optim.Optimizer):
             state["step"] = torch.zeros((), dtype=torch.float32)
             state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(p), torch.zeros_like(p)
             state["idle"] = torch.full((len(p),), -1, dtype=torch.int64)  # steps since it was read; -1: never
+        elif "idle" not in state:  # begun by dense Adam: every row is in use
+            state["idle"] = torch.zeros(len(p), dtype=torch.int64)
         elif state["idle"].is_floating_point():  # torch gives a state that it loads the weights' dtype
             state["idle"] = state["idle"].long()
         return state
@@ -51,7 +65,7 @@ class RowAdam(torch.optim.Optimizer):
         t = float(state["step"])
         idle, first, second = state["idle"], state["exp_avg"], state["exp_avg_sq"]
         read, values = gradient.indices()[0], gradient.values()
-        rest = math.ceil(math.log(FORGOTTEN) / math.log(beta1 / math.sqrt(beta2))) if beta1 else 1
+        rest = steps_to_rest(group["betas"])
         rested = (idle[read] - rest).clamp_(min=0)
         if bool((rested > 0).any()):
             k = rested.to(p.dtype).unsqueeze(1)

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.storage import Storage, set_aside
 from mathpipe.train.checkpoint import (
@@ -28,7 +30,7 @@ from mathpipe.train.checkpoint import (
     read_record,
     write_json,
 )
-from mathpipe.train.config import first_difference
+from mathpipe.train.config import TrainConfig, first_difference
 
 OnMismatch = Literal["error", "restart"]
 OURS = {
@@ -45,21 +47,23 @@ OURS = {
 
 
 @contextmanager
-def claimed(run_dir: Path, record: RunRecord, on_mismatch: OnMismatch, device: str) -> Iterator[dict[str, Any] | None]:
-    """Hold ``run_dir`` for this run alone: yields its last checkpoint, or None where it starts at step 0."""
+def claimed(run_dir: Path, record: RunRecord, on_mismatch: OnMismatch) -> Iterator[None]:
+    """Hold ``run_dir`` for this run alone."""
     _make(run_dir)
     with _locked(run_dir):
         found = difference(run_dir, record)
         if found is None:
             with _unless_it_cannot_begin(run_dir):
-                yield _begin_or_resume(run_dir, record, device)
+                _make_ready(run_dir, record)
+                yield
             return
         if on_mismatch == "error":
             raise _mismatch(run_dir, *found)
         set_aside(str(run_dir))
         _make(run_dir)
         with _locked(run_dir), _unless_it_cannot_begin(run_dir):
-            yield _begin_or_resume(run_dir, record, device)
+            _make_ready(run_dir, record)
+            yield
 
 
 @contextmanager
@@ -104,17 +108,27 @@ def _raw_record(run_dir: Path) -> dict[str, Any]:
 
 
 def _identity(record: dict[str, Any]) -> dict[str, Any]:
-    config = record.get("config")
-    same = {key: record.get(key) for key in ("task", "dataset_digest")}
-    return (config if isinstance(config, dict) else {}) | same
+    return _completed(record.get("config")) | {key: record.get(key) for key in ("task", "dataset_digest")}
 
 
-def _begin_or_resume(run_dir: Path, record: RunRecord, device: str) -> dict[str, Any] | None:
+def _completed(config: Any) -> dict[str, Any]:
+    """The configuration with the defaults of keys that it lacks, since they came after it; as it is where it is none of today's."""
+    try:
+        return TrainConfig.model_validate(config).model_dump(mode="json")
+    except ValidationError:
+        return config if isinstance(config, dict) else {}
+
+
+def last_checkpoint(run_dir: Path) -> dict[str, Any] | None:
+    """The run's last checkpoint, on the CPU; None where it starts at step 0."""
+    path = run_dir / CHECKPOINT
+    return read_checkpoint(path) if path.exists() else None
+
+
+def _make_ready(run_dir: Path, record: RunRecord) -> None:
     Storage(str(run_dir)).remove_unfinished("")
     (run_dir / KEPT).mkdir(exist_ok=True)
     write_json(run_dir / RECORD, record.to_dict())
-    path = run_dir / CHECKPOINT
-    return read_checkpoint(path, device) if path.exists() else None
 
 
 def _mismatch(run_dir: Path, key: str, old: Any, new: Any) -> UserError:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from threading import Event
@@ -46,7 +46,7 @@ from mathpipe.train.memory import keep_freed_memory
 from mathpipe.train.optimiser import build_optimiser, learning_rate
 from mathpipe.train.picture import draw_curves
 from mathpipe.train.ranks import Ranks, joined
-from mathpipe.train.rundir import OnMismatch, claimed
+from mathpipe.train.rundir import OnMismatch, claimed, last_checkpoint
 from mathpipe.train.sitting import Clock, interruption
 from mathpipe.train.start import take_weights
 from mathpipe.train.words import word_weights
@@ -90,12 +90,9 @@ def train(
     run_dir = Path(run_dir)
     prepare(config)
     record = record_of(config, data)
-    with joined() as ranks, claimed_by_the_first(run_dir, record, on_mismatch, ranks) as saved:
+    with joined() as ranks, claimed_by_the_first(run_dir, record, on_mismatch, ranks):
         run = Run(record, run_dir, data, valid, evaluate, ranks)
-        if saved is not None:
-            run.restore(saved)
-        elif config.start_from is not None:
-            run.begin_from(config.start_from)
+        run.begin(ranks.by_the_first(lambda: last_checkpoint(run_dir)))  # in no variable: it would stay in memory
         with contextlib.ExitStack() as stack:
             interrupted = stack.enter_context(interruption())
             curves = None
@@ -107,23 +104,11 @@ def train(
 
 
 @contextlib.contextmanager
-def claimed_by_the_first(run_dir: Path, record: RunRecord, on_mismatch: OnMismatch, ranks: Ranks) -> Any:
-    """As ``claimed``, by rank 0 for all: what it finds, checkpoint or error, it tells the others."""
-    if not ranks.first:
-        told: tuple[dict[str, Any] | None, str | None] = (None, None)
-        saved, problem = ranks.told(told)
-        if problem is not None:
-            raise UserError(problem)
-        yield saved
-        return
+def claimed_by_the_first(run_dir: Path, record: RunRecord, on_mismatch: OnMismatch, ranks: Ranks) -> Iterator[None]:
+    """As ``claimed``, by rank 0 for all."""
     with contextlib.ExitStack() as stack:
-        try:
-            saved = stack.enter_context(claimed(run_dir, record, on_mismatch, ranks.device))
-        except UserError as problem:
-            ranks.told((None, f"rank 0 could not begin: {problem}"))
-            raise
-        ranks.told((saved, None))
-        yield saved
+        ranks.by_the_first(lambda: stack.enter_context(claimed(run_dir, record, on_mismatch)))
+        yield
 
 
 @dataclass
@@ -342,6 +327,13 @@ class Run:
         if kept:
             save_checkpoint(self.run_dir / KEPT / f"step-{self.state.step:08}.pt", saved)
 
+    def begin(self, saved: dict[str, Any] | None) -> None:
+        """Where the run stopped, with the weights of another, or with those that were drawn."""
+        if saved is not None:
+            self.restore(saved)
+        elif self.config.start_from is not None:
+            self.begin_from(self.config.start_from)
+
     def begin_from(self, start_from: str) -> None:
         """Step 0 with the weights of another run."""
         theirs = take_weights(self.model, self.record, start_from)
@@ -359,9 +351,9 @@ class Run:
             torch.manual_seed(self.config.seed + 1_000_003 * (self.ranks.rank + self.state.step))
             return
         mine = saved["generators"][self.ranks.rank]
-        torch.set_rng_state(mine["cpu"].cpu())
+        torch.set_rng_state(mine["cpu"])
         if self.device != "cpu" and mine["cuda"] is not None:
-            torch.cuda.set_rng_state(mine["cuda"].cpu())
+            torch.cuda.set_rng_state(mine["cuda"])
 
 
 def prepare(config: TrainConfig) -> None:

@@ -78,6 +78,47 @@ def test_weight_decay_spares_embeddings_norms_and_biases() -> None:
     assert len(others["params"]) == 4 and others["weight_decay"] == 0.0
 
 
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_table_that_the_output_layer_shares_is_an_embedding(tied: bool) -> None:
+    model = nn.ModuleDict({"words": nn.Embedding(3, 2), "inner": nn.Linear(2, 2), "last": nn.Linear(2, 3, bias=False)})
+    if tied:
+        model["last"].weight = model["words"].weight
+    matrices = {"inner.weight"} if tied else {"inner.weight", "last.weight"}
+    names = {weight: name for name, weight in model.named_parameters()}
+    for kind in ("adamw", "muon"):
+        optimiser = build_optimiser(model, TrainConfig(optimiser=kind, weight_decay=0.1))  # type: ignore[arg-type]
+        decayed = {names[p] for group in optimiser.param_groups if group["weight_decay"] for p in group["params"]}
+        assert decayed == matrices
+    muon, adam = optimiser.parts
+    assert {names[p] for p in muon.param_groups[0]["params"]} == matrices
+    assert {names[p] for p in adam.param_groups[0]["params"]} == set(names.values()) - matrices
+
+
+@pytest.mark.parametrize("kind", ["adamw", "muon"])
+def test_older_checkpoints_that_count_a_shared_table_among_matrices_still_load(kind: Any) -> None:
+    """As they numbered weights: table, matrix, bias. What Muon remembered of the table is of no use to Adam."""
+    model = nn.ModuleDict({"words": nn.Embedding(3, 3), "last": nn.Linear(3, 3), "inner": nn.Linear(3, 3, bias=False)})
+    model["last"].weight = model["words"].weight
+    numbered = model["words"].weight, model["inner"].weight, model["last"].bias
+    filled = [torch.full_like(weight, float(k)) for k, weight in enumerate(numbered)]
+    moments = [{"step": torch.ones(()), "exp_avg": values, "exp_avg_sq": values} for values in filled]
+    older: dict[str, list[dict[str, Any]]] = {
+        "adamw": [{"state": dict(enumerate(moments)), "param_groups": [{"params": [0, 1]}, {"params": [2]}]}],
+        "muon": [
+            {"state": {k: {"momentum_buffer": filled[k]} for k in (0, 1)}, "param_groups": [{"params": [0, 1]}]},
+            {"state": {0: moments[2]}, "param_groups": [{"params": [0]}]},
+        ],
+    }
+    optimiser = build_optimiser(model, TrainConfig(optimiser=kind))
+    optimiser.load_state_dict(older[kind])
+    found = optimiser.state_dict()
+    assert torch.equal(found["inner.weight"]["momentum_buffer" if kind == "muon" else "exp_avg"], filled[1])
+    assert torch.equal(found["last.bias"]["exp_avg"], filled[2])
+    assert found["words.weight"].keys() == (set() if kind == "muon" else moments[0].keys())
+    model["inner"](model["last"](model["words"](torch.tensor([1])))).sum().backward()
+    optimiser.step()
+
+
 def test_the_loss_counts_target_words_with_their_end_and_no_padding() -> None:
     target = torch.tensor([[3, END, PAD, PAD], [2, 2, 3, END]])
     probabilities = torch.full((2, 4, 4), 0.25)

@@ -1,4 +1,4 @@
-"""Two processes that share the work: the same losses as one, and the same bits after both were killed."""
+"""Two processes that share the work: the losses of one, the same bits after both were killed, and from one to two and back."""
 
 from __future__ import annotations
 
@@ -16,20 +16,26 @@ from mathpipe.train.curves import read_curves
 
 pytestmark = pytest.mark.slow  # each process takes seconds to start
 SCRIPT = """
-import os, runpy, sys, time
+import os, runpy, signal, sys, time
 from pathlib import Path
 small = runpy.run_path(sys.argv[1])
 from mathpipe.datasets.errors import UserError
 from mathpipe.train.trainer import train
 data = small["SmallData"](uneven=True)
 pause = float(sys.argv[3])
+optimiser, calls = sys.argv[6:] or ("adam", 0)  # Muon works in bfloat16, in which another order of sums shows sooner
+left = int(calls)
 def evaluate(model):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(pause)
     return {"accuracy": 0.5}
 small_model = small["TINY"].model_copy(update={"dropout": float(sys.argv[5])})
 config = small["tiny_config"](
     steps=24, eval_every=4, checkpoint_every=2, log_every=1, accumulate=int(sys.argv[4]), best_metric="valid_loss",
-    model=small_model, batch=7, optimiser="adam",  # Muon works in bfloat16, in which another order of sums shows sooner
+    model=small_model, batch=7, optimiser=optimiser,
 )
 try:
     result = train(config, data, data, Path(sys.argv[2]), evaluate=evaluate, dvclive=False, progress=False)
@@ -105,6 +111,22 @@ def test_sigterm_stops_both_and_dropout_goes_on_with_the_same_bits(command: list
     assert out.count("interrupted") == 2
     finished(torchrun(2, [*command, str(halves), "0", "1", "0.2"]))
     assert losses(halves) == losses(whole)
+
+
+@pytest.mark.parametrize(("optimiser", "close"), [("adam", 1e-5), ("muon", 1e-4)])
+def test_a_run_goes_on_with_another_number_of_processes(
+    command: list[str], tmp_path: Path, optimiser: str, close: float
+) -> None:
+    def sitting(processes: int, run: Path, stop: int) -> str:
+        return finished(torchrun(processes, [*command, str(run), "0", "1", "0", optimiser, str(stop)]))
+
+    whole = tmp_path / "whole"
+    sitting(1, whole, 0)
+    for before, after in ((1, 2), (2, 1)):
+        run = tmp_path / f"{before} then {after}"
+        assert sitting(before, run, 2).count("8 interrupted") == before
+        assert sitting(after, run, 0).count("24 finished") == after
+        assert losses(run) == pytest.approx(losses(whole), rel=close)
 
 
 def test_an_error_of_the_first_is_told_by_all(command: list[str], tmp_path: Path) -> None:

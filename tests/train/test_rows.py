@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
+import pytest
 import torch
 from torch import nn
 
+from mathpipe.datasets.errors import UserError
 from mathpipe.train.config import ModelConfig, TrainConfig
-from mathpipe.train.optimiser import build_optimiser
+from mathpipe.train.optimiser import Optimiser, build_optimiser
 from mathpipe.train.rows import RowAdam
 
 
@@ -50,3 +53,50 @@ def test_each_optimiser_steps_and_its_state_goes_through_a_checkpoint() -> None:
         optimisers[1].load_state_dict(copy.deepcopy(optimisers[0].state_dict()))
         learn(0), learn(1)
         assert all(torch.equal(a, b) for a, b in zip(models[0].parameters(), models[1].parameters(), strict=True)), name
+
+
+def table_and_layer(config: TrainConfig, by_rows: bool) -> tuple[Any, Optimiser]:
+    """A table of 50 words under a linear layer, and its optimiser as on a CPU alone (``by_rows``) or anywhere else."""
+    torch.manual_seed(0)
+    model: Any = nn.ModuleList([nn.Embedding(50, 4), nn.Linear(4, 4)])
+    return model, build_optimiser(model, config, [model[0]] if by_rows else [])
+
+
+def learn(model: Any, optimiser: Optimiser, seed: int) -> None:
+    """Of 49 words that are read in the first steps, three are read later."""
+    draw = torch.Generator().manual_seed(seed)
+    words = torch.randint(0, 49 if seed % 60 < 10 else 3, (8,), generator=draw)
+    optimiser.zero_grad()
+    (model[1](model[0](words)) * torch.randn(8, 4, generator=draw)).sum().backward()
+    optimiser.step()
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "muon"])
+def test_dense_adam_goes_on_where_adam_for_rows_stopped_and_the_other_way(name: Any) -> None:
+    config = TrainConfig(optimiser=name, lr=0.01, beta1=0.5, weight_decay=0.1)  # rows rest after 30 steps
+    whole = table_and_layer(config, by_rows=False)
+    by_rows = True
+    changing = table_and_layer(config, by_rows)
+    for step in range(200):
+        if step in (50, 100, 155):
+            (before, left), by_rows = changing, not by_rows
+            changing = table_and_layer(config, by_rows)
+            changing[0].load_state_dict(before.state_dict())
+            changing[1].load_state_dict(copy.deepcopy(left.state_dict()))
+        learn(*whole, step)
+        learn(*changing, step)
+    for a, b in zip(whole[0].parameters(), changing[0].parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_a_list_of_states_as_older_versions_saved_it_fits_the_same_parts() -> None:
+    config = TrainConfig(optimiser="muon", lr=0.01)
+    (model, optimiser), again = (table_and_layer(config, by_rows=True) for _ in range(2))
+    learn(model, optimiser, 0)
+    older = copy.deepcopy([part.state_dict() for part in optimiser.parts])
+    again[0].load_state_dict(model.state_dict())
+    again[1].load_state_dict(older)
+    learn(model, optimiser, 1), learn(*again, 1)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again[0].parameters(), strict=True))
+    with pytest.raises(UserError, match="written by an older version"):
+        table_and_layer(config, by_rows=False)[1].load_state_dict(older)

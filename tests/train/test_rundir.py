@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import pytest
 
 from mathpipe.datasets.errors import UserError
 from mathpipe.train.config import TrainConfig, first_difference
-from mathpipe.train.rundir import claimed
+from mathpipe.train.rundir import claimed, last_checkpoint
 from mathpipe.train.trainer import record_of, train
 
 
@@ -50,12 +51,12 @@ def test_two_processes_do_not_train_one_run(tiny: Callable[..., TrainConfig], da
         assert other.stdout is not None and other.stdout.readline() == b"1\n"
         with (
             pytest.raises(UserError, match="by another process"),
-            claimed(run_dir, record_of(tiny(), data), "restart", "cpu"),
+            claimed(run_dir, record_of(tiny(), data), "restart"),
         ):
             pass
         other.communicate(b"\n")
-    with claimed(run_dir, record_of(tiny(), data), "error", "cpu") as saved:
-        assert saved is None
+    with claimed(run_dir, record_of(tiny(), data), "error"):
+        assert last_checkpoint(run_dir) is None
 
 
 def test_a_damaged_record_is_told(tiny: Callable[..., TrainConfig], data: Any, run_dir: Path) -> None:
@@ -63,6 +64,31 @@ def test_a_damaged_record_is_told(tiny: Callable[..., TrainConfig], data: Any, r
     (run_dir / "run.json").write_text("{")
     with pytest.raises(UserError, match=r"run\.json is damaged"):
         train(tiny(steps=5), data, None, run_dir, progress=False, dvclive=False)
+
+
+def test_a_run_begun_before_a_key_existed_goes_on(tiny: Callable[..., TrainConfig], data: Any, run_dir: Path) -> None:
+    config = tiny(steps=5)
+    train(config, data, None, run_dir, progress=False, dvclive=False)
+    record = json.loads((run_dir / "run.json").read_text())
+    del record["config"]["model"]["rotary"], record["config"]["tensorboard"], record["config"]["shrink"]
+    (run_dir / "run.json").write_text(json.dumps(record))
+    with pytest.raises(UserError, match=r"model\.dropout differs.*model\.dropout = 0\.0, as in the run"):
+        train(tiny(steps=5, model=config.model.model_copy(update={"dropout": 0.5})), data, None, run_dir)
+    with pytest.raises(UserError, match=r"shrink differs.*shrink = 1\.0, as in the run.*shrink = 0\.5"):
+        train(tiny(steps=5, shrink=0.5), data, None, run_dir)
+    assert train(config, data, None, run_dir, progress=False, dvclive=False).steps_taken == 0
+    assert json.loads((run_dir / "run.json").read_text())["config"] == config.model_dump(mode="json")
+
+
+def test_a_configuration_of_another_version_is_compared_as_it_is(
+    tiny: Callable[..., TrainConfig], data: Any, run_dir: Path
+) -> None:
+    train(tiny(steps=5), data, None, run_dir, progress=False, dvclive=False)
+    record = json.loads((run_dir / "run.json").read_text())
+    record["config"]["flux"] = 3
+    (run_dir / "run.json").write_text(json.dumps(record))
+    with pytest.raises(UserError, match=r"flux differs.*flux = 3, as in the run"):
+        train(tiny(steps=5), data, None, run_dir)
 
 
 def test_the_first_difference_is_named_with_both_values() -> None:

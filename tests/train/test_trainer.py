@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from torch import Tensor
 
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.reader import open_dataset
-from mathpipe.train import trainer
+from mathpipe.train import rundir, trainer
 from mathpipe.train.checkpoint import load_model, read_checkpoint
 from mathpipe.train.config import ModelConfig, TrainConfig
 from mathpipe.train.curves import read_curves
@@ -296,6 +297,23 @@ def test_restart_goes_on_with_the_same_run(tiny: Tiny, data: Any, run_dir: Path)
 def test_threads_and_checkpoints_may_change_between_sittings(tiny: Tiny, data: Any, run_dir: Path) -> None:
     quiet(tiny(), data, run_dir, evaluate=stop_after(1))
     assert quiet(tiny(checkpoint_every=5, threads=2), data, run_dir).steps_taken == 7
+
+
+def test_a_checkpoint_that_was_read_does_not_stay_in_memory(
+    tiny: Tiny, data: Any, run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quiet(tiny(), data, run_dir, evaluate=stop_after(1))
+    read: list[weakref.ref[Tensor]] = []
+
+    def watched(path: Path) -> dict[str, Any]:
+        saved = read_checkpoint(path)
+        read.extend(weakref.ref(weight) for weight in saved["model"].values())
+        return saved
+
+    monkeypatch.setattr(rundir, "read_checkpoint", watched)
+    alive: list[int] = []
+    quiet(tiny(), data, run_dir, evaluate=lambda model: alive.append(sum(w() is not None for w in read)) or {})
+    assert read and alive == [0, 0]
 
 
 def test_divergence_is_told_and_not_saved(
