@@ -25,7 +25,8 @@ def summarise(s: Subject, seconds: Mapping[str, float] | None = None) -> Metrics
     ``outcomes``: count and share of each; ``reference`` and ``attainable`` (a lower bound), ``baselines``: the same
     problems answered otherwise, by tolerance. See ``mathpipe.evaluate.baselines``. Of sequences ``token_accuracy``: the share of
     the references' words, END included, that stand at their place in the prediction; of bits ``bit_accuracy``, where an answer
-    without an end has no right bit.
+    without an end has no right bit; ``distinct``: the same accuracy with each written problem counted once, for a stream may hold
+    a short problem many times, and the interval of ``accuracy`` takes all for draws of their own.
     """
     n, outcomes, passed = len(s), texts(s.table, "outcome"), s.passed
     right = int(passed.sum())
@@ -59,6 +60,14 @@ def summarise(s: Subject, seconds: Mapping[str, float] | None = None) -> Metrics
             }
     elif "reference" in s.tally:
         metrics["reference"] = s.tally.accuracy("reference", TOLERANCE)
+    if not s.matrices:
+        first = np.unique(texts(s.table, "problem"), return_index=True)[1]
+        once = passed[first]
+        metrics["distinct"] = {
+            "problems": len(first),
+            "accuracy": float(once.mean()),
+            "accuracy_interval": list(wilson(int(once.sum()), len(first))),
+        }
     if "token_accuracy" in s.table.column_names:
         words = s.of("solution_words") + 1  # and END
         metrics["token_accuracy"] = float((s.of("token_accuracy") * words).sum() / words.sum())
@@ -80,6 +89,11 @@ def summary_text(metrics: Metrics, analyses: list[Analysis]) -> str:
         f"accuracy            {_percent(metrics['accuracy'])}   {what} (95 %: {100 * low:.2f} to {100 * high:.2f})",
         f"accuracy_published  {_percent(metrics['accuracy_published'])}   right, or the reference's own words",
     ]
+    once = metrics.get("distinct", {"problems": n})
+    if once["problems"] < n:
+        low, high = once["accuracy_interval"]
+        told = f"of the {once['problems']:,} different problems, each once (95 %: {100 * low:.2f} to {100 * high:.2f})"
+        lines.append(f"accuracy_distinct   {_percent(once['accuracy'])}   {told}")
     if "token_accuracy" in metrics:
         lines.append(
             f"token_accuracy      {_percent(metrics['token_accuracy'])}   words of the references at their place"

@@ -17,7 +17,8 @@ from mathpipe.datasets.sequence_rows import SequenceRows
 from mathpipe.datasets.sequences import END, PAD
 from mathpipe.datasets.storage import Storage
 from mathpipe.datasets.vocabulary import ARITY, IDS, WORDS
-from mathpipe.evaluate.baselines import ReferenceYardstick
+from mathpipe.evaluate.analyses import subject_of
+from mathpipe.evaluate.baselines import ReferenceYardstick, Tally
 from mathpipe.evaluate.covariates import depths, operators_present, word_covariates
 from mathpipe.evaluate.decoding import Decoded
 from mathpipe.evaluate.describe import describe
@@ -25,6 +26,7 @@ from mathpipe.evaluate.failure_drawing import draw_failure
 from mathpipe.evaluate.kinds import SequenceKind
 from mathpipe.evaluate.predictions import PredictionsWriter, sequence_table
 from mathpipe.evaluate.sequence_scoring import Judges, score_sequences
+from mathpipe.evaluate.summary import summarise, summary_text
 from mathpipe.generate import tasks
 from mathpipe.generate.tasks.sequence_base import SYMBOLIC_OUTCOMES, Judged, SequenceTask
 
@@ -146,6 +148,27 @@ def test_columns_do_not_depend_on_what_was_said(task: str) -> None:
         tables.append(sequence_table(scored, "test", WRITER, WRITER))
     assert tables[0]["passed"].to_pylist() == [True]
     assert len({str(table.schema) for table in tables}) == 1
+
+
+def test_repeated_problems_count_once() -> None:
+    texts = ["sub Y' x", *["sub Y' mul INT+ 2 x"] * 3]
+    rows = SequenceRows(
+        np.arange(4),
+        Sequences.from_list([words(text) for text in texts]),
+        Sequences.from_list([words("div pow2 x INT+ 2"), *[words("pow2 x")] * 3]),
+        {},
+    )
+    said = np.array([[*words("pow2 x <s>")]] * 4)
+    task = tasks.sequence_task("integration-bwd")
+    predictions = sequence_table(
+        score_sequences(Judges(task), WRITER, rows, Decoded(said, np.zeros(4))), "test", WRITER, WRITER
+    )
+    metadata = {"outcomes": list(task.outcomes), "split": "test", "task": task.name, "decoding": "greedy"}
+    subject = subject_of(predictions, metadata, Tally())
+    metrics = summarise(subject)
+    assert metrics["accuracy"] == 0.75
+    assert (metrics["distinct"]["problems"], metrics["distinct"]["accuracy"]) == (2, 0.5)
+    assert "50.00 %   of the 2 different problems, each once" in summary_text(metrics, [])
 
 
 @pytest.mark.parametrize("task", PAIRS)
