@@ -124,6 +124,25 @@ class Manifest(BaseModel):
         """Rows whose problem stands earlier in the same block, over all splits."""
         return sum(record.repeats or 0 for split in self.splits.values() for record in split.shards)
 
+    @property
+    def mending(self) -> str:
+        """What to do about damaged shards: a dataset is made again the way it was made."""
+        if self.law.get("deduplicated"):
+            return (
+                f"remove {MANIFEST} and the damaged .parquet files, and run `mathpipe dedupe` with the same SOURCE and OUT: it "
+                "copies these rows again; an answer that is wrong there too has to be mended in SOURCE"
+            )
+        if self.law["operands"].get("kind") == "imported":
+            names = ", ".join(source["name"] for source in self.law["operands"]["sources"])
+            return (
+                f"run `mathpipe import` again from {names} into another --out: it reads every row anew, and "
+                "leaves out answers that are not right"
+            )
+        return (
+            "remove the damaged .parquet files, and run `mathpipe generate` with the same arguments: it rebuilds exactly these "
+            "rows"
+        )
+
     def law_of(self, split: str) -> dict[str, Any]:
         """The law of a split: its own, or the dataset's."""
         return self.split_laws.get(split, self.law)

@@ -299,6 +299,5 @@ def _damaged(dataset: Dataset, record: Record, got: str) -> UserError:
         expected=f"{record.rows:,} rows, {record.bytes:,} bytes",
         got="no such file" if missing else got,
         cause="removed or damaged after writing",
-        next_step="`mathpipe verify` lists all damage; remove the damaged shard, and `mathpipe generate` with the same "
-        "arguments rebuilds it",
+        next_step=f"`mathpipe verify {dataset.directory}` lists all damage; then {dataset.manifest.mending}",
     )

@@ -111,6 +111,7 @@ TASK = SequenceTask(
     pairs=pairs,
     judge=judge,
     columns={"operators": "int16"},
+    symbols=(("x", "Y'"), ("x",)),
     example=ExpressionLaw(min_operators=4, max_operators=15),
     limits=check_law,
     block_rows=2000,

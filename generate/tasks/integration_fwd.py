@@ -76,6 +76,7 @@ TASK = SequenceTask(
     pairs=pairs,
     judge=judge,
     columns={"operators": "int16"},
+    symbols=(("x", "Y'"), ("x",)),
     example=ExpressionLaw(min_operators=3, max_operators=15, table=TABLE),
     limits=check_law,
     block_rows=1000,

@@ -43,6 +43,7 @@ TASK = SequenceTask(
     pairs=partial(pairs_of, FIRST, equations, DRAW),
     judge=partial(judge_order, FIRST),
     columns={"operators": "int16", "constants": "uint8"},
+    symbols=(("x", *FIRST.unknowns), ("x", *FIRST.constants)),
     example=ExpressionLaw(min_operators=3, max_operators=15, few_share=0),
     limits=check_law,
 )

@@ -49,6 +49,7 @@ TASK = SequenceTask(
     pairs=partial(pairs_of, SECOND, equations, DRAW),
     judge=partial(judge_order, SECOND),
     columns={"operators": "int16", "constants": "uint8"},
+    symbols=(("x", *SECOND.unknowns), ("x", *SECOND.constants)),
     example=ExpressionLaw(min_operators=5, max_operators=15, few_share=0),
     limits=check_law,
     block_rows=200,

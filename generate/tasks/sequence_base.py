@@ -64,6 +64,8 @@ class SequenceTask:
     measures: tuple[str, ...] = ()
     """What ``judge`` measures of each prediction besides."""
     columns: dict[str, str] = field(default_factory=dict)
+    symbols: tuple[tuple[str, ...], tuple[str, ...]] | None = None
+    """Which of x, y, z, t, a0 to a9, Y, Y', Y'' stand in its problems, and which in its solutions; None: any."""
     letter: str | None = None
     block_rows: int = 1000
     example: SequenceLaw = field(default_factory=ExpressionLaw)
