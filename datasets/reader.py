@@ -273,7 +273,9 @@ class ShardReader:
     def _open(self, record: Record) -> None:
         self.release()
         self._map = pa.memory_map(str(self._local(record)))
-        self._file = pq.ParquetFile(self._map)
+        self._file = pq.ParquetFile(
+            self._map, page_checksum_verification=True
+        )  # older shards have no checksums to verify
         self._shard = record.shard
 
     def _local(self, record: Record) -> Path:
