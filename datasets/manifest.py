@@ -6,7 +6,6 @@ If the manifest is there, the dataset is whole. A record of another law is never
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -172,14 +171,22 @@ def find_manifest(storage: Storage) -> Manifest | None:
         return None
     try:
         return Manifest.model_validate_json(text)
-    except (ValidationError, json.JSONDecodeError) as problem:
+    except ValidationError as problem:
         raise UserError(
             f"{storage.url}/{MANIFEST} cannot be read",
-            expected="a manifest written by `mathpipe generate`",
-            got=str(problem).splitlines()[0],
+            expected="the manifest of a dataset, as it was written",
+            got=_first_fault(problem),
             cause="it was changed or damaged after writing",
-            next_step="remove it and run `mathpipe generate` with the same arguments: finished shards are kept",
+            next_step="remove it, and run what made the dataset (`mathpipe generate`, `import` or `dedupe`) with the same "
+            "arguments: it is written anew",
         ) from problem
+
+
+def _first_fault(problem: ValidationError) -> str:
+    """Where a manifest is not one, and how: ``splits.train.rows: Field required``."""
+    error = problem.errors()[0]
+    where = ".".join(map(str, error["loc"]))
+    return f"{where}: {error['msg']}" if where else error["msg"]
 
 
 def read_manifest(url: str) -> Manifest:

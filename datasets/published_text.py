@@ -177,7 +177,15 @@ def _opened(path: str) -> contextlib.AbstractContextManager[IO[bytes]]:
     try:
         opened: Any = fsspec.open(path, "rb").open()
     except (OSError, ValueError, ImportError) as problem:
-        raise UserError(f"{path} cannot be read", got=str(problem) or type(problem).__name__) from problem
+        missing = isinstance(problem, FileNotFoundError)
+        raise UserError(
+            f"{path} cannot be read",
+            expected="a file of text, or compressed as .gz, .zst or .tar.gz; or the URL of one",
+            got="no such file"
+            if missing
+            else getattr(problem, "strerror", None) or str(problem) or type(problem).__name__,
+            next_step="look whether its name and folder are spelt right" if missing else "name a file that may be read",
+        ) from problem
     return contextlib.closing(opened)
 
 

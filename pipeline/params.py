@@ -5,6 +5,7 @@ A value is looked for in this order: a flag, ``-S key=value``, the file named wi
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -162,9 +163,17 @@ def _explained(problem: ValidationError, model: type[BaseModel], section: str) -
         return UserError(f"{section}: parameters do not go together: {message}")
     if error["type"] == "value_error":
         return UserError(f"{name}: {message}")
-    return UserError(
-        f"{name} is not right", expected=message.removeprefix("Input should be "), got=repr(error["input"])
-    )
+    expected = message.removeprefix("Input should be ")
+    if _is_no_finite_number(error["input"]):
+        expected = f"a finite number, {expected.removeprefix('a finite number')}".rstrip(", ")
+    return UserError(f"{name} is not right", expected=expected, got=repr(error["input"]))
+
+
+def _is_no_finite_number(value: object) -> bool:
+    try:
+        return not math.isfinite(float(value))  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 def _known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:

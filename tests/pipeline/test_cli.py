@@ -112,6 +112,11 @@ def test_lists(ask) -> None:
         ("generate --task add --seed -1", "generate.seed is not right"),
         ("generate --task add --workers -1", "--workers is negative"),
         ("generate --task add --max-coeff nan", "generate.max_coeff is not right"),
+        ("generate --task add --noise inf", "Expected: a finite number. Got: 'inf'"),
+        ("train --data {data} -S lr=nan", "Expected: a finite number, less than or equal to 1. Got: 'nan'"),
+        ("eval -S length_penalty=.nan", "Expected: a finite number, less than or equal to 10. Got: nan"),
+        ("import --task ode1 --test none.txt --out d", "Got: no such file. Next: look whether its name"),
+        ("bench --out nowhere", "--out nowhere cannot be written. Expected: a directory on the disk to measure"),
         ("generate --task add --bogus 1", "No such option"),
         ("generate --task", "requires an argument"),
         ("generate", "--task"),
@@ -150,6 +155,22 @@ def test_damage_is_exit_code_1(ask, make_small) -> None:
     answer = ask(f"verify {url} --workers 0")
     assert answer.code == 1 and "test/00000.parquet: is missing" in answer.out
     assert json.loads(ask(f"verify {url} --workers 0 --json").out)["damage"][0]["file"] == "test/00000.parquet"
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("{", "Invalid JSON: EOF while parsing an object at line 1"),
+        ('{"law": {}}', "law_digest: Field required"),
+        ("[]", "Input should be an object"),
+    ],
+)
+def test_a_damaged_manifest_is_explained(ask, make_small, text: str, fault: str) -> None:
+    url = make_small("transpose")
+    (url / "manifest.json").write_text(text)
+    answer = ask(f"show {url}")
+    assert answer.code == 2 and "manifest.json cannot be read. Expected: the manifest of a dataset" in answer.err
+    assert f"Got: {fault}" in answer.err and "Next: remove it, and run what made the dataset" in answer.err
 
 
 def test_another_dataset_in_the_directory(ask) -> None:
