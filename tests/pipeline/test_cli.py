@@ -117,6 +117,9 @@ def test_lists(ask) -> None:
         ("eval -S length_penalty=.nan", "Expected: a finite number, less than or equal to 10. Got: nan"),
         ("import --task ode1 --test none.txt --out d", "Got: no such file. Next: look whether its name"),
         ("bench --out nowhere", "--out nowhere cannot be written. Expected: a directory on the disk to measure"),
+        ("generate --task cotraining --letters=", "the letters name no task. Expected: letters among TADMEFI"),
+        ("generate --task add -S train.lr=1", "`mathpipe generate` knows no train.lr"),
+        ("eval --run r -S train.lr=1", "`mathpipe eval` knows no train.lr"),
         ("generate --task add --bogus 1", "No such option"),
         ("generate --task", "requires an argument"),
         ("generate", "--task"),
@@ -189,6 +192,15 @@ def test_a_run_of_another_configuration(ask, addition: Path) -> None:
     assert refused.code == 2 and "lr differs" in refused.err
     assert ask(f"{line} -S lr=0.005 --on-mismatch restart").code == 0
     assert Path("r.old-1/checkpoint.pt").exists()
+
+
+def test_a_preset_of_another_task_is_told_of(ask, addition: Path) -> None:
+    line = f"train --data {addition} --run r --preset"
+    small = TOY.replace("steps=12", "steps=2") + " -S model.encoder_layers=1 -S model.decoder_layers=1"
+    other, same = ask(f"{line} fast/transpose {small}"), ask(f"{line} fast/add {small} --on-mismatch restart")
+    assert other.code == same.code == 0
+    assert other.err.count(f"preset fast/transpose was made for transpose; {addition} holds add") == 1
+    assert "was made for" not in same.err
 
 
 def test_a_damaged_checkpoint(ask, addition: Path) -> None:

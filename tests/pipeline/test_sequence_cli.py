@@ -129,6 +129,16 @@ def test_mistakes_are_explained(
     assert message in capsys.readouterr().err
 
 
+def test_encodings_of_numbers_are_refused_for_words(
+    toy: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(f"generate --task toy-reverse --n 300 --out {tmp_path}/d --workers 0") == 0
+    for name in ("input_encoding", "train.output_encoding"):
+        assert call(f"train --data {tmp_path}/d --run {tmp_path}/r -S {name}=P10") == 2
+        assert f"{tmp_path}/d holds no matrices, and its problems have one way" in capsys.readouterr().err
+    assert not (tmp_path / "r").exists()
+
+
 def test_every_task_is_listed_with_its_parameters(toy: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("tasks --json") == 0
     listed = {task["name"]: task["parameters"] for task in json.loads(capsys.readouterr().out)}
