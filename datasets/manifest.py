@@ -6,7 +6,6 @@ If the manifest is there, the dataset is whole. A record of another law is never
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -124,6 +123,25 @@ class Manifest(BaseModel):
         """Rows whose problem stands earlier in the same block, over all splits."""
         return sum(record.repeats or 0 for split in self.splits.values() for record in split.shards)
 
+    @property
+    def mending(self) -> str:
+        """What to do about damaged shards: a dataset is made again the way it was made."""
+        if self.law.get("deduplicated"):
+            return (
+                f"remove {MANIFEST} and the damaged .parquet files, and run `mathpipe dedupe` with the same SOURCE and OUT: it "
+                "copies these rows again; an answer that is wrong there too has to be mended in SOURCE"
+            )
+        if self.law["operands"].get("kind") == "imported":
+            names = ", ".join(source["name"] for source in self.law["operands"]["sources"])
+            return (
+                f"run `mathpipe import` again from {names} into another --out: it reads every row anew, and "
+                "leaves out answers that are not right"
+            )
+        return (
+            "remove the damaged .parquet files, and run `mathpipe generate` with the same arguments: it rebuilds exactly these "
+            "rows"
+        )
+
     def law_of(self, split: str) -> dict[str, Any]:
         """The law of a split: its own, or the dataset's."""
         return self.split_laws.get(split, self.law)
@@ -153,14 +171,22 @@ def find_manifest(storage: Storage) -> Manifest | None:
         return None
     try:
         return Manifest.model_validate_json(text)
-    except (ValidationError, json.JSONDecodeError) as problem:
+    except ValidationError as problem:
         raise UserError(
             f"{storage.url}/{MANIFEST} cannot be read",
-            expected="a manifest written by `mathpipe generate`",
-            got=str(problem).splitlines()[0],
+            expected="the manifest of a dataset, as it was written",
+            got=_first_fault(problem),
             cause="it was changed or damaged after writing",
-            next_step="remove it and run `mathpipe generate` with the same arguments: finished shards are kept",
+            next_step="remove it, and run what made the dataset (`mathpipe generate`, `import` or `dedupe`) with the same "
+            "arguments: it is written anew",
         ) from problem
+
+
+def _first_fault(problem: ValidationError) -> str:
+    """Where a manifest is not one, and how: ``splits.train.rows: Field required``."""
+    error = problem.errors()[0]
+    where = ".".join(map(str, error["loc"]))
+    return f"{where}: {error['msg']}" if where else error["msg"]
 
 
 def read_manifest(url: str) -> Manifest:

@@ -15,7 +15,7 @@ import re
 import tarfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import IO, Any, cast
 
 import fsspec
@@ -36,7 +36,7 @@ _ARCHIVES = (".tar", ".tar.gz", ".tgz")
 
 @dataclass(frozen=True)
 class BadLine:
-    """A line that is no pair: in which file, which line (from 1), why."""
+    """A line that is left out: in which file, which line (from 1), why."""
 
     file: str
     number: int
@@ -48,10 +48,16 @@ class BadLine:
 
 @dataclass(frozen=True)
 class Pair:
-    """A line that is one: problem and solution as word ids."""
+    """A line that is one: problem and solution as word ids, and where it stands."""
 
     problem: bytes
     solution: bytes
+    file: str = field(default="", compare=False)
+    number: int = field(default=0, compare=False)
+
+    def bad(self, why: str) -> BadLine:
+        """The line, which is left out after all."""
+        return BadLine(self.file, self.number, why)
 
 
 def read_pairs(path: str, split: str) -> Iterator[Pair | BadLine]:
@@ -61,7 +67,10 @@ def read_pairs(path: str, split: str) -> Iterator[Pair | BadLine]:
             lines, first = _lines(file), 1
             while chunk := list(itertools.islice(lines, _TOGETHER)):
                 for number, pair in enumerate(_read(chunk), start=first):
-                    yield BadLine(name, number, pair) if isinstance(pair, str) else pair
+                    if isinstance(pair, str):
+                        yield BadLine(name, number, pair)
+                    else:
+                        yield Pair(pair.problem, pair.solution, name, number)
                 first += len(chunk)
     except (OSError, EOFError, tarfile.TarError, zstandard.ZstdError, zlib.error) as problem:
         raise UserError(
@@ -100,7 +109,7 @@ def _look_up(line: bytes) -> Pair | str:
             sides.append(bytes(map(IDS.__getitem__, text.decode(errors="replace").split())))
         except KeyError as unknown:
             return f"{name}: {unknown.args[0][:40]!r} is no word"
-    return Pair(*sides)
+    return Pair(sides[0], sides[1])
 
 
 def _parsed(pair: Pair) -> Pair | str:
@@ -168,7 +177,15 @@ def _opened(path: str) -> contextlib.AbstractContextManager[IO[bytes]]:
     try:
         opened: Any = fsspec.open(path, "rb").open()
     except (OSError, ValueError, ImportError) as problem:
-        raise UserError(f"{path} cannot be read", got=str(problem) or type(problem).__name__) from problem
+        missing = isinstance(problem, FileNotFoundError)
+        raise UserError(
+            f"{path} cannot be read",
+            expected="a file of text, or compressed as .gz, .zst or .tar.gz; or the URL of one",
+            got="no such file"
+            if missing
+            else getattr(problem, "strerror", None) or str(problem) or type(problem).__name__,
+            next_step="look whether its name and folder are spelt right" if missing else "name a file that may be read",
+        ) from problem
     return contextlib.closing(opened)
 
 

@@ -273,7 +273,9 @@ class ShardReader:
     def _open(self, record: Record) -> None:
         self.release()
         self._map = pa.memory_map(str(self._local(record)))
-        self._file = pq.ParquetFile(self._map)
+        self._file = pq.ParquetFile(
+            self._map, page_checksum_verification=True
+        )  # older shards have no checksums to verify
         self._shard = record.shard
 
     def _local(self, record: Record) -> Path:
@@ -299,6 +301,5 @@ def _damaged(dataset: Dataset, record: Record, got: str) -> UserError:
         expected=f"{record.rows:,} rows, {record.bytes:,} bytes",
         got="no such file" if missing else got,
         cause="removed or damaged after writing",
-        next_step="`mathpipe verify` lists all damage; remove the damaged shard, and `mathpipe generate` with the same "
-        "arguments rebuilds it",
+        next_step=f"`mathpipe verify {dataset.directory}` lists all damage; then {dataset.manifest.mending}",
     )

@@ -141,6 +141,7 @@ class WordsFile:
             compression_level=3,
             use_dictionary=[name for name in schema.names if name != "row"] + list(_WORD_PATHS),
             write_statistics=["row"],
+            write_page_checksum=True,
         )
 
     def __enter__(self) -> WordsFile:

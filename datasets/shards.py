@@ -2,8 +2,8 @@
 
 Columns: ``row`` int64, ``operand`` list<float32>, ``operand_rows``, ``operand_cols`` int16, (``clean_operand`` list<float32> with
 noise,) (in co-training ``task``, its letter,) (in a mixture of spectra ``spectrum``, its name,) ``solution`` list<float32>,
-``solution_rows``, ``solution_cols`` int16. One row group a block, zstd. The footer carries the law, so that a single shard found
-alone on a disk explains itself.
+``solution_rows``, ``solution_cols`` int16. One row group a block, zstd. Each page has its checksum, so that a damaged one is met as
+an error and never as numbers. The footer carries the law, so that a single shard found alone on a disk explains itself.
 """
 
 from __future__ import annotations
@@ -115,6 +115,7 @@ def write_shard(
         use_dictionary=[name for name in _SHAPES if name in schema.names],
         use_byte_stream_split=[name for name in _FLOATS if name.split(".")[0] in schema.names],
         write_statistics=["row"],
+        write_page_checksum=True,
     ) as writer:
         for rows in blocks:
             writer.write_table(to_arrow(rows, schema), row_group_size=max(len(rows), 1))

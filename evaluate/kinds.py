@@ -132,7 +132,8 @@ class SequenceKind:
     def grammar(self, rows: Any, max_length: int, device: torch.device | str) -> Grammar | None:
         if self.judges.task.kind != "expressions":
             return None
-        writer, leaves = cast(ExpressionWriter, self.dataset.target), (*CONSTANTS, "I", *self.judges.task.leaves)
+        writer, symbols = cast(ExpressionWriter, self.dataset.target), self.judges.task.symbols
+        leaves = None if symbols is None else (*CONSTANTS, "I", *symbols[1])
         return PrefixGrammar(writer.format, len(rows), max_length, leaves, device)
 
     def score(self, rows: Any, decoded: Decoded) -> Verdicts:

@@ -29,7 +29,7 @@ from mathpipe.generate.law import Law, MatrixLaw
 from mathpipe.generate.layout import Layout, Shard
 from mathpipe.generate.sequence_blocks import rows_a_block
 from mathpipe.generate.shard import Built, build_unit, units
-from mathpipe.generate.splits import TRAIN
+from mathpipe.generate.splits import TEST, TRAIN, VALID
 from mathpipe.generate.tasks import distinct_of_split, distinct_problems, may_repeat
 from mathpipe.generate.versions import blas_kernels, made_with
 
@@ -284,9 +284,16 @@ def _mismatch(
                 expected=f"at least {rows.rows:,} rows of {split}",
                 got=f"{layout.splits.get(split, 0):,}",
                 cause="rows that are there would be lost",
-                next_step="ask for them too (--extra-test), choose another --out, or move it aside by --on-mismatch restart",
+                next_step=f"{_asking(split, rows.rows)}, choose another --out, or move it aside by --on-mismatch restart",
             )
     return None
+
+
+def _asking(split: str, rows: int) -> str:
+    """The flag that asks for all the rows of a split that are there."""
+    if split in (TRAIN, VALID, TEST):
+        return f"ask for them too (--{'n' if split == TRAIN else split} {rows})"
+    return f"ask for them too (--extra-test {split.removeprefix(f'{TEST}-')}:...,n={rows})"
 
 
 def _another_law(storage: Storage, law: Law, laws: Mapping[str, Law], there: _Contents) -> UserError | None:

@@ -13,6 +13,7 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -126,15 +127,25 @@ def _parts(old: Manifest, places: NDArray[np.int64]) -> list[_Part]:
 
 
 def _groups(law: Law, url: str, record: Record) -> Iterator[Any]:
-    with Storage(url).read(record.file) as opened, pq.ParquetFile(opened) as file:
-        if not format_of(law).accepts(file.schema_arrow):
-            raise UserError(
-                f"{url}/{record.file} is damaged",
-                expected="the columns of a shard",
-                next_step="`mathpipe verify` lists all damage",
-            )
-        for group in range(file.num_row_groups):
-            yield file.read_row_group(group, use_threads=False)
+    """The row groups of a shard; UserError where it is missing or damaged."""
+    try:
+        with (
+            Storage(url).read(record.file) as opened,
+            pq.ParquetFile(opened, page_checksum_verification=True) as file,
+        ):
+            if not format_of(law).accepts(file.schema_arrow):
+                raise pa.ArrowInvalid("its columns are not those of a shard")
+            for group in range(file.num_row_groups):
+                yield file.read_row_group(group, use_threads=False)
+    except (OSError, pa.ArrowException) as problem:
+        missing = isinstance(problem, FileNotFoundError)
+        raise UserError(
+            f"{url}/{record.file} {'is missing' if missing else 'is damaged'}",
+            expected=f"{record.rows:,} rows, {record.bytes:,} bytes",
+            got="no such file" if missing else str(problem).splitlines()[0],
+            cause="removed or damaged after writing",
+            next_step=f"`mathpipe verify {url}` lists all damage and says how to mend it",
+        ) from problem
 
 
 def _keys(laws: dict[str, Law], url: str, numbered: tuple[int, Record]) -> Keys:

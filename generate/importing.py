@@ -1,11 +1,13 @@
-"""Published data files as a dataset: every line checked, the published splits kept, what they share counted.
+"""Published data files as a dataset: every line read, every answer judged, the published splits kept, what they share counted.
 
-Rows are those of the files in their order; the law of such a dataset names the files by their sha256. Memory holds one
-shard, and a hash of 8 bytes for each problem of valid and test.
+Rows are those of the files in their order; the law of such a dataset names the files by their sha256. A line is left out that is
+no pair, has letters that the task does not write, or an answer that the task's judge does not find right. Memory holds one shard,
+and a hash of 8 bytes for each problem of valid and test.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 from collections import Counter
@@ -23,26 +25,34 @@ from mathpipe.datasets.ragged import Sequences
 from mathpipe.datasets.row_formats import WordsFormat
 from mathpipe.datasets.sequence_rows import SequenceRows
 from mathpipe.datasets.storage import HashingFile, Storage
+from mathpipe.datasets.vocabulary import COEFFICIENTS, IDS, UNKNOWNS, VARIABLES, WORDS
 from mathpipe.generate.claim import claimed
 from mathpipe.generate.law import ImportedLaw, Law, SourceFile
 from mathpipe.generate.splits import TEST, TRAIN, VALID, sequence_hash
-from mathpipe.generate.tasks import sequence_task
+from mathpipe.generate.tasks import SequenceTask, sequence_task
 from mathpipe.generate.versions import made_with
 
-LISTED = 20  # bad lines shown
+LISTED = 20  # lines left out that are shown
+_EXPECTED = "lines count|problem<TAB>solution in prefix words, of this task and right"
 SHARD_ROWS = 100_000
 _BATCH = 5_000
 _OURS = re.compile(r"\d+\.parquet|_\d+\.json|\..*\.writing-.*")
+_SYMBOLS = bytes(IDS[word] for word in (*VARIABLES, *COEFFICIENTS, *UNKNOWNS))
+NO_PAIR, FOREIGN = "no pair", "letters of another task"
 Hashes = NDArray[np.uint64]
 
 
 @dataclass
 class Imported:
-    """What came of an import. ``overlaps``: how many problems of the second split stand in the first as well."""
+    """What came of an import. ``overlaps``: how many problems of the second split stand in the first as well.
+
+    ``left_out``: lines by reason; ``bad_lines``: the first of them; ``checked``: answers that were judged.
+    """
 
     manifest: Manifest
-    bad: int
+    left_out: dict[str, int]
     bad_lines: list[BadLine]
+    checked: int
     overlaps: dict[tuple[str, str], int]
 
 
@@ -51,29 +61,32 @@ def import_dataset(
     files: Mapping[str, Sequence[str]],
     url: str,
     *,
+    check: bool = True,
     max_bad: int | None = None,
     shard_rows: int = SHARD_ROWS,
     on_rows: Callable[[int], object] = lambda rows: None,
 ) -> Imported:
     """Read the files of each split (train, valid, test) into a dataset at ``url``.
 
-    UserError where more than ``max_bad`` lines are no pairs, where no line is one, and where something else lies at ``url``.
+    ``check``: judge every answer, which takes three times as long as reading it; without, wrong ones are written as well.
+    UserError where more than ``max_bad`` lines are left out, where none is left, and where something else lies at ``url``.
     """
-    sequence_task(task)
+    taught = _expressions(task)
     storage = Storage(url)
     sources = [SourceFile(split=s, name=p.rsplit("/", 1)[-1], sha256=checksum(p)) for s in files for p in files[s]]
-    law = Law(task=task, operands=ImportedLaw(sources=tuple(sources)))
+    law = Law(task=task, operands=ImportedLaw(sources=tuple(sources), checked=check))
     with claimed(storage):
         _check_free(storage, law)
         _clear(storage)
         bad = _Bad(max_bad)
+        judging = _Judging(taught, bad) if check else None
         looked_up: dict[str, _Known] = {}
         overlaps: dict[tuple[str, str], int] = {}
         records: dict[str, list[Record]] = {}
         for split in (TEST, VALID, TRAIN):  # train last: it is compared with the others as it goes by
             if split not in files:
                 continue
-            rows = _batches(files[split], split, bad)
+            rows = _batches(files[split], split, taught, judging, bad)
             written = _Writing(law, split, storage, shard_rows, bad)
             for batch in rows:
                 hashes = sequence_hash(batch.problems)
@@ -86,9 +99,10 @@ def import_dataset(
             looked_up[split] = _Known(written.hashes())
         if not any(records.values()):
             raise UserError(
-                f"no line of {', '.join(p for paths in files.values() for p in paths)} is a pair",
-                expected="lines count|problem<TAB>solution in prefix words",
+                f"no line of {', '.join(p for paths in files.values() for p in paths)} is a pair of {task}",
+                expected=_EXPECTED,
                 got="; ".join(map(str, bad.first[:3])) or "empty files",
+                next_step="name the files' task (`mathpipe tasks` lists them)" if bad.count else None,
             )
         splits = {split: Split.of(records[split]) for split in (TRAIN, VALID, TEST) if split in records}
         manifest = Manifest(
@@ -99,27 +113,44 @@ def import_dataset(
             made_with=made_with(),
         )
         manifest.write(storage)
-    return Imported(manifest, bad.count, bad.first, overlaps)
+    return Imported(manifest, dict(bad.kinds), bad.first, judging.checked if judging else 0, overlaps)
+
+
+def _expressions(name: str) -> SequenceTask:
+    """The task of this name; UserError where its problems are no expressions, which files hold."""
+    task = sequence_task(name)
+    if task.kind != "expressions":
+        raise UserError(
+            f"files hold expressions, which {name} has none of",
+            expected="a task of expressions, such as integration-bwd or ode1",
+            got=repr(name),
+            next_step=f"`mathpipe generate --task {name}` makes its problems",
+        )
+    return task
 
 
 @dataclass
 class _Bad:
-    """Lines that are no pairs: how many, the first of them, and by kind since it was last asked."""
+    """Lines that are left out: how many by kind, the first of them, and by kind since it was last asked."""
 
     most: int | None
-    count: int = 0
     first: list[BadLine] = field(default_factory=list)
+    kinds: Counter[str] = field(default_factory=Counter)
     since: Counter[str] = field(default_factory=Counter)
 
-    def add(self, line: BadLine) -> None:
-        self.count += 1
-        self.since["no pair"] += 1
+    @property
+    def count(self) -> int:
+        return sum(self.kinds.values())
+
+    def add(self, kind: str, line: BadLine) -> None:
+        self.kinds[kind] += 1
+        self.since[kind] += 1
         if len(self.first) < LISTED:
             self.first.append(line)
         if self.most is not None and self.count > self.most:
             raise UserError(
-                f"more than {self.most:,} lines are no pairs",
-                expected="lines count|problem<TAB>solution in prefix words",
+                f"more than {self.most:,} lines are left out",
+                expected=_EXPECTED,
                 got="; ".join(map(str, self.first[:5])),
                 next_step="a larger --max-bad leaves them out",
             )
@@ -149,17 +180,63 @@ class _Known:
         return count
 
 
-def _batches(paths: Sequence[str], split: str, bad: _Bad) -> Iterator[SequenceRows]:
+def _batches(
+    paths: Sequence[str], split: str, task: SequenceTask, judging: _Judging | None, bad: _Bad
+) -> Iterator[SequenceRows]:
     lines = itertools.chain.from_iterable(read_pairs(path, split) for path in paths)
     while chunk := list(itertools.islice(lines, _BATCH)):
-        pairs = [line for line in chunk if isinstance(line, Pair)]
+        pairs = []
         for line in chunk:
             if isinstance(line, BadLine):
-                bad.add(line)
-        if pairs:
-            problems, solutions = ([getattr(pair, side) for pair in pairs] for side in ("problem", "solution"))
-            row = np.zeros(len(pairs), dtype=np.int64)
-            yield SequenceRows(row, Sequences.from_list(problems), Sequences.from_list(solutions))
+                bad.add(NO_PAIR, line)
+            elif (why := _foreign(task, line)) is not None:
+                bad.add(FOREIGN, line.bad(why))
+            else:
+                pairs.append(line)
+        problems, solutions = ([getattr(pair, side) for pair in pairs] for side in ("problem", "solution"))
+        row = np.zeros(len(pairs), dtype=np.int64)
+        rows = SequenceRows(row, Sequences.from_list(problems), Sequences.from_list(solutions))
+        if judging is not None and pairs:
+            rows = rows.take(judging.right(pairs, rows))
+        if len(rows):
+            yield rows
+
+
+def _foreign(task: SequenceTask, pair: Pair) -> str | None:
+    """The first letter of a pair that its task does not write, told; None where there is none."""
+    if task.symbols is None:
+        return None
+    for side, words, known in zip(("problem", "solution"), (pair.problem, pair.solution), task.symbols, strict=True):
+        found = words.translate(None, _without(known))
+        if found:
+            return f"{side}: {WORDS[found[0]]!r} stands in no {side} of {task.name}"
+    return None
+
+
+@functools.cache
+def _without(known: tuple[str, ...]) -> bytes:
+    """All ids but those of letters that are not among the known."""
+    foreign = set(_SYMBOLS) - {IDS[word] for word in known}
+    return bytes(k for k in range(256) if k not in foreign)
+
+
+@dataclass
+class _Judging:
+    """The task's judge, asked of every pair; what it does not find right is left out."""
+
+    task: SequenceTask
+    bad: _Bad
+    checked: int = 0
+
+    def right(self, pairs: Sequence[Pair], rows: SequenceRows) -> NDArray[np.int64]:
+        """Places of the pairs whose answers are right."""
+        self.checked += len(pairs)
+        outcomes = self.task.judge(rows.problems, rows.solutions, rows.solutions).outcome.tolist()
+        names = [self.task.outcomes[k] for k in outcomes]
+        for pair, name in zip(pairs, names, strict=True):
+            if name not in self.task.right:
+                self.bad.add(f"answer not right ({name})", pair.bad(f"its answer is not right ({name})"))
+        return np.flatnonzero([name in self.task.right for name in names])
 
 
 class _Writing:

@@ -189,12 +189,23 @@ class SourceFile(BaseModel):
 
 
 class ImportedLaw(BaseModel):
-    """Nothing was drawn: rows are those of files, in their order. Their splits are the files', not those of the hash."""
+    """Nothing was drawn: rows are those of files, in their order. Their splits are the files', not those of the hash.
+
+    ``checked``: lines with wrong answers were left out.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["imported"] = "imported"
     sources: tuple[SourceFile, ...]
+    checked: bool = False
+
+    @model_serializer(mode="wrap")
+    def _without_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        if not self.checked:
+            del values["checked"]
+        return values
 
 
 def _kind(values: object) -> str:

@@ -179,6 +179,7 @@ def check_shard(law: Law, url: str, record: Record) -> list[Damage]:
     if read_record(storage, record.split, record.shard) != record:
         damage.append(Damage(record.file, "its record is missing or differs from the manifest's"))
     try:
+        # pages are read whatever their checksums say: that of the file was compared, and this names the rows that are wrong
         with storage.read(record.file) as opened, pq.ParquetFile(opened) as file:
             damage += _check_rows(law, record, file)
     except StoreError:

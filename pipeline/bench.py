@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import json
@@ -76,14 +77,14 @@ def bench(task: str, dim: int, count: str, workers: int | None, out: str, as_jso
     """
     get_task(task)
     rows = _count(count)
-    with tempfile.TemporaryDirectory(prefix="mathpipe-bench-", dir=out) as folder:
+    with _scratch(out) as folder:
         found = []
-        for measured in _measurements(dim, Path(folder)):
+        for measured in _measurements(dim, folder):
             found.append(measured)
             if not as_json:
                 click.echo(f"{measured.what:<34}{measured.rate:>16,.0f} {measured.unit}")
         note("measuring the order with all workers at once")
-        order = measure_order(_law(task, dim), rows, workers or default_workers(), Path(folder))
+        order = measure_order(_law(task, dim), rows, workers or default_workers(), folder)
     if as_json:
         click.echo(json.dumps({"measured": [asdict(m) for m in found], "order": asdict(order)}))
         return
@@ -92,6 +93,22 @@ def bench(task: str, dim: int, count: str, workers: int | None, out: str, as_jso
         f"\n{rows:,} rows of {what} with {order.workers} workers: about {_time(order.seconds)} "
         f"({order.rows_per_second:,.0f} rows/s), {order.bytes / 1e9:,.2f} GB"
     )
+
+
+@contextlib.contextmanager
+def _scratch(out: str) -> Iterator[Path]:
+    """A folder of its own in ``out``, removed at the end."""
+    try:
+        held = tempfile.TemporaryDirectory(prefix="mathpipe-bench-", dir=out)
+    except OSError as problem:
+        raise UserError(
+            f"--out {out} cannot be written",
+            expected="a directory on the disk to measure",
+            got=problem.strerror or str(problem),
+            next_step="name one that may be written: `mathpipe bench --out DIR`",
+        ) from problem
+    with held as folder:
+        yield Path(folder)
 
 
 def _count(text: str) -> int:

@@ -7,8 +7,10 @@ from typing import Any, get_args
 
 import click
 
+from mathpipe.datasets.manifest import Manifest
 from mathpipe.generate.dataset import Made, OnMismatch, make_dataset
 from mathpipe.generate.law import Law, MatrixLaw
+from mathpipe.generate.sequence_blocks import stream_of
 from mathpipe.pipeline.console import RowProgress, Terminated, note, stoppable
 from mathpipe.pipeline.counts import show_count
 from mathpipe.pipeline.options import model_options, shared_options, where_options
@@ -116,8 +118,21 @@ def _tell(made: Made, law: Law, url: str, as_json: bool) -> None:
 
 
 def _rejected(made: Made, law: Law) -> str:
-    """What was rejected; of a stream that several splits share, what was while the largest of them was filled."""
-    counts = [sum(split.rejected.values()) for split in made.manifest.splits.values()]
+    """What was rejected, over all splits."""
     if isinstance(law.operands, MatrixLaw):
-        return f"{sum(counts):,} problems rejected and replaced"
-    return f"{max(counts, default=0):,} draws given up, {made.manifest.repeats:,} problems repeat one of their block"
+        count = sum(sum(split.rejected.values()) for split in made.manifest.splits.values())
+        return f"{count:,} problems rejected and replaced"
+    return f"at least {given_up(made.manifest):,} draws given up, {made.manifest.repeats:,} problems repeat one of their block"
+
+
+def given_up(manifest: Manifest) -> int:
+    """Draws given up, at least: shards of one stream and number share them, and the split that was last to be full saw them all.
+
+    Which one was last may change from block to block, and records count shards: of one block this is exact.
+    """
+    most: dict[tuple[str, int], int] = {}
+    for split, found in manifest.splits.items():
+        for record in found.shards:
+            place = (stream_of(split), record.shard)
+            most[place] = max(most.get(place, 0), sum(record.rejected.values()))
+    return sum(most.values())

@@ -9,7 +9,7 @@ import click
 from tqdm import tqdm
 
 from mathpipe.datasets.errors import UserError
-from mathpipe.generate.importing import LISTED, SHARD_ROWS, Imported, import_dataset
+from mathpipe.generate.importing import FOREIGN, LISTED, NO_PAIR, SHARD_ROWS, Imported, import_dataset
 from mathpipe.generate.splits import TEST, TRAIN, VALID
 from mathpipe.pipeline.console import note
 from mathpipe.pipeline.counts import parse_count, show_count
@@ -21,7 +21,13 @@ from mathpipe.pipeline.counts import parse_count, show_count
 @click.option("--valid", multiple=True, metavar="FILE", help="Text of the validation split.")
 @click.option("--test", multiple=True, metavar="FILE", help="Text of the test split.")
 @click.option("--out", required=True, help="Directory or fsspec URL of the dataset.")
-@click.option("--max-bad", default=None, metavar="COUNT", help="Refuse when more lines than these are no pairs.")
+@click.option("--max-bad", default=None, metavar="COUNT", help="Refuse when more lines than these are left out.")
+@click.option(
+    "--check/--no-check",
+    default=True,
+    show_default=True,
+    help="Judge every answer and leave out what is not right: tens of thousands a second; `mathpipe verify` later has workers.",
+)
 @click.option("--shard-rows", default=str(SHARD_ROWS), show_default=True, metavar="COUNT", help="Rows a shard.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def import_files(
@@ -31,13 +37,14 @@ def import_files(
     test: tuple[str, ...],
     out: str,
     max_bad: str | None,
+    check: bool,
     shard_rows: str,
     as_json: bool,
 ) -> None:
     """Read published text (count|problem<TAB>solution in prefix; .gz, .zst, .tar.gz as they are) into a dataset.
 
-    Each line is checked; those that are no pairs are left out, counted, and the first of them named. The files' splits are
-    kept, and problems that stand in two of them are counted.
+    Each line and its answer are checked; those that are no pairs of the task, or not right, are left out, counted, and the first
+    of them named. The files' splits are kept, and problems that stand in two of them are counted.
 
     \b
     Example:
@@ -49,7 +56,7 @@ def import_files(
     most = None if max_bad is None else _count("--max-bad", max_bad, least=0)
     rows = _count("--shard-rows", shard_rows, least=1)
     with tqdm(unit=" rows", unit_scale=True, desc="import", disable=None, file=sys.stderr) as bar:
-        done = import_dataset(task, files, out, max_bad=most, shard_rows=rows, on_rows=bar.update)
+        done = import_dataset(task, files, out, check=check, max_bad=most, shard_rows=rows, on_rows=bar.update)
     _tell(done, task, out, as_json)
 
 
@@ -70,7 +77,9 @@ def _tell(done: Imported, task: str, out: str, as_json: bool) -> None:
             "out": out,
             "law_digest": done.manifest.law_digest,
             "splits": {name: {"rows": split.rows, "bytes": split.bytes} for name, split in splits.items()},
-            "bad": done.bad,
+            "bad": sum(done.left_out.values()),
+            "left_out": done.left_out,
+            "checked": done.checked,
             "bad_lines": [{"file": b.file, "line": b.number, "why": b.why} for b in done.bad_lines],
             "overlaps": {f"{a}/{b}": count for (a, b), count in done.overlaps.items()},
         }
@@ -78,9 +87,17 @@ def _tell(done: Imported, task: str, out: str, as_json: bool) -> None:
         return
     for line in done.bad_lines:
         note(str(line))
-    if done.bad > LISTED:
-        note(f"... and {done.bad - LISTED:,} more lines that are no pairs")
+    bad = sum(done.left_out.values())
+    if bad > LISTED:
+        note(f"... and {bad - LISTED:,} more lines")
     sizes = ", ".join(f"{name} {show_count(split.rows)}" for name, split in splits.items())
-    click.echo(f"{out}: {task}, {sizes} rows; {done.bad:,} lines left out")
+    lines = "1 line" if bad == 1 else f"{bad:,} lines"
+    why = ", ".join(f"{kind} {count:,}" for kind, count in sorted(done.left_out.items()))
+    click.echo(f"{out}: {task}, {sizes} rows; {lines} left out{f': {why}' if why else ''}")
+    if "checked" in done.manifest.law["operands"]:
+        wrong = sum(count for kind, count in done.left_out.items() if kind not in (NO_PAIR, FOREIGN))
+        click.echo(f"{done.checked:,} answers checked, {wrong:,} of them not right and left out")
+    else:
+        click.echo(f"no answer was checked: `mathpipe verify {out}` does so")
     for (a, b), count in done.overlaps.items():
         click.echo(f"{count:,} problems of {b} stand in {a} as well")

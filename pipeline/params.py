@@ -5,6 +5,7 @@ A value is looked for in this order: a flag, ``-S key=value``, the file named wi
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -16,6 +17,7 @@ from mathpipe.datasets.errors import UserError, nearest
 
 Section = Literal["generate", "train", "evaluate"]
 SECTIONS: tuple[Section, ...] = ("generate", "train", "evaluate")
+_COMMANDS = {"evaluate": "eval"}  # of sections whose command has another name
 PRESETS = Path(__file__).parent / "presets"
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -61,11 +63,20 @@ def gather(section: Section, source: Source, flags: dict[str, Any]) -> dict[str,
     values: dict[str, Any] = {}
     for file in files:
         values = _merged(values, _read(file)[section])
-    for override in source.overrides:
-        key, value = _override(override, section)
-        if key is not None:
-            _set(values, key, value)
+    for key, value in overridden(section, source).items():
+        _set(values, key, value)
     return overlaid(values, {key: value for key, value in flags.items() if value is not None})
+
+
+def overridden(section: Section, source: Source) -> dict[str, Any]:
+    """What ``-S`` sets, by its key within the section; UserError where a key is of another section."""
+    return dict(_override(override, section) for override in source.overrides)
+
+
+def preset_task(name: str) -> str | None:
+    """The task that a preset is for; None where it names none."""
+    task = _read(preset_file(name))["generate"].get("task")
+    return None if task is None else str(task)
 
 
 def overlaid(values: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
@@ -110,15 +121,21 @@ def _read(file: Path) -> dict[str, dict[str, Any]]:
     return {name: found.get(name) or {} for name in SECTIONS}
 
 
-def _override(text: str, section: Section) -> tuple[str | None, Any]:
-    """``train.lr=1e-3`` as (``lr``, 1e-3); the key is None where it belongs to another section."""
+def _override(text: str, section: Section) -> tuple[str, Any]:
+    """``train.lr=1e-3`` as (``lr``, 1e-3), in the section ``train``; UserError in another one, which would not hear of it."""
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise UserError(f"-S {text!r} cannot be read", expected=f"key=value, such as {section}.seed=1", got=repr(text))
     first, _, rest = key.strip().partition(".")
-    if first in SECTIONS:
-        return (rest if first == section else None), yaml.safe_load(value)
-    return key.strip(), yaml.safe_load(value)
+    if first in SECTIONS and first != section:
+        stage, other = (_COMMANDS.get(name, name) for name in (section, first))
+        raise UserError(
+            f"-S {text}: `mathpipe {stage}` knows no {key.strip()}",
+            expected=f"a parameter of the section {section}",
+            got=f"one of the section {first}",
+            next_step=f"`mathpipe {other} -S {text}`; for several stages at once a file of sections, with --params",
+        )
+    return (rest if first == section else key.strip()), yaml.safe_load(value)
 
 
 def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
@@ -162,9 +179,17 @@ def _explained(problem: ValidationError, model: type[BaseModel], section: str) -
         return UserError(f"{section}: parameters do not go together: {message}")
     if error["type"] == "value_error":
         return UserError(f"{name}: {message}")
-    return UserError(
-        f"{name} is not right", expected=message.removeprefix("Input should be "), got=repr(error["input"])
-    )
+    expected = message.removeprefix("Input should be ")
+    if _is_no_finite_number(error["input"]):
+        expected = f"a finite number, {expected.removeprefix('a finite number')}".rstrip(", ")
+    return UserError(f"{name} is not right", expected=expected, got=repr(error["input"]))
+
+
+def _is_no_finite_number(value: object) -> bool:
+    try:
+        return not math.isfinite(float(value))  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 def _known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:

@@ -15,7 +15,8 @@ from mathpipe.evaluate.run import quick_accuracy, quick_measures
 from mathpipe.pipeline.console import note
 from mathpipe.pipeline.newest import newest_dataset
 from mathpipe.pipeline.options import shared_options
-from mathpipe.pipeline.params import Source, gather, validated
+from mathpipe.pipeline.params import Source, gather, overridden, preset_task, validated
+from mathpipe.pipeline.show import refuse_encoding
 from mathpipe.train.config import TrainConfig
 from mathpipe.train.rundir import OnMismatch
 from mathpipe.train.trainer import Evaluate, TrainResult
@@ -57,10 +58,12 @@ def train(data: str | None, run_dir: str | None, on_mismatch: OnMismatch, as_jso
         open_dataset(data, split, config.input_encoding, config.output_encoding, config.precision)
         for split in ("train", "valid")
     )
+    _refuse_encodings(training, source)
     looked_at = valid if len(valid) and config.valid_examples else None
     _check_measures(config, looked_at)
     if first:
         note(f"run {run_dir}: {training.task}, {len(training):,} problems; stop with Ctrl-C, the same command goes on")
+        _tell_of_another_task(training, source)
     result = train_run(
         config,
         training,
@@ -90,6 +93,21 @@ def _check_measures(config: TrainConfig, valid: Dataset | None) -> None:
                 got=repr(name),
                 next_step=f"did you mean {near}?" if near else f"leave {setting} out, or name one of these",
             )
+
+
+def _refuse_encodings(data: Dataset, source: Source) -> None:
+    """UserError where -S names an encoding of numbers for data that has none. A file or preset may: its data may change."""
+    if data.kind != "matrices":
+        for name, value in overridden("train", source).items():
+            if name in ("input_encoding", "output_encoding"):
+                refuse_encoding(data.directory, f"-S {name}", value)
+
+
+def _tell_of_another_task(data: Dataset, source: Source) -> None:
+    """Say so where a preset was made for another task than the data's; it may be meant, and it may take days."""
+    meant = preset_task(source.preset) if source.preset is not None else None
+    if meant not in (None, data.task):
+        note(f"preset {source.preset} was made for {meant}; {data.directory} holds {data.task}")
 
 
 def _greedy_accuracy(dataset: Dataset, limit: int) -> Evaluate:

@@ -25,7 +25,8 @@ def verify(directory: str, workers: int, scheduler: str | None, as_json: bool) -
     Example:
       mathpipe verify data/inverse
     """
-    rows = sum(split.rows for split in read_manifest(directory).splits.values())
+    manifest = read_manifest(directory)
+    rows = sum(split.rows for split in manifest.splits.values())
     progress = RowProgress(rows, "verify")
     try:
         verdict = verify_dataset(directory, workers, progress.add, scheduler=scheduler, tell=note)
@@ -33,14 +34,14 @@ def verify(directory: str, workers: int, scheduler: str | None, as_json: bool) -
         progress.close()
     if as_json:
         damage = [{"file": d.file, "what": d.what, "rows": list(d.rows)} for d in verdict.damage]
-        click.echo(json.dumps({"directory": directory, "rows": verdict.rows, "damage": damage}))
+        told = {"directory": directory, "rows": verdict.rows, "damage": damage}
+        click.echo(json.dumps(told | ({"next": manifest.mending} if damage else {})))
     elif verdict.damage:
         for damaged in verdict.damage:
             click.echo(str(damaged))
-        click.echo(
-            f"{directory}: {len(verdict.damage)} damaged places. Remove the damaged .parquet files and run `mathpipe generate` "
-            "with the same arguments: it rebuilds exactly these rows."
-        )
+        count = len(verdict.damage)
+        places = "1 damaged place" if count == 1 else f"{count} damaged places"
+        click.echo(f"{directory}: {places}. Next: {manifest.mending}.")
     else:
         click.echo(f"{directory}: whole and right, {verdict.rows:,} answers computed again")
     if verdict.damage:

@@ -99,6 +99,13 @@ def answer_shape(operands: Matrices) -> tuple[Ints, Ints]:
 
 def limits(law: MatrixLaw) -> None:
     """UserError for letters that name no task, and for whatever one of the named tasks cannot be drawn by."""
+    if law.letters == "":
+        raise UserError(
+            "the letters name no task",
+            expected=f"letters among {LETTERS}, each once",
+            got="''",
+            next_step=f"leave --letters out for all of {LETTERS}",
+        )
     letters = law.letters or LETTERS
     unknown = [letter for letter in letters if letter not in BY_LETTER]
     if unknown or len(set(letters)) != len(letters):

@@ -43,8 +43,8 @@ TASK = SequenceTask(
     pairs=partial(pairs_of, FIRST, equations, DRAW),
     judge=partial(judge_order, FIRST),
     measures=("share",),
-    leaves=("x", *FIRST.constants),
     columns={"operators": "int16", "constants": "uint8"},
+    symbols=(("x", *FIRST.unknowns), ("x", *FIRST.constants)),
     example=ExpressionLaw(min_operators=3, max_operators=15, few_share=0),
     limits=check_law,
 )

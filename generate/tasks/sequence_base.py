@@ -63,9 +63,9 @@ class SequenceTask:
     right: frozenset[str] = frozenset({"exact", "equivalent"})
     measures: tuple[str, ...] = ()
     """All that ``judge`` measures of each prediction besides."""
-    leaves: tuple[str, ...] = ()
-    """Variables and constants that an answer may hold, besides numbers, pi, E and I."""
     columns: dict[str, str] = field(default_factory=dict)
+    symbols: tuple[tuple[str, ...], tuple[str, ...]] | None = None
+    """Which of x, y, z, t, a0 to a9, Y, Y', Y'' stand in its problems, and which in its solutions; None: any."""
     letter: str | None = None
     block_rows: int = 1000
     example: SequenceLaw = field(default_factory=ExpressionLaw)

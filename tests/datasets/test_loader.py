@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from hypothesis import given
@@ -137,11 +138,40 @@ def test_a_damaged_shard_is_named(make_small) -> None:
     file = url / "train" / "00001.parquet"
     data = file.read_bytes()
     file.write_bytes(data[: len(data) // 2])
-    with pytest.raises(UserError, match=r"00001.parquet is damaged.*rebuilds it"):
+    with pytest.raises(UserError, match=r"00001.parquet is damaged.*rebuilds exactly these rows"):
         take(open_dataset(url), 100)
     file.unlink()
     with pytest.raises(UserError, match=r"00001.parquet is missing"):
         list(open_dataset(url).chunks())
+
+
+def test_one_changed_byte_is_never_read_as_numbers(make_small) -> None:
+    """Wherever the byte stands among the rows: in a page, its head, its checksum."""
+    file = make_small("inverse", dim=2, train=1_000) / "train" / "00000.parquet"
+    data = file.read_bytes()
+    footer = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    right = np.concatenate([rows.solutions.values for rows in open_dataset(file.parents[1]).chunks()])
+    found = 0
+    for place in np.random.default_rng(0).integers(4, footer, 60).tolist():
+        file.write_bytes(data[:place] + bytes([data[place] ^ 0x55]) + data[place + 1 :])
+        try:
+            read = np.concatenate([rows.solutions.values for rows in open_dataset(file.parents[1]).chunks()])
+        except UserError as damaged:
+            found += 1
+            assert "train/00000.parquet is damaged" in str(damaged) and "`mathpipe verify" in str(damaged)
+        else:
+            assert np.array_equal(read, right)
+    assert found > 50
+
+
+def test_shards_written_without_checksums_of_pages_are_read(make_small) -> None:
+    url = make_small("add", dim=2)
+    file = url / "train" / "00000.parquet"
+    before = [rows.solutions.values for rows in open_dataset(url).chunks()]
+    pq.write_table(pq.read_table(file), file, row_group_size=500)
+    assert all(
+        np.array_equal(a, rows.solutions.values) for a, rows in zip(before, open_dataset(url).chunks(), strict=True)
+    )
 
 
 def test_an_encoding_that_cannot_hold_a_value_refuses(tmp_path: Path, make_small) -> None:

@@ -60,7 +60,7 @@ def no_pairs(*_: Any) -> Any:
 TASK = SequenceTask(
     *("toy-same", "expressions", "an expression", "itself", "tests", no_pairs, toy_judge),
     measures=("partial_share",),
-    leaves=("x",),
+    symbols=(("x",), ("x",)),
 )
 
 

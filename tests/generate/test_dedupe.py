@@ -9,6 +9,7 @@ from types import ModuleType
 import dask
 import distributed
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from mathpipe.datasets.errors import UserError
@@ -97,6 +98,27 @@ def test_stopped_it_goes_on(
     deduplicate(str(repeated), str(tmp_path / "f"), on_shard=written.append)
     assert contents(tmp_path / "e") == contents(tmp_path / "f")
     assert len(written) == len(list((tmp_path / "e").glob("*/*.parquet"))) - 2
+
+
+def test_a_damaged_source_is_named_and_a_damaged_copy_made_again(
+    repeated: Path, tmp_path: Path, contents: Callable[[Path], dict[str, bytes]]
+) -> None:
+    deduplicate(str(repeated), str(tmp_path / "e"))
+    whole = contents(tmp_path / "e")
+    for name in ("manifest.json", "train/00001.parquet"):  # as verify advises
+        (tmp_path / "e" / name).unlink()
+    deduplicate(str(repeated), str(tmp_path / "e"))
+    assert contents(tmp_path / "e") == whole
+    file = repeated / "train" / "00000.parquet"
+    data = bytearray(file.read_bytes())
+    column = pq.read_metadata(file).row_group(0).column(1)
+    data[column.data_page_offset + 60] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(UserError, match=r"train/00000.parquet is damaged.*`mathpipe verify .*d` lists all damage"):
+        deduplicate(str(repeated), str(tmp_path / "f"))
+    file.unlink()
+    with pytest.raises(UserError, match=r"train/00000.parquet is missing"):
+        deduplicate(str(repeated), str(tmp_path / "g"))
 
 
 def test_shards_of_which_nothing_is_left_are_no_shards(toy: ModuleType, tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def test_one_is_added_without_touching_the_rest(tmp_path: Path) -> None:
     made(tmp_path / "d", FAR | LARGE)
     assert all(path.read_bytes() == content for path, content in before.items())
     assert open_dataset(tmp_path / "d").digest == digest, "a training run on this dataset can go on"
-    with pytest.raises(UserError, match=r"more rows of test-laplace.*--extra-test"):
+    with pytest.raises(UserError, match=r"more rows of test-laplace.*--extra-test laplace:\.\.\.,n=\d+\)"):
         made(tmp_path / "d", LARGE)
 
 

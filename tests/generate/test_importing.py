@@ -119,7 +119,7 @@ def test_damaged_files_are_explained(tmp_path: Path) -> None:
 def test_a_line_without_end_is_read_in_pieces(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"1|x\t" + b"x " * 200_000 + b"\n1|x\tx\n" + b"y" * 300_000)
     found = list(read_pairs(str(tmp_path / "a.txt"), "train"))
-    assert [getattr(line, "number", None) for line in found] == [1, None, 3]
+    assert [(type(line), line.number) for line in found] == [(BadLine, 1), (Pair, 2), (BadLine, 3)]
 
 
 def test_import_keeps_splits_and_counts_overlaps(toy: ModuleType, tmp_path: Path) -> None:
@@ -136,7 +136,11 @@ def test_import_keeps_splits_and_counts_overlaps(toy: ModuleType, tmp_path: Path
         "test": [2],
     }
     assert list(done.manifest.splits) == ["train", "valid", "test"]
-    assert done.bad == 3 and [str(b) for b in done.bad_lines][-1] == "a.train, line 4: expected problem<TAB>solution"
+    assert (
+        done.left_out == {"no pair": 3}
+        and done.checked == 12
+        and [str(b) for b in done.bad_lines][-1] == "a.train, line 4: expected problem<TAB>solution"
+    )
     assert done.overlaps == {("valid", "test"): 1, ("train", "test"): 1, ("train", "valid"): 1}
     assert pairs_of(tmp_path / "d", "train")[6] == ("INT+ 7", "INT+ 7")
     assert done.manifest.splits["test"].rejected == {"no pair": 2}
@@ -145,9 +149,74 @@ def test_import_keeps_splits_and_counts_overlaps(toy: ModuleType, tmp_path: Path
     assert [s["name"] for s in sources if s["split"] == "train"] == ["a.train", "b.train"]
 
 
+WRONG = "1|sub Y' INT+ 2\tmul INT+ 3 x\n1|sub Y' INT+ 2\tmul INT+ 2 x\n1|x\n"
+
+
+def test_wrong_answers_are_left_out_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a").write_text(WRONG)
+    line = f"import --task integration-bwd --test {tmp_path}/a --out {tmp_path}/d"
+    assert call(line) == 0
+    told = capsys.readouterr()
+    assert told.err.splitlines() == [
+        "a, line 3: expected problem<TAB>solution",
+        "a, line 1: its answer is not right (wrong_value)",
+    ]
+    assert "2 lines left out: answer not right (wrong_value) 1, no pair 1" in told.out
+    assert "2 answers checked, 1 of them not right and left out" in told.out
+    assert pairs_of(tmp_path / "d", "test") == [("sub Y' INT+ 2", "mul INT+ 2 x")]
+    rejected = read_manifest(str(tmp_path / "d")).splits["test"].rejected
+    assert rejected == {"answer not right (wrong_value)": 1, "no pair": 1}
+    assert verify_dataset(str(tmp_path / "d"), workers=0).damage == ()
+    with pytest.raises(UserError, match=r"more than 1 lines are left out.*a, line 1: its answer is not right"):
+        import_dataset("integration-bwd", {"test": [str(tmp_path / "a")]}, str(tmp_path / "e"), max_bad=1)
+
+
+def test_an_import_that_checks_nothing_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a").write_text(WRONG)
+    assert call(f"import --task integration-bwd --test {tmp_path}/a --out {tmp_path}/d --no-check") == 0
+    assert f"no answer was checked: `mathpipe verify {tmp_path}/d` does so" in capsys.readouterr().out
+    checked = import_dataset("integration-bwd", {"test": [str(tmp_path / "a")]}, str(tmp_path / "e")).manifest
+    assert checked.law_digest != read_manifest(str(tmp_path / "d")).law_digest, "other rows, another law"
+    assert call(f"verify {tmp_path}/d --workers 0") == 1
+    told = capsys.readouterr().out
+    assert "1 damaged place. Next: run `mathpipe import` again from a into another --out" in told
+    assert "generate" not in told
+    assert call(f"dedupe {tmp_path}/d {tmp_path}/u --workers 0") == 0
+    capsys.readouterr()
+    assert call(f"verify {tmp_path}/u --workers 0") == 1
+    assert (
+        "Next: remove manifest.json and the damaged .parquet files, and run `mathpipe dedupe`"
+        in capsys.readouterr().out
+    )
+
+
+@pytest.mark.parametrize(
+    ("task", "line", "why"),
+    [
+        ("ode1", "sub Y'' Y'\tmul a8 exp x", "problem: \"Y''\" stands in no problem of ode1"),
+        ("ode1", "sub Y' Y\tmul a9 exp x", "solution: 'a9' stands in no solution of ode1"),
+        ("ode2", "sub Y'' y\tx", "problem: 'y' stands in no problem of ode2"),
+        ("integration-fwd", "sub Y' Y\texp x", "problem: 'Y' stands in no problem of integration-fwd"),
+        ("integration-ibp", "sub Y' x\tadd a8 x", "solution: 'a8' stands in no solution of integration-ibp"),
+    ],
+)
+def test_letters_of_another_task_are_left_out(task: str, line: str, why: str, tmp_path: Path) -> None:
+    right = "sub Y'' x\tadd mul a8 x add a9 mul rac INT+ 2 x x" if task == "ode2" else "sub Y' x\tpow x INT+ 2"
+    (tmp_path / "a").write_text(f"1|{line}\n1|{right}\n")
+    for check in (True, False):
+        files = {"test": [str(tmp_path / "a")]}
+        try:
+            done = import_dataset(task, files, str(tmp_path / f"{check}"), check=check)
+        except UserError as nothing:
+            assert check and why in str(nothing)
+        else:
+            assert done.left_out["letters of another task"] == 1
+            assert done.bad_lines[0].why == why
+
+
 def test_wrong_answers_in_a_file_are_found_by_verify(toy: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "a").write_text("1|INT+ 1 2\tINT+ 1 2\n1|INT+ 7\tINT+ 7\n")
-    import_dataset("toy-reverse", {"test": [str(tmp_path / "a")]}, str(tmp_path / "d"))
+    import_dataset("toy-reverse", {"test": [str(tmp_path / "a")]}, str(tmp_path / "d"), check=False)
     damage = verify_dataset(str(tmp_path / "d"), workers=0).damage
     assert [str(d) for d in damage] == ["test/00000.parquet: row 0: its answer is not right (wrong_value)"]
 
@@ -155,14 +224,16 @@ def test_wrong_answers_in_a_file_are_found_by_verify(toy: ModuleType, tmp_path: 
 def test_what_is_refused(toy: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "a").write_text(LINES + "bad\n" * 30)
     (tmp_path / "none").write_text("bad\n")
-    with pytest.raises(UserError, match=r"more than 4 lines are no pairs.*a, line 4: expected"):
+    with pytest.raises(UserError, match=r"more than 4 lines are left out.*a, line 4: expected"):
         import_dataset("toy-reverse", {"test": [str(tmp_path / "a")]}, str(tmp_path / "d"), max_bad=4)
     done = import_dataset("toy-reverse", {"test": [str(tmp_path / "a")]}, str(tmp_path / "d"))
-    assert done.bad == 30 and len(done.bad_lines) == 20
+    assert done.left_out == {"no pair": 30} and len(done.bad_lines) == 20
     with pytest.raises(UserError, match="holds something else"):
         import_dataset("toy-reverse", {"test": [str(tmp_path / "a")]}, str(tmp_path / "d"))
     with pytest.raises(UserError, match=r"no line of .*none is a pair"):
         import_dataset("toy-reverse", {"test": [str(tmp_path / "none")]}, str(tmp_path / "e"))
+    with pytest.raises(UserError, match="files hold expressions, which xor has none of"):
+        import_dataset("xor", {"test": [str(tmp_path / "a")]}, str(tmp_path / "f"))
     with pytest.raises(UserError, match="is no task of sequences"):
         import_dataset("add", {"test": [str(tmp_path / "a")]}, str(tmp_path / "f"))
 

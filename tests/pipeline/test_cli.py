@@ -112,6 +112,14 @@ def test_lists(ask) -> None:
         ("generate --task add --seed -1", "generate.seed is not right"),
         ("generate --task add --workers -1", "--workers is negative"),
         ("generate --task add --max-coeff nan", "generate.max_coeff is not right"),
+        ("generate --task add --noise inf", "Expected: a finite number. Got: 'inf'"),
+        ("train --data {data} -S lr=nan", "Expected: a finite number, less than or equal to 1. Got: 'nan'"),
+        ("eval -S length_penalty=.nan", "Expected: a finite number, less than or equal to 10. Got: nan"),
+        ("import --task ode1 --test none.txt --out d", "Got: no such file. Next: look whether its name"),
+        ("bench --out nowhere", "--out nowhere cannot be written. Expected: a directory on the disk to measure"),
+        ("generate --task cotraining --letters=", "the letters name no task. Expected: letters among TADMEFI"),
+        ("generate --task add -S train.lr=1", "`mathpipe generate` knows no train.lr"),
+        ("eval --run r -S train.lr=1", "`mathpipe eval` knows no train.lr"),
         ("generate --task add --bogus 1", "No such option"),
         ("generate --task", "requires an argument"),
         ("generate", "--task"),
@@ -154,6 +162,22 @@ def test_damage_is_exit_code_1(ask, make_small) -> None:
     assert json.loads(ask(f"verify {url} --workers 0 --json").out)["damage"][0]["file"] == "test/00000.parquet"
 
 
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("{", "Invalid JSON: EOF while parsing an object at line 1"),
+        ('{"law": {}}', "law_digest: Field required"),
+        ("[]", "Input should be an object"),
+    ],
+)
+def test_a_damaged_manifest_is_explained(ask, make_small, text: str, fault: str) -> None:
+    url = make_small("transpose")
+    (url / "manifest.json").write_text(text)
+    answer = ask(f"show {url}")
+    assert answer.code == 2 and "manifest.json cannot be read. Expected: the manifest of a dataset" in answer.err
+    assert f"Got: {fault}" in answer.err and "Next: remove it, and run what made the dataset" in answer.err
+
+
 def test_another_dataset_in_the_directory(ask) -> None:
     assert ask("generate --task add --dim 2 --n 1k --valid 0 --test 0 --workers 0").code == 0
     refused = ask("generate --task add --dim 3 --n 1k --valid 0 --test 0 --workers 0")
@@ -170,6 +194,15 @@ def test_a_run_of_another_configuration(ask, addition: Path) -> None:
     assert refused.code == 2 and "lr differs" in refused.err
     assert ask(f"{line} -S lr=0.005 --on-mismatch restart").code == 0
     assert Path("r.old-1/checkpoint.pt").exists()
+
+
+def test_a_preset_of_another_task_is_told_of(ask, addition: Path) -> None:
+    line = f"train --data {addition} --run r --preset"
+    small = TOY.replace("steps=12", "steps=2") + " -S model.encoder_layers=1 -S model.decoder_layers=1"
+    other, same = ask(f"{line} fast/transpose {small}"), ask(f"{line} fast/add {small} --on-mismatch restart")
+    assert other.code == same.code == 0
+    assert other.err.count(f"preset fast/transpose was made for transpose; {addition} holds add") == 1
+    assert "was made for" not in same.err
 
 
 def test_a_damaged_checkpoint(ask, addition: Path) -> None:

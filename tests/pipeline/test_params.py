@@ -72,9 +72,16 @@ def generate(source: Source, **flags: object) -> GenerateParams:
 
 def test_the_more_particular_source_wins(tmp_path: Path) -> None:
     source = params(tmp_path, "generate: {task: add, n: 20k, seed: 1, max_coeff: 3}")
-    source = Source(file=source.file, overrides=("generate.seed=2", "max_coeff=4", "train.lr=1"))
+    source = Source(file=source.file, overrides=("generate.seed=2", "max_coeff=4"))
     found = generate(source, max_coeff=5.0, valid=None)
     assert (found.task, found.n, found.seed, found.max_coeff, found.valid) == ("add", 20_000, 2, 5.0, 10_000)
+
+
+def test_a_parameter_of_another_stage_is_refused() -> None:
+    with pytest.raises(UserError, match=r"`mathpipe eval` knows no train.lr.*Next: `mathpipe train -S train.lr=1`"):
+        gather("evaluate", Source(overrides=("train.lr=1",)), {})
+    with pytest.raises(UserError, match=r"`mathpipe train` knows no evaluate.beam.*`mathpipe eval -S evaluate.beam=3`"):
+        gather("train", Source(overrides=("evaluate.beam=3",)), {})
 
 
 def test_flags_choose_another_way_to_give_dimensions(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -13,7 +15,9 @@ from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.manifest import read_manifest
 from mathpipe.datasets.reader import open_dataset
 from mathpipe.generate.law import ExpressionLaw, Law
+from mathpipe.generate.tasks import TASKS
 from mathpipe.pipeline.cli import main
+from mathpipe.pipeline.generate_stage import given_up
 from mathpipe.pipeline.params import Source, gather, validated
 from mathpipe.pipeline.stage_params import GenerateParams
 
@@ -127,6 +131,37 @@ def test_mistakes_are_explained(
     assert read_manifest(str(tmp_path / "d")).task == "toy-reverse"
     assert call(line.format(out=tmp_path / "d", add=addition)) == 2
     assert message in capsys.readouterr().err
+
+
+def test_encodings_of_numbers_are_refused_for_words(
+    toy: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(f"generate --task toy-reverse --n 300 --out {tmp_path}/d --workers 0") == 0
+    for name in ("input_encoding", "train.output_encoding"):
+        assert call(f"train --data {tmp_path}/d --run {tmp_path}/r -S {name}=P10") == 2
+        assert f"{tmp_path}/d holds no matrices, and its problems have one way" in capsys.readouterr().err
+    assert not (tmp_path / "r").exists()
+
+
+def test_draws_given_up_are_counted_once(
+    toy: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many as the task gave up: in the stream that train, valid and test share, and in that of each extra test."""
+    counted: list[int] = []
+
+    def pairs(*arguments: object) -> Iterator[object]:
+        for found in toy.pairs(*arguments):
+            counted.append(found.rejected.total())
+            yield found
+
+    monkeypatch.setitem(TASKS, "toy-reverse", replace(toy.TASK, pairs=pairs))
+    line = "generate --task toy-reverse --n 1000 --valid 60 --test 60 --extra-test far:min_ops=12,max_ops=12,n=300 "
+    line += "--extra-test long:max_ops=20,n=200 --workers 0 "
+    assert call(f"{line} --shard-rows 100 --out {tmp_path}/one-block") == 0
+    assert f" at least {sum(counted):,} draws given up" in capsys.readouterr().out
+    assert call(f"{line} --shard-rows 300 --out {tmp_path}/three-blocks") == 0
+    exact, told = sum(counted) // 2, given_up(read_manifest(f"{tmp_path}/three-blocks"))
+    assert 0.95 * exact < told <= exact
 
 
 def test_every_task_is_listed_with_its_parameters(toy: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
