@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,17 +22,24 @@ EVALUATION = "evaluation"
 
 @dataclass(frozen=True)
 class Told:
-    """One evaluation as its files tell of it."""
+    """One evaluation as its files tell of it. ``run``, ``name``: told apart from those of the others it was read with."""
 
     directory: str
+    run: str
     name: str
     metadata: dict[str, Any]
     metrics: Metrics
     analyses: dict[str, Any]
 
     @property
+    def settings(self) -> str:
+        """How it was decoded, and of which checkpoint where that is not the last."""
+        checkpoint = self.metadata.get("checkpoint", "last")
+        return str(self.metrics["decoding"]) + ("" if checkpoint == "last" else f", checkpoint {checkpoint}")
+
+    @property
     def trained_on(self) -> str:
-        return spectrum_of(self.metadata.get("trained_law")) or Path(str(self.metadata.get("run", self.directory))).name
+        return spectrum_of(self.metadata.get("trained_law")) or self.run
 
     @property
     def tested_on(self) -> str:
@@ -57,15 +65,61 @@ def find_evaluations(run: str | Path) -> list[str]:
     return found
 
 
-def load(directory: str) -> Told:
-    """What an evaluation's files say; what is missing is told again from its predictions."""
-    storage = Storage(directory)
+def load(directories: Sequence[str]) -> list[Told]:
+    """What the files of each evaluation say; what is missing is told again from its predictions.
+
+    Each is named by its run and split, and where these repeat by its directory; runs of one name by the directories they lie in.
+    """
+    footers = [predictions_metadata(Storage(directory).path(PREDICTIONS)) for directory in directories]
+    places = [_run_of(directory, footer) for directory, footer in zip(directories, footers, strict=True)]
+    runs, splits = _shortest_tails(places), [str(footer["split"]) for footer in footers]
+    ends = [Path(directory).name for directory in directories]
+    names = told_apart(
+        [f"{runs[place]}, {split}" for place, split in zip(places, splits, strict=True)],
+        ["" if end == split else end for end, split in zip(ends, splits, strict=True)],
+        directories,
+    )
+    found = []
+    for directory, place, name, footer in zip(directories, places, names, footers, strict=True):
+        metrics, analyses = _told_of(directory)
+        found.append(Told(directory, runs[place], name, footer, metrics, analyses))
+    return found
+
+
+def _told_of(directory: str) -> tuple[Metrics, dict[str, Any]]:
+    """The metrics, and the analyses by name."""
     if not (Path(directory) / ALL).is_file():
-        describe(storage)
-    metadata = predictions_metadata(storage.path(PREDICTIONS))
+        describe(Storage(directory))
     metrics, analyses = (json.loads((Path(directory) / name).read_text()) for name in (METRICS, ALL))
-    name = f"{Path(str(metadata.get('run', directory))).name}, {metadata['split']}"
-    return Told(directory, name, metadata, metrics, {a["name"]: a for a in analyses})
+    return metrics, {analysis["name"]: analysis for analysis in analyses}
+
+
+def _run_of(directory: str, footer: dict[str, Any]) -> Path:
+    """The run an evaluation lies in, else the one its predictions name."""
+    place = Path(directory).resolve()
+    return place.parents[1] if place.parent.name == EVALUATION else Path(str(footer.get("run", place))).resolve()
+
+
+def _shortest_tails(places: Iterable[Path]) -> dict[Path, str]:
+    """The last part of each, or as many of the last as no other ends in."""
+    known = list(dict.fromkeys(places))
+
+    def tail(place: Path, parts: int) -> str:
+        return "/".join(place.parts[-parts:])
+
+    def alone(place: Path, parts: int) -> bool:
+        return all(other == place or tail(other, parts) != tail(place, parts) for other in known)
+
+    return {place: next(tail(place, k) for k in range(1, 1 + len(place.parts)) if alone(place, k)) for place in known}
+
+
+def told_apart(names: Sequence[str], *more: Sequence[str]) -> list[str]:
+    """The names; to those that repeat, what ``more`` says of each is added, one after the other, until all differ."""
+    found = list(names)
+    for said in more:
+        differ = {name for name in found if len({s for s, n in zip(said, found, strict=True) if n == name}) > 1}
+        found = [f"{name}, {s}" if name in differ and s else name for name, s in zip(found, said, strict=True)]
+    return found
 
 
 def compared(all_told: list[Told]) -> list[Analysis]:
@@ -90,6 +144,7 @@ def headlines(all_told: list[Told]) -> Analysis:
                 told.name,
                 m["task"],
                 m["decoding"],
+                told.metadata.get("checkpoint"),
                 m["n"],
                 m["accuracy"],
                 low,
@@ -102,7 +157,8 @@ def headlines(all_told: list[Told]) -> Analysis:
                 None if told is all_told[0] else reach,
             ]
         )
-    columns = ["evaluation", "task", "decoding", "problems", "accuracy", "low", "high", "accuracy_published"]
+    columns = ["evaluation", "task", "decoding", "checkpoint", "problems"]
+    columns += ["accuracy", "low", "high", "accuracy_published"]
     columns += ["any_hypothesis", "reference", "attainable", "difference_from_first", "give_or_take"]
     return Analysis(
         "comparison",
@@ -111,7 +167,7 @@ def headlines(all_told: list[Told]) -> Analysis:
         columns,
         rows,
         Chart("bars", "evaluation", ("accuracy",), "low", "high"),
-        tuple(columns[4:]),
+        tuple(columns[5:]),
     )
 
 

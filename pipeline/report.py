@@ -32,12 +32,12 @@ def report(runs: tuple[str, ...], out: str | None, as_json: bool) -> None:
       mathpipe report runs/laplace runs/semicircle
       mathpipe report runs/add
     """
-    directories = list(dict.fromkeys(place for run in runs for place in find_evaluations(run)))
+    directories = list({Path(place).resolve(): place for run in runs for place in find_evaluations(run)}.values())
     if len(directories) == 1 and out is None:
         told = describe(Storage(directories[0]))
         click.echo(json.dumps(told.metrics) if as_json else f"{told.text}\na page to read: {told.report}")
         return
-    all_told = [load(directory) for directory in directories]
+    all_told = load(directories)
     page = Path(out) if out is not None else Path(runs[0]) / EVALUATION / f"{COMPARISON}.html"
     plain = as_plain(all_told)
     storage = Storage(str(page.parent))
@@ -48,5 +48,5 @@ def report(runs: tuple[str, ...], out: str | None, as_json: bool) -> None:
         return
     width = max(len(one.name) for one in all_told)
     for one in all_told:
-        click.echo(f"{one.name:<{width}}  {interval_text(one.metrics)} % of {one.metrics['n']:,}")
+        click.echo(f"{one.name:<{width}}  {interval_text(one.metrics)} % of {one.metrics['n']:,}, {one.settings}")
     click.echo(f"a page to read: {page}")

@@ -21,7 +21,7 @@ def comparison(all_told: list[Told]) -> str:
         figure(
             percent(told.metrics["accuracy"]),
             told.name,
-            "95 %: {} to {}".format(*(percent(b) for b in told.metrics["accuracy_interval"])),
+            "95 %: {} to {}; {}".format(*(percent(b) for b in told.metrics["accuracy_interval"]), told.settings),
             first=told is all_told[0],
         )
         for told in all_told[:_MOST_FIGURES]

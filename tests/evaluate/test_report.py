@@ -117,7 +117,7 @@ def test_runs_are_compared_with_the_matrix_of_training_and_testing(tmp_path: Pat
     for (trained, tested), much in noise.items():
         evaluation(tmp_path / trained / "evaluation" / tested, much, trained, tested)
     runs = [str(tmp_path / name) for name in ("laplace", "uniform")]
-    all_told = [load(d) for run in runs for d in find_evaluations(run)]
+    all_told = load([d for run in runs for d in find_evaluations(run)])
     found = train_test_matrix(all_told)
     assert found is not None
     rows, cols, cells = found
