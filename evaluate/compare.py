@@ -1,4 +1,4 @@
-"""Several evaluations side by side: of the splits of one run, or of several runs. Also the matrix train x test of spectra."""
+"""Several evaluations side by side: of the splits of one run, or of several runs."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from mathpipe.datasets.storage import Storage
 from mathpipe.evaluate.analyses import Analysis, Chart
 from mathpipe.evaluate.describe import ALL, METRICS, PREDICTIONS, describe
 from mathpipe.evaluate.predictions import predictions_metadata
-from mathpipe.evaluate.scoring import TOLERANCES
 from mathpipe.evaluate.statistics import wilson
-from mathpipe.evaluate.summary import Metrics, percent
+from mathpipe.evaluate.summary import Metrics
 
 EVALUATION = "evaluation"
 
@@ -36,20 +35,6 @@ class Told:
         """How it was decoded, and of which checkpoint where that is not the last."""
         checkpoint = self.metadata.get("checkpoint", "last")
         return str(self.metrics["decoding"]) + ("" if checkpoint == "last" else f", checkpoint {checkpoint}")
-
-    @property
-    def trained_on(self) -> str:
-        return spectrum_of(self.metadata.get("trained_law")) or self.run
-
-    @property
-    def tested_on(self) -> str:
-        return spectrum_of(self.metadata.get("law")) or str(self.metadata["split"])
-
-
-def spectrum_of(law: dict[str, Any] | None) -> str | None:
-    """The spectrum or mixture a law names, None where it names none."""
-    spectrum = ((law or {}).get("operands") or {}).get("spectrum")
-    return "+".join(spectrum) if spectrum else None
 
 
 def find_evaluations(run: str | Path) -> list[str]:
@@ -201,46 +186,6 @@ def outcomes(all_told: list[Told]) -> Analysis:
     names = list(dict.fromkeys(name for told in all_told for name in told.metrics["outcomes"]))
     rows = [[told.name, *(told.metrics["outcomes"].get(name, {}).get("share") for name in names)] for told in all_told]
     return Analysis("outcomes", "Outcomes", "Share of problems.", ["evaluation", *names], rows, None, tuple(names))
-
-
-Matrix = tuple[list[str], list[str], list[list[float | None]]]
-
-
-def train_test_matrix(all_told: list[Told], tolerance: float = 0.05) -> Matrix | None:
-    """(trained on, tested on, accuracy): what was trained on each law, tested on each; None where there is one cell or row only.
-
-    Of several evaluations of one cell the problems are counted together.
-    """
-    rows = list(dict.fromkeys(told.trained_on for told in all_told))
-    cols = list(dict.fromkeys(told.tested_on for told in all_told))
-    if len(cols) < 2:
-        return None
-    cells: list[list[float | None]] = []
-    for row in rows:
-        line: list[float | None] = []
-        for col in cols:
-            here = [t.metrics for t in all_told if (t.trained_on, t.tested_on) == (row, col)]
-            n = sum(m["n"] for m in here)
-            right = sum(_accuracy(m, tolerance) * m["n"] for m in here)
-            line.append(right / n if n else None)
-        cells.append(line)
-    return rows, cols, cells
-
-
-def _accuracy(metrics: Metrics, tolerance: float) -> float:
-    if tolerance == TOLERANCES[0] or "by_tolerance" not in metrics:
-        return float(metrics["accuracy"])
-    return float(metrics["by_tolerance"]["l1"][percent(tolerance)])
-
-
-def as_plain(all_told: list[Told]) -> dict[str, Any]:
-    """The comparison as JSON: the metrics of each, and the matrix."""
-    matrix = train_test_matrix(all_told)
-    named = None
-    if matrix is not None:
-        rows, cols, cells = matrix
-        named = {row: dict(zip(cols, line, strict=True)) for row, line in zip(rows, cells, strict=True)}
-    return {"evaluations": {told.directory: told.metrics for told in all_told}, "train_by_test": named}
 
 
 def interval_text(metrics: Metrics) -> str:

@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 
 from mathpipe.datasets.storage import Storage
-from mathpipe.evaluate.compare import EVALUATION, as_plain, find_evaluations, interval_text, load
+from mathpipe.evaluate.compare import EVALUATION, find_evaluations, interval_text, load
 from mathpipe.evaluate.describe import describe
-from mathpipe.evaluate.report.comparison import comparison
+from mathpipe.evaluate.report.comparison import as_plain, comparison
 
 COMPARISON = "comparison"
 

@@ -18,13 +18,14 @@ from mathpipe.datasets.matrices import Matrices
 from mathpipe.datasets.sequences import END, MatrixWriter
 from mathpipe.datasets.shards import Rows
 from mathpipe.datasets.storage import Storage
-from mathpipe.evaluate.compare import find_evaluations, load, train_test_matrix
+from mathpipe.evaluate.compare import find_evaluations, load
 from mathpipe.evaluate.decoding import Decoded
 from mathpipe.evaluate.describe import describe
 from mathpipe.evaluate.predictions import PredictionsWriter, predictions_table
 from mathpipe.evaluate.report.comparison import comparison
 from mathpipe.evaluate.report.html import table
 from mathpipe.evaluate.scoring import OUTCOMES, ended, score
+from mathpipe.evaluate.train_test import train_test_matrix
 from mathpipe.generate.law import MatrixLaw
 from mathpipe.generate.tasks import matrix_task
 from mathpipe.pipeline.cli import main
@@ -120,10 +121,10 @@ def test_runs_are_compared_with_the_matrix_of_training_and_testing(tmp_path: Pat
     all_told = load([d for run in runs for d in find_evaluations(run)])
     found = train_test_matrix(all_told)
     assert found is not None
-    rows, cols, cells = found
-    assert (rows, cols) == (["laplace", "uniform"], ["laplace", "uniform"])
-    accuracy = {(t.trained_on, t.tested_on): t.metrics["accuracy"] for t in all_told}
-    assert cells == [[accuracy.get((r, c)) for c in cols] for r in rows]
+    assert (found.rows, found.cols) == (["laplace", "uniform"], ["laplace", "uniform"])
+    accuracy = {(t.run, t.metadata["split"]): t.metrics["accuracy"] for t in all_told}
+    cells = found.accuracy
+    assert cells == [[accuracy.get((r, c)) for c in found.cols] for r in found.rows]
     assert cells[0][0] > cells[1][1] and cells[1][0] is None  # type: ignore[operator]
     page = comparison(all_told)
     assert "Trained on, tested on" in page and EVIL not in page
