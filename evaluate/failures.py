@@ -46,7 +46,18 @@ from mathpipe.generate.tasks.cotraining import labels_of
 Floats = NDArray[np.float64]
 
 WORST = 10
-_ODD = ("malformed", "unterminated", "wrong_shape")  # no error measures: the worst show one of each
+_ODD = (
+    "malformed",
+    "unterminated",
+    "wrong_shape",
+    "undecided",
+    "timeout",
+)  # no value judged wrong: one of each is shown
+WORST_FIRST = {
+    "matrices": "First one of each kind that has no error (malformed, unterminated, wrong shape), then the largest error_l1.",
+    "words": "First one of each kind that is no wrong answer (malformed, unterminated, undecided, timeout), then the most "
+    "confident wrong answers: the largest log probability. A problem drawn twice is shown once.",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +84,11 @@ class Failure:
         """error_l1, -1 where there is no finite one (so that it sorts behind those that have one)."""
         found = self.errors.get("error_l1")
         return -1.0 if found is None else found
+
+    @property
+    def confidence(self) -> float:
+        """log_probability, -inf where there is none."""
+        return -math.inf if self.log_probability is None else self.log_probability
 
     def value(self, name: str) -> Any:
         """A field, an error measure or a covariate by its name; UserError for an unknown one."""
@@ -183,16 +199,18 @@ def _matrices(table: pa.Table, name: str, rows: str, cols: str) -> Matrices:
 
 @dataclass
 class Worst:
-    """The failures to show: up to three without error measures, the first of each kind, then the largest errors.
+    """The failures to show: of those with no value judged wrong the first of each kind, then the worst wrong answers.
 
-    A failure without error measures says nothing of how far the model is off, and a model in training has thousands; one of
-    each kind shows what they look like. All others are ordered by error_l1, infinite ones (a zero reference) last.
+    What cannot be read says nothing of how far the model is off, and a model in training has thousands; one of each kind shows
+    what they look like. All others are ordered by error_l1, infinite ones (a zero reference) last. Where errors are equal, as
+    those of expressions, which have none, the most confident come first: by log_probability, then in the order of rows. An
+    expression drawn twice is shown once.
     """
 
     count: int = WORST
     odd: dict[str, Failure] = field(default_factory=dict)
     spare: list[Failure] = field(default_factory=list)
-    largest: list[tuple[float, int, Failure]] = field(default_factory=list)
+    largest: list[tuple[float, float, int, Failure]] = field(default_factory=list)
 
     def add(self, failure: Failure) -> None:
         if failure.outcome in _ODD:
@@ -201,7 +219,9 @@ class Worst:
             elif len(self.spare) < self.count:
                 self.spare.append(failure)
             return
-        heapq.heappush(self.largest, (failure.error, -failure.row, failure))
+        if isinstance(failure.operand, str) and any(failure.operand == other.operand for *_, other in self.largest):
+            return
+        heapq.heappush(self.largest, (failure.error, failure.confidence, -failure.row, failure))
         if len(self.largest) > self.count:
             heapq.heappop(self.largest)
 
@@ -214,8 +234,8 @@ class Worst:
     def chosen(self) -> list[Failure]:
         """Up to ``count`` failures, in the order in which they are shown."""
         odd = [self.odd[outcome] for outcome in _ODD if outcome in self.odd][: self.count]
-        measured = [failure for _, _, failure in sorted(self.largest, key=lambda entry: entry[:2], reverse=True)]
-        return [*odd, *measured, *self.spare][: self.count]
+        wrong = [failure for *_, failure in sorted(self.largest, key=lambda entry: entry[:3], reverse=True)]
+        return [*odd, *wrong, *self.spare][: self.count]
 
 
 class FailureWriter:

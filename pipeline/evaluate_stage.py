@@ -25,7 +25,12 @@ from mathpipe.pipeline.stage_params import EvaluateParams
 @click.option(
     "--out", default=None, help="Where results go.  [default: <run>/evaluation/<split>, with what is not as by default]"
 )
-@click.option("--verbose", is_flag=True, help="Also dump every failed problem, and draw the ten worst.")
+@click.option(
+    "--verbose",
+    is_flag=True,
+    help="Also dump every failed problem, and draw the ten worst: the largest errors; of expressions, which have none, the most "
+    "confident wrong answers.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON.")
 @model_options(EvaluateParams)
 @shared_options

@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 from mathpipe.evaluate.analyses import Analysis
-from mathpipe.evaluate.failures import Failure
+from mathpipe.evaluate.failures import WORST_FIRST, Failure
 from mathpipe.evaluate.report.html import card, document, failure, figure, percent, section
 from mathpipe.evaluate.summary import Metrics
 
@@ -28,7 +28,7 @@ def page(
         ("how-often", "How often it is right", _cards(first)),
         ("why", "Where it fails", _cards(why)),
         ("typical", "Typical failures", "".join(map(failure, typical))),
-        ("worst", "Worst failures", "".join(map(failure, worst))),
+        ("worst", "Worst failures", _worst(metrics, worst)),
         ("again", "How to do it again", reproduce(metadata)),
     ]
     kept = [(anchor, title, body) for anchor, title, body in parts if body]
@@ -71,6 +71,11 @@ def _cards(analyses: list[Analysis]) -> str:
     plotted = "".join(card(a) for a in analyses if a.chart is not None)
     others = "".join(card(a) for a in analyses if a.chart is None)  # wide tables: below
     return (f"<div class=grid>{plotted}</div>" if plotted else "") + others
+
+
+def _worst(metrics: Metrics, worst: list[Failure]) -> str:
+    order = WORST_FIRST["matrices" if "by_tolerance" in metrics else "words"]
+    return f'<p class="note">{order}</p>{"".join(map(failure, worst))}' if worst else ""
 
 
 def reproduce(metadata: dict[str, Any]) -> str:

@@ -160,6 +160,26 @@ def test_equal_errors_are_shown_in_the_order_of_rows(found: list[Failure]) -> No
     assert [f.row for f in worst.chosen()] == [1, 3, 5]
 
 
+def test_without_errors_the_most_confident_wrong_answers_are_the_worst(found: list[Failure]) -> None:
+    def told(row: int, outcome: str, log_probability: float | None) -> Failure:
+        changed = {"row": row, "outcome": outcome, "errors": {"share": 0.0}, "log_probability": log_probability}
+        return Failure(**{**vars(found[0]), **changed})
+
+    worst = Worst(count=6)
+    for row, confidence in enumerate([-3.0, None, -0.5, -9.0, -0.5, -20.0]):
+        worst.add(told(row, "partial" if row == 4 else "wrong_value", confidence))
+    worst.add(told(10, "undecided", -0.1))
+    worst.add(told(11, "undecided", -0.2))
+    assert [failure.row for failure in worst.chosen()] == [10, 2, 4, 0, 3, 5]
+
+
+def test_an_expression_drawn_twice_is_shown_once(found: list[Failure]) -> None:
+    worst = Worst(count=3)
+    for row, problem in enumerate(["x", "y", "x", "x", "x", "add x y"]):
+        worst.add(Failure(**{**vars(found[0]), "row": row, "operand": problem, "errors": {}}))
+    assert [failure.row for failure in worst.chosen()] == [0, 1, 5]
+
+
 def test_a_failure_is_drawn(found: list[Failure]) -> None:
     wrong, shape, malformed = found
     headline, captions, drawing = draw_failure(wrong)

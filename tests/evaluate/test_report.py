@@ -102,7 +102,14 @@ def test_a_page_holds_everything_and_every_link_leads_somewhere(folder: Path) ->
     assert EVIL not in page and "&lt;script&gt;document" in page
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", page)
     assert page.count("<svg") >= 5 and "NaN" not in page
-    for words in ("mathpipe eval --run", "Typical failures", "Worst failures", "largest cosine", "95 %:"):
+    for words in (
+        "mathpipe eval --run",
+        "Typical failures",
+        "Worst failures",
+        "then the largest error_l1",
+        "largest cosine",
+        "95 %:",
+    ):
         assert words in page
     assert len(page) < 400_000
 

@@ -230,7 +230,8 @@ def test_predictions_analyses_and_failures_of_expressions(
     lines = [draw_failure(failure) for failure in told.worst]
     assert any("mul x x" not in line[1] and "x" in line[1] for line in lines)
     assert "problem" in lines[0][1] and "prediction" in lines[0][3]
-    assert "sin(x)" in (tmp_path / "report.html").read_text()
+    page = (tmp_path / "report.html").read_text()
+    assert "sin(x)" in page and "the most confident wrong answers" in page
 
 
 def test_depths_and_operators() -> None:
