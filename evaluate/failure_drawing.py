@@ -67,13 +67,15 @@ def draw_failures(chosen: Iterable[Failure], width: int = 100, colour: bool = Fa
 
 
 def _headline(failure: Failure) -> str:
-    parts = [f"row {failure.row}", failure.outcome]
+    parts = [f"row {failure.row}", *filter(None, (failure.task, failure.spectrum)), failure.outcome]
     if failure.errors.get("error_l1") is not None:
         own = failure.reference_error_l1
         told = own is not None and own >= 0.001  # the reference is rounded, too: of interest where that costs something
         parts.append(f"error_l1 {failure.error:.3g}" + (f" (the reference's own {own:.3g})" if told else ""))
     if failure.log_probability is not None:
         parts.append(f"log probability {failure.log_probability:.3g}")
+    if failure.confused_with is not None:
+        parts.append(f"right for another problem: {failure.confused_with}")
     return ", ".join(parts)
 
 

@@ -16,9 +16,12 @@ reference_error_l1    error_l1 of the stored answer itself, as the output encodi
 log_probability       of all predicted words, the end included
 correct_rank          the rank of the best-scoring right hypothesis of the same problem, null where none is right
 covariates            what may explain the failure: dimensions, condition number, words, depth, ...
+task                  in co-training, which of the tasks the problem is, else null
+spectrum              where the data are a mixture, the spectrum by which the operand was drawn, else null
+confused_with         another problem for which the prediction is right, see ``mathpipe.evaluate.predictions``; null for none
 ====================  ===========================================================================================
 
-Written and read one problem at a time, in flat memory.
+Written and read one problem at a time, in flat memory. Dumps without the last three are read as if these were null.
 """
 
 from __future__ import annotations
@@ -40,12 +43,13 @@ from numpy.typing import NDArray
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.matrices import Matrices
 from mathpipe.evaluate.columns import covariate_names, measure_names, numbers
-from mathpipe.generate.tasks import Task, get_task
+from mathpipe.generate.tasks import Task, get_task, matrix_task
 from mathpipe.generate.tasks.cotraining import labels_of
 
 Floats = NDArray[np.float64]
 
 WORST = 10
+_NAMES = ("task", "spectrum", "confused_with")  # columns of names, which not all predictions have
 _ODD = (
     "malformed",
     "unterminated",
@@ -78,6 +82,9 @@ class Failure:
     log_probability: float | None
     correct_rank: int | None = None
     covariates: dict[str, float | None] = field(default_factory=dict)
+    task: str | None = None
+    spectrum: str | None = None
+    confused_with: str | None = None
 
     @property
     def error(self) -> float:
@@ -97,7 +104,7 @@ class Failure:
                 return values[name]
         raise UserError(
             f"failures have no {name!r}",
-            expected=f"one of row, outcome, log_probability, {', '.join([*self.errors, *self.covariates])}",
+            expected=f"one of row, outcome, {', '.join([*_NAMES, 'log_probability', *self.errors, *self.covariates])}",
             got=repr(name),
         )
 
@@ -129,6 +136,7 @@ def failures(predictions: pa.Table, task_name: str) -> Iterator[Failure]:
     covariates = {name: _finite_list(chosen, name) for name in covariate_names(chosen)}
     plain = {name: chosen[name].to_pylist() for name in ("row", "split", "outcome", "prediction")}
     special = _MatrixParts(task, chosen) if isinstance(task, Task) else _WordParts(chosen)
+    plain |= {name: chosen[name].to_pylist() for name in _NAMES if name in chosen.column_names}
     own = _finite_list(chosen, "reference_error_l1")
     log_probability, ranks = _finite_list(chosen, "log_probability"), chosen["correct_rank"].to_pylist()
     for i in range(len(chosen)):
@@ -147,7 +155,7 @@ class _MatrixParts:
     """Operands, references, predictions and residuals of matrices."""
 
     def __init__(self, task: Task, table: pa.Table) -> None:
-        self.formula = task.residual_formula
+        self.formulas = [task.residual_formula] * len(table)
         sides = {name: (f"{name}_rows", f"{name}_cols") for name in ("decoded", "reference")}
         sides |= {"operand": ("rows", "cols")}
         self.operands = _matrices(table, "operand", *sides["operand"])
@@ -157,7 +165,9 @@ class _MatrixParts:
         noisy = "clean_operand" in table.column_names
         solved = _matrices(table, "clean_operand", *sides["operand"]) if noisy else self.operands
         if task.lettered:
-            solved = solved.labelled(labels_of(table["task"].to_pylist()))
+            names = table["task"].to_pylist()
+            self.formulas = [matrix_task(name).residual_formula for name in names]
+            solved = solved.labelled(labels_of(names))
         index = np.flatnonzero(self.readable & self.decoded.same_shape(self.references))
         found = task.residual(*(m.take(index) for m in (solved, self.references, self.decoded)))
         self.residuals = dict(zip(index.tolist(), found, strict=True))
@@ -168,7 +178,7 @@ class _MatrixParts:
             "reference": self.references[i],
             "decoded": self.decoded[i] if self.readable[i] else None,
             "residual": self.residuals.get(i),
-            "residual_formula": self.formula,
+            "residual_formula": self.formulas[i],
         }
 
 

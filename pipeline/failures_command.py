@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import heapq
-import operator
-import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -16,29 +15,26 @@ import click
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.storage import Storage
 from mathpipe.evaluate.compare import find_evaluations
-from mathpipe.evaluate.describe import FAILURES, PREDICTIONS, all_failures
+from mathpipe.evaluate.describe import PREDICTIONS, all_failures
 from mathpipe.evaluate.failure_drawing import draw_failures
 from mathpipe.evaluate.failures import Failure, read_failures
 from mathpipe.evaluate.predictions import predictions_metadata
 from mathpipe.evaluate.published import import_published
 from mathpipe.pipeline.console import note
+from mathpipe.pipeline.failure_conditions import NAMES, NONE, Condition, condition
 
-_CONDITION = re.compile(r"\s*(\w+)\s*(<=|>=|!=|<|>|=)\s*(\S+)\s*")
-_COMPARE: dict[str, Callable[[float, float], bool]] = {
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-    "=": operator.eq,
-    "!=": operator.ne,
-}
+_NAMED = 8  # names that are listed where none was found
 
 
 @click.command("failures")
 @click.argument("dump", type=click.Path())
 @click.option("--outcome", default=None, help="Only this outcome, such as malformed.")
 @click.option(
-    "--where", "conditions", multiple=True, metavar="NAME>VALUE", help="Only where this holds; may be repeated."
+    "--where",
+    "conditions",
+    multiple=True,
+    metavar="NAME>VALUE",
+    help="Only where this holds, such as norm<20, task=add, confused_with!=none; may be repeated.",
 )
 @click.option("--row", type=int, default=None, help="Only this row.")
 @click.option("--sort", default=None, metavar="NAME", help="By this field, measure or covariate.  [default: by row]")
@@ -69,6 +65,7 @@ def failures(
     \b
     Example:
       mathpipe failures runs/inverse --sort condition_number --where "condition_number<20" -k 3
+      mathpipe failures runs/inverse --where confused_with!=none
       mathpipe failures runs/add/evaluation/test/failures.jsonl.zst --outcome malformed
       mathpipe failures eigenvectors.pred --task eigenvectors --out runs/published/evaluation
     """
@@ -77,7 +74,11 @@ def failures(
         click.echo(told.text)
         click.echo(f"a page to read: {told.report}")
         return
-    found = _chosen(_stream(dump), outcome, [_condition(text) for text in conditions], row)
+    wanted = [condition(text) for text in conditions]
+    wanted += [Condition("outcome", "=", outcome)] if outcome is not None else []
+    wanted += [Condition("row", "=", row)] if row is not None else []
+    path = _place(dump)
+    found = _chosen(_stream(path), wanted)
     if sort is not None:
         found = iter(_sorted(found, sort, largest, count))
     shown = list(islice(found, count))
@@ -86,65 +87,48 @@ def failures(
             click.echo(failure.to_json())
         return
     if not shown:
-        note("no failure answers to that")
+        note(f"no failure answers to that{_names_there_are(path, wanted)}")
         return
     width = shutil.get_terminal_size((100, 40)).columns
     click.echo(draw_failures(shown, width=width, colour=sys.stdout.isatty()))
 
 
-def _stream(dump: str) -> Iterator[Failure]:
-    """The failures of a file, or of the newest thing in a directory that tells of them."""
+def _place(dump: str) -> Path:
+    """The file that tells of the failures: that of a directory are its predictions, which every evaluation has."""
     path = Path(dump)
     if path.is_dir():
         directories = find_evaluations(path)
         path = Path(directories[0])
         if len(directories) > 1:
             note(f"showing {path}; others: {', '.join(directories[1:])}")
-        path = path / (FAILURES if (path / FAILURES).is_file() else PREDICTIONS)
+        path = path / PREDICTIONS
     if path.suffix == ".pred":
         raise UserError(
             f"{dump} is a published failure file",
             expected="--task with the task it is of",
             next_step=f"`mathpipe failures {dump} --task eigenvectors` verifies it anew",
         )
+    return path
+
+
+def _stream(path: Path) -> Iterator[Failure]:
+    """The failures of predictions or of a dump."""
     if path.suffix != ".parquet":
         return read_failures(path)
     return all_failures(Storage(str(path.parent)), predictions_metadata(path)["task"], path.name)
 
 
-Condition = tuple[str, Callable[[float, float], bool], float]
+def _chosen(found: Iterator[Failure], conditions: list[Condition]) -> Iterator[Failure]:
+    return (failure for failure in found if all(condition.holds(failure) for condition in conditions))
 
 
-def _condition(text: str) -> Condition:
-    match = _CONDITION.fullmatch(text)
-    try:
-        if match is None:
-            raise ValueError
-        return match[1], _COMPARE[match[2]], float(match[3])
-    except ValueError:
-        raise UserError(
-            f"--where {text!r} cannot be read", expected='NAME>VALUE, such as "condition_number>100"', got=repr(text)
-        ) from None
-
-
-def _chosen(
-    found: Iterator[Failure], outcome: str | None, conditions: list[Condition], row: int | None
-) -> Iterator[Failure]:
-    for failure in found:
-        if outcome is not None and failure.outcome != outcome:
-            continue
-        if row is not None and failure.row != row:
-            continue
-        if all(_holds(failure, condition) for condition in conditions):
-            yield failure
-
-
-def _holds(failure: Failure, condition: Condition) -> bool:
-    name, compare, wanted = condition
-    value = failure.value(name)
-    if value is not None and not isinstance(value, int | float):
-        raise UserError(f"--where: {name} is no number", got=repr(value))
-    return value is not None and compare(float(value), wanted)
+def _names_there_are(path: Path, conditions: list[Condition]) -> str:
+    """Of each name asked for those that failures have, the most frequent first."""
+    told = ""
+    for name in dict.fromkeys(c.name for c in conditions if c.name in NAMES):
+        often = Counter(failure.value(name) or NONE for failure in _stream(path))
+        told += f"; {name}: {', '.join(f'{value} ({count:,})' for value, count in often.most_common(_NAMED)) or NONE}"
+    return told
 
 
 def _sorted(found: Iterator[Failure], name: str, largest: bool, count: int) -> list[Failure]:
@@ -153,7 +137,10 @@ def _sorted(found: Iterator[Failure], name: str, largest: bool, count: int) -> l
 
     def valued() -> Iterator[Failure]:
         for failure in found:
-            if failure.value(name) is not None:
+            value = failure.value(name)
+            if value is not None and not isinstance(value, int | float | str):
+                raise UserError(f"--sort: {name} is neither number nor text")
+            if value is not None:
                 yield failure
             elif len(unknown) < count:
                 unknown.append(failure)

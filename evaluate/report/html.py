@@ -95,7 +95,7 @@ def _cell(value: Any, is_share: bool) -> str:
 
 def failure(found: Failure) -> str:
     """One failed problem, as matrices or as formulas."""
-    parts = [f"row {found.row}"]
+    parts = [f"row {found.row}", *filter(None, (found.task, found.spectrum))]
     if found.errors.get("error_l1") is not None:
         parts.append(f"error {found.error:.3g}")
         if found.reference_error_l1 is not None and found.reference_error_l1 >= 0.001:
@@ -104,6 +104,8 @@ def failure(found: Failure) -> str:
         parts.append(f"probability {math.exp(found.log_probability):.2g}")
     if found.correct_rank is not None:
         parts.append(f"hypothesis {found.correct_rank + 1} is right")
+    if found.confused_with is not None:
+        parts.append(f"right for another problem: {found.confused_with}")
     said = [f"{_title(k)} {format_number(v)}" for k, v in found.covariates.items() if v is not None][:6]
     name = escape(found.outcome.replace("_", " "))
     head = f'<h3><span class="tag">{name}</span> {escape(", ".join(parts))}</h3>'

@@ -83,6 +83,26 @@ def test_a_dump_is_compressed_json_lines_and_reads_back(found: list[Failure], tm
     assert list(read_failures(empty)) == []
 
 
+def test_a_dump_of_before_names_were_told_is_read(found: list[Failure], tmp_path: Path) -> None:
+    record = json.loads(found[0].to_json())
+    assert [record.pop(name) for name in ("task", "spectrum", "confused_with")] == [None, None, None]
+    path = tmp_path / "old.zst"
+    path.write_bytes(zstandard.ZstdCompressor().compress(json.dumps(record).encode() + b"\n"))
+    (back,) = read_failures(path)
+    assert back.to_json() == found[0].to_json()
+
+
+def test_the_other_problem_an_answer_is_right_for_is_told(
+    said: Callable[..., Decoded], problems: Callable[..., Rows]
+) -> None:
+    """[1 2; 3 4] answered by itself, where its transpose was asked for."""
+    rows = problems([[[1, 2], [3, 4]]], [[[1, 3], [2, 4]]])
+    (failure,) = found_in("transpose", rows, said(P1000, ["V2 V2 + 100 E-2 + 200 E-2 + 300 E-2 + 400 E-2 <s>"]))
+    assert failure.confused_with == "A transposed" and failure.task is None
+    assert Failure.from_json(failure.to_json()).confused_with == "A transposed"
+    assert draw_failure(failure)[0].endswith("right for another problem: A transposed")
+
+
 def test_an_infinite_error_has_a_place_in_json(said: Callable[..., Decoded], problems: Callable[..., Rows]) -> None:
     (failure,) = found_in("add", problems([[[1, -1]]], [[[0]]]), said(P1000, ["V1 V1 + 100 E-2 <s>"]))
     assert (failure.outcome, failure.errors["error_l1"], failure.error) == ("wrong_value", None, -1)

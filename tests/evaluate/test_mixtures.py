@@ -15,6 +15,7 @@ from mathpipe.datasets.matrices import SPECTRA
 from mathpipe.datasets.reader import open_dataset
 from mathpipe.datasets.sequences import END, LETTERS
 from mathpipe.evaluate import run as evaluation
+from mathpipe.evaluate.failure_drawing import draw_failure
 from mathpipe.evaluate.failures import read_failures
 from mathpipe.evaluate.run import evaluate_run
 
@@ -33,7 +34,11 @@ def test_accuracy_by_the_spectrum_of_a_mixture(
         return [*words[:4], words[4] + 3, *words[5:]] if wrong[i] else words
 
     planned_run(data, plan_answers(dataset, answer))
-    found = evaluate_run(tmp_path / "run")
+    found = evaluate_run(tmp_path / "run", verbose=True)
+    dumped = list(read_failures(str(found.failures)))
+    assert len(dumped) == wrong.sum() and {failure.spectrum for failure in dumped} == {"laplace"}
+    assert draw_failure(dumped[0])[0].startswith(f"row {dumped[0].row}, laplace, ")
+    assert f">wrong value</span> row {dumped[0].row}, laplace, " in Path(found.report).read_text()
     column = pq.read_table(found.predictions)["spectrum"].to_pylist()
     assert column == np.array(SPECTRA)[spectra].tolist()
     with (Path(found.directory) / "analyses" / "by_spectrum.csv").open() as file:
@@ -62,6 +67,7 @@ def test_accuracy_by_task_in_co_training(
     dumped = list(read_failures(str(found.failures)))
     assert [failure.row for failure in dumped] == np.flatnonzero(inverse).tolist()
     for failure in dumped:
+        assert (failure.task, failure.spectrum, failure.residual_formula) == ("inverse", None, "A H - I")
         np.testing.assert_allclose(failure.residual, failure.operand @ failure.decoded - np.eye(2), atol=1e-9)
     with (Path(found.directory) / "analyses" / "by_task.csv").open() as file:
         rows = [(row["task"], int(row["problems"]), row["accuracy"]) for row in csv.DictReader(file)]

@@ -176,7 +176,7 @@ def test_failures_are_filtered_sorted_and_drawn(folder: Path, capsys: pytest.Cap
     [
         (["failures", "{run}", "--where", "norm>>3"], "cannot be read"),
         (["failures", "{run}", "--where", "nrom>3"], "have no 'nrom'"),
-        (["failures", "{run}", "--where", "outcome=3"], "outcome is no number"),
+        (["failures", "{run}", "--where", "outcome>3"], "outcome is a text"),
         (["failures", "{run}", "--sort", "nrom"], "have no 'nrom'"),
         (["failures", "missing.jsonl.zst"], "cannot be read as a failure dump"),
         (["failures", "x.pred"], "published failure file"),
