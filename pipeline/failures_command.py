@@ -6,22 +6,18 @@ import heapq
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
-from pathlib import Path
 
 import click
 
-from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.storage import Storage
-from mathpipe.evaluate.compare import find_evaluations
-from mathpipe.evaluate.describe import PREDICTIONS, all_failures
+from mathpipe.datasets.errors import UserError, nearest
 from mathpipe.evaluate.failure_drawing import draw_failures
-from mathpipe.evaluate.failures import Failure, read_failures
-from mathpipe.evaluate.predictions import predictions_metadata
+from mathpipe.evaluate.failures import Failure
 from mathpipe.evaluate.published import import_published
 from mathpipe.pipeline.console import note
 from mathpipe.pipeline.failure_conditions import NAMES, NONE, Condition, condition
+from mathpipe.pipeline.failure_source import FailureSource, find_failures, find_published
 
 _NAMED = 8  # names that are listed where none was found
 
@@ -59,8 +55,9 @@ def failures(
 ) -> None:
     """Look through failed problems: filter, sort, draw.
 
-    DUMP is a failures.jsonl.zst, a predictions.parquet, or the directory of a run or of an evaluation. A published failure file
-    (.pred) is read into predictions, verified anew and told of as any evaluation; name its task.
+    DUMP is a failures.jsonl.zst, a predictions.parquet, or the directory of an evaluation or of a run, of which the newest
+    evaluation is shown. A published failure file (.pred) is read into predictions, verified anew and told of as any evaluation;
+    name its task.
 
     \b
     Example:
@@ -70,68 +67,52 @@ def failures(
       mathpipe failures eigenvectors.pred --task eigenvectors --out runs/published/evaluation
     """
     if task is not None:
-        told = import_published(dump, task, out or f"{dump}.evaluation", encoding)
+        told = import_published(find_published(dump), task, out or f"{dump}.evaluation", encoding)
         click.echo(told.text)
         click.echo(f"a page to read: {told.report}")
         return
+    source = find_failures(dump)
     wanted = [condition(text) for text in conditions]
     wanted += [Condition("outcome", "=", outcome)] if outcome is not None else []
     wanted += [Condition("row", "=", row)] if row is not None else []
-    path = _place(dump)
-    found = _chosen(_stream(path), wanted)
+    _check_outcomes(wanted, source.outcomes())
+    found: Iterable[Failure] = (f for f in source.failures() if all(asked.holds(f) for asked in wanted))
     if sort is not None:
-        found = iter(_sorted(found, sort, largest, count))
+        found = _sorted(found, sort, largest, count)
     shown = list(islice(found, count))
+    if not shown:
+        note(_none_found(source, wanted) if row is None else source.verdict(row))
+        return
     if as_json:
         for failure in shown:
             click.echo(failure.to_json())
-        return
-    if not shown:
-        note(f"no failure answers to that{_names_there_are(path, wanted)}")
         return
     width = shutil.get_terminal_size((100, 40)).columns
     click.echo(draw_failures(shown, width=width, colour=sys.stdout.isatty()))
 
 
-def _place(dump: str) -> Path:
-    """The file that tells of the failures: that of a directory are its predictions, which every evaluation has."""
-    path = Path(dump)
-    if path.is_dir():
-        directories = find_evaluations(path)
-        path = Path(directories[0])
-        if len(directories) > 1:
-            note(f"showing {path}; others: {', '.join(directories[1:])}")
-        path = path / PREDICTIONS
-    if path.suffix == ".pred":
-        raise UserError(
-            f"{dump} is a published failure file",
-            expected="--task with the task it is of",
-            next_step=f"`mathpipe failures {dump} --task eigenvectors` verifies it anew",
-        )
-    return path
+def _check_outcomes(conditions: list[Condition], known: list[str]) -> None:
+    """UserError for an outcome that there is not."""
+    for asked in conditions:
+        if asked.name == "outcome" and isinstance(asked.wanted, str) and asked.wanted.casefold() not in known:
+            near = nearest(asked.wanted, known)
+            raise UserError(
+                f"there is no outcome {asked.wanted!r}",
+                expected=f"one of {', '.join(known)}",
+                next_step=near and f"did you mean {near}?",
+            )
 
 
-def _stream(path: Path) -> Iterator[Failure]:
-    """The failures of predictions or of a dump."""
-    if path.suffix != ".parquet":
-        return read_failures(path)
-    return all_failures(Storage(str(path.parent)), predictions_metadata(path)["task"], path.name)
-
-
-def _chosen(found: Iterator[Failure], conditions: list[Condition]) -> Iterator[Failure]:
-    return (failure for failure in found if all(condition.holds(failure) for condition in conditions))
-
-
-def _names_there_are(path: Path, conditions: list[Condition]) -> str:
+def _none_found(source: FailureSource, conditions: list[Condition]) -> str:
     """Of each name asked for those that failures have, the most frequent first."""
-    told = ""
-    for name in dict.fromkeys(c.name for c in conditions if c.name in NAMES):
-        often = Counter(failure.value(name) or NONE for failure in _stream(path))
+    told = "no failure answers to that"
+    for name in dict.fromkeys(asked.name for asked in conditions if asked.name in NAMES):
+        often = Counter(failure.value(name) or NONE for failure in source.failures())
         told += f"; {name}: {', '.join(f'{value} ({count:,})' for value, count in often.most_common(_NAMED)) or NONE}"
     return told
 
 
-def _sorted(found: Iterator[Failure], name: str, largest: bool, count: int) -> list[Failure]:
+def _sorted(found: Iterable[Failure], name: str, largest: bool, count: int) -> list[Failure]:
     """The first ``count`` in that order, in the memory of as many; those without a value come last."""
     known, unknown = list[Failure](), list[Failure]()
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from mathpipe.datasets.matrices import Matrices
@@ -139,6 +143,73 @@ def test_where_none_is_found_the_names_there_are_are_told(runs: Path, ask: Ask) 
 def test_mistaken_conditions_are_refused(runs: Path, ask: Ask, line: list[str], words: str) -> None:
     told = ask(runs / "transpose", *line)
     assert told.code == 2 and words in told.err and not told.out
+
+
+def test_an_unknown_outcome_is_refused(runs: Path, ask: Ask, tmp_path: Path) -> None:
+    told = ask(runs / "transpose", "--outcome", "malfromed")
+    assert told.code == 2 and not told.out
+    assert "there is no outcome 'malfromed'. Expected: one of exact, within_tolerance, wrong_value" in told.err
+    assert "did you mean malformed?" in told.err
+    assert ask(runs / "transpose", "--where", "outcome!=nonsense").code == 2
+    assert ask(runs / "transpose", "--outcome", "timeout").code == 2
+    alone = shutil.copy(runs / "transpose" / "evaluation" / "test" / "failures.jsonl.zst", tmp_path / "alone.zst")
+    assert ask(alone, "--outcome", "timeout").code == 0 and ask(alone, "--outcome", "nonsense").code == 2
+    known = ask(runs / "transpose", "--outcome", "malformed")
+    assert (known.code, known.out) == (0, "") and "outcome: wrong_value (" in known.err
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_a_row_that_is_no_failure_is_told_of(runs: Path, ask: Ask, more: list[str], tmp_path: Path) -> None:
+    run = runs / "transpose"
+    right = ask(run, "--row", "2", *more)
+    assert (right.code, right.out) == (0, "") and "row 2 was answered right (exact)" in right.err
+    beyond = ask(run, "--row", "99999", *more)
+    assert beyond.code == 2 and "row 99999 was not evaluated. Expected: one of the 40 rows of" in beyond.err
+    assert "predictions.parquet, 0 to 39" in beyond.err
+    other = ask(run, "--row", "1", "--where", "confused_with=none", *more)
+    assert other.code == 0 and "row 1 failed (wrong_value), and does not answer to what else is asked" in other.err
+    alone = shutil.copy(run / "evaluation" / "test" / "failures.jsonl.zst", tmp_path / "alone.zst")
+    assert "row 2 is not among the failures asked for" in ask(alone, "--row", "2", *more).err
+    assert "row 1," in ask(alone, "--row", "1").out
+
+
+def test_of_a_run_the_newest_evaluation_is_shown(runs: Path, ask: Ask, tmp_path: Path) -> None:
+    kept = runs / "transpose" / "evaluation" / "test"
+    for age, name in enumerate(["beam", "test", "valid"]):
+        copied = shutil.copytree(kept, tmp_path / "evaluation" / name)
+        for file in ("predictions.parquet", "metrics.json"):
+            os.utime(copied / file, (1e9, 1e9 + (50 if name == "test" else age)))
+    newest, *others = (str(tmp_path / "evaluation" / name) for name in ("test", "valid", "beam"))
+    told = ask(tmp_path, "-k", "1")
+    assert told.out and told.err == f"showing {newest}, the newest; others: {', '.join(others)}\n"
+    (tmp_path / "evaluation" / "beam" / "metrics.json").touch()  # told again, not evaluated again
+    assert newest in ask(tmp_path, "-k", "1").err.partition(";")[0]
+    assert ask(runs / "transpose", "-k", "1").err == f"showing {kept}\n"
+    assert ask(kept, "-k", "1").err == ""
+
+
+@pytest.mark.parametrize(
+    ("dump", "more", "words"),
+    [
+        (
+            "nope",
+            [],
+            "there is no {runs}/nope. Expected: the directory of a run or an evaluation, a failures.jsonl.zst",
+        ),
+        ("nope", [], "Next: `mathpipe eval --run RUN --verbose`"),
+        ("nope.pred", ["--task", "add"], "there is no {runs}/nope.pred"),
+        ("mixed", ["--task", "add"], "and {runs}/mixed is none. Expected: a .pred file with --task"),
+        ("mixed", ["--task", "add"], "Next: `mathpipe failures {runs}/mixed`; of co-training"),
+        ("mixed/evaluation/test/predictions.parquet", ["--task", "add"], "Expected: a .pred file with --task"),
+        ("here.pred", [], "is a published failure file. Expected: --task"),
+        ("other.parquet", [], "other.parquet is no predictions file"),
+    ],
+)
+def test_what_cannot_be_looked_through(runs: Path, ask: Ask, dump: str, more: list[str], words: str) -> None:
+    (runs / "here.pred").touch()
+    pq.write_table(pa.table({"row": [1]}), runs / "other.parquet")
+    told = ask(runs / dump, *more)
+    assert told.code == 2 and words.format(runs=runs) in told.err and "Traceback" not in told.err and not told.out
 
 
 def test_numbers_may_be_null_too(runs: Path, ask: Ask) -> None:
