@@ -302,7 +302,14 @@ def _finite(value: float) -> float | None:
 
 
 def _plain(value: Any) -> Any:
-    return value.tolist() if isinstance(value, np.ndarray) else value
+    """As JSON has it: lists for arrays, null for an entry that is no finite number (a residual that overflowed)."""
+    if not isinstance(value, np.ndarray):
+        return value
+    if np.isfinite(value).all():
+        return value.tolist()
+    entries = value.astype(object)
+    entries[~np.isfinite(value)] = None
+    return entries.tolist()
 
 
 def _array(value: list[list[float]] | str | None) -> Floats | str | None:

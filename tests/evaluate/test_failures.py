@@ -13,13 +13,14 @@ import pytest
 import zstandard
 
 from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.matrices import Matrices
 from mathpipe.datasets.sequences import MatrixWriter
 from mathpipe.datasets.shards import Rows
 from mathpipe.evaluate.decoding import Decoded
 from mathpipe.evaluate.failure_drawing import draw_failure
 from mathpipe.evaluate.failures import Failure, FailureWriter, Worst, failures, read_failures
 from mathpipe.evaluate.predictions import predictions_table
-from mathpipe.evaluate.scoring import score
+from mathpipe.evaluate.scoring import ended, score
 from mathpipe.generate.tasks import TASKS
 
 P1000 = MatrixWriter.named("P1000")
@@ -113,6 +114,20 @@ def many(template: Failure, count: int) -> Iterator[Failure]:
     rng = np.random.default_rng(0)
     for row in range(count):
         yield Failure(**{**vars(template), "row": row, "operand": rng.normal(size=(10, 10))})
+
+
+def test_a_residual_that_overflows_is_dumped_and_drawn(tmp_path: Path) -> None:
+    task = TASKS["svd"]
+    operands = Matrices.from_dense([[[1.0, 2.0], [3.0, 4.0], [5.0, 7.0]]])
+    solutions = task.solve(operands).solutions
+    huge = Matrices(np.full(len(solutions.values), 9.99e102), solutions.rows, solutions.cols)
+    (failure,) = found_in(
+        "svd", Rows(np.arange(1), operands, solutions), Decoded(ended(*P1000.write(huge)), np.zeros(1))
+    )
+    assert failure.residual is not None and not np.isfinite(failure.residual).all()
+    (back,) = read_failures(dumped(tmp_path / "f.zst", [failure]))
+    assert back.residual is not None and (np.isnan(back.residual) == ~np.isfinite(failure.residual)).all()
+    assert all("residual" in "\n".join(draw_failure(each)) for each in (failure, back))
 
 
 def test_a_large_dump_streams_in_flat_memory(found: list[Failure], tmp_path: Path) -> None:
