@@ -17,13 +17,17 @@ import torch
 from torch import Tensor
 
 FORGOTTEN = 1e-9  # a share of a step that float32 does not see
+NEVER = 1 << 40  # steps
 Betas = tuple[float, float]
 
 
 def steps_to_rest(betas: Betas) -> int:
-    """``REST``: a row that was not read for so many steps rests."""
+    """``REST``: a row that was not read for so many steps rests; never where its steps do not shrink."""
     beta1, beta2 = betas
-    return math.ceil(math.log(FORGOTTEN) / math.log(beta1 / math.sqrt(beta2))) if beta1 else 1
+    if not beta1:
+        return 1
+    shrink = beta1 / math.sqrt(beta2) if beta2 else math.inf
+    return math.ceil(math.log(FORGOTTEN) / math.log(shrink)) if shrink < 1 else NEVER
 
 
 def as_dense(state: dict[str, Any], betas: Betas) -> dict[str, Any]:

@@ -15,12 +15,16 @@ from mathpipe.train.optimiser import Optimiser, build_optimiser
 from mathpipe.train.rows import RowAdam
 
 
-def test_rows_read_now_and_then_move_as_with_dense_adam() -> None:
+@pytest.mark.parametrize("betas", [(0.9, 0.999), (0.9, 0.8), (0.6, 0.36), (0.0, 0.9)])
+def test_rows_read_now_and_then_move_as_with_dense_adam(betas: tuple[float, float]) -> None:
     torch.manual_seed(0)
     dense, sparse = nn.Embedding(50, 4), nn.Embedding(50, 4, sparse=True)
     sparse.load_state_dict(dense.state_dict())
     untouched = dense.weight[49].clone()
-    optimisers = torch.optim.Adam(dense.parameters(), lr=0.01), RowAdam(sparse.parameters(), lr=0.01)
+    optimisers = (
+        torch.optim.Adam(dense.parameters(), lr=0.01, betas=betas),
+        RowAdam(sparse.parameters(), 0.01, betas),
+    )
     for step in range(700):
         rows = torch.randint(0, 49, (3,)) if step % 300 < 20 else torch.randint(0, 3, (3,))  # most rest for 280 steps
         pull = torch.randn(3, 4)
