@@ -53,15 +53,16 @@ def find_evaluations(run: str | Path) -> list[str]:
 def load(directories: Sequence[str]) -> list[Told]:
     """What the files of each evaluation say; what is missing is told again from its predictions.
 
-    Each is named by its run and split, and where these repeat by its directory; runs of one name by the directories they lie in.
+    Each is named by its run and split, and where these repeat by the name of its directory; runs of one name by the directories
+    they lie in.
     """
     footers = [predictions_metadata(Storage(directory).path(PREDICTIONS)) for directory in directories]
     places = [_run_of(directory, footer) for directory, footer in zip(directories, footers, strict=True)]
     runs, splits = _shortest_tails(places), [str(footer["split"]) for footer in footers]
-    ends = [Path(directory).name for directory in directories]
+    ends = [_end(directory, split) for directory, split in zip(directories, splits, strict=True)]
     names = told_apart(
         [f"{runs[place]}, {split}" for place, split in zip(places, splits, strict=True)],
-        ["" if end == split else end for end, split in zip(ends, splits, strict=True)],
+        ends,
         directories,
     )
     found = []
@@ -83,6 +84,12 @@ def _run_of(directory: str, footer: dict[str, Any]) -> Path:
     """The run an evaluation lies in, else the one its predictions name."""
     place = Path(directory).resolve()
     return place.parents[1] if place.parent.name == EVALUATION else Path(str(footer.get("run", place))).resolve()
+
+
+def _end(directory: str, split: str) -> str:
+    """The directory's own name without the split it begins with: of test.beam-10 it is beam-10, of test nothing."""
+    name = Path(directory).name
+    return name.removeprefix(split)[1:] if name == split or name.startswith((f"{split}.", f"{split}-")) else name
 
 
 def _shortest_tails(places: Iterable[Path]) -> dict[Path, str]:

@@ -49,22 +49,25 @@ def write(tmp_path: Path) -> Write:
 def test_names_that_repeat_get_what_tells_them_apart(write: Write) -> None:
     all_told = load(
         [
-            write("runs/a/evaluation/beam", "test", decoding="beam 5"),
+            write("runs/a/evaluation/test.beam-5", "test", decoding="beam 5"),
             write("runs/a/evaluation/test", "test"),
             write("runs/a/evaluation/test-best", "test", checkpoint="best"),
             write("runs/a/evaluation/valid", "valid"),
-            write("runs/b/evaluation/test", "test"),
+            write("runs/b/evaluation/testing", "test"),
+            write("runs/a/evaluation/testing", "test"),
         ]
     )
-    assert [told.name for told in all_told] == ["a, test, beam", "a, test", "a, test, test-best", "a, valid", "b, test"]
-    assert [told.settings for told in all_told] == ["beam 5", "greedy", "greedy, checkpoint best", "greedy", "greedy"]
+    assert [told.name for told in all_told] == [
+        *("a, test, beam-5", "a, test", "a, test, best", "a, valid", "b, test", "a, test, testing")
+    ]
+    assert [told.settings for told in all_told][:4] == ["beam 5", "greedy", "greedy, checkpoint best", "greedy"]
     side_by_side, _ = compared(all_told)
-    assert len({row[0] for row in side_by_side.rows}) == 5
+    assert len({row[0] for row in side_by_side.rows}) == 6
     assert [row[side_by_side.columns.index("checkpoint")] for row in side_by_side.rows] == [
-        *(None, None, "best", None, None)
+        *(None, None, "best", None, None, None)
     ]
     page = comparison(all_told)
-    assert all(f"<span>{name}</span>" in page for name in ("a, test, beam", "a, test", "b, test"))
+    assert all(f"<span>{name}</span>" in page for name in ("a, test, beam-5", "a, test", "b, test"))
 
 
 def test_runs_of_one_name_are_named_with_the_directory_they_lie_in(write: Write) -> None:
