@@ -23,7 +23,7 @@ from mathpipe.evaluate.decoding import Decoded, Decoding
 from mathpipe.evaluate.failures import read_failures
 from mathpipe.evaluate.parts import Parts
 from mathpipe.evaluate.predictions import predictions_metadata
-from mathpipe.evaluate.run import evaluate_run, quick_accuracy
+from mathpipe.evaluate.run import evaluate_run, quick_accuracy, quick_measures
 from mathpipe.train.checkpoint import BEST, CHECKPOINT, KEPT, RECORD, save_checkpoint, write_json
 
 # Row i of the split gets defect i % 10; all others are answered right.
@@ -416,6 +416,7 @@ def test_quick_accuracy_measures_the_first_rows_and_leaves_the_model_alone(added
     model = plan_answers(dataset, with_defects)
     model.train()
     found = quick_accuracy(model, dataset, limit=50, batch_size=20)
+    assert {*found} == {*quick_measures(dataset)}
     assert found["accuracy"] == found["accuracy_published"] == found["exact"] == pytest.approx(0.6)
     assert found["unreadable"] == pytest.approx(0.2)
     assert found["mean_log_probability"] < 0

@@ -14,7 +14,7 @@ transformers = pytest.importorskip("transformers")
 
 from mathpipe.datasets.reader import open_dataset  # noqa: E402
 from mathpipe.evaluate.decoding import Decoding  # noqa: E402
-from mathpipe.evaluate.run import evaluate_run, quick_accuracy  # noqa: E402
+from mathpipe.evaluate.run import evaluate_run, quick_accuracy, quick_measures  # noqa: E402
 from mathpipe.generate.dataset import make_dataset  # noqa: E402
 from mathpipe.generate.law import BitLaw, Law  # noqa: E402
 from mathpipe.generate.layout import Layout  # noqa: E402
@@ -99,6 +99,7 @@ def test_a_small_body_learns_and_is_evaluated_like_any_model(bits: Path, tmp_pat
     result = run(bits, tmp_path / "run", how)
     model, _ = load_model(tmp_path / "run")
     watched = quick_accuracy(model, open_dataset(bits, "test"))
+    assert {*watched} == {*quick_measures(open_dataset(bits, "test"))}
     found = evaluate_run(tmp_path / "run", verbose=True, progress=False)
     assert found.metrics["accuracy"] == watched["accuracy"] and "token_accuracy" in found.text
     assert found.metrics["token_accuracy"] == pytest.approx(watched["token_accuracy"])
