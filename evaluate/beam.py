@@ -16,6 +16,7 @@ from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from mathpipe.datasets.sequences import END, PAD
 from mathpipe.evaluate.decoding import Cache, CacheT, Decodable, Decoded, Decoding, MemoryT
@@ -177,7 +178,8 @@ def _search(
 def _continuations(logits: Tensor, totals: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The 2w best of the w x V continuations of each problem, best first: (sums of log p, parents, words), each (B, 2w).
 
-    They are looked for relative to the best hypothesis, where float32 loses nothing, and then summed in double.
+    They are looked for relative to the best hypothesis, where float32 loses nothing, and then summed in double. Where fewer are
+    possible, the last ones have sums of -inf and any word.
     """
     b, w = totals.shape
     log_p = logits.log_softmax(dim=1)
@@ -188,34 +190,29 @@ def _continuations(logits: Tensor, totals: Tensor) -> tuple[Tensor, Tensor, Tens
         words = logits.topk(2, dim=1).indices
         return log_p.gather(1, words).double() + totals, torch.zeros_like(words), words
     behind = (totals - totals.max(dim=1, keepdim=True).values).nan_to_num(nan=_NEVER)  # all are -inf where it is done
+    vocabulary = logits.shape[1]
+    if vocabulary % _WIDE:
+        log_p = functional.pad(log_p, (0, -vocabulary % _WIDE), value=_NEVER)
     parents, words = _largest(log_p.view(b, w, -1), behind.to(log_p.dtype), 2 * w)
     rows = torch.arange(b, device=logits.device).unsqueeze(1) * w + parents
     scores = log_p[rows, words].double() + totals.gather(1, parents)
     scores, order = scores.nan_to_num(nan=_NEVER, neginf=_NEVER).sort(dim=1, descending=True, stable=True)
-    return scores, parents.gather(1, order), words.gather(1, order)
+    return scores, parents.gather(1, order), words.gather(1, order).clamp_(max=vocabulary - 1)
 
 
 def _largest(values: Tensor, shift: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Row and column (B, count) of the largest of values (B, w, V) + shift (B, w), largest first.
+    """Row and column (B, count) of the largest of values (B, w, V) + shift (B, w), largest first; V is a number of whole blocks.
 
     Each of them is in one of the ``count`` blocks of a row with the largest maxima: the others need not be looked at, and
     ``topk`` of all values takes several times longer.
     """
     b, w, n = values.shape
-    if n < 4 * _WIDE:
-        found = (values + shift.unsqueeze(2)).flatten(1).topk(count, dim=1).indices
-        return found // n, found % n
-    whole = n // _WIDE * _WIDE
-    best = values[:, :, :whole].view(b, w, -1, _WIDE).amax(dim=3)
-    if whole < n:
-        best = torch.cat([best, values[:, :, whole:].amax(dim=2, keepdim=True)], dim=2)
+    best = values.view(b, w, -1, _WIDE).amax(dim=3)
     blocks = (best + shift.unsqueeze(2)).flatten(1).topk(min(count, w * best.shape[2]), dim=1).indices
     rows, begin = blocks // best.shape[2], blocks % best.shape[2] * _WIDE
     columns = begin.unsqueeze(2) + torch.arange(_WIDE, device=values.device)
     places = (torch.arange(b, device=values.device).unsqueeze(1) * w + rows).unsqueeze(2) * n + columns
-    some = values.reshape(-1)[places.clamp_(max=values.numel() - 1)] + shift.gather(1, rows).unsqueeze(2)
-    if whole < n:
-        some.masked_fill_(columns >= n, _NEVER)
+    some = values.reshape(-1)[places] + shift.gather(1, rows).unsqueeze(2)
     found = some.flatten(1).topk(count, dim=1).indices
     return rows.gather(1, found // _WIDE), columns.flatten(1).gather(1, found)
 

@@ -267,7 +267,7 @@ def test_nothing_to_decode() -> None:
         beam_search(Tree(1), problems(1), 0, Decoding(beam=2))
 
 
-@pytest.mark.parametrize(("columns", "count"), [(20, 4), (300, 1), (1000, 3), (11_090, 20), (4097, 2)])
+@pytest.mark.parametrize(("columns", "count"), [(32, 4), (320, 1), (1024, 3), (11_104, 20)])
 @pytest.mark.parametrize("width", [1, 3])
 def test_the_largest_by_blocks_are_those_of_all_values(width: int, columns: int, count: int) -> None:
     values, shift = torch.randn(7, width, columns), torch.randn(7, width)
@@ -280,11 +280,37 @@ def test_the_largest_by_blocks_are_those_of_all_values(width: int, columns: int,
 
 
 def test_the_largest_hold_nothing_twice_where_few_values_are_possible() -> None:
-    values = torch.full((2, 2, 1000), -torch.inf)
+    values = torch.full((2, 2, 1024), -torch.inf)
     values[:, :, 990:993] = torch.arange(3.0)
     rows, found = _largest(values, torch.zeros(2, 2), 6)
     assert all(len({*zip(r, c, strict=True)}) == 6 for r, c in zip(rows.tolist(), found.tolist(), strict=True))
     assert {*found.flatten().tolist()} == {990, 991, 992}
+
+
+@pytest.mark.parametrize("words", [WORDS, 33, 130])
+def test_fewer_words_than_places_in_the_beam(words: int) -> None:
+    """Where almost nothing is possible, nothing impossible is said, whatever the size of the vocabulary."""
+    few = Few(0, words=words)
+    found = beam_search(few, problems(3), 4, Decoding(beam=10, early_stopping=False))
+    for problem in range(3):
+        # END, or the last word and so on: four sequences in all, and the running one
+        assert {said for said, _ in hypotheses(found, problem)} == {
+            (END,),
+            (words - 1, END),
+            (words - 1, words - 1, END),
+            (words - 1, words - 1, words - 1, END),
+            (words - 1,) * 4,
+        }
+
+
+class Few(Tree):
+    """Only END and the last word are possible."""
+
+    def log_p(self, said: tuple[int, ...]) -> Tensor:
+        assert all(0 <= word < self.words for word in said[1:])
+        found = torch.full((self.words,), -torch.inf)
+        found[[END, -1]] = super().log_p(said)[[END, -1]]
+        return found
 
 
 class Broken(Tree):
