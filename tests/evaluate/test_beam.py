@@ -287,7 +287,7 @@ def test_the_largest_hold_nothing_twice_where_few_values_are_possible() -> None:
     assert {*found.flatten().tolist()} == {990, 991, 992}
 
 
-@pytest.mark.parametrize("words", [WORDS, 33, 130])
+@pytest.mark.parametrize("words", [WORDS, 33, 322])
 def test_fewer_words_than_places_in_the_beam(words: int) -> None:
     """Where almost nothing is possible, nothing impossible is said, whatever the size of the vocabulary."""
     few = Few(0, words=words)
