@@ -186,8 +186,9 @@ def _continuations(logits: Tensor, totals: Tensor) -> tuple[Tensor, Tensor, Tens
     broken = log_p[:, 0].isnan()  # no word is possible, or logits are no numbers; then all of a row are
     if bool(broken.any()):
         log_p[broken] = _NEVER
-    if w == 1:  # exactly what greedy decoding takes: rounded log p of two words may be equal where their logits are not
-        words = logits.topk(2, dim=1).indices
+    if w == 1:  # exactly what greedy decoding takes, also where logits or rounded log p of two words are equal
+        best = logits.max(dim=1, keepdim=True).indices
+        words = torch.cat([best, logits.scatter(1, best, _NEVER).max(dim=1, keepdim=True).indices], dim=1)
         return log_p.gather(1, words).double() + totals, torch.zeros_like(words), words
     behind = (totals - totals.max(dim=1, keepdim=True).values).nan_to_num(nan=_NEVER)  # all are -inf where it is done
     vocabulary = logits.shape[1]

@@ -71,7 +71,7 @@ class Published(nn.Module):
         self.output.weight = self.tables[1].weight
 
     def embed(self, side: int, words: Tensor) -> Tensor:
-        index = torch.arange(words.shape[1])
+        index = torch.arange(words.shape[1], device=words.device)
         found: Tensor = self.norms[side](self.tables[side](words) + self.places[side](index))
         return found
 
@@ -83,7 +83,7 @@ class Published(nn.Module):
         for layer in self.encoder:
             x = layer(x, mask) * ~padding.unsqueeze(2)
         length = fed.shape[1]
-        hidden = torch.full((length, length), -math.inf).triu(1)
+        hidden = torch.full((length, length), -math.inf, device=fed.device).triu(1)
         y = self.embed(1, fed)
         for layer in self.decoder:
             y = layer(y, mask, x, hidden) * (fed != PAD).unsqueeze(2)

@@ -92,6 +92,13 @@ def joined() -> Iterator[Ranks]:
         return
     local = int(os.environ.get("LOCAL_RANK", "0"))
     if cuda:
+        if local >= torch.cuda.device_count():
+            raise UserError(
+                "more processes than GPUs",
+                expected=f"at most {torch.cuda.device_count()} processes on this machine, one a GPU",
+                got=f"process {local + 1}",
+                next_step="give torchrun --nproc-per-node gpu, or hide the GPUs (CUDA_VISIBLE_DEVICES=) to train on the CPU",
+            )
         torch.cuda.set_device(local)
     dist.init_process_group("nccl" if cuda else "gloo", timeout=_WAIT)
     try:

@@ -9,6 +9,7 @@ CUDA with ``deterministic``).
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -362,6 +363,7 @@ def prepare(config: TrainConfig) -> None:
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     if config.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else cuBLAS refuses
         torch.use_deterministic_algorithms(True)
 
 

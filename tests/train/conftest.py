@@ -50,7 +50,7 @@ def tiny_config(**changes: Any) -> TrainConfig:
     return TrainConfig(**(small | changes))
 
 
-def tokens(operands: Matrices, solutions: Matrices, writer: MatrixWriter) -> Batch:
+def tokens(operands: Matrices, solutions: Matrices, writer: MatrixWriter, device: str | torch.device = "cpu") -> Batch:
     """Written problems as a batch, END after each solution."""
     source, source_lengths = writer.write(operands)
     written, lengths = writer.write(solutions)
@@ -58,7 +58,7 @@ def tokens(operands: Matrices, solutions: Matrices, writer: MatrixWriter) -> Bat
     target[:, :-1] = written
     target[np.arange(len(target)), lengths] = END
     arrays = source, source_lengths, target, lengths + 1, np.arange(len(target))
-    return Batch(*(torch.from_numpy(np.asarray(a, dtype=np.int64)) for a in arrays))
+    return Batch(*(torch.from_numpy(np.asarray(a, dtype=np.int64)).to(device) for a in arrays))
 
 
 def transpositions(rng: np.random.Generator, n: int, ragged: bool = True) -> tuple[Matrices, Matrices]:
@@ -77,12 +77,13 @@ class SmallStream:
     seed: int
     rank: int = 0
     ranks: int = 1
+    device: str | torch.device = "cpu"
     place: int = 0
 
     def __next__(self) -> Batch:
         rng = np.random.default_rng(np.random.SeedSequence((self.seed, self.place)))
         self.place += 1
-        whole = tokens(*transpositions(rng, self.size), self.data.writer)
+        whole = tokens(*transpositions(rng, self.size), self.data.writer, self.device)
         mine = slice(self.rank, None, self.ranks)
         if (
             self.data.uneven and self.place % 4 == 0
@@ -114,7 +115,7 @@ class SmallData:
     def batches(
         self, size: int, seed: int = 0, device: str | torch.device = "cpu", rank: int = 0, ranks: int = 1
     ) -> SmallStream:
-        return SmallStream(self, size, seed, rank, ranks)
+        return SmallStream(self, size, seed, rank, ranks, device)
 
     def chunks(self, size: int = 10_000, start: int = 0, stop: int | None = None) -> Iterator[Rows]:
         operands, solutions = transpositions(np.random.default_rng(99), 32)
@@ -124,7 +125,7 @@ class SmallData:
             yield rows.take(np.arange(first, min(first + size, stop)))
 
     def batch(self, rows: Rows, device: str | torch.device = "cpu") -> Batch:
-        return tokens(rows.operands, rows.solutions, self.writer)
+        return tokens(rows.operands, rows.solutions, self.writer, device)
 
 
 @pytest.fixture(autouse=True)

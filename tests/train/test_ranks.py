@@ -54,7 +54,11 @@ def command(tmp_path: Path) -> list[str]:
 
 def torchrun(processes: int, arguments: list[str]) -> subprocess.Popen[str]:
     run = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] if processes > 1 else []
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+    }  # more processes than GPUs, perhaps
     return subprocess.Popen(
         [sys.executable, *run, *arguments], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

@@ -346,7 +346,7 @@ def test_a_tiny_model_learns_a_tiny_problem(tiny: Tiny, data: Any, run_dir: Path
 
 def test_a_real_dataset_is_learned_from_and_resumed(tiny: Tiny, addition: Path, tmp_path: Path) -> None:
     splits = [open_dataset(addition, split, "P10", "P10") for split in ("train", "valid")]
-    config = tiny(steps=9, eval_every=3, batch=16)
+    config = tiny(steps=9, eval_every=3, batch=16, deterministic=torch.cuda.is_available())
     train(config, *splits, tmp_path / "whole", evaluate=stop_after(-1), progress=False, dvclive=False)
     train(config, *splits, tmp_path / "parts", evaluate=stop_after(1), progress=False, dvclive=False)
     result = train(config, *splits, tmp_path / "parts", evaluate=stop_after(-1), progress=False, dvclive=False)

@@ -1,0 +1,140 @@
+"""Seconds of a training step and problems decoded per second on a GPU.
+
+Training: the published step in torch's own modules (float32, one joint vocabulary, ``nn.MultiheadAttention``, ``torch.optim.Adam``,
+clipping; ``tests/reference_transformer.py``) against the exact and the fast presets and the fast one compiled, each at its preset's
+batch and at eight times as many problems. Decoding: random models of the published shapes, all words said. Wall time of the median
+of several turns, the device waited for: ``pytest tests/benchmarks/test_cuda_speed.py -m benchmark --benchmark-enable -s``.
+"""
+
+from __future__ import annotations
+
+import runpy
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from mathpipe.datasets.matrices import Matrices
+from mathpipe.datasets.reader import Batch, Dataset, open_dataset
+from mathpipe.datasets.sequences import END, PAD, MatrixWriter
+from mathpipe.evaluate.beam import beam_search
+from mathpipe.evaluate.decoding import Decoding, decoding_mode, greedy
+from mathpipe.generate.dataset import make_dataset
+from mathpipe.generate.law import Law, MatrixLaw
+from mathpipe.generate.layout import Layout
+from mathpipe.pipeline.params import Source, gather, validated
+from mathpipe.train.checkpoint import build_model
+from mathpipe.train.config import ModelConfig, TrainConfig
+from mathpipe.train.model import Transformer, framed
+from mathpipe.train.ranks import Ranks
+from mathpipe.train.trainer import Run, prepare, record_of
+
+pytestmark = [
+    pytest.mark.benchmark,
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
+REFERENCE = Path(__file__).parents[1] / "reference_transformer.py"
+CONTENDERS = ("reference", "exact", "fast", "fast, compiled")
+PUBLISHED = {"norm": "post", "cross_query": "input", "positions": "learned", "decoder_layers": 1}
+INVERSE = {"encoder_layers": 6, "encoder_width": 516, "encoder_heads": 12, "decoder_width": 512, "decoder_heads": 8}
+TRANSPOSE = {"encoder_layers": 1, "encoder_width": 256, "encoder_heads": 8, "decoder_width": 256, "decoder_heads": 8}
+
+
+def median_seconds(act: Callable[[], object], turns: int = 5, warm: int = 2) -> float:
+    times = []
+    for _ in range(warm + turns):
+        torch.cuda.synchronize()
+        before = time.perf_counter()
+        act()
+        torch.cuda.synchronize()
+        times.append(time.perf_counter() - before)
+    return float(np.median(times[warm:]))
+
+
+def learner(who: str, task: str, data: Path, times: int) -> tuple[Callable[[Batch], None], Dataset, int]:
+    """What takes one step, the data it reads and the size of its batch."""
+    preset = ("fast/" if who.startswith("fast") else "lawt/") + task
+    found = gather("train", Source(preset=preset, overrides=(f"compile={str('compiled' in who).lower()}",)), {})
+    config = validated(TrainConfig, found, "train")
+    config = config.model_copy(update={"batch": config.batch * times})
+    dataset = open_dataset(data, "train", config.input_encoding, config.output_encoding)
+    if who != "reference":
+        prepare(config)
+        run = Run(record_of(config, dataset), Path(), dataset, None, None, Ranks(0, 1, "cuda"))
+        run.state.step = 1
+        return run.learn, dataset, config.batch
+    built: Any = build_model(record_of(config, dataset))
+    m, ids = config.model, built.source_ids.cuda()
+    sides = (m.encoder_width, m.encoder_heads, m.encoder_layers), (m.decoder_width, m.decoder_heads, m.decoder_layers)
+    model = runpy.run_path(str(REFERENCE))["Published"](built.decoder.words.num_embeddings, *sides).cuda()
+    optimiser = torch.optim.Adam(model.parameters(), lr=config.lr)
+
+    def learn(batch: Batch) -> None:
+        source, fed = framed(ids[batch.source]), functional.pad(batch.target[:, :-1], (1, 0), value=0)
+        optimiser.zero_grad()
+        functional.cross_entropy(model(source, fed).flatten(0, 1), batch.target.flatten()).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip or 1.0)
+        optimiser.step()
+
+    return learn, dataset, config.batch
+
+
+@pytest.mark.parametrize("task", ["transpose", "eigenvalues", "inverse"])
+def test_a_step(task: str, tmp_path: Path) -> None:
+    dim = 10 if task == "transpose" else 5
+    law = Law(task=task, operands=MatrixLaw(min_dim=dim, max_dim=dim))
+    make_dataset(law, Layout({"train": 10_000}, 10_000), str(tmp_path / "data"), workers=0)
+    for times in (1, 8):
+        for who in CONTENDERS:
+            step(who, task, tmp_path / "data", times)
+
+
+def step(who: str, task: str, data: Path, times: int) -> None:
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    learn, dataset, size = learner(who, task, data, times)
+    with dataset.batches(size, seed=0, device="cuda") as stream:
+        seconds = median_seconds(lambda: learn(next(stream)), turns=20, warm=5)
+    memory = torch.cuda.max_memory_allocated() / 1e9
+    print(f"\n{task}, batch {size}, {who}: {seconds * 1e3:.1f} ms, peak {memory:.1f} GB", flush=True)  # noqa: T201
+
+
+@pytest.mark.parametrize("dtype", ["auto", "float32"])
+def test_decoding(dtype: str) -> None:
+    inverse, transpose = model(INVERSE, "FP15", dtype), model(TRANSPOSE, "P1000", dtype)
+    for made, encoding, count, beam in (
+        (inverse, "FP15", 128, 1),
+        (inverse, "FP15", 2048, 1),
+        (transpose, "P1000", 64, 10),
+        (transpose, "P1000", 1024, 10),
+    ):
+        seconds = decoding(made, sources(encoding, count), Decoding(beam=beam))
+        print(f"\n{dtype}, beam {beam}, {count} problems: {count / seconds:,.0f} a second", flush=True)  # noqa: T201
+
+
+def decoding(made: Transformer, source: torch.Tensor, how: Decoding) -> float:
+    with decoding_mode(made):
+        if how.beam == 1:
+            return median_seconds(lambda: greedy(made, source, 79), turns=3, warm=1)
+        return median_seconds(lambda: beam_search(made, source, 79, how), turns=3, warm=1)
+
+
+def model(shape: dict[str, int], source: str, dtype: str) -> Transformer:
+    """Drawn at random; END is forbidden, so that all words are said."""
+    torch.manual_seed(0)
+    config = ModelConfig.model_validate({**PUBLISHED, **shape, "dtype": dtype})
+    made = Transformer(config, MatrixWriter.named(source).format, MatrixWriter.named("P1000").format).eval()
+    with torch.no_grad():
+        made.output_bias[[END, PAD]] = -1000
+    return made.cuda()
+
+
+def sources(name: str, count: int) -> torch.Tensor:
+    drawn = Matrices.from_dense(np.random.default_rng(0).uniform(-10, 10, (count, 5, 5)))
+    return torch.from_numpy(MatrixWriter.named(name).write(drawn)[0].astype(np.int64)).cuda()

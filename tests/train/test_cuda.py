@@ -1,0 +1,264 @@
+"""On CUDA: the numbers of the CPU, the same bits after a stop, runs that move between devices, and what only works there."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from mathpipe.datasets.matrices import Matrices
+from mathpipe.datasets.reader import Batch, open_dataset
+from mathpipe.datasets.sequences import END, PAD, MatrixWriter
+from mathpipe.evaluate.beam import beam_search
+from mathpipe.evaluate.decoding import Decoded, Decoding, decoding_mode, greedy, sample
+from mathpipe.evaluate.grammar import MatrixGrammar
+from mathpipe.evaluate.run import evaluate_run, quick_accuracy
+from mathpipe.generate.dataset import make_dataset
+from mathpipe.generate.law import BitLaw, Law
+from mathpipe.generate.layout import Layout
+from mathpipe.train import trainer
+from mathpipe.train.checkpoint import load_model
+from mathpipe.train.config import ModelConfig, TrainConfig
+from mathpipe.train.curves import read_curves
+from mathpipe.train.loss import loss_of
+from mathpipe.train.model import Transformer
+from mathpipe.train.ranks import Ranks
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+Tiny = Callable[..., TrainConfig]
+SHAPES: dict[str, dict[str, Any]] = {
+    "default": {},
+    "published": {
+        "norm": "post",
+        "positions": "learned",
+        "cross_query": "input",
+        "start": "published",
+        "framed_source": True,
+        "zeroed_padding": True,
+    },
+    "rotary": {"rotary": True, "positions": "none", "norm_kind": "rms", "activation": "swiglu"},
+    "numbers": {"reads": "numbers"},
+    "wide encoder": {"encoder_width": 48, "encoder_layers": 3, "positions": "sinusoidal"},
+}
+WRITER = MatrixWriter.named("P1000")
+
+
+@pytest.fixture(autouse=True)
+def as_it_was() -> Iterator[None]:
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+def model(**shape: Any) -> Transformer:
+    torch.manual_seed(1)
+    small = {"encoder_width": 32, "decoder_width": 32, "encoder_heads": 2, "decoder_heads": 2, "max_positions": 80}
+    config = ModelConfig.model_validate({**small, "dtype": "float32", **shape})
+    return Transformer(config, WRITER.format, WRITER.format)
+
+
+def problems(*shapes: tuple[int, int]) -> Batch:
+    rng = np.random.default_rng(5)
+    drawn = [rng.normal(size=shape) * 10 for shape in shapes]
+    source, source_lengths = WRITER.write(Matrices.from_list(drawn))
+    written, lengths = WRITER.write(Matrices.from_list([a.T for a in drawn]))
+    target = np.pad(written, ((0, 0), (0, 1)), constant_values=PAD)
+    target[np.arange(len(target)), lengths] = END
+    arrays = source, source_lengths, target, lengths + 1, np.arange(len(target))
+    return Batch(*(torch.from_numpy(np.asarray(a, dtype=np.int64)) for a in arrays))
+
+
+def moved(batch: Batch, device: str) -> Batch:
+    return Batch(*(getattr(batch, f.name).to(device) for f in fields(batch)))
+
+
+RAGGED = problems((2, 3), (1, 1), (3, 3), (3, 1), (2, 2))
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
+def test_losses_and_gradients_are_those_of_the_cpu(shape: dict[str, Any]) -> None:
+    def loss_and_gradients(device: str) -> tuple[float, dict[str, Tensor]]:
+        made = model(**shape).to(device).train()
+        loss, words = loss_of(made, moved(RAGGED, device))
+        loss.backward()
+        assert int(words) == int((RAGGED.target != PAD).sum())
+        return loss.item(), {name: w.grad.cpu() for name, w in made.named_parameters() if w.grad is not None}
+
+    (here, ours), (there, theirs) = (loss_and_gradients(device) for device in ("cpu", "cuda"))
+    assert there == pytest.approx(here, rel=1e-5)
+    assert ours.keys() == theirs.keys()
+    for name, gradient in ours.items():
+        torch.testing.assert_close(theirs[name], gradient, rtol=1e-3, atol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
+@pytest.mark.parametrize("how", [Decoding(), Decoding(beam=4), Decoding(temperature=0.7, samples=3)], ids=str)
+@pytest.mark.parametrize("constrained", [False, True], ids=["free", "constrained"])
+def test_what_is_decoded_is_what_the_cpu_decodes(shape: dict[str, Any], how: Decoding, constrained: bool) -> None:
+    made = model(**shape)
+    with torch.no_grad():
+        made.output_bias[PAD] = -100
+
+    def decoded(device: str) -> Decoded:
+        def grammar() -> MatrixGrammar | None:
+            sizes = np.array([[3, 2], [1, 1], [3, 3], [1, 3], [2, 2]])
+            return MatrixGrammar(WRITER, sizes[:, 0], sizes[:, 1], device=device) if constrained else None
+
+        source = RAGGED.source.to(device)
+        with decoding_mode(made.to(device)):
+            if how.temperature:
+                return sample(made, source, 32, np.arange(5), how, grammar)
+            if how.beam > 1:
+                return beam_search(made, source, 32, how, grammar())
+            return greedy(made, source, 32, grammar())
+
+    here, there = decoded("cpu"), decoded("cuda")
+    assert there.tokens.tolist() == here.tokens.tolist()
+    assert (there.problem.tolist(), there.rank.tolist()) == (here.problem.tolist(), here.rank.tolist())
+    np.testing.assert_allclose(there.log_probability, here.log_probability, rtol=1e-4)
+
+
+def test_a_beam_of_one_is_greedy_in_bfloat16_too() -> None:
+    made = model(dtype="bfloat16").cuda()
+    source = problems(*[(3, 3)] * 200).source.cuda()
+    with decoding_mode(made):
+        one, beam = greedy(made, source, 32), beam_search(made, source, 32, Decoding(beam=1))
+    assert one.tokens.tolist() == beam.tokens.tolist()
+
+
+def quiet(config: TrainConfig, data: Any, where: Path, **more: Any) -> Any:
+    return trainer.train(config, data, data, where, progress=False, dvclive=False, **more)
+
+
+def losses(where: Path) -> list[float]:
+    return [p["train_loss"] for p in read_curves(where / "curves.jsonl") if "train_loss" in p]
+
+
+def stopping(step: int) -> Callable[[Any], dict[str, float]]:
+    left = [step]
+
+    def evaluate(made: Any) -> dict[str, float]:
+        assert made.device.type == "cuda"
+        left[0] -= 1
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return {"accuracy": 0.5}
+
+    return evaluate
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "muon", "adamw"])
+def test_stopped_and_resumed_the_weights_are_the_same_bits(
+    tiny: Tiny, data: Any, tmp_path: Path, optimiser: str
+) -> None:
+    small = tiny().model.model_copy(update={"dropout": 0.1, "dtype": "bfloat16"})
+    config = tiny(steps=12, eval_every=5, optimiser=optimiser, deterministic=True, accumulate=2, model=small)
+    quiet(config, data, tmp_path / "whole", evaluate=stopping(-1))
+    assert quiet(config, data, tmp_path / "parts", evaluate=stopping(1)).outcome == "interrupted"
+    assert quiet(config, data, tmp_path / "parts", evaluate=stopping(-1)).outcome == "finished"
+    whole, parts = (load_model(tmp_path / name)[0].state_dict() for name in ("whole", "parts"))
+    assert all(torch.equal(parts[name], w) for name, w in whole.items())
+    assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "muon"])
+@pytest.mark.parametrize("first", ["cpu", "cuda"])
+def test_a_run_moves_to_another_device(
+    tiny: Tiny, data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimiser: str, first: str
+) -> None:
+    config = tiny(steps=12, log_every=1, eval_every=5, optimiser=optimiser)
+
+    def on(device: str, where: Path, stop: int = -1) -> None:
+        left = [stop]
+
+        def evaluate(made: Any) -> dict[str, float]:
+            assert made.device.type == device
+            left[0] -= 1
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return {"accuracy": 0.5}
+
+        with monkeypatch.context() as patch:
+            patch.setattr(torch.cuda, "is_available", lambda: device == "cuda")
+            quiet(config, data, where, evaluate=evaluate)
+
+    on("cpu", tmp_path / "there")
+    on(first, tmp_path / "moved", stop=1)
+    on("cuda" if first == "cpu" else "cpu", tmp_path / "moved")
+    assert losses(tmp_path / "moved") == pytest.approx(losses(tmp_path / "there"), rel=2e-3)
+    assert load_model(tmp_path / "moved", "cpu")[1].step == 12
+
+
+@pytest.mark.filterwarnings("ignore")  # the compiler's own
+def test_compiled_layers_learn_what_others_learn(tiny: Tiny, data: Any, tmp_path: Path) -> None:
+    for compiled in (False, True):
+        quiet(tiny(steps=8, log_every=1, compile=compiled), data, tmp_path / str(compiled))
+    assert losses(tmp_path / "True") == pytest.approx(losses(tmp_path / "False"), rel=1e-3)
+    quick = quick_of(tmp_path / "True")
+    assert quick["accuracy"] == quick_of(tmp_path / "False")["accuracy"]
+
+
+def quick_of(where: Path) -> dict[str, float]:
+    made, _ = load_model(where, "cuda")
+    found = greedy_words(made)
+    return {"accuracy": float((found.tokens == END).mean())}
+
+
+def greedy_words(made: Any) -> Decoded:
+    words = problems((1, 2), (2, 2)).source.clamp(max=50).cuda()
+    with decoding_mode(made):
+        return greedy(made, words, 12)
+
+
+def test_real_shards_are_learned_from_and_evaluated(tiny: Tiny, addition: Path, tmp_path: Path) -> None:
+    config = tiny(
+        steps=30, batch=64, eval_every=30, model=ModelConfig(encoder_width=64, decoder_width=64, dtype="float32")
+    )
+    train, valid, test = (open_dataset(addition, split, "P10", "P10") for split in ("train", "valid", "test"))
+
+    def evaluate(made: Any) -> dict[str, float]:
+        return quick_accuracy(made, test, 100)
+
+    trainer.train(config, train, valid, tmp_path / "run", evaluate=evaluate, progress=False, dvclive=False)
+    curve = losses(tmp_path / "run")
+    assert curve[-1] < 0.8 * curve[0]
+    for how in (Decoding(), Decoding(beam=3, constrained=True)):
+        there = evaluate_run(
+            tmp_path / "run", limit=60, how=how, out_dir=tmp_path / f"there-{how.beam}", progress=False
+        )
+        here = evaluate_run(
+            tmp_path / "run", limit=60, how=how, device="cpu", out_dir=tmp_path / f"here-{how.beam}", progress=False
+        )
+        assert there.metrics["n"] == 60
+        assert there.metrics["accuracy"] == here.metrics["accuracy"]
+        assert there.metrics["outcomes"] == here.metrics["outcomes"]
+
+
+def test_random_bodies_learn(tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    law = Law(task="xor", operands=BitLaw(bits=4, drawn="passes"), block_rows=400)
+    url = tmp_path / "xor"
+    make_dataset(law, Layout({"train": 2_000, "valid": 10, "test": 10}, 10_000), str(url), workers=0)
+    for read in ("last", "written"):
+        small = {"pretrained": False, "layers": 2, "width": 32, "heads": 2, "positions": 64, "read": read}
+        values = {"body": small, "batch": 16, "steps": 60, "warmup": 0, "lr": 3e-3, "eval_every": 60, "log_every": 5}
+        config = TrainConfig.model_validate(values | {"valid_examples": 10, "checkpoint_every": 30})
+        splits = (open_dataset(url, split) for split in ("train", "valid"))
+        trainer.train(config, *splits, tmp_path / read, progress=False, dvclive=False)
+        curve = losses(tmp_path / read)
+        assert curve[-1] < curve[0]
+        told = evaluate_run(tmp_path / read, progress=False)
+        assert told.metrics["n"] == 10
+
+
+def test_one_process_is_on_cuda() -> None:
+    with trainer.joined() as ranks:
+        assert ranks == Ranks(0, 1, "cuda")
