@@ -23,6 +23,7 @@ from mathpipe.evaluate.decoding import Cache, CacheT, Decodable, Decoded, Decodi
 from mathpipe.evaluate.grammar import Grammar
 
 _LEAVE_SHARE = 1 / 16
+_IN_CACHE = 1 << 19  # logits in hand at a time on a CPU: 2 MB
 _WIDE = 32  # words of a block
 _NEVER = -torch.inf
 _LOWEST = torch.finfo(torch.float64).min / 2  # finite, and below every score
@@ -31,8 +32,9 @@ _LOWEST = torch.finfo(torch.float64).min / 2  # finite, and below every score
 class SharedCache(Protocol):
     """A cache whose rows share what they can: w rows a problem, in order."""
 
-    def fork(self, to: Tensor, source: Tensor, /) -> None:
-        """Row ``to[i]`` becomes a copy of row ``source[i]``, of the same problem; in place."""
+    def fork(self, to: Tensor, source: Tensor, since: Tensor, /) -> None:
+        """Row ``to[i]`` becomes a copy of row ``source[i]``, of the same problem and with the same first ``since[i]`` words; in
+        place."""
         ...
 
     def select(self, problems: Tensor, /) -> Self:
@@ -45,6 +47,19 @@ class Widening(Protocol):
     """A cache that can make itself one whose rows share what they can; before the first word."""
 
     def widen(self, width: int, /) -> SharedCache: ...
+
+
+@runtime_checkable
+class InPieces(Protocol):
+    """A model whose logits are a function of states, so that they need not lie in memory together."""
+
+    def advance(self, tokens: Tensor, cache: Any, /) -> Tensor:
+        """Feed one word a row, tokens (B,): states (B, W) of the next."""
+        ...
+
+    def logits(self, states: Tensor, /) -> Tensor: ...
+
+    def output(self) -> tuple[Tensor, Tensor]: ...
 
 
 def beam_search(
@@ -129,10 +144,8 @@ def _search(
     totals[:, 0] = 0
     words = torch.full((len(source), w), END, dtype=torch.int64, device=device)
     for place in range(max_length):
-        logits = model.step(words.flatten(), rows.cache)
-        if grammar is not None:
-            logits = logits.masked_fill(~grammar.allowed(), _NEVER)
-        scores, parents, words = _continuations(logits, totals)
+        allowed = None if grammar is None else grammar.allowed()
+        scores, parents, words = _next(model, words.flatten(), rows.cache, totals, allowed)
         ends = words == END
         going_before = (~ends).cumsum(dim=1) - (~ends).long()
         ended = ends & (going_before < w) & (scores > _NEVER)
@@ -145,11 +158,14 @@ def _search(
         slots = _slots(parents)
         totals, words = (torch.empty_like(x).scatter_(1, slots, x) for x in (totals, words))
         parents = torch.empty_like(parents).scatter_(1, slots, parents)
-        b, to = (parents != torch.arange(w, device=device)).nonzero(as_tuple=True)
+        stays = (parents == torch.arange(w, device=device)) | (totals == _NEVER)
+        parents = torch.where(stays, torch.arange(w, device=device), parents)
+        b, to = (~stays).nonzero(as_tuple=True)
         if len(b):
             moved = parents[b, to]
-            tokens[b, to, :place] = tokens[b, moved, :place]
-            rows.fork(b * w + to, b * w + moved)
+            own, theirs = tokens[b, to, :place], tokens[b, moved, :place]
+            rows.fork(b * w + to, b * w + moved, (own == theirs).cumprod(dim=1).sum(dim=1))
+            tokens[b, to, :place] = theirs
             if grammar is not None:
                 grammar.select((torch.arange(len(problems), device=device).unsqueeze(1) * w + parents).flatten())
         tokens[:, :, place] = words
@@ -173,6 +189,32 @@ def _search(
             if grammar is not None:
                 grammar.select((kept.unsqueeze(1) * w + torch.arange(w, device=device)).flatten())
     finished.add_unterminated(problems, tokens, totals)
+
+
+def _next(
+    model: Any, tokens: Tensor, cache: Any, totals: Tensor, allowed: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The best continuations of every problem, after ``tokens`` (B w,) were fed, among the words allowed: see ``_continuations``.
+
+    On a CPU logits are made for a few problems at a time, and used up while they are in its cache.
+    """
+
+    def best(logits: Tensor, rows: slice, problems: slice) -> tuple[Tensor, Tensor, Tensor]:
+        if allowed is not None:
+            logits = logits.masked_fill(~(allowed if len(allowed) == 1 else allowed[rows]), _NEVER)
+        return _continuations(logits, totals[problems])
+
+    b, w = totals.shape
+    if totals.device.type != "cpu" or not isinstance(model, InPieces):
+        return best(model.step(tokens, cache), slice(None), slice(None))
+    states = model.advance(tokens, cache)
+    size = max(_IN_CACHE // (w * len(model.output()[1])), 1)
+    found = []
+    for first in range(0, b, size):
+        rows = slice(first * w, (first + size) * w)
+        found.append(best(model.logits(states[rows]), rows, slice(first, first + size)))
+    scores, parents, words = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return scores, parents, words
 
 
 def _continuations(logits: Tensor, totals: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -266,9 +308,9 @@ class _Rows:
         else:
             self.cache = cache.select(torch.arange(problems, device=device).repeat_interleave(width))
 
-    def fork(self, to: Tensor, source: Tensor) -> None:
+    def fork(self, to: Tensor, source: Tensor, since: Tensor) -> None:
         if self._shared:
-            self.cache.fork(to, source)
+            self.cache.fork(to, source, since)
             return
         index = torch.arange(self._count, device=self._device)
         index[to] = source

@@ -60,9 +60,17 @@ class Cache:
         places = tuple(place.repeat_interleave(width, 0) for place in self.places)
         return Cache(self.memory, self.allowed, own, places, self.longest)
 
-    def fork(self, to: Tensor, source: Tensor) -> None:
-        """Row ``to[i]`` becomes a copy of row ``source[i]``, of the same problem; in place."""
-        for kept in (*(x[:, : self.length] for pair in self.own for x in pair), *self.places):
+    def fork(self, to: Tensor, source: Tensor, since: Tensor) -> None:
+        """Row ``to[i]`` becomes a copy of row ``source[i]``, of the same problem; in place.
+
+        ``since[i]``: so many words of theirs are the same; what follows from these alone is there already.
+        """
+        place = torch.arange(self.length, device=to.device)
+        pair, place = (place > since.unsqueeze(1)).nonzero(as_tuple=True)  # END is fed before the first word
+        for kept in (x for keys in self.own for x in keys):
+            words, room = kept.flatten(0, 1), kept.shape[1]
+            words.index_copy_(0, to[pair] * room + place, words.index_select(0, source[pair] * room + place))
+        for kept in self.places:
             kept.index_copy_(0, to, kept.index_select(0, source))
 
     def select(self, problems: Tensor) -> Cache:
@@ -248,6 +256,10 @@ class Transformer(Model):
 
     def step(self, tokens: Tensor, cache: Cache) -> Tensor:
         """Feed one word a row, tokens (B,), END first: logits (B, V) float32 of the next. The cache grows in place."""
+        return self.logits(self.advance(tokens, cache))
+
+    def advance(self, tokens: Tensor, cache: Cache) -> Tensor:
+        """Feed one word a row: states (B, W) of the next."""
         t = cache.length
         with self.arithmetic():
             places, cache.places = self.decoder.places.advance(tokens, t, cache.places)
@@ -258,10 +270,12 @@ class Transformer(Model):
                 own = cache.put(k, *layer.own_keys(reading, by))
                 x = layer(x, reading, own, memory, cache.allowed, by=by)
             cache.close()
-            return self._logits(self.decoder.last_norm(x)).squeeze(1)
+            return narrow(self.decoder.last_norm(x).squeeze(1))
 
-    def _logits(self, x: Tensor) -> Tensor:
-        return functional.linear(x, self.decoder.words.weight, self.output_bias).float()
+    def logits(self, states: Tensor) -> Tensor:
+        """Logits (B, V) float32 of states (B, W)."""
+        with self.arithmetic():
+            return functional.linear(states, *self.output()).float()
 
     def arithmetic(self) -> torch.autocast:
         """The context in which matrix products run as configured; one around many calls converts the weights once."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,15 +20,22 @@ _KIND = torch.bfloat16
 
 @contextmanager
 def packed(model: nn.Module) -> Iterator[None]:
-    """Inside, linear layers multiply with packed weights, if products are of bfloat16 on a CPU that has the instructions."""
-    layers = [m for m in model.modules() if type(m) is nn.Linear] if _helps(model) else []
+    """Inside, linear layers multiply with packed weights, if products are of bfloat16 on a CPU that has the instructions; so does
+    the output of a model that makes its logits from states (``logits``)."""
+    helps = _helps(model)
+    layers = [m for m in model.modules() if type(m) is nn.Linear] if helps else []
+    outputs: list[Any] = [model] if helps and hasattr(model, "logits") else []
     try:
         for layer in layers:
-            layer.forward = partial(_linear, *_pack(layer))  # type: ignore[method-assign]
+            layer.forward = partial(_linear, *_pack(layer.weight, layer.bias))  # type: ignore[method-assign]
+        for output in outputs:
+            output.logits = partial(_logits, *_pack(*output.output()))
         yield
     finally:
         for layer in layers:
             layer.__dict__.pop("forward", None)
+        for output in outputs:
+            output.__dict__.pop("logits", None)
 
 
 def _helps(model: nn.Module) -> bool:
@@ -44,10 +52,13 @@ def _helps(model: nn.Module) -> bool:
 
 
 @torch.no_grad()
-def _pack(layer: nn.Linear) -> tuple[Tensor, Tensor | None]:
-    bias = None if layer.bias is None else layer.bias.to(_KIND)
-    weight: Tensor = torch.ops.mkldnn._reorder_linear_weight(layer.weight.to(_KIND), _ROWS)
-    return weight, bias
+def _pack(weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    packed_weight: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.to(_KIND), _ROWS)
+    return packed_weight, None if bias is None else bias.to(_KIND)
+
+
+def _logits(weight: Tensor, bias: Tensor | None, states: Tensor) -> Tensor:
+    return _linear(weight, bias, states).float()
 
 
 def _linear(weight: Tensor, bias: Tensor | None, x: Tensor) -> Tensor:

@@ -6,6 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from mathpipe.datasets.sequences import MatrixWriter
+from mathpipe.train.config import ModelConfig
+from mathpipe.train.model import Transformer
 from mathpipe.train.packed import packed
 
 
@@ -38,6 +41,20 @@ def test_weights_are_read_when_it_begins_and_given_back_when_it_ends() -> None:
         with pytest.raises(RuntimeError, match="stopped"), packed(made):
             raise RuntimeError("stopped")
     assert all("forward" not in layer.__dict__ for layer in made)
+
+
+@torch.no_grad()
+def test_the_output_is_packed_too_and_given_back() -> None:
+    torch.manual_seed(0)
+    form = MatrixWriter.named("P10").format
+    made = Transformer(ModelConfig(dtype="bfloat16"), form, form).eval()
+    states = torch.randn(7, 128)
+    with made.arithmetic():
+        plain = made.logits(states)
+        with packed(made):
+            assert "logits" in made.__dict__ and made.logits(states).dtype == torch.float32
+            torch.testing.assert_close(made.logits(states), plain, rtol=2e-2, atol=2e-2)
+    assert "logits" not in made.__dict__
 
 
 @torch.no_grad()
