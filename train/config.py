@@ -212,6 +212,9 @@ class TrainConfig(Settings):
     """Threads of tensor arithmetic on the CPU; null: as the library chooses."""
     compile: bool = False
     """Compile the layers with torch.compile (needs a compiler); the bits of the weights then depend on it."""
+    graphs: bool = False
+    """On CUDA, in one process: forward and back of batches of one shape are recorded once and replayed as one launch, where small
+    models would have the GPU wait for Python. Takes the memory of one batch more for each shape."""
     deterministic: bool = False
     """On CUDA: only algorithms that give the same bits every time (slower). On the CPU they always do."""
 
@@ -223,13 +226,15 @@ class TrainConfig(Settings):
             raise ValueError(f"warmup {self.warmup} is longer than the run's {self.steps} steps")
         if self.schedule == "inverse-sqrt" and not self.warmup:
             raise ValueError("schedule inverse-sqrt counts from the end of warm-up: give warmup at least one step")
+        if self.graphs and (self.body is not None or self.compile):
+            raise ValueError("graphs go with a model of ours (not a body) that is not compiled")
         if self.patience is not None and self.best_metric is None:
             raise ValueError("patience needs a best_metric")
         return self
 
 
 # What may change between two sittings of one run: nothing here enters the weights but by the order of float sums.
-FREE_TO_CHANGE = frozenset({"threads", "checkpoint_every", "keep_every", "label", "tensorboard"})
+FREE_TO_CHANGE = frozenset({"threads", "checkpoint_every", "keep_every", "label", "tensorboard", "graphs"})
 
 
 def first_difference(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> tuple[str, Any, Any] | None:

@@ -64,9 +64,10 @@ class Optimiser:
         for group in self.param_groups:
             group["lr"] = lr
 
-    def zero_grad(self) -> None:
+    def zero_grad(self, forget: bool = True) -> None:
+        """No gradient any more; where they are not forgotten, zeros in the same places."""
         for part in self.parts:
-            part.zero_grad()
+            part.zero_grad(set_to_none=forget)
 
     @torch.no_grad()
     def clip(self, largest: float) -> None:

@@ -42,6 +42,7 @@ from mathpipe.train.checkpoint import (
 from mathpipe.train.config import TrainConfig
 from mathpipe.train.curves import Curves, read_curves
 from mathpipe.train.data import TrainingData
+from mathpipe.train.graphs import Graphs
 from mathpipe.train.loss import Losing, loss_of, parts_of, right_words, saying_nothing, words_to_say
 from mathpipe.train.memory import keep_freed_memory
 from mathpipe.train.optimiser import build_optimiser, learning_rate
@@ -154,6 +155,7 @@ class Run:
         if ranks.size > 1:
             self.losing = DistributedDataParallel(self.losing)
             torch.manual_seed(self.config.seed + 1_000_003 * ranks.rank)  # each draws its own dropout
+        self.graphs = graphs_of(self.losing, self.config, ranks)
         self.losing.train()  # a pretrained body comes as it is used
         size, seed = self.config.batch, self.config.seed
         self.batches = data.batches(size, seed=seed, device=self.device, rank=ranks.rank, ranks=ranks.size)
@@ -209,15 +211,18 @@ class Run:
         self.optimiser.set_learning_rate(learning_rate(self.state.step, self.config))
         own = words_to_say(self.model, batch)
         words = self.ranks.add(own.clone())
-        self.optimiser.zero_grad()
+        self.optimiser.zero_grad(forget=self.graphs is None)
         parts = parts_of(batch, self.config.accumulate, self.stand_in)
         for i, part in enumerate(parts):
             last = i == len(parts) - 1
             alone = contextlib.nullcontext() if last or self.ranks.size == 1 else self.losing.no_sync()  # type: ignore[operator]
+            scale = self.ranks.size / words  # processes' gradients are averaged: times their number, that is a sum
             with alone:
-                # processes' gradients are averaged: times their number, that is a sum
-                loss = self.losing(part, self.ranks.size / words)
-                loss.backward()
+                if self.graphs is not None:
+                    loss = self.graphs.backward(part, scale)
+                else:
+                    loss = self.losing(part, scale)
+                    loss.backward()
             self.sums[0] += loss.detach() * words / self.ranks.size  # on the device: nobody waits for it here
         self.sums[1] += own
         if self.config.clip is not None:
@@ -365,6 +370,19 @@ def prepare(config: TrainConfig) -> None:
     if config.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else cuBLAS refuses
         torch.use_deterministic_algorithms(True)
+
+
+def graphs_of(losing: nn.Module, config: TrainConfig, ranks: Ranks) -> Graphs | None:
+    """Recordings of the step, where the configuration asks for them; UserError where there can be none."""
+    if not config.graphs:
+        return None
+    if ranks.size > 1 or not ranks.device.startswith("cuda"):
+        raise UserError(
+            "graphs need one process on CUDA",
+            got=f"{ranks.size} processes on {ranks.device.split(':')[0]}",
+            next_step="leave train.graphs out",
+        )
+    return Graphs(losing)
 
 
 def record_of(config: TrainConfig, data: TrainingData) -> RunRecord:

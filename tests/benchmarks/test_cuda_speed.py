@@ -1,9 +1,10 @@
 """Seconds of a training step and problems decoded per second on a GPU.
 
-Training: the published step in torch's own modules (float32, one joint vocabulary, ``nn.MultiheadAttention``, ``torch.optim.Adam``,
-clipping; ``tests/reference_transformer.py``) against the exact and the fast presets and the fast one compiled, each at its preset's
-batch and at eight times as many problems. Decoding: random models of the published shapes, all words said. Wall time of the median
-of several turns, the device waited for: ``pytest tests/benchmarks/test_cuda_speed.py -m benchmark --benchmark-enable -s``.
+Training: the published step in torch's own modules (float32, one joint vocabulary, ``nn.MultiheadAttention``,
+``torch.optim.Adam``, clipping; ``tests/reference_transformer.py``) against the exact and the fast presets, the fast one compiled
+and recorded, each at its preset's batch and at eight times as many problems. Decoding: random models of the published shapes, all
+words said. Wall time of the median of several turns, the device waited for:
+``pytest tests/benchmarks/test_cuda_speed.py -m benchmark --benchmark-enable -s``.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
 ]
 REFERENCE = Path(__file__).parents[1] / "reference_transformer.py"
-CONTENDERS = ("reference", "exact", "fast", "fast, compiled")
+CONTENDERS = ("reference", "exact", "fast", "fast, compiled", "fast, recorded")
 PUBLISHED = {"norm": "post", "cross_query": "input", "positions": "learned", "decoder_layers": 1}
 INVERSE = {"encoder_layers": 6, "encoder_width": 516, "encoder_heads": 12, "decoder_width": 512, "decoder_heads": 8}
 TRANSPOSE = {"encoder_layers": 1, "encoder_width": 256, "encoder_heads": 8, "decoder_width": 256, "decoder_heads": 8}
@@ -59,8 +60,9 @@ def median_seconds(act: Callable[[], object], turns: int = 5, warm: int = 2) -> 
 
 def learner(who: str, task: str, data: Path, times: int) -> tuple[Callable[[Batch], None], Dataset, int]:
     """What takes one step, the data it reads and the size of its batch."""
+    how = (f"compile={str('compiled' in who).lower()}", f"graphs={str('recorded' in who).lower()}")
     preset = ("fast/" if who.startswith("fast") else "lawt/") + task
-    found = gather("train", Source(preset=preset, overrides=(f"compile={str('compiled' in who).lower()}",)), {})
+    found = gather("train", Source(preset=preset, overrides=how), {})
     config = validated(TrainConfig, found, "train")
     config = config.model_copy(update={"batch": config.batch * times})
     dataset = open_dataset(data, "train", config.input_encoding, config.output_encoding)

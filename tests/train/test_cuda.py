@@ -206,6 +206,37 @@ def test_compiled_layers_learn_what_others_learn(tiny: Tiny, data: Any, tmp_path
     assert quick["accuracy"] == quick_of(tmp_path / "False")["accuracy"]
 
 
+@pytest.mark.parametrize("optimiser", ["adam", "muon"])
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_recorded_steps_are_those_that_were_computed(
+    tiny: Tiny, addition: Path, tmp_path: Path, optimiser: str, accumulate: int
+) -> None:
+    """The same bits, dropout included, also where a run was stopped and other steps of it are replayed."""
+    splits = [open_dataset(addition, split, "P10", "P10") for split in ("train", "valid")]
+    shape = tiny().model.model_copy(update={"dropout": 0.1, "dtype": "bfloat16"})
+    common = {"deterministic": True, "model": shape, "optimiser": optimiser, "accumulate": accumulate, "log_every": 1}
+
+    def run(where: str, graphs: bool, stop: int = -1) -> None:
+        config = tiny(steps=24, batch=16, eval_every=10, graphs=graphs, **common)
+        trainer.train(config, *splits, tmp_path / where, evaluate=stopping(stop), progress=False, dvclive=False)
+
+    run("computed", False)
+    run("recorded", True)
+    run("stopped", True, stop=1)
+    run("stopped", True)
+    computed, *others = (load_model(tmp_path / w)[0].state_dict() for w in ("computed", "recorded", "stopped"))
+    assert losses(tmp_path / "recorded") == pytest.approx(losses(tmp_path / "computed"), rel=1e-4)
+    for other in others:
+        for name, w in computed.items():
+            assert torch.equal(other[name], w), name
+
+
+def test_shapes_that_differ_are_recorded_one_by_one(tiny: Tiny, data: Any, tmp_path: Path) -> None:
+    for graphs in (False, True):
+        quiet(tiny(steps=60, log_every=1, graphs=graphs), data, tmp_path / str(graphs))
+    assert losses(tmp_path / "True") == pytest.approx(losses(tmp_path / "False"), rel=1e-3)
+
+
 def quick_of(where: Path) -> dict[str, float]:
     made, _ = load_model(where, "cuda")
     found = greedy_words(made)

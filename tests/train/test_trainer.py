@@ -330,6 +330,18 @@ def test_divergence_is_told_and_not_saved(
     assert read_checkpoint(run_dir / "checkpoint.pt")["state"]["step"] == 4
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_recordings_need_cuda(tiny: Tiny, data: Any, run_dir: Path) -> None:
+    with pytest.raises(UserError, match=r"graphs need one process on CUDA.*1 processes on cpu"):
+        quiet(tiny(graphs=True), data, run_dir)
+
+
+@pytest.mark.parametrize("more", [{"compile": True}, {"body": {"pretrained": False}}])
+def test_recordings_go_with_plain_models(tiny: Tiny, more: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="graphs go with a model of ours"):
+        TrainConfig.model_validate({**tiny().model_dump(), "graphs": True, **more})
+
+
 def test_outside_the_main_thread_training_works_too(tiny: Tiny, data: Any, run_dir: Path) -> None:
     results: list[TrainResult] = []
     worker = threading.Thread(target=lambda: results.append(quiet(tiny(), data, run_dir)))
