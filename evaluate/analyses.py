@@ -29,6 +29,7 @@ NORMS = {"l1": "error_l1", "l2": "error_l2", "max": "error_max"}
 YARDSTICKS = ("reference", "attainable", "constant", "copy")
 WITHIN = (*GRID, 0.5)  # of single properties
 _QUANTILES = (0.02, 0.25, 0.5, 0.75, 0.98)
+_SURE = 0.1  # a probability of whole answers below which all bins would lie on one another
 _FEWEST = 20  # problems of an operator below which its row says nothing
 
 
@@ -298,25 +299,35 @@ def calibration(s: Subject) -> Iterator[Analysis]:
     known = np.isfinite(log_probability)
     if len(np.unique(log_probability[known])) < 2:
         return
-    p, right = np.exp(log_probability[known]), s.passed[known]
-    bounds, which = bins_of(log_probability[known])
+    log_p, right = log_probability[known], s.passed[known]
+    p = np.exp(log_p)
+    bounds, which = bins_of(log_p)
     rows = []
     for k, (first, last) in enumerate(bounds):
         here = which == k
         accuracy, low, high, _ = share(right[here])
-        rows.append([first, last, int(here.sum()), float(p[here].mean()), accuracy, low, high])
-    gap = sum(row[2] * abs(row[3] - row[4]) for row in rows) / len(p)
-    told = separation(-log_probability[known], ~right)
+        rows.append(
+            [first, last, float(log_p[here].mean()), int(here.sum()), float(p[here].mean()), accuracy, low, high]
+        )
+    gap = sum(row[3] * abs(row[4] - row[5]) for row in rows) / len(p)
+    told = separation(-log_p, ~right)
     tells = "" if told is None else f" It separates failures with an AUC of {told.auc:.3f}."
+    x, words = "probability", "probability of the answer"
+    if max(row[4] for row in rows) < _SURE:  # all would lie on the axis
+        x, words = "log_probability", "log probability of the answer"
+        tells += " It is nowhere sure of its words: accuracy is drawn against their log probability."
     yield Analysis(
         "calibration",
         "Does the model know when it is right?",
         f"Problems in bins of the model's own log probability of its answer: mean probability against accuracy. Their mean "
         f"distance (expected calibration error) is {100 * gap:.2f} percentage points.{tells} Several written answers may be "
         "right, so that accuracy may lie above.",
-        ["log_probability_from", "log_probability_to", "problems", "probability", "accuracy", "low", "high"],
+        [
+            *("log_probability_from", "log_probability_to", "log_probability"),
+            *("problems", "probability", "accuracy", "low", "high"),
+        ],
         rows,
-        Chart("line", "probability", ("accuracy",), "low", "high", x_title="probability of the answer", diagonal=True),
+        Chart("line", x, ("accuracy",), "low", "high", x_title=words, diagonal=x == "probability"),
         ("probability", "accuracy", "low", "high"),
     )
 

@@ -44,8 +44,8 @@ class Curves:
         self._board = None if board_dir is None else _board(board_dir, step)
         kept = [point for point in read_curves(path) if point["step"] <= step]
         write_atomically(path, [(json.dumps(point) + "\n").encode() for point in kept])
-        self._file = path.open("a", encoding="utf-8")
         self._live = None if live_dir is None else _live(live_dir)
+        self._file = path.open("a", encoding="utf-8")
         for point in kept:
             self._show(point)
 

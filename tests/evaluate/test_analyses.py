@@ -189,6 +189,23 @@ def test_calibration_tells_a_model_that_knows_from_one_that_does_not() -> None:
         )
         assert (gap / COUNT < 0.1) == small
         assert f"{100 * gap / COUNT:.2f} percentage points" in found.note
+        assert found.chart is not None and (found.chart.x, found.chart.diagonal) == ("probability", True)
+
+
+def test_calibration_of_a_model_that_is_nowhere_sure_is_drawn_by_log_probability() -> None:
+    table = made("add", lambda x, rng: x)
+    log_p = np.linspace(-30, -4, COUNT)
+    changed = table.set_column(table.column_names.index("log_probability"), "log_probability", pa.array(log_p))
+    found = analyses_of("add", changed)["calibration"]
+    assert found.chart is not None and (found.chart.x, found.chart.diagonal) == ("log_probability", False)
+    means = found.column("log_probability")
+    assert all(
+        low <= mean <= high
+        for low, mean, high in zip(
+            found.column("log_probability_from"), means, found.column("log_probability_to"), strict=True
+        )
+    )
+    assert "nowhere sure" in found.note
 
 
 def test_accuracy_by_rank_counts_the_first_right_hypothesis() -> None:
