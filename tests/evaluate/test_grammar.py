@@ -56,7 +56,7 @@ class Noise:
 
 
 @pytest.mark.parametrize("name", ["P10", "P1000", "B1999", "FP15"])
-@pytest.mark.parametrize("how", ["greedy", "beam", "sample"])
+@pytest.mark.parametrize("how", ["greedy", "beam 3", "beam 10", "beam 40", "sample"])
 def test_matrices_of_known_shape_are_always_read(name: str, how: str) -> None:
     writer = MatrixWriter.named(name)
     rows, cols = np.array([1, 2, 3, 2, 1, 3]), np.array([1, 2, 1, 2, 4, 3])
@@ -68,10 +68,11 @@ def test_matrices_of_known_shape_are_always_read(name: str, how: str) -> None:
         if how == "greedy":
             decoded = greedy(model, source, longest, grammar)
             assert model.steps == longest - 1  # END is certain after the last number: no step is asked for it
-        elif how == "beam":
-            decoded = beam_search(model, source, longest, Decoding(beam=3), grammar)
+        elif how.startswith("beam"):
+            width = int(how.split()[1])
+            decoded = beam_search(model, source, longest, Decoding(beam=width), grammar)
             assert model.steps == longest - 1
-            assert len(decoded) == 18
+            assert len(decoded) == 6 * width
         else:
             wanted = Decoding(temperature=1.0, samples=2)
             decoded = sample(model, source, longest, np.arange(6), wanted, lambda: MatrixGrammar(writer, rows, cols))
