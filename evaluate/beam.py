@@ -23,7 +23,6 @@ from mathpipe.evaluate.decoding import Cache, CacheT, Decodable, Decoded, Decodi
 from mathpipe.evaluate.grammar import Grammar
 
 _LEAVE_SHARE = 1 / 16
-_IN_CACHE = 1 << 19  # logits in hand at a time on a CPU: 2 MB
 _WIDE = 32  # words of a block
 _NEVER = -torch.inf
 _LOWEST = torch.finfo(torch.float64).min / 2  # finite, and below every score
@@ -47,19 +46,6 @@ class Widening(Protocol):
     """A cache that can make itself one whose rows share what they can; before the first word."""
 
     def widen(self, width: int, /) -> SharedCache: ...
-
-
-@runtime_checkable
-class InPieces(Protocol):
-    """A model whose logits are a function of states, so that they need not lie in memory together."""
-
-    def advance(self, tokens: Tensor, cache: Any, /) -> Tensor:
-        """Feed one word a row, tokens (B,): states (B, W) of the next."""
-        ...
-
-    def logits(self, states: Tensor, /) -> Tensor: ...
-
-    def output(self) -> tuple[Tensor, Tensor]: ...
 
 
 def beam_search(
@@ -144,8 +130,10 @@ def _search(
     totals[:, 0] = 0
     words = torch.full((len(source), w), END, dtype=torch.int64, device=device)
     for place in range(max_length):
-        allowed = None if grammar is None else grammar.allowed()
-        scores, parents, words = _next(model, words.flatten(), rows.cache, totals, allowed)
+        logits = model.step(words.flatten(), rows.cache)
+        if grammar is not None:
+            logits = logits.masked_fill(~grammar.allowed(), _NEVER)
+        scores, parents, words = _continuations(logits, totals)
         ends = words == END
         going_before = (~ends).cumsum(dim=1) - (~ends).long()
         ended = ends & (going_before < w) & (scores > _NEVER)
@@ -189,32 +177,6 @@ def _search(
             if grammar is not None:
                 grammar.select((kept.unsqueeze(1) * w + torch.arange(w, device=device)).flatten())
     finished.add_unterminated(problems, tokens, totals)
-
-
-def _next(
-    model: Any, tokens: Tensor, cache: Any, totals: Tensor, allowed: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The best continuations of every problem, after ``tokens`` (B w,) were fed, among the words allowed: see ``_continuations``.
-
-    On a CPU logits are made for a few problems at a time, and used up while they are in its cache.
-    """
-
-    def best(logits: Tensor, rows: slice, problems: slice) -> tuple[Tensor, Tensor, Tensor]:
-        if allowed is not None:
-            logits = logits.masked_fill(~(allowed if len(allowed) == 1 else allowed[rows]), _NEVER)
-        return _continuations(logits, totals[problems])
-
-    b, w = totals.shape
-    if totals.device.type != "cpu" or not isinstance(model, InPieces):
-        return best(model.step(tokens, cache), slice(None), slice(None))
-    states = model.advance(tokens, cache)
-    size = max(_IN_CACHE // (w * len(model.output()[1])), 1)
-    found = []
-    for first in range(0, b, size):
-        rows = slice(first * w, (first + size) * w)
-        found.append(best(model.logits(states[rows]), rows, slice(first, first + size)))
-    scores, parents, words = (torch.cat(parts) for parts in zip(*found, strict=True))
-    return scores, parents, words
 
 
 def _continuations(logits: Tensor, totals: Tensor) -> tuple[Tensor, Tensor, Tensor]:

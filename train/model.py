@@ -256,10 +256,6 @@ class Transformer(Model):
 
     def step(self, tokens: Tensor, cache: Cache) -> Tensor:
         """Feed one word a row, tokens (B,), END first: logits (B, V) float32 of the next. The cache grows in place."""
-        return self.logits(self.advance(tokens, cache))
-
-    def advance(self, tokens: Tensor, cache: Cache) -> Tensor:
-        """Feed one word a row: states (B, W) of the next."""
         t = cache.length
         with self.arithmetic():
             places, cache.places = self.decoder.places.advance(tokens, t, cache.places)
@@ -270,7 +266,7 @@ class Transformer(Model):
                 own = cache.put(k, *layer.own_keys(reading, by))
                 x = layer(x, reading, own, memory, cache.allowed, by=by)
             cache.close()
-            return narrow(self.decoder.last_norm(x).squeeze(1))
+            return self.logits(self.decoder.last_norm(x).squeeze(1))
 
     def logits(self, states: Tensor) -> Tensor:
         """Logits (B, V) float32 of states (B, W)."""

@@ -74,7 +74,7 @@ def test_greedy_of_the_inverse_model(benchmark: BenchmarkFixture, dtype: str) ->
 
 
 @pytest.mark.benchmark(group="decoding")
-@pytest.mark.parametrize(("n", "count"), [(5, 64), (5, 256), (10, 16)])
+@pytest.mark.parametrize(("n", "count"), [(5, 64), (5, 256), (5, 512), (10, 16)])
 def test_beam_of_the_transposition_model(benchmark: BenchmarkFixture, n: int, count: int) -> None:
     made, source = model(TRANSPOSE, "P1000", "auto"), sources("P1000", count, n)
     words = 3 * n * n + 4

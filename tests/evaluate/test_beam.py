@@ -12,10 +12,8 @@ import torch
 from torch import Tensor
 
 from mathpipe.datasets.sequences import END, PAD, MatrixWriter
-from mathpipe.evaluate import beam
 from mathpipe.evaluate.beam import _largest, _slots, beam_search
 from mathpipe.evaluate.decoding import Decoded, Decoding, decoding_mode, greedy, sample, uniform_draws
-from mathpipe.evaluate.grammar import MatrixGrammar
 from mathpipe.train.config import ModelConfig
 from mathpipe.train.model import Transformer
 
@@ -228,19 +226,6 @@ def test_a_shared_cache_and_a_plain_one_find_the_same() -> None:
         shared, plain = (beam_search(m, source, 9, how) for m in (transformer, Plain()))
         assert shared.tokens.tolist() == plain.tokens.tolist()
         np.testing.assert_allclose(shared.log_probability, plain.log_probability, rtol=1e-5)
-
-
-@pytest.mark.parametrize("constrained", [False, True])
-def test_logits_made_piece_by_piece_lead_to_the_same(constrained: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    transformer, source = model(), torch.randint(2, 110, (20, 6))
-    writer, shapes = MatrixWriter.named("B1999"), np.random.default_rng(0).integers(1, 3, (2, 20))
-    found = []
-    for size in (1, 1 << 30):
-        monkeypatch.setattr(beam, "_IN_CACHE", size)
-        grammar = MatrixGrammar(writer, *shapes) if constrained else None
-        found.append(beam_search(transformer, source, 12, Decoding(beam=3), grammar))
-    assert found[0].tokens.tolist() == found[1].tokens.tolist()
-    np.testing.assert_allclose(found[0].log_probability, found[1].log_probability, rtol=1e-5)
 
 
 def test_sampling_draws_from_the_model_at_its_temperature() -> None:
