@@ -49,7 +49,7 @@ from mathpipe.train.checkpoint import RunRecord, load_model
 
 _CHUNK_ROWS = 2_000  # problems of a part: what a killed evaluation may have to do again
 _CHUNK_WORDS = 2_000_000  # predicted words held at a time: 16 MB of token ids
-_TOGETHER = (256, 2_048)  # hypotheses, on a CPU and on a GPU, which takes as long for 2,000 as for 100
+_TOGETHER = (512, 2_048)  # hypotheses, on a CPU and on a GPU, which takes as long for 2,000 as for 100
 _FEWEST = 8  # problems decoded together, however many hypotheses each has
 
 
@@ -86,7 +86,7 @@ def evaluate_run(
 
     ``checkpoint``: ``last``, ``best`` or a file in the run's directory. ``limit``: only the first so many rows. ``how``: greedy,
     beam search, sampling, constrained or not. ``device``: CUDA when there is one, else the CPU. ``batch_size``: hypotheses decoded
-    together, by default 256 on a CPU and 2,048 on a GPU. ``workers``: processes that judge expressions. ``progress``: a bar; by
+    together, by default 512 on a CPU and 2,048 on a GPU. ``workers``: processes that judge expressions. ``progress``: a bar; by
     default only on a terminal.
     UserError for a run, dataset or split that is missing, damaged or does not fit.
     """

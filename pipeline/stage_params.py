@@ -272,7 +272,7 @@ class EvaluateParams(BaseModel):
         description="last, best (by best_metric), or a file in the run's directory such as checkpoints/step-00001000.pt",
     )
     batch: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
-        None, description="hypotheses decoded together  [default: 256 on a CPU, 2,048 on a GPU]"
+        None, description="hypotheses decoded together  [default: 512 on a CPU, 2,048 on a GPU]"
     )
     beam: Annotated[int, Field(ge=1, le=1000)] = Field(1, description="width of the beam; 1 decodes greedily")
     length_penalty: Annotated[float, Field(ge=0, le=10)] = Field(
