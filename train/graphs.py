@@ -44,7 +44,7 @@ class Graphs:
         self._pool = torch.cuda.graph_pool_handle()
 
     def backward(self, batch: Batch, scale: Tensor) -> Tensor:
-        """The loss; its gradients are added to those that the weights have."""
+        """The loss (), times ``scale`` (); its gradients are added to those that the weights have. Read it before the next call."""
         shape = tuple(tuple(t.shape) for t in _tensors(batch))
         if shape not in self._recorded:
             if self._seen[shape] < _COMMON or len(self._recorded) == _MOST:

@@ -20,9 +20,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from mathpipe.datasets.matrices import Matrices
 from mathpipe.datasets.reader import Batch, Dataset, open_dataset
-from mathpipe.datasets.sequences import END, PAD, MatrixWriter
 from mathpipe.evaluate.beam import beam_search
 from mathpipe.evaluate.decoding import Decoding, decoding_mode, greedy
 from mathpipe.generate.dataset import make_dataset
@@ -30,7 +28,7 @@ from mathpipe.generate.law import Law, MatrixLaw
 from mathpipe.generate.layout import Layout
 from mathpipe.pipeline.params import Source, gather, validated
 from mathpipe.train.checkpoint import build_model
-from mathpipe.train.config import ModelConfig, TrainConfig
+from mathpipe.train.config import TrainConfig
 from mathpipe.train.model import Transformer, framed
 from mathpipe.train.ranks import Ranks
 from mathpipe.train.trainer import Run, prepare, record_of
@@ -42,9 +40,9 @@ pytestmark = [
 ]
 REFERENCE = Path(__file__).parents[1] / "reference_transformer.py"
 CONTENDERS = ("reference", "exact", "fast", "fast, compiled", "fast, recorded")
-PUBLISHED = {"norm": "post", "cross_query": "input", "positions": "learned", "decoder_layers": 1}
-INVERSE = {"encoder_layers": 6, "encoder_width": 516, "encoder_heads": 12, "decoder_width": 512, "decoder_heads": 8}
-TRANSPOSE = {"encoder_layers": 1, "encoder_width": 256, "encoder_heads": 8, "decoder_width": 256, "decoder_heads": 8}
+DECODED = runpy.run_path(
+    str(Path(__file__).with_name("test_bench_evaluate.py"))
+)  # the models and problems timed on a CPU
 
 
 def median_seconds(act: Callable[[], object], turns: int = 5, warm: int = 2) -> float:
@@ -109,14 +107,16 @@ def step(who: str, task: str, data: Path, times: int) -> None:
 
 @pytest.mark.parametrize("dtype", ["auto", "float32"])
 def test_decoding(dtype: str) -> None:
-    inverse, transpose = model(INVERSE, "FP15", dtype), model(TRANSPOSE, "P1000", dtype)
+    model, sources = DECODED["model"], DECODED["sources"]
+    inverse = model(DECODED["INVERSE"], "FP15", dtype).cuda()
+    transpose = model(DECODED["TRANSPOSE"], "P1000", dtype).cuda()
     for made, encoding, count, beam in (
         (inverse, "FP15", 128, 1),
         (inverse, "FP15", 2048, 1),
         (transpose, "P1000", 64, 10),
         (transpose, "P1000", 1024, 10),
     ):
-        seconds = decoding(made, sources(encoding, count), Decoding(beam=beam))
+        seconds = decoding(made, sources(encoding, count, 5).cuda(), Decoding(beam=beam))
         print(f"\n{dtype}, beam {beam}, {count} problems: {count / seconds:,.0f} a second", flush=True)  # noqa: T201
 
 
@@ -125,18 +125,3 @@ def decoding(made: Transformer, source: torch.Tensor, how: Decoding) -> float:
         if how.beam == 1:
             return median_seconds(lambda: greedy(made, source, 79), turns=3, warm=1)
         return median_seconds(lambda: beam_search(made, source, 79, how), turns=3, warm=1)
-
-
-def model(shape: dict[str, int], source: str, dtype: str) -> Transformer:
-    """Drawn at random; END is forbidden, so that all words are said."""
-    torch.manual_seed(0)
-    config = ModelConfig.model_validate({**PUBLISHED, **shape, "dtype": dtype})
-    made = Transformer(config, MatrixWriter.named(source).format, MatrixWriter.named("P1000").format).eval()
-    with torch.no_grad():
-        made.output_bias[[END, PAD]] = -1000
-    return made.cuda()
-
-
-def sources(name: str, count: int) -> torch.Tensor:
-    drawn = Matrices.from_dense(np.random.default_rng(0).uniform(-10, 10, (count, 5, 5)))
-    return torch.from_numpy(MatrixWriter.named(name).write(drawn)[0].astype(np.int64)).cuda()

@@ -128,6 +128,12 @@ class SmallData:
         return tokens(rows.operands, rows.solutions, self.writer, device)
 
 
+@pytest.fixture
+def write() -> Callable[..., Batch]:
+    """``tokens``, for tests with matrices of their own."""
+    return tokens
+
+
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
     torch.set_num_threads(1)

@@ -330,6 +330,15 @@ def test_divergence_is_told_and_not_saved(
     assert read_checkpoint(run_dir / "checkpoint.pt")["state"]["step"] == 4
 
 
+def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    with pytest.raises(UserError, match=r"more processes than GPUs.*at most 1.*process 2"), trainer.joined():
+        pass
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_recordings_need_cuda(tiny: Tiny, data: Any, run_dir: Path) -> None:
     with pytest.raises(UserError, match=r"graphs need one process on CUDA.*1 processes on cpu"):
