@@ -19,6 +19,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mathpipe.train.runtime.fast_paths import fast_paths
+
 _PAIRS = 1 << 19  # scores in hand at a time: 1 MB in bfloat16
 _ALONE = 1 << 15  # a problem of so many scores is done alone, where it lies; smaller ones are gathered
 _BLOCK = 96  # queries of a causal block, at least
@@ -37,10 +39,11 @@ def attend(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None = None, causa
         width = len(q) // len(k)
         _, h, lq, d = q.shape
         asked = q.reshape(len(k), width, h, lq, d).transpose(1, 2).flatten(2, 3)
-        together = attend if q.is_cuda or _learns(q, k, v) else _plain
+        together = attend if _learns(q, k, v) or not fast_paths(q.device).attention else _plain
         found = together(asked, k, v, allowed).reshape(len(k), h, width, lq, d)
         return found.transpose(1, 2).flatten(0, 1)
-    if q.is_cuda or not _learns(q, k, v) or (q.dtype == torch.float32 and q.shape[2] >= _LONG):
+    fast = fast_paths(q.device).attention and _learns(q, k, v)
+    if not fast or (q.dtype == torch.float32 and q.shape[2] >= _LONG):
         if causal and allowed is None:
             return functional.scaled_dot_product_attention(q, k, v, is_causal=True)
         return functional.scaled_dot_product_attention(q, k, v, attn_mask=_mask(q, k, allowed, causal))

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.row_formats import AnyRows
+from mathpipe.train.runtime.fast_paths import fast_paths
 
 
 class Model(nn.Module, ABC):
@@ -65,9 +66,9 @@ class Model(nn.Module, ABC):
         return []
 
 
-def arithmetic_of(kind: str, device: str, native: bool) -> torch.autocast:
-    """Autocast to bfloat16 where ``kind`` says so, or is ``auto`` and the processor multiplies it."""
-    enabled = kind == "bfloat16" or (kind == "auto" and native)
+def autocast(kind: str, device: str) -> torch.autocast:
+    """Autocast to bfloat16 where ``kind`` says so, or is ``auto`` and the device multiplies it natively."""
+    enabled = kind == "bfloat16" or (kind == "auto" and fast_paths(device).products == torch.bfloat16)
     return torch.autocast(device, dtype=torch.bfloat16, enabled=enabled)
 
 

@@ -19,7 +19,7 @@ from mathpipe.datasets.bit_writer import BitFormat, BitWriter
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.expression_writer import ExpressionWriter
 from mathpipe.datasets.sequences import MatrixWriter
-from mathpipe.train.base import Model
+from mathpipe.train.base import Model, autocast
 from mathpipe.train.config import BodyConfig
 from mathpipe.train.words import Joint, joint_vocabulary
 
@@ -146,11 +146,7 @@ class Body(Model):
         return self.source_ids.device
 
     def arithmetic(self) -> torch.autocast:
-        from mathpipe.train.base import arithmetic_of
-        from mathpipe.train.model import multiplies_bfloat16
-
-        device = self.device.type
-        return arithmetic_of(self.config.dtype, device, multiplies_bfloat16(device))
+        return autocast(self.config.dtype, self.device.type)
 
     def trained(self) -> set[str]:
         """The names of weights that train."""

@@ -155,7 +155,7 @@ class TrainConfig(Settings):
     """Parts in which each process computes its share of a batch; only memory and speed depend on it."""
     steps: Annotated[int, Field(ge=1)] = 900
     optimiser: Literal["adam", "adamw", "sgd", "adafactor", "muon"] = "muon"
-    """Of torch. sgd takes beta1 as momentum; muon moves the matrices of linear layers, Adam all else."""
+    """sgd takes beta1 as momentum; muon moves the matrices of linear layers, Adam all else."""
     lr: Annotated[float, Field(gt=0, le=1)] = 3e-3
     """Highest learning rate, reached after ``warmup`` steps."""
     warmup: Annotated[int, Field(ge=0)] = 100
@@ -213,8 +213,8 @@ class TrainConfig(Settings):
     compile: bool = False
     """Compile the layers with torch.compile (needs a compiler); the bits of the weights then depend on it."""
     graphs: bool = False
-    """On CUDA, in one process: forward and back of batches of one shape are recorded once and replayed as one launch, where small
-    models would have the GPU wait for Python. Takes the memory of one batch more for each shape."""
+    """On CUDA, in one process: capture the forward and backward passes, and the step of Adam or Muon, as CUDA graphs. Small models
+    otherwise leave the GPU waiting for Python. Each common batch shape costs the memory of one more batch."""
     deterministic: bool = False
     """On CUDA: only algorithms that give the same bits every time (slower). On the CPU they always do."""
 

@@ -11,6 +11,7 @@ its activations.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import torch
@@ -75,3 +76,24 @@ class Graphs:
 
 def _tensors(batch: Batch) -> list[Tensor]:
     return [getattr(batch, field.name) for field in fields(batch)]
+
+
+class CapturedStep:
+    """A step of the optimiser, captured once and replayed: it reads gradients and learning rate where they lie and changes the
+    weights in place, so that one graph serves every shape of batch."""
+
+    def __init__(self, step: Callable[[], None]) -> None:
+        self._step, self._calls = step, 0
+        self._graph: torch.cuda.CUDAGraph | None = None
+
+    def __call__(self) -> None:
+        if self._graph is None and self._calls < _COMMON:  # the optimiser allocates its state
+            self._calls += 1
+            self._step()
+            return
+        if self._graph is None:
+            self._graph = torch.cuda.CUDAGraph()
+            torch.cuda.synchronize()
+            with torch.cuda.graph(self._graph):
+                self._step()
+        self._graph.replay()

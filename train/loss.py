@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from mathpipe.datasets.reader import Batch
 from mathpipe.datasets.sequences import PAD
+from mathpipe.train.runtime.fast_paths import fast_paths
 
 if TYPE_CHECKING:
     from mathpipe.train.base import Model
@@ -62,7 +63,7 @@ def word_loss(
     arithmetic: torch.autocast,
 ) -> Tensor:
     """``scale`` times the weighted sum over words; x (B, L, W), target (B, L) with PAD where nothing is to be said."""
-    if x.is_cuda:
+    if not fast_paths(x.device).loss:
         with arithmetic:
             logits = functional.linear(x, weight, bias).float()
         each = functional.cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=PAD, reduction="none")

@@ -8,7 +8,6 @@ through a cache and give the same numbers (generation).
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from typing import cast
 
@@ -18,7 +17,7 @@ from torch.nn import functional
 
 from mathpipe.datasets.row_formats import AnyRows
 from mathpipe.datasets.sequences import END, PAD, SequenceFormat
-from mathpipe.train.base import Model, arithmetic_of
+from mathpipe.train.base import Model, autocast
 from mathpipe.train.config import ModelConfig
 from mathpipe.train.layers import Attention, DecoderLayer, EncoderLayer, Keys, Turn, angles, narrow, norm
 from mathpipe.train.positions import Format, Learned, Places, positions
@@ -275,16 +274,7 @@ class Transformer(Model):
 
     def arithmetic(self) -> torch.autocast:
         """The context in which matrix products run as configured; one around many calls converts the weights once."""
-        device = self.device.type
-        return arithmetic_of(self.config.dtype, device, multiplies_bfloat16(device))
-
-
-@functools.cache
-def multiplies_bfloat16(device: str) -> bool:
-    """Whether the processor ("cpu", "cuda") has instructions for products of bfloat16."""
-    if device == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return any(has is True and "bf16" in name for name, has in torch.cpu.get_capabilities().items())
+        return autocast(self.config.dtype, self.device.type)
 
 
 def framed(source: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Optimisers of torch by name, and a plan for the learning rate. s counts steps from 1, w is the length of warm-up.
+"""Optimisers by name, and a plan for the learning rate. s counts steps from 1, w is the length of warm-up.
 
     warm-up           lr(s) = from + (lr - from) s / w                                    s <= w
     constant          lr
@@ -13,13 +13,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mathpipe.datasets.errors import UserError
 from mathpipe.train.config import TrainConfig
+from mathpipe.train.muon import Muon
 from mathpipe.train.rows import RowAdam, as_dense
 
 
@@ -50,7 +52,7 @@ class Optimiser:
     """One or several of torch's optimisers over disjoint weights, as one.
 
     Its state is kept by the weights' names, so that it fits whatever parts the weights are divided into: that depends on the
-    number of processes and the device. ``names``: in the order in which versions before numbered them, part by part.
+    number of processes and the device.
     """
 
     def __init__(self, parts: Sequence[torch.optim.Optimizer], names: dict[Tensor, str]) -> None:
@@ -61,8 +63,18 @@ class Optimiser:
         return [group for part in self.parts for group in part.param_groups]
 
     def set_learning_rate(self, lr: float) -> None:
+        """For the next step, rounded to float32 so that a captured step, which reads it from a tensor, has the same bits."""
+        lr = float(np.float32(lr))
         for group in self.param_groups:
-            group["lr"] = lr
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(lr)
+            else:
+                group["lr"] = lr
+
+    @property
+    def capturable(self) -> bool:
+        """Whether a step can be captured in a CUDA graph: its rate is a tensor, and nothing waits for the device."""
+        return all(group.get("capturable") and isinstance(group["lr"], Tensor) for group in self.param_groups)
 
     def zero_grad(self, forget: bool = True) -> None:
         """No gradient any more; where they are not forgotten, zeros in the same places."""
@@ -91,44 +103,31 @@ class Optimiser:
         """What is remembered of each weight that has moved, by its name."""
         return {self.names[p]: state for part in self.parts for p, state in part.state.items()}
 
-    def load_state_dict(self, states: dict[str, dict[str, Any]] | list[dict[str, Any]]) -> None:
-        """Go on from what was saved; a list is what versions before saved, and fits the same parts alone."""
-        if isinstance(states, list):
-            states = self._by_name(states)
+    def load_state_dict(self, states: dict[str, dict[str, Any]]) -> None:
+        """Continue from a saved state."""
         for part in self.parts:
             weights = [(p, group) for group in part.param_groups for p in group["params"]]
-            found = {
-                i: _as_kept_by(part, states[self.names[p]], group)
+            by_index = {
+                i: _state_for(part, states[self.names[p]], group)
                 for i, (p, group) in enumerate(weights)
                 if self.names[p] in states
             }
-            part.load_state_dict({"state": found, "param_groups": part.state_dict()["param_groups"]})
-
-    def _by_name(self, states: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        if len(states) != len(self.parts):
-            raise UserError(
-                "the checkpoint's optimiser does not fit another number of processes, or another device",
-                expected=f"the state of {len(self.parts)} optimisers",
-                got=f"that of {len(states)}",
-                cause="written by an older version of mathpipe",
-                next_step="go on as before until the next checkpoint, then as you like",
-            )
-        numbered = [part["state"].get(i) for part in states for group in part["param_groups"] for i in group["params"]]
-        return {name: state for name, state in zip(self.names.values(), numbered, strict=True) if state}
+            part.load_state_dict({"state": by_index, "param_groups": part.state_dict()["param_groups"]})
 
 
-def _as_kept_by(part: torch.optim.Optimizer, state: dict[str, Any], group: dict[str, Any]) -> dict[str, Any]:
-    """The state of a weight as the part keeps it that now has the weight."""
-    if isinstance(part, torch.optim.Adam) and "momentum_buffer" in state:
-        return {}  # older versions moved a table with Muon where the output layer shares it: Adam begins anew
+def _state_for(part: torch.optim.Optimizer, state: dict[str, Any], group: dict[str, Any]) -> dict[str, Any]:
+    """The state of a weight as the part represents it that now has the weight."""
     resting = "idle" in state and not isinstance(part, RowAdam)
     return as_dense(state, group["betas"]) if resting else state
 
 
-def build_optimiser(model: nn.Module, config: TrainConfig, sparse: Sequence[nn.Embedding] = ()) -> Optimiser:
+def build_optimiser(
+    model: nn.Module, config: TrainConfig, sparse: Sequence[nn.Embedding] = (), capturable: bool = False
+) -> Optimiser:
     """The configured optimiser over all weights; weight decay only on the matrices of linear layers that are no embedding too.
 
     ``sparse``: tables of which a step reads few rows and nothing else reads any. Adam on the CPU moves only rows in use.
+    ``capturable``: on CUDA, Adam and Muon have their rate in a tensor, so that their steps can be captured in a CUDA graph.
     """
     c = config
     linear = {id(m.weight) for m in model.modules() if isinstance(m, nn.Linear) or type(m).__name__ == "Conv1D"}
@@ -144,22 +143,19 @@ def build_optimiser(model: nn.Module, config: TrainConfig, sparse: Sequence[nn.E
     others = [p for p in trained if id(p) not in matrices | apart]
     groups = [{"params": decayed, "weight_decay": c.weight_decay}, {"params": others, "weight_decay": 0.0}]
     betas = c.beta1, c.beta2
+    rate = partial(torch.tensor, c.lr, device=next(model.parameters()).device) if capturable else lambda: c.lr
+    adam: dict[str, Any] = {"betas": betas, "eps": c.eps, "fused": True, "capturable": capturable}
     parts: list[torch.optim.Optimizer] = []
     if c.optimiser == "muon":
-        parts.append(
-            torch.optim.Muon(
-                decayed, lr=c.lr, weight_decay=c.weight_decay, momentum=0.95, adjust_lr_fn="match_rms_adamw"
-            )
-        )
-        parts.append(torch.optim.Adam(others, lr=c.lr, betas=betas, eps=c.eps, fused=True))
+        parts.append(Muon(decayed, lr=rate(), weight_decay=c.weight_decay))
+        parts.append(torch.optim.Adam(others, lr=rate(), **adam))
     elif c.optimiser == "sgd":
         parts.append(torch.optim.SGD(groups, lr=c.lr, momentum=c.beta1, fused=True))
     elif c.optimiser == "adafactor":
         parts.append(torch.optim.Adafactor(groups, lr=c.lr))
     else:
         kind = torch.optim.AdamW if c.optimiser == "adamw" else torch.optim.Adam
-        parts.append(kind(groups, lr=c.lr, betas=betas, eps=c.eps, fused=True))
+        parts.append(kind(groups, lr=rate(), **adam))
     if rows:
         parts.append(RowAdam(rows, c.lr, betas, c.eps))
-    numbered = [*(p for p in trained if id(p) in linear), *(p for p in trained if id(p) not in linear | apart), *rows]
-    return Optimiser(parts, {p: trained[p] for p in numbered})
+    return Optimiser(parts, trained)

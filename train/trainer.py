@@ -42,7 +42,7 @@ from mathpipe.train.checkpoint import (
 from mathpipe.train.config import TrainConfig
 from mathpipe.train.curves import Curves, read_curves
 from mathpipe.train.data import TrainingData
-from mathpipe.train.graphs import Graphs
+from mathpipe.train.graphs import CapturedStep, Graphs
 from mathpipe.train.loss import Losing, loss_of, parts_of, right_words, saying_nothing, words_to_say
 from mathpipe.train.memory import keep_freed_memory
 from mathpipe.train.optimiser import build_optimiser, learning_rate
@@ -147,15 +147,16 @@ class Run:
             self.model.check(rows)
             self.stand_in = saying_nothing(data.batch(rows.take(np.arange(1)), self.device))
         alone_on_cpu = ranks.size == 1 and self.device == "cpu"
-        self.optimiser = build_optimiser(
-            self.model, self.config, self.model.tables_of_few_rows() if alone_on_cpu else ()
-        )
+        sparse = self.model.tables_of_few_rows() if alone_on_cpu else ()
+        self.optimiser = build_optimiser(self.model, self.config, sparse, capturable=self.config.graphs)
         weights = word_weights(writers(record)[1].vocabulary, len(self.model.output()[1]), self.config)
         self.losing: nn.Module = Losing(self.model, weights, self.config.compile).to(self.device)
         if ranks.size > 1:
             self.losing = DistributedDataParallel(self.losing)
             torch.manual_seed(self.config.seed + 1_000_003 * ranks.rank)  # each draws its own dropout
         self.graphs = graphs_of(self.losing, self.config, ranks)
+        captured = self.graphs is not None and self.optimiser.capturable
+        self.update: Callable[[], None] = CapturedStep(self.clip_and_step) if captured else self.clip_and_step
         self.losing.train()  # a pretrained body comes as it is used
         size, seed = self.config.batch, self.config.seed
         self.batches = data.batches(size, seed=seed, device=self.device, rank=ranks.rank, ranks=ranks.size)
@@ -225,6 +226,10 @@ class Run:
                     loss.backward()
             self.sums[0] += loss.detach() * words / self.ranks.size  # on the device: nobody waits for it here
         self.sums[1] += own
+        self.update()
+
+    def clip_and_step(self) -> None:
+        """Move the weights by their gradients, clipped where so configured."""
         if self.config.clip is not None:
             self.optimiser.clip(self.config.clip)
         self.optimiser.step()

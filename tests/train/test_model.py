@@ -14,6 +14,7 @@ from mathpipe.datasets.matrices import Matrices
 from mathpipe.datasets.sequences import END, PAD, MatrixWriter
 from mathpipe.train.config import ModelConfig
 from mathpipe.train.model import Transformer
+from mathpipe.train.runtime.fast_paths import forced
 
 SHAPES = {
     "pre-norm, structured": {},
@@ -146,13 +147,13 @@ def test_a_sequence_longer_than_the_learned_positions_is_refused() -> None:
         model(source, target)
 
 
-@pytest.mark.parametrize(("has", "kind"), [(True, torch.bfloat16), (False, torch.float32)])
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float32])
 @torch.no_grad()
-def test_arithmetic_follows_the_processor(monkeypatch: pytest.MonkeyPatch, has: bool, kind: torch.dtype) -> None:
-    monkeypatch.setattr("mathpipe.train.model.multiplies_bfloat16", lambda device: has)
+def test_arithmetic_follows_the_processor(kind: torch.dtype) -> None:
     model = build(dtype="auto")
     source, _ = problems((2, 2))
-    assert model.start(model.encode(source), 3).own[0][0].dtype == kind
+    with forced(products=kind):
+        assert model.start(model.encode(source), 3).own[0][0].dtype == kind
 
 
 def test_heads_must_divide_the_width() -> None:

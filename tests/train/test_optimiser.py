@@ -94,31 +94,6 @@ def test_a_table_that_the_output_layer_shares_is_an_embedding(tied: bool) -> Non
     assert {names[p] for p in adam.param_groups[0]["params"]} == set(names.values()) - matrices
 
 
-@pytest.mark.parametrize("kind", ["adamw", "muon"])
-def test_older_checkpoints_that_count_a_shared_table_among_matrices_still_load(kind: Any) -> None:
-    """As they numbered weights: table, matrix, bias. What Muon remembered of the table is of no use to Adam."""
-    model = nn.ModuleDict({"words": nn.Embedding(3, 3), "last": nn.Linear(3, 3), "inner": nn.Linear(3, 3, bias=False)})
-    model["last"].weight = model["words"].weight
-    numbered = model["words"].weight, model["inner"].weight, model["last"].bias
-    filled = [torch.full_like(weight, float(k)) for k, weight in enumerate(numbered)]
-    moments = [{"step": torch.ones(()), "exp_avg": values, "exp_avg_sq": values} for values in filled]
-    older: dict[str, list[dict[str, Any]]] = {
-        "adamw": [{"state": dict(enumerate(moments)), "param_groups": [{"params": [0, 1]}, {"params": [2]}]}],
-        "muon": [
-            {"state": {k: {"momentum_buffer": filled[k]} for k in (0, 1)}, "param_groups": [{"params": [0, 1]}]},
-            {"state": {0: moments[2]}, "param_groups": [{"params": [0]}]},
-        ],
-    }
-    optimiser = build_optimiser(model, TrainConfig(optimiser=kind))
-    optimiser.load_state_dict(older[kind])
-    found = optimiser.state_dict()
-    assert torch.equal(found["inner.weight"]["momentum_buffer" if kind == "muon" else "exp_avg"], filled[1])
-    assert torch.equal(found["last.bias"]["exp_avg"], filled[2])
-    assert found["words.weight"].keys() == (set() if kind == "muon" else moments[0].keys())
-    model["inner"](model["last"](model["words"](torch.tensor([1])))).sum().backward()
-    optimiser.step()
-
-
 def test_the_loss_counts_target_words_with_their_end_and_no_padding() -> None:
     target = torch.tensor([[3, END, PAD, PAD], [2, 2, 3, END]])
     probabilities = torch.full((2, 4, 4), 0.25)
