@@ -96,7 +96,7 @@ class PairBody(Body):
                 encoder_outputs=BaseModelOutput(last_hidden_state=cache.read.states),
                 attention_mask=cache.read.real.long(),
                 decoder_input_ids=tokens.unsqueeze(1),
-                past_key_values=cache.past,
+                cache=cache.past,
                 use_cache=True,
             )
             logits: Tensor = found.logits[:, 0].float()

@@ -149,7 +149,7 @@ class Written(Frozen):
         if memory.real is not None:
             how = {"attention_mask": memory.real.long(), "position_ids": (memory.real.cumsum(1) - 1).clamp(min=0)}
         with self.arithmetic():
-            self.read(self.words(memory.ids), past_key_values=past, use_cache=True, **how)
+            self.read(self.words(memory.ids), cache=past, use_cache=True, **how)
         return Writing(past, memory.real, memory.lengths, 0)
 
     def step(self, tokens: Tensor, cache: Writing) -> Tensor:
@@ -159,7 +159,7 @@ class Written(Frozen):
             how["attention_mask"] = cache.real.long()
         with self.arithmetic():
             embedded = self.words(tokens.unsqueeze(1))
-            found = self.read(embedded, past_key_values=cache.past, use_cache=True, **how).last_hidden_state
+            found = self.read(embedded, cache=cache.past, use_cache=True, **how).last_hidden_state
             cache.fed += 1
             logits: Tensor = self.last(found[:, 0]).float()
             return logits

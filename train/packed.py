@@ -32,7 +32,7 @@ def packed(model: nn.Module) -> Iterator[None]:
         for layer in layers:
             layer.forward = partial(_linear, *_pack(layer.weight, layer.bias, dtype))  # type: ignore[method-assign]
         for output in outputs:
-            output.logits = partial(_logits, *_pack(*output.output(), dtype))
+            output.logits = partial(_logits, *_pack_output(output, dtype))
         yield
     finally:
         for layer in layers:
@@ -51,6 +51,11 @@ def _applies(model: nn.Module) -> bool:
 def _pack(weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, Tensor | None, torch.dtype]:
     packed_weight: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.to(dtype), _ROWS)
     return packed_weight, None if bias is None else bias.to(dtype), dtype
+
+
+def _pack_output(model: Any, dtype: torch.dtype) -> tuple[Tensor, Tensor | None, torch.dtype]:
+    weight, bias = model.output()
+    return _pack(weight, bias, dtype)
 
 
 def _logits(weight: Tensor, bias: Tensor | None, dtype: torch.dtype, states: Tensor) -> Tensor:
