@@ -1,18 +1,27 @@
-# Two commands do everything on a machine with Python (3.11 or newer) and make: `make repro` and `make test`.
+# On a machine with Python (3.11 to 3.13) and make, two commands do everything: `make repro` and `make test`.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+CONSTRAINTS ?= -c constraints.txt  # the versions that CI tested; empty: the newest that pyproject.toml allows
+PYTEST := PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
+OURS := pipeline generate train evaluate datasets
 
-.PHONY: repro test test-slow lint types bench clean
+.PHONY: repro test test-avx2 test-slow test-latest lint types bench lock clean
 
-repro: $(VENV)/.installed          ## the whole line: generate, train, evaluate
+repro: $(VENV)/.installed          ## the default experiment: generate, train, evaluate
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro
 
-test: $(VENV)/.installed-dev       ## the test suite, without the long proofs
-	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
+test: $(VENV)/.installed-dev       ## the test suite, without the slow tests
+	$(PYTEST)
 
-test-slow: $(VENV)/.installed-dev  ## the long proofs: kills, DVC, the whole line at a toy size
-	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m slow --timeout 900
+test-avx2: $(VENV)/.installed-dev  ## what depends on the processor, with instructions limited to AVX2
+	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 $(PYTEST) -m "processor and not slow"
+
+test-slow: $(VENV)/.installed-dev  ## kills, DVC, the whole pipeline at a small size
+	$(PYTEST) -m slow --timeout 900
+
+test-latest:                       ## the test suite with the newest versions, their deprecations as errors
+	$(MAKE) test VENV=.venv-latest CONSTRAINTS= PYTEST='$(subst $(VENV),.venv-latest,$(PYTEST)) -W error::FutureWarning'
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -24,18 +33,24 @@ types: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev      ## speed on this machine, on demand
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest tests/benchmarks -m benchmark --benchmark-enable --benchmark-columns=min,median,rounds
 
+lock: $(VENV)/.installed-dev       ## choose the versions anew that the other targets install
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --upgrade --no-annotate \
+	  --custom-compile-command "make lock" pyproject.toml --output-file constraints.txt
+
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: pyproject.toml setup.py | $(VENV)/bin/python
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "installing mathpipe and what it needs into $(VENV): a few minutes"
-	$(BIN)/pip install --quiet --no-compile -e .
+	$(BIN)/pip install --quiet $(CONSTRAINTS) -e .
+	$(BIN)/python -m compileall -q $(OURS)
 	touch $@
 
-$(VENV)/.installed-dev: pyproject.toml setup.py | $(VENV)/bin/python
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "installing mathpipe and what its tests need into $(VENV): a few minutes"
-	$(BIN)/pip install --quiet --no-compile -e '.[dev]'
+	$(BIN)/pip install --quiet $(CONSTRAINTS) -e '.[dev]'
+	$(BIN)/python -m compileall -q $(OURS)
 	touch $(VENV)/.installed $@
 
 clean:                             ## remove what can be made again (never data/ or runs/)
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf $(VENV) .venv-latest build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks

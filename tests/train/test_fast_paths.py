@@ -21,6 +21,7 @@ from mathpipe.train.loss import loss_of
 from mathpipe.train.model import Transformer
 from mathpipe.train.runtime.fast_paths import FastPaths, fast_paths, forced
 
+pytestmark = pytest.mark.processor
 WRITER = MatrixWriter.named("P10")
 PLAIN: list[dict[str, Any]] = [{"attention": False}, {"loss": False}, {"attention": False, "loss": False}]
 
@@ -82,11 +83,20 @@ def test_the_log_line_names_every_decision() -> None:
     assert str(paths) == line
 
 
-def test_limits_on_instructions_are_respected() -> None:
-    """``ONEDNN_MAX_CPU_ISA`` and ``ATEN_CPU_CAPABILITY`` make any x86 processor decide as one with AVX2 alone."""
-    script = "from mathpipe.train.runtime.fast_paths import fast_paths; print(fast_paths('cpu'))"
-    limits = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
-    run = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, env={**os.environ, **limits}
-    )
+AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
+
+
+@pytest.mark.skipif(torch.backends.cpu.get_cpu_capability() == "DEFAULT", reason="not an x86 processor with AVX2")
+def test_limited_to_avx2_a_processor_has_no_bfloat16() -> None:
+    """The limits of torch and oneDNN bite, and the decisions follow them."""
+    script = """
+import torch
+from mathpipe.train.runtime.fast_paths import fast_paths
+print(fast_paths("cpu"), torch.backends.cpu.get_cpu_capability())
+torch.nn.functional.linear(torch.ones(64, 64, dtype=torch.bfloat16), torch.ones(64, 64, dtype=torch.bfloat16))
+"""
+    environment = {**os.environ, **AVX2, "ONEDNN_VERBOSE": "1"}
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment)
     assert "products float32, muon float32, packed plain" in run.stdout
+    assert " AVX2\n" in run.stdout
+    assert "isa:Intel AVX2\n" in run.stdout
