@@ -103,7 +103,7 @@ def test_metrics_are_recomputed_from_the_predictions(
         ]
 
     planned_run(added, plan_answers(open_dataset(added, "test"), noisy))
-    found = evaluate_run(tmp_path / "run", out_dir=tmp_path / "out", progress=False)
+    found = evaluate_run(tmp_path / "run", out_dir=tmp_path / "out")
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert metrics == found.metrics
     assert found.failures is None
