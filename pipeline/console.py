@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 from collections.abc import Iterator
 from types import FrameType
@@ -36,6 +37,13 @@ _QUIET = "mathpipe.quiet"  # in the context of a click command
 def set_quiet(context: click.Context, quiet: bool) -> None:
     """Silence progress and notes of a click command."""
     context.meta[_QUIET] = quiet
+    if quiet:
+        hide_other_bars()
+
+
+def hide_other_bars() -> None:
+    """Keep transformers and huggingface_hub, which read this when they are imported, from drawing bars of their own."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
 def is_quiet() -> bool:

@@ -337,7 +337,7 @@ def test_a_finished_run_has_no_lines_of_steps(call: Call) -> None:
 @pytest.mark.slow
 def test_rank_zero_alone_speaks(addition: Path, tmp_path: Path) -> None:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    arguments = ["-m", "mathpipe.pipeline.cli", *f"train --data {addition} --run r {TOY}".split()]
+    arguments = ["-m", "--", "mathpipe.pipeline.cli", *f"train --data {addition} --run r {TOY}".split()]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(
         [*torchrun, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
@@ -346,6 +346,19 @@ def test_rank_zero_alone_speaks(addition: Path, tmp_path: Path) -> None:
     lines = [text for text in done.stderr.splitlines() if text.startswith("step ")]
     assert [text.split(",")[0] for text in lines] == ["step 1/12", "step 12/12"], done.stderr
     assert done.stderr.count("run r: ") == 1
+
+
+def test_libraries_draw_no_bars_of_their_own(tmp_path: Path) -> None:
+    """transformers draws bars when it reads and writes weights, in a file too, unless told otherwise."""
+    transformers = pytest.importorskip("transformers")
+    shape = transformers.GPT2Config(vocab_size=60_000, n_positions=16, n_embd=2, n_layer=1, n_head=1)
+    transformers.GPT2LMHeadModel(shape).save_pretrained(tmp_path / "saved")
+    arguments = ["import-model", str(tmp_path / "saved"), "--out", str(tmp_path / "copied")]
+    environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_DISABLE_PROGRESS_BARS"}
+    done = subprocess.run(
+        [sys.executable, "-m", "mathpipe.pipeline.cli", *arguments], env=environment, capture_output=True, check=True
+    )
+    assert done.stdout and b"\r" not in done.stderr and b"%|" not in done.stderr
 
 
 def test_a_bar_on_a_terminal(addition: Path) -> None:

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,34 @@ def test_a_run_leaves_what_it_measured(tiny: Tiny, data: Any, run_dir: Path) -> 
     assert summary["metrics"] == result.metrics and summary["examples"] == 96
     model, record = load_model(run_dir)
     assert (record.step, record.task, record.config) == (12, "transpose", tiny()) and not model.training
+
+
+class Reports:
+    """A progress reporter that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.started: list[tuple[int, int, int]] = []
+        self.steps: list[dict[str, float]] = []
+        self.closed = 0
+
+    def start(self, step: int, steps: int, batch: int) -> None:
+        self.started.append((step, steps, batch))
+
+    def step(self, measured: Mapping[str, float]) -> None:
+        self.steps.append(dict(measured))
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def test_progress_is_told_of_every_step_and_its_point(tiny: Tiny, data: Any, run_dir: Path) -> None:
+    first, second = Reports(), Reports()
+    quiet(tiny(steps=20), data, run_dir, evaluate=stop_after(2), progress=first)
+    assert (first.started, len(first.steps), first.closed) == ([(0, 20, 8)], 10, 1)
+    quiet(tiny(steps=20), data, run_dir, evaluate=stop_after(-1), progress=second)
+    assert (second.started, len(second.steps), second.closed) == ([(10, 20, 8)], 10, 1)
+    told = [{"step": k, **point} for k, point in enumerate(first.steps + second.steps, 1) if point]
+    assert told == read_curves(run_dir / "curves.jsonl")
 
 
 def test_dvclive_has_the_same_points_once_resumed(tiny: Tiny, data: Any, run_dir: Path) -> None:
