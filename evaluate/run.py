@@ -20,15 +20,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.reader import Dataset, open_dataset
@@ -41,6 +40,7 @@ from mathpipe.evaluate.describe import METRICS, PREDICTIONS, Described, describe
 from mathpipe.evaluate.failures import Failure
 from mathpipe.evaluate.kinds import Kind, kind_of
 from mathpipe.evaluate.parts import Parts, identity
+from mathpipe.evaluate.progress import EvaluationProgress, NoProgress
 from mathpipe.evaluate.scoring import TOLERANCE, Verdicts
 from mathpipe.evaluate.summary import Metrics
 from mathpipe.evaluate.token_accuracy import right_tokens
@@ -78,7 +78,7 @@ def evaluate_run(
     out_dir: str | Path | None = None,
     verbose: bool = False,
     device: str | None = None,
-    progress: bool | None = None,
+    progress: EvaluationProgress | None = None,
     how: Decoding = GREEDY,
     workers: int = 0,
 ) -> Evaluation:
@@ -86,8 +86,8 @@ def evaluate_run(
 
     ``checkpoint``: ``last``, ``best`` or a file in the run's directory. ``limit``: only the first so many rows. ``how``: greedy,
     beam search, sampling, constrained or not. ``device``: CUDA when there is one, else the CPU. ``batch_size``: hypotheses decoded
-    together, by default 512 on a CPU and 2,048 on a GPU. ``workers``: processes that judge expressions. ``progress``: a bar; by
-    default only on a terminal.
+    together, by default 512 on a CPU and 2,048 on a GPU. ``workers``: processes that judge expressions. ``progress`` is told of
+    each batch of problems that was decoded.
     UserError for a run, dataset or split that is missing, damaged or does not fit.
     """
     started = time.perf_counter()
@@ -104,13 +104,15 @@ def evaluate_run(
         storage, identity(model, {**metadata, "run": None, "checkpoint": None, "data": None, "chunk": _CHUNK_ROWS})
     )
     yardsticks, tally, count = None, Tally(), 0
-    with kind.ready(), _bar(n, progress) as bar:
+    progress = progress or NoProgress()
+    with kind.ready(), closing(progress):
+        progress.start(n)
         for rows in dataset.chunks(_chunk_size(max_length, how), stop=n):
             found = parts.find(count)
             if found is None:
                 yardsticks = yardsticks or kind.yardsticks(n)
                 with clock("decoding"):
-                    decoded = decode_rows(model, dataset, rows, max_length, batch_size, bar, how, kind)
+                    decoded = decode_rows(model, dataset, rows, max_length, batch_size, progress.advance, how, kind)
                 with clock("scoring"):
                     scored = kind.score(rows, decoded)
                 with clock("yardsticks"):
@@ -118,7 +120,7 @@ def evaluate_run(
                 with clock("writing"):
                     parts.write(count, kind.table(scored, split), found)
             else:
-                bar.update(len(rows))
+                progress.advance(len(rows), fresh=False)
             tally, count = tally + found, count + 1
     with clock("writing"):
         remove_earlier(storage)
@@ -227,7 +229,7 @@ def decode_rows(
     rows: Any,
     max_length: int,
     batch_size: int | None = None,
-    bar: Any = None,
+    on_rows: Callable[[int], object] = lambda rows: None,
     how: Decoding = GREEDY,
     kind: Kind | None = None,
 ) -> Decoded:
@@ -243,8 +245,7 @@ def decode_rows(
             index = order[start : start + size]
             part = _decode(model, encoded.batch(index, device).source, rows.take(index), max_length, how, kind, device)
             found.append(Decoded(part.tokens, part.log_probability, index[part.problem], part.rank))
-            if bar is not None:
-                bar.update(len(index))
+            on_rows(len(index))
     return _joined(found)
 
 
@@ -282,10 +283,6 @@ def _joined(parts: list[Decoded]) -> Decoded:
 
 def _chunk_size(max_length: int, how: Decoding) -> int:
     return max(min(_CHUNK_ROWS, _CHUNK_WORDS // (max_length * how.hypotheses)), 1)
-
-
-def _bar(n: int, progress: bool | None) -> Any:
-    return tqdm(total=n, unit="problem", desc="evaluate", disable=None if progress is None else not progress)
 
 
 def dataset_of_run(record: RunRecord, data_dir: str | Path | None, split: str) -> Dataset:

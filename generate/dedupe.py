@@ -74,11 +74,14 @@ def deduplicate(
     *,
     workers: int = 0,
     scheduler: str | None = None,
+    on_start: Callable[[int, int], object] = lambda rows, written: None,
     on_shard: Callable[[Record], object] = lambda record: None,
     tell: Tell = lambda text: None,
 ) -> Deduplicated:
     """Write to ``url`` the dataset at ``source`` without problems that stand before. Killed, the same call goes on.
 
+    ``on_start(rows, written)`` is called once equal problems have been found: how many rows the new dataset has, and how many of
+    them an earlier call wrote. ``on_shard`` is called for each shard that is written now.
     Bytes do not depend on the workers. UserError where something else lies at ``url``.
     """
     old = read_manifest(source)
@@ -102,6 +105,7 @@ def deduplicate(
                 done.append(record)
             else:
                 missing.append(part)
+        on_start(sum(part.rows for part in parts), sum(record.rows for record in done))
         write = functools.partial(_write, old_laws, laws, there.absolute_url, here.absolute_url)
         for record in run(write, missing, workers, scheduler, tell):
             done.append(record)

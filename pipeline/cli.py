@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import click
 
 from mathpipe.datasets.errors import UserError, nearest
-from mathpipe.pipeline.console import USAGE, Terminated
+from mathpipe.pipeline.console import USAGE, Terminated, hide_other_bars
 
 # name -> (module, attribute, one line). Modules are imported when their command is called: `mathpipe tasks` needs no torch.
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -96,6 +96,8 @@ def main(args: Sequence[str] | None = None) -> None:
     os.environ.setdefault(
         "OMP_WAIT_POLICY", "PASSIVE"
     )  # before torch: idle threads that spin cost 4 times the CPU here
+    if not sys.stderr.isatty():
+        hide_other_bars()
     try:
         status = cli.main(args=args, prog_name="mathpipe", standalone_mode=False)
     except UserError as problem:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import click
 
 from mathpipe.datasets.manifest import read_manifest
 from mathpipe.generate.dedupe import deduplicate
-from mathpipe.pipeline.console import RowProgress, note
-from mathpipe.pipeline.options import where_options
+from mathpipe.pipeline.console import note
+from mathpipe.pipeline.options import quiet_option, where_options
+from mathpipe.pipeline.progress import Progress
 
 
 @click.command("dedupe")
@@ -17,6 +19,7 @@ from mathpipe.pipeline.options import where_options
 @click.argument("out")
 @where_options
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@quiet_option
 def dedupe(source: str, out: str, workers: int, scheduler: str | None, as_json: bool) -> None:
     """Write a new dataset OUT with the first of equal problems of SOURCE, by split (train, valid, test) and row.
 
@@ -25,11 +28,17 @@ def dedupe(source: str, out: str, workers: int, scheduler: str | None, as_json: 
       mathpipe dedupe data/integration-bwd data/integration-bwd-distinct
     """
     rows = sum(split.rows for split in read_manifest(source).splits.values())
-    progress = RowProgress(rows, "dedupe")
-    try:
-        done = deduplicate(source, out, workers=workers, scheduler=scheduler, on_shard=progress.add, tell=note)
-    finally:
-        progress.close()
+    note(f"looking for equal problems among {rows:,} rows")
+    with contextlib.closing(Progress("dedupe")) as progress:
+        done = deduplicate(
+            source,
+            out,
+            workers=workers,
+            scheduler=scheduler,
+            on_start=progress.start,
+            on_shard=progress.add_shard,
+            tell=note,
+        )
     kept = {name: split.rows for name, split in done.manifest.splits.items()}
     if as_json:
         click.echo(json.dumps({"out": out, "rows": kept, "dropped": done.dropped, "digest": done.manifest.digest}))

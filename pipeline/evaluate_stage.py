@@ -14,8 +14,9 @@ from mathpipe.evaluate.failure_drawing import draw_failures
 from mathpipe.evaluate.run import evaluate_run
 from mathpipe.pipeline.console import note, stoppable
 from mathpipe.pipeline.newest import newest_run
-from mathpipe.pipeline.options import model_options, shared_options
+from mathpipe.pipeline.options import model_options, quiet_option, shared_options
 from mathpipe.pipeline.params import Source, gather, validated
+from mathpipe.pipeline.progress import Progress
 from mathpipe.pipeline.stage_params import EvaluateParams
 
 
@@ -33,6 +34,7 @@ from mathpipe.pipeline.stage_params import EvaluateParams
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON.")
 @model_options(EvaluateParams)
+@quiet_option
 @shared_options
 def evaluate(
     run_dir: str | None,
@@ -69,6 +71,7 @@ def evaluate(
             verbose=verbose,
             how=Decoding(**wanted.model_dump(include=set(Decoding.__dataclass_fields__))),
             workers=wanted.workers,
+            progress=Progress("eval"),
         )
     if as_json:
         click.echo(json.dumps(found.metrics))

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import sys
+import contextlib
 from pathlib import Path
 
 import click
-from tqdm import tqdm
 
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.interchange import export_arrow, export_text
 from mathpipe.datasets.reader import open_dataset
 from mathpipe.datasets.storage import Storage
+from mathpipe.pipeline.options import quiet_option
+from mathpipe.pipeline.progress import Progress
 from mathpipe.pipeline.show import refuse_encoding
 
 
@@ -21,6 +22,7 @@ from mathpipe.pipeline.show import refuse_encoding
 @click.option("--split", default="train", show_default=True, help="Which split.")
 @click.option("--input-encoding", default=None, help="How matrices of problems are written, in text.  [default: P1000]")
 @click.option("--output-encoding", default=None, help="How those of solutions are written, in text.  [default: P1000]")
+@quiet_option
 def export(directory: str, out: str, split: str, input_encoding: str | None, output_encoding: str | None) -> None:
     """Write a split as the papers' text lines (problem<TAB>solution) or as one Arrow IPC file.
 
@@ -43,9 +45,7 @@ def export(directory: str, out: str, split: str, input_encoding: str | None, out
         refuse_encoding(directory, "--input-encoding", input_encoding)
         refuse_encoding(directory, "--output-encoding", output_encoding)
     folder, _, name = out.rpartition("/")
-    with (
-        tqdm(total=len(data), unit=" rows", unit_scale=True, desc="export", disable=None, file=sys.stderr) as bar,
-        Storage(folder or ".").write(name) as file,
-    ):
-        rows = write(data, file, bar.update)
+    with contextlib.closing(Progress("export")) as progress, Storage(folder or ".").write(name) as file:
+        progress.start(len(data))
+        rows = write(data, file, progress.advance)
     click.echo(f"{out}: {rows:,} rows of {split}")

@@ -11,10 +11,11 @@ from mathpipe.datasets.manifest import Manifest
 from mathpipe.generate.dataset import Made, OnMismatch, make_dataset
 from mathpipe.generate.law import Law, MatrixLaw
 from mathpipe.generate.sequence_blocks import stream_of
-from mathpipe.pipeline.console import RowProgress, Terminated, note, stoppable
+from mathpipe.pipeline.console import Terminated, note, stoppable, warn
 from mathpipe.pipeline.counts import show_count
-from mathpipe.pipeline.options import model_options, shared_options, where_options
+from mathpipe.pipeline.options import model_options, quiet_option, shared_options, where_options
 from mathpipe.pipeline.params import Source, gather, validated
+from mathpipe.pipeline.progress import Progress
 from mathpipe.pipeline.stage_params import GenerateParams
 
 
@@ -30,6 +31,7 @@ from mathpipe.pipeline.stage_params import GenerateParams
     help="A directory that holds another dataset: refuse, or move it aside and begin anew.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@quiet_option
 @shared_options
 def generate(
     out: str | None,
@@ -56,7 +58,8 @@ def generate(
     law = wanted.law()
     url = out or f"data/{wanted.task}"
     layout = wanted.layout(law, url)
-    progress = RowProgress(layout.rows, "generate")
+    progress = Progress("generate")
+    progress.start(layout.rows)
     try:
         with stoppable():
             made = make_dataset(
@@ -67,12 +70,12 @@ def generate(
                 workers=workers,
                 scheduler=scheduler,
                 on_mismatch=on_mismatch,
-                on_shard=lambda record, built: progress.add(record, built=built),
+                on_shard=progress.add_shard,
                 tell=note,
             )
     except KeyboardInterrupt as stop:
         progress.close()
-        note(f"stopped: finished shards in {url} are kept; the same command goes on with the rest")
+        warn(f"stopped: finished shards in {url} are kept; the same command goes on with the rest")
         raise SystemExit(143 if isinstance(stop, Terminated) else 130) from None
     finally:
         progress.close()

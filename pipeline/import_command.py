@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import sys
 
 import click
-from tqdm import tqdm
 
 from mathpipe.datasets.errors import UserError
 from mathpipe.generate.importing import FOREIGN, LISTED, NO_PAIR, SHARD_ROWS, Imported, import_dataset
 from mathpipe.generate.splits import TEST, TRAIN, VALID
 from mathpipe.pipeline.console import note
 from mathpipe.pipeline.counts import parse_count, show_count
+from mathpipe.pipeline.options import quiet_option
+from mathpipe.pipeline.progress import Progress
 
 
 @click.command("import")
@@ -30,6 +31,7 @@ from mathpipe.pipeline.counts import parse_count, show_count
 )
 @click.option("--shard-rows", default=str(SHARD_ROWS), show_default=True, metavar="COUNT", help="Rows a shard.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@quiet_option
 def import_files(
     task: str,
     train: tuple[str, ...],
@@ -55,8 +57,9 @@ def import_files(
         raise UserError("no files are named", expected="--train, --valid or --test FILE", next_step="name at least one")
     most = None if max_bad is None else _count("--max-bad", max_bad, least=0)
     rows = _count("--shard-rows", shard_rows, least=1)
-    with tqdm(unit=" rows", unit_scale=True, desc="import", disable=None, file=sys.stderr) as bar:
-        done = import_dataset(task, files, out, check=check, max_bad=most, shard_rows=rows, on_rows=bar.update)
+    with contextlib.closing(Progress("import")) as progress:
+        progress.start(None)
+        done = import_dataset(task, files, out, check=check, max_bad=most, shard_rows=rows, on_rows=progress.advance)
     _tell(done, task, out, as_json)
 
 

@@ -12,10 +12,11 @@ import click
 from mathpipe.datasets.errors import UserError, nearest
 from mathpipe.datasets.reader import Dataset, open_dataset
 from mathpipe.evaluate.run import quick_accuracy, quick_measures
-from mathpipe.pipeline.console import note
+from mathpipe.pipeline.console import note, warn
 from mathpipe.pipeline.newest import newest_dataset
-from mathpipe.pipeline.options import shared_options
+from mathpipe.pipeline.options import quiet_option, shared_options
 from mathpipe.pipeline.params import Source, gather, overridden, preset_task, validated
+from mathpipe.pipeline.progress import StepProgress
 from mathpipe.pipeline.show import refuse_encoding
 from mathpipe.train.config import TrainConfig
 from mathpipe.train.rundir import OnMismatch
@@ -34,6 +35,7 @@ from mathpipe.train.trainer import train as train_run
     help="A directory that holds another run: refuse, or move it aside and begin anew.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@quiet_option
 @shared_options
 def train(data: str | None, run_dir: str | None, on_mismatch: OnMismatch, as_json: bool, source: Source) -> None:
     """Train a transformer. A run that was stopped or killed goes on where its last checkpoint stands.
@@ -71,6 +73,7 @@ def train(data: str | None, run_dir: str | None, on_mismatch: OnMismatch, as_jso
         run_dir,
         evaluate=None if looked_at is None else _greedy_accuracy(looked_at, config.valid_examples),
         on_mismatch=on_mismatch,
+        progress=StepProgress(),
     )
     if first:
         _tell(result, as_json)
@@ -107,7 +110,7 @@ def _tell_of_another_task(data: Dataset, source: Source) -> None:
     """Say so where a preset was made for another task than the data's; it may be meant, and it may take days."""
     meant = preset_task(source.preset) if source.preset is not None else None
     if meant not in (None, data.task):
-        note(f"preset {source.preset} was made for {meant}; {data.directory} holds {data.task}")
+        warn(f"preset {source.preset} was made for {meant}; {data.directory} holds {data.task}")
 
 
 def _greedy_accuracy(dataset: Dataset, limit: int) -> Evaluate:
@@ -128,4 +131,4 @@ def _tell(result: TrainResult, as_json: bool) -> None:
         click.echo(f"{result.run_dir}: {result.outcome} at step {result.step:,} after {result.seconds:,.0f} s{already}")
         click.echo(metrics)
     if result.outcome == "interrupted":
-        note("the checkpoint is written; the same command goes on from it")
+        warn("the checkpoint is written; the same command goes on from it")

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import click
 
 from mathpipe.datasets.manifest import read_manifest
 from mathpipe.generate.verify import verify_dataset
-from mathpipe.pipeline.console import WRONG, RowProgress, note
-from mathpipe.pipeline.options import where_options
+from mathpipe.pipeline.console import WRONG, note
+from mathpipe.pipeline.options import quiet_option, where_options
+from mathpipe.pipeline.progress import Progress
 
 
 @click.command("verify")
 @click.argument("directory")
 @where_options
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@quiet_option
 def verify(directory: str, workers: int, scheduler: str | None, as_json: bool) -> None:
     """Check a dataset: checksums, columns, every row's place and split, every answer computed again.
 
@@ -27,11 +30,9 @@ def verify(directory: str, workers: int, scheduler: str | None, as_json: bool) -
     """
     manifest = read_manifest(directory)
     rows = sum(split.rows for split in manifest.splits.values())
-    progress = RowProgress(rows, "verify")
-    try:
-        verdict = verify_dataset(directory, workers, progress.add, scheduler=scheduler, tell=note)
-    finally:
-        progress.close()
+    with contextlib.closing(Progress("verify")) as progress:
+        progress.start(rows)
+        verdict = verify_dataset(directory, workers, progress.add_shard, scheduler=scheduler, tell=note)
     if as_json:
         damage = [{"file": d.file, "what": d.what, "rows": list(d.rows)} for d in verdict.damage]
         told = {"directory": directory, "rows": verdict.rows, "damage": damage}

@@ -10,18 +10,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from threading import Event
-from typing import Any, Literal, Never
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from tqdm import tqdm
 
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.reader import Batch
@@ -47,6 +45,7 @@ from mathpipe.train.loss import Losing, loss_of, parts_of, right_words, saying_n
 from mathpipe.train.memory import keep_freed_memory
 from mathpipe.train.optimiser import build_optimiser, learning_rate
 from mathpipe.train.picture import draw_curves
+from mathpipe.train.progress import NoProgress, TrainingProgress
 from mathpipe.train.ranks import Ranks, joined
 from mathpipe.train.rundir import OnMismatch, claimed, last_checkpoint
 from mathpipe.train.sitting import Clock, interruption
@@ -79,7 +78,7 @@ def train(
     *,
     evaluate: Evaluate | None = None,
     on_mismatch: OnMismatch = "error",
-    progress: bool = True,
+    progress: TrainingProgress | None = None,
     dvclive: bool = True,
 ) -> TrainResult:
     """Train until ``config.steps``, a target or an interruption; go on where the run in ``run_dir`` stopped.
@@ -87,6 +86,7 @@ def train(
     ``data``, ``valid``: splits opened with the configuration's encodings. ``evaluate`` measures the model every ``eval_every``
     steps (greedy accuracy, say); its metrics stand beside the validation loss and may end the run (``stop_metric``). A finished
     run is not trained again; one of another configuration or dataset is an error, or moved aside (``on_mismatch="restart"``).
+    ``progress`` is told of every step, on rank zero.
     Where ``torchrun`` started several processes, all call this alike and share the work.
     """
     run_dir = Path(run_dir)
@@ -165,11 +165,12 @@ class Run:
             2, dtype=torch.float64, device=self.device
         )  # loss, words since its last point on the curve
 
-    def to_the_end(self, curves: Curves | None, interrupted: Event, progress: bool) -> TrainResult:
+    def to_the_end(self, curves: Curves | None, interrupted: Event, progress: TrainingProgress | None) -> TrainResult:
         """The loop: learn, look, save, until a reason to stop."""
         config, state, first = self.config, self.state, self.state.step
         clock = Clock(state.seconds)
-        bar = progress_bar(config, first, progress and self.ranks.first)
+        progress = progress if progress and self.ranks.first else NoProgress()
+        progress.start(first, config.steps, config.batch)
         stopping = self.ranks.any(interrupted.is_set())
         try:
             while state.outcome is None and not stopping:
@@ -182,15 +183,14 @@ class Run:
                     point |= self.measure()
                 if point and curves is not None:
                     curves.add(state.step, point)
-                    bar.set_postfix_str(describe(state.step, point, state.metrics), refresh=False)
-                bar.update(config.batch)
+                progress.step(point)
                 state.outcome, state.seconds = self.reason_to_stop(), clock.now()
                 stopping = self.agreed(interrupted)
                 kept = config.keep_every is not None and state.step % config.keep_every == 0
                 if state.outcome or stopping or kept or state.step % config.checkpoint_every == 0:
                     self.save(curves, kept)
         finally:
-            bar.close()
+            progress.close()
             self.batches.close()
         if self.ranks.first:
             if state.outcome:
@@ -394,16 +394,3 @@ def record_of(config: TrainConfig, data: TrainingData) -> RunRecord:
     """What this configuration makes of this dataset."""
     encodings = config.input_encoding, config.output_encoding
     return RunRecord(data.directory, data.digest, data.task, data.law, *encodings, config.precision, config)
-
-
-def progress_bar(config: TrainConfig, first: int, shown: bool) -> tqdm[Never]:
-    """Examples, examples a second and time left, on stderr; only on a terminal."""
-    total, done = config.steps * config.batch, first * config.batch
-    disable = None if shown else True  # None: disabled where stderr is no terminal
-    return tqdm(total=total, initial=done, unit=" examples", unit_scale=True, file=sys.stderr, disable=disable)
-
-
-def describe(step: int, point: Metrics, metrics: Metrics) -> str:
-    """``step 40, loss 0.123, valid_loss 0.130, ...`` for the progress bar."""
-    shown = {"loss": point["train_loss"]} if "train_loss" in point else {}
-    return ", ".join([f"step {step}"] + [f"{name} {value:.4g}" for name, value in (shown | metrics).items()])

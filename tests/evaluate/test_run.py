@@ -103,7 +103,7 @@ def test_metrics_are_recomputed_from_the_predictions(
         ]
 
     planned_run(added, plan_answers(open_dataset(added, "test"), noisy))
-    found = evaluate_run(tmp_path / "run", out_dir=tmp_path / "out", progress=False)
+    found = evaluate_run(tmp_path / "run", out_dir=tmp_path / "out")
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert metrics == found.metrics
     assert found.failures is None
@@ -314,6 +314,25 @@ def everything(folder: str | Path) -> dict[str, bytes]:
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in Path(folder).rglob("*") if p.is_file()}
 
 
+class Reports:
+    """A progress reporter that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.total, self.fresh, self.earlier, self.closed = 0, 0, 0, 0
+
+    def start(self, total: int) -> None:
+        self.total = total
+
+    def advance(self, count: int, *, fresh: bool = True) -> None:
+        if fresh:
+            self.fresh += count
+        else:
+            self.earlier += count
+
+    def close(self) -> None:
+        self.closed += 1
+
+
 def test_what_was_killed_goes_on_where_it_stopped(
     added: Path, plan_answers: Any, planned_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -331,12 +350,14 @@ def test_what_was_killed_goes_on_where_it_stopped(
     with monkeypatch.context() as patched:
         patched.setattr(Parts, "write", fourth_fails)
         with pytest.raises(KeyboardInterrupt):
-            evaluate_run(tmp_path / "run", verbose=True)
+            evaluate_run(tmp_path / "run", verbose=True, progress=(killed := Reports()))
+    assert (killed.total, killed.fresh, killed.earlier, killed.closed) == (230, 200, 0, 1)
     left = everything(tmp_path / "run")
     assert len(left) == 3 and all("/.partial/" in f"/{name}" for name in left)
     model = plan_answers(open_dataset(added, "test"), with_defects)
     planned_run(added, model)
-    again = evaluate_run(tmp_path / "run", verbose=True)
+    again = evaluate_run(tmp_path / "run", verbose=True, progress=(resumed := Reports()))
+    assert (resumed.total, resumed.fresh, resumed.earlier, resumed.closed) == (230, 80, 150, 1)
     assert model.asked == 80  # the three parts that were there were not decoded again
     assert pq.read_table(again.predictions).equals(pq.read_table(whole.predictions))
     assert again.metrics | {"seconds": 0} == whole.metrics | {"seconds": 0}

@@ -37,7 +37,7 @@ def test_the_whole_way(name: str, more: dict[str, object], tmp_path: Path) -> No
     small = ModelConfig(encoder_width=16, decoder_width=16, encoder_heads=2, decoder_heads=2, decoder_layers=1)
     config = TrainConfig(model=small, batch=16, steps=3, warmup=1, eval_every=3, valid_examples=16, threads=1)
     found = train(
-        config, data, test, tmp_path / "run", progress=False, dvclive=False,
+        config, data, test, tmp_path / "run", dvclive=False,
         evaluate=lambda model: quick_accuracy(model, test, limit=16),
     )  # fmt: skip
     assert found.metrics["accuracy"] >= 0

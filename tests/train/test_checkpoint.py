@@ -28,7 +28,7 @@ Tiny = Callable[..., TrainConfig]
 
 @pytest.fixture
 def trained(tiny: Tiny, data: Any, run_dir: Path) -> Path:
-    train(tiny(steps=5), data, None, run_dir, progress=False, dvclive=False)
+    train(tiny(steps=5), data, None, run_dir, dvclive=False)
     return run_dir
 
 
@@ -59,7 +59,7 @@ def test_a_damaged_checkpoint_stops_training_and_stays(tiny: Tiny, data: Any, tr
     path.write_bytes(damaged)
     for on_mismatch in ("error", "restart"):
         with pytest.raises(UserError, match="is damaged"):
-            train(tiny(steps=5), data, None, trained, on_mismatch=on_mismatch, progress=False, dvclive=False)  # type: ignore[arg-type]
+            train(tiny(steps=5), data, None, trained, on_mismatch=on_mismatch, dvclive=False)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="is damaged"):
         load_model(trained)
     assert path.read_bytes() == damaged

@@ -140,7 +140,7 @@ def test_a_beam_of_one_is_greedy_in_bfloat16_too(problems: Callable[..., Batch])
 
 
 def quiet(config: TrainConfig, data: Any, where: Path, **more: Any) -> Any:
-    return trainer.train(config, data, data, where, progress=False, dvclive=False, **more)
+    return trainer.train(config, data, data, where, dvclive=False, **more)
 
 
 def losses(where: Path) -> list[float]:
@@ -222,7 +222,7 @@ def test_recorded_steps_are_those_that_were_computed(
 
     def run(where: str, graphs: bool, stop: int = -1) -> None:
         config = tiny(steps=24, batch=16, eval_every=10, graphs=graphs, **common)
-        trainer.train(config, *splits, tmp_path / where, evaluate=stopping(stop), progress=False, dvclive=False)
+        trainer.train(config, *splits, tmp_path / where, evaluate=stopping(stop), dvclive=False)
 
     run("computed", False)
     run("recorded", True)
@@ -250,16 +250,12 @@ def test_real_shards_are_learned_from_and_evaluated(tiny: Tiny, addition: Path, 
     def evaluate(made: Any) -> dict[str, float]:
         return quick_accuracy(made, test, 100)
 
-    trainer.train(config, train, valid, tmp_path / "run", evaluate=evaluate, progress=False, dvclive=False)
+    trainer.train(config, train, valid, tmp_path / "run", evaluate=evaluate, dvclive=False)
     curve = losses(tmp_path / "run")
     assert curve[-1] < 0.8 * curve[0]
     for how in (Decoding(), Decoding(beam=3, constrained=True)):
-        there = evaluate_run(
-            tmp_path / "run", limit=60, how=how, out_dir=tmp_path / f"there-{how.beam}", progress=False
-        )
-        here = evaluate_run(
-            tmp_path / "run", limit=60, how=how, device="cpu", out_dir=tmp_path / f"here-{how.beam}", progress=False
-        )
+        there = evaluate_run(tmp_path / "run", limit=60, how=how, out_dir=tmp_path / f"there-{how.beam}")
+        here = evaluate_run(tmp_path / "run", limit=60, how=how, device="cpu", out_dir=tmp_path / f"here-{how.beam}")
         assert there.metrics["n"] == 60
         assert there.metrics["accuracy"] == here.metrics["accuracy"]
         assert there.metrics["outcomes"] == here.metrics["outcomes"]
@@ -275,10 +271,10 @@ def test_random_bodies_learn(tmp_path: Path) -> None:
         values = {"body": small, "batch": 16, "steps": 60, "warmup": 0, "lr": 3e-3, "eval_every": 60, "log_every": 5}
         config = TrainConfig.model_validate(values | {"valid_examples": 10, "checkpoint_every": 30})
         splits = (open_dataset(url, split) for split in ("train", "valid"))
-        trainer.train(config, *splits, tmp_path / read, progress=False, dvclive=False)
+        trainer.train(config, *splits, tmp_path / read, dvclive=False)
         curve = losses(tmp_path / read)
         assert curve[-1] < curve[0]
-        told = evaluate_run(tmp_path / read, progress=False)
+        told = evaluate_run(tmp_path / read)
         assert told.metrics["n"] == 10
 
 

@@ -47,7 +47,7 @@ def config(steps: int = 6, body: dict[str, Any] | None = None, **changes: Any) -
 
 def run(data: Path, where: Path, how: TrainConfig, **more: Any) -> Any:
     splits = (open_dataset(data, split) for split in ("train", "valid"))
-    return train(how, *splits, where, progress=False, dvclive=False, **more)
+    return train(how, *splits, where, dvclive=False, **more)
 
 
 @pytest.mark.parametrize("changes", [{}, {"read": "written"}, {"trains": "everything", "dropout": 0.1}])
@@ -100,7 +100,7 @@ def test_a_small_body_learns_and_is_evaluated_like_any_model(bits: Path, tmp_pat
     model, _ = load_model(tmp_path / "run")
     watched = quick_accuracy(model, open_dataset(bits, "test"))
     assert {*watched} == {*quick_measures(open_dataset(bits, "test"))}
-    found = evaluate_run(tmp_path / "run", verbose=True, progress=False)
+    found = evaluate_run(tmp_path / "run", verbose=True)
     assert found.metrics["accuracy"] == watched["accuracy"] and "token_accuracy" in found.text
     assert found.metrics["token_accuracy"] == pytest.approx(watched["token_accuracy"])
     assert found.metrics["bit_accuracy"] == pytest.approx(watched["bit_accuracy"])
@@ -111,13 +111,13 @@ def test_a_small_body_learns_and_is_evaluated_like_any_model(bits: Path, tmp_pat
         assert set(json.loads(Path(found.metrics_file).read_text())["outcomes"]) == {
             *("exact", "wrong_value", "malformed", "unterminated")
         }
-    beams = evaluate_run(tmp_path / "run", how=Decoding(beam=3), out_dir=tmp_path / "beam", progress=False)
+    beams = evaluate_run(tmp_path / "run", how=Decoding(beam=3), out_dir=tmp_path / "beam")
     assert beams.metrics["accuracy"] == found.metrics["accuracy"] or read == "written"
 
 
 def test_memory_by_patches(hidden: Path, tmp_path: Path) -> None:
     run(hidden, tmp_path / "run", config(3, {"patch": 10}))
-    found = evaluate_run(tmp_path / "run", progress=False)
+    found = evaluate_run(tmp_path / "run")
     assert found.metrics["outcomes"]["malformed"]["count"] == found.metrics["outcomes"]["unterminated"]["count"] == 0
     assert 0.3 < found.metrics["bit_accuracy"] < 0.9
     assert pq.read_table(found.predictions, columns=["hidden_bit_accuracy"]).column(0).null_count < 20

@@ -38,7 +38,7 @@ config = small["tiny_config"](
     model=small_model, batch=7, optimiser=optimiser,
 )
 try:
-    result = train(config, data, data, Path(sys.argv[2]), evaluate=evaluate, dvclive=False, progress=False)
+    result = train(config, data, data, Path(sys.argv[2]), evaluate=evaluate, dvclive=False)
 except UserError as problem:
     sys.exit(str(problem))
 print(result.rank, result.step, result.outcome, flush=True)

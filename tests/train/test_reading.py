@@ -139,7 +139,7 @@ def test_half_of_a_matrix_that_is_not_symmetric_is_not_evaluated(tmp_path: Path)
     make_dataset(law, Layout({"train": 50}, 50), str(tmp_path / "data"), workers=0)
     data = open_dataset(tmp_path / "data", "train", "P10", "P10")
     config = TrainConfig(model=ModelConfig(entries="upper"), batch=10, steps=1, warmup=0)
-    train(config, data, None, tmp_path / "run", progress=False, dvclive=False)
+    train(config, data, None, tmp_path / "run", dvclive=False)
     model, _ = load_model(tmp_path / "run")
     rows = next(iter(data.chunks(50)))
     assert len(decode_rows(model, data, rows, 12, 64)) == 50

@@ -32,7 +32,7 @@ def test_what_a_kill_or_dvc_leaves_before_the_first_record_is_no_obstacle(
     (run_dir / "run.json.tmp").write_text("{")
     (run_dir / ".gitignore").write_text("/checkpoint.pt")  # DVC writes it before the stage runs
     (run_dir / "evaluation").mkdir()
-    assert train(tiny(steps=5), data, None, run_dir, progress=False, dvclive=False).step == 5
+    assert train(tiny(steps=5), data, None, run_dir, dvclive=False).step == 5
 
 
 def test_a_file_in_the_way_is_told(tiny: Callable[..., TrainConfig], data: Any, tmp_path: Path) -> None:
@@ -60,15 +60,15 @@ def test_two_processes_do_not_train_one_run(tiny: Callable[..., TrainConfig], da
 
 
 def test_a_damaged_record_is_told(tiny: Callable[..., TrainConfig], data: Any, run_dir: Path) -> None:
-    train(tiny(steps=5), data, None, run_dir, progress=False, dvclive=False)
+    train(tiny(steps=5), data, None, run_dir, dvclive=False)
     (run_dir / "run.json").write_text("{")
     with pytest.raises(UserError, match=r"run\.json is damaged"):
-        train(tiny(steps=5), data, None, run_dir, progress=False, dvclive=False)
+        train(tiny(steps=5), data, None, run_dir, dvclive=False)
 
 
 def test_a_run_begun_before_a_key_existed_goes_on(tiny: Callable[..., TrainConfig], data: Any, run_dir: Path) -> None:
     config = tiny(steps=5)
-    train(config, data, None, run_dir, progress=False, dvclive=False)
+    train(config, data, None, run_dir, dvclive=False)
     record = json.loads((run_dir / "run.json").read_text())
     del record["config"]["model"]["rotary"], record["config"]["tensorboard"], record["config"]["shrink"]
     (run_dir / "run.json").write_text(json.dumps(record))
@@ -76,14 +76,14 @@ def test_a_run_begun_before_a_key_existed_goes_on(tiny: Callable[..., TrainConfi
         train(tiny(steps=5, model=config.model.model_copy(update={"dropout": 0.5})), data, None, run_dir)
     with pytest.raises(UserError, match=r"shrink differs.*shrink = 1\.0, as in the run.*shrink = 0\.5"):
         train(tiny(steps=5, shrink=0.5), data, None, run_dir)
-    assert train(config, data, None, run_dir, progress=False, dvclive=False).steps_taken == 0
+    assert train(config, data, None, run_dir, dvclive=False).steps_taken == 0
     assert json.loads((run_dir / "run.json").read_text())["config"] == config.model_dump(mode="json")
 
 
 def test_a_configuration_of_another_version_is_compared_as_it_is(
     tiny: Callable[..., TrainConfig], data: Any, run_dir: Path
 ) -> None:
-    train(tiny(steps=5), data, None, run_dir, progress=False, dvclive=False)
+    train(tiny(steps=5), data, None, run_dir, dvclive=False)
     record = json.loads((run_dir / "run.json").read_text())
     record["config"]["flux"] = 3
     (run_dir / "run.json").write_text(json.dumps(record))

@@ -19,7 +19,7 @@ Tiny = Callable[..., TrainConfig]
 
 
 def quiet(config: TrainConfig, data: Any, run_dir: Path, **more: Any) -> TrainResult:
-    return train(config, data, data, run_dir, progress=False, dvclive=False, **more)
+    return train(config, data, data, run_dir, dvclive=False, **more)
 
 
 def weights(run_dir: Path) -> dict[str, torch.Tensor]:

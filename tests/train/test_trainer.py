@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ def without_times(points: list[dict[str, float]]) -> list[dict[str, float]]:
 
 
 def quiet(config: TrainConfig, data: Any, run_dir: Path, **more: Any) -> TrainResult:
-    return train(config, data, data, run_dir, progress=False, dvclive=False, **more)
+    return train(config, data, data, run_dir, dvclive=False, **more)
 
 
 def stop_after(calls: int) -> Callable[[Transformer], dict[str, float]]:
@@ -63,7 +63,7 @@ def stop_after(calls: int) -> Callable[[Transformer], dict[str, float]]:
 
 
 def test_a_run_leaves_what_it_measured(tiny: Tiny, data: Any, run_dir: Path) -> None:
-    result = train(tiny(), data, data, run_dir, evaluate=lambda model: {"accuracy": 0.5}, progress=False)
+    result = train(tiny(), data, data, run_dir, evaluate=lambda model: {"accuracy": 0.5})
     assert (result.step, result.steps_taken, result.outcome) == (12, 12, "finished")
     points = read_curves(run_dir / "curves.jsonl")
     assert [p["step"] for p in points] == [3, 5, 6, 9, 10, 12]
@@ -75,13 +75,41 @@ def test_a_run_leaves_what_it_measured(tiny: Tiny, data: Any, run_dir: Path) -> 
     assert (record.step, record.task, record.config) == (12, "transpose", tiny()) and not model.training
 
 
+class Reports:
+    """A progress reporter that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.started: list[tuple[int, int, int]] = []
+        self.steps: list[dict[str, float]] = []
+        self.closed = 0
+
+    def start(self, step: int, steps: int, batch: int) -> None:
+        self.started.append((step, steps, batch))
+
+    def step(self, measured: Mapping[str, float]) -> None:
+        self.steps.append(dict(measured))
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def test_progress_is_told_of_every_step_and_its_point(tiny: Tiny, data: Any, run_dir: Path) -> None:
+    first, second = Reports(), Reports()
+    quiet(tiny(steps=20), data, run_dir, evaluate=stop_after(2), progress=first)
+    assert (first.started, len(first.steps), first.closed) == ([(0, 20, 8)], 10, 1)
+    quiet(tiny(steps=20), data, run_dir, evaluate=stop_after(-1), progress=second)
+    assert (second.started, len(second.steps), second.closed) == ([(10, 20, 8)], 10, 1)
+    told = [{"step": k, **point} for k, point in enumerate(first.steps + second.steps, 1) if point]
+    assert told == read_curves(run_dir / "curves.jsonl")
+
+
 def test_dvclive_has_the_same_points_once_resumed(tiny: Tiny, data: Any, run_dir: Path) -> None:
     config = tiny(steps=20)
-    first = train(config, data, data, run_dir, evaluate=stop_after(2), progress=False)
+    first = train(config, data, data, run_dir, evaluate=stop_after(2))
     assert (first.step, first.outcome) == (10, "interrupted")
     with (run_dir / "curves.jsonl").open("a") as beyond_the_checkpoint:
         beyond_the_checkpoint.write('{"step": 12, "train_loss": 1.0}\n{"step": 15, "tra')
-    train(config, data, data, run_dir, evaluate=stop_after(-1), progress=False)
+    train(config, data, data, run_dir, evaluate=stop_after(-1))
     points = read_curves(run_dir / "curves.jsonl")
     assert [p["step"] for p in points] == [3, 5, 6, 9, 10, 12, 15, 18, 20]
     table = (run_dir / "dvclive" / "plots" / "metrics" / "train_loss.tsv").read_text().split("\n")
@@ -95,7 +123,7 @@ def test_dvclive_does_not_initialise_dvc_in_a_git_repository(
 ) -> None:
     subprocess.run(["git", "init", "-q", tmp_path], check=True)
     monkeypatch.chdir(tmp_path)
-    train(tiny(steps=5), data, None, tmp_path / "run", progress=False)
+    train(tiny(steps=5), data, None, tmp_path / "run")
     assert not (tmp_path / ".dvc").exists() and (tmp_path / "run" / "dvclive" / "metrics.json").exists()
 
 
@@ -368,9 +396,9 @@ def test_a_tiny_model_learns_a_tiny_problem(tiny: Tiny, data: Any, run_dir: Path
 def test_a_real_dataset_is_learned_from_and_resumed(tiny: Tiny, addition: Path, tmp_path: Path) -> None:
     splits = [open_dataset(addition, split, "P10", "P10") for split in ("train", "valid")]
     config = tiny(steps=9, eval_every=3, batch=16, deterministic=torch.cuda.is_available())
-    train(config, *splits, tmp_path / "whole", evaluate=stop_after(-1), progress=False, dvclive=False)
-    train(config, *splits, tmp_path / "parts", evaluate=stop_after(1), progress=False, dvclive=False)
-    result = train(config, *splits, tmp_path / "parts", evaluate=stop_after(-1), progress=False, dvclive=False)
+    train(config, *splits, tmp_path / "whole", evaluate=stop_after(-1), dvclive=False)
+    train(config, *splits, tmp_path / "parts", evaluate=stop_after(1), dvclive=False)
+    result = train(config, *splits, tmp_path / "parts", evaluate=stop_after(-1), dvclive=False)
     assert result.steps_taken == 6 and equal(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
 
 

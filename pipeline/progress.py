@@ -1,0 +1,230 @@
+"""Progress of a long command on stderr: a bar on a terminal; elsewhere (a file, SLURM, nohup, DVC, CI) plain lines.
+
+    generate: 120,000 of 520,000 rows, 9 MB, 41,210 rows/s, 10 s left
+    step 300/900, loss 0.1234, 512 examples/s, 8 min left, validation at step 300: valid_loss 0.12, accuracy 0.93
+
+A step is whatever is reported at once: a training step, a shard, a batch of predictions. A line is printed when a step ends, never
+from a timer. The first and the last step have one. Between them a line comes with every tenth of the work, at least 2 s
+after the line before, and with the first step that ends 60 s or more after it.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Never, Protocol, TextIO
+
+import click
+from tqdm import tqdm
+
+from mathpipe.datasets.manifest import Record
+from mathpipe.pipeline.console import is_quiet
+
+TENTHS, SHORTEST_GAP, LONGEST_GAP = 10, 2.0, 60.0  # lines of a whole run; seconds between lines
+Clock = Callable[[], float]
+
+
+def show_duration(seconds: float) -> str:
+    """A duration as people say it: ``under 1 s``, ``45 s``, ``12 min``, ``3.2 h``, ``2.5 days``.
+
+    >>> show_duration(720)
+    '12 min'
+    """
+    if seconds < 1:
+        return "under 1 s"
+    if seconds < 59.5:
+        return f"{seconds:.0f} s"
+    if seconds < 59.5 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
+
+
+def show_rate(per_second: float) -> str:
+    """A rate with two digits at least: ``41,210``, ``12``, ``0.35``."""
+    return f"{per_second:,.0f}" if per_second >= 9.95 else f"{per_second:.2g}"
+
+
+@dataclass
+class LineSchedule:
+    """Decides which steps have a line. ``printed_at``: seconds; ``tenth``: tenths of the work done at the last line."""
+
+    tenth: int = 0
+    printed_at: float | None = None
+
+    def due(self, now: float, done: int, total: int | None) -> bool:
+        """Whether the step that ended at ``now`` has a line, which then counts as printed; ``done`` includes that step."""
+        tenth = tenths(done, total)
+        if self.printed_at is None or done == total:
+            due = True
+        else:
+            gap = now - self.printed_at
+            due = gap >= LONGEST_GAP or (gap >= SHORTEST_GAP and tenth > self.tenth)
+        if due:
+            self.printed_at, self.tenth = now, tenth
+        return due
+
+
+def tenths(done: int, total: int | None) -> int:
+    return done * TENTHS // total if total else 0
+
+
+class Wording(Protocol):
+    """How a line begins: where the work stands, of how much."""
+
+    def __call__(self, done: int, total: int | None) -> str: ...
+
+
+def rows_of(verb: str) -> Wording:
+    """``generate: 1,000 of 5,000 rows``; without a total ``import: 1,000 rows``."""
+
+    def words(done: int, total: int | None) -> str:
+        return f"{verb}: {done:,} rows" if total is None else f"{verb}: {done:,} of {total:,} rows"
+
+    return words
+
+
+class Progress:
+    """What has been done of ``total`` pieces of work (rows or steps), how fast in this session, and how long the rest takes.
+
+    ``unit``: what the rate counts, ``size`` of them a piece (examples of a training step). ``clock``: seconds.
+    ``quiet``: no output at all; by default as ``--quiet`` says.
+    """
+
+    def __init__(
+        self,
+        verb: str,
+        *,
+        words: Wording | None = None,
+        unit: str = "rows",
+        size: int = 1,
+        quiet: bool | None = None,
+        stream: TextIO | None = None,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        self._verb, self._words, self._unit, self._size = verb, words or rows_of(verb), unit, size
+        self._quiet = is_quiet() if quiet is None else quiet
+        self._stream = stream or sys.stderr
+        self._clock = clock
+        self._bar: tqdm[Never] | None = None
+        self._total: int | None = None
+        self._done = self._fresh = self._bytes = 0
+        self._before = self._after = ""
+        self._printed: int | None = None  # what had been done at the last line
+        self._started, self._schedule = clock(), LineSchedule()
+
+    def start(self, total: int | None, done: int = 0) -> None:
+        """Begin to count time. ``done``: pieces of earlier sessions, which enter no rate; ``total`` None: unknown."""
+        self._total, self._done, self._started = total, done, self._clock()
+        self._schedule = LineSchedule(tenths(done, total))
+        if not self._quiet and self._stream.isatty():
+            self._bar = tqdm(
+                desc=self._verb,
+                total=None if total is None else total * self._size,
+                initial=done * self._size,
+                unit=f" {self._unit}",
+                unit_scale=True,
+                smoothing=0.05,
+                file=self._stream,
+            )
+
+    def advance(self, count: int, *, fresh: bool = True, before: str = "", after: str = "", postfix: str = "") -> bool:
+        """Report ``count`` more pieces; returns whether a line was printed.
+
+        ``fresh``: done now; pieces of an earlier session have no line. ``before``, ``after``: what a line says between where the
+        work stands and the rate, and at its end; ``postfix``: what the bar says.
+        """
+        self._done += count
+        self._before, self._after = before, after
+        if self._bar is not None:
+            self._move_bar(self._bar, count * self._size, fresh, postfix)
+        if not fresh or not count:
+            self._schedule.tenth = tenths(self._done, self._total)
+            return False
+        self._fresh += count
+        due = self._bar is None and not self._quiet and self._schedule.due(self._clock(), self._done, self._total)
+        if due:
+            self._print(over=self._done == self._total)
+        return due
+
+    def add_shard(self, record: Record, built: bool = True) -> None:
+        """Report a finished shard; those of an earlier session are not ``built``."""
+        self._bytes += record.bytes
+        written = f"{self._bytes / 1e6:,.0f} MB"
+        self.advance(record.rows, fresh=built, before=written, postfix=written)
+
+    def close(self) -> None:
+        """End the bar, or print the line of the last step where it had none."""
+        if self._bar is not None:
+            self._bar.close()
+        elif self._fresh and self._printed != self._done and not self._quiet:
+            self._print(over=True)
+
+    def _move_bar(self, bar: tqdm[Never], count: int, fresh: bool, postfix: str) -> None:
+        bar.set_postfix_str(postfix, refresh=False)
+        if fresh:
+            bar.update(count)
+        else:
+            bar.initial += count
+            bar.n += count
+            bar.refresh()
+
+    def _print(self, *, over: bool) -> None:
+        self._printed = self._done
+        parts = [self._words(self._done, self._total), self._before, *self._times(over), self._after]
+        click.echo(", ".join(filter(None, parts)), file=self._stream)
+
+    def _times(self, over: bool) -> list[str]:
+        """The rate of this session, where any time has passed, and the time left, or spent where the work is over."""
+        seconds = self._clock() - self._started
+        rate = self._fresh / seconds if seconds > 0 else None
+        shown = [] if rate is None else [f"{show_rate(rate * self._size)} {self._unit}/s"]
+        if over:
+            shown.append(f"{'done ' if self._done == self._total else ''}after {show_duration(seconds)}")
+        elif rate and self._total is not None:
+            shown.append(f"{show_duration((self._total - self._done) / rate)} left")
+        return shown
+
+
+class StepProgress:
+    """Progress of training, as ``mathpipe.train`` reports it: the last logged loss, and metrics with the first line after them."""
+
+    def __init__(
+        self, *, quiet: bool | None = None, stream: TextIO | None = None, clock: Clock = time.monotonic
+    ) -> None:
+        self._quiet, self._stream, self._clock = quiet, stream, clock
+        self._progress: Progress | None = None
+        self._step = 0
+        self._loss = self._validation = self._postfix = ""
+
+    def start(self, step: int, steps: int, batch: int) -> None:
+        self._step = step
+        self._progress = Progress(
+            "train",
+            words=lambda done, total: f"step {done:,}/{total:,}",
+            unit="examples",
+            size=batch,
+            quiet=self._quiet,
+            stream=self._stream,
+            clock=self._clock,
+        )
+        self._progress.start(steps, step)
+
+    def step(self, measured: Mapping[str, float]) -> None:
+        assert self._progress is not None, "start comes first"
+        self._step += 1
+        metrics = {name: value for name, value in measured.items() if name not in ("train_loss", "lr", "seconds")}
+        if "train_loss" in measured:
+            self._loss = f"loss {measured['train_loss']:.4g}"
+        if metrics:
+            self._validation = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+            self._validation = f"validation at step {self._step:,}: {self._validation}"
+        if measured:
+            self._postfix = ", ".join(filter(None, [f"step {self._step:,}", self._loss, self._validation]))
+        if self._progress.advance(1, before=self._loss, after=self._validation, postfix=self._postfix):
+            self._validation = ""
+
+    def close(self) -> None:
+        if self._progress is not None:
+            self._progress.close()
