@@ -77,6 +77,7 @@ def bench(task: str, dim: int, count: str, workers: int | None, out: str, as_jso
     """
     get_task(task)
     rows = _count(count)
+    note(f"training and evaluation on {_fast_paths()}")
     with _scratch(out) as folder:
         found = []
         for measured in _measurements(dim, folder):
@@ -93,6 +94,15 @@ def bench(task: str, dim: int, count: str, workers: int | None, out: str, as_jso
         f"\n{rows:,} rows of {what} with {order.workers} workers: about {_time(order.seconds)} "
         f"({order.rows_per_second:,.0f} rows/s), {order.bytes / 1e9:,.2f} GB"
     )
+
+
+def _fast_paths() -> str:
+    """What models use on this machine's device."""
+    import torch  # here, since most of what is measured needs none
+
+    from mathpipe.train.runtime.fast_paths import fast_paths
+
+    return str(fast_paths("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import get_args
 
 import click
+import torch
 
 from mathpipe.datasets.errors import UserError, nearest
 from mathpipe.datasets.reader import Dataset, open_dataset
@@ -20,6 +21,7 @@ from mathpipe.pipeline.progress import StepProgress
 from mathpipe.pipeline.show import refuse_encoding
 from mathpipe.train.config import TrainConfig
 from mathpipe.train.rundir import OnMismatch
+from mathpipe.train.runtime.fast_paths import fast_paths
 from mathpipe.train.trainer import Evaluate, TrainResult
 from mathpipe.train.trainer import train as train_run
 
@@ -65,6 +67,7 @@ def train(data: str | None, run_dir: str | None, on_mismatch: OnMismatch, as_jso
     _check_measures(config, looked_at)
     if first:
         note(f"run {run_dir}: {training.task}, {len(training):,} problems; stop with Ctrl-C, the same command goes on")
+        note(f"device: {fast_paths('cuda' if torch.cuda.is_available() else 'cpu')}")
         _tell_of_another_task(training, source)
     result = train_run(
         config,

@@ -17,6 +17,8 @@ from mathpipe.evaluate.decoding import Decoded, Decoding, decoding_mode, greedy,
 from mathpipe.train.config import ModelConfig
 from mathpipe.train.model import Transformer
 
+pytestmark = pytest.mark.processor
+
 WORDS = 5  # END, PAD and three others
 
 

@@ -15,6 +15,8 @@ from mathpipe.evaluate.decoding import Decoded, decoding_mode, greedy
 from mathpipe.train.config import ModelConfig
 from mathpipe.train.model import Transformer
 
+pytestmark = pytest.mark.processor
+
 VOCABULARY = 20
 
 

@@ -16,6 +16,8 @@ from mathpipe.train.config import BodyConfig, ModelConfig
 from mathpipe.train.loss import loss_of, parts_of, saying_nothing
 from mathpipe.train.model import Transformer
 
+pytestmark = pytest.mark.processor
+
 
 @pytest.fixture
 def problems(data: Any) -> Batch:

@@ -16,6 +16,8 @@ from mathpipe.train.config import ModelConfig
 from mathpipe.train.model import Transformer
 from mathpipe.train.runtime.fast_paths import forced
 
+pytestmark = pytest.mark.processor
+
 SHAPES = {
     "pre-norm, structured": {},
     "post-norm, structured": {"norm": "post"},

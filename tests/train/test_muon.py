@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from mathpipe.train.muon import Muon, orthogonalise
 from mathpipe.train.runtime.fast_paths import forced
 
+pytestmark = pytest.mark.processor
+
 SHAPES = [(4, 4), (4, 9), (9, 4), (9, 4), (1, 5), (30, 7)]
 
 

@@ -19,6 +19,8 @@ from mathpipe.train.loss import word_loss
 from mathpipe.train.optimiser import build_optimiser, learning_rate
 from mathpipe.train.words import word_weights
 
+pytestmark = pytest.mark.processor
+
 
 def test_warm_up_then_half_a_cosine() -> None:
     config = TrainConfig(steps=110, warmup=10, lr=1.0, final_lr=0.2)

@@ -14,6 +14,8 @@ from mathpipe.train.model import Transformer
 from mathpipe.train.packed import packed
 from mathpipe.train.runtime.fast_paths import fast_paths, forced
 
+pytestmark = pytest.mark.processor
+
 ARITHMETIC = [
     torch.float32,
     pytest.param(

@@ -13,6 +13,8 @@ from mathpipe.datasets.sequences import END, SequenceFormat
 from mathpipe.datasets.sequences import MatrixWriter as Writer
 from mathpipe.train.positions import Learned, Structured, columns, structure
 
+pytestmark = pytest.mark.processor
+
 
 def test_every_word_of_a_2_by_3_matrix_in_p1000() -> None:
     writer = Writer.named("P1000")

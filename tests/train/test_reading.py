@@ -26,6 +26,8 @@ from mathpipe.train.config import ModelConfig, TrainConfig
 from mathpipe.train.model import Transformer
 from mathpipe.train.trainer import train
 
+pytestmark = pytest.mark.processor
+
 SOURCE, TARGET = MatrixWriter.named("P10"), MatrixWriter.named("P1000")
 READINGS = [("numbers", "all"), ("words", "upper"), ("numbers", "upper")]
 
