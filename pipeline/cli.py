@@ -10,7 +10,6 @@ from collections.abc import Sequence
 import click
 
 from mathpipe.datasets.errors import UserError, nearest
-from mathpipe.pipeline.console import USAGE, Terminated
 
 # name -> (module, attribute, one line). Modules are imported when their command is called: `mathpipe tasks` needs no torch.
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -107,6 +106,8 @@ def main(args: Sequence[str] | None = None) -> None:
     except click.ClickException as problem:
         _fail(problem.format_message())
     except (KeyboardInterrupt, click.Abort) as stop:
+        from mathpipe.pipeline.console import Terminated  # not above: `mathpipe --help` needs nothing of it
+
         click.echo("stopped", err=True)
         sys.exit(143 if isinstance(stop, Terminated) else 130)
     except BrokenPipeError:
@@ -119,6 +120,8 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def _fail(message: str) -> None:
+    from mathpipe.pipeline.console import USAGE
+
     click.echo(f"mathpipe: {message}", err=True)
     sys.exit(USAGE)
 
