@@ -26,11 +26,13 @@ from mathpipe.generate.law import ExpressionLaw, Law
 from mathpipe.generate.layout import Layout
 from mathpipe.generate.sequence_blocks import build_sequence_block
 from mathpipe.generate.symbolic import antiderivative as search
-from mathpipe.generate.symbolic.algebra import Unwritable, X, build
+from mathpipe.generate.symbolic.algebra import Unwritable, X, build, words
 from mathpipe.generate.symbolic.integrals import PREFIX, holds
-from mathpipe.generate.symbolic.primitives import TABLE, table
+from mathpipe.generate.symbolic.primitives import table
 from mathpipe.generate.symbolic.rewriting import MOST_TERMS, expanded, terms_estimate
+from mathpipe.generate.symbolic.table_digest import TABLE
 from mathpipe.generate.tasks import integration_fwd, integration_ibp
+from mathpipe.generate.tasks.pairs import integration_ibp as pairs_ibp
 from mathpipe.generate.tasks.sequence_base import Pairs, SequenceTask
 from mathpipe.pipeline.cli import cli
 
@@ -227,7 +229,7 @@ SOLVED = [
 @pytest.mark.parametrize("text", SOLVED)
 def test_what_is_taught_at_school_is_solved(text: str) -> None:
     f = words_of(text)
-    primitive = integration_fwd.words(search.antiderivative(build(parse(f)), table()))
+    primitive = words(search.antiderivative(build(parse(f)), table()))
     assert holds(Sequences.from_list([f]), Sequences.from_list([primitive]))[0].all()
     assert verdict(f, primitive) == "right"
 
@@ -270,7 +272,7 @@ def test_products_of_waves_that_cancel_are_sums() -> None:
         "mul pow cos x INT+ 4 sin mul INT- 2 x",
     ):
         f = words_of(text)
-        assert verdict(f, integration_fwd.words(search.antiderivative(build(parse(f)), table()))) == "right"
+        assert verdict(f, words(search.antiderivative(build(parse(f)), table()))) == "right"
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
@@ -283,8 +285,8 @@ def test_large_operators_give_rows_too(task: SequenceTask) -> None:
 def test_problems_without_functions_are_capped() -> None:
     batches = drawn(integration_ibp.TASK, 150)
     problems = [problem for batch in batches for problem in batch.problems.to_list()]
-    plain = sum(not integration_ibp._has_function(problem) for problem in problems)
-    assert plain <= integration_ibp.ALGEBRAIC_SHARE * len(problems) + 1
+    plain = sum(not pairs_ibp._has_function(problem) for problem in problems)
+    assert plain <= pairs_ibp.ALGEBRAIC_SHARE * len(problems) + 1
     assert len(set(problems)) == len(problems)
 
 
