@@ -24,7 +24,9 @@ def _quotas(root: Path) -> Iterator[float]:
     """The quotas, in CPUs, of this process's control groups and of the groups they are in (versions 1 and 2)."""
     mounts = root / "sys" / "fs" / "cgroup"
     for line in _text(root / "proc" / "self" / "cgroup").splitlines():
-        _, controllers, path = line.split(":", 2)  # "0::/a/b" in version 2, "4:cpu,cpuacct:/a/b" in version 1
+        # "0::/a/b" in version 2, "4:cpu,cpuacct:/a/b" in version 1
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
         if controllers and "cpu" not in controllers.split(","):
             continue
         for mount in (mounts, mounts / "unified") if not controllers else (mounts / controllers, mounts / "cpu"):
