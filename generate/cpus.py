@@ -27,7 +27,7 @@ def _quotas(root: Path) -> Iterator[float]:
         # "0::/a/b" in version 2, "4:cpu,cpuacct:/a/b" in version 1
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
-        if controllers and "cpu" not in controllers.split(","):
+        if not path or (controllers and "cpu" not in controllers.split(",")):
             continue
         for mount in (mounts, mounts / "unified") if not controllers else (mounts / controllers, mounts / "cpu"):
             for group in _up_to_root(mount, path):
