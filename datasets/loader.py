@@ -12,15 +12,17 @@ import queue
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.reader import Batch, Dataset, ShardReader, TokenRows
 from mathpipe.datasets.sequences import PAD
+
+if TYPE_CHECKING:
+    import torch
 
 AHEAD = 1  # windows decoded and encoded ahead of the one in use
 _LENGTH_POOL = 50  # batches of one pool share their lengths, roughly; pools keep lengths mixed over time

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 
 from mathpipe.datasets.bit_writer import BitWriter
 from mathpipe.datasets.errors import UserError, nearest
@@ -25,6 +24,8 @@ from mathpipe.datasets.sequences import END, PAD, MatrixWriter
 from mathpipe.datasets.storage import Storage, StoreError
 
 if TYPE_CHECKING:
+    import torch
+
     from mathpipe.datasets.loader import BatchStream
 
 Writer = MatrixWriter | ExpressionWriter | BitWriter
@@ -56,6 +57,8 @@ class TokenRows:
 
     def batch(self, index: np.ndarray[Any, Any], device: str | torch.device = "cpu") -> Batch:
         """The rows at these positions as tensors on a device; columns that are padding for all of them are cut off."""
+        import torch  # here: whoever reads rows alone need not wait for it
+
         source_lengths, target_lengths = self.source_lengths[index], self.target_lengths[index]
         widest = int(source_lengths.max(initial=0)), int(target_lengths.max(initial=0))
         arrays = (
@@ -69,6 +72,8 @@ class TokenRows:
 
 
 def _to_device(array: np.ndarray[Any, Any], device: torch.device) -> torch.Tensor:
+    import torch
+
     tensor = torch.from_numpy(np.ascontiguousarray(array, dtype=np.int64))
     if device.type == "cuda":
         return tensor.pin_memory().to(device, non_blocking=True)

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from mathpipe.datasets.arrow_arrays import from_numpy, to_numpy
 from mathpipe.datasets.ragged import Sequences
 
 _WORDS = pa.list_(pa.field("element", pa.uint8(), nullable=False))
@@ -76,8 +77,8 @@ def _is_number(kind: pa.DataType) -> bool:
 
 def sequences_to_arrow(rows: SequenceRows, schema: pa.Schema) -> pa.Table:
     """Rows as an Arrow table of this schema."""
-    columns = {"row": pa.array(rows.row), "problem": _lists(rows.problems), "solution": _lists(rows.solutions)}
-    columns |= {name: pa.array(values, type=schema.field(name).type) for name, values in rows.columns.items()}
+    columns = {"row": from_numpy(rows.row), "problem": _lists(rows.problems), "solution": _lists(rows.solutions)}
+    columns |= {name: from_numpy(values).cast(schema.field(name).type) for name, values in rows.columns.items()}
     return pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
 
 
@@ -85,21 +86,21 @@ def sequences_from_arrow(table: pa.Table) -> SequenceRows:
     """Rows of an Arrow table."""
     declared = [name for name in table.schema.names if name not in _SCHEMA.names]
     return SequenceRows(
-        np.asarray(table["row"].to_numpy()).astype(np.int64),
+        to_numpy(table["row"]).astype(np.int64),
         _sequences(table["problem"]),
         _sequences(table["solution"]),
-        {name: np.asarray(table[name].to_numpy()) for name in declared},
+        {name: to_numpy(table[name]) for name in declared},
     )
 
 
 def _lists(sequences: Sequences) -> pa.Array:
-    offsets = pa.array(sequences.offsets.astype(np.int32))
-    return pa.ListArray.from_arrays(offsets, pa.array(sequences.values), type=_WORDS)
+    offsets = from_numpy(sequences.offsets.astype(np.int32))
+    return pa.ListArray.from_arrays(offsets, from_numpy(sequences.values), type=_WORDS)
 
 
 def _sequences(column: pa.ChunkedArray) -> Sequences:
     parts = []
     for chunk in column.chunks:
-        lengths = chunk.value_lengths().to_numpy(zero_copy_only=False).astype(np.int64)
-        parts.append(Sequences(chunk.flatten().to_numpy(zero_copy_only=False), lengths))
+        lengths = to_numpy(chunk.value_lengths()).astype(np.int64)
+        parts.append(Sequences(to_numpy(chunk.flatten()), lengths))
     return Sequences.concatenate(parts)

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from mathpipe.datasets.arrow_arrays import from_numpy, strings, to_numpy
 from mathpipe.datasets.grid import round_to_grid
 from mathpipe.datasets.matrices import SPECTRA, Matrices
 from mathpipe.datasets.sequences import LETTERS
@@ -39,10 +40,10 @@ MATRIX_SCHEMA = pa.schema(
     ]
 )
 _CLEAN = pa.field("clean_operand", pa.list_(pa.field("element", pa.float32(), nullable=False)), nullable=False)
-_LETTERS = pa.array(list(LETTERS))
+_LETTERS = strings(list(LETTERS))
 _TASK = pa.field("task", pa.string(), nullable=False)
 _SPECTRUM = pa.field("spectrum", pa.string())
-_SPECTRA = pa.array(list(SPECTRA))
+_SPECTRA = strings(list(SPECTRA))
 _FLOATS = ["operand.list.element", "clean_operand.list.element", "solution.list.element"]
 _SHAPES = ["task", "spectrum", "operand_rows", "operand_cols", "solution_rows", "solution_cols"]
 
@@ -125,16 +126,18 @@ def write_shard(
 
 def to_arrow(rows: Rows, schema: pa.Schema) -> pa.Table:
     """Rows as an Arrow table of a shard's schema."""
-    columns = {"row": pa.array(rows.row)}
+    columns = {"row": from_numpy(rows.row)}
     for matrices, name in ((rows.operands, "operand"), (rows.solutions, "solution")):
         columns[name] = _lists(matrices, schema.field(name).type)
-        columns[f"{name}_rows"] = pa.array(matrices.rows.astype(np.int16))
-        columns[f"{name}_cols"] = pa.array(matrices.cols.astype(np.int16))
+        columns[f"{name}_rows"] = from_numpy(matrices.rows.astype(np.int16))
+        columns[f"{name}_cols"] = from_numpy(matrices.cols.astype(np.int16))
     if rows.operands.labels is not None:
-        columns["task"] = _LETTERS.take(pa.array(rows.operands.labels))
+        columns["task"] = _LETTERS.take(from_numpy(rows.operands.labels))
     if "spectrum" in schema.names:
         spectra = rows.operands.spectra  # shards that were written before this column was know of none
-        columns["spectrum"] = pa.nulls(len(rows), pa.string()) if spectra is None else _SPECTRA.take(pa.array(spectra))
+        columns["spectrum"] = (
+            pa.nulls(len(rows), pa.string()) if spectra is None else _SPECTRA.take(from_numpy(spectra))
+        )
     if rows.clean is not None:
         columns["clean_operand"] = _lists(rows.clean, _CLEAN.type)
     return pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
@@ -142,7 +145,7 @@ def to_arrow(rows: Rows, schema: pa.Schema) -> pa.Table:
 
 def _lists(matrices: Matrices, kind: pa.DataType) -> pa.Array:
     offsets, values = matrices.offsets.astype(np.int32), matrices.values.astype(np.float32)
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values), type=kind)
+    return pa.ListArray.from_arrays(from_numpy(offsets), from_numpy(values), type=kind)
 
 
 def from_arrow(table: pa.Table, *, exact_operands: bool) -> Rows:
@@ -158,12 +161,12 @@ def from_arrow(table: pa.Table, *, exact_operands: bool) -> Rows:
     if exact_operands and clean is not None:
         clean = _on_grid(clean)
     if "task" in table.schema.names:
-        labels = _numpy(pc.index_in(table["task"], value_set=_LETTERS)).astype(np.uint8)
+        labels = to_numpy(pc.index_in(table["task"], value_set=_LETTERS)).astype(np.uint8)
         operands, solutions = operands.labelled(labels), solutions.labelled(labels)
         clean = None if clean is None else clean.labelled(labels)
     if "spectrum" in table.schema.names and not table["spectrum"].null_count:
-        operands = operands.drawn_by(_numpy(pc.index_in(table["spectrum"], value_set=_SPECTRA)).astype(np.uint8))
-    return Rows(_numpy(table["row"]).astype(np.int64), operands, solutions, clean)
+        operands = operands.drawn_by(to_numpy(pc.index_in(table["spectrum"], value_set=_SPECTRA)).astype(np.uint8))
+    return Rows(to_numpy(table["row"]).astype(np.int64), operands, solutions, clean)
 
 
 def _on_grid(matrices: Matrices) -> Matrices:
@@ -171,16 +174,12 @@ def _on_grid(matrices: Matrices) -> Matrices:
 
 
 def _matrices(table: pa.Table, name: str) -> Matrices:
-    rows, cols = (_numpy(table[f"{name}_{side}"]).astype(np.int64) for side in ("rows", "cols"))
+    rows, cols = (to_numpy(table[f"{name}_{side}"]).astype(np.int64) for side in ("rows", "cols"))
     return Matrices(_values(table, name), rows, cols)
 
 
 def _values(table: pa.Table, name: str) -> NDArray[np.float64]:
     column = table[name].combine_chunks()
     if isinstance(column, pa.ChunkedArray):  # a table without rows has no chunk to combine
-        column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
-    return np.asarray(column.flatten().to_numpy(zero_copy_only=False).astype(np.float64))
-
-
-def _numpy(column: pa.ChunkedArray) -> NDArray[Any]:
-    return np.asarray(column.to_numpy())
+        column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.nulls(0, column.type)
+    return to_numpy(column.flatten()).astype(np.float64)

@@ -6,13 +6,18 @@ import asyncio
 import contextlib
 import functools
 import logging
-import os
+import threading
+import time
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Generic, TypeVar
+
+from threadpoolctl import threadpool_limits
 
 from mathpipe.datasets.errors import UserError
+from mathpipe.generate.cpus import available_cpus
 from mathpipe.generate.versions import byte_versions
 
 Item = TypeVar("Item")
@@ -27,26 +32,31 @@ _WORKER_ENVIRONMENT = {
 }
 PATIENCE = 10  # seconds to reach a scheduler
 
+START_SECONDS = 3.0  # what importing Dask and starting two workers takes on an AMD EPYC (AVX2)
+_LOOK_SECONDS = 0.25  # how often the work that is left is estimated
 
-def default_workers() -> int:
-    """One process for each CPU this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+def workers_for(seconds: float) -> int:
+    """Local workers for work that takes so long in one process: one a CPU, or 0 where starting them takes longer than they save."""
+    cpus = available_cpus()
+    return cpus if seconds * (1 - 1 / cpus) > START_SECONDS else 0
 
 
 def run(
     function: Callable[[Item], Result],
     items: Sequence[Item],
-    workers: int = 0,
+    workers: int | None = 0,
     scheduler: str | None = None,
     tell: Tell = lambda text: None,
 ) -> Iterator[Result]:
     """Results of ``function`` for every item, as they are done, in no order.
 
-    ``workers`` local processes of one thread each, 0 runs everything in this process; or the workers of the Dask cluster at
-    ``scheduler``, whoever started it. A worker that dies loses its item in progress only: Dask runs it again elsewhere, and
-    gives up on an item after several deaths. Errors of ``function`` are raised here at once.
+    ``workers`` local processes of one thread each, 0 runs everything in this process; None begins in this process and hands
+    to workers, one a CPU, what is left when that is worth their start. Or the workers of the Dask cluster at ``scheduler``,
+    whoever started it. There are never more workers than items. A worker that dies loses its item in progress only: Dask
+    runs it again elsewhere, and gives up on an item after several deaths. Errors of ``function`` are raised here at once.
     """
-    if workers < 0:
+    if workers is not None and workers < 0:
         raise UserError("--workers is negative", expected="0 (in this process) or more", got=workers)
     if not items:
         return
@@ -54,11 +64,83 @@ def run(
         with _client(scheduler) as client:
             _check_workers(client, scheduler, tell)
             yield from _as_done(client, functools.partial(_checked, byte_versions(), function), items, scheduler)
+    elif workers is None:
+        yield from _here_then_workers(function, items)
     elif workers:
         with _local_client(min(workers, len(items))) as client:
             yield from _as_done(client, function, items, None)
     else:
-        yield from map(function, items)
+        yield from (_call(function, item) for item in items)
+
+
+def _call(function: Callable[[Item], Result], item: Item) -> Result:
+    """``function(item)`` with one thread for linear algebra, as on workers: its last bits may depend on the number."""
+    with threadpool_limits(limits=1):
+        return function(item)
+
+
+class _Left(Generic[Item]):
+    """Items that nobody has begun: this process takes one after the other, or workers take all of them at once."""
+
+    def __init__(self, items: Sequence[Item]) -> None:
+        self._items, self._lock = deque(items), threading.Lock()
+        self._done, self._seconds = 0, 0.0  # items finished in this process, and the time they took
+        self._since: float | None = None  # when the item in progress was begun
+
+    def results(self, function: Callable[[Item], Result]) -> Iterator[Result]:
+        """Results of the items that this process takes."""
+        while True:
+            with self._lock:
+                if not self._items:
+                    return
+                item, self._since = self._items.popleft(), time.monotonic()
+            result = _call(function, item)
+            with self._lock:
+                self._seconds += time.monotonic() - self._since
+                self._done, self._since = self._done + 1, None
+            yield result
+
+    def take_all(self) -> list[Item]:
+        """The items that nobody has begun, if workers are worth their start; else none.
+
+        What they will take is estimated from what the others took. While no item is in progress nobody waits for results.
+        """
+        with self._lock:
+            if self._since is None:
+                return []
+            spent = self._seconds + time.monotonic() - self._since
+            if spent < START_SECONDS or not workers_for(spent / (self._done + 1) * len(self._items)):
+                return []
+            taken = list(self._items)
+            self._items.clear()
+            return taken
+
+
+def _here_then_workers(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+    """Work begins here; while an item is worked on, a thread starts workers for the rest as soon as that is worth it."""
+    left, stop = _Left(items), threading.Event()
+    started: Future[tuple[Any, list[Item]] | None] = Future()
+
+    def start_workers() -> None:
+        try:
+            rest: list[Item] = []
+            while not rest and not stop.wait(_LOOK_SECONDS):
+                rest = left.take_all()
+            workers = min(available_cpus(), len(rest))
+            started.set_result((stack.enter_context(_local_client(workers)), rest) if rest else None)
+        except BaseException as problem:
+            started.set_exception(problem)
+
+    thread = threading.Thread(target=start_workers, name="mathpipe-start-workers", daemon=True)
+    with contextlib.ExitStack() as stack:
+        thread.start()
+        try:
+            yield from left.results(function)
+        finally:
+            stop.set()
+            thread.join()
+        if (others := started.result()) is not None:
+            yield from _as_done(others[0], function, others[1], None)
 
 
 @contextlib.contextmanager
@@ -213,7 +295,8 @@ def _local_client(workers: int) -> Iterator[Any]:
                 local_directory=None,
             )
         ) as cluster,
-        Client(cluster) as client,  # type: ignore[no-untyped-call]
+        # not the default client, which has to be closed by the thread that started it
+        contextlib.closing(Client(cluster, set_as_default=False)) as client,  # type: ignore[no-untyped-call]
     ):
         yield client
 

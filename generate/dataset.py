@@ -60,7 +60,7 @@ def make_dataset(
     url: str,
     *,
     split_laws: Mapping[str, Law] | None = None,
-    workers: int = 0,
+    workers: int | None = 0,
     scheduler: str | None = None,
     on_mismatch: OnMismatch = "error",
     on_shard: Callable[[Record, bool], None] = lambda record, built: None,
@@ -69,8 +69,9 @@ def make_dataset(
     """Bring a directory to the state that (law, layout) describes; shards that are there and right are kept.
 
     ``split_laws``: the laws of extra test splits (``test-<name>``); all other splits have ``law``.
-    ``workers`` local processes do it, or those of the Dask cluster at ``scheduler``. ``on_shard(record, built)`` is called for
-    each shard, those found first; ``tell`` for what a person should know meanwhile. Killed at any moment, the same call goes on.
+    ``workers`` local processes do it (None: as many as the work is worth, see ``cluster.run``), or those of the Dask cluster
+    at ``scheduler``. ``on_shard(record, built)`` is called for each shard, those found first; ``tell`` for what a person
+    should know meanwhile. Killed at any moment, the same call goes on.
     UserError where the directory holds another law or more rows than asked for (``restart``: it is moved aside instead), where
     another run works in it, and where the law has too few distinct problems.
     """

@@ -63,7 +63,7 @@ class Verdict:
 
 def verify_dataset(
     url: str,
-    workers: int = 0,
+    workers: int | None = 0,
     on_shard: Callable[[Record], None] = lambda record: None,
     *,
     scheduler: str | None = None,
@@ -71,7 +71,7 @@ def verify_dataset(
 ) -> Verdict:
     """Examine every shard that the manifest names; UserError where that cannot be told (no manifest, another generator).
 
-    ``workers`` local processes do it, or those of the Dask cluster at ``scheduler``.
+    ``workers`` local processes do it (None: see ``run``), or those of the Dask cluster at ``scheduler``.
     """
     manifest = read_manifest(url)
     laws = laws_of(manifest)

@@ -19,7 +19,8 @@ import numpy as np
 from mathpipe.datasets.encodings import ENCODINGS, encoding
 from mathpipe.datasets.errors import UserError
 from mathpipe.generate.blocks import build_block
-from mathpipe.generate.cluster import default_workers, run
+from mathpipe.generate.cluster import run
+from mathpipe.generate.cpus import available_cpus
 from mathpipe.generate.dataset import make_dataset
 from mathpipe.generate.law import Law, MatrixLaw
 from mathpipe.generate.layout import Layout, Shard
@@ -85,7 +86,7 @@ def bench(task: str, dim: int, count: str, workers: int | None, out: str, as_jso
             if not as_json:
                 click.echo(f"{measured.what:<34}{measured.rate:>16,.0f} {measured.unit}")
         note("measuring the order with all workers at once")
-        order = measure_order(_law(task, dim), rows, workers or default_workers(), folder)
+        order = measure_order(_law(task, dim), rows, workers or available_cpus(), folder)
     if as_json:
         click.echo(json.dumps({"measured": [asdict(m) for m in found], "order": asdict(order)}))
         return

@@ -20,7 +20,7 @@ from mathpipe.pipeline.progress import Progress
 @where_options
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @quiet_option
-def dedupe(source: str, out: str, workers: int, scheduler: str | None, as_json: bool) -> None:
+def dedupe(source: str, out: str, workers: int | None, scheduler: str | None, as_json: bool) -> None:
     """Write a new dataset OUT with the first of equal problems of SOURCE, by split (train, valid, test) and row.
 
     \b

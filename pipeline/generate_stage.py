@@ -35,7 +35,7 @@ from mathpipe.pipeline.stage_params import GenerateParams
 @shared_options
 def generate(
     out: str | None,
-    workers: int,
+    workers: int | None,
     scheduler: str | None,
     on_mismatch: OnMismatch,
     as_json: bool,

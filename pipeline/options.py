@@ -12,7 +12,6 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from mathpipe.datasets.errors import UserError
-from mathpipe.generate.cluster import default_workers
 from mathpipe.pipeline.console import set_quiet
 from mathpipe.pipeline.counts import show_count
 from mathpipe.pipeline.params import Source
@@ -57,7 +56,8 @@ def quiet_option(command: Command) -> Command:
 
 
 def where_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """``--workers N`` or ``--scheduler ADDRESS``: where work runs. Without either, one local process a CPU."""
+    """``--workers N`` or ``--scheduler ADDRESS``: where work runs. Without either, ``workers`` is None: ``generate.cluster.run``
+    chooses."""
 
     @functools.wraps(command)
     def placed(workers: int | None, scheduler: str | None, **rest: Any) -> Any:
@@ -68,14 +68,16 @@ def where_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 got=f"--workers {workers} --scheduler {scheduler}",
                 next_step="the cluster decides how many workers it has: leave --workers out",
             )
-        local = default_workers() if workers is None else workers
-        return command(workers=0 if scheduler is not None else local, scheduler=scheduler, **rest)
+        return command(workers=workers, scheduler=scheduler, **rest)
 
     cluster = click.option(
         "--scheduler", default=None, metavar="ADDRESS", help="Use the Dask cluster there, such as tcp://host:8786."
     )(placed)
     return click.option(
-        "--workers", type=int, default=None, help="Local processes; 0 works in this one.  [default: one a CPU]"
+        "--workers",
+        type=int,
+        default=None,
+        help="Local processes; 0 works in this one.  [default: this one, and one a CPU where the work is worth their start]",
     )(cluster)
 
 

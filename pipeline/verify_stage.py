@@ -19,7 +19,7 @@ from mathpipe.pipeline.progress import Progress
 @where_options
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @quiet_option
-def verify(directory: str, workers: int, scheduler: str | None, as_json: bool) -> None:
+def verify(directory: str, workers: int | None, scheduler: str | None, as_json: bool) -> None:
     """Check a dataset: checksums, columns, every row's place and split, every answer computed again.
 
     Exit code 0: whole and right; 1: damage, listed; 2: it cannot be told.

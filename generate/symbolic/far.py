@@ -13,7 +13,6 @@ import numpy as np
 from mathpipe.datasets.ragged import Sequences
 from mathpipe.generate.symbolic.integrals import HUGE, TINY, TOLERANCE, Mask, integrands
 from mathpipe.generate.symbolic.jets import SLOPES, VALUES, Complex, evaluate
-from mathpipe.generate.symbolic.precise import slope_difference
 from mathpipe.generate.symbolic.programs import compile_expressions
 
 POINTS = np.array(
@@ -45,6 +44,8 @@ def holds_far(f: Sequences, primitives: Sequences) -> Mask:
         usable = _usable(wanted) & _usable(found)
         differ = usable & ~(np.abs(found - wanted) <= CLOSE * np.maximum(np.abs(found), np.abs(wanted)))
     holding: Mask = np.asarray(~differ.any(axis=1))
+    if not holding.all():
+        from mathpipe.generate.symbolic.precise import slope_difference  # mpmath, which few batches need
     for i in np.flatnonzero(~holding).tolist():
         again = (slope_difference(f[i], primitives[i], complex(POINTS[k])) for k in np.flatnonzero(differ[i]))
         holding[i] = all(d is None or d <= TOLERANCE for d in again)

@@ -18,7 +18,6 @@ from mathpipe.datasets.vocabulary import IDS
 from mathpipe.generate.symbolic.cas import shared_cas
 from mathpipe.generate.symbolic.jets import SLOPES, VALUES, Complex, evaluate
 from mathpipe.generate.symbolic.points import IS_REAL, POINTS, enough
-from mathpipe.generate.symbolic.precise import slope_difference
 from mathpipe.generate.symbolic.programs import compile_expressions
 from mathpipe.generate.verdicts import SYMBOLIC_OUTCOMES, Judged
 
@@ -167,6 +166,8 @@ def _look_again(f: bytes, predicted: bytes, defined: Mask, agree: Mask, differen
 
     The largest difference first: where that is confirmed, other large ones are believed, and only small ones looked at.
     """
+    from mathpipe.generate.symbolic.precise import slope_difference  # mpmath, which few predictions need
+
     believed = False
     open_points = np.flatnonzero(defined & ~agree)
     for k in open_points[np.argsort(-difference[open_points], kind="stable")]:

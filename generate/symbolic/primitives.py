@@ -30,7 +30,6 @@ RANDOM_DRAWS = 12_000
 MOST_OPERATORS = 4
 MOST_WORDS = 40  # of a primitive in the table
 CERTAIN = 1e-11  # entries agree this well: what enters depends on no machine's last bits
-TABLE = "068be2d7f9b5bb2c"
 
 
 @dataclass(frozen=True)

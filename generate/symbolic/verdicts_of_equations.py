@@ -18,7 +18,6 @@ from mathpipe.datasets.ragged import Sequences
 from mathpipe.datasets.vocabulary import COEFFICIENTS, IDS, UNKNOWNS
 from mathpipe.generate.symbolic.equations import TOLERANCE, Substitution, enough, holding, holding_regions, substitute
 from mathpipe.generate.symbolic.families import Order, Points
-from mathpipe.generate.symbolic.precise_equations import residual
 from mathpipe.generate.verdicts import SYMBOLIC_OUTCOMES, Judged
 
 Mask = NDArray[np.bool_]
@@ -88,6 +87,8 @@ def _look_again(
     Only regions in which most points are zero or doubtful, and in each the largest residual: where
     that is confirmed, the region fails.
     """
+    from mathpipe.generate.symbolic.precise_equations import residual  # mpmath, which few predictions need
+
     left = MOST_LOOKED_AT
     with np.errstate(invalid="ignore"):
         near, defined = residuals <= DOUBTFUL, ~np.isnan(residuals)

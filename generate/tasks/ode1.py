@@ -8,31 +8,11 @@ from __future__ import annotations
 
 from functools import partial
 
-import symengine as se
-
 from mathpipe.generate.law import ExpressionLaw
-from mathpipe.generate.symbolic.algebra import Expr, Unwritable
-from mathpipe.generate.symbolic.cleaning import clean
-from mathpipe.generate.symbolic.constants import C1
 from mathpipe.generate.symbolic.families import FIRST
-from mathpipe.generate.symbolic.inversion import carried, invert
 from mathpipe.generate.symbolic.trees import check_law
 from mathpipe.generate.symbolic.verdicts_of_equations import judge_order
-from mathpipe.generate.tasks.ode_base import Memo, pairs_of
-from mathpipe.generate.tasks.sequence_base import SequenceTask
-
-DRAW = 128  # trees of one draw
-Y, SLOPE = se.Symbol("Y"), se.Symbol("Y'")
-
-
-def equations(f: Expr, memo: Memo, max_len: int) -> list[bytes]:
-    """y' - D(x, y) = 0, cleaned."""
-    _, rises = invert(f, C1, Y, {})
-    equation = clean(SLOPE - carried(rises, se.Integer(0)), SLOPE, memo)
-    if len(equation) > max_len:
-        raise Unwritable("too long")
-    return [equation]
-
+from mathpipe.generate.tasks.sequence_base import OnDemand, SequenceTask
 
 TASK = SequenceTask(
     name="ode1",
@@ -40,7 +20,7 @@ TASK = SequenceTask(
     operand="F(x, y, y'), whose other side is zero",
     solution="y = f(x, c1), drawn first; c1 is written a8",
     source="Lample & Charton 2020, section 4.2",
-    pairs=partial(pairs_of, FIRST, equations, DRAW),
+    pairs=OnDemand("mathpipe.generate.tasks.pairs.ode1", "pairs"),
     judge=partial(judge_order, FIRST),
     measures=("share",),
     columns={"operators": "int16", "constants": "uint8"},

@@ -9,36 +9,10 @@ from __future__ import annotations
 from functools import partial
 
 from mathpipe.generate.law import ExpressionLaw
-from mathpipe.generate.symbolic.algebra import Expr, Unwritable
-from mathpipe.generate.symbolic.cleaning import clean
 from mathpipe.generate.symbolic.families import SECOND
-from mathpipe.generate.symbolic.second_order import BEND, second_order
 from mathpipe.generate.symbolic.trees import check_law
 from mathpipe.generate.symbolic.verdicts_of_equations import judge_order
-from mathpipe.generate.tasks.ode_base import Memo, pairs_of
-from mathpipe.generate.tasks.sequence_base import SequenceTask
-
-DRAW = 64  # trees of one draw
-MOST_CANDIDATES = 4
-
-
-def equations(f: Expr, memo: Memo, max_len: int) -> list[bytes]:
-    """The shortest equations found for f."""
-    found: set[bytes] = set()
-    solved = False
-    for expression in second_order(f):
-        solved = True
-        try:
-            found.add(clean(expression, BEND, memo))
-        except (Unwritable, RuntimeError, ZeroDivisionError):  # this one is too large or infinite: others may do
-            continue
-    if not solved:
-        raise Unwritable("not solved")
-    fitting = sorted((e for e in found if len(e) <= max_len), key=lambda e: (len(e), e))
-    if not fitting:
-        raise Unwritable("too long")
-    return fitting[:MOST_CANDIDATES]
-
+from mathpipe.generate.tasks.sequence_base import OnDemand, SequenceTask
 
 TASK = SequenceTask(
     name="ode2",
@@ -46,7 +20,7 @@ TASK = SequenceTask(
     operand="F(x, y, y', y''), whose other side is zero",
     solution="y = f(x, c1, c2), drawn first; c1 and c2 are written a8 and a9",
     source="Lample & Charton 2020, section 4.2",
-    pairs=partial(pairs_of, SECOND, equations, DRAW),
+    pairs=OnDemand("mathpipe.generate.tasks.pairs.ode2", "pairs"),
     judge=partial(judge_order, SECOND),
     measures=("share",),
     columns={"operators": "int16", "constants": "uint8"},

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any, Literal
 
 import numpy as np
@@ -38,6 +39,17 @@ class Pairs:
 
     def __len__(self) -> int:
         return len(self.problems)
+
+
+@dataclass(frozen=True)
+class OnDemand:
+    """The function ``name`` of ``module``, which is imported at the first call, so that a task is declared without symengine."""
+
+    module: str
+    name: str
+
+    def __call__(self, *arguments: Any) -> Any:
+        return getattr(import_module(self.module), self.name)(*arguments)
 
 
 @dataclass(frozen=True)
@@ -91,4 +103,4 @@ class SequenceTask:
         return float("inf") if self.distinct is None else self.distinct(law)
 
 
-__all__ = ["SYMBOLIC_OUTCOMES", "Columns", "Generators", "Judged", "Kind", "Mask", "Pairs", "SequenceTask"]
+__all__ = ["SYMBOLIC_OUTCOMES", "Columns", "Generators", "Judged", "Kind", "Mask", "OnDemand", "Pairs", "SequenceTask"]
