@@ -8,6 +8,7 @@ tells DVCLive the whole story again, whose own files only ever follow.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -104,6 +105,7 @@ def _live(directory: Path) -> Any:
     Inside a Git repository without DVC, DVCLive would initialise DVC and stage its files: there it is kept from looking.
     """
     from dvclive.live import Live  # slow to import (it brings DVC), and not every run wants it
+    from scmrepo.exceptions import SCMError
 
     class Offline(Live):
         def _init_dvc(self) -> None:
@@ -111,4 +113,8 @@ def _live(directory: Path) -> Any:
 
     here = Path.cwd().resolve()
     within_dvc = any((parent / ".dvc").is_dir() for parent in (here, *here.parents))
-    return (Live if within_dvc else Offline)(dir=str(directory), save_dvc_exp=False, dvcyaml=None, report=None)
+    settings: dict[str, Any] = {"dir": str(directory), "save_dvc_exp": False, "dvcyaml": None, "report": None}
+    if within_dvc:
+        with contextlib.suppress(SCMError):  # a Git repository without a commit
+            return Live(**settings)
+    return Offline(**settings)

@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import nn
 
-from mathpipe.datasets.errors import UserError
 from mathpipe.train.config import ModelConfig, TrainConfig
 from mathpipe.train.optimiser import Optimiser, build_optimiser
 from mathpipe.train.rows import RowAdam
@@ -91,16 +90,3 @@ def test_dense_adam_goes_on_where_adam_for_rows_stopped_and_the_other_way(name: 
         learn(*changing, step)
     for a, b in zip(whole[0].parameters(), changing[0].parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
-
-
-def test_a_list_of_states_as_older_versions_saved_it_fits_the_same_parts() -> None:
-    config = TrainConfig(optimiser="muon", lr=0.01)
-    (model, optimiser), again = (table_and_layer(config, by_rows=True) for _ in range(2))
-    learn(model, optimiser, 0)
-    older = copy.deepcopy([part.state_dict() for part in optimiser.parts])
-    again[0].load_state_dict(model.state_dict())
-    again[1].load_state_dict(older)
-    learn(model, optimiser, 1), learn(*again, 1)
-    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again[0].parameters(), strict=True))
-    with pytest.raises(UserError, match="written by an older version"):
-        table_and_layer(config, by_rows=False)[1].load_state_dict(older)
