@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import Any, TypeVar
 
 import click
 
 OK, WRONG, USAGE = 0, 1, 2
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class Terminated(KeyboardInterrupt):
@@ -31,11 +33,21 @@ def stoppable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-_QUIET = "mathpipe.quiet"  # in the context of a click command
+_QUIET = f"{__name__}.quiet"  # in the context of a click command
 
 
-def set_quiet(context: click.Context, quiet: bool) -> None:
-    """Silence progress and notes of a click command."""
+def quiet_option(command: Command) -> Command:
+    """``--quiet``: no progress and no notes on stderr; errors and results stay."""
+    return click.option(
+        "--quiet",
+        is_flag=True,
+        expose_value=False,
+        callback=_set_quiet,
+        help="No progress and no notes on stderr; results and errors stay.",
+    )(command)
+
+
+def _set_quiet(context: click.Context, option: click.Parameter, quiet: bool) -> None:
     context.meta[_QUIET] = quiet
     if quiet:
         hide_other_bars()

@@ -12,9 +12,9 @@ import click
 from mathpipe.evaluate.decoding import Decoding
 from mathpipe.evaluate.failure_drawing import draw_failures
 from mathpipe.evaluate.run import evaluate_run
-from mathpipe.pipeline.console import note, stoppable
+from mathpipe.pipeline.console import note, quiet_option, stoppable
 from mathpipe.pipeline.newest import newest_run
-from mathpipe.pipeline.options import model_options, quiet_option, shared_options
+from mathpipe.pipeline.options import model_options, shared_options
 from mathpipe.pipeline.params import Source, gather, validated
 from mathpipe.pipeline.progress import Progress
 from mathpipe.pipeline.stage_params import EvaluateParams

@@ -11,7 +11,7 @@ from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.interchange import export_arrow, export_text
 from mathpipe.datasets.reader import open_dataset
 from mathpipe.datasets.storage import Storage
-from mathpipe.pipeline.options import quiet_option
+from mathpipe.pipeline.console import quiet_option
 from mathpipe.pipeline.progress import Progress
 from mathpipe.pipeline.show import refuse_encoding
 

@@ -11,9 +11,9 @@ from mathpipe.datasets.manifest import Manifest
 from mathpipe.generate.dataset import Made, OnMismatch, make_dataset
 from mathpipe.generate.law import Law, MatrixLaw
 from mathpipe.generate.sequence_blocks import stream_of
-from mathpipe.pipeline.console import Terminated, note, stoppable, warn
+from mathpipe.pipeline.console import Terminated, note, quiet_option, stoppable, warn
 from mathpipe.pipeline.counts import show_count
-from mathpipe.pipeline.options import model_options, quiet_option, shared_options, where_options
+from mathpipe.pipeline.options import model_options, shared_options, where_options
 from mathpipe.pipeline.params import Source, gather, validated
 from mathpipe.pipeline.progress import Progress
 from mathpipe.pipeline.stage_params import GenerateParams

@@ -10,9 +10,8 @@ import click
 from mathpipe.datasets.errors import UserError
 from mathpipe.generate.importing import FOREIGN, LISTED, NO_PAIR, SHARD_ROWS, Imported, import_dataset
 from mathpipe.generate.splits import TEST, TRAIN, VALID
-from mathpipe.pipeline.console import note
+from mathpipe.pipeline.console import note, quiet_option
 from mathpipe.pipeline.counts import parse_count, show_count
-from mathpipe.pipeline.options import quiet_option
 from mathpipe.pipeline.progress import Progress
 
 

@@ -12,7 +12,6 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from mathpipe.datasets.errors import UserError
-from mathpipe.pipeline.console import set_quiet
 from mathpipe.pipeline.counts import show_count
 from mathpipe.pipeline.params import Source
 
@@ -42,17 +41,6 @@ def shared_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--preset", default=None, help="Begin from a named set of parameters; see `mathpipe presets`.")(
         named
     )
-
-
-def quiet_option(command: Command) -> Command:
-    """``--quiet``: no progress and no notes on stderr, which ``mathpipe.pipeline.console`` knows of; errors and results stay."""
-    return click.option(
-        "--quiet",
-        is_flag=True,
-        expose_value=False,
-        callback=lambda context, option, quiet: set_quiet(context, quiet),
-        help="No progress and no notes on stderr; results and errors stay.",
-    )(command)
 
 
 def where_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -13,9 +13,9 @@ import torch
 from mathpipe.datasets.errors import UserError, nearest
 from mathpipe.datasets.reader import Dataset, open_dataset
 from mathpipe.evaluate.run import quick_accuracy, quick_measures
-from mathpipe.pipeline.console import note, warn
+from mathpipe.pipeline.console import note, quiet_option, warn
 from mathpipe.pipeline.newest import newest_dataset
-from mathpipe.pipeline.options import quiet_option, shared_options
+from mathpipe.pipeline.options import shared_options
 from mathpipe.pipeline.params import Source, gather, overridden, preset_task, validated
 from mathpipe.pipeline.progress import StepProgress
 from mathpipe.pipeline.show import refuse_encoding

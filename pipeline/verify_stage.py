@@ -9,8 +9,8 @@ import click
 
 from mathpipe.datasets.manifest import read_manifest
 from mathpipe.generate.verify import verify_dataset
-from mathpipe.pipeline.console import WRONG, note
-from mathpipe.pipeline.options import quiet_option, where_options
+from mathpipe.pipeline.console import WRONG, note, quiet_option
+from mathpipe.pipeline.options import where_options
 from mathpipe.pipeline.progress import Progress
 
 
