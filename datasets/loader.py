@@ -17,15 +17,31 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mathpipe.datasets.containers.token_batches import Batch, TokenRows
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.reader import Batch, Dataset, ShardReader, TokenRows
-from mathpipe.datasets.sequences import PAD
+from mathpipe.datasets.shard_reader import ShardReader
+from mathpipe.datasets.tokenizers.matrix_tokenizer import PAD
 
 if TYPE_CHECKING:
     import torch
+from typing import Protocol
+
+from mathpipe.datasets.format.example_formats import AnyRows
+from mathpipe.datasets.shard_reader import StoredSplit
 
 AHEAD = 1  # windows decoded and encoded ahead of the one in use
 _LENGTH_POOL = 50  # batches of one pool share their lengths, roughly; pools keep lengths mixed over time
+
+
+class TokenizedSplit(StoredSplit, Protocol):
+    """What a stream of batches asks of a split besides (``mathpipe.datasets.dataset.Dataset``)."""
+
+    @property
+    def split(self) -> str: ...
+    @property
+    def digest(self) -> str: ...
+    def __len__(self) -> int: ...
+    def encode(self, rows: AnyRows) -> TokenRows: ...
 
 
 @dataclass(frozen=True)
@@ -47,7 +63,7 @@ class BatchStream:
 
     def __init__(
         self,
-        dataset: Dataset,
+        dataset: TokenizedSplit,
         *,
         size: int,
         seed: int = 0,

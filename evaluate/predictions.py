@@ -5,18 +5,18 @@ row, split, rank       the problem, its split, and the place of the hypothesis a
 prediction             the predicted words, as written, without the end
 decoded                the matrix read from them, row by row, ``decoded_rows`` x ``decoded_cols``; null when malformed.
                        Of expressions the list of word ids
-outcome                see ``mathpipe.evaluate.scoring`` and ``mathpipe.evaluate.sequence_scoring``
+outcome                see ``mathpipe.evaluate.score.matrix_scoring`` and ``mathpipe.evaluate.score.sequence_scoring``
 passed                 whether it is right by mathematics, whatever its words
 log_probability        of all words, the end included
 error_l1, ...          every error measure of the task; null where nothing of the right shape was read
-...                    single properties of the prediction, see ``mathpipe.evaluate.diagnostics``
+...                    single properties of the prediction, see ``mathpipe.evaluate.score.diagnostics``
 confused_with          another problem, of those the task names, for which it is right within 5 %; null for none
 problem                the problem's words in the input encoding (on rank 0 only, like all that follows)
 operand                its entries, ``rows`` x ``cols``; with noise as written, and ``clean_operand`` besides
 reference              the stored answer, ``reference_rows`` x ``reference_cols``; of expressions its words
 reference_error_l1     error_l1 of the stored answer itself, as the output encoding writes it
 correct_rank           the rank of the best-scoring right hypothesis of the problem, null where none is right
-rows, cols, ...        covariates, see ``mathpipe.evaluate.covariates``
+rows, cols, ...        covariates, see ``mathpipe.evaluate.analyze.covariates``
 task                   in co-training, which of the tasks the problem is
 spectrum               of tasks that take one: where the data are a mixture, the one by which the operand was drawn, else null
 =====================  ==========================================================================================
@@ -37,17 +37,17 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from mathpipe.datasets.bit_writer import BitWriter
+from mathpipe.datasets.containers.ragged_matrices import SPECTRA, Matrices
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.expression_writer import ExpressionWriter
-from mathpipe.datasets.matrices import SPECTRA, Matrices
-from mathpipe.datasets.sequences import MatrixWriter
-from mathpipe.evaluate.confusions import confused_with
-from mathpipe.evaluate.covariates import bit_covariates, covariates, word_covariates
-from mathpipe.evaluate.scoring import TOLERANCE, Scored, Verdicts
-from mathpipe.evaluate.sequence_scoring import ScoredSequences
-from mathpipe.generate.tasks import Task
-from mathpipe.generate.tasks.cotraining import NAMES
+from mathpipe.datasets.tokenizers.bit_tokenizer import BitWriter
+from mathpipe.datasets.tokenizers.expression_tokenizer import ExpressionWriter
+from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixWriter
+from mathpipe.evaluate.analyze.covariates import bit_covariates, covariates, word_covariates
+from mathpipe.evaluate.score.matrix_scoring import TOLERANCE, Scored, Verdicts
+from mathpipe.evaluate.score.sequence_scoring import ScoredSequences
+from mathpipe.evaluate.score.wrong_problem_answers import confused_with
+from mathpipe.generate.tasks.matrices.cotraining import NAMES
+from mathpipe.generate.tasks.registry import Task
 
 METADATA = b"mathpipe.evaluation"
 

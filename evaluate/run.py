@@ -13,7 +13,7 @@ failures.jsonl.zst              every failed problem, with ``verbose`` only
 metrics.json                    written last: if it is there, the evaluation is whole
 ==============================  ==================================================================
 
-One that was killed goes on where it stopped (see ``mathpipe.evaluate.parts``).
+One that was killed goes on where it stopped (see ``mathpipe.evaluate.partial_results``).
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ from typing import Any
 import numpy as np
 import torch
 
+from mathpipe.datasets.dataset import Dataset, open_dataset
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.reader import Dataset, open_dataset
-from mathpipe.datasets.sequences import PAD
-from mathpipe.datasets.storage import Storage
-from mathpipe.evaluate.baselines import Tally
-from mathpipe.evaluate.beam import beam_search
-from mathpipe.evaluate.decoding import GREEDY, Decoded, Decoding, decoding_mode, greedy, sample
-from mathpipe.evaluate.describe import METRICS, PREDICTIONS, Described, describe, remove_earlier
-from mathpipe.evaluate.failures import Failure
-from mathpipe.evaluate.kinds import Kind, kind_of
-from mathpipe.evaluate.parts import Parts, identity
-from mathpipe.evaluate.progress import EvaluationProgress, NoProgress
-from mathpipe.evaluate.scoring import TOLERANCE, Verdicts
-from mathpipe.evaluate.summary import Metrics
-from mathpipe.evaluate.token_accuracy import right_tokens
-from mathpipe.train.base import Model
-from mathpipe.train.checkpoint import RunRecord, load_model
+from mathpipe.datasets.io.storage import Storage
+from mathpipe.datasets.tokenizers.matrix_tokenizer import PAD
+from mathpipe.evaluate.analyze.baselines import Tally
+from mathpipe.evaluate.analyze.summary import Metrics
+from mathpipe.evaluate.build_report import METRICS, PREDICTIONS, Described, describe, remove_earlier
+from mathpipe.evaluate.decode.beam_search import beam_search
+from mathpipe.evaluate.decode.decoding import GREEDY, Decoded, Decoding, decoding_mode, greedy, sample
+from mathpipe.evaluate.evaluation_progress import EvaluationProgress, NoProgress
+from mathpipe.evaluate.failures.failure_dump import Failure
+from mathpipe.evaluate.partial_results import Parts, identity
+from mathpipe.evaluate.problem_types import Kind, kind_of
+from mathpipe.evaluate.score.matrix_scoring import TOLERANCE, Verdicts
+from mathpipe.evaluate.score.token_accuracy import right_tokens
+from mathpipe.train.model.interface import Model
+from mathpipe.train.run.checkpoint import RunRecord, load_model
 
 _CHUNK_ROWS = 2_000  # problems of a part: what a killed evaluation may have to do again
 _CHUNK_WORDS = 2_000_000  # predicted words held at a time: 16 MB of token ids

@@ -10,10 +10,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from mathpipe.datasets.containers.ragged_matrices import Matrices, reduce_rows
+from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.grid import round_to_grid
-from mathpipe.datasets.matrices import Matrices, reduce_rows
-from mathpipe.datasets.ragged import Sequences
+from mathpipe.datasets.tokenizers.decimal_grid import round_to_grid
 
 TRAIN, VALID, TEST = "train", "valid", "test"
 # Shares of the hash space, in 16ths: [first, end).

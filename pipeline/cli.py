@@ -14,36 +14,48 @@ from mathpipe.pipeline.console import USAGE, Terminated, hide_other_bars
 
 # name -> (module, attribute, one line). Modules are imported when their command is called: `mathpipe tasks` needs no torch.
 COMMANDS: dict[str, tuple[str, str, str]] = {
-    "tasks": ("mathpipe.pipeline.tasks_command", "tasks", "List every task: operand, solution, parameters, source."),
+    "tasks": ("mathpipe.pipeline.commands.tasks", "tasks", "List every task: operand, solution, parameters, source."),
     "generate": (
-        "mathpipe.pipeline.generate_stage",
+        "mathpipe.pipeline.commands.generate",
         "generate",
         "Generate problems with verified answers into Parquet.",
     ),
-    "show": ("mathpipe.pipeline.show", "show", "Show a dataset: its law, its sizes, a few problems drawn."),
-    "verify": ("mathpipe.pipeline.verify_stage", "verify", "Check a dataset: every file and every answer."),
-    "train": ("mathpipe.pipeline.train_stage", "train", "Train a transformer on a dataset."),
+    "show": ("mathpipe.pipeline.commands.show", "show", "Show a dataset: its law, its sizes, a few problems drawn."),
+    "verify": ("mathpipe.pipeline.commands.verify", "verify", "Check a dataset: every file and every answer."),
+    "train": ("mathpipe.pipeline.commands.train", "train", "Train a transformer on a dataset."),
     "eval": (
-        "mathpipe.pipeline.evaluate_stage",
+        "mathpipe.pipeline.commands.eval",
         "evaluate",
         "Examine a trained model: how often it is right, and where not.",
     ),
-    "report": ("mathpipe.pipeline.report", "report", "A page to read of an evaluation, or of several side by side."),
+    "report": (
+        "mathpipe.pipeline.commands.report",
+        "report",
+        "A page to read of an evaluation, or of several side by side.",
+    ),
     "failures": (
-        "mathpipe.pipeline.failures_command",
+        "mathpipe.pipeline.commands.failures",
         "failures",
         "Look through failed problems; read published dumps.",
     ),
-    "presets": ("mathpipe.pipeline.presets_command", "presets", "List the named sets of parameters."),
-    "bench": ("mathpipe.pipeline.bench", "bench", "Measure this machine, and what an order of rows will take."),
-    "import": ("mathpipe.pipeline.import_command", "import_files", "Read published data files into a dataset."),
+    "presets": ("mathpipe.pipeline.commands.presets", "presets", "List the named sets of parameters."),
+    "bench": (
+        "mathpipe.pipeline.commands.bench",
+        "bench",
+        "Measure this machine, and what an order of rows will take.",
+    ),
+    "import": ("mathpipe.pipeline.commands.import_", "import_files", "Read published data files into a dataset."),
     "import-model": (
-        "mathpipe.pipeline.import_model_command",
+        "mathpipe.pipeline.commands.import_model",
         "import_model",
         "Fetch a pretrained body into a directory, checked and recorded.",
     ),
-    "dedupe": ("mathpipe.pipeline.dedupe_command", "dedupe", "Keep the first of equal problems, as a new dataset."),
-    "export": ("mathpipe.pipeline.export", "export", "Write a dataset as the papers' text lines or as Arrow IPC."),
+    "dedupe": ("mathpipe.pipeline.commands.dedupe", "dedupe", "Keep the first of equal problems, as a new dataset."),
+    "export": (
+        "mathpipe.pipeline.commands.export",
+        "export",
+        "Write a dataset as the papers' text lines or as Arrow IPC.",
+    ),
 }
 
 

@@ -19,7 +19,7 @@ from typing import Never, Protocol, TextIO
 import click
 from tqdm import tqdm
 
-from mathpipe.datasets.manifest import Record
+from mathpipe.datasets.format.manifest import Record
 from mathpipe.pipeline.console import is_quiet
 
 TENTHS, SHORTEST_GAP, LONGEST_GAP = 10, 2.0, 60.0  # lines of a whole run; seconds between lines

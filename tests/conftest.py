@@ -13,10 +13,10 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-from mathpipe.generate import tasks
-from mathpipe.generate.dataset import make_dataset
-from mathpipe.generate.law import Law, MatrixLaw
+from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.layout import Layout
+from mathpipe.generate.spec import Law, MatrixLaw
+from mathpipe.generate.tasks import registry
 
 settings.register_profile("tests", deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
@@ -55,5 +55,5 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "toy_sequences", module)
     spec.loader.exec_module(module)
-    monkeypatch.setitem(tasks.TASKS, "toy-reverse", module.TASK)
+    monkeypatch.setitem(registry.TASKS, "toy-reverse", module.TASK)
     return module

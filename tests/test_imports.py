@@ -76,7 +76,7 @@ def test_expressions_import_symengine_and_no_torch(tmp_path: Path) -> None:
 def test_torch_is_imported_with_the_first_batch(inverses: str) -> None:
     program = (
         "import sys\n"
-        "from mathpipe.datasets import open_dataset\n"
+        "from mathpipe import open_dataset\n"
         "data = open_dataset(sys.argv[1], input_encoding='P10')\n"
         "(rows,) = data.chunks()\n"
         "data.encode(rows)\n"

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from mathpipe.datasets.ragged import Sequences
-from mathpipe.datasets.vocabulary import IDS
-from mathpipe.generate import tasks
-from mathpipe.generate.law import ExpressionLaw
+from mathpipe.datasets.containers.ragged_sequences import Sequences
+from mathpipe.datasets.expressions.vocabulary import IDS
+from mathpipe.generate.spec import ExpressionLaw
+from mathpipe.generate.tasks import registry
 from mathpipe.generate.tasks.sequence_base import Generators, Judged, Mask, Pairs, SequenceTask
 
 ZERO, PLUS = IDS["0"], bytes([IDS["INT+"]])
@@ -64,7 +64,7 @@ TASK = SequenceTask(
 
 
 def register() -> None:
-    tasks.TASKS[TASK.name] = TASK
+    registry.TASKS[TASK.name] = TASK
 
 
 def dask_setup(worker: object) -> None:

@@ -1,6 +1,6 @@
 """What training asks of the data: a split of problems, and an endless stream of its batches.
 
-``mathpipe.datasets.reader.Dataset`` is one; a test may bring a smaller one.
+``mathpipe.datasets.dataset.Dataset`` is one; a test may bring a smaller one.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 import torch
 
-from mathpipe.datasets.reader import Batch
-from mathpipe.datasets.row_formats import AnyRows
+from mathpipe.datasets.containers.token_batches import Batch
+from mathpipe.datasets.format.example_formats import AnyRows
 
 
 class Batches(Protocol):
@@ -24,7 +24,7 @@ class Batches(Protocol):
 
 
 class TrainingData(Protocol):
-    """What training asks of a split (``mathpipe.datasets.reader.Dataset``)."""
+    """What training asks of a split (``mathpipe.datasets.dataset.Dataset``)."""
 
     @property
     def directory(self) -> str: ...

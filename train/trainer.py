@@ -21,10 +21,16 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from mathpipe.datasets.containers.token_batches import Batch
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.reader import Batch
-from mathpipe.train.base import Model
-from mathpipe.train.checkpoint import (
+from mathpipe.datasets.io.atomic_files import write_json
+from mathpipe.train.config import TrainConfig
+from mathpipe.train.data import TrainingData
+from mathpipe.train.model.interface import Model
+from mathpipe.train.model.joint_vocabulary import word_weights
+from mathpipe.train.optim.loss import Losing, loss_of, parts_of, right_words, saying_nothing, words_to_say
+from mathpipe.train.optim.optimisers import build_optimiser, learning_rate
+from mathpipe.train.run.checkpoint import (
     BEST,
     CHECKPOINT,
     CURVES,
@@ -34,23 +40,17 @@ from mathpipe.train.checkpoint import (
     RunRecord,
     build_model,
     save_checkpoint,
-    write_json,
     writers,
 )
-from mathpipe.train.config import TrainConfig
-from mathpipe.train.curves import Curves, read_curves
-from mathpipe.train.data import TrainingData
-from mathpipe.train.graphs import CapturedStep, Graphs
-from mathpipe.train.loss import Losing, loss_of, parts_of, right_words, saying_nothing, words_to_say
-from mathpipe.train.memory import keep_freed_memory
-from mathpipe.train.optimiser import build_optimiser, learning_rate
-from mathpipe.train.picture import draw_curves
-from mathpipe.train.progress import NoProgress, TrainingProgress
-from mathpipe.train.ranks import Ranks, joined
-from mathpipe.train.rundir import OnMismatch, claimed, last_checkpoint
-from mathpipe.train.sitting import Clock, interruption
-from mathpipe.train.start import take_weights
-from mathpipe.train.words import word_weights
+from mathpipe.train.run.init_from import take_weights
+from mathpipe.train.run.metrics_log import Curves, read_curves
+from mathpipe.train.run.plot import draw_curves
+from mathpipe.train.run.run_directory import OnMismatch, claimed, last_checkpoint
+from mathpipe.train.run.session import Clock, interruption
+from mathpipe.train.runtime.allocator import keep_freed_memory
+from mathpipe.train.runtime.cuda_graphs import CapturedStep, Graphs
+from mathpipe.train.runtime.distributed import Ranks, joined
+from mathpipe.train.training_progress import NoProgress, TrainingProgress
 
 Metrics = dict[str, float]
 Evaluate = Callable[[Model], Metrics]

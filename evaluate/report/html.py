@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mathpipe.datasets.drawing import format_number
-from mathpipe.evaluate.analyses import Analysis
-from mathpipe.evaluate.charts import draw
-from mathpipe.evaluate.failure_drawing import formula
-from mathpipe.evaluate.failures import Failure
+from mathpipe.datasets.rendering.matrix_drawing import format_number
+from mathpipe.evaluate.analyze.analyses import Analysis
+from mathpipe.evaluate.failures.failure_dump import Failure
+from mathpipe.evaluate.failures.failure_rendering import formula
+from mathpipe.evaluate.report.charts import draw
 
 _HERE = Path(__file__).parent
 _FILTER_FROM = 6  # rows from which a table can be filtered

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from mathpipe.datasets.containers.ragged_matrices import Matrices, reduce_rows
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.grid import round_to_grid
-from mathpipe.datasets.matrices import Matrices, reduce_rows
-from mathpipe.generate.confusions import Confusions
-from mathpipe.generate.draws import distinct_entries
-from mathpipe.generate.law import LARGEST_DIMENSION, MatrixLaw
-from mathpipe.generate.noise import add_noise
+from mathpipe.datasets.tokenizers.decimal_grid import round_to_grid
+from mathpipe.generate.sampling.noise import add_noise
+from mathpipe.generate.sampling.random_matrices import distinct_entries
+from mathpipe.generate.spec import LARGEST_DIMENSION, MatrixLaw
+from mathpipe.generate.tasks.wrong_problems import Confusions
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -15,9 +15,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mathpipe.datasets.ragged import Sequences
-from mathpipe.generate.law import ExpressionLaw, SequenceLaw
-from mathpipe.generate.verdicts import SYMBOLIC_OUTCOMES, Judged
+from mathpipe.datasets.containers.ragged_sequences import Sequences
+from mathpipe.generate.outcomes import SYMBOLIC_OUTCOMES, Judged
+from mathpipe.generate.spec import ExpressionLaw, SequenceLaw
 
 Mask = NDArray[np.bool_]
 Columns = dict[str, NDArray[np.generic]]

@@ -16,18 +16,18 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from threadpoolctl import threadpool_limits
 
-from mathpipe.datasets.matrices import Matrices
-from mathpipe.datasets.sequences import END, PAD, MatrixWriter
-from mathpipe.datasets.shards import Rows
-from mathpipe.datasets.storage import Storage
-from mathpipe.evaluate.beam import beam_search
-from mathpipe.evaluate.decoding import Decoded, Decoding, decoding_mode, greedy
-from mathpipe.evaluate.describe import describe
+from mathpipe.datasets.containers.ragged_matrices import Matrices
+from mathpipe.datasets.format.matrix_columns import Rows
+from mathpipe.datasets.io.storage import Storage
+from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, MatrixWriter
+from mathpipe.evaluate.build_report import describe
+from mathpipe.evaluate.decode.beam_search import beam_search
+from mathpipe.evaluate.decode.decoding import Decoded, Decoding, decoding_mode, greedy
 from mathpipe.evaluate.predictions import PredictionsWriter, predictions_table
-from mathpipe.evaluate.scoring import OUTCOMES, Scored, ended, score
-from mathpipe.generate.tasks import matrix_task
+from mathpipe.evaluate.score.matrix_scoring import OUTCOMES, Scored, ended, score
+from mathpipe.generate.tasks.registry import matrix_task
 from mathpipe.train.config import ModelConfig
-from mathpipe.train.model import Transformer
+from mathpipe.train.model.transformer import Transformer
 
 pytestmark = pytest.mark.benchmark
 

@@ -15,12 +15,12 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 from threadpoolctl import threadpool_limits
 
-from mathpipe.datasets.encodings import ENCODINGS, encoding
-from mathpipe.generate.dataset import make_dataset
-from mathpipe.generate.law import Law, MatrixLaw
+from mathpipe.datasets.tokenizers.number_encodings import ENCODINGS, encoding
+from mathpipe.generate.build.dataset_builder import make_dataset
+from mathpipe.generate.curate.verification import verify_dataset
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.tasks import MATRIX_TASKS
-from mathpipe.generate.verify import verify_dataset
+from mathpipe.generate.spec import Law, MatrixLaw
+from mathpipe.generate.tasks.registry import MATRIX_TASKS
 
 pytestmark = pytest.mark.benchmark
 ROWS = 200_000

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from mathpipe.datasets.reader import open_dataset
-from mathpipe.generate.dataset import make_dataset
-from mathpipe.generate.law import Law, MatrixLaw
+from mathpipe.datasets.dataset import open_dataset
+from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.layout import Layout
+from mathpipe.generate.spec import Law, MatrixLaw
 
 pytestmark = pytest.mark.benchmark
 BATCHES, SIZE = 2_500, 64

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from mathpipe.datasets.interchange import export_text
-from mathpipe.datasets.reader import open_dataset
-from mathpipe.generate.dataset import make_dataset
-from mathpipe.generate.importing import import_dataset
-from mathpipe.generate.law import Law
+from mathpipe.datasets.dataset import open_dataset
+from mathpipe.datasets.export_formats import export_text
+from mathpipe.generate.build.dataset_builder import make_dataset
+from mathpipe.generate.curate.published_import import import_dataset
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.tasks import SEQUENCE_TASKS
+from mathpipe.generate.spec import Law
+from mathpipe.generate.tasks.registry import SEQUENCE_TASKS
 
 pytestmark = pytest.mark.benchmark
 BWD = "integration-bwd"

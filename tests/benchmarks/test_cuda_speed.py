@@ -20,17 +20,18 @@ import pytest
 import torch
 from torch.nn import functional
 
-from mathpipe.datasets.reader import Batch, Dataset, open_dataset
-from mathpipe.evaluate.beam import beam_search
-from mathpipe.evaluate.decoding import Decoding, decoding_mode, greedy
-from mathpipe.generate.dataset import make_dataset
-from mathpipe.generate.law import Law, MatrixLaw
+from mathpipe.datasets.containers.token_batches import Batch
+from mathpipe.datasets.dataset import Dataset, open_dataset
+from mathpipe.evaluate.decode.beam_search import beam_search
+from mathpipe.evaluate.decode.decoding import Decoding, decoding_mode, greedy
+from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.layout import Layout
-from mathpipe.pipeline.params import Source, gather, validated
-from mathpipe.train.checkpoint import build_model
+from mathpipe.generate.spec import Law, MatrixLaw
+from mathpipe.pipeline.config.resolution import Source, gather, validated
 from mathpipe.train.config import TrainConfig
-from mathpipe.train.model import Transformer, framed
-from mathpipe.train.ranks import Ranks
+from mathpipe.train.model.transformer import Transformer, framed
+from mathpipe.train.run.checkpoint import build_model
+from mathpipe.train.runtime.distributed import Ranks
 from mathpipe.train.trainer import Run, prepare, record_of
 
 pytestmark = [

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from mathpipe.generate.dataset import make_dataset
-from mathpipe.generate.law import Law
+from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.tasks import SEQUENCE_TASKS
+from mathpipe.generate.spec import Law
+from mathpipe.generate.tasks.registry import SEQUENCE_TASKS
 
 pytestmark = pytest.mark.benchmark
 ROWS = 700

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from mathpipe.datasets.ragged import Sequences
-from mathpipe.generate.dataset import make_dataset
-from mathpipe.generate.law import Law
+from mathpipe.datasets.containers.ragged_sequences import Sequences
+from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.tasks import sequence_task
+from mathpipe.generate.spec import Law
+from mathpipe.generate.tasks.registry import sequence_task
 
 pytestmark = pytest.mark.benchmark
 ROWS = {"ode1": 1_000, "ode2": 200}

@@ -25,12 +25,12 @@ SCRIPT = """
 import runpy, sys, time
 import torch
 from torch.nn import functional
-from mathpipe.datasets.reader import open_dataset
-from mathpipe.pipeline.params import Source, gather, validated
-from mathpipe.train.checkpoint import build_model
+from mathpipe.datasets.dataset import open_dataset
+from mathpipe.pipeline.config.resolution import Source, gather, validated
+from mathpipe.train.run.checkpoint import build_model
 from mathpipe.train.config import TrainConfig
-from mathpipe.train.model import framed
-from mathpipe.train.ranks import Ranks
+from mathpipe.train.model.transformer import framed
+from mathpipe.train.runtime.distributed import Ranks
 from mathpipe.train.trainer import Run, prepare, record_of
 
 torch.set_num_threads(1)
@@ -82,9 +82,9 @@ def seconds(who: str, task: str, data: Path) -> tuple[float, int]:
 
 @pytest.mark.parametrize("task", GOALS)
 def test_a_step(task: str, tmp_path: Path) -> None:
-    from mathpipe.generate.dataset import make_dataset
-    from mathpipe.generate.law import Law, MatrixLaw
+    from mathpipe.generate.build.dataset_builder import make_dataset
     from mathpipe.generate.layout import Layout
+    from mathpipe.generate.spec import Law, MatrixLaw
 
     dim = 10 if task == "transpose" else 5
     law = Law(task=task, operands=MatrixLaw(min_dim=dim, max_dim=dim))

@@ -11,11 +11,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mathpipe.datasets.containers.token_batches import Batch
+from mathpipe.datasets.dataset import Dataset, open_dataset
 from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.format.manifest import read_manifest
 from mathpipe.datasets.loader import plan_epoch, plan_window
-from mathpipe.datasets.manifest import read_manifest
-from mathpipe.datasets.reader import Batch, Dataset, open_dataset
-from mathpipe.datasets.sequences import END, PAD
+from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD
 
 
 def take(dataset: Dataset, count: int, **arguments: int) -> list[Batch]:
@@ -195,9 +196,9 @@ def test_opening_what_is_not_there(addition: Path, tmp_path: Path) -> None:
 
 
 def test_a_dataset_on_an_object_store_reads_the_same(addition: Path) -> None:
-    from mathpipe.generate.dataset import make_dataset
+    from mathpipe.generate.build.dataset_builder import make_dataset
+    from mathpipe.generate.curate.verification import law_of
     from mathpipe.generate.layout import Layout
-    from mathpipe.generate.verify import law_of
 
     here = open_dataset(addition)
     manifest = read_manifest(str(addition))
@@ -209,7 +210,7 @@ def test_a_dataset_on_an_object_store_reads_the_same(addition: Path) -> None:
 
 
 def test_the_promised_import(addition: Path) -> None:
-    from mathpipe.datasets import open_dataset as door
+    from mathpipe import open_dataset as door
 
-    data = door(addition, split="test", input_encoding="FP15", output_encoding="P1000")  # type: ignore[operator]
+    data = door(addition, split="test", input_encoding="FP15", output_encoding="P1000")
     assert isinstance(data, Dataset) and len(data) == 500

@@ -14,16 +14,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mathpipe.datasets.matrices import Matrices
-from mathpipe.datasets.reader import Dataset, open_dataset
-from mathpipe.datasets.sequences import END, PAD, MatrixWriter
-from mathpipe.datasets.shards import Rows
-from mathpipe.evaluate.decoding import Decoded
-from mathpipe.generate.dataset import make_dataset
-from mathpipe.generate.law import Law, MatrixLaw
+from mathpipe.datasets.containers.ragged_matrices import Matrices
+from mathpipe.datasets.dataset import Dataset, open_dataset
+from mathpipe.datasets.format.matrix_columns import Rows
+from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, MatrixWriter
+from mathpipe.evaluate.decode.decoding import Decoded
+from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.layout import Layout
-from mathpipe.train.checkpoint import RunRecord, build_model
+from mathpipe.generate.spec import Law, MatrixLaw
 from mathpipe.train.config import ModelConfig, TrainConfig
+from mathpipe.train.run.checkpoint import RunRecord, build_model
 
 
 @pytest.fixture(autouse=True)

@@ -11,12 +11,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from mathpipe.datasets.matrices import SPECTRA
-from mathpipe.datasets.reader import open_dataset
-from mathpipe.datasets.sequences import END, LETTERS
+from mathpipe.datasets.containers.ragged_matrices import SPECTRA
+from mathpipe.datasets.dataset import open_dataset
+from mathpipe.datasets.tokenizers.matrix_tokenizer import END, LETTERS
 from mathpipe.evaluate import run as evaluation
-from mathpipe.evaluate.failure_drawing import draw_failure
-from mathpipe.evaluate.failures import read_failures
+from mathpipe.evaluate.failures.failure_dump import read_failures
+from mathpipe.evaluate.failures.failure_rendering import draw_failure
 from mathpipe.evaluate.run import evaluate_run
 
 

@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.matrices import Matrices
-from mathpipe.datasets.sequences import MatrixWriter
-from mathpipe.datasets.shards import Rows
-from mathpipe.evaluate.covariates import covariates
-from mathpipe.evaluate.decoding import Decoded
+from mathpipe.datasets.format.matrix_columns import Rows
+from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixWriter
+from mathpipe.evaluate.analyze.covariates import covariates
+from mathpipe.evaluate.decode.decoding import Decoded
 from mathpipe.evaluate.predictions import (
     PredictionsWriter,
     predictions_metadata,
@@ -24,8 +24,8 @@ from mathpipe.evaluate.predictions import (
     read_predictions,
     sentences,
 )
-from mathpipe.evaluate.scoring import Scored, score
-from mathpipe.generate.tasks import TASKS
+from mathpipe.evaluate.score.matrix_scoring import Scored, score
+from mathpipe.generate.tasks.registry import TASKS
 
 P1000, B1999 = MatrixWriter.named("P1000"), MatrixWriter.named("B1999")
 

@@ -15,16 +15,17 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from mathpipe.datasets.dataset import Dataset, open_dataset
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.reader import Dataset, open_dataset
-from mathpipe.datasets.sequences import END
+from mathpipe.datasets.io.atomic_files import write_json
+from mathpipe.datasets.tokenizers.matrix_tokenizer import END
 from mathpipe.evaluate import run as evaluation
-from mathpipe.evaluate.decoding import Decoded, Decoding
-from mathpipe.evaluate.failures import read_failures
-from mathpipe.evaluate.parts import Parts
+from mathpipe.evaluate.decode.decoding import Decoded, Decoding
+from mathpipe.evaluate.failures.failure_dump import read_failures
+from mathpipe.evaluate.partial_results import Parts
 from mathpipe.evaluate.predictions import predictions_metadata
 from mathpipe.evaluate.run import evaluate_run, quick_accuracy, quick_measures
-from mathpipe.train.checkpoint import BEST, CHECKPOINT, KEPT, RECORD, save_checkpoint, write_json
+from mathpipe.train.run.checkpoint import BEST, CHECKPOINT, KEPT, RECORD, save_checkpoint
 
 # Row i of the split gets defect i % 10; all others are answered right.
 DEFECTS = {1: "malformed", 3: "unterminated", 5: "wrong_shape", 7: "wrong_value"}

@@ -11,23 +11,23 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from mathpipe.datasets.expression_writer import ExpressionWriter
-from mathpipe.datasets.ragged import Sequences
-from mathpipe.datasets.sequence_rows import SequenceRows
-from mathpipe.datasets.sequences import END, PAD
-from mathpipe.datasets.storage import Storage
-from mathpipe.datasets.vocabulary import ARITY, IDS, WORDS
-from mathpipe.evaluate.analyses import subject_of
-from mathpipe.evaluate.baselines import ReferenceYardstick, Tally
-from mathpipe.evaluate.covariates import depths, operators_present, word_covariates
-from mathpipe.evaluate.decoding import Decoded
-from mathpipe.evaluate.describe import describe
-from mathpipe.evaluate.failure_drawing import draw_failure
-from mathpipe.evaluate.kinds import SequenceKind
+from mathpipe.datasets.containers.ragged_sequences import Sequences
+from mathpipe.datasets.expressions.vocabulary import ARITY, IDS, WORDS
+from mathpipe.datasets.format.sequence_columns import SequenceRows
+from mathpipe.datasets.io.storage import Storage
+from mathpipe.datasets.tokenizers.expression_tokenizer import ExpressionWriter
+from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD
+from mathpipe.evaluate.analyze.analyses import subject_of
+from mathpipe.evaluate.analyze.baselines import ReferenceYardstick, Tally
+from mathpipe.evaluate.analyze.covariates import depths, operators_present, word_covariates
+from mathpipe.evaluate.analyze.summary import summarise, summary_text
+from mathpipe.evaluate.build_report import describe
+from mathpipe.evaluate.decode.decoding import Decoded
+from mathpipe.evaluate.failures.failure_rendering import draw_failure
 from mathpipe.evaluate.predictions import PredictionsWriter, sequence_table
-from mathpipe.evaluate.sequence_scoring import Judges, score_sequences
-from mathpipe.evaluate.summary import summarise, summary_text
-from mathpipe.generate import tasks
+from mathpipe.evaluate.problem_types import SequenceKind
+from mathpipe.evaluate.score.sequence_scoring import Judges, score_sequences
+from mathpipe.generate.tasks import registry
 from mathpipe.generate.tasks.sequence_base import SYMBOLIC_OUTCOMES, Judged, SequenceTask
 
 WRITER = ExpressionWriter()
@@ -143,7 +143,10 @@ def test_columns_do_not_depend_on_what_was_said(task: str) -> None:
     tables = []
     for said in (f"{solution} <s>", solution, "add <s>"):  # right, without END, malformed
         scored = score_sequences(
-            Judges(tasks.sequence_task(task)), WRITER, asked(task, 1), Decoded(np.array([[*words(said)]]), np.zeros(1))
+            Judges(registry.sequence_task(task)),
+            WRITER,
+            asked(task, 1),
+            Decoded(np.array([[*words(said)]]), np.zeros(1)),
         )
         tables.append(sequence_table(scored, "test", WRITER, WRITER))
     assert tables[0]["passed"].to_pylist() == [True]
@@ -159,7 +162,7 @@ def test_repeated_problems_count_once() -> None:
         {},
     )
     said = np.array([[*words("pow2 x <s>")]] * 4)
-    task = tasks.sequence_task("integration-bwd")
+    task = registry.sequence_task("integration-bwd")
     predictions = sequence_table(
         score_sequences(Judges(task), WRITER, rows, Decoded(said, np.zeros(4))), "test", WRITER, WRITER
     )
@@ -173,7 +176,7 @@ def test_repeated_problems_count_once() -> None:
 
 @pytest.mark.parametrize("task", PAIRS)
 def test_what_the_grammar_lets_through_is_an_answer(task: str) -> None:
-    judges = Judges(tasks.sequence_task(task))
+    judges = Judges(registry.sequence_task(task))
     kind = SequenceKind(cast(Any, SimpleNamespace(target=WRITER)), judges)
     grammar = kind.grammar(asked(task, 1), 30, "cpu")
     assert grammar is not None
@@ -207,7 +210,7 @@ def test_workers_judge_the_same(rows: SequenceRows) -> None:
 def test_predictions_analyses_and_failures_of_expressions(
     rows: SequenceRows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(tasks.TASKS, TASK.name, TASK)
+    monkeypatch.setitem(registry.TASKS, TASK.name, TASK)
     many = rows.take(np.tile(np.arange(8), 10))
     many = SequenceRows(np.arange(80), many.problems, many.solutions, many.columns)
     scored = score_sequences(Judges(TASK), WRITER, many, decoded_of(HYPOTHESES * 10))
@@ -246,15 +249,15 @@ def test_depths_and_operators() -> None:
 def test_a_whole_evaluation_of_a_toy_dataset(
     tmp_path: Path, plan_answers: Callable[..., Any], planned_run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("mathpipe.datasets.row_formats")
-    from mathpipe.datasets.reader import open_dataset
+    pytest.importorskip("mathpipe.datasets.format.example_formats")
+    from mathpipe.datasets.dataset import open_dataset
     from mathpipe.evaluate.run import evaluate_run, quick_accuracy
-    from mathpipe.generate.dataset import make_dataset
-    from mathpipe.generate.law import Law
+    from mathpipe.generate.build.dataset_builder import make_dataset
     from mathpipe.generate.layout import Layout
+    from mathpipe.generate.spec import Law
 
     toy = _toy_reverse()
-    monkeypatch.setitem(tasks.TASKS, toy.name, toy)
+    monkeypatch.setitem(registry.TASKS, toy.name, toy)
     law = Law(
         task=toy.name, operands=toy.example.model_copy(update={"min_operators": 7}), seed=1, block_rows=toy.block_rows
     )

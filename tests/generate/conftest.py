@@ -18,9 +18,9 @@ from typing import Any
 
 import pytest
 
-from mathpipe.generate.dataset import make_dataset
-from mathpipe.generate.law import Law, MatrixLaw
+from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.layout import Layout
+from mathpipe.generate.spec import Law, MatrixLaw
 
 PATIENCE = 120.0  # seconds that any condition of these tests may take on a loaded machine
 

@@ -8,14 +8,14 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from mathpipe.datasets.reader import open_dataset
-from mathpipe.evaluate.decoding import Decoding
-from mathpipe.evaluate.failures import read_failures
+from mathpipe.datasets.dataset import open_dataset
+from mathpipe.evaluate.decode.decoding import Decoding
+from mathpipe.evaluate.failures.failure_dump import read_failures
 from mathpipe.evaluate.run import evaluate_run, quick_accuracy
-from mathpipe.generate.dataset import make_dataset
-from mathpipe.generate.law import Law, MatrixLaw
+from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.tasks import MATRIX_TASKS
+from mathpipe.generate.spec import Law, MatrixLaw
+from mathpipe.generate.tasks.registry import MATRIX_TASKS
 from mathpipe.train.config import ModelConfig, TrainConfig
 from mathpipe.train.trainer import train
 

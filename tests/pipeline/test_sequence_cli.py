@@ -11,15 +11,15 @@ from types import ModuleType
 import pyarrow as pa
 import pytest
 
+from mathpipe.datasets.dataset import open_dataset
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.manifest import read_manifest
-from mathpipe.datasets.reader import open_dataset
-from mathpipe.generate.law import ExpressionLaw, Law
-from mathpipe.generate.tasks import TASKS
+from mathpipe.datasets.format.manifest import read_manifest
+from mathpipe.generate.spec import ExpressionLaw, Law
+from mathpipe.generate.tasks.registry import TASKS
 from mathpipe.pipeline.cli import main
-from mathpipe.pipeline.generate_stage import given_up
-from mathpipe.pipeline.params import Source, gather, validated
-from mathpipe.pipeline.stage_params import GenerateParams
+from mathpipe.pipeline.commands.generate import given_up
+from mathpipe.pipeline.config.resolution import Source, gather, validated
+from mathpipe.pipeline.config.schema import GenerateParams
 
 
 def call(line: str) -> int:

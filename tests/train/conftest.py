@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import torch
 
-from mathpipe.datasets.matrices import Matrices
-from mathpipe.datasets.reader import Batch
-from mathpipe.datasets.sequences import END, PAD, MatrixWriter
-from mathpipe.datasets.shards import Rows
+from mathpipe.datasets.containers.ragged_matrices import Matrices
+from mathpipe.datasets.containers.token_batches import Batch
+from mathpipe.datasets.format.matrix_columns import Rows
+from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, MatrixWriter
 from mathpipe.train.config import ModelConfig, TrainConfig
 
 TINY = ModelConfig(

@@ -14,23 +14,24 @@ import pytest
 import torch
 from torch import Tensor
 
-from mathpipe.datasets.matrices import Matrices
-from mathpipe.datasets.reader import Batch, open_dataset
-from mathpipe.datasets.sequences import PAD, MatrixWriter
-from mathpipe.evaluate.beam import beam_search
-from mathpipe.evaluate.decoding import Decoded, Decoding, decoding_mode, greedy, sample
-from mathpipe.evaluate.grammar import MatrixGrammar
+from mathpipe.datasets.containers.ragged_matrices import Matrices
+from mathpipe.datasets.containers.token_batches import Batch
+from mathpipe.datasets.dataset import open_dataset
+from mathpipe.datasets.tokenizers.matrix_tokenizer import PAD, MatrixWriter
+from mathpipe.evaluate.decode.beam_search import beam_search
+from mathpipe.evaluate.decode.decoding import Decoded, Decoding, decoding_mode, greedy, sample
+from mathpipe.evaluate.decode.grammar import MatrixGrammar
 from mathpipe.evaluate.run import evaluate_run, quick_accuracy
-from mathpipe.generate.dataset import make_dataset
-from mathpipe.generate.law import BitLaw, Law
+from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.layout import Layout
+from mathpipe.generate.spec import BitLaw, Law
 from mathpipe.train import trainer
-from mathpipe.train.checkpoint import load_model
 from mathpipe.train.config import ModelConfig, TrainConfig
-from mathpipe.train.curves import read_curves
-from mathpipe.train.loss import loss_of
-from mathpipe.train.model import Transformer
-from mathpipe.train.ranks import Ranks
+from mathpipe.train.model.transformer import Transformer
+from mathpipe.train.optim.loss import loss_of
+from mathpipe.train.run.checkpoint import load_model
+from mathpipe.train.run.metrics_log import read_curves
+from mathpipe.train.runtime.distributed import Ranks
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 

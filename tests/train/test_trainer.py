@@ -20,14 +20,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from mathpipe.datasets.dataset import open_dataset
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.reader import open_dataset
-from mathpipe.train import rundir, trainer
-from mathpipe.train.checkpoint import load_model, read_checkpoint
+from mathpipe.train import trainer
 from mathpipe.train.config import ModelConfig, TrainConfig
-from mathpipe.train.curves import read_curves
-from mathpipe.train.loss import Losing
-from mathpipe.train.model import Transformer
+from mathpipe.train.model.transformer import Transformer
+from mathpipe.train.optim.loss import Losing
+from mathpipe.train.run import run_directory
+from mathpipe.train.run.checkpoint import load_model, read_checkpoint
+from mathpipe.train.run.metrics_log import read_curves
 from mathpipe.train.trainer import TrainResult, train
 
 Tiny = Callable[..., TrainConfig]
@@ -338,7 +339,7 @@ def test_a_checkpoint_that_was_read_does_not_stay_in_memory(
         read.extend(weakref.ref(weight) for weight in saved["model"].values())
         return saved
 
-    monkeypatch.setattr(rundir, "read_checkpoint", watched)
+    monkeypatch.setattr(run_directory, "read_checkpoint", watched)
     alive: list[int] = []
     quiet(tiny(), data, run_dir, evaluate=lambda model: alive.append(sum(w() is not None for w in read)) or {})
     assert read and alive == [0, 0]

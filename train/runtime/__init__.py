@@ -1,0 +1,1 @@
+"""Distributed training, CUDA graphs, CPU weight packing, the allocator, fast paths."""

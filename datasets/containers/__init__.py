@@ -1,0 +1,1 @@
+"""Ragged batches of matrices and sequences; batches of tokens."""

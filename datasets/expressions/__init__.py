@@ -1,0 +1,1 @@
+"""Expressions: vocabulary, prefix notation, validation, the bridge to SymPy."""

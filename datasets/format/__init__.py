@@ -1,0 +1,1 @@
+"""How a dataset is stored: manifest, Parquet columns of each problem type."""

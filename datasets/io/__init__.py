@@ -1,0 +1,1 @@
+"""Files on any file system, and published text files."""

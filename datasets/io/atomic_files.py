@@ -1,0 +1,20 @@
+"""Local files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from mathpipe.datasets.io.storage import Storage
+
+
+def write_atomically(path: Path, parts: Iterable[bytes | memoryview]) -> None:
+    """The file is either what it was or wholly the new one, whenever the machine stops. UserError without room or permission."""
+    with Storage(str(path.parent)).write(path.name) as file:
+        file.writelines(parts)
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    write_atomically(path, [json.dumps(values, indent=2).encode(), b"\n"])

@@ -1,0 +1,1 @@
+"""Problems as tokens: numbers, matrices, expressions, bits."""

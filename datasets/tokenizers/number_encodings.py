@@ -1,0 +1,298 @@
+"""How numbers are written as words: P10, P1000, B1999 and FP15 (Charton 2022, "Linear Algebra with Transformers", table 1).
+
+Every encoding writes the same decimals, sign * m * 10^e with m of ``precision + 1`` digits, in another number of words:
+
+=======  ================  ==========================================================
+name     words per number  3.14 is written
+=======  ================  ==========================================================
+P10      5                 ``+ 3 1 4 E-2``
+P1000    3                 ``+ 314 E-2``
+B1999    2                 ``N314 E-2``
+FP15     1                 ``FP314/-2`` (magnitudes 1e-7 to 1e9; absolute steps below)
+=======  ================  ==========================================================
+
+Each encoding numbers its words 0..size-1; ``encode`` and ``decode`` are exact inverses on the grid.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mathpipe.datasets.errors import UserError, nearest
+from mathpipe.datasets.tokenizers.decimal_grid import compose, decompose
+
+MAX_EXPONENT = 100
+
+Floats = NDArray[np.float64]
+Tokens = NDArray[np.int32]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Encoding(ABC):
+    """Writes numbers as ``words_per_number`` words each. ``precision``: digits after the first (1 to 4)."""
+
+    precision: int = 2
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.precision <= 4:
+            raise UserError("precision is out of range", expected="1 to 4 digits after the first", got=self.precision)
+
+    @property
+    def name(self) -> str:
+        return type(self).__name__
+
+    @property
+    def digits(self) -> int:
+        return self.precision + 1
+
+    @property
+    @abstractmethod
+    def words_per_number(self) -> int: ...
+
+    @cached_property
+    @abstractmethod
+    def words(self) -> tuple[str, ...]:
+        """The word of each token id."""
+
+    @property
+    def size(self) -> int:
+        return len(self.words)
+
+    @abstractmethod
+    def encode(self, values: ArrayLike) -> Tokens:
+        """Tokens of each number, shape ``values.shape + (words_per_number,)``, int32 in 0..size-1.
+
+        Values off the grid are rounded to the nearest. UserError for a value the encoding cannot write.
+        """
+
+    @abstractmethod
+    def decode(self, tokens: ArrayLike) -> tuple[Floats, Mask]:
+        """(values, readable) of tokens (..., words_per_number); any integers whatever; unreadable ones give 0, False."""
+
+    def _split(self, values: ArrayLike) -> tuple[Mask, NDArray[np.int64], NDArray[np.int64]]:
+        negative, mantissa, exponent = decompose(values, self.digits)
+        if np.any(np.abs(exponent) > MAX_EXPONENT):
+            bad = np.asarray(values, dtype=np.float64)[np.abs(exponent) > MAX_EXPONENT].flat[0]
+            raise self._unwritable(bad, f"exponents -{MAX_EXPONENT} to {MAX_EXPONENT}")
+        return negative, mantissa, exponent
+
+    def _unwritable(self, value: float, expected: str) -> UserError:
+        return UserError(
+            f"{self.name} cannot write {value:g}",
+            expected=expected,
+            got=f"{value:g}",
+            next_step="choose another encoding",
+        )
+
+
+def _exponent_words() -> list[str]:
+    return [f"E{e}" for e in range(-MAX_EXPONENT, MAX_EXPONENT + 1)]
+
+
+def _inside(tokens: ArrayLike, width: int, size: int) -> tuple[NDArray[np.int64], Mask]:
+    """Tokens clipped to 0..size-1, and which numbers had all of theirs inside."""
+    t = np.asarray(tokens, dtype=np.int64)
+    if t.ndim == 0 or t.shape[-1] != width:
+        raise ValueError(f"expected tokens of shape (..., {width}), got {t.shape}")
+    return np.clip(t, 0, size - 1), np.asarray(((t >= 0) & (t < size)).all(axis=-1))
+
+
+class P10(Encoding):
+    """Sign, one word a digit, exponent: ``+ 3 1 4 E-2``. Ids: ``+``, ``-``, digits, exponents."""
+
+    @property
+    def words_per_number(self) -> int:
+        return self.digits + 2
+
+    @cached_property
+    def words(self) -> tuple[str, ...]:
+        return ("+", "-", *map(str, range(10)), *_exponent_words())
+
+    def encode(self, values: ArrayLike) -> Tokens:
+        negative, mantissa, exponent = self._split(values)
+        tokens = np.empty((*mantissa.shape, self.words_per_number), dtype=np.int32)
+        tokens[..., 0] = negative & (mantissa != 0)
+        for place in range(self.digits, 0, -1):
+            mantissa, digit = np.divmod(mantissa, 10)
+            tokens[..., place] = digit + 2
+        tokens[..., -1] = exponent + (12 + MAX_EXPONENT)
+        return tokens
+
+    def decode(self, tokens: ArrayLike) -> tuple[Floats, Mask]:
+        t, ok = _inside(tokens, self.words_per_number, self.size)
+        digits = t[..., 1:-1] - 2
+        ok &= (t[..., 0] < 2) & ((digits >= 0) & (digits < 10)).all(axis=-1) & (t[..., -1] >= 12)
+        mantissa = digits @ (10 ** np.arange(self.digits)[::-1])
+        return _compose(ok, t[..., 0] == 1, mantissa, t[..., -1] - (12 + MAX_EXPONENT))
+
+
+class P1000(Encoding):
+    """Sign, mantissa as one word, exponent: ``+ 314 E-2``. Ids: ``+``, ``-``, mantissas 0..999, exponents."""
+
+    @property
+    def words_per_number(self) -> int:
+        return 3
+
+    @property
+    def mantissas(self) -> int:
+        return int(10**self.digits)
+
+    @cached_property
+    def words(self) -> tuple[str, ...]:
+        return ("+", "-", *map(str, range(self.mantissas)), *_exponent_words())
+
+    def encode(self, values: ArrayLike) -> Tokens:
+        negative, mantissa, exponent = self._split(values)
+        tokens = np.empty((*mantissa.shape, 3), dtype=np.int32)
+        tokens[..., 0] = negative & (mantissa != 0)
+        tokens[..., 1] = mantissa + 2
+        tokens[..., 2] = exponent + (2 + self.mantissas + MAX_EXPONENT)
+        return tokens
+
+    def decode(self, tokens: ArrayLike) -> tuple[Floats, Mask]:
+        t, ok = _inside(tokens, 3, self.size)
+        sign, mantissa, exponent = t[..., 0], t[..., 1] - 2, t[..., 2] - (2 + self.mantissas)
+        ok &= (sign < 2) & (mantissa >= 0) & (mantissa < self.mantissas) & (exponent >= 0)
+        return _compose(ok, sign == 1, mantissa, exponent - MAX_EXPONENT)
+
+
+class B1999(Encoding):
+    """Signed mantissa as one word, exponent: ``N314 E-2``. Ids: mantissas -1000..1000 (the outermost unused), exponents."""
+
+    @property
+    def words_per_number(self) -> int:
+        return 2
+
+    @property
+    def bound(self) -> int:
+        return int(10**self.digits)
+
+    @cached_property
+    def words(self) -> tuple[str, ...]:
+        return (*(f"N{m}" for m in range(-self.bound, self.bound + 1)), *_exponent_words())
+
+    def encode(self, values: ArrayLike) -> Tokens:
+        negative, mantissa, exponent = self._split(values)
+        tokens = np.empty((*mantissa.shape, 2), dtype=np.int32)
+        tokens[..., 0] = np.where(negative, -mantissa, mantissa) + self.bound
+        tokens[..., 1] = exponent + (2 * self.bound + 1 + MAX_EXPONENT)
+        return tokens
+
+    def decode(self, tokens: ArrayLike) -> tuple[Floats, Mask]:
+        t, ok = _inside(tokens, 2, self.size)
+        mantissa, exponent = t[..., 0] - self.bound, t[..., 1] - (2 * self.bound + 1)
+        ok &= (np.abs(mantissa) < self.bound) & (exponent >= 0)
+        return _compose(ok, mantissa < 0, np.abs(mantissa), exponent - MAX_EXPONENT)
+
+
+class FP15(Encoding):
+    """One word a number: ``FP314/-2``, 16 decades from 1e-7 to 1e9.
+
+    Below the first decade the step is absolute (1e-9 with 3 digits): mantissas -99..99 at the smallest exponent, zero among
+    them. Two words, ``FP-NaN`` and ``FP+NaN``, mark a number out of range; they are read as unreadable.
+    Ids: for each exponent, mantissas -999..-100 then 100..999; then the absolute ones; then the two NaN.
+    """
+
+    first_decade: ClassVar[int] = -7
+    decades: ClassVar[int] = 16
+
+    @property
+    def words_per_number(self) -> int:
+        return 1
+
+    @property
+    def lowest(self) -> int:
+        """The mantissa's smallest value in a full decade: 100."""
+        return int(10**self.precision)
+
+    @property
+    def half(self) -> int:
+        """Mantissas of one sign in a decade: 900."""
+        return 9 * self.lowest
+
+    @property
+    def smallest_exponent(self) -> int:
+        return self.first_decade - self.precision
+
+    @property
+    def normal(self) -> int:
+        """How many words have a full mantissa: 28,800."""
+        return 2 * self.half * self.decades
+
+    @cached_property
+    def words(self) -> tuple[str, ...]:
+        low, high = self.lowest, 10 * self.lowest
+        mantissas = [*range(-high + 1, -low + 1), *range(low, high)]
+        exponents = range(self.smallest_exponent, self.smallest_exponent + self.decades)
+        absolute = [f"FP{m}/{self.smallest_exponent}" for m in range(-low + 1, low)]
+        return (*(f"FP{m}/{e}" for e in exponents for m in mantissas), *absolute, "FP-NaN", "FP+NaN")
+
+    def encode(self, values: ArrayLike) -> Tokens:
+        tokens = self.encode_or_mark(values)
+        marked = tokens[..., 0] >= self.size - 2
+        if marked.any():
+            bad = float(np.asarray(values, dtype=np.float64)[marked].flat[0])
+            raise self._unwritable(bad, "magnitudes below 1e9")
+        return tokens
+
+    def encode_or_mark(self, values: ArrayLike) -> Tokens:
+        """As ``encode``, but a number out of range (or NaN) becomes a NaN word instead of an error."""
+        x = np.asarray(values, dtype=np.float64)
+        inside = np.abs(x) < 10.0 ** (self.first_decade + self.decades)
+        tiny = np.abs(x) < 10.0**self.first_decade
+        negative, mantissa, exponent = decompose(np.where(inside & ~tiny, x, 1.0), self.digits)
+        place = np.where(negative, 10 * self.lowest - 1 - mantissa, mantissa - self.lowest + self.half)
+        tokens = 2 * self.half * (exponent - self.smallest_exponent) + place
+        if tiny.any():
+            steps = np.rint(np.where(tiny, x, 0.0) / 10.0**self.smallest_exponent).astype(np.int64)
+            up = np.abs(steps) == self.lowest  # rounds up into the first decade
+            first = np.where(steps < 0, self.half - 1, self.half)
+            tokens = np.where(tiny, np.where(up, first, self.normal + self.lowest - 1 + steps), tokens)
+        outside = ~inside | (exponent >= self.smallest_exponent + self.decades)
+        tokens = np.where(outside, self.size - 1 - (x < 0), tokens)
+        return tokens.astype(np.int32)[..., None]
+
+    def decode(self, tokens: ArrayLike) -> tuple[Floats, Mask]:
+        t, ok = _inside(tokens, 1, self.size)
+        token = t[..., 0]
+        decade, place = np.divmod(token, 2 * self.half)
+        negative = place < self.half
+        mantissa = np.where(negative, 10 * self.lowest - 1 - place, place - self.half + self.lowest)
+        exponent = decade + self.smallest_exponent
+        absolute = token >= self.normal
+        steps = token - (self.normal + self.lowest - 1)
+        ok &= token < self.size - 2
+        return _compose(
+            ok,
+            np.where(absolute, steps < 0, negative),
+            np.where(absolute, np.abs(steps), mantissa),
+            np.where(absolute, self.smallest_exponent, exponent),
+        )
+
+
+def _compose(ok: Mask, negative: Mask, mantissa: NDArray[np.int64], exponent: NDArray[np.int64]) -> tuple[Floats, Mask]:
+    return compose(negative & ok, np.where(ok, mantissa, 0), np.where(ok, exponent, 0)), ok
+
+
+ENCODINGS: dict[str, Callable[[int], Encoding]] = {"P10": P10, "P1000": P1000, "B1999": B1999, "FP15": FP15}
+
+
+def encoding(name: str, precision: int = 2) -> Encoding:
+    """The encoding of this name; UserError naming the nearest known one."""
+    if name not in ENCODINGS:
+        near = nearest(name.upper(), ENCODINGS)
+        raise UserError(
+            f"unknown encoding {name!r}",
+            expected=", ".join(ENCODINGS),
+            got=repr(name),
+            next_step=f"did you mean {near}?" if near else None,
+        )
+    return ENCODINGS[name](precision)

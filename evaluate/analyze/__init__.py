@@ -1,0 +1,1 @@
+"""Analyses of a predictions file: metrics, covariates, baselines, statistics."""

@@ -1,0 +1,1 @@
+"""Failed problems: dumped, read back, drawn."""

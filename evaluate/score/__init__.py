@@ -1,0 +1,1 @@
+"""Scoring: the outcome and error measures of each prediction."""

@@ -1,0 +1,1 @@
+"""How a dataset is built: chunks, shards, the whole, one process at a time."""

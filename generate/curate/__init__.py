@@ -1,0 +1,1 @@
+"""Datasets that exist: verify, deduplicate, import published files."""

@@ -1,0 +1,1 @@
+"""Linear algebra over ragged batches, and searches for better rounded solutions."""

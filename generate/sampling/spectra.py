@@ -1,0 +1,144 @@
+"""Symmetric matrices with a chosen spectrum.
+
+A0 is symmetric with the entry law on and above the diagonal, A0 = Q L Q^T, s = sqrt(n) c / sqrt 3 (the standard deviation of
+its eigenvalues), and L is replaced:
+
+==========  ======================================================================
+semicircle  as they come (Wigner)
+positive    |l| of the semicircle ones
+uniform     U(-s sqrt 3, s sqrt 3), independent
+gaussian    N(0, s^2)
+laplace     Laplace of scale s / sqrt 2
+positive2   |l| of laplace
+marcenko    none of these: A = M^T M, M (n x n) with coefficient bound sqrt c
+==========  ======================================================================
+
+All but marcenko have E[l^2] = s^2. A law that names several draws one for each problem, with equal chance. Spectra describe
+the matrix before rounding. Only entries on and above the diagonal are rounded, then mirrored: A = A^T exactly.
+Source: Charton 2022 (What is my math transformer doing?), and its public description of the data.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mathpipe.datasets.containers.ragged_matrices import SPECTRA, Matrices
+from mathpipe.generate.sampling.random_matrices import distinct_entries, draw_bounds, draw_entries, draw_shapes, written
+from mathpipe.generate.spec import MatrixLaw, Spectrum
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+DEFAULT: tuple[Spectrum, ...] = ("semicircle",)
+
+
+def draw_symmetric(
+    rng: np.random.Generator, n: int, law: MatrixLaw, spectrum: tuple[Spectrum, ...] | None = None
+) -> Matrices:
+    """n symmetric matrices, rounded; their spectra are ``spectrum``, or those the law names (none named: semicircle)."""
+    names = spectrum or law.spectrum or DEFAULT
+    dims, _ = draw_shapes(rng, n, law)
+    bounds = draw_bounds(rng, n, law)
+    which = rng.integers(len(names), size=n) if len(names) > 1 else np.zeros(n, dtype=np.int64)
+    parts, order = [], []
+    for k, name in enumerate(names):
+        for dim in np.unique(dims[which == k]).tolist():
+            index = np.flatnonzero((which == k) & (dims == dim))
+            c = bounds[index, None] if bounds.ndim else bounds
+            upper = _UPPER[name](rng, law, len(index), dim, c)
+            parts.append(Matrices.from_dense(mirrored(written(upper, law), dim)))
+            order.append(index)
+    if len(parts) > 1:
+        drawn = Matrices.concatenate(parts).take(np.argsort(np.concatenate(order)))
+    else:
+        drawn = parts[0] if parts else Matrices.empty()
+    if len(names) == 1:
+        return drawn
+    return drawn.drawn_by(np.array([SPECTRA.index(name) for name in names], dtype=np.uint8)[which])
+
+
+def mirrored(upper: Floats, dim: int) -> Floats:
+    """Entries on and above the diagonal, row by row (k, n (n + 1) / 2) -> symmetric (k, n, n)."""
+    return np.take(upper, _places(dim), axis=1)
+
+
+def distinct_symmetric(law: MatrixLaw) -> float:
+    """An upper bound on how many different symmetric matrices the law can write."""
+    dim = law.max_dim if law.rows is None else law.rows
+    widest = law.max_coeff if law.spectrum in ((), DEFAULT) else min(law.max_coeff * 100 * dim, 1e9)
+    return float(distinct_entries(law.model_copy(update={"max_coeff": widest})) ** min(dim * (dim + 1) // 2, 16))
+
+
+@functools.cache
+def _places(dim: int) -> Ints:
+    """Where entry (i, j) lies among those on and above the diagonal, (n, n)."""
+    i, j = np.triu_indices(dim)
+    places = np.zeros((dim, dim), dtype=np.int64)
+    places[i, j] = places[j, i] = np.arange(len(i))
+    return places
+
+
+def _upper_of(a: Floats) -> Floats:
+    i, j = np.triu_indices(a.shape[1])
+    return a[:, i, j]
+
+
+Upper = Callable[[np.random.Generator, MatrixLaw, int, int, Floats], Floats]
+Eigenvalues = Callable[[np.random.Generator, Floats, Floats], Floats]
+
+
+def _wigner(rng: np.random.Generator, law: MatrixLaw, k: int, dim: int, c: Floats) -> Floats:
+    """Independent entries on and above the diagonal, (k, n (n + 1) / 2)."""
+    return draw_entries(rng, law, (k, dim * (dim + 1) // 2), c)
+
+
+def _replacing(eigenvalues: Eigenvalues) -> Upper:
+    """Q ``eigenvalues`` Q^T with Q of a Wigner matrix; ``eigenvalues(rng, s, l)`` gives new ones in the shape (k, n) of l."""
+
+    def upper(rng: np.random.Generator, law: MatrixLaw, k: int, dim: int, c: Floats) -> Floats:
+        values, q = np.linalg.eigh(mirrored(_wigner(rng, law, k, dim, c), dim))
+        values = eigenvalues(rng, math.sqrt(dim / 3) * c, values)
+        return _upper_of(np.matmul(q * values[:, None, :], q.transpose(0, 2, 1)))
+
+    return upper
+
+
+def _marcenko(rng: np.random.Generator, law: MatrixLaw, k: int, dim: int, c: Floats) -> Floats:
+    m = draw_entries(rng, law, (k, dim * dim), np.sqrt(c)).reshape(k, dim, dim)
+    return _upper_of(np.matmul(m.transpose(0, 2, 1), m))
+
+
+def _positive(rng: np.random.Generator, s: Floats, values: Floats) -> Floats:
+    return np.abs(values)
+
+
+def _uniform(rng: np.random.Generator, s: Floats, values: Floats) -> Floats:
+    return (2 * rng.random(values.shape) - 1) * (math.sqrt(3) * s)
+
+
+def _gaussian(rng: np.random.Generator, s: Floats, values: Floats) -> Floats:
+    return rng.standard_normal(values.shape) * s
+
+
+def _laplace(rng: np.random.Generator, s: Floats, values: Floats) -> Floats:
+    return rng.laplace(size=values.shape) * (s / math.sqrt(2))
+
+
+def _positive2(rng: np.random.Generator, s: Floats, values: Floats) -> Floats:
+    return np.abs(_laplace(rng, s, values))
+
+
+_UPPER: dict[Spectrum, Upper] = {
+    "semicircle": _wigner,
+    "positive": _replacing(_positive),
+    "uniform": _replacing(_uniform),
+    "gaussian": _replacing(_gaussian),
+    "laplace": _replacing(_laplace),
+    "positive2": _replacing(_positive2),
+    "marcenko": _marcenko,
+}

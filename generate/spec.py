@@ -1,0 +1,280 @@
+"""The law of a dataset: everything that fixes its rows.
+
+A dataset is a function of (task, how operands are drawn, seed, block size, generator version). The digest of these names it;
+sizes, shards and workers are layout and only cut the stream of rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    SerializerFunctionWrapHandler,
+    Tag,
+    model_serializer,
+    model_validator,
+)
+
+from mathpipe.datasets.errors import nearest
+from mathpipe.datasets.expressions.vocabulary import BINARY, UNARY
+
+GENERATOR_VERSION = 1  # raised whenever the same law would give other rows
+LARGEST_DIMENSION = 100
+Dimension = Annotated[int, Field(ge=1, le=LARGEST_DIMENSION)]
+Spectrum = Literal["semicircle", "positive", "uniform", "gaussian", "laplace", "positive2", "marcenko"]
+SPECTRA: tuple[Spectrum, ...] = get_args(Spectrum)
+
+
+def _split_names(names: object) -> object:
+    """``"laplace,semicircle"`` as two names; nothing, and an empty text, as none."""
+    if names is None:
+        return ()
+    return tuple(name.strip() for name in names.split(",") if name.strip()) if isinstance(names, str) else names
+
+
+def _in_order(names: tuple[Spectrum, ...]) -> tuple[Spectrum, ...]:
+    """Named in one order, whatever order they were given in: a mixture is a set, and its law has one digest."""
+    if len(set(names)) != len(names):
+        raise ValueError("names a spectrum twice: each problem draws one of the named, all with equal chance")
+    return tuple(sorted(names, key=SPECTRA.index))
+
+
+Spectra = Annotated[tuple[Spectrum, ...], BeforeValidator(_split_names), AfterValidator(_in_order)]
+
+
+class MatrixLaw(BaseModel):
+    """How matrices are drawn: m x n with independent entries, then rounded to 3 significant digits.
+
+    ``min_dim..max_dim``: n is uniform in this range for each problem (rows and columns apart when ``rectangular``);
+    ``rows``, ``cols``: fixed instead. ``entries``: ``uniform`` U(-c, c) or ``gaussian`` N(0, c^2/3), of equal variance.
+    c is ``max_coeff``, or uniform among the integers ``min_coeff..max_coeff`` for each problem.
+    ``spectrum``: of symmetric operands, see ``mathpipe.generate.sampling.spectra``; each problem draws one of the named.
+    ``letters``: of co-training, which tasks problems are drawn from (all seven, TADMEFI, when null).
+    ``exact_operands``: round before solving, so that the written problem has exactly the written answer (else the papers'
+    way: solve first, round only when writing). ``noise``: sigma > 0 writes A + (c_max sigma / sqrt 3) N(0, 1) and asks for the
+    answer of the clean A. Source: Charton 2022, sections 3 and 4.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    min_dim: Dimension = 5
+    max_dim: Dimension = 5
+    rectangular: bool = False
+    rows: Dimension | None = None
+    cols: Dimension | None = None
+    entries: Literal["uniform", "gaussian"] = "uniform"
+    max_coeff: Annotated[float, Field(gt=1e-6, le=1e6, allow_inf_nan=False)] = 10.0
+    min_coeff: Annotated[int, Field(ge=1)] | None = None
+    spectrum: Spectra = ()
+    letters: str | None = None
+    exact_operands: bool = True
+    noise: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] = 0.0
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.min_dim > self.max_dim:
+            raise ValueError(f"min_dim {self.min_dim} is above max_dim {self.max_dim}")
+        if (self.rows is None) != (self.cols is None):
+            raise ValueError("rows and cols are given together or not at all")
+        if self.rows is not None and self.rectangular:
+            raise ValueError("rectangular draws rows and columns; with rows and cols fixed there is nothing to draw")
+        if self.min_coeff is not None and (self.max_coeff != int(self.max_coeff) or self.min_coeff > self.max_coeff):
+            raise ValueError("with min_coeff, max_coeff is an integer at least as large")
+        return self
+
+    @property
+    def largest_shape(self) -> tuple[int, int]:
+        """The largest (rows, cols) this law can draw."""
+        if self.rows is not None and self.cols is not None:
+            return self.rows, self.cols
+        return self.max_dim, self.max_dim
+
+    @property
+    def always_square(self) -> bool:
+        return not self.rectangular and self.rows == self.cols
+
+
+Family = Literal["general", "polynomial", "trigonometric", "logarithmic"]
+
+
+def _weights(text: str) -> str:
+    """``"tan:0, div:2.50"`` as ``"div:2.5,tan:0"``: weights by name, in one order, so that one law has one digest."""
+    found: dict[str, float] = {}
+    for part in filter(None, (piece.strip() for piece in text.split(","))):
+        name, colon, weight = (piece.strip() for piece in part.partition(":"))
+        if name not in (*BINARY, *UNARY):
+            near = nearest(name, (*BINARY, *UNARY))
+            raise ValueError(f"{name!r} is no operator" + (f": did you mean {near}?" if near else ""))
+        try:
+            number = float(weight)
+        except ValueError:
+            number = -1.0
+        if not colon or not 0 <= number <= 1e6:
+            raise ValueError(f"{part!r} names no weight: write operator:weight from 0 to 1e6, such as div:0")
+        if name in found:
+            raise ValueError(f"{name!r} is named twice")
+        found[name] = number
+    return ",".join(f"{name}:{found[name]:g}" for name in sorted(found))
+
+
+Weights = Annotated[str, AfterValidator(_weights)]
+
+
+class ExpressionLaw(BaseModel):
+    """How expressions are drawn: unary-binary trees, uniform over those with k operators, then operators and leaves by weight.
+
+    k is uniform in ``min_operators..max_operators``, but with chance ``few_share`` uniform in 0..min_operators - 1.
+    ``operators``: weights of those drawn otherwise than published, such as ``div:0,tan:0``; a weight counts within its arity.
+    A leaf is x with chance ``variable_share``, else an integer uniform in 1..``max_int``. ``max_len``: words of the longest
+    problem or solution. ``family``: the functions of the published tests of distribution shift. ``simplify``: share of
+    problems that are simplified before they are written. Source: Lample and Charton 2020, section 3 and appendices A to C.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["expressions"] = "expressions"
+    min_operators: Annotated[int, Field(ge=0, le=50)] = 4
+    max_operators: Annotated[int, Field(ge=0, le=50)] = 15
+    few_share: Annotated[float, Field(ge=0, le=1)] = 0.025
+    operators: Weights = ""
+    variable_share: Annotated[float, Field(gt=0, le=1)] = 0.75
+    max_int: Annotated[int, Field(ge=1, le=1_000_000)] = 5
+    max_len: Annotated[int, Field(ge=4, le=4096)] = 512
+    family: Family = "general"
+    simplify: Annotated[float, Field(ge=0, le=1)] = 0.0
+    table: str | None = None
+    """Digest of the table of primitives that answers are looked up in, where the task has one: set by the task."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.min_operators > self.max_operators:
+            raise ValueError(f"min_operators {self.min_operators} is above max_operators {self.max_operators}")
+        return self
+
+
+class BitLaw(BaseModel):
+    """How bits are drawn: fair and independent. ``bits``: n of each pattern; ``masked``: chance of a bit of a query to be hidden.
+
+    ``drawn``: set by the task; ``passes`` go through a small space again and again, each time in another order. How many patterns
+    a problem has, the task says. Source: Lu et al. 2021, section 3.1.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["bits"] = "bits"
+    bits: Annotated[int, Field(ge=1, le=10_000)] = 5
+    masked: Annotated[float, Field(ge=0, le=1)] = 0.0
+    drawn: Literal["with replacement", "passes"] = "with replacement"
+
+
+SequenceLaw = ExpressionLaw | BitLaw
+
+
+class SourceFile(BaseModel):
+    """A file that rows were read from: to which split, its name without folders, and its sha256."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    split: str
+    name: str
+    sha256: str
+
+
+class ImportedLaw(BaseModel):
+    """Nothing was drawn: rows are those of files, in their order. Their splits are the files', not those of the hash.
+
+    ``checked``: lines with wrong answers were left out.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["imported"] = "imported"
+    sources: tuple[SourceFile, ...]
+    checked: bool = False
+
+    @model_serializer(mode="wrap")
+    def _without_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        if not self.checked:
+            del values["checked"]
+        return values
+
+
+def _kind(values: object) -> str:
+    if isinstance(values, dict):
+        return str(values.get("kind", "matrices"))
+    return str(getattr(values, "kind", "matrices"))
+
+
+Operands = Annotated[
+    Annotated[MatrixLaw, Tag("matrices")]
+    | Annotated[ExpressionLaw, Tag("expressions")]
+    | Annotated[BitLaw, Tag("bits")]
+    | Annotated[ImportedLaw, Tag("imported")],
+    Discriminator(_kind),
+]
+
+
+class Law(BaseModel):
+    """A task, how its operands are drawn, a seed, and what else fixes rows. Equal digests mean equal rows.
+
+    ``deduplicated``: the digest of a dataset (of the same law otherwise) of which only the first of equal problems were kept.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    task: str
+    operands: Operands
+    seed: Annotated[int, Field(ge=0, lt=2**64)] = 0
+    block_rows: Annotated[int, Field(ge=1)] = 10_000
+    version: int = GENERATOR_VERSION
+    deduplicated: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        if self.deduplicated is None:
+            del values["deduplicated"]
+        return values
+
+    @property
+    def matrices(self) -> MatrixLaw:
+        """How matrices are drawn; TypeError where the law draws none."""
+        if not isinstance(self.operands, MatrixLaw):
+            raise TypeError(f"the law of {self.task} draws no matrices")
+        return self.operands
+
+    @property
+    def expressions(self) -> ExpressionLaw:
+        """How expressions are drawn; TypeError where the law draws none."""
+        if not isinstance(self.operands, ExpressionLaw):
+            raise TypeError(f"the law of {self.task} draws no expressions")
+        return self.operands
+
+    @property
+    def sequences(self) -> SequenceLaw:
+        """How expressions or bits are drawn; TypeError where the law draws neither."""
+        if not isinstance(self.operands, SequenceLaw):
+            raise TypeError(f"the law of {self.task} draws no sequences")
+        return self.operands
+
+    def with_operands(self, operands: MatrixLaw | SequenceLaw, block_rows: int) -> Law:
+        """The law of a split of its own: the same task and seed, other operands."""
+        return self.model_copy(update={"operands": operands, "block_rows": block_rows})
+
+    def to_json(self) -> str:
+        """Canonical JSON: sorted keys, no spaces."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the canonical JSON, 64 hexadecimal digits."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()

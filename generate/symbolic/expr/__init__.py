@@ -1,0 +1,1 @@
+"""Expressions: canonical form, rewriting, simplification, random trees."""

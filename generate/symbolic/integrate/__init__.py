@@ -1,0 +1,1 @@
+"""Antiderivatives: rule search, rational functions, tables, integration by parts."""

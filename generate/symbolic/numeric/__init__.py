@@ -1,0 +1,1 @@
+"""Expressions as numbers: array programs, derivatives, evaluation points, high precision."""

@@ -1,0 +1,356 @@
+"""Numbers that carry derivatives: truncated polynomials in small quantities, and every word's Taylor rule for them.
+
+A jet is an array of components (one for each monomial of its algebra); products are truncated, and a function of a jet is
+f(u + n) = f(u) + f'(u) n + f''(u) n^2 / 2, exact where n^3 = 0. So derivatives of any written expression come from rules of
+numbers, not from the symbolic rules that made the expression. Everything is complex: principal branches, and the cuts of
+real arguments as the rules d asin = 1 / sqrt(1 - u^2), d acosh = 1 / (sqrt(u - 1) sqrt(u + 1)) have them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mathpipe.datasets.expressions.vocabulary import IDS, WORDS
+from mathpipe.generate.symbolic.numeric.array_programs import Program
+
+Complex = NDArray[Any]  # complex128; NumPy's own types lose that in arithmetic
+Monomial = tuple[int, int, int]  # powers of x, first constant, second constant
+
+
+@dataclass(frozen=True)
+class Algebra:
+    """Which monomials of (dx, dc1, dc2) are kept; the first is 1. ``order``: the highest power of a nilpotent part that matters."""
+
+    monomials: tuple[Monomial, ...]
+
+    @cached_property
+    def order(self) -> int:
+        return max(sum(m) for m in self.monomials)
+
+    @cached_property
+    def products(self) -> tuple[tuple[int, int, int], ...]:
+        """(i, j, k): monomial i times monomial j is monomial k, both not 1."""
+        place = {m: k for k, m in enumerate(self.monomials)}
+        return tuple(
+            (i, j, place[total])
+            for i, a in enumerate(self.monomials)
+            for j, b in enumerate(self.monomials)
+            if i and j and (total := (a[0] + b[0], a[1] + b[1], a[2] + b[2])) in place
+        )
+
+
+VALUES = Algebra(((0, 0, 0),))
+SLOPES = Algebra(((0, 0, 0), (1, 0, 0)))
+"""Values and d/dx."""
+CURVES = Algebra(((0, 0, 0), (1, 0, 0), (2, 0, 0)))
+"""Values, d/dx and half of d2/dx2."""
+FAMILY1 = Algebra(((0, 0, 0), (1, 0, 0), (0, 1, 0)))
+"""y(x, c1): y' and dy/dc1."""
+FAMILY2 = Algebra(((0, 0, 0), (1, 0, 0), (2, 0, 0), (0, 1, 0), (1, 1, 0), (0, 0, 1), (1, 0, 1)))
+"""y(x, c1, c2): y', y''/2, and the derivatives of (y, y') by both constants."""
+
+
+def evaluate(program: Program, algebra: Algebra, leaves: Mapping[str, Complex], points: int) -> Complex:
+    """The jets of n expressions at K points, (components, n, K); NaN where malformed or where a word has no meaning here.
+
+    ``leaves``: what variables, constants and unknowns stand for, by word: jets (components, K) or, where every expression
+    has its own, (components, n, K). Words left out are NaN.
+    """
+    values = evaluate_nodes(program, algebra, leaves, points)
+    result = np.full((len(values), len(program.root), points), np.nan, dtype=np.complex128)
+    there = program.root >= 0
+    result[:, there] = values[:, program.root[there]]
+    return result
+
+
+def evaluate_nodes(program: Program, algebra: Algebra, leaves: Mapping[str, Complex], points: int) -> Complex:
+    """The same for every node of the program, (components, N, K)."""
+    m = len(algebra.monomials)
+    values = np.empty((m, len(program.word), points), dtype=np.complex128)
+    known = {"pi": np.pi, "E": np.e, "I": 1j}
+    for word, nodes in program.leaves:
+        name = WORDS[word]
+        values[:, nodes] = 0
+        if name in ("INT+", "INT-"):
+            values[0, nodes] = program.integer[nodes, None]
+        elif name in known:
+            values[0, nodes] = known[name]
+        elif name in leaves:
+            given = leaves[name]
+            values[:, nodes] = given[:, None, :] if given.ndim == 2 else given[:, program.row[nodes]]
+        else:
+            values[0, nodes] = np.nan
+    with np.errstate(all="ignore"):
+        for word, nodes in program.steps:
+            a = values.take(program.left[nodes], axis=1)
+            if word in _BINARY:
+                out = _BINARY[word](algebra, a, values.take(program.right[nodes], axis=1))
+            else:
+                out = _unary(algebra, _UNARY[word], a)
+            # no negative zeros: the cuts of real arguments are approached from one side
+            np.add(out, 0.0, out=values[:, nodes])
+    return values
+
+
+def multiply(algebra: Algebra, a: Complex, b: Complex) -> Complex:
+    """The product of two jets."""
+    out = np.empty_like(a)
+    np.multiply(a[0], b[0], out=out[0])
+    for k in range(1, len(a)):
+        out[k] = a[0] * b[k] + a[k] * b[0]
+    for i, j, k in algebra.products:
+        out[k] += a[i] * b[j]
+    return out
+
+
+Rule = Callable[[Complex, int], tuple[Complex, ...]]
+
+
+def _unary(algebra: Algebra, rule: Rule, u: Complex) -> Complex:
+    """f(u) by f, f' and f''/2 at the value of u."""
+    taylor = rule(u[0], algebra.order)
+    out = np.empty_like(u)
+    out[0] = taylor[0]
+    if algebra.order:
+        np.multiply(u[1:], taylor[1], out=out[1:])
+    if algebra.order > 1:
+        for i, j, k in algebra.products:
+            out[k] += taylor[2] * (u[i] * u[j])
+    return out
+
+
+def _reciprocal(u: Complex, order: int) -> tuple[Complex, ...]:
+    r = 1 / u
+    return (r,) if order == 0 else (r, -r * r, r * r * r)
+
+
+def _power(algebra: Algebra, a: Complex, b: Complex) -> Complex:
+    """a^b: by the power rule where b is constant, else exp(b ln a)."""
+    p = b[0]
+    if algebra.order == 0:
+        return np.asarray(np.power(a[0], p)[None])
+    constant = ~np.any(b[1:] != 0, axis=(0, 2))
+    out = np.empty_like(a)
+    if constant.all():
+        return _constant_power(algebra, a, p)
+    out[:, constant] = _constant_power(algebra, a[:, constant], p[constant])
+    rest = ~constant
+    exponent = multiply(algebra, b[:, rest], _unary(algebra, _ln, a[:, rest]))
+    out[:, rest] = _unary(algebra, _exp, exponent)
+    return out
+
+
+def _constant_power(algebra: Algebra, a: Complex, p: Complex) -> Complex:
+    def rule(u: Complex, order: int) -> tuple[Complex, ...]:
+        lower = np.power(u, p - 1)
+        found = (np.power(u, p), p * lower)
+        return found if order < 2 else (*found, p * (p - 1) / 2 * np.power(u, p - 2))
+
+    return _unary(algebra, rule, a)
+
+
+def _root(algebra: Algebra, a: Complex, b: Complex) -> Complex:
+    return _power(algebra, a, _unary(algebra, _reciprocal, b))
+
+
+def _divide(algebra: Algebra, a: Complex, b: Complex) -> Complex:
+    if algebra.order == 0:
+        return a / b
+    return multiply(algebra, a, _unary(algebra, _reciprocal, b))
+
+
+def _exp(u: Complex, order: int) -> tuple[Complex, ...]:
+    e = np.exp(u)
+    return (e, e, e / 2)
+
+
+def _ln(u: Complex, order: int) -> tuple[Complex, ...]:
+    value = np.log(u)
+    if order == 0:
+        return (value,)
+    r = 1 / u
+    return (value, r, -r * r / 2)
+
+
+def _sqrt(u: Complex, order: int) -> tuple[Complex, ...]:
+    s = np.sqrt(u)
+    return (s,) if order == 0 else (s, 0.5 / s, -0.125 / (s * u))
+
+
+def _sin(u: Complex, order: int) -> tuple[Complex, ...]:
+    s = np.sin(u)
+    return (s,) if order == 0 else (s, np.cos(u), -s / 2)
+
+
+def _cos(u: Complex, order: int) -> tuple[Complex, ...]:
+    c = np.cos(u)
+    return (c,) if order == 0 else (c, -np.sin(u), -c / 2)
+
+
+def _tan(u: Complex, order: int) -> tuple[Complex, ...]:
+    t = np.tan(u)
+    d = 1 + t * t
+    return (t, d, t * d)
+
+
+def _sinh(u: Complex, order: int) -> tuple[Complex, ...]:
+    s = np.sinh(u)
+    return (s,) if order == 0 else (s, np.cosh(u), s / 2)
+
+
+def _cosh(u: Complex, order: int) -> tuple[Complex, ...]:
+    c = np.cosh(u)
+    return (c,) if order == 0 else (c, np.sinh(u), c / 2)
+
+
+def _tanh(u: Complex, order: int) -> tuple[Complex, ...]:
+    t = np.tanh(u)
+    d = 1 - t * t
+    return (t, d, -t * d)
+
+
+def _below_one(u: Complex) -> Complex:
+    """Real numbers above 1 moved to the lower side of the cut there, where d asin, d acos and SymPy have them too."""
+    cut = (u.imag == 0) & (u.real > 1)
+    return np.where(cut, np.conj(u), u) if cut.any() else u
+
+
+def _asin(u: Complex, order: int) -> tuple[Complex, ...]:
+    value = np.arcsin(_below_one(u))
+    if order == 0:
+        return (value,)
+    r = 1 / np.sqrt(1 - u * u + 0.0)
+    return (value, r, u * r * r * r / 2)
+
+
+def _acos(u: Complex, order: int) -> tuple[Complex, ...]:
+    return (np.arccos(_below_one(u)), *(-d for d in _asin(u, order)[1:]))
+
+
+def _atan(u: Complex, order: int) -> tuple[Complex, ...]:
+    value = np.arctan(u)
+    if order == 0:
+        return (value,)
+    r = 1 / (1 + u * u)
+    return (value, r, -u * r * r)
+
+
+def _asinh(u: Complex, order: int) -> tuple[Complex, ...]:
+    value = np.arcsinh(u)
+    if order == 0:
+        return (value,)
+    r = 1 / np.sqrt(1 + u * u + 0.0)
+    return (value, r, -u * r * r * r / 2)
+
+
+def _acosh(u: Complex, order: int) -> tuple[Complex, ...]:
+    value = np.arccosh(u)
+    if order == 0:
+        return (value,)
+    r = 1 / (np.sqrt(u - 1 + 0.0) * np.sqrt(u + 1 + 0.0))
+    return (value, r, -u * r / (u * u - 1) / 2)
+
+
+def _atanh(u: Complex, order: int) -> tuple[Complex, ...]:
+    value = np.arctanh(_below_one(u))
+    if order == 0:
+        return (value,)
+    r = 1 / (1 - u * u)
+    return (value, r, u * r * r)
+
+
+def _of_reciprocal(rule: Rule) -> Rule:
+    """f(1/u): for acot, asec, acsc and their hyperbolic sisters."""
+
+    def composed(u: Complex, order: int) -> tuple[Complex, ...]:
+        inner = _reciprocal(u, order)
+        outer = rule(inner[0] + 0.0, order)
+        if order == 0:
+            return (outer[0],)
+        first = outer[1] * inner[1]
+        return (outer[0], first) if order < 2 else (outer[0], first, outer[1] * inner[2] + outer[2] * inner[1] ** 2)
+
+    return composed
+
+
+def _reciprocal_of(rule: Rule) -> Rule:
+    """1/f(u): for cot, sec, csc and their hyperbolic sisters."""
+
+    def composed(u: Complex, order: int) -> tuple[Complex, ...]:
+        inner = rule(u, order)
+        outer = _reciprocal(inner[0], order)
+        if order == 0:
+            return (outer[0],)
+        first = outer[1] * inner[1]
+        return (outer[0], first) if order < 2 else (outer[0], first, outer[1] * inner[2] + outer[2] * inner[1] ** 2)
+
+    return composed
+
+
+def _fixed_power(n: int) -> Rule:
+    def rule(u: Complex, order: int) -> tuple[Complex, ...]:
+        low = u ** (n - 2)
+        return (low * u * u, n * low * u, n * (n - 1) / 2 * low)
+
+    return rule
+
+
+def _on_reals(value: Callable[[NDArray[np.float64]], NDArray[np.float64]], slope: bool) -> Rule:
+    """abs and sign: they mean something at real arguments alone; NaN elsewhere."""
+
+    def rule(u: Complex, order: int) -> tuple[Complex, ...]:
+        real = np.where(np.abs(u.imag) <= 1e-14 * np.abs(u.real), u.real, np.nan)
+        first = np.sign(real) if slope else 0 * real
+        return (value(real).astype(np.complex128), first.astype(np.complex128), (0 * real).astype(np.complex128))
+
+    return rule
+
+
+_ALL: dict[str, Rule] = {
+    "inv": _reciprocal,
+    "sqrt": _sqrt,
+    "exp": _exp,
+    "ln": _ln,
+    **{f"pow{n}": _fixed_power(n) for n in (2, 3, 4, 5)},
+    "abs": _on_reals(np.abs, slope=True),
+    "sign": _on_reals(np.sign, slope=False),
+    "sin": _sin,
+    "cos": _cos,
+    "tan": _tan,
+    "sinh": _sinh,
+    "cosh": _cosh,
+    "tanh": _tanh,
+    "asin": _asin,
+    "acos": _acos,
+    "atan": _atan,
+    "asinh": _asinh,
+    "acosh": _acosh,
+    "atanh": _atanh,
+    "cot": _reciprocal_of(_tan),
+    "sec": _reciprocal_of(_cos),
+    "csc": _reciprocal_of(_sin),
+    "coth": _reciprocal_of(_tanh),
+    "sech": _reciprocal_of(_cosh),
+    "csch": _reciprocal_of(_sinh),
+    "acot": _of_reciprocal(_atan),
+    "asec": _of_reciprocal(_acos),
+    "acsc": _of_reciprocal(_asin),
+    "acoth": _of_reciprocal(_atanh),
+    "asech": _of_reciprocal(_acosh),
+    "acsch": _of_reciprocal(_asinh),
+}
+_UNARY: dict[int, Rule] = {IDS[name]: rule for name, rule in _ALL.items()}
+_BINARY: dict[int, Callable[[Algebra, Complex, Complex], Complex]] = {
+    IDS["add"]: lambda _, a, b: a + b,
+    IDS["sub"]: lambda _, a, b: a - b,
+    IDS["mul"]: multiply,
+    IDS["div"]: _divide,
+    IDS["pow"]: _power,
+    IDS["rac"]: _root,
+}

@@ -1,0 +1,1 @@
+"""Differential equations from their solutions: eliminate the constants, normalise the equation."""

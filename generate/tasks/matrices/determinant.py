@@ -1,0 +1,54 @@
+"""Determinant: square A (n x n) -> det A (1 x 1), judged by the relative difference."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mathpipe.datasets.containers.ragged_matrices import Matrices
+from mathpipe.generate.linalg.batched import transposed
+from mathpipe.generate.sampling.random_matrices import draw_matrices
+from mathpipe.generate.spec import MatrixLaw
+from mathpipe.generate.tasks.base import Floats, Ints, Mask, Solved, Task, difference_errors, solve_by_shape
+from mathpipe.generate.tasks.wrong_problems import swap_rows
+
+TRUSTED = 1e-10  # relative difference of one determinant found in two ways, with which it is trusted
+
+
+def sample(rng: np.random.Generator, n: int, law: MatrixLaw) -> Matrices:
+    """n square matrices A."""
+    return draw_matrices(rng, n, law)
+
+
+def solve(operands: Matrices) -> Solved:
+    """det A by LU with partial pivoting; rejected where the same from the other end gives another value: A^T with the order of
+    its rows and of its columns reversed has the determinant of A, and other roundings.
+
+    Cancellation leaves a nearly singular matrix few certain digits. Determinants grow fast with n and c: with c = 10 most
+    10 x 10 ones are beyond 1e9, which no dataset holds (about c n^(1/2) / 4 for each dimension: choose a smaller c).
+    """
+    return solve_by_shape(operands, _determinant)
+
+
+def _determinant(a: Floats) -> tuple[Floats, dict[str, Mask]]:
+    det = np.linalg.det(a)
+    untrusted = np.abs(det - np.linalg.det(transposed(a)[:, ::-1, ::-1])) > TRUSTED * np.abs(det)
+    return det[:, None, None], {"untrusted determinant": untrusted}
+
+
+def answer_shape(operands: Matrices) -> tuple[Ints, Ints]:
+    return np.ones_like(operands.rows), np.ones_like(operands.cols)
+
+
+TASK = Task(
+    name="determinant",
+    letter=None,
+    operand="A (n x n)",
+    solution="det A (1 x 1)",
+    source="Golub and Van Loan 2013, chapter 3 (LU factorisation)",
+    sample=sample,
+    solve=solve,
+    verify=difference_errors,
+    answer_shape=answer_shape,
+    square_only=True,
+    confusions={"two rows in the other order": swap_rows},
+)

@@ -1,0 +1,60 @@
+"""Eigenvalues: symmetric A (n x n) -> its eigenvalues l_1 >= ... >= l_n as a column (n x 1).
+
+The answer is an ordered list: the same values in another order are wrong.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mathpipe.datasets.containers.ragged_matrices import Matrices
+from mathpipe.generate.linalg.batched import attempt
+from mathpipe.generate.sampling.spectra import distinct_symmetric, draw_symmetric
+from mathpipe.generate.spec import MatrixLaw
+from mathpipe.generate.tasks.base import (
+    Floats,
+    Ints,
+    Mask,
+    Solved,
+    Task,
+    difference_errors,
+    solve_by_shape,
+)
+from mathpipe.generate.tasks.wrong_problems import SIGN_OFF_DIAGONAL
+
+
+def sample(rng: np.random.Generator, n: int, law: MatrixLaw) -> Matrices:
+    """n symmetric matrices of the law's spectrum."""
+    return draw_symmetric(rng, n, law)
+
+
+def solve(operands: Matrices) -> Solved:
+    """LAPACK's symmetric eigenvalues (dsyevd), descending."""
+    return solve_by_shape(operands, _eigenvalues)
+
+
+def _eigenvalues(a: Floats) -> tuple[Floats, dict[str, Mask]]:
+    (values,), failed = attempt(lambda b: (np.linalg.eigvalsh(b),), ((a.shape[1],),), a)
+    return values[:, ::-1, None], {"no convergence": failed}
+
+
+def answer_shape(operands: Matrices) -> tuple[Ints, Ints]:
+    return operands.rows, np.ones_like(operands.rows)
+
+
+TASK = Task(
+    name="eigenvalues",
+    letter="E",
+    operand="symmetric A (n x n)",
+    solution="eigenvalues, descending (n x 1)",
+    source="Charton 2022, eigenvalues",
+    sample=sample,
+    solve=solve,
+    verify=difference_errors,
+    answer_shape=answer_shape,
+    square_only=True,
+    symmetric=True,
+    takes_spectrum=True,
+    distinct=distinct_symmetric,
+    confusions=SIGN_OFF_DIAGONAL,
+)

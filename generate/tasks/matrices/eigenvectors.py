@@ -1,0 +1,99 @@
+"""Eigenvectors: symmetric A (n x n) -> (n + 1) x n: row 0 the eigenvalues l, ascending, and below them V, A V = V diag(l).
+
+Column j of V (rows 1..n) belongs to entry j of row 0; the largest-magnitude entry of each column is positive, so that the target
+is a function of the operand. A prediction (l, V) is judged by V^T A V - diag(l) and by V^T V - I: any signs, any order of the
+pairs, any orthonormal basis for a repeated eigenvalue are right.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mathpipe.datasets.containers.ragged_matrices import Matrices, reduce_rows
+from mathpipe.generate.linalg.batched import attempt, map_together, orthogonality, signs_of_columns, transposed
+from mathpipe.generate.sampling.spectra import distinct_symmetric, draw_symmetric
+from mathpipe.generate.spec import MatrixLaw
+from mathpipe.generate.tasks.base import Errors, Floats, Ints, Mask, Solved, Task, error_measures, solve_by_shape
+from mathpipe.generate.tasks.wrong_problems import SIGN_OFF_DIAGONAL
+
+# Two eigenvalues this close (relative to the largest) are one to float32, and their vectors no function of what is written: a
+# last bit would turn them. Such problems are rejected; with a wider gap every CPU finds vectors equal to about 1e-8.
+NEARLY_EQUAL = 1e-7
+_FLOAT32 = 5e-7  # errors of a right answer that was stored as float32, for each dimension
+
+
+def sample(rng: np.random.Generator, n: int, law: MatrixLaw) -> Matrices:
+    """n symmetric matrices of the law's spectrum."""
+    return draw_symmetric(rng, n, law)
+
+
+def solve(operands: Matrices) -> Solved:
+    """LAPACK's symmetric eigenproblem (dsyevd); rejected where two eigenvalues are nearly equal."""
+    return solve_by_shape(operands, _eigenvectors)
+
+
+def _eigenvectors(a: Floats) -> tuple[Floats, dict[str, Mask]]:
+    n = a.shape[1]
+    (values, vectors), failed = attempt(lambda b: tuple(np.linalg.eigh(b)), ((n,), (n, n)), a)
+    answer = np.empty((len(a), n + 1, n))
+    answer[:, 0] = values
+    np.multiply(vectors, signs_of_columns(vectors), out=answer[:, 1:])
+    gaps = np.diff(values, axis=1).min(axis=1, initial=np.inf)
+    close = gaps <= NEARLY_EQUAL * np.abs(values).max(axis=1)
+    return answer, {"no convergence": failed, "nearly equal eigenvalues": close & ~failed}
+
+
+def residual(operands: Matrices, references: Matrices, predicted: Matrices) -> Matrices:
+    """R = V^T A V - diag(l), l and V from the prediction; infinite where a sum is undefined."""
+    return map_together(_residual, operands, predicted)
+
+
+def _residual(a: Floats, h: Floats) -> Floats:
+    v = h[:, 1:]
+    r = np.matmul(transposed(v), np.matmul(a, v))
+    i = np.arange(a.shape[1])
+    r[:, i, i] -= h[:, 0]
+    return np.asarray(r)
+
+
+def verify(operands: Matrices, references: Matrices, predicted: Matrices) -> Errors:
+    """S = diag(l) of the reference; besides, ``orthogonality`` = max|V^T V - I|, which a right answer must pass too."""
+    scale = references.map(lambda x: x[:, :1])
+    errors = error_measures(residual(operands, references, predicted), scale, predicted, references)
+    errors["orthogonality"] = map_together(lambda h: orthogonality(h[:, 1:]), predicted).values
+    return errors
+
+
+def agrees(operands: Matrices, solved: Matrices, stored: Matrices) -> Mask:
+    """Stored eigenvalues equal the solved ones, in their order, and the stored vectors are eigenvectors, to float32."""
+    values, wanted = (m.map(lambda x: x[:, :1]) for m in (stored, solved))
+    away = reduce_rows(np.abs(values.values - wanted.values), wanted, np.maximum)
+    largest = reduce_rows(np.abs(wanted.values), wanted, np.maximum)
+    errors = verify(operands, solved, stored)
+    right = (errors["error_l1"] <= _FLOAT32 * operands.rows) & (errors["orthogonality"] <= _FLOAT32 * operands.rows)
+    return np.asarray(right & (away <= 1.2e-7 * largest))
+
+
+def answer_shape(operands: Matrices) -> tuple[Ints, Ints]:
+    return operands.rows + 1, operands.cols
+
+
+TASK = Task(
+    name="eigenvectors",
+    letter="F",
+    operand="symmetric A (n x n)",
+    solution="eigenvalues, ascending, over eigenvectors as columns ((n+1) x n)",
+    source="Charton 2022, eigenvectors",
+    sample=sample,
+    solve=solve,
+    verify=verify,
+    answer_shape=answer_shape,
+    residual=residual,
+    residual_formula="V^T A V - diag(l), [l; V] = H",
+    square_only=True,
+    symmetric=True,
+    takes_spectrum=True,
+    distinct=distinct_symmetric,
+    agrees=agrees,
+    confusions=SIGN_OFF_DIAGONAL,
+)

@@ -1,0 +1,45 @@
+"""Matrix times vector: [A v] (m x (n + 1)) -> A^T v (n x 1), transposed as the papers have it, so that both fit side by side."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mathpipe.datasets.containers.ragged_matrices import Matrices
+from mathpipe.generate.linalg.batched import transposed
+from mathpipe.generate.sampling.random_matrices import draw_matrices
+from mathpipe.generate.spec import MatrixLaw
+from mathpipe.generate.tasks.base import Floats, Ints, Solved, Task, difference_errors
+from mathpipe.generate.tasks.wrong_problems import transpose_all_but_last
+
+
+def sample(rng: np.random.Generator, n: int, law: MatrixLaw) -> Matrices:
+    """n operands [A v]: v is one more column of the same law."""
+    return draw_matrices(rng, n, law, extra_cols=1)
+
+
+def solve(operands: Matrices) -> Solved:
+    """A^T v, never rejected here."""
+    return Solved(operands.map(_product))
+
+
+def _product(av: Floats) -> Floats:
+    return np.asarray(np.matmul(transposed(av[:, :, :-1]), av[:, :, -1:]))
+
+
+def answer_shape(operands: Matrices) -> tuple[Ints, Ints]:
+    return operands.cols - 1, np.ones_like(operands.cols)
+
+
+TASK = Task(
+    name="matvec",
+    letter="D",
+    operand="[A v], side by side (m x (n+1))",
+    solution="A^T v (n x 1)",
+    source="Charton 2022, matrix-vector product",
+    sample=sample,
+    solve=solve,
+    verify=difference_errors,
+    answer_shape=answer_shape,
+    extra_cols=1,
+    confusions={"A not transposed": transpose_all_but_last},
+)

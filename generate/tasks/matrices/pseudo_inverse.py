@@ -1,0 +1,94 @@
+"""Pseudo-inverse: A (m x n) -> A^+ (n x m), the one matrix H for which (Penrose)
+
+    A H A = A,   H A H = H,   A H symmetric,   H A symmetric.
+
+A prediction is judged by all four: each error measure is the largest of the four, every condition relative to what its
+right side is with the reference X (A, X, A X, X A), never with the prediction.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mathpipe.datasets.containers.ragged_matrices import Matrices
+from mathpipe.generate.linalg.batched import attempt, map_together, transposed
+from mathpipe.generate.linalg.rounding_search import descend
+from mathpipe.generate.sampling.random_matrices import draw_matrices
+from mathpipe.generate.spec import MatrixLaw
+from mathpipe.generate.tasks.base import Errors, Floats, Ints, Mask, Solved, Task, error_measures, solve_by_shape
+from mathpipe.generate.tasks.matrices.inverse import TRUSTED, invert
+
+
+def sample(rng: np.random.Generator, n: int, law: MatrixLaw) -> Matrices:
+    """n matrices A, almost all of full rank."""
+    return draw_matrices(rng, n, law)
+
+
+def solve(operands: Matrices) -> Solved:
+    """A^-1 for square A; R^-1 Q^T with A = Q R for tall ones; transposed for wide ones.
+
+    Rejected where A lacks full rank, or A^+ A (tall), A A^+ (wide or square) misses I by more than 1e-10.
+    """
+    return solve_by_shape(operands, _pseudo_inverse)
+
+
+def _pseudo_inverse(a: Floats) -> tuple[Floats, dict[str, Mask]]:
+    _, m, n = a.shape
+    if m < n:
+        x, rejected = _pseudo_inverse(np.ascontiguousarray(transposed(a)))
+        return transposed(x), rejected
+    if m == n:
+        x, singular, _ = invert(a)
+    else:
+        q, r = np.linalg.qr(a)
+        (x,), singular = attempt(lambda b, c: (np.linalg.solve(b, c),), ((n, m),), r, transposed(q))
+    with np.errstate(over="ignore", invalid="ignore"):
+        missed = np.abs(np.matmul(x, a) - np.eye(n)).max(axis=(1, 2))
+    return x, {"rank deficient": singular, "untrusted pseudo-inverse": ~(missed <= TRUSTED) & ~singular}
+
+
+def residual(operands: Matrices, references: Matrices, predicted: Matrices) -> Matrices:
+    """R = A H A - A, the first of the four conditions; infinite where a sum is undefined."""
+    return map_together(lambda a, h: np.matmul(np.matmul(a, h), a) - a, operands, predicted)
+
+
+def verify(operands: Matrices, references: Matrices, predicted: Matrices) -> Errors:
+    """The largest of the four conditions' errors; scales A, X, A X and X A."""
+    first = error_measures(residual(operands, references, predicted), operands, predicted, references)
+    product = lambda a, b: np.matmul(a, b)  # noqa: E731
+    ah, ha = map_together(product, operands, predicted), map_together(product, predicted, operands)
+    others = [
+        (map_together(lambda h, a: np.matmul(np.matmul(h, a), h) - h, predicted, operands), references),
+        (map_together(lambda p: p - transposed(p), ah), map_together(product, operands, references)),
+        (map_together(lambda p: p - transposed(p), ha), map_together(product, references, operands)),
+    ]
+    for found, scale in others:
+        errors = error_measures(found, scale, predicted, references)
+        for name in ("error_l1", "error_l2", "error_max"):
+            first[name] = np.maximum(first[name], errors[name])
+    return first
+
+
+def best_written(operands: Matrices, solutions: Matrices) -> Matrices:
+    """Coordinate descent on error_l1 from the rounded solution; never worse. See ``mathpipe.generate.linalg.rounding_search``."""
+    return descend(solutions, lambda h: verify(operands, solutions, h)["error_l1"])
+
+
+def answer_shape(operands: Matrices) -> tuple[Ints, Ints]:
+    return operands.cols, operands.rows
+
+
+TASK = Task(
+    name="pseudo-inverse",
+    letter=None,
+    operand="A (m x n)",
+    solution="A^+ (n x m)",
+    source="Penrose 1955",
+    sample=sample,
+    solve=solve,
+    verify=verify,
+    answer_shape=answer_shape,
+    residual=residual,
+    residual_formula="A H A - A (the errors: the largest of Penrose's four conditions)",
+    best_written=best_written,
+)

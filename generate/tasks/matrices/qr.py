@@ -1,0 +1,90 @@
+"""QR factorisation: A (m x n, m >= n) -> Q over R ((m + n) x n): A = Q R, Q^T Q = I, R upper triangular, R_ii > 0.
+
+Stacked: rows 0..m-1 hold Q (m x n), rows m..m+n-1 hold R (n x n). A prediction is judged by Q R - A and by what stands below
+the diagonal of R, both against A, and by Q^T Q - I. Changing the sign of a column of Q and of the row of R is right as well.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mathpipe.datasets.containers.ragged_matrices import Matrices
+from mathpipe.datasets.errors import UserError
+from mathpipe.generate.linalg.batched import map_together, orthogonality
+from mathpipe.generate.sampling.random_matrices import draw_matrices
+from mathpipe.generate.spec import MatrixLaw
+from mathpipe.generate.tasks.base import Errors, Floats, Ints, Mask, Solved, Task, error_measures, solve_by_shape
+
+NEARLY_DEPENDENT = 1e-7  # smallest |R_ii|, relative to the largest, with which Q is a function of A to float32
+
+
+def sample(rng: np.random.Generator, n: int, law: MatrixLaw) -> Matrices:
+    """n matrices A; of two dimensions that were drawn the larger is the number of rows."""
+    return draw_matrices(rng, n, law, tall=True)
+
+
+def limits(law: MatrixLaw) -> None:
+    if law.rows is not None and law.cols is not None and law.rows < law.cols:
+        raise UserError(
+            "qr needs at least as many rows as columns",
+            expected=f"--rows {law.cols} --cols {law.rows}",
+            got=f"--rows {law.rows} --cols {law.cols}",
+            cause="Q has orthonormal columns, of which there can be no more than rows",
+            next_step="exchange them, or pass --rectangular, which orders the two it draws",
+        )
+
+
+def solve(operands: Matrices) -> Solved:
+    """Householder QR (dgeqrf), signs turned so that R_ii > 0; rejected where columns are nearly dependent."""
+    return solve_by_shape(operands, _factorise)
+
+
+def _factorise(a: Floats) -> tuple[Floats, dict[str, Mask]]:
+    k, m, n = a.shape
+    q, r = np.linalg.qr(a)
+    diagonal = np.diagonal(r, axis1=1, axis2=2)
+    sign = np.where(diagonal < 0, -1.0, 1.0)
+    answer = np.empty((k, m + n, n))
+    np.multiply(q, sign[:, None, :], out=answer[:, :m])
+    np.multiply(r, sign[:, :, None], out=answer[:, m:])
+    answer += 0.0  # no -0
+    size = np.abs(diagonal)
+    return answer, {"nearly dependent columns": size.min(axis=1) <= NEARLY_DEPENDENT * size.max(axis=1)}
+
+
+def residual(operands: Matrices, references: Matrices, predicted: Matrices) -> Matrices:
+    """R = [Q R - A; what stands below the diagonal of R]; infinite where a sum is undefined."""
+    return map_together(_residual, operands, predicted)
+
+
+def _residual(a: Floats, h: Floats) -> Floats:
+    m = a.shape[1]
+    q, r = h[:, :m], h[:, m:]
+    return np.concatenate([np.matmul(q, r) - a, np.tril(r, -1)], axis=1)
+
+
+def verify(operands: Matrices, references: Matrices, predicted: Matrices) -> Errors:
+    """S = A; besides, ``orthogonality`` = max|Q^T Q - I|, which a right answer must pass too."""
+    errors = error_measures(residual(operands, references, predicted), operands, predicted, references)
+    errors["orthogonality"] = map_together(lambda a, h: orthogonality(h[:, : a.shape[1]]), operands, predicted).values
+    return errors
+
+
+def answer_shape(operands: Matrices) -> tuple[Ints, Ints]:
+    return operands.rows + operands.cols, operands.cols
+
+
+TASK = Task(
+    name="qr",
+    letter=None,
+    operand="A (m x n, m >= n)",
+    solution="Q over R, R_ii > 0 ((m+n) x n)",
+    source="Golub and Van Loan 2013, section 5.2",
+    sample=sample,
+    solve=solve,
+    verify=verify,
+    answer_shape=answer_shape,
+    residual=residual,
+    residual_formula="[Q R - A; R below its diagonal], [Q; R] = H",
+    limits=limits,
+)

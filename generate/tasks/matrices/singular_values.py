@@ -1,0 +1,46 @@
+"""Singular values: A (m x n) -> s_1 >= ... >= s_k >= 0 as a column (k x 1), k = min(m, n).
+
+The answer is an ordered list: the same values in another order are wrong.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mathpipe.datasets.containers.ragged_matrices import Matrices
+from mathpipe.generate.linalg.batched import attempt
+from mathpipe.generate.sampling.random_matrices import draw_matrices
+from mathpipe.generate.spec import MatrixLaw
+from mathpipe.generate.tasks.base import Floats, Ints, Mask, Solved, Task, difference_errors, solve_by_shape
+
+
+def sample(rng: np.random.Generator, n: int, law: MatrixLaw) -> Matrices:
+    """n matrices A."""
+    return draw_matrices(rng, n, law)
+
+
+def solve(operands: Matrices) -> Solved:
+    """LAPACK's singular values (dgesdd), descending."""
+    return solve_by_shape(operands, _singular_values)
+
+
+def _singular_values(a: Floats) -> tuple[Floats, dict[str, Mask]]:
+    (values,), failed = attempt(lambda b: (np.linalg.svd(b, compute_uv=False),), ((min(a.shape[1:]),),), a)
+    return values[:, :, None], {"no convergence": failed}
+
+
+def answer_shape(operands: Matrices) -> tuple[Ints, Ints]:
+    return np.minimum(operands.rows, operands.cols), np.ones_like(operands.rows)
+
+
+TASK = Task(
+    name="singular-values",
+    letter=None,
+    operand="A (m x n)",
+    solution="singular values, descending (min(m,n) x 1)",
+    source="Charton 2022, singular values",
+    sample=sample,
+    solve=solve,
+    verify=difference_errors,
+    answer_shape=answer_shape,
+)

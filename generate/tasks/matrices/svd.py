@@ -1,0 +1,120 @@
+"""Singular value decomposition: A (m x n) -> (1 + m + n) x k, k = min(m, n): A = U diag(s) V^T.
+
+Stacked without padding: row 0 holds s_1 >= ... >= s_k, rows 1..m hold U (m x k), rows m+1..m+n hold V (n x k); the operand's shape
+says where U ends. Column j of U and of V belong to entry j of row 0. The largest-magnitude entry of each column of U is
+positive (V follows), so that the target is a function of the operand.
+
+A prediction (s, U, V) is judged by U^T A V - diag(s), and by U^T U - I and V^T V - I: any order of the triplets and any common
+signs of u_j and v_j are right. For square A that is all. For m > n it would not do: A = (3, 4)^T, U = (1, 0)^T, V = 1 give
+U^T A V = 3 without a residual, but s is 5. So what U or V leaves of A is appended: A V - U U^T A V where m > n, and
+A^T U - V V^T A^T U where m < n.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mathpipe.datasets.containers.ragged_matrices import Matrices, reduce_rows
+from mathpipe.generate.linalg.batched import attempt, map_together, orthogonality, signs_of_columns, transposed
+from mathpipe.generate.sampling.random_matrices import draw_matrices
+from mathpipe.generate.spec import MatrixLaw
+from mathpipe.generate.tasks.base import Errors, Floats, Ints, Mask, Solved, Task, error_measures, solve_by_shape
+
+# Two singular values this close (relative to the largest) are one to float32, and their vectors no function of what is written:
+# a last bit would turn them. The same goes for a value this close to 0, whose two vectors have no common sign.
+NEARLY_EQUAL = 1e-7
+_FLOAT32 = 5e-7  # errors of a right answer that was stored as float32, for each dimension
+
+
+def sample(rng: np.random.Generator, n: int, law: MatrixLaw) -> Matrices:
+    """n matrices A."""
+    return draw_matrices(rng, n, law)
+
+
+def solve(operands: Matrices) -> Solved:
+    """LAPACK's thin decomposition (dgesdd); rejected where two singular values, or one and 0, are nearly equal."""
+    return solve_by_shape(operands, _decompose)
+
+
+def _decompose(a: Floats) -> tuple[Floats, dict[str, Mask]]:
+    k, m, n = a.shape
+    r = min(m, n)
+    (u, s, vt), failed = attempt(lambda b: tuple(np.linalg.svd(b, full_matrices=False)), ((m, r), (r,), (r, n)), a)
+    sign = signs_of_columns(u)
+    answer = np.empty((k, 1 + m + n, r))
+    answer[:, 0] = s
+    np.multiply(u, sign, out=answer[:, 1 : m + 1])
+    np.multiply(transposed(vt), sign, out=answer[:, m + 1 :])
+    gaps = np.minimum(-np.diff(s, axis=1).max(axis=1, initial=-np.inf), s[:, -1])
+    close = gaps <= NEARLY_EQUAL * s[:, 0]
+    return answer, {"no convergence": failed, "nearly equal singular values": close & ~failed}
+
+
+def _parts(a: Floats, h: Floats) -> tuple[Floats, Floats, Floats]:
+    """(s (b, k), U (b, m, k), V (b, n, k))."""
+    m = a.shape[1]
+    return h[:, 0], h[:, 1 : m + 1], h[:, m + 1 :]
+
+
+def residual(operands: Matrices, references: Matrices, predicted: Matrices) -> Matrices:
+    """R = U^T A V - diag(s), for m != n with what U or V leaves of A below it; infinite where a sum is undefined."""
+    return map_together(_residual, operands, predicted)
+
+
+def _residual(a: Floats, h: Floats) -> Floats:
+    s, u, v = _parts(a, h)
+    av = np.matmul(a, v)
+    r = np.matmul(transposed(u), av)
+    rest = None
+    if a.shape[1] > a.shape[2]:
+        rest = av - np.matmul(u, r)
+    elif a.shape[1] < a.shape[2]:
+        rest = np.matmul(transposed(a), u) - np.matmul(v, transposed(r))
+    r = r if rest is None else np.concatenate([r, rest], axis=1)
+    i = np.arange(s.shape[1])
+    r[:, i, i] -= s
+    return r
+
+
+def verify(operands: Matrices, references: Matrices, predicted: Matrices) -> Errors:
+    """S = diag(s) of the reference; besides, ``orthogonality`` = max of |U^T U - I| and |V^T V - I|."""
+    scale = references.map(lambda x: x[:, :1])
+    errors = error_measures(residual(operands, references, predicted), scale, predicted, references)
+    errors["orthogonality"] = map_together(_orthogonality, operands, predicted).values
+    return errors
+
+
+def _orthogonality(a: Floats, h: Floats) -> Floats:
+    _, u, v = _parts(a, h)
+    return np.maximum(orthogonality(u), orthogonality(v))
+
+
+def agrees(operands: Matrices, solved: Matrices, stored: Matrices) -> Mask:
+    """Stored singular values equal the solved ones, in their order, and the stored vectors belong to them, to float32."""
+    values, wanted = (m.map(lambda x: x[:, :1]) for m in (stored, solved))
+    away = reduce_rows(np.abs(values.values - wanted.values), wanted, np.maximum)
+    largest = reduce_rows(np.abs(wanted.values), wanted, np.maximum)
+    errors = verify(operands, solved, stored)
+    allowed = _FLOAT32 * np.maximum(operands.rows, operands.cols)
+    right = (errors["error_l1"] <= allowed) & (errors["orthogonality"] <= allowed)
+    return np.asarray(right & (away <= 1.2e-7 * largest))
+
+
+def answer_shape(operands: Matrices) -> tuple[Ints, Ints]:
+    return 1 + operands.rows + operands.cols, np.minimum(operands.rows, operands.cols)
+
+
+TASK = Task(
+    name="svd",
+    letter=None,
+    operand="A (m x n)",
+    solution="singular values, descending, over U over V ((1+m+n) x k, k = min(m,n))",
+    source="Charton 2022, singular value decomposition",
+    sample=sample,
+    solve=solve,
+    verify=verify,
+    answer_shape=answer_shape,
+    residual=residual,
+    residual_formula="U^T A V - diag(s), [s; U; V] = H (m != n: and what U or V leaves of A)",
+    agrees=agrees,
+)

@@ -1,0 +1,110 @@
+"""The table of contents: every task by its name on the command line. A new task is one file and one row here."""
+
+from typing import Any
+
+from mathpipe.datasets.errors import UserError, nearest
+from mathpipe.generate.spec import Law, MatrixLaw, SequenceLaw
+from mathpipe.generate.splits import share
+from mathpipe.generate.tasks.base import Solved, Task
+from mathpipe.generate.tasks.calculus import integration_bwd, integration_fwd, integration_ibp, ode1, ode2
+from mathpipe.generate.tasks.matrices import (
+    add,
+    cholesky,
+    cotraining,
+    determinant,
+    eigenvalues,
+    eigenvectors,
+    expm,
+    inverse,
+    matmul,
+    matvec,
+    pseudo_inverse,
+    qr,
+    rank,
+    singular_values,
+    solve,
+    svd,
+    symmetric_inverse,
+    transpose,
+)
+from mathpipe.generate.tasks.sequence_base import SequenceTask
+from mathpipe.generate.tasks.sequences import memory, xor
+
+_MODULES = (
+    *(transpose, add, matvec, matmul, eigenvalues, eigenvectors, inverse, symmetric_inverse, singular_values, svd),
+    *(cotraining, determinant, rank, solve, pseudo_inverse, qr, cholesky, expm),
+)
+_SEQUENCE_MODULES: tuple[Any, ...] = (integration_bwd, integration_fwd, integration_ibp, ode1, ode2, xor, memory)
+MATRIX_TASKS: dict[str, Task] = {module.TASK.name: module.TASK for module in _MODULES}
+SEQUENCE_TASKS: dict[str, SequenceTask] = {module.TASK.name: module.TASK for module in _SEQUENCE_MODULES}
+TASKS: dict[str, Task | SequenceTask] = {**MATRIX_TASKS, **SEQUENCE_TASKS}
+
+
+def get_task(name: str) -> Task | SequenceTask:
+    """The task of this name, of whichever kind; UserError naming the nearest known one."""
+    if name not in TASKS:
+        near = nearest(name, TASKS)
+        raise UserError(
+            f"unknown task {name!r}",
+            expected=f"one of {', '.join(TASKS)}",
+            got=repr(name),
+            next_step=f"did you mean {near}?" if near else "`mathpipe tasks` lists them all",
+        )
+    return TASKS[name]
+
+
+def matrix_task(name: str) -> Task:
+    """The task of matrices of this name; UserError where it is of another kind."""
+    task = get_task(name)
+    if not isinstance(task, Task):
+        raise UserError(f"{name} is no task of matrices", expected="one of " + ", ".join(MATRIX_TASKS), got=repr(name))
+    return task
+
+
+def sequence_task(name: str) -> SequenceTask:
+    """The task of sequences (expressions, bits) of this name; UserError where it is of another kind."""
+    task = get_task(name)
+    if not isinstance(task, SequenceTask):
+        raise UserError(
+            f"{name} is no task of sequences", expected="one of " + ", ".join(SEQUENCE_TASKS), got=repr(name)
+        )
+    return task
+
+
+def distinct_problems(law: Law) -> float:
+    """An upper bound on how many different problems a law can write; infinity when beyond all sizes."""
+    if isinstance(law.operands, MatrixLaw):
+        return matrix_task(law.task).distinct_problems(law.operands)
+    if isinstance(law.operands, SequenceLaw):
+        return sequence_task(law.task).distinct_problems(law.operands)
+    return float("inf")
+
+
+def distinct_of_split(law: Law, split: str) -> float:
+    """How many different problems a split may hold: counted where the task counts them, else the split's share of the bound."""
+    if isinstance(law.operands, SequenceLaw):
+        counted = sequence_task(law.task).distinct_of_split
+        if counted is not None:
+            return counted(law.operands, split)
+    return share(split) * distinct_problems(law)
+
+
+def may_repeat(law: Law) -> bool:
+    """Whether rows of the training split may outnumber its different problems."""
+    return isinstance(law.operands, SequenceLaw) and sequence_task(law.task).may_repeat
+
+
+__all__ = [
+    "MATRIX_TASKS",
+    "SEQUENCE_TASKS",
+    "TASKS",
+    "SequenceTask",
+    "Solved",
+    "Task",
+    "distinct_of_split",
+    "distinct_problems",
+    "get_task",
+    "matrix_task",
+    "may_repeat",
+    "sequence_task",
+]

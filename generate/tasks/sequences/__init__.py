@@ -1,0 +1,1 @@
+"""Tasks whose problems and solutions are short sequences over a small alphabet."""

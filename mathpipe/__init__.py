@@ -1,0 +1,87 @@
+"""Very large, verified, reproducible datasets of mathematical problems; transformers trained on them; where and why they fail.
+
+    make_dataset(spec, layout, url)        build a dataset, or finish one
+    open_dataset(directory, split)         one split of a dataset: examples in order, or shuffled batches of tokens
+    train_run(config, data, valid, dir)    train a transformer, or resume
+    load_model(dir)                        the model of a checkpoint
+    evaluate_run(dir)                      decode, score, analyse, report
+    get_task(name)                         a task: sample, solve, verify
+
+Names are loaded on first use: ``import mathpipe`` alone imports neither torch nor pyarrow.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mathpipe.datasets.dataset import Dataset, open_dataset
+    from mathpipe.datasets.errors import UserError
+    from mathpipe.evaluate.run import evaluate_run
+    from mathpipe.generate.build.dataset_builder import make_dataset
+    from mathpipe.generate.curate.verification import verify_dataset
+    from mathpipe.generate.layout import Layout
+    from mathpipe.generate.spec import BitLaw, ExpressionLaw, Law, MatrixLaw
+    from mathpipe.generate.tasks.registry import get_task
+    from mathpipe.train.config import TrainConfig
+    from mathpipe.train.run.checkpoint import load_model
+    from mathpipe.train.trainer import train as train_run
+
+    __version__: str
+
+__all__ = [
+    "BitLaw",
+    "Dataset",
+    "ExpressionLaw",
+    "Law",
+    "Layout",
+    "MatrixLaw",
+    "TrainConfig",
+    "UserError",
+    "__version__",
+    "evaluate_run",
+    "get_task",
+    "load_model",
+    "make_dataset",
+    "open_dataset",
+    "train_run",
+    "verify_dataset",
+]
+
+_EXPORTS = {
+    "open_dataset": ("mathpipe.datasets.dataset", "open_dataset"),
+    "Dataset": ("mathpipe.datasets.dataset", "Dataset"),
+    "UserError": ("mathpipe.datasets.errors", "UserError"),
+    "make_dataset": ("mathpipe.generate.build.dataset_builder", "make_dataset"),
+    "verify_dataset": ("mathpipe.generate.curate.verification", "verify_dataset"),
+    "Layout": ("mathpipe.generate.layout", "Layout"),
+    "Law": ("mathpipe.generate.spec", "Law"),
+    "MatrixLaw": ("mathpipe.generate.spec", "MatrixLaw"),
+    "ExpressionLaw": ("mathpipe.generate.spec", "ExpressionLaw"),
+    "BitLaw": ("mathpipe.generate.spec", "BitLaw"),
+    "get_task": ("mathpipe.generate.tasks.registry", "get_task"),
+    "TrainConfig": ("mathpipe.train.config", "TrainConfig"),
+    "train_run": ("mathpipe.train.trainer", "train"),
+    "load_model": ("mathpipe.train.run.checkpoint", "load_model"),
+    "evaluate_run": ("mathpipe.evaluate.run", "evaluate_run"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the module that defines a public name, once."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: Any = version("mathpipe")
+    elif name in _EXPORTS:
+        module, attribute = _EXPORTS[name]
+        value = getattr(importlib.import_module(module), attribute)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,102 @@
+"""Evaluations side by side: each under a name of its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mathpipe.datasets.io.storage import Storage
+from mathpipe.evaluate.build_report import ALL, METRICS, PREDICTIONS
+from mathpipe.evaluate.compare.comparison_page import comparison
+from mathpipe.evaluate.compare.evaluations import compared, load, told_apart
+from mathpipe.evaluate.predictions import METADATA
+
+Write = Callable[..., str]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Files of an evaluation, ``write("runs/a/evaluation/test", "test", right=3, of=10)``; returns its directory."""
+
+    def make(place: str, split: str, right: int = 5, of: int = 10, decoding: str = "greedy", **metadata: Any) -> str:
+        storage = Storage(str(tmp_path / place))
+        footer = {"run": "runs/elsewhere", "split": split, "task": "add", "law": {}, **metadata}
+        with storage.write(PREDICTIONS) as file:
+            pq.write_table(pa.table({}).replace_schema_metadata({METADATA: json.dumps(footer)}), file)
+        metrics = {
+            "task": "add",
+            "decoding": decoding,
+            "n": of,
+            "accuracy": right / of,
+            "accuracy_interval": [0.0, 1.0],
+            "accuracy_published": right / of,
+            "accuracy_any": right / of,
+            "outcomes": {},
+        }
+        storage.write_text(METRICS, json.dumps(metrics))
+        storage.write_text(ALL, "[]")
+        return str(tmp_path / place)
+
+    return make
+
+
+def test_names_that_repeat_get_what_tells_them_apart(write: Write) -> None:
+    all_told = load(
+        [
+            write("runs/a/evaluation/test.beam-5", "test", decoding="beam 5"),
+            write("runs/a/evaluation/test", "test"),
+            write("runs/a/evaluation/test-best", "test", checkpoint="best"),
+            write("runs/a/evaluation/valid", "valid"),
+            write("runs/b/evaluation/testing", "test"),
+            write("runs/a/evaluation/testing", "test"),
+        ]
+    )
+    assert [told.name for told in all_told] == [
+        *("a, test, beam-5", "a, test", "a, test, best", "a, valid", "b, test", "a, test, testing")
+    ]
+    assert [told.settings for told in all_told][:4] == ["beam 5", "greedy", "greedy, checkpoint best", "greedy"]
+    side_by_side, _ = compared(all_told)
+    assert len({row[0] for row in side_by_side.rows}) == 6
+    assert [row[side_by_side.columns.index("checkpoint")] for row in side_by_side.rows] == [
+        *(None, None, "best", None, None, None)
+    ]
+    page = comparison(all_told)
+    assert all(f"<span>{name}</span>" in page for name in ("a, test, beam-5", "a, test", "b, test"))
+
+
+def test_runs_of_one_name_are_named_with_the_directory_they_lie_in(write: Write) -> None:
+    places = ["x/runs/a/evaluation/test", "y/runs/a/evaluation/test", "y/runs/b/evaluation/test"]
+    assert [told.name for told in load([write(place, "test") for place in places])] == [
+        "x/runs/a, test",
+        "y/runs/a, test",
+        "b, test",
+    ]
+
+
+def test_evaluations_outside_of_runs_are_named_by_the_run_they_tell_of(write: Write) -> None:
+    places = ["here/new", "there/new", "there/newer"]
+    first, second, third = load([write(place, "test", run="runs/a") for place in places])
+    assert third.name == "a, test, newer"
+    assert (first.name, second.name) == (f"a, test, new, {first.directory}", f"a, test, new, {second.directory}")
+    (published,) = load([write("runs/published/evaluation", "published", run="inverse.pred")])
+    assert published.name == "inverse.pred, published"
+
+
+@pytest.mark.parametrize(
+    ("names", "more", "expected"),
+    [
+        (["a", "b"], [["x", "y"]], ["a", "b"]),
+        (["a", "a"], [["x", "y"]], ["a, x", "a, y"]),
+        (["a", "a"], [["x", "x"], ["1", "2"]], ["a, 1", "a, 2"]),
+        (["a", "a", "a", "b"], [["", "x", "x", "x"], ["1", "2", "3", "4"]], ["a", "a, x, 2", "a, x, 3", "b"]),
+        (["a", "a"], [["x", "x"]], ["a", "a"]),
+    ],
+)
+def test_told_apart(names: list[str], more: list[list[str]], expected: list[str]) -> None:
+    assert told_apart(names, *more) == expected

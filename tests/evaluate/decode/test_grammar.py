@@ -1,0 +1,177 @@
+"""Grammars: whatever a model says, a constrained answer is well-formed, of the right shape, and costs no step too many."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from mathpipe.datasets.containers.ragged_matrices import Matrices
+from mathpipe.datasets.expressions.prefix import Malformed, parse
+from mathpipe.datasets.expressions.vocabulary import ARITY, IDS, WORDS
+from mathpipe.datasets.tokenizers.matrix_tokenizer import END, MatrixWriter, PrefixFormat, Reading
+from mathpipe.evaluate.decode.beam_search import beam_search
+from mathpipe.evaluate.decode.decoding import Decoding, greedy, sample
+from mathpipe.evaluate.decode.grammar import MatrixGrammar, PrefixGrammar
+from mathpipe.evaluate.score.matrix_scoring import lengths_before_end
+
+PREFIX = PrefixFormat(len(WORDS), tuple(ARITY.get(word, 0 if word in ("INT+", "INT-") else -1) for word in WORDS))
+
+
+class NoiseCache:
+    def __init__(self, rows: Tensor) -> None:
+        self.rows, self.place = rows, 0
+
+    def select(self, index: Tensor) -> NoiseCache:
+        other = NoiseCache(self.rows[index])
+        other.place = self.place
+        return other
+
+
+class Noise:
+    """A model that says anything: logits drawn anew at every place of every problem, now and then in love with one word."""
+
+    def __init__(self, vocabulary: int, love: int | None = None) -> None:
+        self.vocabulary, self.love, self.steps = vocabulary, love, 0
+
+    def encode(self, source: Tensor) -> Tensor:
+        return source[:, 0]
+
+    def start(self, memory: Tensor, max_length: int) -> NoiseCache:
+        return NoiseCache(memory)
+
+    def step(self, tokens: Tensor, cache: NoiseCache) -> Tensor:
+        self.steps += 1
+        cache.place += 1
+        logits = torch.stack(
+            [
+                torch.from_numpy(3 * np.random.default_rng([r, cache.place]).normal(size=self.vocabulary))
+                for r in cache.rows.tolist()
+            ]
+        )
+        if self.love is not None:
+            logits[:, self.love] += 40
+        return logits.float()
+
+
+@pytest.mark.parametrize("name", ["P10", "P1000", "B1999", "FP15"])
+@pytest.mark.parametrize("how", ["greedy", "beam 3", "beam 10", "beam 40", "sample"])
+def test_matrices_of_known_shape_are_always_read(name: str, how: str) -> None:
+    writer = MatrixWriter.named(name)
+    rows, cols = np.array([1, 2, 3, 2, 1, 3]), np.array([1, 2, 1, 2, 4, 3])
+    longest = writer.length(3, 3) + 1
+    source = torch.arange(6).unsqueeze(1)
+    for love in (None, END, 5):
+        model = Noise(len(writer.vocabulary), love)
+        grammar = MatrixGrammar(writer, rows, cols)
+        if how == "greedy":
+            decoded = greedy(model, source, longest, grammar)
+            assert model.steps == longest - 1  # END is certain after the last number: no step is asked for it
+        elif how.startswith("beam"):
+            width = int(how.split()[1])
+            decoded = beam_search(model, source, longest, Decoding(beam=width), grammar)
+            assert model.steps == longest - 1
+            assert len(decoded) == 6 * width
+        else:
+            wanted = Decoding(temperature=1.0, samples=2)
+            decoded = sample(model, source, longest, np.arange(6), wanted, lambda: MatrixGrammar(writer, rows, cols))
+        matrices, reading = writer.read(decoded.tokens)
+        assert (reading == Reading.OK).all()
+        assert matrices.rows.tolist() == rows[decoded.problem].tolist()
+        assert matrices.cols.tolist() == cols[decoded.problem].tolist()
+        assert (decoded.log_probability <= 0).all() and np.isfinite(decoded.log_probability).all()
+
+
+def test_in_co_training_the_letter_comes_first() -> None:
+    writer = MatrixWriter.named("P1000", lettered=True)
+    labels = np.array([6, 0], dtype=np.uint8)
+    grammar = MatrixGrammar(writer, np.array([2, 1]), np.array([1, 1]), labels)
+    decoded = greedy(Noise(len(writer.vocabulary)), torch.arange(2).unsqueeze(1), 10, grammar)
+    matrices, reading = writer.read(decoded.tokens)
+    assert (reading == Reading.OK).all()
+    assert matrices.labels is not None and matrices.labels.tolist() == [6, 0]
+
+
+@pytest.mark.parametrize("name", ["P10", "P1000", "B1999", "FP15"])
+def test_what_can_be_written_is_allowed(name: str) -> None:
+    """Right answers pass through the grammar: it forbids nothing that a writer writes."""
+    writer = MatrixWriter.named(name)
+    rng = np.random.default_rng(0)
+    matrices = Matrices.from_dense(rng.normal(size=(50, 2, 3)) * 10.0 ** rng.integers(-5, 6, (50, 2, 3)))
+    tokens, _ = writer.write(matrices)
+    grammar = MatrixGrammar(writer, matrices.rows, matrices.cols)
+    for place in range(tokens.shape[1]):
+        assert not grammar.complete().any()
+        words = torch.from_numpy(tokens[:, place].astype(np.int64))
+        assert grammar.allowed().expand(50, -1)[torch.arange(50), words].all()
+        grammar.advance(words)
+    assert grammar.complete().all() and grammar.allowed()[:, END].all()
+
+
+def test_constrained_probabilities_are_those_among_the_allowed_words() -> None:
+    writer = MatrixWriter.named("FP15")
+    grammar = MatrixGrammar(writer, np.array([1]), np.array([1]))
+    model = Noise(len(writer.vocabulary))
+    decoded = greedy(model, torch.zeros((1, 1), dtype=torch.int64), 9, grammar)
+    logits = torch.from_numpy(3 * np.random.default_rng([0, 3]).normal(size=len(writer.vocabulary))).float()
+    readable = logits[-writer.encoding.size : -2]
+    assert decoded.log_probability[0] == pytest.approx(float(readable.log_softmax(0).max()), rel=1e-5)
+
+
+@pytest.mark.parametrize("longest", [2, 3, 4, 7, 12, 40, 200])
+@pytest.mark.parametrize("love", [None, "INT-", "add", "0", "7", "sin"])
+def test_expressions_close_in_time(longest: int, love: str | None) -> None:
+    model = Noise(len(WORDS), None if love is None else IDS[love])
+    count = 60 if longest < 20 else 12
+    source = torch.arange(count).unsqueeze(1)
+    for decoded in (
+        greedy(model, source, longest, PrefixGrammar(PREFIX, count, longest)),
+        beam_search(model, source[:8], longest, Decoding(beam=4), PrefixGrammar(PREFIX, 8, longest)),
+    ):
+        lengths = lengths_before_end(decoded.tokens)
+        assert (decoded.tokens == END).any(axis=1).all()
+        for row, length in zip(decoded.tokens, lengths, strict=True):
+            parse(bytes(row[:length].tolist()))  # Malformed would be raised
+
+
+def test_deep_chains_and_long_numbers_stay_within_the_readers_bounds() -> None:
+    for love in ("sin", "7"):
+        model = Noise(len(WORDS), IDS[love])
+        decoded = greedy(model, torch.arange(2).unsqueeze(1), 300, PrefixGrammar(PREFIX, 2, 300))
+        for row, length in zip(decoded.tokens, lengths_before_end(decoded.tokens), strict=True):
+            parse(bytes(row[:length].tolist()))
+
+
+def test_only_named_leaves_are_used() -> None:
+    model = Noise(len(WORDS))
+    grammar = PrefixGrammar(PREFIX, 50, 12, leaves=("x", "pi"))
+    decoded = greedy(model, torch.arange(50).unsqueeze(1), 12, grammar)
+    used = {WORDS[w] for w in decoded.tokens.ravel()} & {w for w, arity in ARITY.items() if arity == 0}
+    assert used == {"x", "pi"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["x", "INT+ 0", "INT- 1 0", "add x INT+ 3 2", "mul INT- 9 pow x INT+ 2", "sin add a8 E", "div INT+ 1 0 5 INT+ 7"],
+)
+def test_what_can_be_read_is_allowed(text: str) -> None:
+    words = [IDS[word] for word in text.split()]
+    parse(bytes(words))
+    for longest in (len(words) + 1, len(words) + 9):
+        grammar = PrefixGrammar(PREFIX, 1, longest)
+        for word in (*words, END):
+            assert grammar.allowed()[0, word]
+            grammar.advance(torch.tensor([word]))
+
+
+@pytest.mark.parametrize("text", ["INT+", "INT- 0", "INT+ 0 1", "add x", "3", "x x", "INT+ 3 x", "<pad>", "("])
+def test_what_cannot_be_read_is_not(text: str) -> None:
+    words = [IDS[word] for word in text.split()]
+    with pytest.raises(Malformed):
+        parse(bytes(words))
+    grammar, fine = PrefixGrammar(PREFIX, 1, 30), True
+    for word in (*words, END):
+        fine &= bool(grammar.allowed()[0, word])
+        grammar.advance(torch.tensor([word]))
+    assert not fine

@@ -1,0 +1,121 @@
+"""Answers to another problem than the one asked are named as such; others are not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from mathpipe.datasets.containers.ragged_matrices import Matrices
+from mathpipe.datasets.format.matrix_columns import Rows
+from mathpipe.datasets.tokenizers.matrix_tokenizer import END, MatrixWriter
+from mathpipe.evaluate.analyze.analyses import Analysis, analyse, subject_of
+from mathpipe.evaluate.analyze.baselines import Tally
+from mathpipe.evaluate.analyze.summary import summarise, summary_text
+from mathpipe.evaluate.decode.decoding import Decoded
+from mathpipe.evaluate.predictions import predictions_table
+from mathpipe.evaluate.score.matrix_scoring import OUTCOMES, ended, score
+from mathpipe.generate.spec import MatrixLaw
+from mathpipe.generate.tasks.registry import MATRIX_TASKS
+from mathpipe.generate.tasks.wrong_problems import flip_largest_off_diagonal
+
+WRITER = MatrixWriter.named("P1000")
+COUNT = 200
+CONFUSIONS = [(task, name) for task in MATRIX_TASKS.values() for name in task.confusions]
+METADATA = {"outcomes": list(OUTCOMES), "split": "test", "tolerance": 0.05, "decoding": "greedy"}
+
+Answer = Callable[[Rows], Matrices]
+
+
+def table(task: Any, answer: Answer, words: Callable[[np.ndarray], None] = lambda _: None, **law: Any) -> pa.Table:
+    wanted = MatrixLaw(**({"min_dim": 3, "max_dim": 3, "max_coeff": task.example.max_coeff} | law))
+    operands = task.sample(np.random.default_rng(3), COUNT, wanted)
+    rows = Rows(np.arange(COUNT), operands, task.solve(operands).solutions)
+    tokens = ended(*WRITER.write(answer(rows)))
+    words(tokens)
+    scored = score(task, WRITER, rows, Decoded(tokens, -np.ones(COUNT)))
+    return predictions_table(scored, "test", WRITER, WRITER, task)
+
+
+def found(task: Any, predictions: pa.Table) -> dict[str, Analysis]:
+    return {a.name: a for a in analyse(subject_of(predictions, {**METADATA, "task": task.name}, Tally()))}
+
+
+@pytest.mark.parametrize(("task", "name"), CONFUSIONS, ids=lambda x: getattr(x, "name", x))
+def test_answers_to_another_problem_are_named(task: Any, name: str) -> None:
+    def other(rows: Rows) -> Matrices:
+        return task.solve(rows.operands.map(task.confusions[name])).solutions
+
+    predictions = table(task, other)
+    wrong = [not passed for passed in predictions["passed"].to_pylist()]
+    assert sum(wrong) > COUNT / 3  # a flipped sign leaves some spectra nearly as they were
+    named = [n for n, w in zip(predictions["confused_with"].to_pylist(), wrong, strict=True) if w]
+    assert named.count(name) >= 0.9 * len(named)  # ill-conditioned answers do not pass as written
+    first = dict(
+        zip(found(task, predictions)["confusions"].columns, found(task, predictions)["confusions"].rows[0], strict=True)
+    )
+    assert first["problem"] == name
+    assert first["wrong_answers"] == len(named)
+    assert first["share"] == named.count(name) / len(named)
+
+
+@pytest.mark.parametrize("task", [t for t in MATRIX_TASKS.values() if t.confusions], ids=lambda t: t.name)
+def test_other_wrong_answers_are_not(task: Any) -> None:
+    def far(rows: Rows) -> Matrices:
+        return rows.solutions.map(lambda x: 1.7 * x + 0.3)
+
+    predictions = table(task, far)
+    assert sum(name is not None for name in predictions["confused_with"].to_pylist()) <= 0.05 * COUNT
+
+
+def test_what_cannot_be_read_or_has_another_shape_is_right_for_nothing() -> None:
+    task = MATRIX_TASKS["transpose"]
+
+    def itself(rows: Rows) -> Matrices:
+        return rows.operands
+
+    def broken(tokens: np.ndarray) -> None:
+        tokens[:50, 3] = END
+
+    square = table(task, itself, broken)["confused_with"].to_pylist()
+    assert square[:50] == [None] * 50
+    assert set(square[50:]) == {"A transposed"}
+    oblong = table(task, itself, rectangular=True, min_dim=2, max_dim=4)
+    shapes = [len(x) for x in oblong["operand"].to_pylist()]
+    assert len(set(shapes)) > 1
+    same = (np.array(oblong["rows"]) == np.array(oblong["cols"])).tolist()
+    assert [name is not None for name in oblong["confused_with"].to_pylist()] == same
+
+
+def test_the_spectrum_of_three_dimensions_knows_one_product_of_signs() -> None:
+    a = np.random.default_rng(0).normal(size=(50, 3, 3))
+    a += a.transpose(0, 2, 1)
+    flipped = np.linalg.eigvalsh(flip_largest_off_diagonal(a))
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        other = a.copy()
+        other[:, i, j] *= -1
+        other[:, j, i] *= -1
+        np.testing.assert_allclose(np.linalg.eigvalsh(other), flipped, atol=1e-9)
+    assert np.abs(np.linalg.eigvalsh(a) - flipped).max(axis=1).min() > 0
+    small = a[:, :2, :2]
+    assert flip_largest_off_diagonal(small) is small
+
+
+def test_the_summary_says_so_when_it_tells_something() -> None:
+    task = MATRIX_TASKS["inverse"]
+
+    def mixed(rows: Rows) -> Matrices:
+        answers = rows.solutions.dense().copy()
+        answers[:80] = answers[:80].transpose(0, 2, 1)
+        answers[80:100] *= 3
+        return Matrices.from_dense(answers)
+
+    predictions = table(task, mixed)
+    subject = subject_of(predictions, {**METADATA, "task": "inverse"}, Tally())
+    told = summary_text(summarise(subject), analyse(subject))
+    assert "of the wrong answers are right for another problem: A transposed (so are 0.00 % of the right ones)" in told
+    right = table(task, lambda rows: rows.solutions)
+    assert "confusions" not in found(task, right)

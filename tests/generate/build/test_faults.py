@@ -1,0 +1,323 @@
+"""After every fault: a clear line, no lost or doubled row, and the same command finishes the job."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import resource
+import shutil
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mathpipe.datasets.errors import UserError
+from mathpipe.generate.build import locking
+from mathpipe.generate.build.dataset_builder import make_dataset
+from mathpipe.generate.curate.verification import verify_dataset
+from mathpipe.generate.layout import Layout
+from mathpipe.generate.spec import Law
+
+Bytes = dict[str, bytes]
+Contents = Callable[[Path], Bytes]
+
+# One run of the generator in a process of its own: law, layout as "split:rows,...", shard rows, directory, workers.
+SCRIPT = """
+import sys
+from mathpipe.datasets.errors import UserError
+from mathpipe.generate.build.dataset_builder import make_dataset
+from mathpipe.generate.spec import Law
+from mathpipe.generate.layout import Layout
+
+def main(law, splits, shard_rows, url, workers):
+    layout = Layout({name: int(rows) for name, rows in (s.split(":") for s in splits.split(","))}, int(shard_rows))
+    try:
+        make_dataset(Law.model_validate_json(law), layout, url, workers=int(workers), on_shard=said)
+    except UserError as problem:
+        sys.exit(f"mathpipe: {problem}")
+
+def said(record, built):
+    print(record.file, built, flush=True)
+    if "wait" in sys.argv:
+        sys.stdin.readline()
+
+if __name__ == "__main__":
+    main(*sys.argv[1:6])
+"""
+
+
+@pytest.fixture
+def command(tmp_path: Path, law: Law, layout: Layout) -> Callable[..., list[str]]:
+    """``command(folder, workers)``: the arguments of a process that makes the dataset there."""
+    script = tmp_path / "make.py"
+    script.write_text(SCRIPT)
+    splits = ",".join(f"{name}:{rows}" for name, rows in layout.splits.items())
+
+    def arguments(folder: Path, workers: int = 0, *more: str) -> list[str]:
+        return [
+            sys.executable,
+            str(script),
+            law.to_json(),
+            splits,
+            str(layout.shard_rows),
+            str(folder),
+            str(workers),
+            *more,
+        ]
+
+    return arguments
+
+
+def fails(command: list[str], **how: Any) -> str:
+    """The one line on stderr with which a run ends that cannot go on."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False, **how)
+    assert done.returncode == 1, done.stderr
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("mathpipe: "), done.stderr
+    return lines[0]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system smaller than the dataset of these tests."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounting = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(folder)]
+    if not shutil.which("mount") or subprocess.run(mounting, capture_output=True, check=False).returncode != 0:
+        pytest.skip("mounting needs root; the test with a limit on files shows the same without")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_full_disk(
+    small_disk: Path, command: Callable[..., list[str]], undisturbed: Bytes, workers: int, contents: Contents
+) -> None:
+    assert "the disk is full" in fails(command(small_disk / "d", workers))
+    assert 0 < len(list((small_disk / "d").rglob("*.parquet"))) < 13
+    assert not list(small_disk.rglob("*.writing-*")) or workers  # a second worker may be stopped where it stands
+    subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
+    done = subprocess.run(command(small_disk / "d", workers), check=True, capture_output=True, text=True)
+    assert "False" in done.stdout and "True" in done.stdout  # some shards were found, some built
+    assert contents(small_disk / "d") == undisturbed
+
+
+def test_a_file_larger_than_the_system_allows(
+    command: Callable[..., list[str]], undisturbed: Bytes, tmp_path: Path, contents: Contents
+) -> None:
+    """The same without mounting: a limit on the size of files refuses the write in the middle of a shard."""
+    largest = max(map(len, undisturbed.values()))
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest // 2, largest // 2))
+
+    line = fails(command(tmp_path / "d"), preexec_fn=limit)
+    assert "train/00000.parquet cannot be written" in line and os.strerror(errno.EFBIG) in line
+    assert [p for p in (tmp_path / "d").rglob("*") if p.is_file()] == []
+    subprocess.run(command(tmp_path / "d"), check=True, capture_output=True)
+    assert contents(tmp_path / "d") == undisturbed
+
+
+def test_a_disk_that_became_read_only(
+    small_disk: Path, law: Law, layout: Layout, undisturbed: Bytes, contents: Contents
+) -> None:
+    subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
+
+    def lock(record: Any, built: bool) -> None:
+        if record.shard == 3:
+            subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+
+    with pytest.raises(UserError, match="read-only"):
+        make_dataset(law, layout, str(small_disk / "d"), on_shard=lock)
+    with pytest.raises(UserError, match="read-only"):
+        make_dataset(law, layout, str(small_disk / "d"))
+    subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+    assert make_dataset(law, layout, str(small_disk / "d")).built_rows == 8_000
+    assert contents(small_disk / "d") == undisturbed
+
+
+def test_a_directory_without_permission(
+    command: Callable[..., list[str]], undisturbed: Bytes, tmp_path: Path, contents: Contents
+) -> None:
+    """As a user without the power of root, who may write anywhere; a finished dataset there is still found finished."""
+    as_nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.geteuid() == 0 else []
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.is_relative_to("/tmp") and folder != Path("/tmp"):
+            folder.chmod(folder.stat().st_mode | 0o755)
+    url = tmp_path / "d"
+    (url / "train").mkdir(parents=True)
+    read_only = stat.S_IRUSR | stat.S_IXUSR | stat.S_IRGRP | stat.S_IXGRP | stat.S_IROTH | stat.S_IXOTH
+    (url / "train").chmod(read_only)
+    url.chmod(read_only)
+    assert "no permission" in fails([*as_nobody, *command(url)])
+    for folder in (url, url / "train"):
+        folder.chmod(0o755)
+    subprocess.run(command(url), check=True, capture_output=True)
+    assert contents(url) == undisturbed
+    for folder in (url, *url.iterdir()):
+        folder.chmod(read_only) if folder.is_dir() else None
+    subprocess.run([*as_nobody, *command(url)], check=True, capture_output=True)
+    for folder in (url, *url.iterdir()):
+        folder.chmod(0o755) if folder.is_dir() else None
+
+
+def test_two_runs_at_once(
+    command: Callable[..., list[str]], law: Law, layout: Layout, undisturbed: Bytes, tmp_path: Path, contents: Contents
+) -> None:
+    """The second is refused while the first works, even where it would move the directory aside; readers are not disturbed."""
+    url = tmp_path / "d"
+    first = subprocess.Popen(
+        command(url, 0, "wait"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert first.stdin is not None and first.stdout is not None
+    first.stdout.readline()  # it has built a shard and waits
+    other = law.model_copy(update={"seed": 1})
+    for wanted in (law, other):
+        with pytest.raises(UserError, match=r"is being written by another run.*the same command"):
+            make_dataset(wanted, layout, str(url), on_mismatch="restart")
+    assert sorted(contents(url)) == ["train/00000.parquet", "train/_00000.json"]
+    first.communicate("\n" * 20)
+    assert first.returncode == 0 and contents(url) == undisturbed
+    assert make_dataset(law, layout, str(url)).built_rows == 0
+
+
+def test_the_lock_ends_with_the_process(
+    command: Callable[..., list[str]], law: Law, layout: Layout, undisturbed: Bytes, tmp_path: Path, contents: Contents
+) -> None:
+    url = tmp_path / "d"
+    first = subprocess.Popen(command(url, 0, "wait"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert first.stdout is not None and first.stdin is not None
+    first.stdout.readline()
+    first.kill()
+    first.wait()
+    first.stdout.close()
+    first.stdin.close()
+    assert make_dataset(law, layout, str(url)).built_rows == 11_000
+    assert contents(url) == undisturbed
+
+
+def test_a_file_system_without_locks_on_directories(
+    law: Law, layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There (NFS) the log beside the directory carries the lock; where there are no locks at all, the run goes on."""
+    import fcntl
+
+    flock = fcntl.flock
+
+    def nfs(handle: int, operation: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        flock(handle, operation)
+
+    def none(handle: int, operation: int) -> None:
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+    storage = locking.Storage(str(tmp_path / "d"))
+    monkeypatch.setattr(fcntl, "flock", nfs)
+    with locking.claimed(storage) as alone:
+        assert alone
+        with pytest.raises(UserError, match="another run"), locking.claimed(storage):
+            pass
+    monkeypatch.setattr(fcntl, "flock", none)
+    with locking.claimed(storage) as alone:
+        assert not alone
+
+
+JUMPING = """
+import time
+real, calls = time.time, [0]
+def jumping():
+    calls[0] += 1
+    return real() + (0, 7200, -7200, 86400)[calls[0] // 500 % 4]
+time.time = jumping
+time.time_ns = lambda: int(jumping() * 1e9)
+"""
+
+
+def test_a_clock_that_jumps(
+    law: Law, layout: Layout, undisturbed: Bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, contents: Contents
+) -> None:
+    """Every clock of this process, hours back and forth, the monotonic ones included: no decision hangs on any of them."""
+    dice = random.Random(1)
+    for name in ("time", "monotonic", "perf_counter", "process_time"):
+        monkeypatch.setattr(time, name, lambda: dice.uniform(-1e6, 1e6))
+    with pytest.raises(KeyboardInterrupt):
+        make_dataset(law, layout, str(tmp_path / "d"), on_shard=stop_at(4))
+    for k, path in enumerate(sorted((tmp_path / "d").rglob("*"))):
+        os.utime(path, (k * 1e8, k * 1e8))  # nor on the times of files
+    assert make_dataset(law, layout, str(tmp_path / "d")).built_rows == 7_000
+    assert verify_dataset(str(tmp_path / "d")).damage == ()
+    monkeypatch.undo()
+    assert contents(tmp_path / "d") == undisturbed
+
+
+def stop_at(shard: int) -> Callable[[Any, bool], None]:
+    def on_shard(record: Any, built: bool) -> None:
+        if record.shard == shard:
+            raise KeyboardInterrupt
+
+    return on_shard
+
+
+@pytest.mark.slow
+def test_clocks_that_jump_on_the_workers(
+    command: Callable[..., list[str]], undisturbed: Bytes, tmp_path: Path, contents: Contents
+) -> None:
+    """The wall clock of every process, Dask's scheduler and workers too: hours on and back, each time it was read 500 times.
+
+    Steps, as a clock that is set makes them. Under a clock that is random at every reading Dask itself may hang; no rows are lost.
+    """
+    (tmp_path / "clock").mkdir()
+    (tmp_path / "clock" / "sitecustomize.py").write_text(JUMPING)
+    path = os.pathsep.join([str(tmp_path / "clock"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    subprocess.run(
+        command(tmp_path / "d", 2), check=True, capture_output=True, timeout=200, env={**os.environ, "PYTHONPATH": path}
+    )
+    assert contents(tmp_path / "d") == undisturbed
+
+
+def test_shards_truncated_by_a_crash(
+    law: Law, layout: Layout, undisturbed: Bytes, tmp_path: Path, contents: Contents
+) -> None:
+    """At any byte, with or without the manifest that vouches for them; records cut short, empty, or of another shard too."""
+    url = tmp_path / "d"
+    make_dataset(law, layout, str(url))
+    dice = random.Random(2)
+    for with_manifest in (True, False):
+        for k in (0, 3, 10):
+            file = url / "train" / f"{k:05d}.parquet"
+            os.truncate(file, dice.randrange(file.stat().st_size))
+        os.truncate(url / "train" / "_00001.json", dice.randrange(100))
+        (url / "valid" / "_00000.json").write_bytes(b"")
+        shutil.copy(url / "train" / "_00005.json", url / "train" / "_00006.json")
+        if not with_manifest:
+            (url / "manifest.json").unlink()
+        assert make_dataset(law, layout, str(url)).built_rows == 3 * 1_000 - 500 + 1_000 + 1_000 + 1_000
+        assert contents(url) == undisturbed
+
+
+def test_a_shard_removed_while_others_are_built_is_noticed(
+    law: Law, layout: Layout, undisturbed: Bytes, tmp_path: Path, contents: Contents
+) -> None:
+    def remove(record: Any, built: bool) -> None:
+        if record.shard == 4:
+            (tmp_path / "d" / "train" / "00002.parquet").unlink()
+
+    with pytest.raises(UserError, match=r"train/00002.parquet is not what was written.*no such file"):
+        make_dataset(law, layout, str(tmp_path / "d"), on_shard=remove)
+    assert not (tmp_path / "d" / "manifest.json").exists()
+    assert make_dataset(law, layout, str(tmp_path / "d")).built_rows == 1_000
+    assert contents(tmp_path / "d") == undisturbed
+
+
+def test_a_log_that_cannot_be_written_ends_no_run(law: Law, layout: Layout, tmp_path: Path) -> None:
+    (tmp_path / "d.log.jsonl").mkdir()
+    assert make_dataset(law, layout, str(tmp_path / "d")).built_rows == 12_000

@@ -1,0 +1,350 @@
+"""One stream routed to splits: which rows a split gets follows from the law alone, and so do the bytes."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import dask
+import distributed
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from mathpipe.datasets.containers.ragged_sequences import Sequences
+from mathpipe.datasets.dataset import open_dataset
+from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.format.example_formats import WordsFormat
+from mathpipe.datasets.format.manifest import Manifest, Split, read_manifest
+from mathpipe.datasets.format.sequence_columns import SequenceRows
+from mathpipe.datasets.io.storage import HashingFile, Storage
+from mathpipe.generate.build import shard
+from mathpipe.generate.build.dataset_builder import make_dataset
+from mathpipe.generate.build.sequence_chunks import build_sequence_block, rows_a_block
+from mathpipe.generate.curate.verification import verify_dataset
+from mathpipe.generate.layout import Layout
+from mathpipe.generate.spec import ExpressionLaw, Law
+from mathpipe.generate.splits import in_split, sequence_hash
+from mathpipe.generate.tasks import registry
+from mathpipe.generate.tasks.sequence_base import Pairs
+
+TOY = Path(__file__).parents[2] / "toy_sequences.py"
+LAW = Law(task="toy-reverse", operands=ExpressionLaw(min_operators=4, max_operators=8), block_rows=100)
+LAYOUT = Layout({"train": 2_050, "valid": 100, "test": 60}, 500)
+
+
+def contents(url: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(url)): p.read_bytes() for p in sorted(url.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture
+def whole(toy: ModuleType, tmp_path: Path) -> dict[str, bytes]:
+    """The dataset made in this process, undisturbed."""
+    make_dataset(LAW, LAYOUT, str(tmp_path / "whole"), workers=0)
+    return contents(tmp_path / "whole")
+
+
+def rows_of(url: Path, split: str) -> SequenceRows:
+    return SequenceRows.concatenate(list(open_dataset(url, split).chunks()))  # type: ignore[arg-type]
+
+
+def same(a: SequenceRows, b: SequenceRows) -> bool:
+    return (
+        a.problems.to_list() == b.problems.to_list()
+        and a.solutions.to_list() == b.solutions.to_list()
+        and np.array_equal(a.row, b.row)
+        and all(np.array_equal(a.columns[name], b.columns[name]) for name in a.columns)
+    )
+
+
+def test_the_hash_is_that_of_ids_and_length() -> None:
+    """Constant for ever: these numbers name the split of problems in datasets that exist."""
+    sequences = Sequences.from_list([b"", b"\x00", b"\x00\x00", b"\x01\x02\x03", b"\x03\x02\x01"])
+    hashes = sequence_hash(sequences)
+    assert len(set(hashes.tolist())) == 5
+    mask, gold = (1 << 64) - 1, 0x9E3779B97F4A7C15
+
+    def mixed(z: int) -> int:
+        z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 & mask
+        z = (z ^ (z >> 27)) * 0x94D049BB133111EB & mask
+        return z ^ (z >> 31)
+
+    def key(j: int) -> int:
+        return mixed((j + 1) * gold & mask) | 1
+
+    for words, found in zip(sequences.to_list(), hashes.tolist(), strict=True):
+        assert found == mixed((key(0) * len(words) + sum(key(j + 1) * w for j, w in enumerate(words))) & mask)
+    many = Sequences.from_list(np.random.default_rng(0).integers(0, 91, (40_000, 6)).tolist())
+    shares = [in_split(sequence_hash(many), split).mean() * 16 for split in ("train", "valid", "test", "test-far")]
+    assert shares == pytest.approx([14, 1, 1, 1], rel=0.05)
+
+
+def test_blocks_have_exact_rows_of_each_split_in_the_order_of_drawing(toy: ModuleType) -> None:
+    block = build_sequence_block(LAW, 3, ["train", "valid", "test"])
+    assert {split: len(b.rows) for split, b in block.items()} == {"train": 100, "valid": 8, "test": 8}
+    assert [rows_a_block(LAW, split) for split in ("train", "valid", "test-far")] == [100, 8, 8]
+    from mathpipe.generate.sampling.rng_streams import block_generator
+
+    drawn = toy.pairs(
+        LAW.operands, lambda k: block_generator(LAW.digest, "stream", 3, k), lambda p: np.ones(len(p), bool)
+    )
+    accepted = Sequences.concatenate([next(drawn).problems for _ in range(20)])
+    for split, built in block.items():
+        expected = accepted.take(in_split(sequence_hash(accepted), split))
+        assert built.rows.problems.to_list() == expected.to_list()[: len(built.rows)]
+        assert built.rows.row.tolist() == [3 * rows_a_block(LAW, split) + k for k in range(len(built.rows))]
+
+
+@pytest.mark.parametrize("asked", [["train"], ["valid"], ["test", "valid"], ["train", "test"]])
+def test_a_split_does_not_depend_on_which_others_are_asked_for(toy: ModuleType, asked: list[str]) -> None:
+    together, alone = build_sequence_block(LAW, 0, ["train", "valid", "test"]), build_sequence_block(LAW, 0, asked)
+    assert list(alone) == asked
+    for split in asked:
+        assert same(alone[split].rows, together[split].rows)
+        assert alone[split].rejected == together[split].rejected
+
+
+@pytest.mark.parametrize("size", [1, 7, 1_000])
+def test_nor_on_how_the_task_groups_its_pairs(toy: ModuleType, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """The same pairs in batches of another size, nothing spared: the same rows."""
+    before = build_sequence_block(LAW, 0, ["train", "valid", "test"])
+
+    def regrouped(law: ExpressionLaw, generator: Callable[..., np.random.Generator], wanted: object) -> Iterator[Pairs]:
+        held: list[Pairs] = []
+        for batch in toy.pairs(law, generator, lambda problems: np.ones(len(problems), bool)):
+            held.append(batch)
+            if sum(map(len, held)) < size:
+                continue
+            problems = Sequences.concatenate([p.problems for p in held])
+            solutions = Sequences.concatenate([p.solutions for p in held])
+            operators = np.concatenate([p.columns["operators"] for p in held])
+            held = []
+            for first in range(0, len(problems), size):
+                index = np.arange(first, min(first + size, len(problems)))
+                yield Pairs(problems.take(index), solutions.take(index), {"operators": operators[index]})
+
+    monkeypatch.setitem(registry.TASKS, "toy-reverse", dataclasses.replace(toy.TASK, pairs=regrouped))
+    after = build_sequence_block(LAW, 0, ["train", "valid", "test"])
+    assert all(same(before[split].rows, after[split].rows) for split in before)
+
+
+def test_a_law_that_cannot_fill_a_block_is_an_error(toy: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(*_: object) -> Iterator[Pairs]:
+        none = Sequences.from_list([])
+        while True:
+            yield Pairs(none, none, {"operators": np.empty(0)}, Counter({"no primitive": 40}))
+
+    def one(*_: object) -> Iterator[Pairs]:
+        problem = Sequences.from_list([b"\x47\x52"] * 40)
+        while True:
+            yield Pairs(problem, problem, {"operators": np.ones(40)})
+
+    for pairs, message in [
+        (nothing, r"block 0 cannot be filled.*100 rows of train missing.*'no primitive': 8000"),
+        (one, "cannot be filled.*rows of (train|valid) missing"),
+        (lambda *_: iter(()), "cannot be filled"),
+    ]:
+        monkeypatch.setitem(registry.TASKS, "toy-reverse", dataclasses.replace(toy.TASK, pairs=pairs))
+        with pytest.raises(UserError, match=message):
+            build_sequence_block(LAW, 0, ["train", "valid"])
+
+
+def test_each_block_is_computed_once_for_all_its_splits(
+    toy: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[tuple[int, tuple[str, ...]]] = []
+    build = shard.build_sequence_block
+
+    def counted(law: Law, block: int, splits: list[str]) -> object:
+        built.append((block, tuple(splits)))
+        return build(law, block, splits)
+
+    monkeypatch.setattr(shard, "build_sequence_block", counted)
+    make_dataset(LAW, LAYOUT, str(tmp_path / "d"), workers=0)
+    assert [block for block, _ in built] == list(range(21))
+    assert (
+        built[0][1] == ("train", "valid", "test") and built[12][1] == ("train", "valid") and built[20][1] == ("train",)
+    )
+
+
+def test_the_shards_and_what_they_hold(whole: dict[str, bytes], tmp_path: Path) -> None:
+    manifest = read_manifest(str(tmp_path / "whole"))
+    assert {s: [r.rows for r in p.shards] for s, p in manifest.splits.items()} == {
+        "train": [500, 500, 500, 500, 50],
+        "valid": [40, 40, 20],
+        "test": [40, 20],
+    }
+    file = pq.ParquetFile(tmp_path / "whole" / "train" / "00000.parquet")
+    assert {f.name: str(f.type) for f in file.schema_arrow} == {
+        "row": "int64",
+        "problem": "list<element: uint8 not null>",
+        "solution": "list<element: uint8 not null>",
+        "operators": "int16",
+    }
+    assert {b"mathpipe.law", b"mathpipe.words", b"mathpipe.version"} <= set(file.metadata.metadata)
+    assert all(len(rows_of(tmp_path / "whole", s)) == n for s, n in LAYOUT.splits.items())
+    problems = {s: set(rows_of(tmp_path / "whole", s).problems.to_list()) for s in LAYOUT.splits}
+    assert not problems["train"] & problems["valid"] and not problems["valid"] & problems["test"]
+    data = open_dataset(tmp_path / "whole")
+    assert data.kind == "expressions" and sum(map(len, data.chunks(size=30))) == 2_050
+    assert manifest.splits["train"].rejected["given up"] > 100
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_write_the_same_bytes(whole: dict[str, bytes], tmp_path: Path, workers: int) -> None:
+    assert distributed.__version__  # its settings are loaded before they are changed for a while
+    with dask.config.set({"distributed.worker.preload": [str(TOY)]}):
+        make_dataset(LAW, LAYOUT, str(tmp_path / "d"), workers=workers)
+    assert contents(tmp_path / "d") == whole
+
+
+SCRIPT = """
+import sys
+sys.path.insert(0, sys.argv[3])
+import toy_sequences
+from mathpipe.generate.build.dataset_builder import make_dataset
+from mathpipe.generate.spec import Law
+from mathpipe.generate.layout import Layout
+toy_sequences.register()
+layout = Layout({"train": 2_050, "valid": 100, "test": 60}, 500)
+law = Law.model_validate_json(sys.argv[1])
+make_dataset(law, layout, sys.argv[2], workers=0, on_shard=lambda r, b: print(r.file, flush=True))
+"""
+
+
+def test_killed_at_random_moments_it_ends_with_the_same_bytes(whole: dict[str, bytes], tmp_path: Path) -> None:
+    script, url, dice = tmp_path / "make.py", tmp_path / "d", random.Random(0)
+    script.write_text(SCRIPT)
+    command = [sys.executable, str(script), LAW.to_json(), str(url), str(TOY.parent)]
+    for _ in range(3):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(dice.uniform(0, 0.03))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+    make_dataset(LAW, LAYOUT, str(url), workers=0)
+    assert contents(url) == whole
+
+
+@pytest.mark.parametrize("lost", ["train/00000.parquet", "valid/_00001.json", "test/00000.parquet"])
+def test_only_what_is_missing_is_built(whole: dict[str, bytes], tmp_path: Path, lost: str) -> None:
+    url = tmp_path / "whole"
+    (url / lost).unlink()
+    (url / "manifest.json").unlink()
+    made = make_dataset(LAW, LAYOUT, str(url), workers=0)
+    assert made.built_rows == {"train": 500, "valid": 40, "test": 40}[lost.split("/")[0]]
+    assert contents(url) == whole
+
+
+def test_growing_keeps_finished_shards(whole: dict[str, bytes], tmp_path: Path) -> None:
+    url = tmp_path / "whole"
+    larger = Layout({"train": 3_000, "valid": 100, "test": 140}, 500)
+    made = make_dataset(LAW, larger, str(url), workers=0)
+    assert made.built_rows == 1_000 + 100  # train 4 and 5, test 1 to 3
+    make_dataset(LAW, larger, str(tmp_path / "fresh"), workers=0)
+    grown = contents(url)
+    assert grown == contents(tmp_path / "fresh")
+    kept = [name for name in whole if name.startswith(("train/0000[0-3]", "valid/"))]
+    assert all(grown[name] == whole[name] for name in kept)
+
+
+def test_extra_tests_have_a_stream_of_their_own(toy: ModuleType, tmp_path: Path) -> None:
+    far = LAW.with_operands(ExpressionLaw(min_operators=10, max_operators=10), 100)
+    layout = Layout({"train": 300, "valid": 10, "test": 10, "test-long": 30, "test-same": 10}, 500)
+    make_dataset(LAW, layout, str(tmp_path / "d"), split_laws={"test-long": far}, workers=0)
+    long = rows_of(tmp_path / "d", "test-long")
+    assert set(long.problems.lengths.tolist()) == {11} and in_split(sequence_hash(long.problems), "test").all()
+    again = rows_of(tmp_path / "d", "test-same").problems.to_list()
+    assert not set(again) & set(rows_of(tmp_path / "d", "test").problems.to_list()), "a stream of its own"
+    assert verify_dataset(str(tmp_path / "d"), workers=0).damage == ()
+
+
+def test_repeats_are_counted_and_kept(toy: ModuleType, tmp_path: Path) -> None:
+    law = Law(task="toy-reverse", operands=ExpressionLaw(min_operators=2, max_operators=2), block_rows=40)
+    make_dataset(law, Layout({"train": 60}, 40), str(tmp_path / "d"), workers=0)
+    manifest, rows = read_manifest(str(tmp_path / "d")), rows_of(tmp_path / "d", "train").problems.to_list()
+    expected = [40 - len(set(rows[:40])), 20 - len(set(rows[40:]))]
+    assert [r.repeats for r in manifest.splits["train"].shards] == expected and sum(expected) > 0
+    assert manifest.repeats == sum(expected)
+    with pytest.raises(UserError, match="too few distinct problems"):
+        make_dataset(law, Layout({"train": 80}, 40), str(tmp_path / "e"), workers=0)
+
+
+def rewrite(url: Path, change: Callable[[SequenceRows], SequenceRows], law_json: str | None = None) -> None:
+    """Replace train/00000 by a file of changed rows whose record and manifest agree with it."""
+    manifest, storage = read_manifest(str(url)), Storage(str(url))
+    rows = next(open_dataset(url).chunks(size=500))
+    assert isinstance(rows, SequenceRows)
+    with storage.write("train/00000.parquet") as file:
+        hashing = HashingFile(file)
+        count = WordsFormat({"operators": "int16"}).write(hashing, [change(rows)], law_json or LAW.to_json(), "0")
+    changed = {"bytes": hashing.bytes, "sha256": hashing.sha256, "rows": count}
+    record = manifest.splits["train"].shards[0].model_copy(update=changed)
+    record.write(storage)
+    train = Split.of([record, *manifest.splits["train"].shards[1:]])
+    Manifest.model_validate({**manifest.model_dump(), "splits": {**manifest.splits, "train": train}}).write(storage)
+
+
+def damage_of(url: Path) -> list[str]:
+    return [str(d) for d in verify_dataset(str(url), workers=0).damage]
+
+
+def test_verify_names_wrong_rows(whole: dict[str, bytes], tmp_path: Path) -> None:
+    url = tmp_path / "whole"
+    assert damage_of(url) == []
+    stranger = rows_of(url, "valid").problems[0]
+
+    def wrong(rows: SequenceRows) -> SequenceRows:
+        problems, solutions = rows.problems.to_list(), rows.solutions.to_list()
+        solutions[3] = solutions[3][:-1]
+        problems[5], solutions[5] = stranger, stranger[:1] + stranger[:0:-1]
+        solutions[7] = b"\xc8" + solutions[7]
+        row = rows.row.copy()
+        row[9] = 8
+        return SequenceRows(row, Sequences.from_list(problems), Sequences.from_list(solutions), rows.columns)
+
+    rewrite(url, wrong)
+    assert damage_of(url) == [
+        "train/00000.parquet: row 3: its answer is not right (wrong_value)",
+        "train/00000.parquet: row 5: its problem does not belong to train",
+        "train/00000.parquet: row 7: holds an id that is no word",
+        "train/00000.parquet: row 8: stands in the wrong place",
+    ]
+
+
+def test_verify_finds_damaged_files(whole: dict[str, bytes], tmp_path: Path) -> None:
+    url = tmp_path / "whole"
+    rewrite(url, lambda rows: rows, law_json='{"task":"toy-reverse"}')
+    (url / "valid" / "00000.parquet").unlink()
+    data = bytearray(whole["test/00000.parquet"])
+    data[len(data) // 3] ^= 1
+    (url / "test" / "00000.parquet").write_bytes(data)
+    found = damage_of(url)
+    assert "train/00000.parquet: its footer names another law" in found
+    assert "valid/00000.parquet: is missing" in found
+    assert any("test/00000.parquet: its checksum differs" in d for d in found)
+
+
+@pytest.mark.parametrize("name", registry.SEQUENCE_TASKS)
+def test_blocks_of_every_task_follow_from_their_law_alone(name: str) -> None:
+    """The real tasks keep what the stream relies on: what is wanted never changes what is accepted, nor does asking twice."""
+    task = registry.SEQUENCE_TASKS[name]
+    law = Law(task=name, operands=task.example, block_rows=28)
+    together = build_sequence_block(law, 1, ["train", "valid", "test"])
+    for asked in (["valid"], ["test", "train"]):
+        for split, alone in build_sequence_block(law, 1, asked).items():
+            assert same(alone.rows, together[split].rows) and alone.rejected == together[split].rejected
+    rows = together["train"].rows
+    outcomes = task.judge(rows.problems, rows.solutions, rows.solutions).outcome
+    assert {task.outcomes[k] for k in outcomes} <= task.right

@@ -1,0 +1,112 @@
+"""``verify`` finds right what another CPU would have answered otherwise but as well, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mathpipe.datasets.containers.ragged_matrices import Matrices
+from mathpipe.generate.curate.verification import agreement, right_answers, verify_dataset
+from mathpipe.generate.linalg import batched
+from mathpipe.generate.spec import SPECTRA, MatrixLaw
+from mathpipe.generate.tasks.matrices import eigenvectors, svd
+from mathpipe.generate.tasks.registry import MATRIX_TASKS, Task, get_task
+
+
+def solved(task: Task, n: int = 300, **law: object) -> tuple[Matrices, Matrices]:
+    """Accepted problems and their answers in float64."""
+    drawn = MatrixLaw.model_validate({**task.example.model_dump(), "min_dim": 2, "max_dim": 5, **law})
+    operands = task.sample(np.random.default_rng(4), n, drawn)
+    answers = task.solve(operands)
+    kept = ~np.logical_or.reduce([np.zeros(n, dtype=bool), *answers.rejected.values()])
+    return operands.take(kept), answers.solutions.take(kept)
+
+
+def stored(x: Matrices) -> Matrices:
+    return Matrices(x.values.astype(np.float32).astype(np.float64), x.rows, x.cols)
+
+
+@pytest.mark.parametrize("name", MATRIX_TASKS)
+def test_stored_answers_agree_and_others_do_not(name: str) -> None:
+    task = get_task(name)
+    operands, x = solved(task)
+    assert right_answers(task, operands, x, stored(x)).all()
+    for factor in (1 + 1e-4, 1 - 1e-4):
+        changed = Matrices(np.where(x.values == 0, 1e-4, x.values * factor), x.rows, x.cols)
+        assert not right_answers(task, operands, x, stored(changed)).any()
+
+
+@pytest.mark.parametrize("name", ["eigenvectors", "svd", "solve"])
+def test_the_task_itself_finds_stored_answers_right(name: str) -> None:
+    """Float32 alone never makes ``agrees`` refuse, at any size: it decides where numbers differ."""
+    task = get_task(name)
+    assert task.agrees is not None
+    for dim in (1, 2, 5, 30):
+        operands, x = solved(task, 200, min_dim=dim, max_dim=dim)
+        assert task.agrees(operands, x, stored(x)).all()
+
+
+@pytest.mark.parametrize("name", ["eigenvectors", "svd"])
+def test_other_signs_agree_and_other_orders_do_not(name: str) -> None:
+    task = get_task(name)
+    operands, x = solved(task, min_dim=3, max_dim=3)
+    answers = x.dense()
+    flipped = answers.copy()
+    flipped[:, 1:, 1] *= -1
+    swapped = answers[:, :, [1, 0, 2]]
+    for other, right in ((flipped, True), (swapped, False)):
+        other_answers = stored(Matrices.from_dense(other))
+        assert not agreement(other_answers.values, x, 1e-9).any()
+        assert (right_answers(task, operands, x, other_answers) == right).all()
+
+
+def test_another_basis_of_nearly_equal_eigenvalues_agrees() -> None:
+    """l = 1, 1 + 1e-9, 3: any rotation of the first two vectors is right to float32."""
+    q = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
+    turn = np.eye(3)
+    turn[:2, :2] = [[0.6, -0.8], [0.8, 0.6]]
+    values = np.array([1, 1 + 1e-9, 3])
+    operands = Matrices.from_dense([q @ np.diag(values) @ q.T])
+    x, other = (Matrices.from_dense([np.vstack([values, v])]) for v in (q, q @ turn))
+    assert right_answers(eigenvectors.TASK, operands, x, stored(other)).all()
+    half = Matrices.from_dense([np.vstack([values, q @ np.diag([1, 1, 0.5])])])
+    assert not right_answers(eigenvectors.TASK, operands, x, stored(half)).any()
+
+
+def test_an_ill_conditioned_system_agrees_by_its_residual() -> None:
+    a = np.array([[1.0, 1.0], [1.0, 1.0 + 1e-9]])
+    operands = Matrices.from_dense([np.column_stack([a, [2.0, 2.0]])])
+    x, other = Matrices.from_dense([[[2.0], [0.0]]]), Matrices.from_dense([[[1.5], [0.5]]])
+    assert right_answers(get_task("solve"), operands, x, other).all()
+    assert not right_answers(get_task("solve"), operands, x, Matrices.from_dense([[[1.5], [0.501]]])).any()
+
+
+@pytest.mark.parametrize("name", MATRIX_TASKS)
+def test_datasets_of_every_task_verify(name: str, make_small: Callable[..., Path]) -> None:
+    """Blocks whose rejected rows were replaced among them (of cholesky 6 %), and every spectrum."""
+    task = MATRIX_TASKS[name]
+    law = {"min_dim": 2, "max_dim": 5, "max_coeff": task.example.max_coeff}
+    law |= {"spectrum": SPECTRA} if task.takes_spectrum else {"rectangular": not task.square_only}
+    url = make_small(name, train=1_500, valid=0, test=300, **law)
+    assert verify_dataset(str(url), workers=0).damage == ()
+
+
+@pytest.mark.parametrize("module", [eigenvectors, svd])
+def test_a_dataset_made_where_signs_fall_otherwise(
+    module: object, make_small: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = make_small(module.TASK.name, train=600, valid=0, test=0)  # type: ignore[attr-defined]
+    monkeypatch.setattr(module, "signs_of_columns", lambda v: -batched.signs_of_columns(v))
+    assert verify_dataset(str(url), workers=0).damage == ()
+
+
+def test_ties_have_one_written_form() -> None:
+    """(1, -1) / sqrt 2: the last bits of the two entries do not decide the sign."""
+    half = np.sqrt(0.5)
+    for bits in (-1, 0, 1):
+        v = np.array([[[half * (1 + 2e-16 * bits)], [-half]]])
+        assert batched.signs_of_columns(v)[0, 0, 0] == 1
+        assert batched.signs_of_columns(-v)[0, 0, 0] == -1

@@ -1,0 +1,179 @@
+"""``dedupe`` keeps the first of equal problems, by split and row, whatever the workers; what it writes is a whole dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import dask
+import distributed
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from mathpipe.datasets.dataset import open_dataset
+from mathpipe.datasets.errors import UserError
+from mathpipe.generate.build.dataset_builder import make_dataset
+from mathpipe.generate.curate import deduplication as module
+from mathpipe.generate.curate.deduplication import DROPPED, deduplicate
+from mathpipe.generate.curate.published_import import import_dataset
+from mathpipe.generate.curate.verification import verify_dataset
+from mathpipe.generate.execution.shuffle import later_of_equal
+from mathpipe.generate.layout import Layout
+from mathpipe.generate.spec import ExpressionLaw, Law, MatrixLaw
+from mathpipe.pipeline.cli import main
+
+TOY = Path(__file__).parents[2] / "toy_sequences.py"
+LAW = Law(task="toy-reverse", operands=ExpressionLaw(min_operators=3, max_operators=3), block_rows=50)  # 729 problems
+
+
+def problems_of(url: Path, split: str) -> list[bytes]:
+    return [p for chunk in open_dataset(url, split).chunks() for p in chunk.problems.to_list()]  # type: ignore[union-attr]
+
+
+def first_of_equal(parts: dict[str, list[bytes]]) -> dict[str, list[bytes]]:
+    seen: set[bytes] = set()
+    return {s: [p for p in found if not (p in seen or seen.add(p))] for s, found in parts.items()}  # type: ignore[func-returns-value]
+
+
+@pytest.fixture
+def repeated(toy: ModuleType, tmp_path: Path) -> Path:
+    """A dataset of which a third of the rows repeat an earlier problem."""
+    layout = Layout({"train": 520, "valid": 30, "test": 30, "test-same": 20}, 100)
+    make_dataset(LAW, layout, str(tmp_path / "d"), workers=0)
+    return tmp_path / "d"
+
+
+def test_the_first_of_equal_problems_is_kept(
+    repeated: Path, tmp_path: Path, contents: Callable[[Path], dict[str, bytes]]
+) -> None:
+    done = deduplicate(str(repeated), str(tmp_path / "e"))
+    before = {split: problems_of(repeated, split) for split in open_dataset(repeated).manifest.splits}
+    expected = first_of_equal(before)
+    assert {split: problems_of(tmp_path / "e", split) for split in before} == expected
+    assert done.dropped == {split: len(before[split]) - len(expected[split]) for split in before}
+    assert done.dropped["train"] > 50 and done.dropped["test-same"] > 0
+    assert done.manifest.splits["train"].rejected == {DROPPED: done.dropped["train"]}
+    assert verify_dataset(str(tmp_path / "e"), workers=0).damage == ()
+    assert open_dataset(tmp_path / "e").law["deduplicated"] == open_dataset(repeated).manifest.digest
+    operators = [c.columns["operators"] for c in open_dataset(tmp_path / "e").chunks()]  # type: ignore[union-attr]
+    assert (np.concatenate(operators) == 3).all()
+    again = deduplicate(str(repeated), str(tmp_path / "e"))
+    assert again == done
+    with pytest.raises(UserError, match=r"holds another dataset.*deduplicated"):
+        make_dataset(LAW, Layout({"train": 520}, 100), str(tmp_path / "e"), workers=0)
+
+
+def test_workers_write_the_same_bytes(
+    repeated: Path, tmp_path: Path, contents: Callable[[Path], dict[str, bytes]]
+) -> None:
+    deduplicate(str(repeated), str(tmp_path / "e"))
+    assert distributed.__version__
+    with dask.config.set({"distributed.worker.preload": [str(TOY)]}):
+        deduplicate(str(repeated), str(tmp_path / "f"), workers=2)
+    assert contents(tmp_path / "e") == contents(tmp_path / "f")
+
+
+def test_stopped_it_goes_on(
+    repeated: Path,
+    tmp_path: Path,
+    contents: Callable[[Path], dict[str, bytes]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    deduplicate(str(repeated), str(tmp_path / "e"))
+    write, calls = module._write, []
+
+    def stop_at_the_third(*arguments: object) -> object:
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return write(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "_write", stop_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        deduplicate(str(repeated), str(tmp_path / "f"))
+    monkeypatch.setattr(module, "_write", write)
+    written = []
+    deduplicate(str(repeated), str(tmp_path / "f"), on_shard=written.append)
+    assert contents(tmp_path / "e") == contents(tmp_path / "f")
+    assert len(written) == len(list((tmp_path / "e").glob("*/*.parquet"))) - 2
+
+
+def test_a_damaged_source_is_named_and_a_damaged_copy_made_again(
+    repeated: Path, tmp_path: Path, contents: Callable[[Path], dict[str, bytes]]
+) -> None:
+    deduplicate(str(repeated), str(tmp_path / "e"))
+    whole = contents(tmp_path / "e")
+    for name in ("manifest.json", "train/00001.parquet"):  # as verify advises
+        (tmp_path / "e" / name).unlink()
+    deduplicate(str(repeated), str(tmp_path / "e"))
+    assert contents(tmp_path / "e") == whole
+    file = repeated / "train" / "00000.parquet"
+    data = bytearray(file.read_bytes())
+    column = pq.read_metadata(file).row_group(0).column(1)
+    data[column.data_page_offset + 60] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(UserError, match=r"train/00000.parquet is damaged.*`mathpipe verify .*d` lists all damage"):
+        deduplicate(str(repeated), str(tmp_path / "f"))
+    file.unlink()
+    with pytest.raises(UserError, match=r"train/00000.parquet is missing"):
+        deduplicate(str(repeated), str(tmp_path / "g"))
+
+
+def test_shards_of_which_nothing_is_left_are_no_shards(toy: ModuleType, tmp_path: Path) -> None:
+    line = "1|INT+ 1 2\tINT+ 2 1\n"
+    (tmp_path / "train").write_text(line * 5 + "1|INT+ 7\tINT+ 7\n")
+    (tmp_path / "test").write_text(line)
+    files = {s: [str(tmp_path / s)] for s in ("train", "test")}
+    import_dataset("toy-reverse", files, str(tmp_path / "d"), shard_rows=2)
+    done = deduplicate(str(tmp_path / "d"), str(tmp_path / "e"))
+    assert [(r.shard, r.first_row, r.rows) for r in done.manifest.splits["train"].shards] == [(0, 0, 1), (1, 1, 1)]
+    assert done.manifest.splits["test"].rows == 0 and done.dropped == {"train": 4, "test": 1}
+    assert verify_dataset(str(tmp_path / "e"), workers=0).damage == ()
+
+
+@pytest.mark.parametrize(
+    ("task", "drawn"),
+    [
+        ("transpose", {"max_coeff": 1e-5, "rows": 1, "cols": 1, "min_dim": 1, "max_dim": 1}),
+        ("cotraining", {"max_coeff": 1e-5, "min_dim": 1, "max_dim": 1, "letters": "TA"}),
+    ],
+)
+def test_matrices_too(tmp_path: Path, task: str, drawn: dict[str, object]) -> None:
+    law = Law(task=task, operands=MatrixLaw.model_validate(drawn), block_rows=500)
+    make_dataset(law, Layout({"train": 1_900, "valid": 60}, 1_000), str(tmp_path / "d"), workers=0)
+    done = deduplicate(str(tmp_path / "d"), str(tmp_path / "e"))
+    kept: list[tuple[object, ...]] = []
+    for url in (tmp_path / "d", tmp_path / "e"):
+        rows = [
+            (*m.ravel().tolist(), None if chunk.operands.labels is None else int(chunk.operands.labels[i]))
+            for chunk in open_dataset(url).chunks()
+            for i, m in enumerate(chunk.operands)
+        ]
+        kept.append(tuple(dict.fromkeys(rows)))
+        assert url.name == "d" or len(rows) == len(kept[-1])
+    assert kept[0] == kept[1] and done.dropped["train"] == 1_900 - len(kept[0]) > 0
+    assert verify_dataset(str(tmp_path / "e"), workers=0).damage == ()
+
+
+def test_places_of_later_ones() -> None:
+    parts = [[5, 6, 5], [7, 5], [], [6]]
+
+    def keys(k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        values = np.array(parts[k], dtype=np.uint64)
+        return values, values % np.uint64(2), np.arange(100 * k, 100 * k + len(values))
+
+    assert later_of_equal(keys, range(4)).tolist() == [2, 101, 300]
+    assert later_of_equal(keys, []).tolist() == []
+
+
+def test_the_command(repeated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["dedupe", str(repeated), str(tmp_path / "e"), "--workers", "0"])
+    assert not stop.value.code
+    assert "of 600 rows, each problem once" in capsys.readouterr().out
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(SystemExit) as stop:
+        main(["dedupe", str(repeated), str(tmp_path), "--workers", "0"])
+    assert stop.value.code == 2 and "holds something else" in capsys.readouterr().err

@@ -1,0 +1,281 @@
+"""Making and verifying datasets on a Dask cluster of separate processes: the same bytes, and every loss told in one line."""
+
+from __future__ import annotations
+
+import operator
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.format.manifest import Record
+from mathpipe.datasets.io.storage import Storage
+from mathpipe.generate.build import dataset_builder
+from mathpipe.generate.build.dataset_builder import make_dataset
+from mathpipe.generate.curate.verification import verify_dataset
+from mathpipe.generate.execution import executors
+from mathpipe.generate.execution.executors import run
+from mathpipe.generate.layout import Layout
+from mathpipe.generate.spec import Law
+from mathpipe.pipeline.cli import main
+
+Bytes = dict[str, bytes]
+Contents = Callable[[Path], Bytes]
+WaitFor = Callable[[Callable[[], object], str], None]
+DaskCluster = Any  # of conftest.py, which tests cannot import
+NewCluster = Callable[..., DaskCluster]
+
+
+def tasks_known_to(address: str) -> int:
+    from distributed import Client
+
+    with Client(address, set_as_default=False) as client:
+        known: int = client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks))
+    return known
+
+
+def test_a_cluster_makes_the_same_bytes_and_verifies_them(
+    shared_cluster: DaskCluster,
+    law: Law,
+    layout: Layout,
+    undisturbed: Bytes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    contents: Contents,
+    wait_for: WaitFor,
+) -> None:
+    """A relative path means the directory here, wherever the workers stand."""
+    monkeypatch.chdir(tmp_path)
+    made = make_dataset(law, layout, "d", scheduler=shared_cluster.address)
+    assert (made.built_rows, made.retried) == (12_000, {})
+    assert contents(tmp_path / "d") == undisturbed
+    assert verify_dataset("d", scheduler=shared_cluster.address).damage == ()
+    (tmp_path / "d" / "train" / "00003.parquet").unlink()
+    assert [d.what for d in verify_dataset("d", scheduler=shared_cluster.address).damage] == ["is missing"]
+    wait_for(lambda: tasks_known_to(shared_cluster.address) == 0, "the scheduler to forget what was done")
+
+
+def test_many_small_tasks_leave_nothing_behind(shared_cluster: DaskCluster, wait_for: WaitFor) -> None:
+    assert sorted(run(operator.neg, range(300), scheduler=shared_cluster.address)) == list(range(-299, 1))
+    wait_for(lambda: tasks_known_to(shared_cluster.address) == 0, "the scheduler to forget what was done")
+
+
+def test_an_error_on_a_worker_arrives_as_it_was(shared_cluster: DaskCluster) -> None:
+    with pytest.raises(ZeroDivisionError):
+        list(run(divide_one_by, [1, 0], scheduler=shared_cluster.address))
+
+
+divide_one_by = (1).__truediv__
+
+
+def kill_in_the_middle_of_a_shard(process: subprocess.Popen[bytes], wait_for: WaitFor) -> None:
+    """SIGKILL a worker while it has an unfinished shard open: it is held still first, so that there is no doubt."""
+
+    def writing() -> bool:
+        links = [str(fd.readlink()) for fd in Path(f"/proc/{process.pid}/fd").iterdir() if fd.is_symlink()]
+        return any(".parquet.writing-" in link for link in links)
+
+    def caught() -> bool:
+        try:
+            if not writing():
+                return False
+            os.kill(process.pid, signal.SIGSTOP)
+            if writing():
+                return True
+            os.kill(process.pid, signal.SIGCONT)
+        except FileNotFoundError:
+            pass  # a descriptor was closed while it was read
+        return False
+
+    wait_for(caught, "the worker to write a shard")
+    os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_a_worker_killed_in_the_middle_of_a_shard_costs_that_shard_only(
+    new_cluster: NewCluster,
+    law: Law,
+    layout: Layout,
+    undisturbed: Bytes,
+    tmp_path: Path,
+    contents: Contents,
+    wait_for: WaitFor,
+) -> None:
+    dask_cluster = new_cluster("one", "two")
+    killer = threading.Thread(target=kill_in_the_middle_of_a_shard, args=[dask_cluster.processes["one"], wait_for])
+    killer.start()
+    built: Counter[str] = Counter()
+    make_dataset(
+        law,
+        layout,
+        str(tmp_path / "d"),
+        scheduler=dask_cluster.address,
+        on_shard=lambda record, new: built.update([record.file]),
+    )
+    killer.join()
+    assert dask_cluster.processes["one"].wait() == -signal.SIGKILL
+    assert set(built.values()) == {1} and len(built) == 13
+    assert contents(tmp_path / "d") == undisturbed
+
+
+def test_the_scheduler_gone_is_one_line_and_a_new_cluster_goes_on(
+    new_cluster: NewCluster,
+    law: Law,
+    layout: Layout,
+    undisturbed: Bytes,
+    tmp_path: Path,
+    capfd: Any,
+    contents: Contents,
+) -> None:
+    dask_cluster = new_cluster("one", "two")
+
+    def kill(record: Record, built: bool) -> None:
+        if "scheduler" in dask_cluster.processes:
+            dask_cluster.kill("scheduler")
+
+    with pytest.raises(UserError, match=r"the scheduler tcp://.* is gone.*the same command goes on"):
+        make_dataset(law, layout, str(tmp_path / "d"), scheduler=dask_cluster.address, on_shard=kill)
+    assert "Traceback" not in capfd.readouterr().err
+    assert not (tmp_path / "d" / "manifest.json").exists()
+    dask_cluster.stop()
+    dask_cluster.start_scheduler(elsewhere=True)
+    dask_cluster.start_worker("three")
+    made = make_dataset(law, layout, str(tmp_path / "d"), scheduler=dask_cluster.address)
+    assert made.built_rows < 12_000
+    assert contents(tmp_path / "d") == undisturbed
+
+
+def ask(line: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    with pytest.raises(SystemExit) as stop:
+        main(line.split())
+    err = capsys.readouterr().err
+    assert len([text for text in err.splitlines() if text.startswith("mathpipe: ")]) == 1 and "Traceback" not in err
+    return int(stop.value.code or 0), err
+
+
+def test_no_scheduler_there(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executors, "PATIENCE", 2)
+    with socket.socket() as silent:  # a port that is taken, where nobody listens
+        silent.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        code, err = ask(f"generate --task add --n 1k --out {tmp_path}/d --scheduler {address}", capsys)
+        assert code == 2 and f"--scheduler {address} does not answer" in err
+        silent.listen()  # something listens that is no scheduler
+        code, err = ask(f"generate --task add --n 1k --out {tmp_path}/d --scheduler {address}", capsys)
+        assert code == 2 and f"--scheduler {address} does not answer" in err
+    assert list(tmp_path.glob("d/*")) == []
+    code, err = ask(f"generate --task add --n 1k --out {tmp_path}/d --scheduler nonsense", capsys)
+    assert code == 2 and "missing port" in err
+
+
+def test_workers_and_a_scheduler_do_not_go_together(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for line in (f"generate --task add --out {tmp_path}/d", f"verify {tmp_path}/d"):
+        code, err = ask(f"{line} --workers 2 --scheduler tcp://127.0.0.1:8786", capsys)
+        assert code == 2 and "--workers and --scheduler do not go together" in err
+
+
+OLDER_NUMPY = """
+import importlib.metadata
+real = importlib.metadata.version
+importlib.metadata.version = lambda name: "1.26.4" if name == "numpy" else real(name)
+"""
+
+
+def test_workers_of_another_version_are_refused(
+    new_cluster: NewCluster, law: Law, layout: Layout, tmp_path: Path
+) -> None:
+    """One that joins while the others work is refused by its first shard, one that is there by the question asked first."""
+    (tmp_path / "older").mkdir()
+    (tmp_path / "older" / "sitecustomize.py").write_text(OLDER_NUMPY)
+    path = os.pathsep.join([str(tmp_path / "older"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    odd = new_cluster()
+    told: list[str] = []
+
+    def join(text: str) -> None:
+        told.append(text)
+        odd.start_worker("older", env={"PYTHONPATH": path})
+
+    with pytest.raises(UserError, match=r"a worker that joined runs other versions.*numpy 2.*Got: numpy 1\.26\.4"):
+        make_dataset(law, layout, str(tmp_path / "d"), scheduler=odd.address, tell=join)
+    assert "has no worker yet" in told[0]
+    with pytest.raises(UserError, match=r"worker tcp://.* runs other versions.*numpy 2.*Got: numpy 1\.26\.4"):
+        make_dataset(law, layout, str(tmp_path / "d"), scheduler=odd.address)
+    assert list((tmp_path / "d").rglob("*")) == []
+
+
+NO_MATHPIPE = """
+import sys
+class Nothing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "mathpipe":
+            raise ModuleNotFoundError(f"No module named {name!r}")
+sys.meta_path.insert(0, Nothing())
+"""
+
+
+def test_a_worker_without_mathpipe(new_cluster: NewCluster, law: Law, layout: Layout, tmp_path: Path) -> None:
+    (tmp_path / "bare").mkdir()
+    (tmp_path / "bare" / "sitecustomize.py").write_text(NO_MATHPIPE)
+    bare = new_cluster()
+    bare.start_worker("bare", env={"PYTHONPATH": str(tmp_path / "bare")})
+    bare.wait_for_workers(1)
+    with pytest.raises(UserError, match=r"worker tcp://.* cannot import mathpipe.*install mathpipe"):
+        make_dataset(law, layout, str(tmp_path / "d"), scheduler=bare.address)
+
+
+def test_a_disk_that_the_workers_do_not_share(
+    law: Law, layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record that came back without its file: told after looking again for a while."""
+    pauses: list[float] = []
+    monkeypatch.setattr(dataset_builder.time, "sleep", pauses.append)
+    record = Record(
+        split="train", shard=0, first_row=0, rows=10, bytes=99, sha256="", law_digest=law.digest, rejected={}
+    )
+    with pytest.raises(UserError, match=r"finished train/00000.parquet.*no such file.*do not share.*s3://"):
+        dataset_builder._check_arrived(Storage(str(tmp_path)), record, "tcp://far:8786")
+    assert len(pauses) > 1
+
+
+def can_mount(folder: Path) -> bool:
+    """Whether this process may give others a disk of their own (root outside of a strict container)."""
+    folder.mkdir(exist_ok=True)
+    command = ["unshare", "--mount", "mount", "-t", "tmpfs", "none", str(folder)]
+    return bool(shutil.which("unshare")) and subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.slow
+def test_workers_with_another_disk(
+    new_cluster: NewCluster, law: Law, layout: Layout, undisturbed: Bytes, tmp_path: Path, contents: Contents
+) -> None:
+    """The same with a real worker, which has a disk of its own mounted where the dataset goes."""
+    if not can_mount(tmp_path / "probe"):
+        pytest.skip("mounting needs root; the test before shows the message")
+    (tmp_path / "data").mkdir()
+    mount = f'mount -t tmpfs none {tmp_path}/data && exec "$@"'
+    far = new_cluster()
+    far.start_worker("far", before=("unshare", "--mount", "sh", "-c", mount, "sh"))
+    with pytest.raises(UserError, match=r"a disk that the workers do not share"):
+        make_dataset(law, layout, str(tmp_path / "data" / "d"), scheduler=far.address)
+    make_dataset(law, layout, str(tmp_path / "data" / "d"), workers=0)
+    assert contents(tmp_path / "data" / "d") == undisturbed
+    far.kill("far")
+    far.start_worker("blind", before=("unshare", "--mount", "sh", "-c", mount, "sh"))
+    with pytest.raises(UserError, match=r"finds no (train|valid|test)/.*do not share"):
+        verify_dataset(str(tmp_path / "data" / "d"), scheduler=far.address)
+
+
+@pytest.mark.slow
+def test_a_shard_that_kills_every_worker_ends_in_an_error() -> None:
+    with pytest.raises(UserError, match="died again and again"):
+        list(run(os._exit, [1], workers=1))

@@ -1,0 +1,139 @@
+"""``run`` without a number of workers: begun in this process, handed to workers when that is worth their start."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mathpipe.datasets.errors import UserError
+from mathpipe.generate.build.dataset_builder import make_dataset
+from mathpipe.generate.execution import executors
+from mathpipe.generate.execution.executors import run, workers_for
+from mathpipe.generate.layout import Layout
+from mathpipe.generate.spec import Law, MatrixLaw
+
+Contents = Callable[[Path], dict[str, bytes]]
+
+
+def process_after(seconds: float) -> int:
+    """The process that slept so long."""
+    time.sleep(seconds)
+    return os.getpid()
+
+
+def threads_of_blas(_: object) -> set[int]:
+    from threadpoolctl import threadpool_info
+
+    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+
+def fail(_: object) -> None:
+    raise UserError("this item is wrong")
+
+
+@pytest.fixture
+def eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers are worth their start after a tenth of a second, on two CPUs."""
+    monkeypatch.setattr(executors, "START_SECONDS", 0.1)
+    monkeypatch.setattr(executors, "_LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(executors, "available_cpus", lambda: 2)
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Numbers of workers that were started, of which none is: a pool of threads stands for them."""
+    numbers = []
+
+    @contextmanager
+    def client(workers: int) -> Iterator[str]:
+        numbers.append(workers)
+        yield "client"
+
+    def as_done(client: Any, function: Callable[[Any], Any], items: list[Any], scheduler: None) -> Iterator[Any]:
+        assert client == "client"
+        yield from (("worker", item) for item in items)
+
+    monkeypatch.setattr(executors, "_local_client", client)
+    monkeypatch.setattr(executors, "_as_done", as_done)
+    return numbers
+
+
+@pytest.mark.parametrize(("seconds", "cpus", "workers"), [(1, 8, 0), (60, 8, 8), (4, 2, 0), (7, 2, 2), (1e9, 1, 0)])
+def test_workers_for(seconds: float, cpus: int, workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executors, "available_cpus", lambda: cpus)
+    assert workers_for(seconds) == workers
+
+
+@pytest.mark.usefixtures("eager")
+def test_short_work_stays_here(started: list[int]) -> None:
+    assert list(run(process_after, [0.0] * 20, workers=None)) == [os.getpid()] * 20
+    assert started == []
+
+
+@pytest.mark.usefixtures("eager")
+def test_the_rest_of_long_work_goes_to_workers_once(started: list[int]) -> None:
+    results = list(run(process_after, [0.6, *[0.3] * 9], workers=None))
+    assert results == [os.getpid(), *[("worker", 0.3)] * 9]
+    assert started == [2]
+
+
+@pytest.mark.usefixtures("eager")
+def test_no_more_workers_than_items_are_left(started: list[int]) -> None:
+    assert list(run(process_after, [0.6, 0.3], workers=None)) == [os.getpid(), ("worker", 0.3)]
+    assert started == [1]
+
+
+@pytest.mark.usefixtures("eager")
+def test_nothing_is_handed_over_while_the_caller_is_busy(started: list[int]) -> None:
+    results = run(process_after, [0.05] * 4, workers=None)
+    next(results)
+    time.sleep(0.5)
+    assert started == []
+    results.close()  # type: ignore[attr-defined]
+    assert not [thread for thread in threading.enumerate() if thread.name == "mathpipe-start-workers"]
+
+
+@pytest.mark.usefixtures("eager")
+def test_an_error_here_or_in_starting_is_raised(started: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="this item is wrong"):
+        list(run(fail, [1, 2], workers=None))
+
+    def no_client(workers: int) -> None:
+        raise OSError("no more processes")
+
+    monkeypatch.setattr(executors, "_local_client", no_client)
+    with pytest.raises(OSError, match="no more processes"):
+        list(run(process_after, [0.6, *[0.3] * 9], workers=None))
+
+
+def test_linear_algebra_has_one_thread_here() -> None:
+    assert list(run(threads_of_blas, [0], workers=0)) == [{1}]
+    assert list(run(threads_of_blas, [0], workers=None)) == [{1}]
+
+
+@pytest.mark.usefixtures("eager")
+def test_the_same_bytes_where_workers_join(tmp_path: Path, contents: Contents, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Real workers, for what is left while the first shard is held up here."""
+    law = Law(task="inverse", operands=MatrixLaw(min_dim=3, max_dim=3))
+    layout = Layout({"train": 60_000, "valid": 1_000, "test": 1_000}, 10_000)
+    make_dataset(law, layout, str(tmp_path / "here"), workers=0)
+    processes: list[int] = []
+    monkeypatch.setattr(executors, "_call", held_up(processes))
+    make_dataset(law, layout, str(tmp_path / "both"), workers=None)
+    assert processes == [os.getpid()]  # one shard was built here
+    assert contents(tmp_path / "both") == contents(tmp_path / "here")
+
+
+def held_up(processes: list[int]) -> Callable[[Callable[[Any], Any], Any], Any]:
+    def call(function: Callable[[Any], Any], item: Any) -> Any:
+        processes.append(process_after(0.5))
+        return function(item)
+
+    return call

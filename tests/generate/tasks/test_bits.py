@@ -1,0 +1,239 @@
+"""xor and memory: what problems are, which split they belong to, how answers are judged, and the same bytes every time."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mathpipe.datasets.containers.ragged_sequences import Sequences
+from mathpipe.datasets.dataset import open_dataset
+from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.format.manifest import read_manifest
+from mathpipe.datasets.format.sequence_columns import SequenceRows
+from mathpipe.datasets.tokenizers.bit_tokenizer import BitWriter, bits_text
+from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, Reading
+from mathpipe.generate.build.dataset_builder import make_dataset
+from mathpipe.generate.curate.verification import verify_dataset
+from mathpipe.generate.layout import Layout
+from mathpipe.generate.sampling.bits import every_problem, problems_of
+from mathpipe.generate.spec import BitLaw, Law
+from mathpipe.generate.tasks.registry import SequenceTask, sequence_task
+from mathpipe.generate.tasks.sequences import memory, xor
+from mathpipe.pipeline.cli import main
+from mathpipe.pipeline.config.resolution import Source, gather, validated
+from mathpipe.pipeline.config.schema import GenerateParams
+
+
+def params(**flags: object) -> GenerateParams:
+    return validated(GenerateParams, gather("generate", Source(), flags), "generate")
+
+
+def law(**flags: object) -> Law:
+    return params(**flags).law()
+
+
+def rows_of(url: Path, split: str) -> SequenceRows:
+    return SequenceRows.concatenate(list(open_dataset(url, split).chunks()))  # type: ignore[arg-type]
+
+
+def make(tmp_path: Path, drawn: Law, name: str = "d", **splits: int) -> Path:
+    make_dataset(drawn, Layout(splits, 10_000), str(tmp_path / name), workers=0)
+    return tmp_path / name
+
+
+@pytest.fixture(scope="module")
+def xor_5(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make(tmp_path_factory.mktemp("xor"), law(task="xor"), train=6_500, valid=69, test=50)
+
+
+def test_a_small_space_is_shared_out_among_the_splits_and_every_held_out_problem_comes_once(xor_5: Path) -> None:
+    problems = {split: rows_of(xor_5, split).problems.to_list() for split in ("train", "valid", "test")}
+    found = {split: set(those) for split, those in problems.items()}
+    assert {split: len(those) for split, those in found.items()} == {"train": 1024 - 69 - 50, "valid": 69, "test": 50}
+    assert len(problems["valid"]) == 69 and len(problems["test"]) == 50
+    assert set.union(*found.values()) == {row.tobytes() for row in every_problem(10)}
+    assert read_manifest(str(xor_5)).law["operands"]["drawn"] == "passes"
+    assert read_manifest(str(xor_5)).repeats > 0 and read_manifest(str(xor_5)).splits["valid"].shards[0].repeats == 0
+
+
+def test_answers_are_the_exclusive_or(xor_5: Path) -> None:
+    rows = rows_of(xor_5, "train")
+    for problem, solution in zip(rows.problems.to_list()[:500], rows.solutions.to_list(), strict=False):
+        assert bytes(a ^ b for a, b in zip(problem[:5], problem[5:], strict=True)) == solution
+    assert not verify_dataset(str(xor_5)).damage
+
+
+@pytest.mark.parametrize("task", ["xor", "memory"])
+def test_equal_laws_make_equal_bytes_and_another_seed_other_rows(tmp_path: Path, task: str) -> None:
+    drawn = law(task=task, bits=20)
+    first, again = (make(tmp_path, drawn, name, train=300, valid=20, test=20) for name in ("a", "b"))
+    for file in sorted(p.relative_to(first) for p in first.rglob("*.*")):
+        assert (first / file).read_bytes() == (again / file).read_bytes()
+    other = make(tmp_path, law(task=task, bits=20, seed=1), "c", train=300, valid=20, test=20)
+    assert rows_of(first, "train").problems.to_list() != rows_of(other, "train").problems.to_list()
+    grown = make(tmp_path, drawn, "e", train=25_000, valid=20, test=20)
+    assert rows_of(grown, "train").problems.to_list()[:300] == rows_of(first, "train").problems.to_list()
+
+
+def test_memory_hides_half_of_one_string_and_asks_for_it(tmp_path: Path) -> None:
+    rows = rows_of(make(tmp_path, law(task="memory"), train=60), "train")
+    problems = rows.problems.values.reshape(60, 6, 1000)
+    solutions = rows.solutions.values.reshape(60, 1000)
+    hidden = problems[:, 5] == 2
+    assert 0.45 < hidden.mean() < 0.55 and set(np.unique(problems[:, :5])) == {0, 1}
+    assert (problems[:, 5] == solutions)[~hidden].all()
+    which = (problems[:, :5] == solutions[:, None]).all(axis=2)
+    assert (which.sum(axis=1) == 1).all() and len(set(which.argmax(axis=1))) == 5
+
+
+def test_a_query_that_fits_two_strings_is_given_up(tmp_path: Path) -> None:
+    drawn = law(task="memory", bits=4)
+    url = make(tmp_path, drawn, train=500)
+    assert read_manifest(str(url)).splits["train"].rejected["ambiguous"] > 100
+    rows = rows_of(url, "train")
+    assert (memory.TASK.judge(rows.problems, rows.solutions, rows.solutions).outcome == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"valid": 70}, r"too few distinct problems for 70 rows of valid.*at most 69.*1,024 distinct"),
+        ({"test": 51}, r"at most 50.*1,024 distinct"),
+        ({"bits": 1, "valid": 3}, r"4 distinct"),
+    ],
+)
+def test_more_held_out_rows_than_problems_are_refused(tmp_path: Path, flags: dict[str, int], message: str) -> None:
+    given = params(task="xor", n=6500, **flags)
+    with pytest.raises(UserError, match=message):
+        make_dataset(given.law(), given.layout(given.law(), "nowhere"), str(tmp_path / "d"), workers=0)
+
+
+def test_held_out_rows_not_asked_for_are_as_many_as_there_are() -> None:
+    given = params(task="xor", n=6500)
+    assert given.layout(given.law(), "nowhere").splits == {"train": 6_500, "valid": 69, "test": 50}
+    larger = params(task="xor", bits=50, n=20_000)
+    assert larger.layout(larger.law(), "nowhere").splits == {"train": 20_000, "valid": 10_000, "test": 10_000}
+    assert problems_of(10, "train") + problems_of(10, "valid") + problems_of(10, "test") == 1024
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"task": "xor", "max_ops": 3}, "made of bits and knows no --max-ops"),
+        ({"task": "xor", "dim": 3}, "made of bits and knows no --dim"),
+        ({"task": "add", "bits": 3}, "made of matrices and knows no --bits"),
+        ({"task": "integration-bwd", "bits": 3}, "made of expressions and knows no --bits"),
+        ({"task": "xor", "masked": 0.5}, "xor masks nothing"),
+        ({"task": "memory", "masked": 1.0}, "shows something"),
+        ({"task": "xor", "bits": 0}, "generate.bits is not right"),
+    ],
+)
+def test_wrong_flags_are_explained(flags: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        law(**flags)
+
+
+PROBLEM = bytes([0, 1, 1, 1, 1, 0])
+VERDICTS = [
+    ([1, 0, 1], "exact", 1.0),
+    ([1, 0, 0], "wrong_value", 2 / 3),
+    ([0, 1, 0], "wrong_value", 0.0),
+    ([1, 0], "malformed", 2 / 3),
+    ([1, 0, 1, 1], "malformed", 1.0),
+    ([1, 0, 2], "malformed", 2 / 3),
+    ([], "malformed", 0.0),
+    ([200, 0, 1], "malformed", 2 / 3),
+]
+
+
+@pytest.mark.parametrize("task", [xor.TASK, memory.TASK], ids=["xor", "memory"])
+def test_verdicts(task: SequenceTask) -> None:
+    if task.name == "xor":
+        problem = PROBLEM
+    else:  # five strings, of which one fits 1?1
+        problem = bytes([0, 0, 0, 0, 1, 1, 1, 0, 1, 1, 1, 0, 0, 1, 0, 1, 2, 1])
+    n = len(VERDICTS)
+    problems, predicted = Sequences.from_list([problem] * n), Sequences.from_list([said for said, _, _ in VERDICTS])
+    references = Sequences.from_list([[1, 0, 1]] * n)
+    judged = task.judge(problems, references, predicted)
+    assert [task.outcomes[k] for k in judged.outcome] == [name for _, name, _ in VERDICTS]
+    assert judged.measures["bit_accuracy"] == pytest.approx([share for _, _, share in VERDICTS])
+    assert tuple(judged.measures) == task.measures
+    alone = [
+        int(task.judge(*(s.take(np.array([k])) for s in (problems, references, predicted))).outcome[0])
+        for k in range(n)
+    ]
+    assert alone == judged.outcome.tolist()
+
+
+def test_a_wrong_reference_does_not_make_a_wrong_answer_right() -> None:
+    one = Sequences.from_list([PROBLEM])
+    judged = xor.TASK.judge(one, Sequences.from_list([[0, 0, 0]]), Sequences.from_list([[0, 0, 0]]))
+    assert xor.TASK.outcomes[judged.outcome[0]] == "wrong_value"
+    unclear = Sequences.from_list([[0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 2, 2]])  # 2 bits: three strings fit
+    judged = memory.TASK.judge(unclear, Sequences.from_list([[0, 0]]), Sequences.from_list([[0, 0]]))
+    assert memory.TASK.outcomes[judged.outcome[0]] != "exact"
+
+
+def test_writing_and_reading_bits() -> None:
+    writer = BitWriter(3)
+    tokens, lengths = writer.write(Sequences.from_list([[0, 1, 2], [1]]))
+    assert tokens.tolist() == [[2, 3, 4], [3, PAD, PAD]] and lengths.tolist() == [3, 1]
+    assert writer.to_words(tokens[0]) == ["0", "1", "?"] and writer.to_tokens(["0", "1", "?"]) == [2, 3, 4]
+    read, status = writer.read(
+        np.array([[2, 3, END, 9], [2, 3, 2, 2], [2, PAD, END, 2], [9, END, 2, 2], [END, 2, 2, 2]])
+    )
+    assert read.to_list() == [b"\x00\x01", b"", b"", b"", b""]
+    ok, bad, endless = Reading.OK, Reading.MALFORMED, Reading.UNTERMINATED
+    assert status.tolist() == [ok, endless, bad, bad, ok]
+    assert bits_text(b"\x00\x01\x02\x07") == "01?<7>"
+    with pytest.raises(UserError, match="no word of bits"):
+        writer.to_tokens(["x"])
+
+
+def run(line: str) -> int:
+    with pytest.raises(SystemExit) as stop:
+        main(line.split())
+    return int(stop.value.code or 0)
+
+
+def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "x"
+    assert run(f"generate --task xor --bits 3 --n 200 --out {out} --workers 0") == 0
+    assert "xor, train 200" in capsys.readouterr().out
+    assert run(f"show {out} -k 1 --split train --json") == 0
+    shown = json.loads(capsys.readouterr().out)["problems"][0]
+    a, b = shown["problem"][:3], shown["problem"][3:]
+    assert shown["solution"] == "".join(str(int(x != y)) for x, y in zip(a, b, strict=True))
+    assert run(f"verify {out}") == 0
+    assert run(f"show {out} --latex") == 2 and "are for expressions" in capsys.readouterr().err
+    assert run(f"show {out} --encoding P10") == 2 and "holds no matrices" in capsys.readouterr().err
+    assert run("tasks") == 0 and "parameters of bits: bits, masked" in capsys.readouterr().out
+    assert run(f"generate --task xor --bits 4 --n 20 --out {out} --workers 0") == 2
+    assert "bits 3" in capsys.readouterr().err
+
+
+def test_verify_finds_wrong_bits(tmp_path: Path) -> None:
+    task = sequence_task("xor")
+    from mathpipe.generate.curate.sequence_verification import wrong_sequences
+
+    drawn = law(task="xor", bits=3)
+    rows = rows_of(make(tmp_path, drawn, train=50), "train")
+    assert not any(mask.any() for mask in wrong_sequences(drawn, "train", rows, 0).values())
+    values = rows.solutions.values.copy()
+    values[0] ^= 1
+    values[3] = 3
+    damaged = SequenceRows(rows.row, rows.problems, Sequences(values, rows.solutions.lengths))
+    wrong = wrong_sequences(drawn, "train", damaged, 0)
+    assert np.flatnonzero(wrong["its answer is not right (wrong_value)"]).tolist() == [0]
+    assert np.flatnonzero(wrong["holds an id that is no word"]).tolist() == [1]
+    assert task.kind == "bits"
+
+
+def test_laws_of_bits_are_strict() -> None:
+    with pytest.raises(ValueError):
+        BitLaw.model_validate({"bits": 5, "dim": 3})
+    assert Law.model_validate_json(law(task="xor").to_json()).digest == law(task="xor").digest

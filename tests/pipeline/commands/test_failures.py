@@ -1,0 +1,223 @@
+"""``mathpipe failures``: which failures it finds by names and numbers, and what it says where it finds none."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mathpipe.datasets.containers.ragged_matrices import Matrices
+from mathpipe.datasets.format.matrix_columns import Rows
+from mathpipe.datasets.io.storage import Storage
+from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixWriter
+from mathpipe.evaluate.build_report import describe
+from mathpipe.evaluate.decode.decoding import Decoded
+from mathpipe.evaluate.predictions import PredictionsWriter, predictions_table
+from mathpipe.evaluate.score.matrix_scoring import OUTCOMES, ended, score
+from mathpipe.generate.spec import MatrixLaw
+from mathpipe.generate.tasks.registry import matrix_task
+from mathpipe.pipeline.cli import main
+
+P1000 = MatrixWriter.named("P1000")
+COUNT = 40
+
+
+def evaluation(folder: Path, name: str, answer: Callable[[Rows], Matrices], **law: Any) -> Path:
+    """A small evaluation with these answers, its failures dumped."""
+    task = matrix_task(name)
+    operands = task.sample(np.random.default_rng(0), COUNT, MatrixLaw(**{"min_dim": 2, "max_dim": 2} | law))
+    rows = Rows(np.arange(COUNT), operands, task.solve(operands).solutions)
+    decoded = Decoded(ended(*P1000.write(answer(rows))), -np.arange(1.0, COUNT + 1))
+    metadata = {"run": str(folder.parents[1]), "task": name, "split": "test", "rows": COUNT, "outcomes": list(OUTCOMES)}
+    storage = Storage(str(folder))
+    with storage.write("predictions.parquet") as file:
+        writer = PredictionsWriter(file, metadata)
+        writer.append(predictions_table(score(task, P1000, rows, decoded), "test", P1000, P1000, task))
+        writer.close()
+    describe(storage, verbose=True)
+    return folder
+
+
+def twice(rows: Rows) -> Matrices:
+    return rows.solutions.map(lambda x: 2 * x)
+
+
+def some_transposed(rows: Rows) -> Matrices:
+    """The operand itself in the odd rows, twice the answer in rows 4, 8, ..., else the answer."""
+    values = rows.solutions.dense().copy()
+    values[1::2] = rows.operands.dense()[1::2]
+    values[4::4] *= 2
+    return Matrices.from_dense(values)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("runs")
+    evaluation(place / "mixed" / "evaluation" / "test", "eigenvalues", twice, spectrum=("uniform", "laplace"))
+    evaluation(place / "both" / "evaluation" / "test", "cotraining", twice, letters="TA")
+    evaluation(place / "transpose" / "evaluation" / "test", "transpose", some_transposed)
+    return place
+
+
+class Answer(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    @property
+    def failures(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+Ask = Callable[..., Answer]
+
+
+@pytest.fixture
+def ask(capsys: pytest.CaptureFixture[str]) -> Ask:
+    def run(dump: Path, *more: str) -> Answer:
+        with pytest.raises(SystemExit) as stop:
+            main(["failures", str(dump), *more])
+        told = capsys.readouterr()
+        return Answer(int(stop.value.code or 0), told.out, told.err)
+
+    return run
+
+
+@pytest.mark.parametrize("name", ["predictions.parquet", "failures.jsonl.zst"])
+@pytest.mark.parametrize(
+    ("run", "condition", "field", "value"),
+    [
+        ("mixed", "spectrum=laplace", "spectrum", "laplace"),
+        ("mixed", "spectrum != UNIFORM", "spectrum", "laplace"),
+        ("both", "task=transpose", "task", "transpose"),
+        ("both", "task=T", "task", "transpose"),
+        ("transpose", "confused_with=A transposed", "confused_with", "A transposed"),
+        ("transpose", "confused_with!=none", "confused_with", "A transposed"),
+        ("transpose", "confused_with=none", "confused_with", None),
+        ("transpose", "outcome=wrong_value", "outcome", "wrong_value"),
+    ],
+)
+def test_failures_are_found_by_name(
+    runs: Path, ask: Ask, name: str, run: str, condition: str, field: str, value: str | None
+) -> None:
+    dump = runs / run / "evaluation" / "test" / name
+    everything = ask(dump, "--json", "-k", "100").failures
+    found = ask(dump, "--where", condition, "--json", "-k", "100").failures
+    assert found == [failure for failure in everything if failure[field] == value]
+    assert found and (len(found) < len(everything) or field == "outcome")
+
+
+def test_names_stand_in_the_headline(runs: Path, ask: Ask) -> None:
+    assert ask(runs / "both", "-k", "1").out.splitlines()[0].startswith("row 0, ")
+    assert ", transpose, wrong_value" in ask(runs / "both", "--where", "task=T", "-k", "1").out
+    assert "right for another problem: A transposed" in ask(runs / "transpose", "--row", "1").out
+
+
+def test_where_none_is_found_the_names_there_are_are_told(runs: Path, ask: Ask) -> None:
+    told = ask(runs / "both", "--where", "task=inverse")
+    assert (told.code, told.out) == (0, "")
+    assert "no failure answers to that; task: " in told.err and "transpose (" in told.err and "add (" in told.err
+    told = ask(runs / "transpose", "--where", "spectrum=laplace", "--where", "confused_with=that")
+    assert "spectrum: none (" in told.err and "; confused_with: A transposed (" in told.err
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (["--where", "spectrum>3"], "spectrum is a text. Expected: spectrum=TEXT"),
+        (["--where", "norm=abc"], "cannot be read. Expected: a number; texts are compared of split, outcome, task"),
+        (["--where", "norm"], "cannot be read. Expected: NAME>NUMBER"),
+        (["--where", "nrom>3"], "have no 'nrom'. Expected: one of row, outcome, task, spectrum, confused_with"),
+        (["--where", "operand=3"], "operand is neither number nor text"),
+        (["--sort", "errors"], "errors is neither number nor text"),
+    ],
+)
+def test_mistaken_conditions_are_refused(runs: Path, ask: Ask, line: list[str], words: str) -> None:
+    told = ask(runs / "transpose", *line)
+    assert told.code == 2 and words in told.err and not told.out
+
+
+def test_an_unknown_outcome_is_refused(runs: Path, ask: Ask, tmp_path: Path) -> None:
+    told = ask(runs / "transpose", "--outcome", "malfromed")
+    assert told.code == 2 and not told.out
+    assert "there is no outcome 'malfromed'. Expected: one of exact, within_tolerance, wrong_value" in told.err
+    assert "did you mean malformed?" in told.err
+    assert ask(runs / "transpose", "--where", "outcome!=nonsense").code == 2
+    assert ask(runs / "transpose", "--outcome", "timeout").code == 2
+    alone = shutil.copy(runs / "transpose" / "evaluation" / "test" / "failures.jsonl.zst", tmp_path / "alone.zst")
+    assert ask(alone, "--outcome", "timeout").code == 0 and ask(alone, "--outcome", "nonsense").code == 2
+    known = ask(runs / "transpose", "--outcome", "malformed")
+    assert (known.code, known.out) == (0, "") and "outcome: wrong_value (" in known.err
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_a_row_that_is_no_failure_is_told_of(runs: Path, ask: Ask, more: list[str], tmp_path: Path) -> None:
+    run = runs / "transpose"
+    right = ask(run, "--row", "2", *more)
+    assert (right.code, right.out) == (0, "") and "row 2 was answered right (exact)" in right.err
+    beyond = ask(run, "--row", "99999", *more)
+    assert beyond.code == 2 and "row 99999 was not evaluated. Expected: one of the 40 rows of" in beyond.err
+    assert "predictions.parquet, 0 to 39" in beyond.err
+    other = ask(run, "--row", "1", "--where", "confused_with=none", *more)
+    assert other.code == 0 and "row 1 failed (wrong_value), and does not answer to what else is asked" in other.err
+    alone = shutil.copy(run / "evaluation" / "test" / "failures.jsonl.zst", tmp_path / "alone.zst")
+    assert "row 2 is not among the failures asked for" in ask(alone, "--row", "2", *more).err
+    assert "row 1," in ask(alone, "--row", "1").out
+
+
+def test_of_a_run_the_newest_evaluation_is_shown(runs: Path, ask: Ask, tmp_path: Path) -> None:
+    kept = runs / "transpose" / "evaluation" / "test"
+    for age, name in enumerate(["beam", "test", "valid"]):
+        copied = shutil.copytree(kept, tmp_path / "evaluation" / name)
+        for file in ("predictions.parquet", "metrics.json"):
+            os.utime(copied / file, (1e9, 1e9 + (50 if name == "test" else age)))
+    newest, *others = (str(tmp_path / "evaluation" / name) for name in ("test", "valid", "beam"))
+    told = ask(tmp_path, "-k", "1")
+    assert told.out and told.err == f"showing {newest}, the newest; others: {', '.join(others)}\n"
+    (tmp_path / "evaluation" / "beam" / "metrics.json").touch()  # told again, not evaluated again
+    assert newest in ask(tmp_path, "-k", "1").err.partition(";")[0]
+    assert ask(runs / "transpose", "-k", "1").err == f"showing {kept}\n"
+    assert ask(kept, "-k", "1").err == ""
+
+
+@pytest.mark.parametrize(
+    ("dump", "more", "words"),
+    [
+        (
+            "nope",
+            [],
+            "there is no {runs}/nope. Expected: the directory of a run or an evaluation, a failures.jsonl.zst",
+        ),
+        ("nope", [], "Next: `mathpipe eval --run RUN --verbose`"),
+        ("nope.pred", ["--task", "add"], "there is no {runs}/nope.pred"),
+        ("mixed", ["--task", "add"], "and {runs}/mixed is none. Expected: a .pred file with --task"),
+        ("mixed", ["--task", "add"], "Next: `mathpipe failures {runs}/mixed`; of co-training"),
+        ("mixed/evaluation/test/predictions.parquet", ["--task", "add"], "Expected: a .pred file with --task"),
+        ("here.pred", [], "is a published failure file. Expected: --task"),
+        ("other.parquet", [], "other.parquet is no predictions file"),
+    ],
+)
+def test_what_cannot_be_looked_through(runs: Path, ask: Ask, dump: str, more: list[str], words: str) -> None:
+    (runs / "here.pred").touch()
+    pq.write_table(pa.table({"row": [1]}), runs / "other.parquet")
+    told = ask(runs / dump, *more)
+    assert told.code == 2 and words.format(runs=runs) in told.err and "Traceback" not in told.err and not told.out
+
+
+def test_numbers_may_be_null_too(runs: Path, ask: Ask) -> None:
+    found = ask(runs / "transpose", "--where", "correct_rank!=none", "--json", "-k", "100").failures
+    assert found == []
+    assert len(ask(runs / "transpose", "--where", "correct_rank=none", "--json", "-k", "100").failures) > 10
+
+
+def test_sorting_by_a_name(runs: Path, ask: Ask) -> None:
+    found = ask(runs / "both", "--sort", "task", "--json", "-k", "100").failures
+    assert [f["task"] for f in found] == sorted(f["task"] for f in found)

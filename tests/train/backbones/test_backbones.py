@@ -1,0 +1,328 @@
+"""Bodies of transformers, read from real files: the numbers of its own forward pass, what trains, what is saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+transformers = pytest.importorskip("transformers")
+
+from mathpipe.datasets.containers.token_batches import Batch  # noqa: E402
+from mathpipe.datasets.errors import UserError  # noqa: E402
+from mathpipe.datasets.tokenizers.bit_tokenizer import BitWriter  # noqa: E402
+from mathpipe.datasets.tokenizers.expression_tokenizer import ExpressionWriter  # noqa: E402
+from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, MatrixWriter  # noqa: E402
+from mathpipe.evaluate.decode.beam_search import beam_search  # noqa: E402
+from mathpipe.evaluate.decode.decoding import Decoding, greedy  # noqa: E402
+from mathpipe.train.backbones.decoder_only import ReadOut, Written  # noqa: E402
+from mathpipe.train.backbones.encoder_decoder import PairBody  # noqa: E402
+from mathpipe.train.backbones.factory import build_body  # noqa: E402
+from mathpipe.train.backbones.pretrained import begin_new, part_of  # noqa: E402
+from mathpipe.train.config import BodyConfig, TrainConfig  # noqa: E402
+from mathpipe.train.optim.loss import loss_of, right_words  # noqa: E402
+
+WORDS = ExpressionWriter()
+
+
+@pytest.fixture(scope="module")
+def gpt2_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A GPT-2 with its language-model head, saved as people find them."""
+    torch.manual_seed(5)
+    shape = transformers.GPT2Config(vocab_size=120, n_positions=64, n_embd=32, n_layer=2, n_head=2)
+    where = tmp_path_factory.mktemp("gpt2")
+    transformers.GPT2LMHeadModel(shape).save_pretrained(where)
+    return where
+
+
+def tiny_pair(name: str) -> Any:
+    torch.manual_seed(6)
+    if name == "t5":
+        shape = transformers.T5Config(
+            vocab_size=150, d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2, dropout_rate=0.0,
+            decoder_start_token_id=0,
+        )  # fmt: skip
+        return transformers.T5ForConditionalGeneration(shape)
+    sizes = {
+        "vocab_size": 150, "d_model": 16, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 2,
+        "decoder_attention_heads": 2, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32, "max_position_embeddings": 64,
+    }  # fmt: skip
+    if name == "mbart":
+        return transformers.MBartForConditionalGeneration(transformers.MBartConfig(**sizes))
+    shape = transformers.MarianConfig(**sizes, pad_token_id=149, eos_token_id=0, decoder_start_token_id=149)
+    marian = transformers.MarianMTModel(shape)
+    marian.final_logits_bias.normal_()  # of its own words
+    return marian
+
+
+@pytest.fixture(scope="module", params=["mbart", "marian", "t5"])
+def pair_dir(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    where = tmp_path_factory.mktemp(request.param)
+    tiny_pair(request.param).save_pretrained(where)
+    return where
+
+
+def config(where: Path, **changes: Any) -> BodyConfig:
+    return BodyConfig(**({"weights": str(where), "dtype": "float32"} | changes))
+
+
+def problems() -> tuple[Tensor, Tensor]:
+    """Three problems and solutions of different lengths."""
+    torch.manual_seed(0)
+    source, target = torch.randint(2, 91, (3, 7)), torch.randint(2, 91, (3, 6))
+    source[1, 4:], source[2, 6:] = PAD, PAD
+    target[0, 5] = target[2, 5] = END
+    target[1, 2:] = PAD
+    target[1, 2] = END
+    return source, target
+
+
+def batch_of(source: Tensor, target: Tensor) -> Batch:
+    lengths = (source != PAD).sum(1), (target != PAD).sum(1)
+    return Batch(source, lengths[0], target, lengths[1], torch.arange(len(source)))
+
+
+def step_by_step(model: Any, source: Tensor, target: Tensor) -> Tensor:
+    cache = model.start(model.encode(source), target.shape[1])
+    fed, found = torch.full((len(source),), END), []
+    for k in range(target.shape[1]):
+        found.append(model.step(fed, cache))
+        fed = target[:, k]
+    return torch.stack(found, 1)
+
+
+@torch.no_grad()
+def test_a_frozen_gpt2_is_transformers_own_forward_pass(gpt2_dir: Path) -> None:
+    """Each row alone, unpadded, through GPT2LMHeadModel with our tables: the same logits."""
+    ours = build_body(config(gpt2_dir), WORDS, WORDS).eval()
+    assert isinstance(ours, Written)
+    theirs = transformers.GPT2LMHeadModel.from_pretrained(gpt2_dir).eval()
+    theirs.set_input_embeddings(ours.words)
+    theirs.lm_head = ours.last
+    source, target = problems()
+    logits = ours(source, target)
+    for i in range(3):
+        words, answer = source[i][source[i] != PAD], target[i][target[i] != PAD]
+        line = torch.cat([words, torch.tensor([END]), answer])
+        expected = theirs(line[None, :-1]).logits[0, len(words) :]
+        torch.testing.assert_close(logits[i, : len(answer)], expected, rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_word_by_word_gives_the_same_numbers_whatever_the_lengths(gpt2_dir: Path) -> None:
+    model = build_body(config(gpt2_dir), WORDS, WORDS).eval()
+    source, target = problems()
+    real = target != PAD
+    torch.testing.assert_close(step_by_step(model, source, target)[real], model(source, target)[real])
+    whole = source.masked_fill(source == PAD, 5)  # without padding
+    torch.testing.assert_close(step_by_step(model, whole, target)[real], model(whole, target)[real])
+
+
+@torch.no_grad()
+def test_a_pair_body_is_transformers_own_forward_pass(pair_dir: Path) -> None:
+    model = build_body(config(pair_dir, model="encoder-decoder"), WORDS, WORDS).eval()
+    assert isinstance(model, PairBody)
+    assert not getattr(model.body, "final_logits_bias", torch.zeros(1)).any()
+    source, target = problems()
+    logits, stepped = model(source, target), step_by_step(model, source, target)
+    real = target != PAD
+    torch.testing.assert_close(stepped[real], logits[real], rtol=1e-4, atol=1e-5)
+    for i in range(3):
+        words, answer = source[i][source[i] != PAD], target[i][target[i] != PAD]
+        asked = torch.cat([words, torch.tensor([END])])[None]
+        fed = torch.cat([torch.tensor([END]), answer[:-1]])[None]
+        expected = model.body(input_ids=asked, decoder_input_ids=fed).logits[0]
+        torch.testing.assert_close(logits[i, : len(answer)], expected, rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_vectors_of_pieces_become_those_of_our_words(tmp_path: Path) -> None:
+    tokenizers = pytest.importorskip("tokenizers")
+    body = tiny_pair("mbart")
+    body.save_pretrained(tmp_path)
+    vocabulary = {"<unk>": 3, "sin": 20, "x": 21, "Y": 22, "'": 23}
+    split = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="<unk>"))
+    split.pre_tokenizer = tokenizers.pre_tokenizers.Split(tokenizers.Regex("'"), "isolated")
+    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=split, unk_token="<unk>")
+    fast.save_pretrained(tmp_path)
+    before = body.get_input_embeddings().weight
+    model: Any = build_body(config(tmp_path, model="encoder-decoder"), WORDS, WORDS)
+    table = model.body.get_input_embeddings().weight
+    sin, prime, end, pad = (*WORDS.to_tokens(["sin", "Y'"]), END, PAD)
+    torch.testing.assert_close(table[sin], before[20])
+    torch.testing.assert_close(table[prime], (before[22] + before[23]) / 2)
+    torch.testing.assert_close(table[end], before[2])
+    torch.testing.assert_close(table[pad], before[1])
+    assert table.shape == (91, 16) and model.body.get_output_embeddings().weight is table
+
+
+@pytest.mark.parametrize(
+    ("trains", "parts"),
+    [
+        (None, {"layer-norms", "positions"}),
+        ("+attention", {"layer-norms", "positions", "attention"}),
+        ("+feed-forward", {"layer-norms", "positions", "feed-forward"}),
+        ("everything", {"layer-norms", "positions", "attention", "feed-forward"}),
+        ("nothing", set()),
+    ],
+)
+def test_what_trains(gpt2_dir: Path, trains: str | None, parts: set[str]) -> None:
+    model: Any = build_body(config(gpt2_dir, trains=trains), WORDS, WORDS)
+    names = {name.removeprefix("body.") for name in model.trained() if name.startswith("body.")}
+    assert {part_of(name) for name in names} == parts
+    every = {name for name, _ in model.body.named_parameters()}
+    assert names == {name for name in every if part_of(name) in parts}
+    assert {"words.weight", "last.weight", "last.bias"} <= model.trained()
+    loss_of(model, batch_of(*problems()))[0].backward()
+    assert {name for name, weight in model.named_parameters() if weight.grad is not None} == model.trained()
+
+
+def test_parts_by_name() -> None:
+    for name, part in [
+        ("h.0.ln_1.weight", "layer-norms"), ("h.3.attn.c_attn.weight", "attention"), ("h.1.mlp.c_fc.bias", "feed-forward"),
+        ("wpe.weight", "positions"), ("model.encoder.layers.0.self_attn_layer_norm.bias", "layer-norms"),
+        ("model.decoder.layers.1.encoder_attn.k_proj.weight", "attention"), ("model.decoder.layers.1.fc2.weight", "feed-forward"),
+        ("encoder.block.0.layer.0.SelfAttention.q.weight", "attention"), ("shared.weight", "rest"),
+        ("encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight", "positions"),
+        ("encoder.block.0.layer.1.DenseReluDense.wi.weight", "feed-forward"),
+    ]:  # fmt: skip
+        assert part_of(name) == part
+
+
+def test_random_bodies_are_those_of_their_seed_and_leave_the_generator_alone(gpt2_dir: Path) -> None:
+    def body(**changes: Any) -> Any:
+        torch.manual_seed(1)
+        return build_body(config(gpt2_dir, pretrained=False, **changes), WORDS, WORDS)
+
+    one, same, other, trained = body(), body(), body(seed=1), build_body(config(gpt2_dir), WORDS, WORDS)
+    name = "body.h.0.attn.c_attn.weight"
+    weights = [dict(m.named_parameters())[name] for m in (one, same, other, trained)]
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+    assert weights[0].shape == weights[3].shape and not torch.equal(weights[0], weights[3])
+    assert torch.equal(one.words.weight, other.words.weight)  # new layers are drawn by the run's seed
+    sized: Any = build_body(
+        BodyConfig(pretrained=False, layers=3, width=24, heads=3, positions=20, dtype="float32"), WORDS, WORDS
+    )
+    assert (len(sized.body.h), sized.width, sized.places) == (3, 24, 20)
+    with pytest.raises(UserError, match="the body has 20 places"):
+        sized(torch.full((1, 16), 5), torch.full((1, 6), 5))
+
+
+def test_first_weights_of_new_layers() -> None:
+    torch.manual_seed(0)
+    table, layer = nn.Embedding(8, 32), nn.Linear(32, 8)
+    begin_new("orthogonal", table, layer)
+    torch.testing.assert_close(table.weight @ table.weight.T, 2 * torch.eye(8), rtol=0, atol=1e-5)
+    assert not layer.bias.any()
+    begin_new("signed-constant", table, layer)
+    assert set(table.weight.abs().unique().tolist()) == {0.5} and 0.3 < float((table.weight > 0).float().mean()) < 0.7
+    torch.testing.assert_close(layer.weight.abs().unique(), torch.tensor([0.25]))
+    begin_new("normal", table, layer)
+    assert 0.01 < float(table.weight.detach().std()) < 0.03
+
+
+@torch.no_grad()
+def test_bits_are_read_off_at_once(gpt2_dir: Path) -> None:
+    writer = BitWriter(3)
+    source, target = torch.randint(2, 4, (4, 6)), torch.full((4, 4), END)
+    target[:, :3] = torch.randint(2, 4, (4, 3))
+    last, prefix = (build_body(config(gpt2_dir, read=read), writer, writer).eval() for read in ("last", "prefix"))
+    assert isinstance(last, ReadOut) and isinstance(build_body(config(gpt2_dir), writer, writer), ReadOut)
+    last.load_state_dict(prefix.state_dict())
+    hidden = last.body(inputs_embeds=last.words(source)).last_hidden_state
+    torch.testing.assert_close(last(source, target)[:, :3], last.last(hidden[:, 3:]))
+    torch.testing.assert_close(prefix(source, target)[:, :3], last.last(hidden[:, :3]))
+    assert last.said(target).tolist() == target.masked_fill(target == END, PAD).tolist()
+    found = greedy(last, source, 10)
+    assert found.tokens.shape == (4, 4) and (found.tokens[:, 3] == END).all()
+    assert (found.tokens[:, :3] == last(source, target)[:, :3, 2:].argmax(2).numpy() + 2).all()
+    beams = beam_search(last, source, 10, Decoding(beam=3))
+    assert (beams.tokens[beams.rank == 0] == found.tokens).all() and len(beams) == 12
+
+
+@torch.no_grad()
+def test_patches_are_real_vectors(gpt2_dir: Path) -> None:
+    writer = BitWriter(8)
+    model: Any = build_body(config(gpt2_dir, patch=4), writer, writer).eval()
+    source = torch.randint(2, 5, (2, 48))
+    values = torch.tensor([0, 0, -1.0, 1.0, 0])[source].view(2, 12, 4)
+    hidden = model.body(inputs_embeds=model.first(values)).last_hidden_state[:, 10:]
+    expected = model.last(hidden).reshape(2, 8, 2)
+    target = torch.full((2, 9), END)
+    target[:, :8] = torch.randint(2, 4, (2, 8))
+    logits = model(source, target)[:, :8]
+    torch.testing.assert_close(logits[:, :, 2:4], expected)
+    assert (logits[:, :, [0, 1, 4]] < -9000).all() and (greedy(model, source, 9).tokens[:, 8] == END).all()
+    loss, _ = loss_of(model, batch_of(source, target))
+    by_hand = nn.functional.cross_entropy(expected.flatten(0, 1), target[:, :8].flatten() - 2, reduction="sum")
+    torch.testing.assert_close(loss, by_hand, rtol=1e-5, atol=1e-4)
+
+
+def test_the_state_is_what_trains_and_a_digest_of_the_rest(gpt2_dir: Path) -> None:
+    model, again = (build_body(config(gpt2_dir), WORDS, WORDS) for _ in range(2))
+    state = model.state_dict()
+    assert set(state) == {*model.trained(), "frozen_digest"}  # type: ignore[operator]
+    again.load_state_dict(state)
+    source, target = problems()
+    assert torch.equal(model.eval()(source, target), again.eval()(source, target))
+    other = build_body(config(gpt2_dir, pretrained=False, seed=3), WORDS, WORDS)
+    with pytest.raises(UserError, match="not the one this run was trained with"):
+        other.load_state_dict(state)
+    with pytest.raises(RuntimeError, match="lacks"):
+        again.load_state_dict({k: v for k, v in state.items() if k != "last.bias"})
+
+
+def test_words_that_would_have_been_said(gpt2_dir: Path) -> None:
+    model = build_body(config(gpt2_dir), WORDS, WORDS).eval()
+    source, target = problems()
+    hits, words = right_words(model, batch_of(source, target))
+    found = model(source, target).argmax(2)
+    by_hand = sum(int(found[i, k] == target[i, k]) for i in range(3) for k in range(6) if target[i, k] != PAD)
+    assert (int(hits), int(words)) == (by_hand, int((target != PAD).sum()))
+
+
+def test_matrices_with_two_encodings_share_one_vocabulary(gpt2_dir: Path) -> None:
+    source, target = MatrixWriter.named("P10"), MatrixWriter.named("P1000")
+    model: Any = build_body(config(gpt2_dir), source, target)
+    assert model.size == len({*source.vocabulary, *target.vocabulary}) == model.words.weight.shape[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": "encoder-decoder"}, "named by weights"),
+        ({"width": 30}, "no multiple of heads"),
+        ({"patch": 5, "read": "written"}, "answered at once"),
+        ({"model": "encoder-decoder", "weights": "x", "patch": 5}, "of frozen-gpt2"),
+        ({"trains": "some"}, "layer-norms"),
+    ],
+)
+def test_configurations_that_do_not_fit(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TrainConfig.model_validate({"body": changes})
+
+
+def test_mistakes_are_explained(gpt2_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match=r"no body can be read.*import-model"):
+        build_body(config(tmp_path), WORDS, WORDS)
+    with pytest.raises(UserError, match="all have one length"):
+        build_body(config(gpt2_dir, read="last"), WORDS, WORDS)
+    with pytest.raises(UserError, match="does not divide answers"):
+        build_body(config(gpt2_dir, patch=3), BitWriter(8), BitWriter(8))
+
+
+def test_sinusoidal_positions_look_alike_from_every_place() -> None:
+    """p_i . p_j depends on i - j alone, and the spread is that of drawn positions."""
+    how = {"pretrained": False, "layers": 1, "width": 64, "heads": 2, "positions": 50, "dtype": "float32"}
+    model: Any = build_body(BodyConfig(**how, position_start="sinusoidal"), WORDS, WORDS)  # type: ignore[arg-type]
+    p = model.body.wpe.weight.detach().double()
+    alike = p @ p.T
+    for back in (1, 7, 30):
+        seen = alike.diagonal(back)
+        torch.testing.assert_close(seen, seen[:1].expand_as(seen), rtol=0, atol=1e-7)
+    assert 0.015 < float(p.std()) < 0.025
+    with pytest.raises(ValueError, match="of a random gpt2"):
+        BodyConfig(position_start="sinusoidal")

@@ -1,0 +1,150 @@
+"""What the encoder reads: numbers as one vector each, symmetric operands by their upper half, and no more than that."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from mathpipe.datasets.containers.ragged_matrices import Matrices
+from mathpipe.datasets.dataset import open_dataset
+from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.tokenizers.expression_tokenizer import ExpressionWriter
+from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixWriter
+from mathpipe.evaluate.run import decode_rows
+from mathpipe.generate.build.dataset_builder import make_dataset
+from mathpipe.generate.layout import Layout
+from mathpipe.generate.spec import Law, MatrixLaw
+from mathpipe.train.config import ModelConfig, TrainConfig
+from mathpipe.train.model.transformer import Transformer
+from mathpipe.train.run.checkpoint import load_model
+from mathpipe.train.trainer import train
+
+pytestmark = pytest.mark.processor
+
+SOURCE, TARGET = MatrixWriter.named("P10"), MatrixWriter.named("P1000")
+READINGS = [("numbers", "all"), ("words", "upper"), ("numbers", "upper")]
+
+
+def build(reads: str, entries: str, **more: Any) -> Transformer:
+    torch.manual_seed(1)
+    small: dict[str, Any] = {"encoder_width": 16, "decoder_width": 16, "encoder_heads": 2, "decoder_heads": 2}
+    config = ModelConfig(reads=reads, entries=entries, dtype="float32", **(small | more))  # type: ignore[arg-type]
+    return Transformer(config, SOURCE.format, TARGET.format).eval()
+
+
+def symmetric(*dimensions: int) -> list[np.ndarray[Any, Any]]:
+    rng = np.random.default_rng(5)
+    drawn = [rng.normal(size=(n, n)) * 10 for n in dimensions]
+    return [a + a.T for a in drawn]
+
+
+def written(matrices: list[np.ndarray[Any, Any]]) -> Tensor:
+    return torch.from_numpy(SOURCE.write(Matrices.from_list(matrices))[0]).long()
+
+
+@pytest.mark.parametrize(("reads", "entries"), [("words", "all"), *READINGS])
+@torch.no_grad()
+def test_how_many_vectors_a_problem_takes(reads: str, entries: str) -> None:
+    """The two words of the shape, and k words or one vector for each of 9 or 6 entries."""
+    states = build(reads, entries).encode(written(symmetric(3, 3))).states
+    assert states.shape[1] == 2 + (9 if entries == "all" else 6) * (
+        SOURCE.format.words_per_number if reads == "words" else 1
+    )
+
+
+@pytest.mark.parametrize(("reads", "entries"), READINGS)
+@torch.no_grad()
+def test_padding_changes_nothing(reads: str, entries: str) -> None:
+    """A matrix among larger ones is what it is alone."""
+    model, matrices = build(reads, entries, encoder_layers=2), symmetric(2, 4, 1, 3)
+    together, target = model.encode(written(matrices)), torch.zeros(1, 6, dtype=torch.int64)
+    assert together.allowed is not None
+    for i, a in enumerate(matrices):
+        alone = model.encode(written([a]))
+        real = together.allowed[i, 0, 0]
+        torch.testing.assert_close(together.states[i][real], alone.states[0], rtol=1e-5, atol=1e-5)
+        assert int(real.sum()) == alone.states.shape[1]
+    whole = model(written(matrices), target.expand(4, -1))
+    torch.testing.assert_close(whole[3:], model(written(matrices[3:]), target), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("reads", "entries"), READINGS)
+@torch.no_grad()
+def test_every_entry_that_is_read_counts_and_no_other(reads: str, entries: str) -> None:
+    model = build(reads, entries)
+    a = symmetric(3)[0]
+    before = model.encode(written([a])).states
+    for row in range(3):
+        for col in range(3):
+            other = a.copy()
+            other[row, col] += 77.0
+            same = torch.equal(model.encode(written([other])).states, before)
+            assert same == (entries == "upper" and row > col), (row, col)
+
+
+@torch.no_grad()
+def test_the_same_words_in_another_order_are_another_number() -> None:
+    model = build("numbers", "all")
+    one, other = (model.encode(written([np.array([[x]])])).states for x in (1.23, 3.21))
+    assert not torch.allclose(one, other, atol=1e-3)
+
+
+@torch.no_grad()
+def test_entries_that_change_places_are_another_problem() -> None:
+    model, a = build("numbers", "upper"), np.diag([1.0, 2.0, 3.0])
+    swapped = np.diag([2.0, 1.0, 3.0])
+    one, other = (model.encode(written([m])).states.sum(dim=1) for m in (a, swapped))
+    assert not torch.allclose(one, other, atol=1e-4)
+
+
+def test_gradients_reach_every_place_of_a_number() -> None:
+    model = build("numbers", "upper")
+    model.encode(written(symmetric(3, 2))).states.square().sum().backward()
+    size, k = SOURCE.format.vocabulary_size, SOURCE.format.words_per_number
+    moved = model.encoder.words.weight.grad
+    assert moved is not None
+    assert all(bool(moved[j * size : (j + 1) * size].any()) for j in range(k))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"positions": "learned"}, {"vocabulary": "joint"}, {"rotary": True}], ids=lambda w: next(iter(w))
+)
+def test_what_it_does_not_go_with(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="structured positions and separate vocabularies"):
+        ModelConfig(reads="numbers", **wrong)
+
+
+def test_expressions_are_read_word_by_word() -> None:
+    form = ExpressionWriter().format
+    with pytest.raises(UserError, match="expressions and bits are read word by word"):
+        Transformer(ModelConfig(reads="numbers"), form, form)
+
+
+def test_half_of_a_matrix_that_is_not_symmetric_is_refused(tmp_path: Path) -> None:
+    law = Law(task="transpose", operands=MatrixLaw(min_dim=2, max_dim=2))
+    make_dataset(law, Layout({"train": 50}, 50), str(tmp_path / "data"), workers=0)
+    config = TrainConfig(model=ModelConfig(entries="upper"), steps=1, warmup=0)
+    with pytest.raises(UserError, match=r"(?s)half of each operand.*symmetric"):
+        train(config, open_dataset(tmp_path / "data", "train", "P10", "P10"), None, tmp_path / "run")
+
+
+def test_half_of_a_matrix_that_is_not_symmetric_is_not_evaluated(tmp_path: Path) -> None:
+    """Later rows than those that training looks at are looked at where they are decoded."""
+    law = Law(task="eigenvalues", operands=MatrixLaw(min_dim=2, max_dim=2))
+    make_dataset(law, Layout({"train": 50}, 50), str(tmp_path / "data"), workers=0)
+    data = open_dataset(tmp_path / "data", "train", "P10", "P10")
+    config = TrainConfig(model=ModelConfig(entries="upper"), batch=10, steps=1, warmup=0)
+    train(config, data, None, tmp_path / "run", dvclive=False)
+    model, _ = load_model(tmp_path / "run")
+    rows = next(iter(data.chunks(50)))
+    assert len(decode_rows(model, data, rows, 12, 64)) == 50
+    skewed = replace(rows, operands=rows.operands.with_values(rows.operands.values + np.arange(200) % 3))
+    with pytest.raises(UserError, match="half of each operand would be read"):
+        decode_rows(model, data, skewed, 12, 64)

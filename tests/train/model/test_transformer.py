@@ -1,0 +1,182 @@
+"""The model: words fed one at a time give what the whole target gives, and nothing looks where it may not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from mathpipe.datasets.containers.ragged_matrices import Matrices
+from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, MatrixWriter
+from mathpipe.train.config import ModelConfig
+from mathpipe.train.model.transformer import Transformer
+from mathpipe.train.runtime.fast_paths import forced
+
+pytestmark = pytest.mark.processor
+
+SHAPES = {
+    "pre-norm, structured": {},
+    "post-norm, structured": {"norm": "post"},
+    "pre-norm, learned": {"positions": "learned"},
+    "post-norm, learned, LAWT's cross-attention": {"norm": "post", "positions": "learned", "cross_query": "input"},
+    "wide encoder": {"encoder_width": 48, "encoder_heads": 6, "encoder_layers": 3},
+    "deep decoder": {"decoder_width": 40, "decoder_heads": 5, "decoder_layers": 3},
+}
+SOURCE, TARGET = MatrixWriter.named("P1000"), MatrixWriter.named("P10")
+
+
+def build(**shape: Any) -> Transformer:
+    torch.manual_seed(1)
+    small: dict[str, Any] = {
+        "encoder_width": 16,
+        "decoder_width": 16,
+        "encoder_heads": 2,
+        "decoder_heads": 2,
+        "decoder_layers": 2,
+        "max_positions": 80,
+        "dtype": "float32",
+    }
+    return Transformer(ModelConfig(**(small | shape)), SOURCE.format, TARGET.format).eval()
+
+
+def problems(*shapes: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Sources and targets of random matrices and their transposes, as tensors."""
+    rng = np.random.default_rng(5)
+    drawn = [rng.normal(size=shape) * 10 for shape in shapes]
+    source, _ = SOURCE.write(Matrices.from_list(drawn))
+    written, lengths = TARGET.write(Matrices.from_list([a.T for a in drawn]))
+    target = np.pad(written, ((0, 0), (0, 1)), constant_values=PAD)
+    target[np.arange(len(target)), lengths] = END
+    return torch.from_numpy(source).long(), torch.from_numpy(target).long()
+
+
+def step_by_step(model: Transformer, source: Tensor, target: Tensor) -> Tensor:
+    cache = model.start(model.encode(source), target.shape[1])
+    fed = torch.cat([torch.full((len(target), 1), END), target[:, :-1]], dim=1)
+    return torch.stack([model.step(words, cache) for words in fed.T], dim=1)
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
+@torch.no_grad()
+def test_step_by_step_equals_the_whole_target(shape: dict[str, Any]) -> None:
+    model = build(**shape)
+    source, target = problems((2, 3), (1, 1), (3, 2), (1, 4))
+    whole = model(source, target)
+    stepwise = step_by_step(model, source, target)
+    assert whole.shape == (4, target.shape[1], TARGET.format.vocabulary_size)
+    assert stepwise.dtype == whole.dtype == torch.float32
+    torch.testing.assert_close(stepwise, whole, rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_step_by_step_in_bfloat16_is_near() -> None:
+    model = build(dtype="bfloat16")
+    source, target = problems((2, 3), (1, 1))
+    torch.testing.assert_close(step_by_step(model, source, target), model(source, target), rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
+@torch.no_grad()
+def test_padding_changes_nothing(shape: dict[str, Any]) -> None:
+    model = build(**shape)
+    source, target = problems((1, 2), (3, 3))
+    alone_source, alone_target = problems((1, 2))
+    length = alone_target.shape[1]
+    together, alone = model(source, target)[:1, :length], model(alone_source, alone_target)
+    torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
+@torch.no_grad()
+def test_no_word_sees_itself_or_what_comes_after(shape: dict[str, Any]) -> None:
+    model = build(**shape)
+    source, target = problems((2, 2))
+    before = model(source, target)
+    for t in range(target.shape[1]):
+        changed = target.clone()
+        changed[:, t:] = torch.randint(2, TARGET.format.vocabulary_size, changed[:, t:].shape)
+        after = model(source, changed)
+        torch.testing.assert_close(after[:, : t + 1], before[:, : t + 1], rtol=1e-5, atol=1e-5)
+        if t + 1 < target.shape[1] and not torch.equal(changed, target):
+            assert not torch.allclose(after[:, t + 1 :], before[:, t + 1 :])
+
+
+@torch.no_grad()
+def test_a_cache_keeps_drops_doubles_and_reorders_rows() -> None:
+    model = build()
+    source, target = problems((2, 3), (1, 1), (3, 2))
+    chosen = torch.tensor([2, 0, 0])
+    expected = model(source[chosen], target[chosen])
+    cache = model.start(model.encode(source), target.shape[1])
+    fed = torch.cat([torch.full((3, 1), END), target[:, :-1]], dim=1)
+    for t in range(4):
+        logits = model.step(fed[:, t], cache)
+    cache = cache.select(chosen)
+    for t in range(4, 9):
+        logits = model.step(fed[chosen, t], cache)
+        torch.testing.assert_close(logits, expected[:, t], rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_a_reordered_cache_leaves_the_old_one_alone() -> None:
+    model = build()
+    source, _ = problems((2, 2), (2, 2))
+    cache = model.start(model.encode(source), 4)
+    end = torch.full((2,), END)
+    model.step(end, cache)
+    other = cache.select(torch.tensor([1, 0]))
+    before = [k[:, :1].clone() for k, _ in cache.own]
+    model.step(end, other)
+    assert all(torch.equal(a, b[:, :1]) for a, (b, _) in zip(before, cache.own, strict=True))
+    assert (cache.length, other.length) == (1, 2)
+
+
+def test_the_output_embedding_is_the_input_embedding_and_padding_is_zero() -> None:
+    model = build()
+    names = [name for name, _ in model.named_parameters()]
+    assert [n for n in names if n.startswith(("decoder.words", "output"))] == ["output_bias", "decoder.words.weight"]
+    assert not model.decoder.words.weight[PAD].any() and not model.encoder.words.weight[PAD].any()
+
+
+def test_a_sequence_longer_than_the_learned_positions_is_refused() -> None:
+    model = build(positions="learned", max_positions=10)
+    source, target = problems((3, 3))
+    with pytest.raises(UserError, match="at most 10 words"):
+        model(source, target)
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float32])
+@torch.no_grad()
+def test_arithmetic_follows_the_processor(kind: torch.dtype) -> None:
+    model = build(dtype="auto")
+    source, _ = problems((2, 2))
+    with forced(products=kind):
+        assert model.start(model.encode(source), 3).own[0][0].dtype == kind
+
+
+def test_heads_must_divide_the_width() -> None:
+    with pytest.raises(ValueError, match="decoder_width 20 is no multiple of decoder_heads 3"):
+        ModelConfig(decoder_width=20, decoder_heads=3)
+
+
+def test_an_aligned_start_looks_at_like_words_and_an_independent_one_does_not() -> None:
+    for start, alike in (("aligned", True), ("independent", False)):
+        model = build(start=start)
+        for layer in model.encoder_layers:
+            keys = layer.attention.key_value.weight[:16]
+            assert torch.equal(keys, layer.attention.query.weight) == alike
+        ours, theirs = model.decoder.positions, model.encoder.positions
+        assert torch.equal(ours.row.weight, theirs.row.weight) == alike
+        assert ours.place.weight.shape != theirs.place.weight.shape  # P10 and P1000
+        assert ours.row.weight is not theirs.row.weight
+
+
+def test_an_aligned_start_of_sides_that_differ_in_width() -> None:
+    model = build(encoder_width=32)
+    layer = model.decoder_layers[0]
+    assert torch.equal(layer.attention.key_value.weight[:16], layer.attention.query.weight)
+    assert layer.cross_attention.key_value.weight.shape == (32, 32)

@@ -1,0 +1,63 @@
+"""The mean over words that are to be said, and shares of a batch that are empty."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from mathpipe.datasets.containers.token_batches import Batch
+from mathpipe.datasets.tokenizers.bit_tokenizer import BitWriter
+from mathpipe.train.backbones.factory import build_body
+from mathpipe.train.config import BodyConfig, ModelConfig
+from mathpipe.train.model.transformer import Transformer
+from mathpipe.train.optim.loss import loss_of, parts_of, saying_nothing
+
+pytestmark = pytest.mark.processor
+
+
+@pytest.fixture
+def problems(data: Any) -> Batch:
+    found: Batch = next(data.batches(8))
+    return found
+
+
+def nothing_of(batch: Batch) -> Batch:
+    return Batch(batch.source[:0], batch.source_lengths[:0], batch.target[:0], batch.target_lengths[:0], batch.rows[:0])
+
+
+@pytest.mark.parametrize("changes", [{}, {"reads": "numbers"}, {"positions": "structured", "norm": "pre"}])
+def test_an_empty_share_takes_part_and_says_nothing(
+    tiny: Callable[..., Any], data: Any, problems: Batch, changes: dict[str, Any]
+) -> None:
+    config: ModelConfig = tiny().model.model_copy(update=changes)
+    model = Transformer(config, data.writer.format, data.writer.format)
+    stand_in = saying_nothing(Batch(*(x[:1] for x in vars(problems).values())))
+    (part,) = parts_of(nothing_of(problems), 3, stand_in)
+    loss, words = loss_of(model, part)
+    loss.backward()
+    assert float(loss.detach()) == 0 and int(words) == 0
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    assert gradients and all(bool((g == 0).all()) for g in gradients)
+
+
+def test_a_model_that_reads_bits_out_is_asked_for_the_bits_alone() -> None:
+    words = BitWriter(5)
+    body = BodyConfig(
+        pretrained=False, layers=1, width=16, heads=2, positions=64, patch=5, read="last", dtype="float32"
+    )
+    model = build_body(body, words, words).eval()
+    with torch.no_grad():
+        model.last.weight.zero_()
+        model.last.bias.zero_()
+    n = 20
+    target = torch.cat([torch.randint(2, 4, (n, 5)), torch.zeros(n, 1, dtype=torch.int64)], dim=1)
+    batch = Batch(torch.randint(2, 4, (n, 10)), torch.full((n,), 10), target, torch.full((n,), 6), torch.arange(n))
+    loss, count = loss_of(model, batch)
+    assert int(count) == 5 * n
+    assert float(loss.detach()) / int(count) == pytest.approx(math.log(2), rel=1e-5)
+    (part,) = parts_of(nothing_of(batch), 1, saying_nothing(Batch(*(x[:1] for x in vars(batch).values()))))
+    assert float(loss_of(model, part)[0].detach()) == 0

@@ -1,0 +1,92 @@
+"""Adam for the rows in use: the numbers of dense Adam."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from mathpipe.train.config import ModelConfig, TrainConfig
+from mathpipe.train.optim.optimisers import Optimiser, build_optimiser
+from mathpipe.train.optim.sparse_adam import RowAdam
+
+
+@pytest.mark.parametrize("betas", [(0.9, 0.999), (0.9, 0.8), (0.6, 0.36), (0.0, 0.9)])
+def test_rows_read_now_and_then_move_as_with_dense_adam(betas: tuple[float, float]) -> None:
+    torch.manual_seed(0)
+    dense, sparse = nn.Embedding(50, 4), nn.Embedding(50, 4, sparse=True)
+    sparse.load_state_dict(dense.state_dict())
+    untouched = dense.weight[49].clone()
+    optimisers = (
+        torch.optim.Adam(dense.parameters(), lr=0.01, betas=betas),
+        RowAdam(sparse.parameters(), 0.01, betas),
+    )
+    for step in range(700):
+        rows = torch.randint(0, 49, (3,)) if step % 300 < 20 else torch.randint(0, 3, (3,))  # most rest for 280 steps
+        pull = torch.randn(3, 4)
+        for table, optimiser in zip((dense, sparse), optimisers, strict=True):
+            optimiser.zero_grad()
+            (table(rows) * pull).sum().backward()
+            optimiser.step()
+    torch.testing.assert_close(sparse.weight, dense.weight, rtol=1e-4, atol=1e-5)
+    assert torch.equal(sparse.weight[49], untouched)
+
+
+def test_each_optimiser_steps_and_its_state_goes_through_a_checkpoint() -> None:
+    for name in ("adam", "adamw", "sgd", "adafactor", "muon"):
+        torch.manual_seed(0)
+        config = TrainConfig(optimiser=name, lr=0.01, model=ModelConfig())  # type: ignore[arg-type]
+        models = [nn.ModuleList([nn.Embedding(9, 4), nn.Linear(4, 4)]) for _ in range(2)]
+        optimisers = [build_optimiser(m, config, [m[0]]) for m in models]  # type: ignore[list-item]
+
+        def learn(k: int, models: list[nn.ModuleList] = models, optimisers: list = optimisers) -> None:  # type: ignore[type-arg]
+            optimisers[k].zero_grad()
+            models[k][1](models[k][0](torch.tensor([1, 2]))).square().sum().backward()
+            optimisers[k].clip(0.1)
+            optimisers[k].step()
+
+        before = models[0][1].weight.clone()
+        for _ in range(3):
+            learn(0)
+        assert not torch.equal(before, models[0][1].weight)
+        models[1].load_state_dict(models[0].state_dict())
+        optimisers[1].load_state_dict(copy.deepcopy(optimisers[0].state_dict()))
+        learn(0), learn(1)
+        assert all(torch.equal(a, b) for a, b in zip(models[0].parameters(), models[1].parameters(), strict=True)), name
+
+
+def table_and_layer(config: TrainConfig, by_rows: bool) -> tuple[Any, Optimiser]:
+    """A table of 50 words under a linear layer, and its optimiser as on a CPU alone (``by_rows``) or anywhere else."""
+    torch.manual_seed(0)
+    model: Any = nn.ModuleList([nn.Embedding(50, 4), nn.Linear(4, 4)])
+    return model, build_optimiser(model, config, [model[0]] if by_rows else [])
+
+
+def learn(model: Any, optimiser: Optimiser, seed: int) -> None:
+    """Of 49 words that are read in the first steps, three are read later."""
+    draw = torch.Generator().manual_seed(seed)
+    words = torch.randint(0, 49 if seed % 60 < 10 else 3, (8,), generator=draw)
+    optimiser.zero_grad()
+    (model[1](model[0](words)) * torch.randn(8, 4, generator=draw)).sum().backward()
+    optimiser.step()
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "muon"])
+def test_dense_adam_goes_on_where_adam_for_rows_stopped_and_the_other_way(name: Any) -> None:
+    config = TrainConfig(optimiser=name, lr=0.01, beta1=0.5, weight_decay=0.1)  # rows rest after 30 steps
+    whole = table_and_layer(config, by_rows=False)
+    by_rows = True
+    changing = table_and_layer(config, by_rows)
+    for step in range(200):
+        if step in (50, 100, 155):
+            (before, left), by_rows = changing, not by_rows
+            changing = table_and_layer(config, by_rows)
+            changing[0].load_state_dict(before.state_dict())
+            changing[1].load_state_dict(copy.deepcopy(left.state_dict()))
+        learn(*whole, step)
+        learn(*changing, step)
+    for a, b in zip(whole[0].parameters(), changing[0].parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,103 @@
+"""Fast paths: decided once from what the device can do, and each equal to its plain path."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mathpipe.datasets.containers.ragged_matrices import Matrices
+from mathpipe.datasets.containers.token_batches import Batch
+from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixWriter
+from mathpipe.evaluate.decode.decoding import decoding_mode, greedy
+from mathpipe.train.config import ModelConfig
+from mathpipe.train.model.transformer import Transformer
+from mathpipe.train.optim.loss import loss_of
+from mathpipe.train.runtime.fast_paths import FastPaths, fast_paths, forced
+
+pytestmark = pytest.mark.processor
+WRITER = MatrixWriter.named("P10")
+PLAIN: list[dict[str, Any]] = [{"attention": False}, {"loss": False}, {"attention": False, "loss": False}]
+
+
+def transformer() -> Transformer:
+    torch.manual_seed(3)
+    shape = {"encoder_width": 32, "decoder_width": 32, "encoder_heads": 2, "decoder_heads": 2, "dtype": "float32"}
+    return Transformer(ModelConfig.model_validate(shape), WRITER.format, WRITER.format)
+
+
+@pytest.fixture
+def batch(write: Callable[..., Batch]) -> Batch:
+    rng = np.random.default_rng(2)
+    problems = [rng.normal(size=shape) * 10 for shape in ((2, 3), (1, 1), (3, 3), (2, 2))]
+    return write(Matrices.from_list(problems), Matrices.from_list([a.T for a in problems]), WRITER)
+
+
+@pytest.mark.parametrize("decisions", PLAIN, ids=str)
+def test_plain_paths_have_the_loss_and_the_gradients_of_the_fast_ones(batch: Batch, decisions: dict[str, Any]) -> None:
+    def loss_and_gradients(**decided: bool) -> tuple[float, dict[str, torch.Tensor]]:
+        model = transformer()
+        with forced(**decided):
+            loss, _ = loss_of(model, batch)
+            loss.backward()  # type: ignore[no-untyped-call]
+        return loss.item(), {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+    plain, plain_gradients = loss_and_gradients(**decisions)
+    fast, gradients = loss_and_gradients(attention=True, loss=True)
+    assert fast == pytest.approx(plain, rel=1e-5)
+    assert gradients.keys() == plain_gradients.keys()
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradient, plain_gradients[name], rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_packed_weights_decode_what_plain_ones_do(batch: Batch) -> None:
+    decoded = []
+    for packed in (False, True):
+        model = transformer()
+        with forced(packed=packed), decoding_mode(model):
+            assert ("logits" in model.__dict__) == packed
+            decoded.append(greedy(model, batch.source, 40))
+    assert np.array_equal(decoded[0].tokens, decoded[1].tokens)
+    np.testing.assert_allclose(decoded[0].log_probability, decoded[1].log_probability, rtol=1e-4)
+
+
+def test_forced_decisions_end_with_the_block() -> None:
+    before = fast_paths("cpu")
+    with forced(attention=not before.attention), forced(muon=torch.float64):
+        inside = fast_paths("cpu")
+        assert (inside.attention, inside.muon, inside.loss) == (not before.attention, torch.float64, before.loss)
+    assert fast_paths("cpu") == before
+    with pytest.raises(ValueError, match="no such decision: speed"), forced(speed=True):
+        pass
+
+
+def test_the_log_line_names_every_decision() -> None:
+    paths = FastPaths("cpu", torch.float32, torch.bfloat16, packed=False, attention=True, loss=True, reason="AVX2")
+    line = "cpu (AVX2): products float32, muon bfloat16, packed plain, attention fast, loss fast"
+    assert str(paths) == line
+
+
+AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
+
+
+@pytest.mark.skipif(torch.backends.cpu.get_cpu_capability() == "DEFAULT", reason="not an x86 processor with AVX2")
+def test_limited_to_avx2_a_processor_has_no_bfloat16() -> None:
+    """The limits of torch and oneDNN bite, and the decisions follow them."""
+    script = """
+import torch
+from mathpipe.train.runtime.fast_paths import fast_paths
+print(fast_paths("cpu"), torch.backends.cpu.get_cpu_capability(), flush=True)
+with torch.backends.mkldnn.verbose(torch.backends.mkldnn.VERBOSE_ON):
+    torch.ops.mkldnn._reorder_linear_weight(torch.ones(64, 64), 64)
+"""
+    environment = {**os.environ, **AVX2}
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment)
+    assert "products float32, muon float32, packed plain" in run.stdout
+    assert " AVX2\n" in run.stdout
+    assert "isa:Intel AVX2\n" in run.stdout

@@ -1,0 +1,1 @@
+"""Pretrained backbones. The only package that imports ``transformers``."""

@@ -1,0 +1,1 @@
+"""The transformer: interface, layers, attention, positions, input units."""

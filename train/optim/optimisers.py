@@ -1,0 +1,161 @@
+"""Optimisers by name, and a plan for the learning rate. s counts steps from 1, w is the length of warm-up.
+
+    warm-up           lr(s) = from + (lr - from) s / w                                    s <= w
+    constant          lr
+    cosine            lr (f + (1 - f) (1 + cos(pi t)) / 2)     t from 0 after warm-up to 1 at the last step, f what is left
+    inverse-sqrt      lr (w / s)^1/2
+    cosine-restarts   r^k (min + (lr - min) (1 + cos(pi t)) / 2)     t from 0 to 1 in the k-th period, of length period growth^k
+
+The rate is a function of the step alone, so a resumed run needs no state of a schedule.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mathpipe.train.config import TrainConfig
+from mathpipe.train.optim.muon import Muon
+from mathpipe.train.optim.sparse_adam import RowAdam, as_dense
+
+
+def learning_rate(step: int, config: TrainConfig) -> float:
+    """The learning rate of step 1..steps."""
+    if step <= config.warmup:
+        return config.warmup_from + (config.lr - config.warmup_from) * step / config.warmup
+    after = step - config.warmup
+    if config.schedule == "constant":
+        return config.lr
+    if config.schedule == "inverse-sqrt":
+        return config.lr * math.sqrt(config.warmup / step)
+    if config.schedule == "cosine":
+        return config.lr * _half_cosine(after / (config.steps - config.warmup), config.final_lr)
+    k, length = 0, float(config.period)
+    while after >= length:
+        after, length, k = after - length, length * config.period_growth, k + 1  # type: ignore[assignment]
+    lowest = config.min_lr / config.lr
+    return config.lr * config.shrink**k * _half_cosine(after / length, lowest)
+
+
+def _half_cosine(t: float, lowest: float) -> float:
+    """From 1 at t = 0 down to ``lowest`` at t = 1."""
+    return lowest + (1 - lowest) * (1 + math.cos(math.pi * t)) / 2
+
+
+class Optimiser:
+    """One or several of torch's optimisers over disjoint weights, as one.
+
+    Its state is kept by the weights' names, so that it fits whatever parts the weights are divided into: that depends on the
+    number of processes and the device.
+    """
+
+    def __init__(self, parts: Sequence[torch.optim.Optimizer], names: dict[Tensor, str]) -> None:
+        self.parts, self.names = list(parts), names
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        return [group for part in self.parts for group in part.param_groups]
+
+    def set_learning_rate(self, lr: float) -> None:
+        """For the next step, rounded to float32 so that a captured step, which reads it from a tensor, has the same bits."""
+        lr = float(np.float32(lr))
+        for group in self.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(lr)
+            else:
+                group["lr"] = lr
+
+    @property
+    def capturable(self) -> bool:
+        """Whether a step can be captured in a CUDA graph: its rate is a tensor, and nothing waits for the device."""
+        return all(group.get("capturable") and isinstance(group["lr"], Tensor) for group in self.param_groups)
+
+    def zero_grad(self, forget: bool = True) -> None:
+        """No gradient any more; where they are not forgotten, zeros in the same places."""
+        for part in self.parts:
+            part.zero_grad(set_to_none=forget)
+
+    @torch.no_grad()
+    def clip(self, largest: float) -> None:
+        """Scale the gradient to this norm where it is longer; nothing waits for a GPU."""
+        gradients = []
+        for p in (p for group in self.param_groups for p in group["params"] if p.grad is not None):
+            if p.grad.is_sparse:
+                p.grad = p.grad.coalesce()
+            gradients.append(p.grad.values() if p.grad.is_sparse else p.grad)
+        norm = torch.nn.utils.get_total_norm(gradients)
+        if norm.is_cuda:
+            torch._foreach_mul_(gradients, (largest / (norm + 1e-6)).clamp(max=1))
+        elif float(norm) > largest:
+            torch._foreach_mul_(gradients, largest / (float(norm) + 1e-6))
+
+    def step(self) -> None:
+        for part in self.parts:
+            part.step()
+
+    def state_dict(self) -> dict[str, dict[str, Any]]:
+        """What is remembered of each weight that has moved, by its name."""
+        return {self.names[p]: state for part in self.parts for p, state in part.state.items()}
+
+    def load_state_dict(self, states: dict[str, dict[str, Any]]) -> None:
+        """Continue from a saved state."""
+        for part in self.parts:
+            weights = [(p, group) for group in part.param_groups for p in group["params"]]
+            by_index = {
+                i: _state_for(part, states[self.names[p]], group)
+                for i, (p, group) in enumerate(weights)
+                if self.names[p] in states
+            }
+            part.load_state_dict({"state": by_index, "param_groups": part.state_dict()["param_groups"]})
+
+
+def _state_for(part: torch.optim.Optimizer, state: dict[str, Any], group: dict[str, Any]) -> dict[str, Any]:
+    """The state of a weight as the part represents it that now has the weight."""
+    resting = "idle" in state and not isinstance(part, RowAdam)
+    return as_dense(state, group["betas"]) if resting else state
+
+
+def build_optimiser(
+    model: nn.Module, config: TrainConfig, sparse: Sequence[nn.Embedding] = (), capturable: bool = False
+) -> Optimiser:
+    """The configured optimiser over all weights; weight decay only on the matrices of linear layers that are no embedding too.
+
+    ``sparse``: tables of which a step reads few rows and nothing else reads any. Adam on the CPU moves only rows in use.
+    ``capturable``: on CUDA, Adam and Muon have their rate in a tensor, so that their steps can be captured in a CUDA graph.
+    """
+    c = config
+    linear = {id(m.weight) for m in model.modules() if isinstance(m, nn.Linear) or type(m).__name__ == "Conv1D"}
+    matrices = linear - {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+    rows: list[Tensor] = []
+    if c.optimiser in ("adam", "adamw", "muon"):
+        for table in sparse:
+            table.sparse = True
+            rows.append(table.weight)
+    apart = {id(p) for p in rows}
+    trained: dict[Tensor, str] = {p: name for name, p in model.named_parameters() if p.requires_grad}
+    decayed = [p for p in trained if id(p) in matrices]
+    others = [p for p in trained if id(p) not in matrices | apart]
+    groups = [{"params": decayed, "weight_decay": c.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    betas = c.beta1, c.beta2
+    rate = partial(torch.tensor, c.lr, device=next(model.parameters()).device) if capturable else lambda: c.lr
+    adam: dict[str, Any] = {"betas": betas, "eps": c.eps, "fused": True, "capturable": capturable}
+    parts: list[torch.optim.Optimizer] = []
+    if c.optimiser == "muon":
+        parts.append(Muon(decayed, lr=rate(), weight_decay=c.weight_decay))
+        parts.append(torch.optim.Adam(others, lr=rate(), **adam))
+    elif c.optimiser == "sgd":
+        parts.append(torch.optim.SGD(groups, lr=c.lr, momentum=c.beta1, fused=True))
+    elif c.optimiser == "adafactor":
+        parts.append(torch.optim.Adafactor(groups, lr=c.lr))
+    else:
+        kind = torch.optim.AdamW if c.optimiser == "adamw" else torch.optim.Adam
+        parts.append(kind(groups, lr=rate(), **adam))
+    if rows:
+        parts.append(RowAdam(rows, c.lr, betas, c.eps))
+    return Optimiser(parts, trained)
