@@ -13,9 +13,9 @@ import numpy as np
 from mathpipe.datasets.errors import UserError, nearest
 from mathpipe.datasets.format.example_formats import AnyRows, Kind, MatrixFormat, WordsFormat, kind_of, row_format
 from mathpipe.datasets.format.manifest import Manifest, Record, Split, read_manifest
-from mathpipe.datasets.tokenizers.bit_tokenizer import BitWriter
-from mathpipe.datasets.tokenizers.expression_tokenizer import ExpressionWriter
-from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, MatrixWriter
+from mathpipe.datasets.tokenizers.bit_tokenizer import BitTokenizer
+from mathpipe.datasets.tokenizers.expression_tokenizer import ExpressionTokenizer
+from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, MatrixTokenizer
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +24,7 @@ from mathpipe.datasets.containers.token_batches import Batch, TokenRows
 from mathpipe.datasets.loader import BatchStream
 from mathpipe.datasets.shard_reader import ShardReader
 
-Writer = MatrixWriter | ExpressionWriter | BitWriter
+Tokenizer = MatrixTokenizer | ExpressionTokenizer | BitTokenizer
 
 
 def open_dataset(
@@ -48,14 +48,14 @@ def open_dataset(
             got=repr(split),
             next_step=f"did you mean {near}?" if near else None,
         )
-    if kind_of(manifest.law_of(split)) == "expressions":
-        return Dataset(str(directory), split, manifest, ExpressionWriter(), ExpressionWriter())
-    if kind_of(manifest.law_of(split)) == "bits":
-        bits = BitWriter.of_law(manifest.law_of(split))
+    if kind_of(manifest.spec_of(split)) == "expressions":
+        return Dataset(str(directory), split, manifest, ExpressionTokenizer(), ExpressionTokenizer())
+    if kind_of(manifest.spec_of(split)) == "bits":
+        bits = BitTokenizer.of_spec(manifest.spec_of(split))
         return Dataset(str(directory), split, manifest, bits, bits)
-    lettered = manifest.task == "cotraining"
+    has_task_tokens = manifest.task == "cotraining"
     names = (input_encoding, output_encoding)
-    source, target = (MatrixWriter.named(name, precision, lettered=lettered) for name in names)
+    source, target = (MatrixTokenizer.named(name, precision, has_task_tokens=has_task_tokens) for name in names)
     return Dataset(str(directory), split, manifest, source, target)
 
 
@@ -66,8 +66,8 @@ class Dataset:
     directory: str
     split: str
     manifest: Manifest
-    source: Writer
-    target: Writer
+    source: Tokenizer
+    target: Tokenizer
 
     @property
     def task(self) -> str:
@@ -76,17 +76,17 @@ class Dataset:
     @property
     def kind(self) -> Kind:
         """What problems and solutions are: matrices, expressions or bits."""
-        return kind_of(self.law)
+        return kind_of(self.spec)
 
     @cached_property
     def format(self) -> MatrixFormat | WordsFormat:
         """How rows lie in the shards of this split."""
-        return row_format(self.law)
+        return row_format(self.spec)
 
     @property
-    def law(self) -> dict[str, Any]:
-        """The law of this split."""
-        return self.manifest.law_of(self.split)
+    def spec(self) -> dict[str, Any]:
+        """The spec of this split."""
+        return self.manifest.spec_of(self.split)
 
     @property
     def digest(self) -> str:
@@ -124,8 +124,8 @@ class Dataset:
 
     def encode(self, rows: AnyRows) -> TokenRows:
         """Write problems and solutions as tokens; UserError where an encoding cannot hold a value."""
-        source, source_lengths = self.source.write(rows.problems)  # type: ignore[arg-type]  # the writer of this kind of rows
-        target, target_lengths = self.target.write(rows.solutions)  # type: ignore[arg-type]
+        source, source_lengths = self.source.encode(rows.problems)  # type: ignore[arg-type]  # the tokenizer of this kind of rows
+        target, target_lengths = self.target.encode(rows.solutions)  # type: ignore[arg-type]
         target = np.pad(target, ((0, 0), (0, 1)), constant_values=PAD)
         target[np.arange(len(target)), target_lengths] = END
         return TokenRows(source, source_lengths, target, target_lengths + 1, rows.row)
@@ -135,14 +135,14 @@ class Dataset:
         return self.encode(rows).batch(np.arange(len(rows)), device)
 
     @property
-    def lettered(self) -> bool:
+    def has_task_tokens(self) -> bool:
         """Whether problems are of several tasks, each begun with its letter (co-training)."""
         return self.task == "cotraining"
 
     @property
     def noisy(self) -> bool:
-        """Whether the written operands carry noise and the clean ones are stored beside them."""
-        return float(self.law["operands"].get("noise", 0)) > 0
+        """Whether the written problems carry noise and the clean ones are stored beside them."""
+        return float(self.spec["problems"].get("noise", 0)) > 0
 
     def batches(
         self,

@@ -16,7 +16,7 @@ import pyarrow as pa
 from mathpipe.datasets.dataset import Dataset
 from mathpipe.datasets.expressions.vocabulary import WORDS
 from mathpipe.datasets.format.example_formats import AnyRows
-from mathpipe.datasets.format.matrix_columns import LAW_KEY
+from mathpipe.datasets.format.matrix_columns import SPEC_KEY
 from mathpipe.datasets.format.sequence_columns import SequenceRows
 from mathpipe.datasets.shard_reader import ShardReader
 
@@ -45,7 +45,7 @@ def _lines(dataset: Dataset, rows: AnyRows) -> str:
 def export_arrow(dataset: Dataset, file: IO[bytes], progress: Progress = lambda rows: None) -> int:
     """Write the split as one Arrow IPC file with the columns of a shard; returns how many rows. One row group in memory."""
     with ShardReader(dataset) as reader:
-        schema = reader.schema().with_metadata({LAW_KEY: json.dumps(dataset.law, sort_keys=True).encode()})
+        schema = reader.schema().with_metadata({SPEC_KEY: json.dumps(dataset.spec, sort_keys=True).encode()})
     with pa.ipc.new_file(pa.PythonFile(file, mode="w"), schema) as writer:
         return _each_group(
             dataset,

@@ -232,8 +232,8 @@ def _ahead(windows: Iterator[Window]) -> Iterator[Window]:
                 put(window)
                 if stop.is_set():
                     break
-        except BaseException as problem:
-            put(problem)
+        except BaseException as error:
+            put(error)
         finally:
             windows.close()  # type: ignore[attr-defined]
 

@@ -80,14 +80,14 @@ class ShardReader:
             rows: AnyRows = self._dataset.format.from_arrow(self._file.read_row_group(group, use_threads=False))
         except StoreError:
             raise  # the store is out of reach: that tells nothing of the shard
-        except (OSError, pa.ArrowException, ValueError, IndexError, UserError) as problem:
-            raise _damaged(self._dataset, record, str(problem).splitlines()[0] if str(problem) else "") from problem
+        except (OSError, pa.ArrowException, ValueError, IndexError, UserError) as error:
+            raise _damaged(self._dataset, record, str(error).splitlines()[0] if str(error) else "") from error
         if len(rows) != count:
             raise _damaged(self._dataset, record, f"row group {group} holds {len(rows):,} rows, not {count:,}")
         return rows
 
     def schema(self) -> pa.Schema:
-        """The columns of this split; where there are no rows, those its law tells of."""
+        """The columns of this split; where there are no rows, those its spec tells of."""
         if self._dataset.format.schema is not None:
             return self._dataset.format.schema
         if not self._dataset.groups:

@@ -12,13 +12,13 @@ error_l1, ...          every error measure of the task; null where nothing of th
 ...                    single properties of the prediction, see ``mathpipe.evaluate.score.diagnostics``
 confused_with          another problem, of those the task names, for which it is right within 5 %; null for none
 problem                the problem's words in the input encoding (on rank 0 only, like all that follows)
-operand                its entries, ``rows`` x ``cols``; with noise as written, and ``clean_operand`` besides
+problem                its entries, ``rows`` x ``cols``; with noise as written, and ``clean_problem`` besides
 reference              the stored answer, ``reference_rows`` x ``reference_cols``; of expressions its words
 reference_error_l1     error_l1 of the stored answer itself, as the output encoding writes it
 correct_rank           the rank of the best-scoring right hypothesis of the problem, null where none is right
 rows, cols, ...        covariates, see ``mathpipe.evaluate.analyze.covariates``
 task                   in co-training, which of the tasks the problem is
-spectrum               of tasks that take one: where the data are a mixture, the one by which the operand was drawn, else null
+spectrum               of tasks that take one: where the data are a mixture, the one by which the problem was drawn, else null
 =====================  ==========================================================================================
 
 The footer says under ``mathpipe.evaluation`` (JSON) which run, dataset, task and encodings these are.
@@ -39,9 +39,9 @@ from numpy.typing import NDArray
 
 from mathpipe.datasets.containers.ragged_matrices import SPECTRA, Matrices
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.tokenizers.bit_tokenizer import BitWriter
-from mathpipe.datasets.tokenizers.expression_tokenizer import ExpressionWriter
-from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixWriter
+from mathpipe.datasets.tokenizers.bit_tokenizer import BitTokenizer
+from mathpipe.datasets.tokenizers.expression_tokenizer import ExpressionTokenizer
+from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
 from mathpipe.evaluate.analyze.covariates import bit_covariates, covariates, word_covariates
 from mathpipe.evaluate.score.matrix_scoring import TOLERANCE, Scored, Verdicts
 from mathpipe.evaluate.score.sequence_scoring import ScoredSequences
@@ -54,7 +54,9 @@ METADATA = b"mathpipe.evaluation"
 Mask = NDArray[np.bool_]
 
 
-def predictions_table(scored: Scored, split: str, source: MatrixWriter, target: MatrixWriter, task: Task) -> pa.Table:
+def predictions_table(
+    scored: Scored, split: str, source: MatrixTokenizer, target: MatrixTokenizer, task: Task
+) -> pa.Table:
     """The rows of the predictions file for a run of scored hypotheses of matrices."""
     best, problems = scored.best, scored.problems
     columns = _first_columns(scored, split, sentences(target, scored.decoded.tokens, scored.lengths))
@@ -63,20 +65,20 @@ def predictions_table(scored: Scored, split: str, source: MatrixWriter, target: 
         **_outcome_columns(scored),
         **{name: _numbers(values) for name, values in scored.errors.items()},
         **_confusion_column(scored, task),
-        "problem": pa.array(_where(best, sentences(source, *source.write(problems.operands))), pa.string()),
-        "operand": _matrix_columns("operand", problems.operands, best)["operand"],
+        "problem_tokens": pa.array(_where(best, sentences(source, *source.encode(problems.problems))), pa.string()),
+        "problem": _matrix_columns("problem", problems.problems, best)["problem"],
     }
     if problems.clean is not None:
-        columns["clean_operand"] = _matrix_columns("operand", problems.clean, best)["operand"]
+        columns["clean_problem"] = _matrix_columns("problem", problems.clean, best)["problem"]
     columns |= _matrix_columns("reference", problems.solutions, best)
     columns["reference_error_l1"] = _numbers(scored.reference_errors["error_l1"], best)
     columns["correct_rank"] = _numbers(scored.correct_rank)
-    found = covariates(problems.operands.take(best), task.symmetric)
+    found = covariates(problems.problems.take(best), task.symmetric)
     columns |= {name: _spread(values, best) for name, values in found.items()}
-    if task.lettered:
-        columns["task"] = _named(problems.operands.labels, NAMES, best)
+    if task.has_task_tokens:
+        columns["task"] = _named(problems.problems.task_ids, NAMES, best)
     if task.takes_spectrum:
-        columns["spectrum"] = _named(problems.operands.spectra, SPECTRA, best)
+        columns["spectrum"] = _named(problems.problems.spectra, SPECTRA, best)
     return pa.table(columns)
 
 
@@ -89,7 +91,10 @@ def _confusion_column(scored: Scored, task: Task) -> dict[str, pa.Array]:
 
 
 def sequence_table(
-    scored: ScoredSequences, split: str, source: ExpressionWriter | BitWriter, target: ExpressionWriter | BitWriter
+    scored: ScoredSequences,
+    split: str,
+    source: ExpressionTokenizer | BitTokenizer,
+    target: ExpressionTokenizer | BitTokenizer,
 ) -> pa.Table:
     """The rows of the predictions file for a run of scored hypotheses of expressions or bits."""
     best, problems = scored.best, scored.problems
@@ -101,12 +106,12 @@ def sequence_table(
     columns |= _outcome_columns(scored)
     columns |= {name: _numbers(values) for name, values in scored.errors.items()}
     for name, sequences, writer in (
-        ("problem", problems.problems, source),
+        ("problem_tokens", problems.problems, source),
         ("reference", problems.solutions, target),
     ):
-        columns[name] = pa.array(_where(best, sentences(writer, *writer.write(sequences))), pa.string())
+        columns[name] = pa.array(_where(best, sentences(writer, *writer.encode(sequences))), pa.string())
     columns["correct_rank"] = _numbers(scored.correct_rank)
-    told = bit_covariates if isinstance(target, BitWriter) else word_covariates
+    told = bit_covariates if isinstance(target, BitTokenizer) else word_covariates
     found = told(problems.problems.take(best), problems.solutions.take(best))
     columns |= {name: _spread(values, best) for name, values in found.items()}
     columns |= {
@@ -187,7 +192,9 @@ def footer(path: str | Path, filesystem: Any = None) -> dict[str, Any]:
 
 
 def sentences(
-    writer: MatrixWriter | ExpressionWriter | BitWriter, tokens: NDArray[np.integer[Any]], lengths: NDArray[np.int64]
+    writer: MatrixTokenizer | ExpressionTokenizer | BitTokenizer,
+    tokens: NDArray[np.integer[Any]],
+    lengths: NDArray[np.int64],
 ) -> list[str]:
     """The words of each row, with spaces between; ids outside the vocabulary show as ``<id>``."""
     if tokens.size and (tokens.min() < 0 or tokens.max() >= len(writer.vocabulary)):

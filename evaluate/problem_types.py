@@ -16,8 +16,8 @@ import torch
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.dataset import Dataset
 from mathpipe.datasets.expressions.vocabulary import CONSTANTS
-from mathpipe.datasets.tokenizers.expression_tokenizer import ExpressionWriter
-from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixWriter
+from mathpipe.datasets.tokenizers.expression_tokenizer import ExpressionTokenizer
+from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
 from mathpipe.evaluate.analyze.baselines import Constants, ReferenceYardstick, Yardsticks
 from mathpipe.evaluate.decode.decoding import Decoded
 from mathpipe.evaluate.decode.grammar import Grammar, MatrixGrammar, PrefixGrammar
@@ -68,8 +68,8 @@ class MatrixKind:
     tolerance: float = TOLERANCE
 
     @property
-    def _writers(self) -> tuple[MatrixWriter, MatrixWriter]:
-        return cast(MatrixWriter, self.dataset.source), cast(MatrixWriter, self.dataset.target)
+    def _writers(self) -> tuple[MatrixTokenizer, MatrixTokenizer]:
+        return cast(MatrixTokenizer, self.dataset.source), cast(MatrixTokenizer, self.dataset.target)
 
     @property
     def outcomes(self) -> tuple[str, ...]:
@@ -89,7 +89,7 @@ class MatrixKind:
 
     def grammar(self, rows: Any, max_length: int, device: torch.device | str) -> Grammar:
         shape = matrix_task(self.dataset.task).answer_shape(rows.solved)
-        return MatrixGrammar(self._writers[1], *shape, labels=rows.operands.labels, device=device)
+        return MatrixGrammar(self._writers[1], *shape, task_ids=rows.problems.task_ids, device=device)
 
     def score(self, rows: Any, decoded: Decoded) -> Verdicts:
         return score(matrix_task(self.dataset.task), self._writers[1], rows, decoded, self.tolerance)
@@ -132,15 +132,15 @@ class SequenceKind:
     def grammar(self, rows: Any, max_length: int, device: torch.device | str) -> Grammar | None:
         if self.judges.task.kind != "expressions":
             return None
-        writer, symbols = cast(ExpressionWriter, self.dataset.target), self.judges.task.symbols
+        tokenizer, symbols = cast(ExpressionTokenizer, self.dataset.target), self.judges.task.symbols
         leaves = None if symbols is None else (*CONSTANTS, "I", *symbols[1])
-        return PrefixGrammar(writer.format, len(rows), max_length, leaves, device)
+        return PrefixGrammar(tokenizer.format, len(rows), max_length, leaves, device)
 
     def score(self, rows: Any, decoded: Decoded) -> Verdicts:
-        return score_sequences(self.judges, cast(ExpressionWriter, self.dataset.target), rows, decoded)
+        return score_sequences(self.judges, cast(ExpressionTokenizer, self.dataset.target), rows, decoded)
 
     def table(self, scored: Any, split: str) -> pa.Table:
-        source, target = cast(ExpressionWriter, self.dataset.source), cast(ExpressionWriter, self.dataset.target)
+        source, target = cast(ExpressionTokenizer, self.dataset.source), cast(ExpressionTokenizer, self.dataset.target)
         return sequence_table(scored, split, source, target)
 
     def yardsticks(self, n: int) -> ReferenceYardstick:

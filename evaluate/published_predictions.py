@@ -8,7 +8,7 @@ One record a problem, a blank line between::
     tgt=['V2', 'V2', '+', '120', 'E-2', ...]
     0 -1.234e-02 ['V2', 'V2', '+', '121', 'E-2', ...]
 
-``src`` is the operand as NumPy prints a matrix, ``tgt`` the reference as a Python list of words, or a matrix where the answer was
+``src`` is the problem as NumPy prints a matrix, ``tgt`` the reference as a Python list of words, or a matrix where the answer was
 accepted without generation (it is then taken as the prediction, too). A hypothesis is a verdict (1 right, 0 wrong), a score that
 greedy decoding leaves out, and a list of words. Lists are read by a parser of quoted words; nothing is evaluated.
 
@@ -31,7 +31,7 @@ from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.matrix_columns import Rows
 from mathpipe.datasets.io.storage import Storage
-from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, MatrixWriter, Reading
+from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, MatrixTokenizer, Reading
 from mathpipe.datasets.tokenizers.number_encodings import ENCODINGS
 from mathpipe.evaluate.build_report import PREDICTIONS, Described, describe, remove_earlier
 from mathpipe.evaluate.decode.decoding import Decoded
@@ -57,7 +57,7 @@ class Record:
     """One published problem. ``reference``: words, or a matrix; ``hypotheses``: (right, score or NaN, words)."""
 
     number: int
-    operand: Floats
+    problem: Floats
     reference: Words | Floats
     hypotheses: list[tuple[bool, float, Words]] = field(default_factory=list)
 
@@ -102,12 +102,12 @@ def read_published(path: str | Path) -> Iterator[Record]:
 def _record(path: str | Path, first: int, lines: list[str]) -> Record:
     try:
         return _parsed(lines)
-    except (ValueError, StopIteration) as problem:
+    except (ValueError, StopIteration) as error:
         raise UserError(
             f"{path}, line {first}: no published failure",
             expected="'Equation I (K/N)', src= with a matrix, tgt= with words or a matrix, then 'V SCORE LIST' a hypothesis",
-            got=str(problem) or "a record that ends too early",
-        ) from problem
+            got=str(error) or "a record that ends too early",
+        ) from error
 
 
 def _parsed(lines: list[str]) -> Record:
@@ -139,8 +139,8 @@ def encoding_of(records: Iterable[Record]) -> str:
     """The encoding in which the references are written; UserError where none reads them."""
     written = [record.reference for record in records if isinstance(record.reference, list)]
     for name in ENCODINGS:
-        writer = MatrixWriter.named(name)
-        if written and (writer.read(_tokens(writer, written))[1] == Reading.OK).all():
+        tokenizer = MatrixTokenizer.named(name)
+        if written and (tokenizer.decode(_tokens(tokenizer, written))[1] == Reading.OK).all():
             return name
     raise UserError(
         "the references are in no known encoding",
@@ -154,7 +154,7 @@ def import_published(
 ) -> Described:
     """Read a published file into ``out/predictions.parquet``, verified anew, and tell of it as of any evaluation."""
     task = matrix_task(task_name)
-    writer = MatrixWriter.named(encoding or encoding_of(islice(read_published(path), 50)))
+    tokenizer = MatrixTokenizer.named(encoding or encoding_of(islice(read_published(path), 50)))
     storage, records, rows = Storage(out), read_published(path), 0
     metadata = {
         "run": str(path),
@@ -162,14 +162,14 @@ def import_published(
         "kind": "matrices",
         "split": SPLIT,
         "outcomes": list(OUTCOMES),
-        "output_encoding": writer.encoding.name,
+        "output_encoding": tokenizer.encoding.name,
         "tolerance": TOLERANCE,
         "decoding": "as published; scores stand for log probabilities",
     }
     with storage.write(PREDICTIONS) as file:
         predictions = PredictionsWriter(file, metadata)
         while batch := list(islice(records, _BATCH)):
-            predictions.append(_table(task, writer, batch, path))
+            predictions.append(_table(task, tokenizer, batch, path))
             rows += len(batch)
         predictions.close()
         if not rows:
@@ -178,11 +178,11 @@ def import_published(
     return describe(storage, verbose=verbose)
 
 
-def _table(task: Task, writer: MatrixWriter, batch: list[Record], path: str | Path) -> pa.Table:
-    operands = Matrices.from_list([record.operand for record in batch])
-    solutions = Matrices.from_list([_reference(writer, record, path) for record in batch])
-    rows = Rows(np.array([record.number for record in batch]), operands, solutions)
-    own = ended(*writer.write(solutions))
+def _table(task: Task, tokenizer: MatrixTokenizer, batch: list[Record], path: str | Path) -> pa.Table:
+    problems = Matrices.from_list([record.problem for record in batch])
+    solutions = Matrices.from_list([_reference(tokenizer, record, path) for record in batch])
+    rows = Rows(np.array([record.number for record in batch]), problems, solutions)
+    own = ended(*tokenizer.encode(solutions))
     words: list[Words | NDArray[np.int64]] = []
     verdicts, scores, problem, rank = [], [], [], []
     for k, record in enumerate(batch):
@@ -193,27 +193,27 @@ def _table(task: Task, writer: MatrixWriter, batch: list[Record], path: str | Pa
             scores.append(number)
             problem.append(k)
             rank.append(place)
-    decoded = Decoded(_tokens(writer, words), np.array(scores), np.array(problem), np.array(rank))
-    table = predictions_table(score(task, writer, rows, decoded), SPLIT, writer, writer, task)
+    decoded = Decoded(_tokens(tokenizer, words), np.array(scores), np.array(problem), np.array(rank))
+    table = predictions_table(score(task, tokenizer, rows, decoded), SPLIT, tokenizer, tokenizer, task)
     return table.add_column(table.column_names.index("passed") + 1, "published_right", pa.array(verdicts))
 
 
-def _reference(writer: MatrixWriter, record: Record, path: str | Path) -> Floats:
+def _reference(tokenizer: MatrixTokenizer, record: Record, path: str | Path) -> Floats:
     if not isinstance(record.reference, list):
         return record.reference
-    matrices, reading = writer.read(_tokens(writer, [record.reference]))
+    matrices, reading = tokenizer.decode(_tokens(tokenizer, [record.reference]))
     if reading[0] != Reading.OK:
         raise UserError(
-            f"{path}, equation {record.number}: the reference cannot be read in {writer.encoding.name}",
+            f"{path}, equation {record.number}: the reference cannot be read in {tokenizer.encoding.name}",
             got=" ".join(record.reference[:12]),
             next_step="name the encoding of the answers with --encoding",
         )
     return matrices[0]
 
 
-def _tokens(writer: MatrixWriter, sentences: Iterable[Words | NDArray[np.int64]]) -> NDArray[np.int64]:
+def _tokens(tokenizer: MatrixTokenizer, sentences: Iterable[Words | NDArray[np.int64]]) -> NDArray[np.int64]:
     """(n, L): each followed by END; -1 for a word that the encoding does not have."""
-    ids = {word: k for k, word in enumerate(writer.vocabulary)}
+    ids = {word: k for k, word in enumerate(tokenizer.vocabulary)}
     rows = [[ids.get(w, -1) for w in s] + [END] if isinstance(s, list) else s.tolist() for s in sentences]
     tokens = np.full((len(rows), max(map(len, rows), default=0)), PAD, dtype=np.int64)
     for i, row in enumerate(rows):

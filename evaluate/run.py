@@ -82,7 +82,7 @@ def evaluate_run(
     how: Decoding = GREEDY,
     workers: int = 0,
 ) -> Evaluation:
-    """Evaluate a checkpoint of ``run_dir`` on a split of its own dataset, or of ``data_dir`` (same task, any law).
+    """Evaluate a checkpoint of ``run_dir`` on a split of its own dataset, or of ``data_dir`` (same task, any spec).
 
     ``checkpoint``: ``last``, ``best`` or a file in the run's directory. ``limit``: only the first so many rows. ``how``: greedy,
     beam search, sampling, constrained or not. ``device``: CUDA when there is one, else the CPU. ``batch_size``: hypotheses decoded
@@ -293,11 +293,11 @@ def dataset_of_run(record: RunRecord, data_dir: str | Path | None, split: str) -
         raise UserError(
             f"{directory} holds another task than the run was trained on", expected=record.task, got=dataset.task
         )
-    if data_dir is None and dataset.manifest.law != record.law:
+    if data_dir is None and dataset.manifest.spec != record.spec:
         raise UserError(
             f"{directory} no longer holds the data this run was trained on",
-            expected=f"the law {json.dumps(record.law, sort_keys=True)}",
-            got=json.dumps(dataset.manifest.law, sort_keys=True),
+            expected=f"the spec {json.dumps(record.spec, sort_keys=True)}",
+            got=json.dumps(dataset.manifest.spec, sort_keys=True),
             cause="the dataset was generated anew with other parameters",
             next_step=f"train again, or name the dataset to evaluate on, `--data {directory}`, to do so all the same",
         )
@@ -337,8 +337,8 @@ def _metadata(
         "dataset_digest": dataset.digest,
         "task": dataset.task,
         "kind": dataset.kind,
-        "law": dataset.law,
-        "trained_law": record.law,
+        "spec": dataset.spec,
+        "trained_spec": record.spec,
         "split": dataset.split,
         "rows": n,
         "input_encoding": record.input_encoding,

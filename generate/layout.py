@@ -21,9 +21,9 @@ class Shard:
 
 @dataclass(frozen=True)
 class Layout:
-    """``splits``: rows asked for of each split; ``shard_rows``: rows a shard, a multiple of the law's block size.
+    """``splits``: rows asked for of each split; ``shard_rows``: rows a shard, a multiple of the spec's chunk size.
 
-    ``cuts``: the rows a shard of those splits whose law has blocks of another size.
+    ``cuts``: the rows a shard of those splits whose spec has chunks of another size.
     """
 
     splits: dict[str, int]
@@ -51,13 +51,13 @@ def cut(split: str, rows: int, shard_rows: int) -> list[Shard]:
     ]
 
 
-def whole_blocks(shard_rows: int, block_rows: int) -> int:
-    """``shard_rows`` rounded to the nearest positive number of whole blocks."""
+def whole_chunks(shard_rows: int, chunk_rows: int) -> int:
+    """``shard_rows`` rounded to the nearest positive number of whole chunks."""
     if not 1 <= shard_rows <= LARGEST_COUNT:
         raise UserError("--shard-rows is out of range", expected=f"1 to {LARGEST_COUNT:,}", got=f"{shard_rows:,}")
-    return max(1, round(shard_rows / block_rows)) * block_rows
+    return max(1, round(shard_rows / chunk_rows)) * chunk_rows
 
 
-def default_shard_rows(rows: int, block_rows: int) -> int:
-    """1, 10 or 100 blocks: the most that still leave 8 shards, so that a few workers stay busy and files stay few."""
-    return max([k * block_rows for k in (10, 100) if rows >= 8 * k * block_rows], default=block_rows)
+def default_shard_rows(rows: int, chunk_rows: int) -> int:
+    """1, 10 or 100 chunks: the most that still leave 8 shards, so that a few workers stay busy and files stay few."""
+    return max([k * chunk_rows for k in (10, 100) if rows >= 8 * k * chunk_rows], default=chunk_rows)

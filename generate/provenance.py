@@ -1,4 +1,4 @@
-"""What made a dataset: with these equal, the same law gives the same bytes."""
+"""What made a dataset: with these equal, the same spec gives the same bytes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def blas_kernels() -> str:
     return "; ".join(found) or "unknown"
 
 
-def made_with(kernels: set[str] | None = None) -> dict[str, str]:
+def collect_provenance(kernels: set[str] | None = None) -> dict[str, str]:
     """Versions and CPU kernels for the manifest; ``kernels`` are those of the workers, where they are not this process's."""
     libraries = {name: byte_versions()[name] for name in ("mathpipe", "numpy", "pyarrow")}
     return {

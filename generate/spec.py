@@ -1,6 +1,6 @@
-"""The law of a dataset: everything that fixes its rows.
+"""The spec of a dataset: everything that fixes its rows.
 
-A dataset is a function of (task, how operands are drawn, seed, block size, generator version). The digest of these names it;
+A dataset is a function of (task, how problems are drawn, seed, chunk size, generator version). The digest of these names it;
 sizes, shards and workers are layout and only cut the stream of rows.
 """
 
@@ -26,7 +26,7 @@ from pydantic import (
 from mathpipe.datasets.errors import nearest
 from mathpipe.datasets.expressions.vocabulary import BINARY, UNARY
 
-GENERATOR_VERSION = 1  # raised whenever the same law would give other rows
+GENERATOR_VERSION = 1  # raised whenever the same spec would give other rows
 LARGEST_DIMENSION = 100
 Dimension = Annotated[int, Field(ge=1, le=LARGEST_DIMENSION)]
 Spectrum = Literal["semicircle", "positive", "uniform", "gaussian", "laplace", "positive2", "marcenko"]
@@ -41,7 +41,7 @@ def _split_names(names: object) -> object:
 
 
 def _in_order(names: tuple[Spectrum, ...]) -> tuple[Spectrum, ...]:
-    """Named in one order, whatever order they were given in: a mixture is a set, and its law has one digest."""
+    """Named in one order, whatever order they were given in: a mixture is a set, and its spec has one digest."""
     if len(set(names)) != len(names):
         raise ValueError("names a spectrum twice: each problem draws one of the named, all with equal chance")
     return tuple(sorted(names, key=SPECTRA.index))
@@ -50,15 +50,15 @@ def _in_order(names: tuple[Spectrum, ...]) -> tuple[Spectrum, ...]:
 Spectra = Annotated[tuple[Spectrum, ...], BeforeValidator(_split_names), AfterValidator(_in_order)]
 
 
-class MatrixLaw(BaseModel):
+class MatrixSpec(BaseModel):
     """How matrices are drawn: m x n with independent entries, then rounded to 3 significant digits.
 
     ``min_dim..max_dim``: n is uniform in this range for each problem (rows and columns apart when ``rectangular``);
     ``rows``, ``cols``: fixed instead. ``entries``: ``uniform`` U(-c, c) or ``gaussian`` N(0, c^2/3), of equal variance.
     c is ``max_coeff``, or uniform among the integers ``min_coeff..max_coeff`` for each problem.
-    ``spectrum``: of symmetric operands, see ``mathpipe.generate.sampling.spectra``; each problem draws one of the named.
-    ``letters``: of co-training, which tasks problems are drawn from (all seven, TADMEFI, when null).
-    ``exact_operands``: round before solving, so that the written problem has exactly the written answer (else the papers'
+    ``spectrum``: of symmetric problems, see ``mathpipe.generate.sampling.spectra``; each problem draws one of the named.
+    ``task_tokens``: of co-training, which tasks problems are drawn from (all seven, TADMEFI, when null).
+    ``round_problems``: round before solving, so that the written problem has exactly the written answer (else the papers'
     way: solve first, round only when writing). ``noise``: sigma > 0 writes A + (c_max sigma / sqrt 3) N(0, 1) and asks for the
     answer of the clean A. Source: Charton 2022, sections 3 and 4.
     """
@@ -74,8 +74,8 @@ class MatrixLaw(BaseModel):
     max_coeff: Annotated[float, Field(gt=1e-6, le=1e6, allow_inf_nan=False)] = 10.0
     min_coeff: Annotated[int, Field(ge=1)] | None = None
     spectrum: Spectra = ()
-    letters: str | None = None
-    exact_operands: bool = True
+    task_tokens: str | None = None
+    round_problems: bool = True
     noise: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] = 0.0
 
     @model_validator(mode="after")
@@ -92,7 +92,7 @@ class MatrixLaw(BaseModel):
 
     @property
     def largest_shape(self) -> tuple[int, int]:
-        """The largest (rows, cols) this law can draw."""
+        """The largest (rows, cols) this spec can draw."""
         if self.rows is not None and self.cols is not None:
             return self.rows, self.cols
         return self.max_dim, self.max_dim
@@ -106,7 +106,7 @@ Family = Literal["general", "polynomial", "trigonometric", "logarithmic"]
 
 
 def _weights(text: str) -> str:
-    """``"tan:0, div:2.50"`` as ``"div:2.5,tan:0"``: weights by name, in one order, so that one law has one digest."""
+    """``"tan:0, div:2.50"`` as ``"div:2.5,tan:0"``: weights by name, in one order, so that one spec has one digest."""
     found: dict[str, float] = {}
     for part in filter(None, (piece.strip() for piece in text.split(","))):
         name, colon, weight = (piece.strip() for piece in part.partition(":"))
@@ -128,7 +128,7 @@ def _weights(text: str) -> str:
 Weights = Annotated[str, AfterValidator(_weights)]
 
 
-class ExpressionLaw(BaseModel):
+class ExpressionSpec(BaseModel):
     """How expressions are drawn: unary-binary trees, uniform over those with k operators, then operators and leaves by weight.
 
     k is uniform in ``min_operators..max_operators``, but with chance ``few_share`` uniform in 0..min_operators - 1.
@@ -160,7 +160,7 @@ class ExpressionLaw(BaseModel):
         return self
 
 
-class BitLaw(BaseModel):
+class BitSpec(BaseModel):
     """How bits are drawn: fair and independent. ``bits``: n of each pattern; ``masked``: chance of a bit of a query to be hidden.
 
     ``drawn``: set by the task; ``passes`` go through a small space again and again, each time in another order. How many patterns
@@ -175,7 +175,7 @@ class BitLaw(BaseModel):
     drawn: Literal["with replacement", "passes"] = "with replacement"
 
 
-SequenceLaw = ExpressionLaw | BitLaw
+SequenceSpec = ExpressionSpec | BitSpec
 
 
 class SourceFile(BaseModel):
@@ -188,7 +188,7 @@ class SourceFile(BaseModel):
     sha256: str
 
 
-class ImportedLaw(BaseModel):
+class ImportedSpec(BaseModel):
     """Nothing was drawn: rows are those of files, in their order. Their splits are the files', not those of the hash.
 
     ``checked``: lines with wrong answers were left out.
@@ -214,27 +214,27 @@ def _kind(values: object) -> str:
     return str(getattr(values, "kind", "matrices"))
 
 
-Operands = Annotated[
-    Annotated[MatrixLaw, Tag("matrices")]
-    | Annotated[ExpressionLaw, Tag("expressions")]
-    | Annotated[BitLaw, Tag("bits")]
-    | Annotated[ImportedLaw, Tag("imported")],
+ProblemSpec = Annotated[
+    Annotated[MatrixSpec, Tag("matrices")]
+    | Annotated[ExpressionSpec, Tag("expressions")]
+    | Annotated[BitSpec, Tag("bits")]
+    | Annotated[ImportedSpec, Tag("imported")],
     Discriminator(_kind),
 ]
 
 
-class Law(BaseModel):
-    """A task, how its operands are drawn, a seed, and what else fixes rows. Equal digests mean equal rows.
+class DatasetSpec(BaseModel):
+    """A task, how its problems are drawn, a seed, and what else fixes rows. Equal digests mean equal rows.
 
-    ``deduplicated``: the digest of a dataset (of the same law otherwise) of which only the first of equal problems were kept.
+    ``deduplicated``: the digest of a dataset (of the same spec otherwise) of which only the first of equal problems were kept.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     task: str
-    operands: Operands
+    problems: ProblemSpec
     seed: Annotated[int, Field(ge=0, lt=2**64)] = 0
-    block_rows: Annotated[int, Field(ge=1)] = 10_000
+    chunk_rows: Annotated[int, Field(ge=1)] = 10_000
     version: int = GENERATOR_VERSION
     deduplicated: str | None = None
 
@@ -246,35 +246,35 @@ class Law(BaseModel):
         return values
 
     @property
-    def matrices(self) -> MatrixLaw:
-        """How matrices are drawn; TypeError where the law draws none."""
-        if not isinstance(self.operands, MatrixLaw):
-            raise TypeError(f"the law of {self.task} draws no matrices")
-        return self.operands
+    def matrices(self) -> MatrixSpec:
+        """How matrices are drawn; TypeError where the spec draws none."""
+        if not isinstance(self.problems, MatrixSpec):
+            raise TypeError(f"the spec of {self.task} draws no matrices")
+        return self.problems
 
     @property
-    def expressions(self) -> ExpressionLaw:
-        """How expressions are drawn; TypeError where the law draws none."""
-        if not isinstance(self.operands, ExpressionLaw):
-            raise TypeError(f"the law of {self.task} draws no expressions")
-        return self.operands
+    def expressions(self) -> ExpressionSpec:
+        """How expressions are drawn; TypeError where the spec draws none."""
+        if not isinstance(self.problems, ExpressionSpec):
+            raise TypeError(f"the spec of {self.task} draws no expressions")
+        return self.problems
 
     @property
-    def sequences(self) -> SequenceLaw:
-        """How expressions or bits are drawn; TypeError where the law draws neither."""
-        if not isinstance(self.operands, SequenceLaw):
-            raise TypeError(f"the law of {self.task} draws no sequences")
-        return self.operands
+    def sequences(self) -> SequenceSpec:
+        """How expressions or bits are drawn; TypeError where the spec draws neither."""
+        if not isinstance(self.problems, SequenceSpec):
+            raise TypeError(f"the spec of {self.task} draws no sequences")
+        return self.problems
 
-    def with_operands(self, operands: MatrixLaw | SequenceLaw, block_rows: int) -> Law:
-        """The law of a split of its own: the same task and seed, other operands."""
-        return self.model_copy(update={"operands": operands, "block_rows": block_rows})
+    def with_problems(self, problems: MatrixSpec | SequenceSpec, chunk_rows: int) -> DatasetSpec:
+        """The spec of a split of its own: the same task and seed, other problems."""
+        return self.model_copy(update={"problems": problems, "chunk_rows": chunk_rows})
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no spaces."""
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
 
     @property
-    def digest(self) -> str:
+    def fingerprint(self) -> str:
         """sha256 of the canonical JSON, 64 hexadecimal digits."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()

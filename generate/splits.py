@@ -36,28 +36,28 @@ def share(split: str) -> float:
     return (end - first) / 16
 
 
-def belongs(operands: Matrices, split: str, *, on_grid: bool) -> NDArray[np.bool_]:
+def belongs(problems: Matrices, split: str, *, on_grid: bool) -> NDArray[np.bool_]:
     """Which problems belong to the split, (n,). ``on_grid``: the values are grid decimals already."""
-    return in_split(written_hash(operands, on_grid=on_grid), split)
+    return in_split(written_hash(problems, on_grid=on_grid), split)
 
 
-def written_hash(operands: Matrices, *, on_grid: bool = False, keys_from: int = 0) -> UInts:
+def written_hash(problems: Matrices, *, on_grid: bool = False, keys_from: int = 0) -> UInts:
     """64 bits of each written problem, (n,): its shape and the float32 of each 3-digit decimal; -0 equals 0.
 
     h = mix(k0 r + k1 c + sum_j k_{j+2} b_j) modulo 2^64, with b_j the 32 bits of entry j, fixed odd k, and mix the finaliser
     of splitmix64 (Steele, Lea and Flood 2014). Multilinear hashing makes every entry count and stays vectorised. ``keys_from``:
     other keys give other 64 bits; splits are named by those from 0.
     """
-    values = operands.values if on_grid else round_to_grid(operands.values)
+    values = problems.values if on_grid else round_to_grid(problems.values)
     bits = (values.astype(np.float32) + np.float32(0)).view(np.uint32)
-    longest = int(operands.sizes.max(initial=0))
+    longest = int(problems.sizes.max(initial=0))
     keys = _keys(longest + 2, keys_from)
-    if operands.shape is not None:
-        mixed = _weighted_sums(bits.reshape(len(operands), -1), keys[2:])
+    if problems.shape is not None:
+        mixed = _weighted_sums(bits.reshape(len(problems), -1), keys[2:])
     else:
-        within = np.arange(len(bits)) - np.repeat(operands.offsets[:-1], operands.sizes)
-        mixed = reduce_rows(bits.astype(np.uint64) * keys[2:][within], operands, np.add)
-    h = mixed + operands.rows.astype(np.uint64) * keys[0] + operands.cols.astype(np.uint64) * keys[1]
+        within = np.arange(len(bits)) - np.repeat(problems.offsets[:-1], problems.sizes)
+        mixed = reduce_rows(bits.astype(np.uint64) * keys[2:][within], problems, np.add)
+    h = mixed + problems.rows.astype(np.uint64) * keys[0] + problems.cols.astype(np.uint64) * keys[1]
     return _splitmix_finalise(h)
 
 

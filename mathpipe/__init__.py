@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mathpipe.generate.build.dataset_builder import make_dataset
     from mathpipe.generate.curate.verification import verify_dataset
     from mathpipe.generate.layout import Layout
-    from mathpipe.generate.spec import BitLaw, ExpressionLaw, Law, MatrixLaw
+    from mathpipe.generate.spec import BitSpec, DatasetSpec, ExpressionSpec, MatrixSpec
     from mathpipe.generate.tasks.registry import get_task
     from mathpipe.train.config import TrainConfig
     from mathpipe.train.run.checkpoint import load_model
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
-    "BitLaw",
+    "BitSpec",
     "Dataset",
-    "ExpressionLaw",
-    "Law",
+    "DatasetSpec",
+    "ExpressionSpec",
     "Layout",
-    "MatrixLaw",
+    "MatrixSpec",
     "TrainConfig",
     "UserError",
     "__version__",
@@ -56,10 +56,10 @@ _EXPORTS = {
     "make_dataset": ("mathpipe.generate.build.dataset_builder", "make_dataset"),
     "verify_dataset": ("mathpipe.generate.curate.verification", "verify_dataset"),
     "Layout": ("mathpipe.generate.layout", "Layout"),
-    "Law": ("mathpipe.generate.spec", "Law"),
-    "MatrixLaw": ("mathpipe.generate.spec", "MatrixLaw"),
-    "ExpressionLaw": ("mathpipe.generate.spec", "ExpressionLaw"),
-    "BitLaw": ("mathpipe.generate.spec", "BitLaw"),
+    "DatasetSpec": ("mathpipe.generate.spec", "DatasetSpec"),
+    "MatrixSpec": ("mathpipe.generate.spec", "MatrixSpec"),
+    "ExpressionSpec": ("mathpipe.generate.spec", "ExpressionSpec"),
+    "BitSpec": ("mathpipe.generate.spec", "BitSpec"),
     "get_task": ("mathpipe.generate.tasks.registry", "get_task"),
     "TrainConfig": ("mathpipe.train.config", "TrainConfig"),
     "train_run": ("mathpipe.train.trainer", "train"),

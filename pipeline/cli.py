@@ -14,13 +14,13 @@ from mathpipe.pipeline.console import USAGE, Terminated, hide_other_bars
 
 # name -> (module, attribute, one line). Modules are imported when their command is called: `mathpipe tasks` needs no torch.
 COMMANDS: dict[str, tuple[str, str, str]] = {
-    "tasks": ("mathpipe.pipeline.commands.tasks", "tasks", "List every task: operand, solution, parameters, source."),
+    "tasks": ("mathpipe.pipeline.commands.tasks", "tasks", "List every task: problem, solution, parameters, source."),
     "generate": (
         "mathpipe.pipeline.commands.generate",
         "generate",
         "Generate problems with verified answers into Parquet.",
     ),
-    "show": ("mathpipe.pipeline.commands.show", "show", "Show a dataset: its law, its sizes, a few problems drawn."),
+    "show": ("mathpipe.pipeline.commands.show", "show", "Show a dataset: its spec, its sizes, a few problems drawn."),
     "verify": ("mathpipe.pipeline.commands.verify", "verify", "Check a dataset: every file and every answer."),
     "train": ("mathpipe.pipeline.commands.train", "train", "Train a transformer on a dataset."),
     "eval": (
@@ -112,22 +112,22 @@ def main(args: Sequence[str] | None = None) -> None:
         hide_other_bars()
     try:
         status = cli.main(args=args, prog_name="mathpipe", standalone_mode=False)
-    except UserError as problem:
-        _fail(str(problem))
+    except UserError as error:
+        _fail(str(error))
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
-    except click.UsageError as problem:
-        _fail(f"{problem.format_message()} Next: `{problem.ctx.command_path if problem.ctx else 'mathpipe'} --help`.")
-    except click.ClickException as problem:
-        _fail(problem.format_message())
+    except click.UsageError as error:
+        _fail(f"{error.format_message()} Next: `{error.ctx.command_path if error.ctx else 'mathpipe'} --help`.")
+    except click.ClickException as error:
+        _fail(error.format_message())
     except (KeyboardInterrupt, click.Abort) as stop:
         click.echo("stopped", err=True)
         sys.exit(143 if isinstance(stop, Terminated) else 130)
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output went away: nothing more to say
         sys.exit(0)
-    except OSError as problem:
-        _fail(f"{problem.filename or 'the file system'}: {problem.strerror or problem}.")
+    except OSError as error:
+        _fail(f"{error.filename or 'the file system'}: {error.strerror or error}.")
     else:
         sys.exit(status if isinstance(status, int) else 0)
 

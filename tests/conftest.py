@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.spec import Law, MatrixLaw
+from mathpipe.generate.spec import DatasetSpec, MatrixSpec
 from mathpipe.generate.tasks import registry
 
 settings.register_profile("tests", deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
@@ -27,15 +27,15 @@ MakeDataset = Callable[..., Path]
 
 @pytest.fixture(scope="session")
 def make_small(tmp_path_factory: pytest.TempPathFactory) -> MakeDataset:
-    """``make_small("add", dim=3, train=2_000)`` -> the directory of a dataset in blocks of 500 rows, made in this process."""
+    """``make_small("add", dim=3, train=2_000)`` -> the directory of a dataset in chunks of 500 rows, made in this process."""
 
     def make(
-        task: str, *, dim: int = 3, train: int = 2_000, valid: int = 500, test: int = 500, **operands: object
+        task: str, *, dim: int = 3, train: int = 2_000, valid: int = 500, test: int = 500, **problems: object
     ) -> Path:
-        drawn = MatrixLaw.model_validate({"min_dim": dim, "max_dim": dim, **operands})
-        law = Law(task=task, operands=drawn, block_rows=500)
+        drawn = MatrixSpec.model_validate({"min_dim": dim, "max_dim": dim, **problems})
+        spec = DatasetSpec(task=task, problems=drawn, chunk_rows=500)
         url = tmp_path_factory.mktemp("data") / task
-        make_dataset(law, Layout({"train": train, "valid": valid, "test": test}, 1_000), str(url), workers=0)
+        make_dataset(spec, Layout({"train": train, "valid": valid, "test": test}, 1_000), str(url), workers=0)
         return url
 
     return make

@@ -13,7 +13,7 @@ import numpy as np
 
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.expressions.vocabulary import IDS
-from mathpipe.generate.spec import ExpressionLaw
+from mathpipe.generate.spec import ExpressionSpec
 from mathpipe.generate.tasks import registry
 from mathpipe.generate.tasks.sequence_base import Generators, Judged, Mask, Pairs, SequenceTask
 
@@ -25,13 +25,13 @@ def reverse(problems: Sequences) -> Sequences:
     return Sequences.from_list(p[:1] + p[:0:-1] for p in problems.to_list())
 
 
-def pairs(law: ExpressionLaw, generator: Generators, wanted: Callable[[Sequences], Mask]) -> Iterator[Pairs]:
+def pairs(spec: ExpressionSpec, generator: Generators, wanted: Callable[[Sequences], Mask]) -> Iterator[Pairs]:
     """Numbers of ``min_operators`` to ``max_operators`` digits; one in eight is given up, the unwanted ones are spared."""
     draw = 0
     while True:
         rng = generator(draw)
         draw += 1
-        lengths = rng.integers(law.min_operators, law.max_operators + 1, BATCH)
+        lengths = rng.integers(spec.min_operators, spec.max_operators + 1, BATCH)
         drawn = [PLUS + bytes((ZERO + rng.integers(1, 10, n)).astype(np.uint8)) for n in lengths]
         given_up = rng.random(BATCH) < 0.125
         problems = Sequences.from_list(drawn)
@@ -51,15 +51,15 @@ def judge(problems: Sequences, references: Sequences, predicted: Sequences) -> J
 TASK = SequenceTask(
     name="toy-reverse",
     kind="expressions",
-    operand="a number",
+    problem="a number",
     solution="its digits backwards",
     source="tests",
     pairs=pairs,
     judge=judge,
     columns={"operators": "int16"},
-    block_rows=100,
-    example=ExpressionLaw(min_operators=4, max_operators=8),
-    distinct=lambda law: float(sum(9**n for n in range(law.min_operators, law.max_operators + 1))),
+    chunk_rows=100,
+    example=ExpressionSpec(min_operators=4, max_operators=8),
+    distinct=lambda spec: float(sum(9**n for n in range(spec.min_operators, spec.max_operators + 1))),
 )
 
 

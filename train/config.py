@@ -44,7 +44,7 @@ class ModelConfig(Settings):
     reads: Literal["words", "numbers"] = "words"
     """What one vector of the encoder stands for: a word, or a whole number (a sum of vectors, one for each of its words)."""
     entries: Literal["all", "upper"] = "all"
-    """Which entries of a matrix the encoder reads; upper: on and above the diagonal, for symmetric operands."""
+    """Which entries of a matrix the encoder reads; upper: on and above the diagonal, for symmetric problems."""
     rotary: bool = False
     """Queries and keys of self-attention are turned by angles that grow with the absolute position."""
     max_positions: Annotated[int, Field(ge=4, le=65536)] = 4096

@@ -40,7 +40,7 @@ from mathpipe.train.run.checkpoint import (
     RunRecord,
     build_model,
     save_checkpoint,
-    writers,
+    tokenizers,
 )
 from mathpipe.train.run.init_from import take_weights
 from mathpipe.train.run.metrics_log import Curves, read_curves
@@ -149,7 +149,7 @@ class Run:
         alone_on_cpu = ranks.size == 1 and self.device == "cpu"
         sparse = self.model.tables_of_few_rows() if alone_on_cpu else ()
         self.optimiser = build_optimiser(self.model, self.config, sparse, capturable=self.config.graphs)
-        weights = word_weights(writers(record)[1].vocabulary, len(self.model.output()[1]), self.config)
+        weights = word_weights(tokenizers(record)[1].vocabulary, len(self.model.output()[1]), self.config)
         self.losing: nn.Module = Losing(self.model, weights, self.config.compile).to(self.device)
         if ranks.size > 1:
             self.losing = DistributedDataParallel(self.losing)
@@ -393,4 +393,4 @@ def graphs_of(losing: nn.Module, config: TrainConfig, ranks: Ranks) -> Graphs | 
 def record_of(config: TrainConfig, data: TrainingData) -> RunRecord:
     """What this configuration makes of this dataset."""
     encodings = config.input_encoding, config.output_encoding
-    return RunRecord(data.directory, data.digest, data.task, data.law, *encodings, config.precision, config)
+    return RunRecord(data.directory, data.digest, data.task, data.spec, *encodings, config.precision, config)

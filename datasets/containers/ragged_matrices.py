@@ -33,15 +33,15 @@ T = TypeVar("T", bound=np.generic)
 class Matrices:
     """n matrices: ``values`` (sum of r_i * c_i,) float64, ``rows`` (n,) and ``cols`` (n,) int64.
 
-    ``labels`` (n,) uint8: in co-training, which task each matrix belongs to (its place in the published letters TADMEFI); they
-    travel with the matrices, and None where there is one task only. ``spectra`` (n,) uint8: of a mixture, by which spectrum each
+    ``task_ids`` (n,) uint8: in co-training, the task of each matrix as its place in the published task tokens TADMEFI; None where
+    there is one task only. ``spectra`` (n,) uint8: of a mixture, by which spectrum each
     was drawn (its place in ``SPECTRA``).
     """
 
     values: Floats
     rows: Ints
     cols: Ints
-    labels: Labels | None = None
+    task_ids: Labels | None = None
     spectra: Labels | None = None
 
     def __post_init__(self) -> None:
@@ -75,27 +75,27 @@ class Matrices:
         """One batch after another."""
         if not parts:
             return cls.empty()
-        labels = [p.labels for p in parts if p.labels is not None]
+        task_ids = [p.task_ids for p in parts if p.task_ids is not None]
         spectra = [p.spectra for p in parts if p.spectra is not None]
         return cls(
             np.concatenate([p.values for p in parts]),
             np.concatenate([p.rows for p in parts]),
             np.concatenate([p.cols for p in parts]),
-            np.concatenate(labels) if len(labels) == len(parts) else None,
+            np.concatenate(task_ids) if len(task_ids) == len(parts) else None,
             np.concatenate(spectra) if len(spectra) == len(parts) else None,
         )
 
     def with_values(self, values: Floats) -> Matrices:
         """Other numbers in the same shapes, of the same tasks and spectra."""
-        return Matrices(values, self.rows, self.cols, self.labels, self.spectra)
+        return Matrices(values, self.rows, self.cols, self.task_ids, self.spectra)
 
-    def labelled(self, labels: Labels | None) -> Matrices:
-        """The same matrices under these labels."""
-        return Matrices(self.values, self.rows, self.cols, labels, self.spectra)
+    def with_task_ids(self, task_ids: Labels | None) -> Matrices:
+        """The same matrices under these task_ids."""
+        return Matrices(self.values, self.rows, self.cols, task_ids, self.spectra)
 
     def drawn_by(self, spectra: Labels | None) -> Matrices:
         """The same matrices, said to be of these spectra."""
-        return Matrices(self.values, self.rows, self.cols, self.labels, spectra)
+        return Matrices(self.values, self.rows, self.cols, self.task_ids, spectra)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -146,30 +146,30 @@ class Matrices:
     def map(self, function: Callable[[Floats], Floats]) -> Matrices:
         """Apply a function of dense batches, (k, r, c) -> (k, r', c'), to each group; results in the order of rows."""
         if self.shape is not None:
-            return Matrices.from_dense(function(self.dense())).labelled(self.labels)
+            return Matrices.from_dense(function(self.dense())).with_task_ids(self.task_ids)
         done = [(index, Matrices.from_dense(function(dense))) for index, dense in self.groups()]
         joined = Matrices.concatenate([part for _, part in done])
         order = np.concatenate([index for index, _ in done]) if done else np.empty(0, dtype=np.int64)
-        return joined.take(np.argsort(order)).labelled(self.labels)
+        return joined.take(np.argsort(order)).with_task_ids(self.task_ids)
 
     def take(self, index: ArrayLike) -> Matrices:
         """The matrices at these positions, or where a boolean mask (n,) is true."""
         where = np.asarray(index)
         where = np.flatnonzero(where) if where.dtype == bool else where.astype(np.int64)
-        labels = None if self.labels is None else self.labels[where]
+        task_ids = None if self.task_ids is None else self.task_ids[where]
         spectra = None if self.spectra is None else self.spectra[where]
         if self.shape is not None:
-            return Matrices(self.dense()[where].reshape(-1), self.rows[where], self.cols[where], labels, spectra)
+            return Matrices(self.dense()[where].reshape(-1), self.rows[where], self.cols[where], task_ids, spectra)
         sizes = self.sizes[where]
         starts = np.repeat(self.offsets[where], sizes)
         within = np.arange(int(sizes.sum())) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        return Matrices(self.values[starts + within], self.rows[where], self.cols[where], labels, spectra)
+        return Matrices(self.values[starts + within], self.rows[where], self.cols[where], task_ids, spectra)
 
     def same_shape(self, other: Matrices) -> NDArray[np.bool_]:
-        """Which pairs have equal shapes, and equal labels where both have some, (n,)."""
+        """Which pairs have equal shapes, and equal task_ids where both have some, (n,)."""
         result: NDArray[np.bool_] = (self.rows == other.rows) & (self.cols == other.cols)
-        if self.labels is not None and other.labels is not None:
-            result &= self.labels == other.labels
+        if self.task_ids is not None and other.task_ids is not None:
+            result &= self.task_ids == other.task_ids
         return result
 
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from mathpipe.datasets.expressions.vocabulary import WORDS
 from mathpipe.datasets.format.matrix_columns import (
-    LAW_KEY,
+    SPEC_KEY,
     VERSION_KEY,
     Rows,
     from_arrow,
@@ -35,13 +35,13 @@ Kind = Literal["matrices", "expressions", "bits"]
 AnyRows = Rows | SequenceRows
 WORDS_KEY = b"mathpipe.words"
 _WORD_PATHS = ("problem.list.element", "solution.list.element")
-GROUP_ROWS = 8_000  # of sequences: blocks are small, and row groups of fewer rows are slow to read
+GROUP_ROWS = 8_000  # of sequences: chunks are small, and row groups of fewer rows are slow to read
 
 
 class RowFormat(Protocol):
     """``accepts(schema)``: whether a file's columns are those of such a shard; ``group_sizes(rows)``: of its row groups.
 
-    ``write(file, parts, law_json, version)`` writes a shard and returns its rows; ``schema`` is None where only a file can tell.
+    ``write(file, parts, spec_json, version)`` writes a shard and returns its rows; ``schema`` is None where only a file can tell.
     """
 
     @property
@@ -50,40 +50,40 @@ class RowFormat(Protocol):
     def to_arrow(self, rows: Any, schema: pa.Schema) -> pa.Table: ...
     def from_arrow(self, table: pa.Table) -> Any: ...
     def group_sizes(self, rows: int) -> list[int]: ...
-    def write(self, file: HashingFile, parts: Iterable[Any], law_json: str, version: str) -> int: ...
+    def write(self, file: HashingFile, parts: Iterable[Any], spec_json: str, version: str) -> int: ...
 
 
 @dataclass(frozen=True)
 class MatrixFormat:
-    """Matrices, one row group a block. ``exact_operands``: operands are read as the decimals they stand for."""
+    """Matrices, one row group a chunk. ``round_problems``: problems are read as the decimals they stand for."""
 
-    block_rows: int
-    exact_operands: bool = True
+    chunk_rows: int
+    round_problems: bool = True
     noisy: bool = False
-    lettered: bool = False
+    has_task_tokens: bool = False
     mixed: bool = False
 
     @property
     def schema(self) -> pa.Schema:
-        return shard_schema(noisy=self.noisy, lettered=self.lettered, mixed=self.mixed)
+        return shard_schema(noisy=self.noisy, has_task_tokens=self.has_task_tokens, mixed=self.mixed)
 
     def accepts(self, schema: pa.Schema) -> bool:
         """Shards of a mixture may lack ``spectrum``, which was not always written."""
-        found, without = schema.remove_metadata(), shard_schema(noisy=self.noisy, lettered=self.lettered)
+        found, without = schema.remove_metadata(), shard_schema(noisy=self.noisy, has_task_tokens=self.has_task_tokens)
         return bool(found == self.schema or (self.mixed and found == without))
 
     def to_arrow(self, rows: Rows, schema: pa.Schema) -> pa.Table:
         return to_arrow(rows, schema)
 
     def from_arrow(self, table: pa.Table) -> Rows:
-        return from_arrow(table, exact_operands=self.exact_operands)
+        return from_arrow(table, round_problems=self.round_problems)
 
     def group_sizes(self, rows: int) -> list[int]:
-        return [min(self.block_rows, rows - first) for first in range(0, rows, self.block_rows)]
+        return [min(self.chunk_rows, rows - first) for first in range(0, rows, self.chunk_rows)]
 
-    def write(self, file: HashingFile, parts: Iterable[Rows], law_json: str, version: str) -> int:
-        """Each part is a block and becomes a row group."""
-        return write_shard(file, parts, law_json, version, self.schema)
+    def write(self, file: HashingFile, parts: Iterable[Rows], spec_json: str, version: str) -> int:
+        """Each part is a chunk and becomes a row group."""
+        return write_shard(file, parts, spec_json, version, self.schema)
 
 
 @dataclass(frozen=True)
@@ -117,19 +117,19 @@ class WordsFormat:
         groups = max(rows // GROUP_ROWS, 1)
         return [GROUP_ROWS] * (groups - 1) + [rows - GROUP_ROWS * (groups - 1)] if rows else []
 
-    def write(self, file: HashingFile, parts: Iterable[SequenceRows], law_json: str, version: str) -> int:
+    def write(self, file: HashingFile, parts: Iterable[SequenceRows], spec_json: str, version: str) -> int:
         """Parts of any size, in order; memory holds two row groups."""
-        with self.writer(file, law_json, version) as writer:
+        with self.writer(file, spec_json, version) as writer:
             for rows in parts:
                 writer.add(rows)
         return writer.rows
 
-    def writer(self, file: HashingFile, law_json: str, version: str) -> WordsFile:
+    def writer(self, file: HashingFile, spec_json: str, version: str) -> WordsFile:
         """A shard to which rows are added bit by bit, so that one pass may fill several."""
         if self.columns is None:
             raise ValueError("columns are unknown")
         metadata = {
-            LAW_KEY: law_json.encode(),
+            SPEC_KEY: spec_json.encode(),
             VERSION_KEY: version.encode(),
             WORDS_KEY: json.dumps(self.words).encode(),
         }
@@ -178,18 +178,18 @@ class WordsFile:
         self._writer.write_table(sequences_to_arrow(rows, self._schema), row_group_size=len(rows))
 
 
-def kind_of(law: dict[str, Any]) -> Kind:
-    """What the rows of a law (as a manifest holds it) are made of."""
-    kind = law["operands"].get("kind", "matrices")
+def kind_of(spec: dict[str, Any]) -> Kind:
+    """What the rows of a spec (as a manifest holds it) are made of."""
+    kind = spec["problems"].get("kind", "matrices")
     return "expressions" if kind == "imported" else kind  # only expressions are imported
 
 
-def row_format(law: dict[str, Any]) -> MatrixFormat | WordsFormat:
-    """How rows of this law (as a manifest holds it) lie in its shards."""
-    operands = law["operands"]
-    if kind_of(law) != "matrices":
-        return WordsFormat(words=BIT_WORDS if kind_of(law) == "bits" else WORDS)
-    noisy = float(operands.get("noise", 0)) > 0
-    lettered = law["task"] == "cotraining"
-    mixed = len(operands.get("spectrum", ())) > 1 and not lettered
-    return MatrixFormat(int(law["block_rows"]), bool(operands["exact_operands"]), noisy, lettered, mixed)
+def row_format(spec: dict[str, Any]) -> MatrixFormat | WordsFormat:
+    """How rows of this spec (as a manifest holds it) lie in its shards."""
+    problems = spec["problems"]
+    if kind_of(spec) != "matrices":
+        return WordsFormat(words=BIT_WORDS if kind_of(spec) == "bits" else WORDS)
+    noisy = float(problems.get("noise", 0)) > 0
+    has_task_tokens = spec["task"] == "cotraining"
+    mixed = len(problems.get("spectrum", ())) > 1 and not has_task_tokens
+    return MatrixFormat(int(spec["chunk_rows"]), bool(problems["round_problems"]), noisy, has_task_tokens, mixed)

@@ -1,6 +1,6 @@
 """What a dataset says of itself: a record beside each shard, and ``manifest.json``, written last.
 
-If the manifest is there, the dataset is whole. A record of another law is never taken as done.
+If the manifest is there, the dataset is whole. A record of another spec is never taken as done.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Count = Annotated[int, Field(ge=0)]
 class Record(BaseModel):
     """One finished shard: ``rows`` rows of ``split`` from ``first_row`` on, in ``split/00000.parquet``; this is ``_00000.json``.
 
-    ``repeats``: of sequences, how many of the rows have a problem that stands earlier in the same block; they are kept.
+    ``repeats``: of sequences, how many of the rows have a problem that stands earlier in the same chunk; they are kept.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -32,7 +32,7 @@ class Record(BaseModel):
     rows: Count
     bytes: Count
     sha256: str
-    law_digest: str
+    fingerprint: str
     rejected: dict[str, int]
     repeats: Count | None = None
 
@@ -100,39 +100,39 @@ class Split(BaseModel):
 
 
 class Manifest(BaseModel):
-    """The whole dataset: its law, how the stream of rows is cut, every shard, and what made it.
+    """The whole dataset: its spec, how the stream of rows is cut, every shard, and what made it.
 
-    ``split_laws``: the laws of extra test splits, which are drawn otherwise; all other splits have ``law``.
+    ``split_specs``: the specs of extra test splits, which are drawn otherwise; all other splits have ``spec``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    law: dict[str, Any]
-    law_digest: str
+    spec: dict[str, Any]
+    fingerprint: str
     shard_rows: Count
-    split_laws: dict[str, dict[str, Any]] = {}
+    split_specs: dict[str, dict[str, Any]] = {}
     splits: dict[str, Split]
-    made_with: dict[str, str]
+    provenance: dict[str, str]
 
     @property
     def task(self) -> str:
-        return str(self.law["task"])
+        return str(self.spec["task"])
 
     @property
     def repeats(self) -> int:
-        """Rows whose problem stands earlier in the same block, over all splits."""
+        """Rows whose problem stands earlier in the same chunk, over all splits."""
         return sum(record.repeats or 0 for split in self.splits.values() for record in split.shards)
 
     @property
     def mending(self) -> str:
         """What to do about damaged shards: a dataset is made again the way it was made."""
-        if self.law.get("deduplicated"):
+        if self.spec.get("deduplicated"):
             return (
                 f"remove {MANIFEST} and the damaged .parquet files, and run `mathpipe dedupe` with the same SOURCE and OUT: it "
                 "copies these rows again; an answer that is wrong there too has to be mended in SOURCE"
             )
-        if self.law["operands"].get("kind") == "imported":
-            names = ", ".join(source["name"] for source in self.law["operands"]["sources"])
+        if self.spec["problems"].get("kind") == "imported":
+            names = ", ".join(source["name"] for source in self.spec["problems"]["sources"])
             return (
                 f"run `mathpipe import` again from {names} into another --out: it reads every row anew, and "
                 "leaves out answers that are not right"
@@ -142,25 +142,25 @@ class Manifest(BaseModel):
             "rows"
         )
 
-    def law_of(self, split: str) -> dict[str, Any]:
-        """The law of a split: its own, or the dataset's."""
-        return self.split_laws.get(split, self.law)
+    def spec_of(self, split: str) -> dict[str, Any]:
+        """The spec of a split: its own, or the dataset's."""
+        return self.split_specs.get(split, self.spec)
 
     @property
     def digest(self) -> str:
         """Of the dataset: changes when any row of any split does (the shards' checksums tell)."""
-        return _digest_of(self.law_digest, *(record for split in self.splits.values() for record in split.shards))
+        return _digest_of(self.fingerprint, *(record for split in self.splits.values() for record in split.shards))
 
     def split_digest(self, split: str) -> str:
         """Of one split: changes when any of its rows does, and with nothing else."""
-        return _digest_of(self.law_digest, *self.splits[split].shards)
+        return _digest_of(self.fingerprint, *self.splits[split].shards)
 
     def write(self, storage: Storage) -> None:
         storage.write_text(MANIFEST, self.model_dump_json(indent=1) + "\n")
 
 
-def _digest_of(law_digest: str, *records: Record) -> str:
-    parts = [law_digest, *(f"{record.file} {record.sha256}" for record in records)]
+def _digest_of(fingerprint: str, *records: Record) -> str:
+    parts = [fingerprint, *(f"{record.file} {record.sha256}" for record in records)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
@@ -171,15 +171,15 @@ def find_manifest(storage: Storage) -> Manifest | None:
         return None
     try:
         return Manifest.model_validate_json(text)
-    except ValidationError as problem:
+    except ValidationError as error:
         raise UserError(
             f"{storage.url}/{MANIFEST} cannot be read",
             expected="the manifest of a dataset, as it was written",
-            got=_first_fault(problem),
+            got=_first_fault(error),
             cause="it was changed or damaged after writing",
             next_step="remove it, and run what made the dataset (`mathpipe generate`, `import` or `dedupe`) with the same "
             "arguments: it is written anew",
-        ) from problem
+        ) from error
 
 
 def _first_fault(problem: ValidationError) -> str:

@@ -176,16 +176,14 @@ def _opened(path: str) -> contextlib.AbstractContextManager[IO[bytes]]:
     """A file here or at any fsspec URL, opened for reading."""
     try:
         opened: Any = fsspec.open(path, "rb").open()
-    except (OSError, ValueError, ImportError) as problem:
-        missing = isinstance(problem, FileNotFoundError)
+    except (OSError, ValueError, ImportError) as error:
+        missing = isinstance(error, FileNotFoundError)
         raise UserError(
             f"{path} cannot be read",
             expected="a file of text, or compressed as .gz, .zst or .tar.gz; or the URL of one",
-            got="no such file"
-            if missing
-            else getattr(problem, "strerror", None) or str(problem) or type(problem).__name__,
+            got="no such file" if missing else getattr(error, "strerror", None) or str(error) or type(error).__name__,
             next_step="look whether its name and folder are spelt right" if missing else "name a file that may be read",
-        ) from problem
+        ) from error
     return contextlib.closing(opened)
 
 

@@ -46,13 +46,13 @@ class Storage:
         try:
             # listings are never cached: other processes write here
             fs, path = fsspec.core.url_to_fs(self.url, use_listings_cache=False)
-        except (ValueError, ImportError) as problem:
+        except (ValueError, ImportError) as error:
             raise UserError(
                 f"{self.url} cannot be opened",
                 expected="a directory, or a URL that fsspec knows (s3://..., gs://...)",
-                got=str(problem),
+                got=str(error),
                 next_step="for an object store install its package: `pip install s3fs`, `pip install gcsfs`",
-            ) from problem
+            ) from error
         return fs, path.rstrip("/") or "/"
 
     @property
@@ -131,8 +131,8 @@ class Storage:
                 found = self.fs.ls(self.path(folder), detail=False)
         except FileNotFoundError:
             return []
-        except NotADirectoryError as problem:
-            raise UserError(f"{self.path(folder)} is a file", expected="a directory") from problem
+        except NotADirectoryError as error:
+            raise UserError(f"{self.path(folder)} is a file", expected="a directory") from error
         return sorted(str(p).rstrip("/").rsplit("/", 1)[-1] for p in found)
 
     def remove(self, name: str) -> None:
@@ -332,11 +332,11 @@ def _explained(path: str) -> Iterator[None]:
     """Tell the file system's refusals as a UserError."""
     try:
         yield
-    except OSError as problem:
-        cause, next_step = _CAUSES.get(problem.errno or 0, (None, "choose another directory"))
+    except OSError as error:
+        cause, next_step = _CAUSES.get(error.errno or 0, (None, "choose another directory"))
         raise UserError(
-            f"{path} cannot be written", cause=cause, got=problem.strerror or str(problem), next_step=next_step
-        ) from problem
+            f"{path} cannot be written", cause=cause, got=error.strerror or str(error), next_step=next_step
+        ) from error
 
 
 @contextlib.contextmanager
@@ -346,46 +346,46 @@ def _store_explained(url: str, doing: _Doing) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except FileNotFoundError as problem:
+    except FileNotFoundError as error:
         if doing != "written":
             raise
         raise StoreError(
             f"{url} cannot be written",
-            got=_first_line(problem),
+            got=_first_line(error),
             cause="there is no such bucket",
             next_step="create the bucket, or choose another --out; what is finished is kept",
-        ) from problem
-    except PermissionError as problem:
+        ) from error
+    except PermissionError as error:
         raise StoreError(
             f"{url} cannot be {doing}",
-            got=_first_line(problem),
+            got=_first_line(error),
             cause="the store denies access: missing, wrong or expired credentials",
             next_step="set credentials that may list, read, write and delete there (for s3 AWS_ACCESS_KEY_ID, "
             "AWS_SECRET_ACCESS_KEY), also on the workers; the same command then goes on",
-        ) from problem
-    except Exception as problem:  # each store's client has its own errors
-        if getattr(problem, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+        ) from error
+    except Exception as error:  # each store's client has its own errors
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
             raise  # of the disk to which a file is fetched
-        if type(problem).__name__ in _NO_CREDENTIALS:
+        if type(error).__name__ in _NO_CREDENTIALS:
             raise StoreError(
                 f"{url} cannot be {doing}",
-                got=_first_line(problem),
+                got=_first_line(error),
                 cause="this process has no credentials for the store",
                 next_step="for s3 set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
-            ) from problem
-        if isinstance(problem, (ValueError, TypeError)) or getattr(problem, "errno", None) in _REFUSALS:
+            ) from error
+        if isinstance(error, (ValueError, TypeError)) or getattr(error, "errno", None) in _REFUSALS:
             raise StoreError(
                 f"{url} cannot be {doing}",
-                got=_first_line(problem),
+                got=_first_line(error),
                 cause="the store does not accept this request",
                 next_step="check the URL, the region and the endpoint (for s3 AWS_ENDPOINT_URL)",
-            ) from problem
+            ) from error
         raise PassingStoreError(
             f"{url} cannot be {doing}",
-            got=_first_line(problem),
+            got=_first_line(error),
             cause="the store is out of reach or overloaded",
             next_step="check the network and the endpoint (for s3 AWS_ENDPOINT_URL); the same command goes on where it stopped",
-        ) from problem
+        ) from error
 
 
 _NO_CREDENTIALS = {"NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "TokenRetrievalError"}

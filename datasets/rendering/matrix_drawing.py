@@ -2,7 +2,7 @@
 
 ::
 
-    operand          inverse
+    problem          inverse
     ⎡ 3.14  -0.5 ⎤   ⎡ 0.318  0.0159 ⎤
     ⎣ 0     10   ⎦   ⎣ 0      0.1    ⎦
 

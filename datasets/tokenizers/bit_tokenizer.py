@@ -31,15 +31,15 @@ class BitFormat:
 
 
 @dataclass(frozen=True)
-class BitWriter:
+class BitTokenizer:
     """Writes and reads bits; ``answer``: bits of every answer."""
 
     answer: int
 
     @classmethod
-    def of_law(cls, law: dict[str, Any]) -> BitWriter:
-        """For the datasets of a law (as a manifest holds it)."""
-        return cls(int(law["operands"]["bits"]))
+    def of_spec(cls, spec: dict[str, Any]) -> BitTokenizer:
+        """For the datasets of a spec (as a manifest holds it)."""
+        return cls(int(spec["problems"]["bits"]))
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
@@ -50,13 +50,13 @@ class BitWriter:
     def format(self) -> BitFormat:
         return BitFormat(self.answer)
 
-    def write(self, sequences: Sequences) -> tuple[Tokens, NDArray[np.int64]]:
+    def encode(self, sequences: Sequences) -> tuple[Tokens, NDArray[np.int64]]:
         """(tokens (n, longest) int32 padded with PAD, lengths (n,)), without framing."""
         width = int(sequences.lengths.max(initial=0))
         shifted = sequences.padded(0) + np.int32(FIRST_BIT)
         return np.where(np.arange(width) < sequences.lengths[:, None], shifted, np.int32(PAD)), sequences.lengths
 
-    def read(self, tokens: NDArray[np.integer]) -> tuple[Sequences, NDArray[np.int8]]:
+    def decode(self, tokens: NDArray[np.integer]) -> tuple[Sequences, NDArray[np.int8]]:
         """Read predictions (n, L): what stands before the first END. No tokens whatever raise.
 
         UNTERMINATED without an END, MALFORMED where a token is none of the three words (both give an empty sequence); whether

@@ -19,7 +19,7 @@ from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, PrefixFormat
 
 
 @dataclass(frozen=True)
-class ExpressionWriter:
+class ExpressionTokenizer:
     """Writes and reads expressions in the 91 words; there is nothing to choose."""
 
     @property
@@ -32,11 +32,11 @@ class ExpressionWriter:
         leaves = {**ARITY, "INT+": 0, "INT-": 0}
         return PrefixFormat(len(WORDS), tuple(leaves.get(word, -1) for word in WORDS))
 
-    def write(self, sequences: Sequences) -> tuple[Tokens, NDArray[np.int64]]:
+    def encode(self, sequences: Sequences) -> tuple[Tokens, NDArray[np.int64]]:
         """(tokens (n, longest) int32 padded with PAD, lengths (n,)), without framing."""
         return sequences.padded(PAD), sequences.lengths
 
-    def read(self, tokens: NDArray[np.integer]) -> tuple[Sequences, NDArray[np.int8]]:
+    def decode(self, tokens: NDArray[np.integer]) -> tuple[Sequences, NDArray[np.int8]]:
         """Read predictions (n, L): what stands before the first END. No tokens whatever raise.
 
         UNTERMINATED without an END, MALFORMED where an id is no word (both give an empty sequence); whether the words make an

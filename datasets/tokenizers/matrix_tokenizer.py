@@ -1,8 +1,8 @@
 """Matrices as sequences of words: ``V<rows> V<cols>`` and then the entries row by row, each number as its encoding writes it.
 
-One vocabulary serves one encoding: two framing words, the letters that name a task in co-training, the dimensions V1..V100,
+One vocabulary serves one encoding: two framing words, the task tokens of co-training, the dimensions V1..V100,
 and the encoding's own words. A written matrix carries no framing; the loader and the model add it. In co-training the
-letter of its task comes first, before the dimensions.
+task_token of its task comes first, before the dimensions.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from mathpipe.datasets.tokenizers.number_encodings import P10, Encoding, encodin
 
 END = 0  # begins and ends a sequence, as published
 PAD = 1
-LETTERS = "TADMEFI"
+TASK_TOKENS = "TADMEFI"
 MAX_DIMENSION = 100
 
-_FIRST_LETTER = 2
-_FIRST_DIMENSION = _FIRST_LETTER + len(LETTERS)
+_FIRST_TASK_TOKEN = 2
+_FIRST_DIMENSION = _FIRST_TASK_TOKEN + len(TASK_TOKENS)
 _FIRST_NUMBER = _FIRST_DIMENSION + MAX_DIMENSION
-HEADER = 2  # the two dimension words; in co-training the task's letter stands before them
+HEADER = 2  # the two dimension words; in co-training the task's task_token stands before them
 
 Tokens = NDArray[np.int32]
 
@@ -60,7 +60,7 @@ class SequenceFormat:
 class PrefixFormat:
     """What a model needs to know of written expressions: prefix sequences of the fixed vocabulary, without a header.
 
-    ``arity`` (vocabulary_size,): operands of each word that begins a node; -1 for words that begin none (digits continue
+    ``arity`` (vocabulary_size,): problems of each word that begins a node; -1 for words that begin none (digits continue
     the integer before them). A node's place in its tree follows from the words before it alone.
     """
 
@@ -69,26 +69,26 @@ class PrefixFormat:
 
 
 @dataclass(frozen=True)
-class MatrixWriter:
-    """Writes and reads matrices in one encoding. ``lettered``: each begins with its task's letter (its label)."""
+class MatrixTokenizer:
+    """Writes and reads matrices in one encoding. ``has_task_tokens``: each begins with its task's task_token (its label)."""
 
     encoding: Encoding
-    lettered: bool = False
+    has_task_tokens: bool = False
 
     @classmethod
-    def named(cls, name: str, precision: int = 2, *, lettered: bool = False) -> MatrixWriter:
-        return cls(encoding(name, precision), lettered)
+    def named(cls, name: str, precision: int = 2, *, has_task_tokens: bool = False) -> MatrixTokenizer:
+        return cls(encoding(name, precision), has_task_tokens)
 
     @property
     def header(self) -> int:
         """Words before the first number."""
-        return HEADER + self.lettered
+        return HEADER + self.has_task_tokens
 
     @cached_property
     def vocabulary(self) -> tuple[str, ...]:
         """The word of each token id; 0 is the framing word, 1 padding."""
         dimensions = (f"V{d}" for d in range(1, MAX_DIMENSION + 1))
-        return ("<s>", "<pad>", *LETTERS, *dimensions, *self.encoding.words)
+        return ("<s>", "<pad>", *TASK_TOKENS, *dimensions, *self.encoding.words)
 
     @cached_property
     def format(self) -> SequenceFormat:
@@ -98,7 +98,7 @@ class MatrixWriter:
         """Words of a written matrix, without framing."""
         return self.header + rows * cols * self.encoding.words_per_number
 
-    def write(self, matrices: Matrices) -> tuple[Tokens, NDArray[np.int64]]:
+    def encode(self, matrices: Matrices) -> tuple[Tokens, NDArray[np.int64]]:
         """(tokens (n, longest) int32 padded with PAD, lengths (n,)), without framing.
 
         UserError for a dimension above 100 or a value the encoding cannot write.
@@ -114,10 +114,10 @@ class MatrixWriter:
         tokens = np.full((len(matrices), int(lengths.max(initial=0))), PAD, dtype=np.int32)
         if not len(matrices):
             return tokens, lengths
-        if self.lettered:
-            if matrices.labels is None:
-                raise ValueError("a lettered writer needs the matrices' labels")
-            tokens[:, 0] = matrices.labels + np.int32(_FIRST_LETTER)
+        if self.has_task_tokens:
+            if matrices.task_ids is None:
+                raise ValueError("a has_task_tokens tokenizer needs the matrices' task_ids")
+            tokens[:, 0] = matrices.task_ids + np.int32(_FIRST_TASK_TOKEN)
         tokens[:, h - 2] = matrices.rows + (_FIRST_DIMENSION - 1)
         tokens[:, h - 1] = matrices.cols + (_FIRST_DIMENSION - 1)
         numbers = self.encoding.encode(matrices.values).reshape(-1) + np.int32(_FIRST_NUMBER)
@@ -128,7 +128,7 @@ class MatrixWriter:
             tokens[(place >= h) & (place < lengths[:, None])] = numbers
         return tokens, lengths
 
-    def read(self, tokens: NDArray[np.integer]) -> tuple[Matrices, NDArray[np.int8]]:
+    def decode(self, tokens: NDArray[np.integer]) -> tuple[Matrices, NDArray[np.int8]]:
         """Read predictions (n, L): each row is everything that was generated, up to and with the first END.
 
         Returns the matrices (0 x 0 where unreadable) and a ``Reading`` for each: without an END a row is UNTERMINATED;
@@ -148,9 +148,9 @@ class MatrixWriter:
         h = self.header
         if width >= h:
             rows, cols = t[:, h - 2] - (_FIRST_DIMENSION - 1), t[:, h - 1] - (_FIRST_DIMENSION - 1)
-        labels = t[:, 0] - _FIRST_LETTER if self.lettered and width else np.zeros(n, dtype=np.int64)
-        lettered = (labels >= 0) & (labels < len(LETTERS))
-        shaped = lettered & (rows >= 1) & (rows <= MAX_DIMENSION) & (cols >= 1) & (cols <= MAX_DIMENSION)
+        task_ids = t[:, 0] - _FIRST_TASK_TOKEN if self.has_task_tokens and width else np.zeros(n, dtype=np.int64)
+        has_task_tokens = (task_ids >= 0) & (task_ids < len(TASK_TOKENS))
+        shaped = has_task_tokens & (rows >= 1) & (rows <= MAX_DIMENSION) & (cols >= 1) & (cols <= MAX_DIMENSION)
         rows, cols = np.where(shaped, rows, 0), np.where(shaped, cols, 0)
         k = self.encoding.words_per_number
         good = ended & shaped & (lengths == h + rows * cols * k)
@@ -161,7 +161,7 @@ class MatrixWriter:
         unreadable = np.bincount(np.repeat(np.arange(n), candidates.sizes)[~readable], minlength=n) > 0
         good &= ~unreadable
         kept = np.repeat(good, candidates.sizes)
-        named = np.where(good, labels, 0).astype(np.uint8) if self.lettered else None
+        named = np.where(good, task_ids, 0).astype(np.uint8) if self.has_task_tokens else None
         matrices = Matrices(values[kept], np.where(good, rows, 0), np.where(good, cols, 0), named)
         status = np.where(ended, np.where(good, Reading.OK, Reading.MALFORMED), Reading.UNTERMINATED)
         return matrices, status.astype(np.int8)

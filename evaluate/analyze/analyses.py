@@ -261,7 +261,7 @@ def right_and_wrong(s: Subject) -> Iterator[Analysis]:
             "right_and_wrong",
             "Right and wrong answers compared",
             "Quantiles of what is known of each prediction that has the right shape: how close it is to the reference, its "
-            "single properties and condition numbers, and the condition number of the operand. No mean where one is infinite.",
+            "single properties and condition numbers, and the condition number of the problem. No mean where one is infinite.",
             ["measure", "predictions", "mean", "min", *(f"p{100 * q:g}" for q in _QUANTILES), "max"],
             rows,
         )
@@ -353,7 +353,7 @@ def by_operator(s: Subject) -> Iterator[Analysis]:
     """Accuracy on problems that hold each operator."""
     if s.matrices:
         return
-    padded = pc.binary_join_element_wise("", s.table["problem"], "", " ")
+    padded = pc.binary_join_element_wise("", s.table["problem_tokens"], "", " ")
     rows = []
     for word, arity in ARITY.items():
         if arity > 0:
@@ -439,19 +439,19 @@ def subject_of(predictions: pa.Table, metadata: dict[str, Any], tally: Tally) ->
 def columns_needed(schema: pa.Schema) -> list[str]:
     """Of a predictions file, what the analyses read."""
     wanted = {"row", "rank", "outcome", "passed", "published_right", "log_probability"}
-    wanted |= {"reference_error_l1", "correct_rank", "problem", "task", "spectrum", "confused_with"}
+    wanted |= {"reference_error_l1", "correct_rank", "problem_tokens", "task", "spectrum", "confused_with"}
     wanted |= set(measure_names(schema)) | set(covariate_names(schema))
-    if "operand" in schema.names:
-        wanted.discard("problem")
+    if "problem" in schema.names:
+        wanted.discard("problem_tokens")
     return [name for name in schema.names if name in wanted]
 
 
 _NAMES = {
-    "rows": "rows of the operand",
-    "cols": "columns of the operand",
+    "rows": "rows of the problem",
+    "cols": "columns of the problem",
     "largest": "largest entry",
-    "norm": "norm of the operand",
-    "condition_number": "condition number of the operand",
+    "norm": "norm of the problem",
+    "condition_number": "condition number of the problem",
     "eigenvalue_gap": "smallest gap between eigenvalues",
     "positive_share": "share of positive eigenvalues",
     "largest_share": "largest eigenvalue against all",

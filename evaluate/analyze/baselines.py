@@ -6,7 +6,7 @@
   that passes: a **lower bound** on what a model could get. Neither is an upper bound.
 - ``zeros``, ``mean``, ``median``: one constant answer for all problems of a shape; ``constant`` is the best of them. Mean
   and median are taken entry by entry over the first references themselves, which favours them a little.
-- ``copy``: the operand itself, or its leading block (padded with zeros) where the answer has another shape.
+- ``copy``: the problem itself, or its leading block (padded with zeros) where the answer has another shape.
 
 The constants and the copy are not rounded to what an encoding can write.
 """
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.format.matrix_columns import Rows
-from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixWriter
+from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
 from mathpipe.evaluate.score.matrix_scoring import TOLERANCE, Errors, Scored, ended, errors_of
 from mathpipe.evaluate.score.sequence_scoring import ScoredSequences
 from mathpipe.generate.tasks.registry import Task
@@ -58,14 +58,14 @@ class Constants:
         return filled(like, lambda _, shape: constants.get(shape, np.zeros(shape)))
 
 
-def copied(operands: Matrices, like: Matrices) -> Matrices:
-    """The operands themselves; where ``like`` has another shape, their leading block of that shape, padded with zeros."""
-    if operands.same_shape(like).all():
-        return operands
+def copied(problems: Matrices, like: Matrices) -> Matrices:
+    """The problems themselves; where ``like`` has another shape, their leading block of that shape, padded with zeros."""
+    if problems.same_shape(like).all():
+        return problems
 
     def leading(index: Ints, shape: Shape) -> Floats:
         block = np.zeros((len(index), *shape))
-        for within, dense in operands.take(index).groups():
+        for within, dense in problems.take(index).groups():
             part = dense[:, : shape[0], : shape[1]]
             block[within, : part.shape[1], : part.shape[2]] = part
         return block
@@ -129,7 +129,7 @@ class Yardsticks:
     """Scores other answers on the problems of a run of hypotheses."""
 
     task: Task
-    writer: MatrixWriter
+    tokenizer: MatrixTokenizer
     constants: Constants
 
     def tally(self, scored: Scored) -> Tally:
@@ -141,9 +141,9 @@ class Yardsticks:
             problems, reference_errors = scored.problems, scored.reference_errors
         reference = self._passes(reference_errors)
         found = self.task.best_written(problems.solved, problems.solutions)
-        best, _ = self.writer.read(ended(*self.writer.write(found)))
+        best, _ = self.tokenizer.decode(ended(*self.tokenizer.encode(found)))
         answers = {name: self.constants.answers(name, problems.solutions) for name in CONSTANTS}
-        answers |= {"copy": copied(problems.operands, problems.solutions), "attainable": best}
+        answers |= {"copy": copied(problems.problems, problems.solutions), "attainable": best}
         passes = {name: self._passes(self._verified(problems, answer)) for name, answer in answers.items()}
         passes["attainable"] |= reference
         counts = {name: mask.sum(axis=1).tolist() for name, mask in {"reference": reference, **passes}.items()}

@@ -15,7 +15,7 @@ _OF_HYPOTHESIS = {
     *("outcome", "passed", "log_probability", "confused_with"),
 }
 _OF_PROBLEM = {
-    *("problem", "operand", "clean_operand", "reference", "reference_rows", "reference_cols"),
+    *("problem_tokens", "problem", "clean_problem", "reference", "reference_rows", "reference_cols"),
     *("reference_error_l1", "correct_rank"),
 }
 

@@ -16,25 +16,25 @@ SPECTRAL = ("eigenvalue_gap", "positive_share", "largest_share")
 _ARITIES = np.array([ARITY.get(word, 0 if word in ("INT+", "INT-") else -1) for word in WORDS], dtype=np.int64)
 
 
-def covariates(operands: Matrices, symmetric: bool = False) -> dict[str, Column]:
-    """For operands A (n matrices), each (n,):
+def covariates(problems: Matrices, symmetric: bool = False) -> dict[str, Column]:
+    """For problems A (n matrices), each (n,):
 
-    ``rows``, ``cols``: of the operand as written; ``condition_number``: s_max / s_min of a square operand, infinite where
-    it is singular, NaN where it is not square; ``norm``: the Frobenius norm; ``largest``: max|A|. For ``symmetric`` operands
+    ``rows``, ``cols``: of the problem as written; ``condition_number``: s_max / s_min of a square problem, infinite where
+    it is singular, NaN where it is not square; ``norm``: the Frobenius norm; ``largest``: max|A|. For ``symmetric`` problems
     the shape of their spectrum: ``eigenvalue_gap``: the smallest gap between eigenvalues, relative to the largest magnitude;
     ``positive_share``: the share of positive eigenvalues; ``largest_share``: max|l| / (sum l^2)^1/2, from n^-1/2 (all of one
     size) to 1 (one alone, as heavy tails have it).
     """
     found: dict[str, Column] = {
-        "rows": operands.rows,
-        "cols": operands.cols,
-        "condition_number": np.full(len(operands), np.nan),
-        "norm": np.sqrt(reduce_rows(operands.values**2, operands, np.add)),
-        "largest": reduce_rows(np.abs(operands.values), operands, np.maximum),
+        "rows": problems.rows,
+        "cols": problems.cols,
+        "condition_number": np.full(len(problems), np.nan),
+        "norm": np.sqrt(reduce_rows(problems.values**2, problems, np.add)),
+        "largest": reduce_rows(np.abs(problems.values), problems, np.maximum),
     }
     if symmetric:
-        found |= {name: np.full(len(operands), np.nan) for name in SPECTRAL}
-    for index, dense in operands.groups():
+        found |= {name: np.full(len(problems), np.nan) for name in SPECTRAL}
+    for index, dense in problems.groups():
         if dense.shape[1] != dense.shape[2]:
             continue
         if not symmetric:

@@ -61,7 +61,7 @@ def summarise(s: Subject, seconds: Mapping[str, float] | None = None) -> Metrics
     elif "reference" in s.tally:
         metrics["reference"] = s.tally.accuracy("reference", TOLERANCE)
     if not s.matrices:
-        first = np.unique(texts(s.table, "problem"), return_index=True)[1]
+        first = np.unique(texts(s.table, "problem_tokens"), return_index=True)[1]
         once = passed[first]
         metrics["distinct"] = {
             "problems": len(first),

@@ -57,20 +57,20 @@ def _matrix(found: TrainTest | None) -> str:
     )
     if not found.alike:
         note += " Not all cells are decoded alike: the table below says how each is."
-    columns = ["trained on", "tested on", "evaluation", "problems", "settings", "of the law"]
-    laws = _differences([told.metadata.get("law") for _, _, told in found.filled])
+    columns = ["trained on", "tested on", "evaluation", "problems", "settings", "of the spec"]
+    specs = _differences([told.metadata.get("spec") for _, _, told in found.filled])
     rows = [
-        [row, col, told.name, told.metrics["n"], told.settings, law]
-        for (row, col, told), law in zip(found.filled, laws, strict=True)
+        [row, col, told.name, told.metrics["n"], told.settings, spec]
+        for (row, col, told), spec in zip(found.filled, specs, strict=True)
     ]
     drawn = heat_table(found.rows, found.cols, found.accuracy, "trained on")
     details = f"<details><summary>the evaluation of each cell</summary>{table(columns, rows)}</details>"
     return f'<div class="card wide">{drawn}<p class="note">{escape(note)}</p>{details}</div>'
 
 
-def _differences(laws: list[dict[str, Any] | None]) -> list[str]:
-    """What each law of operands says where not all say the same."""
-    written = [{k: json.dumps(v) for k, v in ((law or {}).get("operands") or {}).items()} for law in laws]
+def _differences(specs: list[dict[str, Any] | None]) -> list[str]:
+    """What each spec of problems says where not all say the same."""
+    written = [{k: json.dumps(v) for k, v in ((spec or {}).get("problems") or {}).items()} for spec in specs]
     differ = [k for k in sorted(set().union(*written)) if len({one.get(k) for one in written}) > 1]
     return [", ".join(f"{k} {one[k]}" for k in differ if k in one) for one in written]
 

@@ -1,4 +1,4 @@
-"""The matrix of accuracies: trained on one law, tested on another. One evaluation a cell, never a sum of several."""
+"""The matrix of accuracies: trained on one spec, tested on another. One evaluation a cell, never a sum of several."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ class TrainTest:
 
 
 def train_test_matrix(all_told: list[Told]) -> TrainTest | None:
-    """A row for each run, a column for whatever is tested by a law of its own; None where there is but one column.
+    """A row for each run, a column for whatever is tested by a spec of its own; None where there is but one column.
 
     Rows are named by the spectrum trained on, columns by the spectrum tested on, and where these say too little by run, split
-    and dataset besides; where a law names no spectrum, by the run and by the split alone.
+    and dataset besides; where a spec names no spectrum, by the run and by the split alone.
     """
     runs, columns = list(dict.fromkeys(told.run for told in all_told)), list(dict.fromkeys(map(_column, all_told)))
     if len(columns) < 2:
@@ -53,9 +53,9 @@ def train_test_matrix(all_told: list[Told]) -> TrainTest | None:
     trained = [next(told for told in all_told if told.run == run) for run in runs]
     tested = [next(told for told in all_told if _column(told) == column) for column in columns]
     return TrainTest(
-        told_apart([spectrum_of(told.metadata.get("trained_law")) or told.run for told in trained], runs),
+        told_apart([spectrum_of(told.metadata.get("trained_spec")) or told.run for told in trained], runs),
         told_apart(
-            [spectrum_of(told.metadata.get("law")) or _split(told) for told in tested],
+            [spectrum_of(told.metadata.get("spec")) or _split(told) for told in tested],
             [_split(told) for told in tested],
             [Path(str(told.metadata.get("data"))).name for told in tested],
             [str(told.metadata.get("dataset_digest"))[:8] for told in tested],
@@ -64,26 +64,26 @@ def train_test_matrix(all_told: list[Told]) -> TrainTest | None:
     )
 
 
-def spectrum_of(law: dict[str, Any] | None) -> str | None:
-    """The spectrum or mixture a law names, None where it names none."""
-    spectrum = _operands(law).get("spectrum")
+def spectrum_of(spec: dict[str, Any] | None) -> str | None:
+    """The spectrum or mixture a spec names, None where it names none."""
+    spectrum = _problems(spec).get("spectrum")
     return "+".join(spectrum) if spectrum else None
 
 
 def _column(told: Told) -> Hashable:
-    """What is tested: how its operands are drawn, and whether training may have seen them; with no spectrum the split, too."""
-    law = told.metadata.get("law")
+    """What is tested: how its problems are drawn, and whether training may have seen them; with no spectrum the split, too."""
+    spec = told.metadata.get("spec")
     drawn = {
-        name: value for name, value in _operands(law).items() if value
-    }  # older laws lack what newer ones leave empty
+        name: value for name, value in _problems(spec).items() if value
+    }  # older specs lack what newer ones leave empty
     split = _split(told)
-    if spectrum_of(law) is not None and split.startswith("test"):
+    if spectrum_of(spec) is not None and split.startswith("test"):
         split = "test"
     return split, json.dumps(drawn, sort_keys=True)
 
 
-def _operands(law: dict[str, Any] | None) -> dict[str, Any]:
-    return (law or {}).get("operands") or {}
+def _problems(spec: dict[str, Any] | None) -> dict[str, Any]:
+    return (spec or {}).get("problems") or {}
 
 
 def _split(told: Told) -> str:

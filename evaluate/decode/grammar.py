@@ -2,7 +2,7 @@
 
 A matrix of known shape has one length, and what may stand at a place follows from the place alone: its letter (in co-training),
 ``V<rows>``, ``V<cols>``, then words of the right kind for each place within a number, then END.
-An expression in prefix words has no known length: a count of open operands, the number under way and the room that is left say
+An expression in prefix words has no known length: a count of open problems, the number under way and the room that is left say
 what may come, so that every expression closes in time.
 
 A grammar keeps the state of rows that are decoded together, as tensors; nothing loops over rows or words.
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mathpipe.datasets.expressions.vocabulary import IDS, WORDS
-from mathpipe.datasets.tokenizers.matrix_tokenizer import END, MatrixWriter, PrefixFormat
+from mathpipe.datasets.tokenizers.matrix_tokenizer import END, MatrixTokenizer, PrefixFormat
 from mathpipe.datasets.tokenizers.number_encodings import B1999, FP15, P10, P1000
 
 _MAX_DEPTH, _MAX_DIGITS = 200, 40  # what the reader of expressions takes (mathpipe.datasets.expressions.prefix)
@@ -46,26 +46,28 @@ class Grammar(Protocol):
 
 
 class MatrixGrammar:
-    """Matrices of known shapes: ``rows`` and ``cols`` (B,), in co-training ``labels`` (B,), in a writer's words."""
+    """Matrices of known shapes: ``rows`` and ``cols`` (B,), in co-training ``task_ids`` (B,), in a tokenizer's words."""
 
     def __init__(
         self,
-        writer: MatrixWriter,
+        tokenizer: MatrixTokenizer,
         rows: NDArray[np.int64],
         cols: NDArray[np.int64],
-        labels: NDArray[np.uint8] | None = None,
+        task_ids: NDArray[np.uint8] | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
-        names = writer.vocabulary
-        first_letter, first_dimension = names.index("T"), names.index("V1")
+        names = tokenizer.vocabulary
+        first_task_token, first_dimension = names.index("T"), names.index("V1")
         header = [torch.from_numpy(n) for n in (rows + first_dimension - 1, cols + first_dimension - 1)]
-        if writer.lettered:
-            if labels is None:
-                raise ValueError("a lettered writer needs the matrices' labels")
-            header.insert(0, torch.from_numpy(labels.astype(np.int64) + first_letter))
+        if tokenizer.has_task_tokens:
+            if task_ids is None:
+                raise ValueError("a tokenizer with task tokens needs the matrices' task_ids")
+            header.insert(0, torch.from_numpy(task_ids.astype(np.int64) + first_task_token))
         self._header = torch.stack(header, dim=1).to(device)  # (B, h)
-        self._lengths = torch.from_numpy(writer.header + rows * cols * writer.encoding.words_per_number).to(device)
-        self._numbers = _number_masks(writer).to(device)  # (words a number, V)
+        self._lengths = torch.from_numpy(tokenizer.header + rows * cols * tokenizer.encoding.words_per_number).to(
+            device
+        )
+        self._numbers = _number_masks(tokenizer).to(device)  # (words a number, V)
         self._end = torch.zeros((1, len(names)), dtype=torch.bool, device=device)
         self._end[0, END] = True
         self._place = 0
@@ -91,10 +93,10 @@ class MatrixGrammar:
         return self._place >= self._lengths
 
 
-def _number_masks(writer: MatrixWriter) -> Tensor:
+def _number_masks(tokenizer: MatrixTokenizer) -> Tensor:
     """(words a number, V): the words that can be read at each place of a number."""
-    code, first = writer.encoding, len(writer.vocabulary) - writer.encoding.size
-    kinds = np.zeros((code.words_per_number, len(writer.vocabulary)), dtype=np.bool_)
+    code, first = tokenizer.encoding, len(tokenizer.vocabulary) - tokenizer.encoding.size
+    kinds = np.zeros((code.words_per_number, len(tokenizer.vocabulary)), dtype=np.bool_)
     words = np.arange(code.size)
     if isinstance(code, P10):
         kinds[0, first:], kinds[1:-1, first:], kinds[-1, first:] = words < 2, (words >= 2) & (words < 12), words >= 12
@@ -113,7 +115,7 @@ def _number_masks(writer: MatrixWriter) -> Tensor:
 class PrefixGrammar:
     """Expressions in prefix words, each closed, END included, within ``max_length`` words.
 
-    State of a row: how many operands are still open and how deep each of them stands (a stack, the next on top), and the
+    State of a row: how many problems are still open and how deep each of them stands (a stack, the next on top), and the
     number under way. Numbers are a sign and digits, without leading zeros, zero being ``INT+ 0``. ``leaves`` (names): the
     leaves that may be used, such as the problem's variables; all that the format knows by default.
     """
@@ -137,7 +139,7 @@ class PrefixGrammar:
             node &= (arity > 0) | used
         self._node, self._integer = node, integer
         self._arity = torch.where(integer, 0, arity.clamp(min=0))
-        # what a word costs at least: itself and its operands, one word each; an integer needs a digit besides
+        # what a word costs at least: itself and its problems, one word each; an integer needs a digit besides
         self._cost = 1 + self._arity + integer
         self._digit = torch.zeros_like(node)
         self._digit[IDS["0"] : IDS["9"] + 1] = True
@@ -153,7 +155,7 @@ class PrefixGrammar:
 
     def allowed(self) -> Tensor:
         open_, digits = self._open.unsqueeze(1), self._digits.unsqueeze(1)
-        room = self._left - 1 - open_  # to spare, beyond one word for each open operand and END
+        room = self._left - 1 - open_  # to spare, beyond one word for each open problem and END
         node = (self._node | self._integer) & (open_ > 0) & (self._cost - 1 <= room)
         depth = self._depths.gather(1, (open_ - 1).clamp(min=0))
         node &= (self._arity == 0) | (depth < _MAX_DEPTH)

@@ -6,10 +6,10 @@ not), in the order of rows:
 ====================  ===========================================================================================
 row, split            the problem
 outcome               see ``mathpipe.evaluate.score.matrix_scoring``
-operand, reference    matrices as lists of rows: the problem and its stored answer. Of expressions: their words, as text
+problem, reference    matrices as lists of rows: the problem and its stored answer. Of expressions: their words, as text
 prediction            the predicted words, as written, without the end
 decoded               the matrix read from them, or null when malformed or unterminated; of expressions always null
-residual              the matrix whose norms the errors are (decoded - reference; for inverse operand x decoded - I), or null
+residual              the matrix whose norms the errors are (decoded - reference; for inverse problem x decoded - I), or null
 residual_formula      what it is, with H the prediction and X the reference
 errors                every error measure; null where nothing of the right shape was read, and for an infinite one
 reference_error_l1    error_l1 of the stored answer itself, as the output encoding writes it
@@ -17,7 +17,7 @@ log_probability       of all predicted words, the end included
 correct_rank          the rank of the best-scoring right hypothesis of the same problem, null where none is right
 covariates            what may explain the failure: dimensions, condition number, words, depth, ...
 task                  in co-training, which of the tasks the problem is, else null
-spectrum              where the data are a mixture, the spectrum by which the operand was drawn, else null
+spectrum              where the data are a mixture, the spectrum by which the problem was drawn, else null
 confused_with         another problem for which the prediction is right, see ``mathpipe.evaluate.predictions``; null for none
 ====================  ===========================================================================================
 
@@ -43,7 +43,7 @@ from numpy.typing import NDArray
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.errors import UserError
 from mathpipe.evaluate.analyze.columns import covariate_names, measure_names, numbers
-from mathpipe.generate.tasks.matrices.cotraining import labels_of
+from mathpipe.generate.tasks.matrices.cotraining import task_ids_of
 from mathpipe.generate.tasks.registry import Task, get_task, matrix_task
 
 Floats = NDArray[np.float64]
@@ -71,7 +71,7 @@ class Failure:
     row: int
     split: str
     outcome: str
-    operand: Floats | str
+    problem: Floats | str
     reference: Floats | str
     prediction: str
     decoded: Floats | None
@@ -116,7 +116,7 @@ class Failure:
     @classmethod
     def from_json(cls, line: str) -> Failure:
         record: dict[str, Any] = json.loads(line)
-        for name in ("operand", "reference", "decoded", "residual"):
+        for name in ("problem", "reference", "decoded", "residual"):
             record[name] = _array(record.get(name))
         return cls(**record)
 
@@ -152,29 +152,29 @@ def failures(predictions: pa.Table, task_name: str) -> Iterator[Failure]:
 
 
 class _MatrixParts:
-    """Operands, references, predictions and residuals of matrices."""
+    """Problems, references, predictions and residuals of matrices."""
 
     def __init__(self, task: Task, table: pa.Table) -> None:
         self.formulas = [task.residual_formula] * len(table)
         sides = {name: (f"{name}_rows", f"{name}_cols") for name in ("decoded", "reference")}
-        sides |= {"operand": ("rows", "cols")}
-        self.operands = _matrices(table, "operand", *sides["operand"])
+        sides |= {"problem": ("rows", "cols")}
+        self.problems = _matrices(table, "problem", *sides["problem"])
         self.references = _matrices(table, "reference", *sides["reference"])
         self.decoded = _matrices(table, "decoded", *sides["decoded"])
         self.readable = pc.is_valid(table["decoded"]).to_numpy()
-        noisy = "clean_operand" in table.column_names
-        solved = _matrices(table, "clean_operand", *sides["operand"]) if noisy else self.operands
-        if task.lettered:
+        noisy = "clean_problem" in table.column_names
+        solved = _matrices(table, "clean_problem", *sides["problem"]) if noisy else self.problems
+        if task.has_task_tokens:
             names = table["task"].to_pylist()
             self.formulas = [matrix_task(name).residual_formula for name in names]
-            solved = solved.labelled(labels_of(names))
+            solved = solved.with_task_ids(task_ids_of(names))
         index = np.flatnonzero(self.readable & self.decoded.same_shape(self.references))
         found = task.residual(*(m.take(index) for m in (solved, self.references, self.decoded)))
         self.residuals = dict(zip(index.tolist(), found, strict=True))
 
     def of(self, i: int) -> dict[str, Any]:
         return {
-            "operand": self.operands[i],
+            "problem": self.problems[i],
             "reference": self.references[i],
             "decoded": self.decoded[i] if self.readable[i] else None,
             "residual": self.residuals.get(i),
@@ -186,11 +186,11 @@ class _WordParts:
     """Problems and references as words."""
 
     def __init__(self, table: pa.Table) -> None:
-        self.problems, self.references = table["problem"].to_pylist(), table["reference"].to_pylist()
+        self.problems, self.references = table["problem_tokens"].to_pylist(), table["reference"].to_pylist()
 
     def of(self, i: int) -> dict[str, Any]:
         return {
-            "operand": self.problems[i],
+            "problem": self.problems[i],
             "reference": self.references[i],
             "decoded": None,
             "residual": None,
@@ -229,7 +229,7 @@ class Worst:
             elif len(self.spare) < self.count:
                 self.spare.append(failure)
             return
-        if isinstance(failure.operand, str) and any(failure.operand == other.operand for *_, other in self.largest):
+        if isinstance(failure.problem, str) and any(failure.problem == other.problem for *_, other in self.largest):
             return
         heapq.heappush(self.largest, (failure.error, failure.confidence, -failure.row, failure))
         if len(self.largest) > self.count:

@@ -15,13 +15,13 @@ from mathpipe.evaluate.failures.failure_dump import Failure
 
 def draw_failure(failure: Failure, width: int = 100, colour: bool = False, ascii_only: bool = False) -> list[str]:
     """Lines that show one failure, the first saying what went wrong."""
-    if isinstance(failure.operand, str):
+    if isinstance(failure.problem, str):
         return _draw_formulas(failure, width, ascii_only)
     return _draw_matrices(failure, width, colour, ascii_only)
 
 
 def _draw_formulas(failure: Failure, width: int, ascii_only: bool) -> list[str]:
-    texts = {"problem": failure.operand, "reference": failure.reference, "prediction": failure.prediction}
+    texts = {"problem": failure.problem, "reference": failure.reference, "prediction": failure.prediction}
     lines = [_headline(failure)]
     for name, words in texts.items():
         drawn = _shortened(f"{name:<10}  {formula(str(words)) or '(no words)'}", width, ".." if ascii_only else "…")
@@ -38,16 +38,16 @@ def formula(words: str) -> str:
 
 
 def _draw_matrices(failure: Failure, width: int = 100, colour: bool = False, ascii_only: bool = False) -> list[str]:
-    """Operand, reference, prediction and residual side by side, under a line that says what went wrong.
+    """Problem, reference, prediction and residual side by side, under a line that says what went wrong.
 
     With ``colour`` the entries that are off by more than 5 % of the reference's largest one are red.
     """
-    assert not isinstance(failure.operand, str) and not isinstance(failure.reference, str)
+    assert not isinstance(failure.problem, str) and not isinstance(failure.reference, str)
     glyphs = ASCII if ascii_only else UNICODE
     wrong = None
     if failure.residual is not None and failure.decoded is not None:
         wrong = np.abs(failure.decoded - failure.reference) > 0.05 * np.abs(failure.reference).max()
-    blocks = [("operand", draw_matrix(failure.operand, glyphs=glyphs))]
+    blocks = [("problem", draw_matrix(failure.problem, glyphs=glyphs))]
     blocks.append(("reference", draw_matrix(failure.reference, glyphs=glyphs)))
     if failure.decoded is not None:
         blocks.append(("prediction", draw_matrix(failure.decoded, marked=wrong, colour=colour, glyphs=glyphs)))

@@ -82,7 +82,7 @@ def reproduce(metadata: dict[str, Any]) -> str:
     """Commands and everything that decides the figures."""
     rows = {
         "dataset": f"{metadata.get('data')} (digest {str(metadata.get('dataset_digest'))[:16]})",
-        "law of this split": json.dumps(metadata.get("law"), sort_keys=True),
+        "spec of this split": json.dumps(metadata.get("spec"), sort_keys=True),
         "encodings": f"{metadata.get('input_encoding')} in, {metadata.get('output_encoding')} out",
         "checkpoint": f"{metadata.get('checkpoint', 'last')} of {metadata.get('run')}, step {metadata.get('step')}",
         "decoding": f"{metadata.get('decoding')}; at most {metadata.get('max_length')} words",

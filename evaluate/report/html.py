@@ -110,16 +110,16 @@ def failure(found: Failure) -> str:
     name = escape(found.outcome.replace("_", " "))
     head = f'<h3><span class="tag">{name}</span> {escape(", ".join(parts))}</h3>'
     more = f'<p class="note">{escape("; ".join(said))}</p>' if said else ""
-    body = _formulas(found) if isinstance(found.operand, str) else _matrices(found)
+    body = _formulas(found) if isinstance(found.problem, str) else _matrices(found)
     return f'<div class="card failure">{head}{more}{body}</div>'
 
 
 def _matrices(found: Failure) -> str:
-    operand, reference = np.asarray(found.operand, dtype=float), np.asarray(found.reference, dtype=float)
+    problem, reference = np.asarray(found.problem, dtype=float), np.asarray(found.reference, dtype=float)
     wrong = None
     if found.decoded is not None and found.residual is not None:
         wrong = np.abs(found.decoded - reference) > 0.05 * np.abs(reference).max()
-    shown = [("operand", matrix(operand)), ("reference", matrix(reference))]
+    shown = [("problem", matrix(problem)), ("reference", matrix(reference))]
     if found.decoded is not None:
         shown.append(("prediction", matrix(found.decoded, wrong)))
     if found.residual is not None:
@@ -133,7 +133,7 @@ def _matrices(found: Failure) -> str:
 
 def _formulas(found: Failure) -> str:
     lines = []
-    for name, words in (("problem", found.operand), ("reference", found.reference), ("prediction", found.prediction)):
+    for name, words in (("problem", found.problem), ("reference", found.reference), ("prediction", found.prediction)):
         text = _short(formula(str(words)) or "(no words)")
         lines.append(f"<dt>{name}</dt><dd class=formula>{escape(text)}</dd>")
     return f"<dl>{''.join(lines)}</dl>"

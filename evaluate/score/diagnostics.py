@@ -6,7 +6,7 @@ eigenvectors       of H = [l; V], with the reference's eigenvalues L, both sorte
                    ``vectors_condition`` = the condition number of V
 svd                of [s; U; V]: ``singular_value_error``, ``unit_norm_error`` (columns of U and of V), ``max_cosine``
                    (pairs of columns of U, of V), ``u_condition``, ``v_condition``
-other square ones  ``predicted_condition`` = the condition number of H, for inverses that of the operand for a right answer
+other square ones  ``predicted_condition`` = the condition number of H, for inverses that of the problem for a right answer
 
 Right values are known: eigenvalue errors and cosines 0, norms 1, condition numbers of orthogonal matrices 1.
 """
@@ -22,19 +22,19 @@ from mathpipe.datasets.containers.ragged_matrices import Matrices
 
 Floats = NDArray[np.float64]
 Columns = dict[str, Floats]
-Diagnose = Callable[[Floats, Floats, Floats], Columns]  # operands, references, predictions of one shape each
+Diagnose = Callable[[Floats, Floats, Floats], Columns]  # problems, references, predictions of one shape each
 
 
-def diagnostics(task: str, operands: Matrices, references: Matrices, predicted: Matrices) -> Columns:
+def diagnostics(task: str, problems: Matrices, references: Matrices, predicted: Matrices) -> Columns:
     """The task's measures, each (n,), for predictions that have their reference's shape; none for most tasks."""
     if task not in _DIAGNOSTICS:
         return {}
     names, diagnose = _DIAGNOSTICS[task]
     found = {name: np.full(len(predicted), np.nan) for name in names}
-    shapes = np.stack([operands.rows, operands.cols], axis=1)
+    shapes = np.stack([problems.rows, problems.cols], axis=1)
     for shape in np.unique(shapes, axis=0):
         index = np.flatnonzero((shapes == shape).all(axis=1))
-        parts = [m.take(index).dense() for m in (operands, references, predicted)]
+        parts = [m.take(index).dense() for m in (problems, references, predicted)]
         with np.errstate(all="ignore"):
             for name, values in diagnose(*parts).items():
                 found[name][index] = values

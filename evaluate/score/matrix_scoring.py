@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.format.matrix_columns import Rows
-from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, MatrixWriter, Reading
+from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, MatrixTokenizer, Reading
 from mathpipe.evaluate.decode.decoding import Decoded
 from mathpipe.evaluate.score.diagnostics import diagnostic_names, diagnostics
 from mathpipe.generate.tasks.registry import Task
@@ -108,18 +108,18 @@ class Scored(Verdicts):
 
 def score(
     task: Task,
-    writer: MatrixWriter,
+    tokenizer: MatrixTokenizer,
     problems: Rows,
     decoded: Decoded,
     tolerance: float = TOLERANCE,
 ) -> Scored:
-    """Score hypotheses for the problems they name (``decoded.problem``), written by ``writer`` (the output encoding).
+    """Score hypotheses for the problems they name (``decoded.problem``), written by ``tokenizer`` (the output encoding).
 
     UserError only for a reference that this encoding cannot write.
     """
-    references, lengths = writer.write(problems.solutions)
-    written, _ = writer.read(ended(references, lengths))
-    matrices, reading = writer.read(decoded.tokens)
+    references, lengths = tokenizer.encode(problems.solutions)
+    written, _ = tokenizer.decode(ended(references, lengths))
+    matrices, reading = tokenizer.decode(decoded.tokens)
     readable = reading == Reading.OK
     with np.errstate(all="ignore"):
         reference_errors = errors_of(task, problems, written)  # once a problem
@@ -142,13 +142,13 @@ def score(
 
 
 def errors_of(task: Task, problems: Rows, answers: Matrices) -> Errors:
-    """Every error measure of answers that have the right shapes, against the clean operands where there is noise.
+    """Every error measure of answers that have the right shapes, against the clean problems where there is noise.
 
-    With noise ``error_l1_written`` is the error against the operand as written, besides.
+    With noise ``error_l1_written`` is the error against the problem as written, besides.
     """
     errors = task.verify(problems.solved, problems.solutions, answers)
     if problems.clean is not None:
-        errors["error_l1_written"] = task.verify(problems.operands, problems.solutions, answers)["error_l1"]
+        errors["error_l1_written"] = task.verify(problems.problems, problems.solutions, answers)["error_l1"]
     return errors
 
 
@@ -177,7 +177,7 @@ def _errors_where(shaped: Mask, task: Task, problems: Rows, matrices: Matrices, 
         chosen = problems.take(index)
         read = matrices.take(index)
         found = errors_of(task, chosen, read)
-        found |= diagnostics(task.name, chosen.operands, chosen.solutions, read)
+        found |= diagnostics(task.name, chosen.problems, chosen.solutions, read)
         for name in names:
             errors[name][index] = found[name]
     return errors

@@ -30,8 +30,8 @@ from numpy.typing import NDArray
 
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.format.sequence_columns import SequenceRows
-from mathpipe.datasets.tokenizers.bit_tokenizer import BitWriter
-from mathpipe.datasets.tokenizers.expression_tokenizer import ExpressionWriter
+from mathpipe.datasets.tokenizers.bit_tokenizer import BitTokenizer
+from mathpipe.datasets.tokenizers.expression_tokenizer import ExpressionTokenizer
 from mathpipe.datasets.tokenizers.matrix_tokenizer import Reading
 from mathpipe.evaluate.decode.decoding import Decoded
 from mathpipe.evaluate.score.matrix_scoring import Verdicts, ended, equal_words
@@ -101,18 +101,18 @@ def _judge_piece(judge: Judge, problems: Sequences, references: Sequences, predi
 
 
 def score_sequences(
-    judges: Judges, writer: ExpressionWriter | BitWriter, problems: SequenceRows, decoded: Decoded
+    judges: Judges, tokenizer: ExpressionTokenizer | BitTokenizer, problems: SequenceRows, decoded: Decoded
 ) -> ScoredSequences:
     """Score hypotheses for the problems they name; every one is judged, those with the reference's words too."""
     task = judges.task
     places = {name: k for k, name in enumerate(task.outcomes)}
     right = np.array([name in task.right for name in task.outcomes])
-    words, lengths = writer.write(problems.solutions)
+    words, lengths = tokenizer.encode(problems.solutions)
     whole = problems
     if len(problems) != len(decoded) or (decoded.problem != np.arange(len(decoded))).any():
         problems = problems.take(decoded.problem)
         words, lengths = words[decoded.problem], lengths[decoded.problem]
-    sequences, reading = writer.read(decoded.tokens)
+    sequences, reading = tokenizer.decode(decoded.tokens)
     readable = reading == Reading.OK
     same = equal_words(decoded.tokens, words, lengths)
     right_words, all_words = right_tokens(decoded.tokens, ended(words, lengths))
@@ -136,7 +136,7 @@ def score_sequences(
     rest = np.flatnonzero(~known)
     if len(rest):
         others = whole.take(rest)
-        read = writer.read(ended(*writer.write(others.solutions)))[0]
+        read = tokenizer.decode(ended(*tokenizer.encode(others.solutions)))[0]
         reference[rest] = right[judges.judge(others.problems, others.solutions, read).outcome]
     return ScoredSequences(
         problems,

@@ -10,35 +10,35 @@ from mathpipe.generate.tasks.registry import Task
 
 
 def confused_with(
-    task: Task, operands: Matrices, predicted: Matrices, readable: NDArray[np.bool_], tolerance: float
+    task: Task, problems: Matrices, predicted: Matrices, readable: NDArray[np.bool_], tolerance: float
 ) -> NDArray[np.object_]:
     """(n,): the name of the first other problem whose error test the prediction passes, None where there is none.
 
     A prediction may be right for both where their answers are near each other.
     """
-    found = np.full(len(operands), None, dtype=object)
+    found = np.full(len(problems), None, dtype=object)
     unexplained = readable.copy()
     for name, change in task.confusions.items():
-        others = operands.map(change)
-        index = np.flatnonzero(unexplained & _differ(operands, others))
+        others = problems.map(change)
+        index = np.flatnonzero(unexplained & _differ(problems, others))
         if len(index):
             index = index[_right_for(task, others.take(index), predicted.take(index), tolerance)]
             found[index], unexplained[index] = name, False
     return found
 
 
-def _right_for(task: Task, operands: Matrices, predicted: Matrices, tolerance: float) -> NDArray[np.bool_]:
-    """(n,): which predictions pass the error test of these operands; False where these have no answer of that shape."""
-    solved = task.solve(operands)
+def _right_for(task: Task, problems: Matrices, predicted: Matrices, tolerance: float) -> NDArray[np.bool_]:
+    """(n,): which predictions pass the error test of these problems; False where these have no answer of that shape."""
+    solved = task.solve(problems)
     there = predicted.same_shape(solved.solutions)
     for rejected in solved.rejected.values():
         there &= ~rejected
     with np.errstate(all="ignore"):
-        errors = task.verify(*(m.take(there) for m in (operands, solved.solutions, predicted)))
-    right = np.zeros(len(operands), dtype=np.bool_)
+        errors = task.verify(*(m.take(there) for m in (problems, solved.solutions, predicted)))
+    right = np.zeros(len(problems), dtype=np.bool_)
     right[there] = task.passes(errors, tolerance)
     return right
 
 
-def _differ(operands: Matrices, others: Matrices) -> NDArray[np.bool_]:
-    return np.asarray(reduce_rows((operands.values != others.values).astype(np.float64), operands, np.maximum) > 0)
+def _differ(problems: Matrices, others: Matrices) -> NDArray[np.bool_]:
+    return np.asarray(reduce_rows((problems.values != others.values).astype(np.float64), problems, np.maximum) > 0)

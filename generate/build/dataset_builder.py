@@ -24,12 +24,12 @@ from mathpipe.datasets.format.manifest import (
 )
 from mathpipe.datasets.io.storage import PassingStoreError, Storage, StoreError, set_aside
 from mathpipe.generate.build.locking import claimed, log_file
-from mathpipe.generate.build.sequence_chunks import rows_a_block
+from mathpipe.generate.build.sequence_chunks import rows_per_chunk
 from mathpipe.generate.build.shard import Built, build_unit, units
 from mathpipe.generate.execution.executors import run
 from mathpipe.generate.layout import Layout, Shard
-from mathpipe.generate.provenance import blas_kernels, made_with
-from mathpipe.generate.spec import Law, MatrixLaw
+from mathpipe.generate.provenance import blas_kernels, collect_provenance
+from mathpipe.generate.spec import DatasetSpec, MatrixSpec
 from mathpipe.generate.splits import TEST, TRAIN, VALID
 from mathpipe.generate.tasks.registry import distinct_of_split, distinct_problems, may_repeat
 
@@ -55,40 +55,40 @@ class Made:
 
 
 def make_dataset(
-    law: Law,
+    spec: DatasetSpec,
     layout: Layout,
     url: str,
     *,
-    split_laws: Mapping[str, Law] | None = None,
+    split_specs: Mapping[str, DatasetSpec] | None = None,
     workers: int | None = 0,
     scheduler: str | None = None,
     on_mismatch: OnMismatch = "error",
     on_shard: Callable[[Record, bool], None] = lambda record, built: None,
     tell: Callable[[str], None] = lambda text: None,
 ) -> Made:
-    """Bring a directory to the state that (law, layout) describes; shards that are there and right are kept.
+    """Bring a directory to the state that (spec, layout) describes; shards that are there and right are kept.
 
-    ``split_laws``: the laws of extra test splits (``test-<name>``); all other splits have ``law``.
+    ``split_specs``: the specs of extra test splits (``test-<name>``); all other splits have ``spec``.
     ``workers`` local processes do it (None: as many as the work is worth, see ``cluster.run``), or those of the Dask cluster
     at ``scheduler``. ``on_shard(record, built)`` is called for each shard, those found first; ``tell`` for what a person
     should know meanwhile. Killed at any moment, the same call goes on.
-    UserError where the directory holds another law or more rows than asked for (``restart``: it is moved aside instead), where
-    another run works in it, and where the law has too few distinct problems.
+    UserError where the directory holds another spec or more rows than asked for (``restart``: it is moved aside instead), where
+    another run works in it, and where the spec has too few distinct problems.
     """
     started = time.perf_counter()
-    laws = {split: (split_laws or {}).get(split, law) for split in layout.splits}
-    layout = on_blocks(layout, laws)
-    _check_space(laws, layout)
+    specs = {split: (split_specs or {}).get(split, spec) for split in layout.splits}
+    layout = on_chunks(layout, specs)
+    _check_space(specs, layout)
     storage = Storage(url)
     with contextlib.ExitStack() as held:
         alone = held.enter_context(claimed(storage))
         there = _Contents.of(storage)
-        aside = _clear_mismatch(storage, law, laws, layout, there, on_mismatch)
+        aside = _clear_mismatch(storage, spec, specs, layout, there, on_mismatch)
         if aside is not None:
             alone = held.enter_context(claimed(storage))
             there = _Contents.of(storage)
         wanted = layout.shards()
-        records = {shard: record for shard in wanted if (record := there.finished(laws[shard.split], shard))}
+        records = {shard: record for shard in wanted if (record := there.finished(specs[shard.split], shard))}
         for record in records.values():
             on_shard(record, False)
         if there.manifest is not None and len(records) == len(wanted) and _same_cut(there.manifest, layout):
@@ -98,8 +98,8 @@ def make_dataset(
             _remove_unfinished(storage, layout)
         missing = [shard for shard in wanted if shard not in records]
         work = _Work()
-        build = functools.partial(_build, laws, storage.absolute_url)
-        for done in run(build, units(laws, missing), workers, scheduler, tell):
+        build = functools.partial(_build, specs, storage.absolute_url)
+        for done in run(build, units(specs, missing), workers, scheduler, tell):
             work.add(done)
             for built in done.built:
                 record = built.record
@@ -115,25 +115,25 @@ def make_dataset(
         if alone:
             _remove_unfinished(storage, layout)  # of workers that were killed meanwhile
         _check_all_there(storage, [records[shard] for shard in wanted])
-        manifest = _manifest(law, laws, layout, [records[shard] for shard in wanted], work.kernels)
+        manifest = _manifest(spec, specs, layout, [records[shard] for shard in wanted], work.kernels)
         manifest.write(storage)
         rows = sum(shard.rows for shard in missing)
         return Made(manifest, rows, time.perf_counter() - started, work.cpu_seconds, aside, work.retried)
 
 
-def kept_shard_rows(url: str, law: Law) -> int | None:
-    """The shard size of a dataset of this law that lies there already, so that growing it keeps its shards."""
+def kept_shard_rows(url: str, spec: DatasetSpec) -> int | None:
+    """The shard size of a dataset of this spec that lies there already, so that growing it keeps its shards."""
     manifest = find_manifest(Storage(url))
-    return manifest.shard_rows if manifest is not None and manifest.law_digest == law.digest else None
+    return manifest.shard_rows if manifest is not None and manifest.fingerprint == spec.fingerprint else None
 
 
-def on_blocks(layout: Layout, laws: Mapping[str, Law]) -> Layout:
-    """The layout with the rows a shard of those splits of which a block gives fewer, so that shards hold equal runs of blocks."""
-    blocks = max(1, round(layout.shard_rows / next(iter(laws.values())).block_rows))
+def on_chunks(layout: Layout, specs: Mapping[str, DatasetSpec]) -> Layout:
+    """The layout with the rows a shard of those splits of which a chunk gives fewer, so that shards hold equal runs of chunks."""
+    chunks = max(1, round(layout.shard_rows / next(iter(specs.values())).chunk_rows))
     cuts = {
-        split: blocks * rows_a_block(law, split)
-        for split, law in laws.items()
-        if not isinstance(law.operands, MatrixLaw)
+        split: chunks * rows_per_chunk(spec, split)
+        for split, spec in specs.items()
+        if not isinstance(spec.problems, MatrixSpec)
     }
     return replace(layout, cuts={**layout.cuts, **{s: rows for s, rows in cuts.items() if rows != layout.shard_rows}})
 
@@ -160,21 +160,21 @@ class _Work:
             self.retried[failure] = self.retried.get(failure, 0) + 1
 
 
-def _build(laws: Mapping[str, Law], url: str, unit: tuple[Shard, ...]) -> _Done:
+def _build(specs: Mapping[str, DatasetSpec], url: str, unit: tuple[Shard, ...]) -> _Done:
     """Build one unit on a worker, again where an object store fails in passing: a few counted tries, then the error."""
     failures: list[str] = []
     while True:
         try:
-            return _Done(build_unit(laws, unit, url), tuple(failures), blas_kernels())
-        except PassingStoreError as problem:
-            failures.append(str(problem.got))
+            return _Done(build_unit(specs, unit, url), tuple(failures), blas_kernels())
+        except PassingStoreError as error:
+            failures.append(str(error.got))
             if len(failures) == TRIES:
                 raise StoreError(
-                    f"{problem.what} (tried {TRIES} times)",
+                    f"{error.what} (tried {TRIES} times)",
                     got="; ".join(dict.fromkeys(failures)),
-                    cause=problem.cause,
-                    next_step=problem.next_step,
-                ) from problem
+                    cause=error.cause,
+                    next_step=error.next_step,
+                ) from error
             time.sleep(PAUSE * 2 ** (len(failures) - 1))
 
 
@@ -198,12 +198,12 @@ class _Contents:
         read = {file: record for file, text in texts.items() if (record := parse_record(text)) is not None}
         return cls(names, find_manifest(storage) if MANIFEST in names else None, read, sizes)
 
-    def finished(self, law: Law, shard: Shard) -> Record | None:
-        """The record of a shard that is there: of this law, of these rows, and with a file of the recorded size."""
+    def finished(self, spec: DatasetSpec, shard: Shard) -> Record | None:
+        """The record of a shard that is there: of this spec, of these rows, and with a file of the recorded size."""
         record = self.records.get(record_file(shard.split, shard.index))
         right = (
             record is not None
-            and record.law_digest == law.digest
+            and record.fingerprint == spec.fingerprint
             and (record.split, record.shard, record.first_row, record.rows)
             == (shard.split, shard.index, shard.first_row, shard.rows)
             and self.sizes.get(record.file) == record.bytes
@@ -241,17 +241,17 @@ def _check_all_there(storage: Storage, records: Sequence[Record]) -> None:
             )
 
 
-def _check_space(laws: Mapping[str, Law], layout: Layout) -> None:
+def _check_space(specs: Mapping[str, DatasetSpec], layout: Layout) -> None:
     """UserError where a split asks for more problems than can be told apart when written."""
     for split, rows in layout.splits.items():
-        law = laws[split]
-        distinct = distinct_problems(law)
-        available = int(distinct_of_split(law, split)) if distinct < 1e15 else None
-        if available and split == TRAIN and may_repeat(law):
+        spec = specs[split]
+        distinct = distinct_problems(spec)
+        available = int(distinct_of_split(spec, split)) if distinct < 1e15 else None
+        if available and split == TRAIN and may_repeat(spec):
             continue
         if available is not None and rows > available:
             raise UserError(
-                f"{law.task}: too few distinct problems for {rows:,} rows of {split}",
+                f"{spec.task}: too few distinct problems for {rows:,} rows of {split}",
                 expected=f"at most {available:,}, the split's share of {int(distinct):,} distinct written problems",
                 got=f"{rows:,}",
                 next_step="ask for fewer rows, or choose larger dimensions or coefficients, or more bits",
@@ -259,10 +259,15 @@ def _check_space(laws: Mapping[str, Law], layout: Layout) -> None:
 
 
 def _clear_mismatch(
-    storage: Storage, law: Law, laws: Mapping[str, Law], layout: Layout, there: _Contents, on_mismatch: OnMismatch
+    storage: Storage,
+    spec: DatasetSpec,
+    specs: Mapping[str, DatasetSpec],
+    layout: Layout,
+    there: _Contents,
+    on_mismatch: OnMismatch,
 ) -> str | None:
-    """Refuse (or move aside) a directory that holds another law, more rows than asked for, or files that are not ours."""
-    problem = _mismatch(storage, law, laws, layout, there)
+    """Refuse (or move aside) a directory that holds another spec, more rows than asked for, or files that are not ours."""
+    problem = _mismatch(storage, spec, specs, layout, there)
     if problem is None:
         return None
     if on_mismatch == "error":
@@ -271,11 +276,11 @@ def _clear_mismatch(
 
 
 def _mismatch(
-    storage: Storage, law: Law, laws: Mapping[str, Law], layout: Layout, there: _Contents
+    storage: Storage, spec: DatasetSpec, specs: Mapping[str, DatasetSpec], layout: Layout, there: _Contents
 ) -> UserError | None:
     if not there.names:
         return None
-    other = _another_law(storage, law, laws, there)
+    other = _another_spec(storage, spec, specs, there)
     if other is not None:
         return other
     for split, rows in there.manifest.splits.items() if there.manifest is not None else ():
@@ -297,33 +302,35 @@ def _asking(split: str, rows: int) -> str:
     return f"ask for them too (--extra-test {split.removeprefix(f'{TEST}-')}:...,n={rows})"
 
 
-def _another_law(storage: Storage, law: Law, laws: Mapping[str, Law], there: _Contents) -> UserError | None:
+def _another_spec(
+    storage: Storage, spec: DatasetSpec, specs: Mapping[str, DatasetSpec], there: _Contents
+) -> UserError | None:
     next_step = "choose another --out, or pass --on-mismatch restart to move the directory aside"
     manifest = there.manifest
-    if manifest is not None and manifest.law_digest != law.digest:
+    if manifest is not None and manifest.fingerprint != spec.fingerprint:
         return UserError(
             f"{storage.url} holds another dataset",
-            expected=f"a dataset with {_differences(law.model_dump(mode='json'), manifest.law, first=True)}",
-            got=_differences(law.model_dump(mode="json"), manifest.law, first=False),
+            expected=f"a dataset with {_differences(spec.model_dump(mode='json'), manifest.spec, first=True)}",
+            got=_differences(spec.model_dump(mode="json"), manifest.spec, first=False),
             next_step=next_step,
         )
-    known_laws = manifest.split_laws if manifest is not None else {}
-    for split in known_laws.keys() & laws.keys():
-        wanted, found = laws[split].model_dump(mode="json"), known_laws[split]
+    known_specs = manifest.split_specs if manifest is not None else {}
+    for split in known_specs.keys() & specs.keys():
+        wanted, found = specs[split].model_dump(mode="json"), known_specs[split]
         if wanted != found:
             return UserError(
-                f"{storage.url} holds a {split} of another law",
+                f"{storage.url} holds a {split} of another spec",
                 expected=f"a split with {_differences(wanted, found, first=True)}",
                 got=_differences(wanted, found, first=False),
                 next_step="name the extra test split otherwise, or " + next_step,
             )
     for file, record in there.records.items():
-        wanted_law = laws.get(record.split, law)
-        if record.law_digest != wanted_law.digest and record.split not in known_laws.keys() - laws.keys():
+        wanted_spec = specs.get(record.split, spec)
+        if record.fingerprint != wanted_spec.fingerprint and record.split not in known_specs.keys() - specs.keys():
             return UserError(
                 f"{storage.url} holds shards of another dataset",
-                expected=f"shards of law {wanted_law.digest[:12]}",
-                got=f"{file} of law {record.law_digest[:12]}",
+                expected=f"shards of spec {wanted_spec.fingerprint[:12]}",
+                got=f"{file} of spec {record.fingerprint[:12]}",
                 cause="an unfinished dataset of another task, seed or parameters",
                 next_step=next_step,
             )
@@ -331,7 +338,7 @@ def _another_law(storage: Storage, law: Law, laws: Mapping[str, Law], there: _Co
     if manifest is None and not any(n in known or n.startswith("test-") for n in there.names):
         return UserError(
             f"{storage.url} holds other files",
-            expected="an empty directory, or a dataset of the same law",
+            expected="an empty directory, or a dataset of the same spec",
             got=", ".join(there.names[:3]),
             next_step="choose another --out",
         )
@@ -339,8 +346,8 @@ def _another_law(storage: Storage, law: Law, laws: Mapping[str, Law], there: _Co
 
 
 def _differences(wanted: dict[str, object], there: dict[str, object], *, first: bool) -> str:
-    """The keys in which two laws differ, with the values of the first or the second."""
-    flat = [{**{k: v for k, v in d.items() if k != "operands"}, **dict(d["operands"])} for d in (wanted, there)]  # type: ignore[call-overload]
+    """The keys in which two specs differ, with the values of the first or the second."""
+    flat = [{**{k: v for k, v in d.items() if k != "problems"}, **dict(d["problems"])} for d in (wanted, there)]  # type: ignore[call-overload]
     keys = [k for k in {**flat[0], **flat[1]} if flat[0].get(k) != flat[1].get(k)]
     return ", ".join(f"{k} {json.dumps(flat[0 if first else 1].get(k))}" for k in keys)
 
@@ -364,15 +371,19 @@ def _remove_surplus(storage: Storage, wanted: list[Shard], layout: Layout) -> No
                 storage.remove(f"{split}/{name}")
 
 
-def _manifest(law: Law, laws: Mapping[str, Law], layout: Layout, records: list[Record], kernels: set[str]) -> Manifest:
+def _manifest(
+    spec: DatasetSpec, specs: Mapping[str, DatasetSpec], layout: Layout, records: list[Record], kernels: set[str]
+) -> Manifest:
     splits = {split: Split.of([r for r in records if r.split == split]) for split in layout.splits}
     return Manifest(
-        law=law.model_dump(mode="json"),
-        law_digest=law.digest,
+        spec=spec.model_dump(mode="json"),
+        fingerprint=spec.fingerprint,
         shard_rows=layout.shard_rows,
-        split_laws={split: own.model_dump(mode="json") for split, own in laws.items() if own.digest != law.digest},
+        split_specs={
+            split: own.model_dump(mode="json") for split, own in specs.items() if own.fingerprint != spec.fingerprint
+        },
         splits=splits,
-        made_with=made_with(kernels),
+        provenance=collect_provenance(kernels),
     )
 
 

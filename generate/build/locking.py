@@ -2,7 +2,7 @@
 
 A local directory is locked (``flock`` on the directory itself, so that no file of ours lies among those of the dataset); the lock
 ends with the process, however it ends. An object store knows no such lock: there, and on a file system without locks, two runs
-of one law are harmless, since they write equal bytes under equal names; two of different laws are told apart by their records.
+of one spec are harmless, since they write equal bytes under equal names; two of different specs are told apart by their records.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def _lock(path: Path, held: contextlib.ExitStack, folder: Path) -> bool:
     held.callback(os.close, handle)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as problem:
-        if problem.errno not in _TAKEN:
+    except OSError as error:
+        if error.errno not in _TAKEN:
             return False
         raise UserError(
             f"{folder} is being written by another run of `mathpipe generate`",

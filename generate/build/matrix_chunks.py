@@ -1,7 +1,7 @@
-"""A block: rows b * block_rows onwards of one stream, a pure function of (law, stream, b).
+"""A chunk: rows b * chunk_rows onwards of one stream, a pure function of (spec, stream, b).
 
 Problems are drawn in batches ("draws") of a constant size, each from its own generator, so that what a row drew never depends
-on whether another row was rejected. Those that belong to the split are solved in order until the block is full.
+on whether another row was rejected. Those that belong to the split are solved in order until the chunk is full.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from mathpipe.datasets.containers.ragged_matrices import Matrices, reduce_rows
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.matrix_columns import Rows, concatenate_rows
 from mathpipe.datasets.tokenizers.decimal_grid import in_dataset_range
-from mathpipe.generate.sampling.rng_streams import block_generator
-from mathpipe.generate.spec import Law
+from mathpipe.generate.sampling.rng_streams import chunk_generator
+from mathpipe.generate.spec import DatasetSpec
 from mathpipe.generate.splits import belongs, share
 from mathpipe.generate.tasks.base import Mask
 from mathpipe.generate.tasks.registry import Task, matrix_task
 
-MAX_BARREN_DRAWS = 200  # this many draws in a row without one acceptable problem: the law cannot fill a block
+MAX_BARREN_DRAWS = 200  # this many draws in a row without one acceptable problem: the spec cannot fill a chunk
 OUT_OF_RANGE = "outside the range a dataset may hold"
 
 
 @dataclass(frozen=True)
-class Block:
-    """``rows``: exactly block_rows rows; ``rejected``: how many problems were rejected, by reason."""
+class Chunk:
+    """``rows``: exactly chunk_rows rows; ``rejected``: how many problems were rejected, by reason."""
 
     rows: Rows
     rejected: dict[str, int]
@@ -38,7 +38,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Problems:
-    """Operands as written, and with noise the clean ones they were made from."""
+    """Problems as written, and with noise the clean ones they were made from."""
 
     written: Matrices
     clean: Matrices | None = None
@@ -48,25 +48,25 @@ class Problems:
 
     @property
     def solved(self) -> Matrices:
-        """The operands whose answers are asked for."""
+        """The problems whose answers are asked for."""
         return self.written if self.clean is None else self.clean
 
     def take(self, index: NDArray[Any]) -> Problems:
         return Problems(self.written.take(index), None if self.clean is None else self.clean.take(index))
 
 
-def build_block(law: Law, stream: str, block: int) -> Block:
-    """Evaluate the law at one place: rows [block * block_rows, (block + 1) * block_rows) of a stream.
+def build_chunk(spec: DatasetSpec, stream: str, chunk: int) -> Chunk:
+    """Evaluate the spec at one place: rows [chunk * chunk_rows, (chunk + 1) * chunk_rows) of a stream.
 
-    A row keeps its operand as float32 of the 3-digit decimal and its solution rounded to float32. Rejected rows (value
-    outside 0 or [1e-7, 1e9), singular, untrusted) are replaced by the next problems of the same block.
+    A row keeps its problem as float32 of the 3-digit decimal and its solution rounded to float32. Rejected rows (value
+    outside 0 or [1e-7, 1e9), singular, untrusted) are replaced by the next problems of the same chunk.
     """
-    task = matrix_task(law.task)
+    task = matrix_task(spec.task)
     parts: list[Rows] = []
     rejected: Counter[str] = Counter()
-    missing, barren, draw = law.block_rows, 0, 0
+    missing, barren, draw = spec.chunk_rows, 0, 0
     while missing:
-        candidates = _draw(task, law, stream, block, draw, rejected)
+        candidates = _draw(task, spec, stream, chunk, draw, rejected)
         draw += 1
         before, start = missing, 0
         while missing and start < len(candidates):
@@ -77,27 +77,27 @@ def build_block(law: Law, stream: str, block: int) -> Block:
         barren = barren + 1 if missing == before else 0
         if barren >= MAX_BARREN_DRAWS:
             raise UserError(
-                f"{law.task}: {draw} draws of {_draw_size(law, stream):,} problems did not fill a block of {stream}",
-                expected="a law most of whose problems are acceptable",
+                f"{spec.task}: {draw} draws of {_draw_size(spec, stream):,} problems did not fill a chunk of {stream}",
+                expected="a spec most of whose problems are acceptable",
                 got=dict(rejected) or "no problem of this split",
                 next_step="choose larger coefficients or dimensions",
             )
-    first = block * law.block_rows
-    return Block(concatenate_rows(parts).numbered(first), dict(+rejected))
+    first = chunk * spec.chunk_rows
+    return Chunk(concatenate_rows(parts).numbered(first), dict(+rejected))
 
 
-def _draw_size(law: Law, stream: str) -> int:
-    """Problems of one draw: enough to fill a block at once, about, but never more than 5/4 of a block in memory."""
-    return math.ceil(min(1.02 / share(stream), 1.25) * law.block_rows) + 16
+def _draw_size(spec: DatasetSpec, stream: str) -> int:
+    """Problems of one draw: enough to fill a chunk at once, about, but never more than 5/4 of a chunk in memory."""
+    return math.ceil(min(1.02 / share(stream), 1.25) * spec.chunk_rows) + 16
 
 
-def _draw(task: Task, law: Law, stream: str, block: int, draw: int, rejected: Counter[str]) -> Problems:
-    """The problems of one draw that belong to the split and whose operands a dataset may hold."""
-    rng = block_generator(law.digest, stream, block, draw)
-    drawn = task.sample(rng, _draw_size(law, stream), law.matrices)
-    noisy = law.matrices.noise > 0
-    problems = Problems(task.with_noise(rng, drawn, law.matrices), drawn) if noisy else Problems(drawn)
-    mine = belongs(problems.written, stream, on_grid=noisy or law.matrices.exact_operands)
+def _draw(task: Task, spec: DatasetSpec, stream: str, chunk: int, draw: int, rejected: Counter[str]) -> Problems:
+    """The problems of one draw that belong to the split and whose problems a dataset may hold."""
+    rng = chunk_generator(spec.fingerprint, stream, chunk, draw)
+    drawn = task.sample(rng, _draw_size(spec, stream), spec.matrices)
+    noisy = spec.matrices.noise > 0
+    problems = Problems(task.with_noise(rng, drawn, spec.matrices), drawn) if noisy else Problems(drawn)
+    mine = belongs(problems.written, stream, on_grid=noisy or spec.matrices.round_problems)
     writable = _all_in_range(problems.written) & (_all_in_range(drawn) if noisy else True)
     if not writable.all():
         rejected[OUT_OF_RANGE] += int((mine & ~writable).sum())
@@ -109,7 +109,7 @@ def _solve(task: Task, problems: Problems, rejected: Counter[str]) -> Rows:
     solved = task.solve(problems.solved)
     with np.errstate(over="ignore"):
         values = solved.solutions.values.astype(np.float32).astype(np.float64)
-    solutions = solved.solutions.with_values(values).labelled(problems.written.labels)
+    solutions = solved.solutions.with_values(values).with_task_ids(problems.written.task_ids)
     keep = np.ones(len(problems), dtype=bool)
     for reason, mask in [*solved.rejected.items(), (OUT_OF_RANGE, ~_all_in_range(solutions))]:
         count = int((mask & keep).sum())

@@ -1,6 +1,6 @@
 """Published data files as a dataset: every line read, every answer judged, the published splits kept, what they share counted.
 
-Rows are those of the files in their order; the law of such a dataset names the files by their sha256. A line is left out that is
+Rows are those of the files in their order; the spec of such a dataset names the files by their sha256. A line is left out that is
 no pair, has letters that the task does not write, or an answer that the task's judge does not find right. Memory holds one shard,
 and a hash of 8 bytes for each problem of valid and test.
 """
@@ -27,8 +27,8 @@ from mathpipe.datasets.format.sequence_columns import SequenceRows
 from mathpipe.datasets.io.published_text import BadLine, Pair, checksum, read_pairs
 from mathpipe.datasets.io.storage import HashingFile, Storage
 from mathpipe.generate.build.locking import claimed
-from mathpipe.generate.provenance import made_with
-from mathpipe.generate.spec import ImportedLaw, Law, SourceFile
+from mathpipe.generate.provenance import collect_provenance
+from mathpipe.generate.spec import DatasetSpec, ImportedSpec, SourceFile
 from mathpipe.generate.splits import TEST, TRAIN, VALID, sequence_hash
 from mathpipe.generate.tasks.registry import SequenceTask, sequence_task
 
@@ -38,7 +38,7 @@ SHARD_ROWS = 100_000
 _BATCH = 5_000
 _OURS = re.compile(r"\d+\.parquet|_\d+\.json|\..*\.writing-.*")
 _SYMBOLS = bytes(IDS[word] for word in (*VARIABLES, *COEFFICIENTS, *UNKNOWNS))
-NO_PAIR, FOREIGN = "no pair", "letters of another task"
+NO_PAIR, FOREIGN = "no pair", "task_tokens of another task"
 Hashes = NDArray[np.uint64]
 
 
@@ -74,9 +74,9 @@ def import_dataset(
     taught = _expressions(task)
     storage = Storage(url)
     sources = [SourceFile(split=s, name=p.rsplit("/", 1)[-1], sha256=checksum(p)) for s in files for p in files[s]]
-    law = Law(task=task, operands=ImportedLaw(sources=tuple(sources), checked=check))
+    spec = DatasetSpec(task=task, problems=ImportedSpec(sources=tuple(sources), checked=check))
     with claimed(storage):
-        _check_free(storage, law)
+        _check_free(storage, spec)
         _clear(storage)
         bad = _Bad(max_bad)
         judging = _Judging(taught, bad) if check else None
@@ -87,7 +87,7 @@ def import_dataset(
             if split not in files:
                 continue
             rows = _batches(files[split], split, taught, judging, bad)
-            written = _Writing(law, split, storage, shard_rows, bad)
+            written = _Writing(spec, split, storage, shard_rows, bad)
             for batch in rows:
                 hashes = sequence_hash(batch.problems)
                 for known in looked_up.values():
@@ -106,11 +106,11 @@ def import_dataset(
             )
         splits = {split: Split.of(records[split]) for split in (TRAIN, VALID, TEST) if split in records}
         manifest = Manifest(
-            law=law.model_dump(mode="json"),
-            law_digest=law.digest,
+            spec=spec.model_dump(mode="json"),
+            fingerprint=spec.fingerprint,
             shard_rows=shard_rows,
             splits=splits,
-            made_with=made_with(),
+            provenance=collect_provenance(),
         )
         manifest.write(storage)
     return Imported(manifest, dict(bad.kinds), bad.first, judging.checked if judging else 0, overlaps)
@@ -242,8 +242,8 @@ class _Judging:
 class _Writing:
     """The shards of one split, one after the other."""
 
-    def __init__(self, law: Law, split: str, storage: Storage, shard_rows: int, bad: _Bad) -> None:
-        self._law, self._split, self._storage, self._size, self._bad = law, split, storage, shard_rows, bad
+    def __init__(self, spec: DatasetSpec, split: str, storage: Storage, shard_rows: int, bad: _Bad) -> None:
+        self._spec, self._split, self._storage, self._size, self._bad = spec, split, storage, shard_rows, bad
         self._held: list[SequenceRows] = []
         self._rows = 0
         self._records: list[Record] = []
@@ -271,7 +271,7 @@ class _Writing:
         with self._storage.write(shard_file(self._split, index)) as file:
             hashing = HashingFile(file)
             numbered = [rows.numbered(self._rows)]
-            WordsFormat({}).write(hashing, numbered, self._law.to_json(), version("mathpipe"))
+            WordsFormat({}).write(hashing, numbered, self._spec.to_json(), version("mathpipe"))
         record = Record(
             split=self._split,
             shard=index,
@@ -279,7 +279,7 @@ class _Writing:
             rows=len(rows),
             bytes=hashing.bytes,
             sha256=hashing.sha256,
-            law_digest=self._law.digest,
+            fingerprint=self._spec.fingerprint,
             rejected=self._bad.take(),
         )
         record.write(self._storage)
@@ -287,14 +287,14 @@ class _Writing:
         self._rows += len(rows)
 
 
-def _check_free(storage: Storage, law: Law) -> None:
+def _check_free(storage: Storage, spec: DatasetSpec) -> None:
     """UserError where something lies there that is no unfinished import of the same files."""
     names = storage.list()
     found = [f"{split}/{name}" for split in (TRAIN, VALID, TEST) if split in names for name in storage.list(split)]
     strange = [name for name in found if not _OURS.fullmatch(name.rsplit("/", 1)[1])]
     records = [name for name in found if name.endswith(".json")]
-    digests = {r.law_digest for text in storage.read_texts(records).values() if (r := parse_record(text)) is not None}
-    if MANIFEST in names or strange or not set(names) <= {TRAIN, VALID, TEST} or not digests <= {law.digest}:
+    digests = {r.fingerprint for text in storage.read_texts(records).values() if (r := parse_record(text)) is not None}
+    if MANIFEST in names or strange or not set(names) <= {TRAIN, VALID, TEST} or not digests <= {spec.fingerprint}:
         raise UserError(
             f"{storage.url} holds something else",
             expected="an empty directory, or an unfinished import of the same files",

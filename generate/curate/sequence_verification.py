@@ -8,18 +8,18 @@ from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.expressions.vocabulary import WORDS
 from mathpipe.datasets.format.sequence_columns import SequenceRows
 from mathpipe.datasets.tokenizers.bit_tokenizer import BIT_WORDS
-from mathpipe.generate.spec import ImportedLaw, Law
+from mathpipe.generate.spec import DatasetSpec, ImportedSpec
 from mathpipe.generate.splits import in_split, sequence_hash
 from mathpipe.generate.tasks.base import Mask
 from mathpipe.generate.tasks.registry import SequenceTask, sequence_task
 
 
-def wrong_sequences(law: Law, split: str, rows: SequenceRows, first: int) -> dict[str, Mask]:
+def wrong_sequences(spec: DatasetSpec, split: str, rows: SequenceRows, first: int) -> dict[str, Mask]:
     """For each kind of fault the rows that have it; every pair is judged again by the task's own judge.
 
     Imported rows stand in the splits of their files, so that their hash tells nothing.
     """
-    task = sequence_task(law.task)
+    task = sequence_task(spec.task)
     known = len(BIT_WORDS) if task.kind == "bits" else len(WORDS)
     foreign = _has_foreign(rows.problems, known) | _has_foreign(rows.solutions, known)
     outcome = np.array(task.outcomes)[_judged(task, rows, ~foreign)]
@@ -27,7 +27,7 @@ def wrong_sequences(law: Law, split: str, rows: SequenceRows, first: int) -> dic
         "stands in the wrong place": rows.row != np.arange(first, first + len(rows)),
         "holds an id that is no word": foreign,
     }
-    if not isinstance(law.operands, ImportedLaw):
+    if not isinstance(spec.problems, ImportedSpec):
         elsewhere = ~in_split(sequence_hash(rows.problems), split)
         wrong[f"its problem does not belong to {split}"] = elsewhere
     for name in task.outcomes:

@@ -25,7 +25,7 @@ Result = TypeVar("Result")
 Tell = Callable[[str], None]
 
 # Dask's own setting makes every array of more than 128 kB a map of its own, and a row cost half as much again in page faults.
-_KEPT = 256 << 20  # bytes of freed memory a worker may keep for the next block
+_KEPT = 256 << 20  # bytes of freed memory a worker may keep for the next chunk
 _WORKER_ENVIRONMENT = {
     **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), 1),
     **dict.fromkeys(("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"), _KEPT),
@@ -128,8 +128,8 @@ def _here_then_workers(function: Callable[[Item], Result], items: Sequence[Item]
                 rest = left.take_all()
             workers = min(available_cpus(), len(rest))
             started.set_result((stack.enter_context(_local_client(workers)), rest) if rest else None)
-        except BaseException as problem:
-            started.set_exception(problem)
+        except BaseException as error:
+            started.set_exception(error)
 
     thread = threading.Thread(target=start_workers, name="mathpipe-start-workers", daemon=True)
     with contextlib.ExitStack() as stack:
@@ -223,11 +223,11 @@ def _reach(scheduler: str) -> None:
             kind = thread.submit(lambda: asyncio.run(asyncio.wait_for(ask(), PATIENCE))).result()
         if kind != "Scheduler":
             raise OSError(f"a Dask {kind} is there")
-    except (OSError, ValueError, TimeoutError) as problem:
+    except (OSError, ValueError, TimeoutError) as error:
         raise UserError(
             f"--scheduler {scheduler} does not answer",
             expected="the address of a Dask scheduler, such as tcp://host:8786",
-            got=str(problem).splitlines()[0] if str(problem) else f"no answer within {PATIENCE} seconds",
+            got=str(error).splitlines()[0] if str(error) else f"no answer within {PATIENCE} seconds",
             cause="no scheduler runs there, or this machine cannot reach it",
             next_step="`dask scheduler` prints its address; without --scheduler the work runs on this machine",
         ) from None

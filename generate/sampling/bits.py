@@ -1,7 +1,7 @@
 """What the bit tasks share: drawing problems of a small space without repeats, counting its splits, judging answers.
 
 A space of up to 2^16 problems is gone through in passes, each a permutation of all of them, so that a held-out split holds every
-problem of its share once before any comes again. Larger spaces are drawn with replacement; how many rows of a block repeat
+problem of its share once before any comes again. Larger spaces are drawn with replacement; how many rows of a chunk repeat
 an earlier one stands in the manifest.
 """
 
@@ -45,8 +45,8 @@ def problems_of(width: int, split: str) -> float:
     return float(in_split(sequence_hash(as_sequences(every_problem(width))), split).sum())
 
 
-def block_rows(width: int) -> int:
-    """Rows of train in a block: so many that one block's held-out rows are all that a small space has; 8 MB of others."""
+def chunk_rows(width: int) -> int:
+    """Rows of train in a chunk: so many that one chunk's held-out rows are all that a small space has; 8 MB of others."""
     if width <= WIDEST_SMALL:
         held_out = max(problems_of(width, VALID), problems_of(width, TEST), 1)
         return math.ceil(held_out * share(TRAIN) / share(TEST))

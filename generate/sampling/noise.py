@@ -8,15 +8,15 @@ import numpy as np
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.tokenizers.decimal_grid import round_to_grid
-from mathpipe.generate.spec import MatrixLaw
+from mathpipe.generate.spec import MatrixSpec
 
 
-def add_noise(rng: np.random.Generator, clean: Matrices, law: MatrixLaw, *, symmetric: bool) -> Matrices:
-    """A + (c_max sigma / sqrt 3) N(0, 1), symmetric noise for symmetric operands, rounded to the 3-digit grid.
+def add_noise(rng: np.random.Generator, clean: Matrices, spec: MatrixSpec, *, symmetric: bool) -> Matrices:
+    """A + (c_max sigma / sqrt 3) N(0, 1), symmetric noise for symmetric problems, rounded to the 3-digit grid.
 
     Its standard deviation is sigma times that of an entry with the largest coefficient.
     """
-    scale = law.max_coeff * law.noise / math.sqrt(3)
+    scale = spec.max_coeff * spec.noise / math.sqrt(3)
     noise = Matrices(scale * rng.standard_normal(len(clean.values)), clean.rows, clean.cols)
     if symmetric:
         noise = noise.map(lambda e: np.tril(e) + np.tril(e, -1).transpose(0, 2, 1))

@@ -7,11 +7,11 @@ import hashlib
 import numpy as np
 
 
-def block_generator(digest: str, stream: str, block: int, draw: int) -> np.random.Generator:
-    """The generator of one draw within a block: SeedSequence(words of sha256(digest, stream), spawn_key (block, draw)).
+def chunk_generator(digest: str, stream: str, chunk: int, draw: int) -> np.random.Generator:
+    """The generator of one draw within a chunk: SeedSequence(words of sha256(digest, stream), spawn_key (chunk, draw)).
 
-    Neighbouring blocks, streams and laws share nothing, which seed + block would not give.
+    Neighbouring chunks, streams and specs share nothing, which seed + chunk would not give.
     """
     words = np.frombuffer(hashlib.sha256(f"{digest}/{stream}".encode()).digest(), dtype="<u4")
-    sequence = np.random.SeedSequence([int(w) for w in words], spawn_key=(block, draw))
+    sequence = np.random.SeedSequence([int(w) for w in words], spawn_key=(chunk, draw))
     return np.random.Generator(np.random.SFC64(sequence))

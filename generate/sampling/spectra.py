@@ -1,6 +1,6 @@
 """Symmetric matrices with a chosen spectrum.
 
-A0 is symmetric with the entry law on and above the diagonal, A0 = Q L Q^T, s = sqrt(n) c / sqrt 3 (the standard deviation of
+A0 is symmetric with the entry spec on and above the diagonal, A0 = Q L Q^T, s = sqrt(n) c / sqrt 3 (the standard deviation of
 its eigenvalues), and L is replaced:
 
 ==========  ======================================================================
@@ -13,7 +13,7 @@ positive2   |l| of laplace
 marcenko    none of these: A = M^T M, M (n x n) with coefficient bound sqrt c
 ==========  ======================================================================
 
-All but marcenko have E[l^2] = s^2. A law that names several draws one for each problem, with equal chance. Spectra describe
+All but marcenko have E[l^2] = s^2. A spec that names several draws one for each problem, with equal chance. Spectra describe
 the matrix before rounding. Only entries on and above the diagonal are rounded, then mirrored: A = A^T exactly.
 Source: Charton 2022 (What is my math transformer doing?), and its public description of the data.
 """
@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from mathpipe.datasets.containers.ragged_matrices import SPECTRA, Matrices
 from mathpipe.generate.sampling.random_matrices import distinct_entries, draw_bounds, draw_entries, draw_shapes, written
-from mathpipe.generate.spec import MatrixLaw, Spectrum
+from mathpipe.generate.spec import MatrixSpec, Spectrum
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -38,20 +38,20 @@ DEFAULT: tuple[Spectrum, ...] = ("semicircle",)
 
 
 def draw_symmetric(
-    rng: np.random.Generator, n: int, law: MatrixLaw, spectrum: tuple[Spectrum, ...] | None = None
+    rng: np.random.Generator, n: int, spec: MatrixSpec, spectrum: tuple[Spectrum, ...] | None = None
 ) -> Matrices:
-    """n symmetric matrices, rounded; their spectra are ``spectrum``, or those the law names (none named: semicircle)."""
-    names = spectrum or law.spectrum or DEFAULT
-    dims, _ = draw_shapes(rng, n, law)
-    bounds = draw_bounds(rng, n, law)
+    """n symmetric matrices, rounded; their spectra are ``spectrum``, or those the spec names (none named: semicircle)."""
+    names = spectrum or spec.spectrum or DEFAULT
+    dims, _ = draw_shapes(rng, n, spec)
+    bounds = draw_bounds(rng, n, spec)
     which = rng.integers(len(names), size=n) if len(names) > 1 else np.zeros(n, dtype=np.int64)
     parts, order = [], []
     for k, name in enumerate(names):
         for dim in np.unique(dims[which == k]).tolist():
             index = np.flatnonzero((which == k) & (dims == dim))
             c = bounds[index, None] if bounds.ndim else bounds
-            upper = _UPPER[name](rng, law, len(index), dim, c)
-            parts.append(Matrices.from_dense(mirrored(written(upper, law), dim)))
+            upper = _UPPER[name](rng, spec, len(index), dim, c)
+            parts.append(Matrices.from_dense(mirrored(written(upper, spec), dim)))
             order.append(index)
     if len(parts) > 1:
         drawn = Matrices.concatenate(parts).take(np.argsort(np.concatenate(order)))
@@ -67,11 +67,11 @@ def mirrored(upper: Floats, dim: int) -> Floats:
     return np.take(upper, _places(dim), axis=1)
 
 
-def distinct_symmetric(law: MatrixLaw) -> float:
-    """An upper bound on how many different symmetric matrices the law can write."""
-    dim = law.max_dim if law.rows is None else law.rows
-    widest = law.max_coeff if law.spectrum in ((), DEFAULT) else min(law.max_coeff * 100 * dim, 1e9)
-    return float(distinct_entries(law.model_copy(update={"max_coeff": widest})) ** min(dim * (dim + 1) // 2, 16))
+def distinct_symmetric(spec: MatrixSpec) -> float:
+    """An upper bound on how many different symmetric matrices the spec can write."""
+    dim = spec.max_dim if spec.rows is None else spec.rows
+    widest = spec.max_coeff if spec.spectrum in ((), DEFAULT) else min(spec.max_coeff * 100 * dim, 1e9)
+    return float(distinct_entries(spec.model_copy(update={"max_coeff": widest})) ** min(dim * (dim + 1) // 2, 16))
 
 
 @functools.cache
@@ -88,28 +88,28 @@ def _upper_of(a: Floats) -> Floats:
     return a[:, i, j]
 
 
-Upper = Callable[[np.random.Generator, MatrixLaw, int, int, Floats], Floats]
+Upper = Callable[[np.random.Generator, MatrixSpec, int, int, Floats], Floats]
 Eigenvalues = Callable[[np.random.Generator, Floats, Floats], Floats]
 
 
-def _wigner(rng: np.random.Generator, law: MatrixLaw, k: int, dim: int, c: Floats) -> Floats:
+def _wigner(rng: np.random.Generator, spec: MatrixSpec, k: int, dim: int, c: Floats) -> Floats:
     """Independent entries on and above the diagonal, (k, n (n + 1) / 2)."""
-    return draw_entries(rng, law, (k, dim * (dim + 1) // 2), c)
+    return draw_entries(rng, spec, (k, dim * (dim + 1) // 2), c)
 
 
 def _replacing(eigenvalues: Eigenvalues) -> Upper:
     """Q ``eigenvalues`` Q^T with Q of a Wigner matrix; ``eigenvalues(rng, s, l)`` gives new ones in the shape (k, n) of l."""
 
-    def upper(rng: np.random.Generator, law: MatrixLaw, k: int, dim: int, c: Floats) -> Floats:
-        values, q = np.linalg.eigh(mirrored(_wigner(rng, law, k, dim, c), dim))
+    def upper(rng: np.random.Generator, spec: MatrixSpec, k: int, dim: int, c: Floats) -> Floats:
+        values, q = np.linalg.eigh(mirrored(_wigner(rng, spec, k, dim, c), dim))
         values = eigenvalues(rng, math.sqrt(dim / 3) * c, values)
         return _upper_of(np.matmul(q * values[:, None, :], q.transpose(0, 2, 1)))
 
     return upper
 
 
-def _marcenko(rng: np.random.Generator, law: MatrixLaw, k: int, dim: int, c: Floats) -> Floats:
-    m = draw_entries(rng, law, (k, dim * dim), np.sqrt(c)).reshape(k, dim, dim)
+def _marcenko(rng: np.random.Generator, spec: MatrixSpec, k: int, dim: int, c: Floats) -> Floats:
+    m = draw_entries(rng, spec, (k, dim * dim), np.sqrt(c)).reshape(k, dim, dim)
     return _upper_of(np.matmul(m.transpose(0, 2, 1), m))
 
 

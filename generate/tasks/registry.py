@@ -3,7 +3,7 @@
 from typing import Any
 
 from mathpipe.datasets.errors import UserError, nearest
-from mathpipe.generate.spec import Law, MatrixLaw, SequenceLaw
+from mathpipe.generate.spec import DatasetSpec, MatrixSpec, SequenceSpec
 from mathpipe.generate.splits import share
 from mathpipe.generate.tasks.base import Solved, Task
 from mathpipe.generate.tasks.calculus import integration_bwd, integration_fwd, integration_ibp, ode1, ode2
@@ -71,27 +71,27 @@ def sequence_task(name: str) -> SequenceTask:
     return task
 
 
-def distinct_problems(law: Law) -> float:
-    """An upper bound on how many different problems a law can write; infinity when beyond all sizes."""
-    if isinstance(law.operands, MatrixLaw):
-        return matrix_task(law.task).distinct_problems(law.operands)
-    if isinstance(law.operands, SequenceLaw):
-        return sequence_task(law.task).distinct_problems(law.operands)
+def distinct_problems(spec: DatasetSpec) -> float:
+    """An upper bound on how many different problems a spec can write; infinity when beyond all sizes."""
+    if isinstance(spec.problems, MatrixSpec):
+        return matrix_task(spec.task).distinct_problems(spec.problems)
+    if isinstance(spec.problems, SequenceSpec):
+        return sequence_task(spec.task).distinct_problems(spec.problems)
     return float("inf")
 
 
-def distinct_of_split(law: Law, split: str) -> float:
+def distinct_of_split(spec: DatasetSpec, split: str) -> float:
     """How many different problems a split may hold: counted where the task counts them, else the split's share of the bound."""
-    if isinstance(law.operands, SequenceLaw):
-        counted = sequence_task(law.task).distinct_of_split
+    if isinstance(spec.problems, SequenceSpec):
+        counted = sequence_task(spec.task).distinct_of_split
         if counted is not None:
-            return counted(law.operands, split)
-    return share(split) * distinct_problems(law)
+            return counted(spec.problems, split)
+    return share(split) * distinct_problems(spec)
 
 
-def may_repeat(law: Law) -> bool:
+def may_repeat(spec: DatasetSpec) -> bool:
     """Whether rows of the training split may outnumber its different problems."""
-    return isinstance(law.operands, SequenceLaw) and sequence_task(law.task).may_repeat
+    return isinstance(spec.problems, SequenceSpec) and sequence_task(spec.task).may_repeat
 
 
 __all__ = [

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.generate.outcomes import SYMBOLIC_OUTCOMES, Judged
-from mathpipe.generate.spec import ExpressionLaw, SequenceLaw
+from mathpipe.generate.spec import ExpressionSpec, SequenceSpec
 
 Mask = NDArray[np.bool_]
 Columns = dict[str, NDArray[np.generic]]
@@ -56,9 +56,9 @@ class OnDemand:
 class SequenceTask:
     """A family of problems written as words.
 
-    ``pairs(law, generator, wanted)`` yields batches of accepted pairs without end, a pure function of the law and of
-    ``generator``, which gives the random generator of the k-th draw of this block. What it learns on the way it keeps to
-    itself: another block begins anew. ``wanted(problems)`` tells which problems will be kept at all, so that work on others
+    ``pairs(spec, generator, wanted)`` yields batches of accepted pairs without end, a pure function of the spec and of
+    ``generator``, which gives the random generator of the k-th draw of this chunk. What it learns on the way it keeps to
+    itself: another chunk begins anew. ``wanted(problems)`` tells which problems will be kept at all, so that work on others
     may be spared; it never changes which pairs are accepted.
     ``judge(problems, references, predicted)``: outcomes of predictions that were read (malformed ones included, never an
     exception), by mathematics and in bounded time. ``columns``: names and NumPy types of what each pair carries besides.
@@ -66,7 +66,7 @@ class SequenceTask:
 
     name: str
     kind: Kind
-    operand: str
+    problem: str
     solution: str
     source: str
     pairs: Callable[[Any, Generators, Callable[[Sequences], Mask]], Iterator[Pairs]]
@@ -78,29 +78,29 @@ class SequenceTask:
     columns: dict[str, str] = field(default_factory=dict)
     symbols: tuple[tuple[str, ...], tuple[str, ...]] | None = None
     """Which of x, y, z, t, a0 to a9, Y, Y', Y'' stand in its problems, and which in its solutions; None: any."""
-    letter: str | None = None
-    block_rows: int = 1000
-    example: SequenceLaw = field(default_factory=ExpressionLaw)
+    task_token: str | None = None
+    chunk_rows: int = 1000
+    example: SequenceSpec = field(default_factory=ExpressionSpec)
     """The published way of drawing: what flags leave out is taken from here."""
     limits: Callable[[Any], None] | None = None
     distinct: Callable[[Any], float] | None = None
     distinct_of_split: Callable[[Any, str], float] | None = None
     """How many different problems belong to a split, where it is known better than by the split's share."""
-    rows_of_block: Callable[[Any], int] | None = None
-    """Rows of a block where they depend on the law; else ``block_rows``."""
+    rows_of_chunk: Callable[[Any], int] | None = None
+    """Rows of a chunk where they depend on the spec; else ``chunk_rows``."""
     settled: Callable[[Any], Any] | None = None
-    """The law with what follows from it written out."""
+    """The spec with what follows from it written out."""
     may_repeat: bool = False
     """Rows of the training split may outnumber its different problems."""
 
-    def check(self, law: SequenceLaw) -> None:
-        """UserError where this task cannot be drawn by this law."""
+    def check(self, spec: SequenceSpec) -> None:
+        """UserError where this task cannot be drawn by this spec."""
         if self.limits is not None:
-            self.limits(law)
+            self.limits(spec)
 
-    def distinct_problems(self, law: SequenceLaw) -> float:
-        """An upper bound on how many different problems the law can write; infinity when beyond all sizes."""
-        return float("inf") if self.distinct is None else self.distinct(law)
+    def distinct_problems(self, spec: SequenceSpec) -> float:
+        """An upper bound on how many different problems the spec can write; infinity when beyond all sizes."""
+        return float("inf") if self.distinct is None else self.distinct(spec)
 
 
 __all__ = ["SYMBOLIC_OUTCOMES", "Columns", "Generators", "Judged", "Kind", "Mask", "OnDemand", "Pairs", "SequenceTask"]

@@ -1,6 +1,6 @@
 """Other problems whose right answers a model may give in place of the asked one's: what a wrong answer may tell.
 
-Each is a function of dense operands, (k, r, c) -> (k, r, c); where it changes nothing, there is no other problem. An
+Each is a function of dense problems, (k, r, c) -> (k, r, c); where it changes nothing, there is no other problem. An
 eigenvalue model that has not learned the product of the signs off the diagonal answers, wherever it errs, for a matrix
 with one of these signs flipped: half of its answers are wrong, and every one of them is the spectrum of something.
 """

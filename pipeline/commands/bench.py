@@ -19,18 +19,18 @@ import numpy as np
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.tokenizers.number_encodings import ENCODINGS, encoding
 from mathpipe.generate.build.dataset_builder import make_dataset
-from mathpipe.generate.build.matrix_chunks import build_block
-from mathpipe.generate.build.sequence_chunks import build_sequence_block
+from mathpipe.generate.build.matrix_chunks import build_chunk
+from mathpipe.generate.build.sequence_chunks import build_sequence_chunk
 from mathpipe.generate.build.shard import Built, build_shard
 from mathpipe.generate.execution.cpus import available_cpus
 from mathpipe.generate.execution.executors import run
 from mathpipe.generate.layout import Layout, Shard
-from mathpipe.generate.spec import Law, MatrixLaw
+from mathpipe.generate.spec import DatasetSpec, MatrixSpec
 from mathpipe.generate.tasks.registry import TASKS, SequenceTask, get_task
 from mathpipe.pipeline.config.counts import parse_count
 from mathpipe.pipeline.console import note
 
-SMALL_BLOCK = 50  # rows of a block of expressions while measuring: some tasks take a second for so many
+SMALL_CHUNK = 50  # rows of a chunk of expressions while measuring: some tasks take a second for so many
 SECONDS = 0.5  # a measurement is repeated until it has taken this long
 
 
@@ -86,7 +86,7 @@ def bench(task: str, dim: int, count: str, workers: int | None, out: str, as_jso
             if not as_json:
                 click.echo(f"{measured.what:<34}{measured.rate:>16,.0f} {measured.unit}")
         note("measuring the order with all workers at once")
-        order = measure_order(_law(task, dim), rows, workers or available_cpus(), folder)
+        order = measure_order(_spec(task, dim), rows, workers or available_cpus(), folder)
     if as_json:
         click.echo(json.dumps({"measured": [asdict(m) for m in found], "order": asdict(order)}))
         return
@@ -111,13 +111,13 @@ def _scratch(out: str) -> Iterator[Path]:
     """A folder of its own in ``out``, removed at the end."""
     try:
         held = tempfile.TemporaryDirectory(prefix="mathpipe-bench-", dir=out)
-    except OSError as problem:
+    except OSError as error:
         raise UserError(
             f"--out {out} cannot be written",
             expected="a directory on the disk to measure",
-            got=problem.strerror or str(problem),
+            got=error.strerror or str(error),
             next_step="name one that may be written: `mathpipe bench --out DIR`",
-        ) from problem
+        ) from error
     with held as folder:
         yield Path(folder)
 
@@ -125,27 +125,27 @@ def _scratch(out: str) -> Iterator[Path]:
 def _count(text: str) -> int:
     try:
         return parse_count(text)
-    except ValueError as problem:
-        raise UserError(f"--n: {problem}") from None
+    except ValueError as error:
+        raise UserError(f"--n: {error}") from None
 
 
-def _law(name: str, dim: int) -> Law:
-    """The task's example of a law, at this dimension; UserError where it has none."""
+def _spec(name: str, dim: int) -> DatasetSpec:
+    """The task's example of a spec, at this dimension; UserError where it has none."""
     task = get_task(name)
     if isinstance(task, SequenceTask):
-        return Law(task=name, operands=task.example, block_rows=task.block_rows)
-    operands = MatrixLaw.model_validate({**task.example.model_dump(), "min_dim": dim, "max_dim": dim})
-    task.check(operands)
-    return Law(task=name, operands=operands, block_rows=task.block_rows(operands))
+        return DatasetSpec(task=name, problems=task.example, chunk_rows=task.chunk_rows)
+    problems = MatrixSpec.model_validate({**task.example.model_dump(), "min_dim": dim, "max_dim": dim})
+    task.check(problems)
+    return DatasetSpec(task=name, problems=problems, chunk_rows=task.chunk_rows(problems))
 
 
 def _measurements(dim: int, folder: Path) -> Iterator[Measured]:
     for name in TASKS:
         try:
-            law = _law(name, dim)
+            spec = _spec(name, dim)
         except UserError:  # a task that has no such problems
             continue
-        yield Measured(f"generate {name}", _generation_rate(law), "rows/s")
+        yield Measured(f"generate {name}", _generation_rate(spec), "rows/s")
     values = np.random.default_rng(0).uniform(-10, 10, 200_000)
     for name in ENCODINGS:
         code = encoding(name)
@@ -156,13 +156,13 @@ def _measurements(dim: int, folder: Path) -> Iterator[Measured]:
     yield _disk(folder)
 
 
-def _generation_rate(law: Law) -> float:
-    """Rows a second of blocks in memory, nothing written."""
-    blocks = itertools.count()
-    if isinstance(law.operands, MatrixLaw):
-        return law.block_rows * _per_second(lambda: build_block(law, "train", next(blocks)))
-    small = law.model_copy(update={"block_rows": SMALL_BLOCK})
-    return SMALL_BLOCK * _per_second(lambda: build_sequence_block(small, next(blocks), ["train"]))
+def _generation_rate(spec: DatasetSpec) -> float:
+    """Rows a second of chunks in memory, nothing written."""
+    chunks = itertools.count()
+    if isinstance(spec.problems, MatrixSpec):
+        return spec.chunk_rows * _per_second(lambda: build_chunk(spec, "train", next(chunks)))
+    small = spec.model_copy(update={"chunk_rows": SMALL_CHUNK})
+    return SMALL_CHUNK * _per_second(lambda: build_sequence_chunk(small, next(chunks), ["train"]))
 
 
 def _per_second(work: Callable[[], object]) -> float:
@@ -179,7 +179,7 @@ def _loader(dim: int, folder: Path) -> Measured:
     from mathpipe.datasets.dataset import open_dataset  # here, since it brings torch
 
     url = str(folder / "loader")
-    make_dataset(_law("transpose", dim), Layout({"train": 40_000}, 40_000), url, workers=0)
+    make_dataset(_spec("transpose", dim), Layout({"train": 40_000}, 40_000), url, workers=0)
     with open_dataset(url).batches(64) as stream:
         return Measured(
             "load and encode (P1000)", 64 * _per_second(lambda: [next(stream) for _ in range(100)]) * 100, "rows/s"
@@ -200,20 +200,20 @@ def _disk(folder: Path) -> Measured:
     return Measured("disk, written and synced", 64 * _per_second(write), "MB/s")
 
 
-def measure_order(law: Law, rows: int, workers: int, folder: Path) -> Order:
+def measure_order(spec: DatasetSpec, rows: int, workers: int, folder: Path) -> Order:
     """Build two shards a worker with all workers at work, after one each to warm up, and scale up."""
-    if not isinstance(law.operands, MatrixLaw):
-        law = law.model_copy(update={"block_rows": SMALL_BLOCK})
-    size = 5 * law.block_rows
+    if not isinstance(spec.problems, MatrixSpec):
+        spec = spec.model_copy(update={"chunk_rows": SMALL_CHUNK})
+    size = 5 * spec.chunk_rows
     shards = [Shard("train", k, k * size, size) for k in range(3 * workers)]
-    built = list(run(functools.partial(_build, law, str(folder / "order")), shards, workers))[workers:]
+    built = list(run(functools.partial(_build, spec, str(folder / "order")), shards, workers))[workers:]
     rate = workers * sum(b.record.rows for b in built) / sum(b.seconds for b in built)
     per_row = sum(b.record.bytes for b in built) / sum(b.record.rows for b in built)
     return Order(rows, workers, rate, rows / rate, int(rows * per_row))
 
 
-def _build(law: Law, url: str, shard: Shard) -> Built:
-    return build_shard(law, shard, url)
+def _build(spec: DatasetSpec, url: str, shard: Shard) -> Built:
+    return build_shard(spec, shard, url)
 
 
 def _time(seconds: float) -> str:

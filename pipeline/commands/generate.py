@@ -10,7 +10,7 @@ import click
 from mathpipe.datasets.format.manifest import Manifest
 from mathpipe.generate.build.dataset_builder import Made, OnMismatch, make_dataset
 from mathpipe.generate.build.sequence_chunks import stream_of
-from mathpipe.generate.spec import Law, MatrixLaw
+from mathpipe.generate.spec import DatasetSpec, MatrixSpec
 from mathpipe.pipeline.config.counts import show_count
 from mathpipe.pipeline.config.options import model_options, shared_options, where_options
 from mathpipe.pipeline.config.resolution import Source, gather, validated
@@ -55,18 +55,18 @@ def generate(
       mathpipe generate --task inverse --n 50M --scheduler tcp://host:8786 --out s3://bucket/inverse
     """
     wanted = validated(GenerateParams, gather("generate", source, flags), "generate")
-    law = wanted.law()
+    spec = wanted.spec()
     url = out or f"data/{wanted.task}"
-    layout = wanted.layout(law, url)
+    layout = wanted.layout(spec, url)
     progress = Progress("generate")
     progress.start(layout.rows)
     try:
         with stoppable():
             made = make_dataset(
-                law,
+                spec,
                 layout,
                 url,
-                split_laws=wanted.split_laws(law),
+                split_specs=wanted.split_specs(spec),
                 workers=workers,
                 scheduler=scheduler,
                 on_mismatch=on_mismatch,
@@ -79,17 +79,17 @@ def generate(
         raise SystemExit(143 if isinstance(stop, Terminated) else 130) from None
     finally:
         progress.close()
-    _tell(made, law, url, as_json)
+    _tell(made, spec, url, as_json)
 
 
-def _tell(made: Made, law: Law, url: str, as_json: bool) -> None:
+def _tell(made: Made, spec: DatasetSpec, url: str, as_json: bool) -> None:
     splits = made.manifest.splits
     if as_json:
         click.echo(
             json.dumps(
                 {
                     "out": url,
-                    "law_digest": law.digest,
+                    "fingerprint": spec.fingerprint,
                     "digest": made.manifest.digest,
                     "splits": {
                         name: {"rows": s.rows, "bytes": s.bytes, "rejected": s.rejected} for name, s in splits.items()
@@ -110,7 +110,7 @@ def _tell(made: Made, law: Law, url: str, as_json: bool) -> None:
         note(f"shards were tried again {sum(made.retried.values())} times: {what}")
     sizes = ", ".join(f"{name} {show_count(split.rows)}" for name, split in splits.items())
     total = sum(split.bytes for split in splits.values())
-    click.echo(f"{url}: {law.task}, {sizes} rows, {total / 1e6:,.1f} MB, {_rejected(made, law)}")
+    click.echo(f"{url}: {spec.task}, {sizes} rows, {total / 1e6:,.1f} MB, {_rejected(made, spec)}")
     if made.built_rows:
         rate = made.built_rows / made.cpu_seconds if made.cpu_seconds else float("nan")
         click.echo(
@@ -120,18 +120,18 @@ def _tell(made: Made, law: Law, url: str, as_json: bool) -> None:
         click.echo("nothing was left to build")
 
 
-def _rejected(made: Made, law: Law) -> str:
+def _rejected(made: Made, spec: DatasetSpec) -> str:
     """What was rejected, over all splits."""
-    if isinstance(law.operands, MatrixLaw):
+    if isinstance(spec.problems, MatrixSpec):
         count = sum(sum(split.rejected.values()) for split in made.manifest.splits.values())
         return f"{count:,} problems rejected and replaced"
-    return f"at least {given_up(made.manifest):,} draws given up, {made.manifest.repeats:,} problems repeat one of their block"
+    return f"at least {given_up(made.manifest):,} draws given up, {made.manifest.repeats:,} problems repeat one of their chunk"
 
 
 def given_up(manifest: Manifest) -> int:
     """Draws given up, at least: shards of one stream and number share them, and the split that was last to be full saw them all.
 
-    Which one was last may change from block to block, and records count shards: of one block this is exact.
+    Which one was last may change from chunk to chunk, and records count shards: of one chunk this is exact.
     """
     most: dict[tuple[str, int], int] = {}
     for split, found in manifest.splits.items():

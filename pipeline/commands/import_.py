@@ -65,8 +65,8 @@ def import_files(
 def _count(flag: str, text: str, least: int) -> int:
     try:
         count = parse_count(text)
-    except ValueError as problem:
-        raise UserError(f"{flag}: {problem}") from None
+    except ValueError as error:
+        raise UserError(f"{flag}: {error}") from None
     if count < least:
         raise UserError(f"{flag} is too small", expected=f"{least} or more", got=text)
     return count
@@ -77,7 +77,7 @@ def _tell(done: Imported, task: str, out: str, as_json: bool) -> None:
     if as_json:
         told = {
             "out": out,
-            "law_digest": done.manifest.law_digest,
+            "fingerprint": done.manifest.fingerprint,
             "splits": {name: {"rows": split.rows, "bytes": split.bytes} for name, split in splits.items()},
             "bad": sum(done.left_out.values()),
             "left_out": done.left_out,
@@ -96,7 +96,7 @@ def _tell(done: Imported, task: str, out: str, as_json: bool) -> None:
     lines = "1 line" if bad == 1 else f"{bad:,} lines"
     why = ", ".join(f"{kind} {count:,}" for kind, count in sorted(done.left_out.items()))
     click.echo(f"{out}: {task}, {sizes} rows; {lines} left out{f': {why}' if why else ''}")
-    if "checked" in done.manifest.law["operands"]:
+    if "checked" in done.manifest.spec["problems"]:
         wrong = sum(count for kind, count in done.left_out.items() if kind not in (NO_PAIR, FOREIGN))
         click.echo(f"{done.checked:,} answers checked, {wrong:,} of them not right and left out")
     else:

@@ -23,10 +23,10 @@ def import_model(name: str, out: str | None, as_json: bool) -> None:
     """
     try:
         from mathpipe.train.backbones.backbone_files import import_body
-    except ImportError as problem:
+    except ImportError as error:
         from mathpipe.train.model.interface import without_transformers
 
-        raise without_transformers(problem) from problem
+        raise without_transformers(error) from error
     out = out or f"models/{name.rstrip('/').rsplit('/', 1)[-1]}"
     record = import_body(name, out)
     if as_json:

@@ -17,7 +17,7 @@ from mathpipe.datasets.format.sequence_columns import SequenceRows
 from mathpipe.datasets.rendering.formulas import to_infix, to_latex
 from mathpipe.datasets.rendering.matrix_drawing import draw_matrix, side_by_side
 from mathpipe.datasets.tokenizers.bit_tokenizer import bits_text
-from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixWriter
+from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
 from mathpipe.pipeline.config.counts import parse_count
 from mathpipe.pipeline.inputs.encodings import refuse_encoding
 
@@ -32,11 +32,11 @@ from mathpipe.pipeline.inputs.encodings import refuse_encoding
 @click.option("--encoding", default=None, help="Also write the problems as words: P10, P1000, B1999 or FP15.")
 @click.option("--latex", is_flag=True, help="Draw expressions as LaTeX.")
 @click.option("--words", is_flag=True, help="Also write expressions in prefix, as they are stored.")
-@click.option("--json", "as_json", is_flag=True, help="Print law, sizes and problems as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print spec, sizes and problems as JSON.")
 def show(
     directory: str, split: str, count: int, start: str, encoding: str | None, latex: bool, words: bool, as_json: bool
 ) -> None:
-    """Show a dataset: its law, its sizes, and a few problems drawn as matrices or formulas.
+    """Show a dataset: its spec, its sizes, and a few problems drawn as matrices or formulas.
 
     \b
     Example:
@@ -70,42 +70,43 @@ def show(
 def _row(text: str, rows: int) -> int:
     try:
         row = parse_count(text)
-    except ValueError as problem:
-        raise UserError("--start is no row", expected=f"0 to {rows - 1:,}", got=repr(text)) from problem
+    except ValueError as error:
+        raise UserError("--start is no row", expected=f"0 to {rows - 1:,}", got=repr(text)) from error
     if row >= max(rows, 1):
         raise UserError("--start is beyond the split", expected=f"0 to {rows - 1:,}", got=f"{row:,}")
     return row
 
 
 def _describe(manifest: Manifest) -> Iterator[str]:
-    law = manifest.law
-    yield f"task     {law['task']}, seed {law['seed']}, blocks of {law['block_rows']:,} rows, generator version {law['version']}"
-    yield "law      " + ", ".join(f"{k} {json.dumps(v)}" for k, v in law["operands"].items() if v is not None)
-    yield f"digest   {manifest.law_digest[:16]} (law), {manifest.digest[:16]} (rows)"
-    if "deduplicated" in law:
-        yield f"from     dataset {law['deduplicated'][:16]}, of which the first of equal problems were kept"
+    spec = manifest.spec
+    size, version = spec["chunk_rows"], spec["version"]
+    yield f"task     {spec['task']}, seed {spec['seed']}, chunks of {size:,} examples, generator version {version}"
+    yield "spec      " + ", ".join(f"{k} {json.dumps(v)}" for k, v in spec["problems"].items() if v is not None)
+    yield f"digest   {manifest.fingerprint[:16]} (spec), {manifest.digest[:16]} (rows)"
+    if "deduplicated" in spec:
+        yield f"from     dataset {spec['deduplicated'][:16]}, of which the first of equal problems were kept"
     for name, split in manifest.splits.items():
         rejected = ", ".join(f"{reason} {n:,}" for reason, n in split.rejected.items()) or "none"
         yield (
             f"{name:<8} {split.rows:,} rows, {len(split.shards)} shard{'s' * (len(split.shards) != 1)} of up to "
             f"{manifest.shard_rows:,}, {split.bytes / 1e6:,.1f} MB, rejected: {rejected}{_repeats(split)}"
         )
-        own = manifest.law_of(name)["operands"]
-        if own != law["operands"]:
-            differs = ", ".join(f"{k} {json.dumps(v)}" for k, v in own.items() if v != law["operands"].get(k))
+        own = manifest.spec_of(name)["problems"]
+        if own != spec["problems"]:
+            differs = ", ".join(f"{k} {json.dumps(v)}" for k, v in own.items() if v != spec["problems"].get(k))
             yield f"         drawn with {differs}"
 
 
 def _repeats(split: Split) -> str:
     counts = [record.repeats for record in split.shards if record.repeats is not None]
-    return f", {sum(counts):,} problems repeat one of their block" if counts else ""
+    return f", {sum(counts):,} problems repeat one of their chunk" if counts else ""
 
 
 def _draw(rows: Rows, i: int) -> list[str]:
-    blocks = [("operand", draw_matrix(rows.operands[i]))]
+    chunks = [("problem", draw_matrix(rows.problems[i]))]
     if rows.clean is not None:
-        blocks.append(("clean operand", draw_matrix(rows.clean[i])))
-    return side_by_side([*blocks, ("solution", draw_matrix(rows.solutions[i]))])
+        chunks.append(("clean problem", draw_matrix(rows.clean[i])))
+    return side_by_side([*chunks, ("solution", draw_matrix(rows.solutions[i]))])
 
 
 def _formulas(rows: SequenceRows, i: int, *, bits: bool, latex: bool, words: bool) -> Iterator[str]:
@@ -128,19 +129,19 @@ def formula(words: bytes, *, latex: bool = False) -> str:
 
 def _words(data: Dataset, rows: Rows, i: int) -> Iterator[str]:
     one = rows.take([i])  # type: ignore[arg-type]
-    for name, writer, matrices in (("operand", data.source, one.operands), ("solution", data.target, one.solutions)):
-        assert isinstance(writer, MatrixWriter)
-        tokens, _ = writer.write(matrices)
-        yield f"{name} in {writer.encoding.name}: {' '.join(writer.to_words(tokens[0]))}"
+    for name, tokenizer, matrices in (("problem", data.source, one.problems), ("solution", data.target, one.solutions)):
+        assert isinstance(tokenizer, MatrixTokenizer)
+        tokens, _ = tokenizer.encode(matrices)
+        yield f"{name} in {tokenizer.encoding.name}: {' '.join(tokenizer.to_words(tokens[0]))}"
 
 
 def _as_json(data: Dataset, chunks: list[AnyRows], encoding: str | None, latex: bool) -> dict[str, object]:
     manifest = data.manifest
     problems = [_problem(data, chunk, i, encoding, latex) for chunk in chunks for i in range(len(chunk))]
     return {
-        "law": manifest.law,
-        "law_digest": manifest.law_digest,
-        "split_laws": manifest.split_laws,
+        "spec": manifest.spec,
+        "fingerprint": manifest.fingerprint,
+        "split_specs": manifest.split_specs,
         "digest": manifest.digest,
         "splits": {
             name: {"rows": s.rows, "bytes": s.bytes, "rejected": s.rejected} for name, s in manifest.splits.items()
@@ -164,7 +165,7 @@ def _problem(data: Dataset, rows: AnyRows, i: int, encoding: str | None, latex: 
         }
     problem: dict[str, object] = {
         "row": int(rows.row[i]),
-        "operand": rows.operands[i].tolist(),
+        "problem": rows.problems[i].tolist(),
         "solution": rows.solutions[i].tolist(),
     }
     if encoding is not None:

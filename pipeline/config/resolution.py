@@ -90,20 +90,18 @@ def validated(model: type[Model], values: dict[str, Any], section: str) -> Model
     """``values`` as the model; UserError naming the key, what was expected and the nearest known key."""
     try:
         return model.model_validate(values)
-    except ValidationError as problem:
-        raise _explained(problem, model, section) from None
+    except ValidationError as error:
+        raise _explained(error, model, section) from None
 
 
 def _read(file: Path) -> dict[str, dict[str, Any]]:
     """The sections of a parameter file; a missing one is empty."""
     try:
         found = yaml.safe_load(file.read_text())
-    except OSError as problem:
-        raise UserError(
-            f"{file} cannot be read", expected="a file such as params.yaml", got=problem.strerror
-        ) from problem
-    except (yaml.YAMLError, UnicodeDecodeError) as problem:
-        raise UserError(f"{file} is no YAML", got=str(problem)) from problem
+    except OSError as error:
+        raise UserError(f"{file} cannot be read", expected="a file such as params.yaml", got=error.strerror) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{file} is no YAML", got=str(error)) from error
     found = {} if found is None else found
     if not isinstance(found, dict) or not all(isinstance(v, dict | None) for v in found.values()):
         raise UserError(

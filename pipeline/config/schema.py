@@ -11,16 +11,16 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from mathpipe.datasets.errors import UserError, nearest
 from mathpipe.generate.build.dataset_builder import kept_shard_rows
-from mathpipe.generate.build.sequence_chunks import rows_a_block
-from mathpipe.generate.layout import Layout, default_shard_rows, whole_blocks
+from mathpipe.generate.build.sequence_chunks import rows_per_chunk
+from mathpipe.generate.layout import Layout, default_shard_rows, whole_chunks
 from mathpipe.generate.spec import (
-    BitLaw,
+    BitSpec,
+    DatasetSpec,
     Dimension,
-    ExpressionLaw,
+    ExpressionSpec,
     Family,
-    Law,
-    MatrixLaw,
-    SequenceLaw,
+    MatrixSpec,
+    SequenceSpec,
     Spectra,
     Weights,
 )
@@ -31,9 +31,9 @@ from mathpipe.pipeline.config.resolution import DIMENSIONS, Section, overlaid, v
 from mathpipe.train.config import TrainConfig
 
 DRAWN = {
-    *("rectangular", "entries", "max_coeff", "min_coeff", "spectrum", "letters", "exact_operands", "noise"),
+    *("rectangular", "entries", "max_coeff", "min_coeff", "spectrum", "task_tokens", "round_problems", "noise"),
 }
-EXPRESSIONS = {  # parameter -> what the law calls it
+EXPRESSIONS = {  # parameter -> what the spec calls it
     **{name: name for name in ("few_share", "operators", "variable_share", "max_int", "max_len", "family", "simplify")},
     "min_ops": "min_operators",
     "max_ops": "max_operators",
@@ -77,7 +77,7 @@ ExtraTests = Annotated[dict[str, dict[str, Any]], BeforeValidator(parse_extra_te
 
 
 class GenerateParams(BaseModel):
-    """What to generate: a task, how its operands are drawn, and how many rows of each split."""
+    """What to generate: a task, how its problems are drawn, and how many rows of each split."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -97,7 +97,7 @@ class GenerateParams(BaseModel):
     rows: Dimension | None = Field(None, description="fixed number of rows, with --cols")
     cols: Dimension | None = Field(None, description="fixed number of columns, with --rows")
     entries: Literal["uniform", "gaussian"] = Field(
-        "uniform", description="law of the entries: U(-c, c) or N(0, c^2/3)"
+        "uniform", description="spec of the entries: U(-c, c) or N(0, c^2/3)"
     )
     max_coeff: Annotated[float, Field(gt=1e-6, le=1e6, allow_inf_nan=False)] = Field(
         10.0, description="c, the largest coefficient"
@@ -106,14 +106,16 @@ class GenerateParams(BaseModel):
         None, description="draw c for each problem from the integers min..max"
     )
     noise: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] = Field(
-        0.0, description="sigma: noise on the written operand, of c sigma / sqrt 3; the answer is the clean one's"
+        0.0, description="sigma: noise on the written problem, of c sigma / sqrt 3; the answer is the clean one's"
     )
     spectrum: Spectra | None = Field(
-        None, description="of symmetric operands, one or several by commas: laplace,semicircle  [default: semicircle]"
+        None, description="of symmetric problems, one or several by commas: laplace,semicircle  [default: semicircle]"
     )
-    letters: str | None = Field(None, description="of co-training, which tasks by their letters  [default: TADMEFI]")
-    exact_operands: bool = Field(
-        True, description="round operands to 3 digits before solving, so that answers are exact"
+    task_tokens: str | None = Field(
+        None, description="of co-training, which tasks by their task_tokens  [default: TADMEFI]"
+    )
+    round_problems: bool = Field(
+        True, description="round problems to 3 digits before solving, so that answers are exact"
     )
     min_ops: Annotated[int, Field(ge=0, le=50)] | None = Field(
         None, description="of expressions, the fewest operators drawn  [default: by task]"
@@ -141,9 +143,9 @@ class GenerateParams(BaseModel):
         None, description="of bit tasks, chance of a bit of the query to be hidden"
     )
     extra_test: ExtraTests = Field(
-        {}, description="one more test split with its own law, such as far:spectrum=laplace,n=5k; may be repeated"
+        {}, description="one more test split with its own spec, such as far:spectrum=laplace,n=5k; may be repeated"
     )
-    shard_rows: Count | None = Field(None, description="rows a shard, rounded to whole blocks  [default: by size]")
+    shard_rows: Count | None = Field(None, description="rows a shard, rounded to whole chunks  [default: by size]")
 
     @model_validator(mode="after")
     def _dimensions(self) -> Self:
@@ -158,27 +160,27 @@ class GenerateParams(BaseModel):
             raise ValueError("min_dim and max_dim go together")
         return self
 
-    def law(self) -> Law:
-        """The law these parameters describe; UserError where the task cannot be drawn so."""
+    def spec(self) -> DatasetSpec:
+        """The spec these parameters describe; UserError where the task cannot be drawn so."""
         task = get_task(self.task)
         if isinstance(task, SequenceTask):
-            return self._bit_law(task) if task.kind == "bits" else self._expression_law(task)
-        return self._matrix_law(task)
+            return self._bit_spec(task) if task.kind == "bits" else self._expression_spec(task)
+        return self._matrix_spec(task)
 
-    def _matrix_law(self, task: Task) -> Law:
+    def _matrix_spec(self, task: Task) -> DatasetSpec:
         self._refuse({*EXPRESSIONS, *BITS}, DRAWN | DIMENSIONS, "matrices")
         shape = {"min_dim": self.min_dim or self.dim or 5, "max_dim": self.max_dim or self.dim or 5}
         if self.rows is not None:
             shape = {"min_dim": 1, "max_dim": 1}  # nothing is drawn: rows and cols are fixed
         drawn = self.model_dump(include={*DRAWN, "rows", "cols"})
-        operands = validated(MatrixLaw, {**shape, **drawn}, "generate")
-        task.check(operands)
-        return Law(task=self.task, operands=operands, seed=self.seed, block_rows=task.block_rows(operands))
+        problems = validated(MatrixSpec, {**shape, **drawn}, "generate")
+        task.check(problems)
+        return DatasetSpec(task=self.task, problems=problems, seed=self.seed, chunk_rows=task.chunk_rows(problems))
 
-    def _expression_law(self, task: SequenceTask) -> Law:
+    def _expression_spec(self, task: SequenceTask) -> DatasetSpec:
         self._refuse({*DRAWN, *DIMENSIONS, *BITS}, EXPRESSIONS.keys(), "expressions")
-        assert isinstance(task.example, ExpressionLaw)
-        named = {law: getattr(self, name) for name, law in EXPRESSIONS.items()}
+        assert isinstance(task.example, ExpressionSpec)
+        named = {spec: getattr(self, name) for name, spec in EXPRESSIONS.items()}
         values = {**task.example.model_dump(), **{name: value for name, value in named.items() if value is not None}}
         if values["min_operators"] > values["max_operators"]:
             raise UserError(
@@ -187,18 +189,18 @@ class GenerateParams(BaseModel):
                 f"{task.example.min_operators} and {task.example.max_operators} where not given)",
                 next_step="give both",
             )
-        operands = validated(ExpressionLaw, values, "generate")
-        task.check(operands)
-        return Law(task=self.task, operands=operands, seed=self.seed, block_rows=task.block_rows)
+        problems = validated(ExpressionSpec, values, "generate")
+        task.check(problems)
+        return DatasetSpec(task=self.task, problems=problems, seed=self.seed, chunk_rows=task.chunk_rows)
 
-    def _bit_law(self, task: SequenceTask) -> Law:
+    def _bit_spec(self, task: SequenceTask) -> DatasetSpec:
         self._refuse({*DRAWN, *DIMENSIONS, *EXPRESSIONS}, BITS, "bits")
         given = {name: value for name in BITS if (value := getattr(self, name)) is not None}
-        operands = validated(BitLaw, {**task.example.model_dump(), **given}, "generate")
-        task.check(operands)
-        operands = operands if task.settled is None else task.settled(operands)
-        rows = task.block_rows if task.rows_of_block is None else task.rows_of_block(operands)
-        return Law(task=self.task, operands=operands, seed=self.seed, block_rows=rows)
+        problems = validated(BitSpec, {**task.example.model_dump(), **given}, "generate")
+        task.check(problems)
+        problems = problems if task.settled is None else task.settled(problems)
+        rows = task.chunk_rows if task.rows_of_chunk is None else task.rows_of_chunk(problems)
+        return DatasetSpec(task=self.task, problems=problems, seed=self.seed, chunk_rows=rows)
 
     def _refuse(self, others: Collection[str], own: Collection[str], made_of: str) -> None:
         """UserError where a parameter was given that tells nothing of problems made of this."""
@@ -211,11 +213,11 @@ class GenerateParams(BaseModel):
                 next_step="leave it out, or choose another task (`mathpipe tasks` lists them)",
             )
 
-    def split_laws(self, law: Law) -> dict[str, Law]:
-        """The laws of the extra test splits, ``test-<name>``: this one's parameters, save those that each names."""
-        laws = {}
-        known: Collection[str] = DRAWN | DIMENSIONS if isinstance(law.operands, MatrixLaw) else EXPRESSIONS.keys()
-        known = BITS if isinstance(law.operands, BitLaw) else known
+    def split_specs(self, spec: DatasetSpec) -> dict[str, DatasetSpec]:
+        """The specs of the extra test splits, ``test-<name>``: this one's parameters, save those that each names."""
+        specs = {}
+        known: Collection[str] = DRAWN | DIMENSIONS if isinstance(spec.problems, MatrixSpec) else EXPRESSIONS.keys()
+        known = BITS if isinstance(spec.problems, BitSpec) else known
         for name, changes in self.extra_test.items():
             changed = {key: value for key, value in changes.items() if key != "n"}
             unknown = next((key for key in changed if key not in known), None)
@@ -228,35 +230,35 @@ class GenerateParams(BaseModel):
                     next_step=f"did you mean {near}?" if near else None,
                 )
             values = overlaid(self.model_dump(include={"task", "seed", *known}, exclude_unset=True), changed)
-            own = validated(GenerateParams, values, f"generate.extra_test.{name}").law()
-            assert isinstance(own.operands, MatrixLaw | SequenceLaw)
-            laws[f"{TEST}-{name}"] = law.with_operands(own.operands, own.block_rows)
-        return laws
+            own = validated(GenerateParams, values, f"generate.extra_test.{name}").spec()
+            assert isinstance(own.problems, MatrixSpec | SequenceSpec)
+            specs[f"{TEST}-{name}"] = spec.with_problems(own.problems, own.chunk_rows)
+        return specs
 
-    def _held_out(self, law: Law, name: Literal["valid", "test"]) -> int:
+    def _held_out(self, spec: DatasetSpec, name: Literal["valid", "test"]) -> int:
         """Rows of valid or test: as given; else the default, or what comes with n rows of train from one stream of dear pairs."""
         rows: int = getattr(self, name)
-        if name in self.model_fields_set or isinstance(law.operands, MatrixLaw):
+        if name in self.model_fields_set or isinstance(spec.problems, MatrixSpec):
             return rows
-        if isinstance(law.operands, BitLaw):
-            return int(min(rows, distinct_of_split(law, name)))
+        if isinstance(spec.problems, BitSpec):
+            return int(min(rows, distinct_of_split(spec, name)))
         return min(rows, math.ceil(self.n * share(name) / share(TRAIN)))
 
-    def layout(self, law: Law, out: str) -> Layout:
-        """How many rows of each split, and how they are cut: as asked, as an existing dataset of this law is, or by size."""
-        splits = {TRAIN: self.n, VALID: self._held_out(law, "valid"), TEST: self._held_out(law, "test")}
+    def layout(self, spec: DatasetSpec, out: str) -> Layout:
+        """How many rows of each split, and how they are cut: as asked, as an existing dataset of this spec is, or by size."""
+        splits = {TRAIN: self.n, VALID: self._held_out(spec, "valid"), TEST: self._held_out(spec, "test")}
         for name, changes in self.extra_test.items():
             try:
                 splits[f"{TEST}-{name}"] = parse_count(changes.get("n", splits[TEST]))
-            except ValueError as problem:
-                raise UserError(f"extra test split {name}: {problem}") from None
+            except ValueError as error:
+                raise UserError(f"extra test split {name}: {error}") from None
         if self.shard_rows is not None:
-            size = whole_blocks(self.shard_rows, law.block_rows)
+            size = whole_chunks(self.shard_rows, spec.chunk_rows)
         else:
-            blocks = max(-(-rows // rows_a_block(law, split)) for split, rows in splits.items())
-            size = kept_shard_rows(out, law) or default_shard_rows(blocks * law.block_rows, law.block_rows)
-        own = self.split_laws(law)
-        cuts = {split: whole_blocks(size, own[split].block_rows) for split in own}
+            chunks = max(-(-rows // rows_per_chunk(spec, split)) for split, rows in splits.items())
+            size = kept_shard_rows(out, spec) or default_shard_rows(chunks * spec.chunk_rows, spec.chunk_rows)
+        own = self.split_specs(spec)
+        cuts = {split: whole_chunks(size, own[split].chunk_rows) for split in own}
         return Layout(splits, size, {split: rows for split, rows in cuts.items() if rows != size})
 
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from mathpipe.datasets.errors import UserError
 from mathpipe.evaluate.failures.failure_dump import Failure
-from mathpipe.generate.tasks.matrices.cotraining import BY_LETTER
+from mathpipe.generate.tasks.matrices.cotraining import BY_TASK_TOKEN
 
 NAMES = ("split", "outcome", "task", "spectrum", "confused_with")
-TEXTS = (*NAMES, "operand", "reference", "prediction")
+TEXTS = (*NAMES, "problem", "reference", "prediction")
 NONE = "none"
 
 _CONDITION = re.compile(r"\s*(\w+)\s*(<=|>=|!=|<|>|=)\s*(.+?)\s*")
@@ -61,7 +61,9 @@ def condition(text: str) -> Condition:
             raise UserError(
                 f"--where {text!r}: {name} is a text", expected=f"{name}=TEXT, {name}!=TEXT, or {name}={NONE}"
             )
-        return Condition(name, sign, BY_LETTER[wanted].name if name == "task" and wanted in BY_LETTER else wanted)
+        return Condition(
+            name, sign, BY_TASK_TOKEN[wanted].name if name == "task" and wanted in BY_TASK_TOKEN else wanted
+        )
     try:
         return Condition(name, sign, float(wanted))
     except ValueError:

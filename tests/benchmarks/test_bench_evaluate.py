@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.format.matrix_columns import Rows
 from mathpipe.datasets.io.storage import Storage
-from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, MatrixWriter
+from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, MatrixTokenizer
 from mathpipe.evaluate.build_report import describe
 from mathpipe.evaluate.decode.beam_search import beam_search
 from mathpipe.evaluate.decode.decoding import Decoded, Decoding, decoding_mode, greedy
@@ -50,7 +50,7 @@ def rate(benchmark: BenchmarkFixture, work: Callable[[], object], items: int, ro
 def model(shape: dict[str, int], source: str, dtype: str) -> Transformer:
     torch.manual_seed(0)
     config = ModelConfig.model_validate({**PUBLISHED, **shape, "decoder_layers": 1, "dtype": dtype})
-    made = Transformer(config, MatrixWriter.named(source).format, MatrixWriter.named("P1000").format).eval()
+    made = Transformer(config, MatrixTokenizer.named(source).format, MatrixTokenizer.named("P1000").format).eval()
     with torch.no_grad():
         made.output_bias[[END, PAD]] = -1000
     return made
@@ -58,7 +58,7 @@ def model(shape: dict[str, int], source: str, dtype: str) -> Transformer:
 
 def sources(name: str, count: int, n: int) -> torch.Tensor:
     drawn = Matrices.from_dense(np.random.default_rng(0).uniform(-10, 10, (count, n, n)))
-    return torch.from_numpy(MatrixWriter.named(name).write(drawn)[0].astype(np.int64))
+    return torch.from_numpy(MatrixTokenizer.named(name).encode(drawn)[0].astype(np.int64))
 
 
 @pytest.mark.benchmark(group="decoding")
@@ -87,9 +87,9 @@ def test_beam_of_the_transposition_model(benchmark: BenchmarkFixture, n: int, co
 
 
 def scored_answers(task: str, count: int) -> tuple[Rows, Decoded, Callable[[], Scored]]:
-    chosen, writer = matrix_task(task), MatrixWriter.named("P1000")
-    operands = chosen.sample(np.random.default_rng(0), count, chosen.example)
-    rows = Rows(np.arange(count), operands, chosen.solve(operands).solutions)
+    chosen, writer = matrix_task(task), MatrixTokenizer.named("P1000")
+    problems = chosen.sample(np.random.default_rng(0), count, chosen.example)
+    rows = Rows(np.arange(count), problems, chosen.solve(problems).solutions)
     written = Matrices(rows.solutions.values * 1.01, rows.solutions.rows, rows.solutions.cols)
     decoded = Decoded(ended(*writer.write(written)), -np.random.default_rng(1).exponential(size=count))
     return rows, decoded, lambda: score(chosen, writer, rows, decoded)
@@ -100,9 +100,9 @@ def scored_answers(task: str, count: int) -> tuple[Rows, Decoded, Callable[[], S
 def test_verification(benchmark: BenchmarkFixture, task: str) -> None:
     """Predictions as matrices: their errors alone."""
     rows, decoded, _ = scored_answers(task, 50_000)
-    answers = MatrixWriter.named("P1000").read(decoded.tokens)[0]
+    answers = MatrixTokenizer.named("P1000").decode(decoded.tokens)[0]
     verify = matrix_task(task).verify
-    rate(benchmark, lambda: verify(rows.operands, rows.solutions, answers), 50_000)
+    rate(benchmark, lambda: verify(rows.problems, rows.solutions, answers), 50_000)
 
 
 @pytest.mark.benchmark(group="verification")
@@ -118,7 +118,7 @@ def test_scoring(benchmark: BenchmarkFixture, task: str) -> None:
 def test_analyses_and_report(benchmark: BenchmarkFixture, tmp_path: Path, task: str) -> None:
     """50,000 predictions: everything that is told of them, failures dumped."""
     _, _, work = scored_answers(task, 50_000)
-    writer = MatrixWriter.named("P1000")
+    writer = MatrixTokenizer.named("P1000")
     with (tmp_path / "predictions.parquet").open("wb") as file:
         predictions = PredictionsWriter(file, {"task": task, "split": "test", "outcomes": list(OUTCOMES)})
         predictions.append(predictions_table(work(), "test", writer, writer, matrix_task(task)))

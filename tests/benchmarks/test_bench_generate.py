@@ -19,7 +19,7 @@ from mathpipe.datasets.tokenizers.number_encodings import ENCODINGS, encoding
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.curate.verification import verify_dataset
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.spec import Law, MatrixLaw
+from mathpipe.generate.spec import DatasetSpec, MatrixSpec
 from mathpipe.generate.tasks.registry import MATRIX_TASKS
 
 pytestmark = pytest.mark.benchmark
@@ -51,18 +51,18 @@ def test_the_bare_loop(benchmark: BenchmarkFixture) -> None:
 @pytest.mark.benchmark(group="5x5 inverse")
 @pytest.mark.parametrize("task", MATRIX_TASKS)
 def test_generation_end_to_end(benchmark: BenchmarkFixture, tmp_path: Path, task: str) -> None:
-    law, calls = Law(task=task, operands=MATRIX_TASKS[task].example), iter(range(100))
+    spec, calls = DatasetSpec(task=task, problems=MATRIX_TASKS[task].example), iter(range(100))
     rate(
         benchmark,
-        lambda: make_dataset(law, Layout({"train": ROWS}, 100_000), str(tmp_path / str(next(calls))), workers=0),
+        lambda: make_dataset(spec, Layout({"train": ROWS}, 100_000), str(tmp_path / str(next(calls))), workers=0),
         ROWS,
     )
 
 
 @pytest.mark.benchmark(group="verify")
 def test_verification_of_a_dataset(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
-    law = Law(task="inverse", operands=MatrixLaw())
-    make_dataset(law, Layout({"train": ROWS}, 100_000), str(tmp_path / "d"), workers=0)
+    spec = DatasetSpec(task="inverse", problems=MatrixSpec())
+    make_dataset(spec, Layout({"train": ROWS}, 100_000), str(tmp_path / "d"), workers=0)
     rate(benchmark, lambda: verify_dataset(str(tmp_path / "d"), workers=0), ROWS)
 
 
@@ -78,6 +78,6 @@ def test_numbers(benchmark: BenchmarkFixture, name: str, way: str) -> None:
 @pytest.mark.benchmark(group="verdicts")
 @pytest.mark.parametrize("task", MATRIX_TASKS)
 def test_verdicts(benchmark: BenchmarkFixture, task: str) -> None:
-    operands = MATRIX_TASKS[task].sample(np.random.default_rng(0), 50_000, MATRIX_TASKS[task].example)
-    x = MATRIX_TASKS[task].solve(operands).solutions
-    rate(benchmark, lambda: MATRIX_TASKS[task].verify(operands, x, x), len(x))
+    problems = MATRIX_TASKS[task].sample(np.random.default_rng(0), 50_000, MATRIX_TASKS[task].example)
+    x = MATRIX_TASKS[task].solve(problems).solutions
+    rate(benchmark, lambda: MATRIX_TASKS[task].verify(problems, x, x), len(x))

@@ -11,7 +11,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from mathpipe.datasets.dataset import open_dataset
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.spec import Law, MatrixLaw
+from mathpipe.generate.spec import DatasetSpec, MatrixSpec
 
 pytestmark = pytest.mark.benchmark
 BATCHES, SIZE = 2_500, 64
@@ -20,8 +20,8 @@ BATCHES, SIZE = 2_500, 64
 @pytest.mark.benchmark(group="loader")
 @pytest.mark.parametrize("name", ["P10", "P1000", "FP15"])
 def test_batches(benchmark: BenchmarkFixture, tmp_path: Path, name: str) -> None:
-    law = Law(task="inverse", operands=MatrixLaw())
-    make_dataset(law, Layout({"train": 200_000}, 100_000), str(tmp_path / "d"), workers=0)
+    spec = DatasetSpec(task="inverse", problems=MatrixSpec())
+    make_dataset(spec, Layout({"train": 200_000}, 100_000), str(tmp_path / "d"), workers=0)
     data = open_dataset(tmp_path / "d", "train", name, name)
 
     def read() -> None:

@@ -1,4 +1,4 @@
-"""Datasets of expressions: blocks of every task with everything that belongs to them, import, batches: ``make bench``."""
+"""Datasets of expressions: chunks of every task with everything that belongs to them, import, batches: ``make bench``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mathpipe.datasets.export_formats import export_text
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.curate.published_import import import_dataset
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.spec import Law
+from mathpipe.generate.spec import DatasetSpec
 from mathpipe.generate.tasks.registry import SEQUENCE_TASKS
 
 pytestmark = pytest.mark.benchmark
@@ -34,9 +34,9 @@ def rate(benchmark: BenchmarkFixture, work: Callable[[], object], items: int) ->
 def test_a_dataset(benchmark: BenchmarkFixture, tmp_path: Path, name: str) -> None:
     """Drawn, checked, routed to splits, written, recorded."""
     rows, places = 280, itertools.count()
-    law = Law(task=name, operands=SEQUENCE_TASKS[name].example, block_rows=rows)
+    spec = DatasetSpec(task=name, problems=SEQUENCE_TASKS[name].example, chunk_rows=rows)
     layout = Layout({"train": rows, "valid": rows // 14, "test": rows // 14}, rows)
-    seeds = (law.model_copy(update={"seed": k}) for k in itertools.count())
+    seeds = (spec.model_copy(update={"seed": k}) for k in itertools.count())
     rate(
         benchmark,
         lambda: make_dataset(next(seeds), layout, str(tmp_path / str(next(places))), workers=0),
@@ -47,8 +47,8 @@ def test_a_dataset(benchmark: BenchmarkFixture, tmp_path: Path, name: str) -> No
 @pytest.fixture(scope="module")
 def integrals(tmp_path_factory: pytest.TempPathFactory) -> Path:
     url = tmp_path_factory.mktemp("data") / "bwd"
-    law = Law(task=BWD, operands=SEQUENCE_TASKS[BWD].example, block_rows=1_000)
-    make_dataset(law, Layout({"train": 16_000}, 16_000), str(url), workers=0)
+    spec = DatasetSpec(task=BWD, problems=SEQUENCE_TASKS[BWD].example, chunk_rows=1_000)
+    make_dataset(spec, Layout({"train": 16_000}, 16_000), str(url), workers=0)
     return url
 
 

@@ -26,7 +26,7 @@ from mathpipe.evaluate.decode.beam_search import beam_search
 from mathpipe.evaluate.decode.decoding import Decoding, decoding_mode, greedy
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.spec import Law, MatrixLaw
+from mathpipe.generate.spec import DatasetSpec, MatrixSpec
 from mathpipe.pipeline.config.resolution import Source, gather, validated
 from mathpipe.train.config import TrainConfig
 from mathpipe.train.model.transformer import Transformer, framed
@@ -89,8 +89,8 @@ def learner(who: str, task: str, data: Path, times: int) -> tuple[Callable[[Batc
 @pytest.mark.parametrize("task", ["transpose", "eigenvalues", "inverse"])
 def test_a_step(task: str, tmp_path: Path) -> None:
     dim = 10 if task == "transpose" else 5
-    law = Law(task=task, operands=MatrixLaw(min_dim=dim, max_dim=dim))
-    make_dataset(law, Layout({"train": 10_000}, 10_000), str(tmp_path / "data"), workers=0)
+    spec = DatasetSpec(task=task, problems=MatrixSpec(min_dim=dim, max_dim=dim))
+    make_dataset(spec, Layout({"train": 10_000}, 10_000), str(tmp_path / "data"), workers=0)
     for times in (1, 8):
         for who in CONTENDERS:
             step(who, task, tmp_path / "data", times)

@@ -11,7 +11,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.spec import Law
+from mathpipe.generate.spec import DatasetSpec
 from mathpipe.generate.tasks.registry import SEQUENCE_TASKS
 
 pytestmark = pytest.mark.benchmark
@@ -33,14 +33,14 @@ def calibration() -> float:
 @pytest.mark.benchmark(group="expressions")
 @pytest.mark.parametrize("name", ["integration-fwd", "integration-ibp"])
 def test_drawn_verified_hashed_and_written(benchmark: BenchmarkFixture, tmp_path: Path, name: str) -> None:
-    """A block of each split, the table of primitives built before; the fastest of three."""
-    law = Law(task=name, operands=SEQUENCE_TASKS[name].example, block_rows=ROWS)
+    """A chunk of each split, the table of primitives built before; the fastest of three."""
+    spec = DatasetSpec(task=name, problems=SEQUENCE_TASKS[name].example, chunk_rows=ROWS)
     layout = Layout({"train": ROWS, "valid": ROWS // 14, "test": ROWS // 14}, ROWS)
     seeds, places = itertools.count(), itertools.count()
     benchmark._timer = time.process_time
     benchmark.pedantic(
         lambda: make_dataset(
-            law.model_copy(update={"seed": next(seeds)}), layout, str(tmp_path / str(next(places))), workers=0
+            spec.model_copy(update={"seed": next(seeds)}), layout, str(tmp_path / str(next(places))), workers=0
         ),
         rounds=3,
         warmup_rounds=1,

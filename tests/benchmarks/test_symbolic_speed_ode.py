@@ -18,7 +18,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.spec import Law
+from mathpipe.generate.spec import DatasetSpec
 from mathpipe.generate.tasks.registry import sequence_task
 
 pytestmark = pytest.mark.benchmark
@@ -39,10 +39,10 @@ def test_the_loop(benchmark: BenchmarkFixture) -> None:
 @pytest.mark.parametrize("name", ROWS)
 def test_pairs_into_a_dataset(benchmark: BenchmarkFixture, tmp_path: Path, name: str) -> None:
     places = itertools.count()
-    law = Law(task=name, operands=sequence_task(name).example, block_rows=ROWS[name])
+    spec = DatasetSpec(task=name, problems=sequence_task(name).example, chunk_rows=ROWS[name])
 
     def make() -> None:
-        make_dataset(law, Layout({"train": ROWS[name]}, ROWS[name]), str(tmp_path / str(next(places))), workers=0)
+        make_dataset(spec, Layout({"train": ROWS[name]}, ROWS[name]), str(tmp_path / str(next(places))), workers=0)
 
     rate(benchmark, make, ROWS[name])
 

@@ -84,11 +84,11 @@ def seconds(who: str, task: str, data: Path) -> tuple[float, int]:
 def test_a_step(task: str, tmp_path: Path) -> None:
     from mathpipe.generate.build.dataset_builder import make_dataset
     from mathpipe.generate.layout import Layout
-    from mathpipe.generate.spec import Law, MatrixLaw
+    from mathpipe.generate.spec import DatasetSpec, MatrixSpec
 
     dim = 10 if task == "transpose" else 5
-    law = Law(task=task, operands=MatrixLaw(min_dim=dim, max_dim=dim))
-    make_dataset(law, Layout({"train": 10_000}, 10_000), str(tmp_path / "data"), workers=0)
+    spec = DatasetSpec(task=task, problems=MatrixSpec(min_dim=dim, max_dim=dim))
+    make_dataset(spec, Layout({"train": 10_000}, 10_000), str(tmp_path / "data"), workers=0)
     turns = [
         {who: seconds(who, task, tmp_path / "data") for who in ("reference", "exact", "fast")} for _ in range(TURNS)
     ]

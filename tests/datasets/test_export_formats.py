@@ -18,8 +18,8 @@ def test_text_lines_are_problems_and_solutions_in_words(addition: Path) -> None:
     assert export_text(data, file) == 2_000
     lines = file.getvalue().decode().splitlines()
     assert len(lines) == 2_000
-    for line, (operand, solution) in zip(
-        lines[:20], ((o, s) for c in data.chunks(20, stop=20) for o, s in zip(c.operands, c.solutions, strict=True)), strict=True
+    for line, (matrix, solution) in zip(
+        lines[:20], ((o, s) for c in data.chunks(20, stop=20) for o, s in zip(c.problems, c.solutions, strict=True)), strict=True
     ):  # fmt: skip
         problem, answer = (text.split() for text in line.split("\t"))
         assert problem[:2] == ["V3", "V6"] and answer[:2] == ["V3", "V3"]
@@ -27,9 +27,7 @@ def test_text_lines_are_problems_and_solutions_in_words(addition: Path) -> None:
             int("".join(problem[k + 1 : k + 4])) * (-1 if problem[k] == "-" else 1) for k in range(2, len(problem), 5)
         ]
         exponents = [int(problem[k + 4][1:]) for k in range(2, len(problem), 5)]
-        np.testing.assert_allclose(
-            operand.reshape(-1), [m * 10.0**e for m, e in zip(mantissas, exponents, strict=True)]
-        )
+        np.testing.assert_allclose(matrix.reshape(-1), [m * 10.0**e for m, e in zip(mantissas, exponents, strict=True)])
         written = [int(answer[k][1:]) * 10.0 ** int(answer[k + 1][1:]) for k in range(2, len(answer), 2)]
         np.testing.assert_allclose(solution.reshape(-1), written, rtol=5.1e-3)
 
@@ -74,7 +72,7 @@ def test_polars(addition: Path) -> None:
 def test_duckdb(addition: Path) -> None:
     import duckdb
 
-    query = f"select count(*), first(solution order by row), max(operand_cols) from '{addition}/train/*.parquet'"
+    query = f"select count(*), first(solution order by row), max(problem_cols) from '{addition}/train/*.parquet'"
     solution, rows = first_rows(addition)
     assert duckdb.connect().execute(query).fetchone() == (rows, solution, 6)
 

@@ -34,7 +34,7 @@ def test_rows_in_order(addition: Path) -> None:
     assert np.array_equal(np.concatenate([c.row for c in chunks]), np.arange(100, 1_750))
     assert all(len(c) <= 300 for c in chunks)
     for chunk in chunks:
-        a, b = np.split(chunk.operands.dense(), 2, axis=2)
+        a, b = np.split(chunk.problems.dense(), 2, axis=2)
         assert np.array_equal((a + b).astype(np.float32), chunk.solutions.dense().astype(np.float32))
     assert list(data.chunks(start=5, stop=5)) == []
 
@@ -46,8 +46,8 @@ def test_batches_hold_what_is_written(addition: Path) -> None:
     for k, row in enumerate(batch.rows.tolist()):
         chunk, i = by_row[row]
         one = chunk.take(np.array([i]))
-        assert batch.source[k].tolist() == data.source.write(one.operands)[0][0].tolist()
-        assert batch.target[k].tolist() == [*data.target.write(one.solutions)[0][0].tolist(), END]
+        assert batch.source[k].tolist() == data.source.encode(one.problems)[0][0].tolist()
+        assert batch.target[k].tolist() == [*data.target.encode(one.solutions)[0][0].tolist(), END]
     assert (batch.target_lengths == 2 + 9 + 1).all() and (batch.source_lengths == 2 + 18 * 5).all()
     assert batch.source.dtype == batch.target.dtype == torch.int64
 
@@ -197,13 +197,13 @@ def test_opening_what_is_not_there(addition: Path, tmp_path: Path) -> None:
 
 def test_a_dataset_on_an_object_store_reads_the_same(addition: Path) -> None:
     from mathpipe.generate.build.dataset_builder import make_dataset
-    from mathpipe.generate.curate.verification import law_of
+    from mathpipe.generate.curate.verification import spec_of
     from mathpipe.generate.layout import Layout
 
     here = open_dataset(addition)
     manifest = read_manifest(str(addition))
     layout = Layout({name: s.rows for name, s in manifest.splits.items()}, manifest.shard_rows)
-    make_dataset(law_of(manifest), layout, "memory://loader-test", workers=0)
+    make_dataset(spec_of(manifest), layout, "memory://loader-test", workers=0)
     there = open_dataset("memory://loader-test")
     assert there.digest == here.digest
     assert all(same(a, b) for a, b in zip(take(here, 5), take(there, 5), strict=True))

@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.dataset import Dataset, open_dataset
 from mathpipe.datasets.format.matrix_columns import Rows
-from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, MatrixWriter
+from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, MatrixTokenizer
 from mathpipe.evaluate.decode.decoding import Decoded
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.spec import Law, MatrixLaw
+from mathpipe.generate.spec import DatasetSpec, MatrixSpec
 from mathpipe.train.config import ModelConfig, TrainConfig
 from mathpipe.train.run.checkpoint import RunRecord, build_model
 
@@ -35,10 +35,10 @@ def one_thread() -> None:
 def make_data(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """A dataset of a task: ``make_data("add", test=200, min_dim=2, max_dim=3)``."""
 
-    def make(task: str, test: int = 100, **law: Any) -> Path:
+    def make(task: str, test: int = 100, **spec: Any) -> Path:
         folder = tmp_path_factory.mktemp(task)
-        dims = {"min_dim": 2, "max_dim": 2} | law
-        asked = Law(task=task, operands=MatrixLaw(**dims), seed=1, block_rows=100)
+        dims = {"min_dim": 2, "max_dim": 2} | spec
+        asked = DatasetSpec(task=task, problems=MatrixSpec(**dims), seed=1, chunk_rows=100)
         make_dataset(asked, Layout({"train": 100, "test": test}, shard_rows=100), str(folder / "data"), workers=0)
         return folder / "data"
 
@@ -119,7 +119,7 @@ def make_run() -> Callable[..., RunRecord]:
             data=str(data),
             dataset_digest=dataset.digest,
             task=dataset.task,
-            law=dataset.law,
+            spec=dataset.spec,
             input_encoding=config.input_encoding,
             output_encoding=config.output_encoding,
             precision=config.precision,
@@ -157,8 +157,8 @@ def untrained() -> Callable[[RunRecord], nn.Module]:
 def said() -> Callable[..., Decoded]:
     """Predictions as decoding returns them, from one list of words (or token ids) a row."""
 
-    def decoded(writer: MatrixWriter, sentences: Sequence[str | Sequence[int]], room: int = 0) -> Decoded:
-        rows = [writer.to_tokens(s.split()) if isinstance(s, str) else list(s) for s in sentences]
+    def decoded(tokenizer: MatrixTokenizer, sentences: Sequence[str | Sequence[int]], room: int = 0) -> Decoded:
+        rows = [tokenizer.to_tokens(s.split()) if isinstance(s, str) else list(s) for s in sentences]
         tokens = np.full((len(rows), max([room, *map(len, rows)])), PAD, dtype=np.int64)
         for i, row in enumerate(rows):
             tokens[i, : len(row)] = row
@@ -169,7 +169,7 @@ def said() -> Callable[..., Decoded]:
 
 @pytest.fixture(scope="session")
 def problems() -> Callable[[Sequence[Any], Sequence[Any]], Rows]:
-    def make(operands: Sequence[Any], solutions: Sequence[Any]) -> Rows:
-        return Rows(np.arange(len(operands)), Matrices.from_list(operands), Matrices.from_list(solutions))
+    def make(problems: Sequence[Any], solutions: Sequence[Any]) -> Rows:
+        return Rows(np.arange(len(problems)), Matrices.from_list(problems), Matrices.from_list(solutions))
 
     return make

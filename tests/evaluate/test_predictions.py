@@ -14,7 +14,7 @@ import pytest
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.matrix_columns import Rows
-from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixWriter
+from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
 from mathpipe.evaluate.analyze.covariates import covariates
 from mathpipe.evaluate.decode.decoding import Decoded
 from mathpipe.evaluate.predictions import (
@@ -27,7 +27,7 @@ from mathpipe.evaluate.predictions import (
 from mathpipe.evaluate.score.matrix_scoring import Scored, score
 from mathpipe.generate.tasks.registry import TASKS
 
-P1000, B1999 = MatrixWriter.named("P1000"), MatrixWriter.named("B1999")
+P1000, B1999 = MatrixTokenizer.named("P1000"), MatrixTokenizer.named("B1999")
 
 RIGHT = "V2 V2 N500 E-3 N0 E0 N0 E0 N250 E-3 <s>"
 OTHER_SHAPE = "V1 V2 N500 E-3 N250 E-3 <s>"
@@ -37,7 +37,7 @@ OTHER_SHAPE = "V1 V2 N500 E-3 N250 E-3 <s>"
 def scored(said: Callable[..., Decoded], problems: Callable[..., Rows]) -> Scored:
     """Two problems; of the first two hypotheses."""
     rows = problems([[[2, 0], [0, 4]], [[4]]], [[[0.5, 0], [0, 0.25]], [[0.25]]])
-    rows = Rows(np.array([17, 18]), rows.operands, rows.solutions)
+    rows = Rows(np.array([17, 18]), rows.problems, rows.solutions)
     decoded = said(B1999, [RIGHT, OTHER_SHAPE, "V1 V1 N250 <s>"])
     decoded = Decoded(decoded.tokens, decoded.log_probability, np.array([0, 0, 1]), np.array([0, 1, 0]))
     return score(TASKS["inverse"], B1999, rows, decoded)
@@ -64,13 +64,13 @@ def test_columns_and_values(scored: Scored) -> None:
             "error_reference_l1": 0,
             "predicted_condition": pytest.approx(2),
             "confused_with": None,
-            "problem": "V2 V2 + 200 E-2 + 0 E0 + 0 E0 + 400 E-2",
+            "problem_tokens": "V2 V2 + 200 E-2 + 0 E0 + 0 E0 + 400 E-2",
             "reference": [0.5, 0, 0, 0.25],
             "reference_rows": 2,
             "reference_cols": 2,
             "reference_error_l1": 0,
             "correct_rank": 0,
-            "operand": [2, 0, 0, 4],
+            "problem": [2, 0, 0, 4],
             "largest": 4,
             "rows": 2,
             "cols": 2,
@@ -99,12 +99,12 @@ def test_columns_and_values(scored: Scored) -> None:
             "outcome": "malformed",
             "passed": False,
             "log_probability": -3.0,
-            "problem": "V1 V1 + 400 E-2",
+            "problem_tokens": "V1 V1 + 400 E-2",
             "reference": [0.25],
             "reference_rows": 1,
             "reference_cols": 1,
             "reference_error_l1": 0,
-            "operand": [4],
+            "problem": [4],
             "largest": 4,
             "rows": 1,
             "cols": 1,
@@ -127,7 +127,7 @@ def test_the_schema_does_not_depend_on_what_was_predicted(scored: Scored, said: 
 def test_written_in_runs_and_read_back(scored: Scored, tmp_path: Path) -> None:
     table = predictions_table(scored, "test", P1000, B1999, TASKS["inverse"])
     buffer = io.BytesIO()
-    writer = PredictionsWriter(buffer, {"task": "inverse", "law": {"seed": 0}})
+    writer = PredictionsWriter(buffer, {"task": "inverse", "spec": {"seed": 0}})
     for _ in range(3):
         writer.append(table)
     writer.close()
@@ -135,7 +135,7 @@ def test_written_in_runs_and_read_back(scored: Scored, tmp_path: Path) -> None:
     path.write_bytes(buffer.getvalue())
     assert read_predictions(path).replace_schema_metadata(None) == pa.concat_tables([table] * 3)
     assert read_predictions(path, ["outcome", "rank", "orthogonality"]).column_names == ["outcome", "rank"]
-    assert predictions_metadata(path) == {"task": "inverse", "law": {"seed": 0}}
+    assert predictions_metadata(path) == {"task": "inverse", "spec": {"seed": 0}}
     file = pq.ParquetFile(path)
     assert file.num_row_groups == 3
     assert file.metadata.row_group(0).column(0).compression == "ZSTD"

@@ -11,7 +11,7 @@ import pytest
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixWriter
+from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
 from mathpipe.evaluate.predictions import predictions_metadata
 from mathpipe.evaluate.published_predictions import (
     encoding_of,
@@ -20,10 +20,10 @@ from mathpipe.evaluate.published_predictions import (
     parse_words,
     read_published,
 )
-from mathpipe.generate.spec import MatrixLaw
+from mathpipe.generate.spec import MatrixSpec
 from mathpipe.generate.tasks.registry import matrix_task
 
-P1000 = MatrixWriter.named("P1000")
+P1000 = MatrixTokenizer.named("P1000")
 RIGHT = "['V1', 'V2', '+', '400', 'E-2', '+', '600', 'E-2']"
 WRONG = "['V1', 'V2', '+', '400', 'E-2', '-', '600', 'E-2']"
 FILE = f"""Equation 0 (0/3)
@@ -55,11 +55,11 @@ def test_records_are_read(tmp_path: Path) -> None:
     path = tmp_path / "add.pred"
     path.write_text(FILE)
     a, b, c, d = read_published(path)
-    assert a.operand.tolist() == [[1, 2, 3, 4]] and a.reference == parse_words(RIGHT)
+    assert a.problem.tolist() == [[1, 2, 3, 4]] and a.reference == parse_words(RIGHT)
     assert [(v, s) for v, s, _ in a.hypotheses] == [(False, -0.01234), (True, -2.5)]
-    assert b.operand.tolist() == [[1, 2], [-3.5, 4]] and b.reference.tolist() == [[3], [0.5]]  # type: ignore[union-attr]
+    assert b.problem.tolist() == [[1, 2], [-3.5, 4]] and b.reference.tolist() == [[3], [0.5]]  # type: ignore[union-attr]
     assert b.hypotheses[0][0] and np.isnan(b.hypotheses[0][1])
-    assert c.operand.tolist() == [[1, 2, 3, 4]] and not c.hypotheses
+    assert c.problem.tolist() == [[1, 2, 3, 4]] and not c.hypotheses
     assert d.hypotheses[0][2] == ["V1", '__import__("os")', "+"]
     assert encoding_of([a, b, c, d]) == "P1000"
 
@@ -88,11 +88,11 @@ def test_what_was_published_is_verified_anew(tmp_path: Path) -> None:
 def test_many_eigenvectors_come_back_as_they_were_written(tmp_path: Path) -> None:
     """A file in the published format, written here from known answers: their analyses come out as they must."""
     rng = np.random.default_rng(0)
-    a = matrix_task("eigenvectors").sample(rng, 200, MatrixLaw())
+    a = matrix_task("eigenvectors").sample(rng, 200, MatrixSpec())
     x = matrix_task("eigenvectors").solve(a).solutions.dense().copy()
     x[:50, 1:, 0] *= 1.2  # a norm off in a quarter of the answers
-    tokens, _ = P1000.write(Matrices.from_dense(x))
-    truth, _ = P1000.write(matrix_task("eigenvectors").solve(a).solutions)
+    tokens, _ = P1000.encode(Matrices.from_dense(x))
+    truth, _ = P1000.encode(matrix_task("eigenvectors").solve(a).solutions)
     with (tmp_path / "f.pred").open("w") as file:
         for k in range(200):
             said, wanted = (P1000.to_words(t[k]) for t in (tokens, truth))

@@ -15,7 +15,7 @@ from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.expressions.vocabulary import ARITY, IDS, WORDS
 from mathpipe.datasets.format.sequence_columns import SequenceRows
 from mathpipe.datasets.io.storage import Storage
-from mathpipe.datasets.tokenizers.expression_tokenizer import ExpressionWriter
+from mathpipe.datasets.tokenizers.expression_tokenizer import ExpressionTokenizer
 from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD
 from mathpipe.evaluate.analyze.analyses import subject_of
 from mathpipe.evaluate.analyze.baselines import ReferenceYardstick, Tally
@@ -30,7 +30,7 @@ from mathpipe.evaluate.score.sequence_scoring import Judges, score_sequences
 from mathpipe.generate.tasks import registry
 from mathpipe.generate.tasks.sequence_base import SYMBOLIC_OUTCOMES, Judged, SequenceTask
 
-WRITER = ExpressionWriter()
+WRITER = ExpressionTokenizer()
 
 
 def words(text: str) -> bytes:
@@ -222,7 +222,7 @@ def test_predictions_analyses_and_failures_of_expressions(
         writer.append(table)
         writer.close()
     first = pq.read_table(tmp_path / "predictions.parquet").slice(0, 1).to_pylist()[0]
-    assert (first["problem"], first["reference"], first["prediction"]) == ("x", "x", "x")
+    assert (first["problem_tokens"], first["reference"], first["prediction"]) == ("x", "x", "x")
     assert first["decoded"] == [IDS["x"]] and first["problem_depth"] == 0 and first["operators"] == 0
     told = describe(Storage(str(tmp_path)), verbose=True)
     assert told.metrics["accuracy"] == 0.25 and told.metrics["accuracy_any"] == 0.375
@@ -254,14 +254,14 @@ def test_a_whole_evaluation_of_a_toy_dataset(
     from mathpipe.evaluate.run import evaluate_run, quick_accuracy
     from mathpipe.generate.build.dataset_builder import make_dataset
     from mathpipe.generate.layout import Layout
-    from mathpipe.generate.spec import Law
+    from mathpipe.generate.spec import DatasetSpec
 
     toy = _toy_reverse()
     monkeypatch.setitem(registry.TASKS, toy.name, toy)
-    law = Law(
-        task=toy.name, operands=toy.example.model_copy(update={"min_operators": 7}), seed=1, block_rows=toy.block_rows
+    spec = DatasetSpec(
+        task=toy.name, problems=toy.example.model_copy(update={"min_operators": 7}), seed=1, chunk_rows=toy.chunk_rows
     )
-    make_dataset(law, Layout({"train": 200, "test": 150}, 1000), str(tmp_path / "data"), workers=0)
+    make_dataset(spec, Layout({"train": 200, "test": 150}, 1000), str(tmp_path / "data"), workers=0)
     dataset = open_dataset(tmp_path / "data", "test")
 
     def edit(i: int, row: int, said: list[int]) -> list[int]:

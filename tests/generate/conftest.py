@@ -20,7 +20,7 @@ import pytest
 
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.spec import Law, MatrixLaw
+from mathpipe.generate.spec import DatasetSpec, MatrixSpec
 
 PATIENCE = 120.0  # seconds that any condition of these tests may take on a loaded machine
 
@@ -54,13 +54,13 @@ def contents_of(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
-LAW = Law(task="inverse", operands=MatrixLaw(min_dim=3, max_dim=3), block_rows=1_000)
+SPEC = DatasetSpec(task="inverse", problems=MatrixSpec(min_dim=3, max_dim=3), chunk_rows=1_000)
 LAYOUT = Layout({"train": 10_500, "valid": 1_000, "test": 500}, 1_000)
 
 
 @pytest.fixture(scope="session")
-def law() -> Law:
-    return LAW
+def spec() -> DatasetSpec:
+    return SPEC
 
 
 @pytest.fixture(scope="session")
@@ -71,9 +71,9 @@ def layout() -> Layout:
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """The bytes of the dataset (law, layout), made in this process."""
+    """The bytes of the dataset (spec, layout), made in this process."""
     folder = tmp_path_factory.mktemp("undisturbed") / "d"
-    make_dataset(LAW, LAYOUT, str(folder), workers=0)
+    make_dataset(SPEC, LAYOUT, str(folder), workers=0)
     return contents_of(folder)
 
 

@@ -1,4 +1,4 @@
-"""A dataset is a function of its law: the digest names it, blocks evaluate it, layouts only cut it."""
+"""A dataset is a function of its spec: the digest names it, chunks evaluate it, layouts only cut it."""
 
 from __future__ import annotations
 
@@ -15,75 +15,75 @@ from mathpipe.datasets.dataset import open_dataset
 from mathpipe.datasets.errors import UserError
 from mathpipe.generate.build import matrix_chunks
 from mathpipe.generate.build.dataset_builder import make_dataset
-from mathpipe.generate.build.matrix_chunks import build_block
+from mathpipe.generate.build.matrix_chunks import build_chunk
 from mathpipe.generate.curate.verification import verify_dataset
-from mathpipe.generate.layout import Layout, cut, default_shard_rows, whole_blocks
-from mathpipe.generate.spec import Law, MatrixLaw
+from mathpipe.generate.layout import Layout, cut, default_shard_rows, whole_chunks
+from mathpipe.generate.spec import DatasetSpec, MatrixSpec
 from mathpipe.generate.splits import belongs, bucket, share, written_hash
 from mathpipe.generate.tasks.registry import get_task
 
-SMALL = Law(task="inverse", operands=MatrixLaw(min_dim=2, max_dim=3), block_rows=200)
+SMALL = DatasetSpec(task="inverse", problems=MatrixSpec(min_dim=2, max_dim=3), chunk_rows=200)
 
 
 def test_the_digest_changes_with_whatever_fixes_rows() -> None:
-    laws = [
+    specs = [
         SMALL,
         SMALL.model_copy(update={"seed": 1}),
         SMALL.model_copy(update={"task": "transpose"}),
-        SMALL.model_copy(update={"block_rows": 201}),
+        SMALL.model_copy(update={"chunk_rows": 201}),
         SMALL.model_copy(update={"version": 2}),
-        SMALL.model_copy(update={"operands": MatrixLaw(min_dim=2, max_dim=4)}),
-        SMALL.model_copy(update={"operands": MatrixLaw(min_dim=2, max_dim=3, exact_operands=False)}),
+        SMALL.model_copy(update={"problems": MatrixSpec(min_dim=2, max_dim=4)}),
+        SMALL.model_copy(update={"problems": MatrixSpec(min_dim=2, max_dim=3, round_problems=False)}),
     ]
-    assert len({law.digest for law in laws}) == len(laws)
-    assert Law.model_validate_json(SMALL.to_json()).digest == SMALL.digest
+    assert len({spec.fingerprint for spec in specs}) == len(specs)
+    assert DatasetSpec.model_validate_json(SMALL.to_json()).fingerprint == SMALL.fingerprint
 
 
-def test_a_block_is_a_pure_function() -> None:
-    first, again = build_block(SMALL, "train", 3), build_block(SMALL, "train", 3)
-    assert np.array_equal(first.rows.operands.values, again.rows.operands.values)
+def test_rows_per_chunk_is_a_pure_function() -> None:
+    first, again = build_chunk(SMALL, "train", 3), build_chunk(SMALL, "train", 3)
+    assert np.array_equal(first.rows.problems.values, again.rows.problems.values)
     assert np.array_equal(first.rows.solutions.values, again.rows.solutions.values)
     assert first.rows.row.tolist() == list(range(600, 800))
-    other = build_block(SMALL, "train", 4)
-    assert not np.array_equal(first.rows.operands.values[:50], other.rows.operands.values[:50])
+    other = build_chunk(SMALL, "train", 4)
+    assert not np.array_equal(first.rows.problems.values[:50], other.rows.problems.values[:50])
 
 
-def test_every_row_of_a_block_is_acceptable() -> None:
+def test_every_row_of_rows_per_chunk_is_acceptable() -> None:
     for stream in ("train", "valid", "test", "test-far"):
-        rows = build_block(SMALL, stream, 0).rows
+        rows = build_chunk(SMALL, stream, 0).rows
         assert len(rows) == 200
-        assert belongs(rows.operands, stream, on_grid=True).all()
-        solved = get_task("inverse").solve(rows.operands)
+        assert belongs(rows.problems, stream, on_grid=True).all()
+        solved = get_task("inverse").solve(rows.problems)
         assert not any(mask.any() for mask in solved.rejected.values())
         assert np.array_equal(solved.solutions.values.astype(np.float32), rows.solutions.values)
 
 
 def test_what_a_row_drew_does_not_depend_on_rejections(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reject another set of problems: the rows that are accepted both times are the same, in the same order."""
-    plain = build_block(SMALL, "train", 0)
+    plain = build_chunk(SMALL, "train", 0)
     all_in_range = matrix_chunks._all_in_range
     monkeypatch.setattr(
         matrix_chunks, "_all_in_range", lambda m: all_in_range(m) & (written_hash(m) % np.uint64(3) > 0)
     )
-    fewer = build_block(SMALL, "train", 0)
+    fewer = build_chunk(SMALL, "train", 0)
     assert sum(fewer.rejected.values()) > 50
-    hashes = [written_hash(b.rows.operands).tolist() for b in (plain, fewer)]
+    hashes = [written_hash(b.rows.problems).tolist() for b in (plain, fewer)]
     kept = [h for h in hashes[0] if h in set(hashes[1])]
     assert hashes[1][: len(kept)] == kept and len(kept) > 50
 
 
-def test_a_law_without_acceptable_problems_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_spec_without_acceptable_problems_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(matrix_chunks, "_all_in_range", lambda m: np.zeros(len(m), dtype=bool))
-    with pytest.raises(UserError, match="did not fill a block"):
-        build_block(SMALL, "train", 0)
+    with pytest.raises(UserError, match="did not fill a chunk"):
+        build_chunk(SMALL, "train", 0)
 
 
 def test_rejections_are_counted_by_reason() -> None:
     """1x1 matrices with tiny entries: 1/a is beyond 1e9 for some, and a itself below 1e-7 for others."""
-    law = Law(task="inverse", operands=MatrixLaw(min_dim=1, max_dim=1, max_coeff=2e-6), block_rows=200)
-    block = build_block(law, "train", 0)
-    assert block.rejected.keys() == {matrix_chunks.OUT_OF_RANGE}
-    assert block.rejected[matrix_chunks.OUT_OF_RANGE] > 5
+    spec = DatasetSpec(task="inverse", problems=MatrixSpec(min_dim=1, max_dim=1, max_coeff=2e-6), chunk_rows=200)
+    chunk = build_chunk(spec, "train", 0)
+    assert chunk.rejected.keys() == {matrix_chunks.OUT_OF_RANGE}
+    assert chunk.rejected[matrix_chunks.OUT_OF_RANGE] > 5
 
 
 # --- splits -----------------------------------------------------------------------------------------------------------
@@ -99,8 +99,8 @@ def test_splits_own_disjoint_shares_of_all_problems() -> None:
 
 
 def test_the_hash_spreads_problems_evenly() -> None:
-    operands = get_task("add").sample(np.random.default_rng(0), 100_000, MatrixLaw(min_dim=2, max_dim=2))
-    counts = np.bincount((written_hash(operands, on_grid=True) >> np.uint64(60)).astype(int), minlength=16)
+    problems = get_task("add").sample(np.random.default_rng(0), 100_000, MatrixSpec(min_dim=2, max_dim=2))
+    counts = np.bincount((written_hash(problems, on_grid=True) >> np.uint64(60)).astype(int), minlength=16)
     assert (np.abs(counts - 6250) < 5 * np.sqrt(6250)).all()
 
 
@@ -119,7 +119,7 @@ def test_a_written_problem_has_one_hash() -> None:
 
 
 def test_a_batch_hashes_as_its_problems_one_by_one() -> None:
-    mixed = get_task("add").sample(np.random.default_rng(0), 60, MatrixLaw(min_dim=1, max_dim=4, rectangular=True))
+    mixed = get_task("add").sample(np.random.default_rng(0), 60, MatrixSpec(min_dim=1, max_dim=4, rectangular=True))
     together = written_hash(mixed)
     assert together.tolist() == [int(written_hash(mixed.take([i]))[0]) for i in range(60)]
 
@@ -152,11 +152,11 @@ def test_cutting(rows: int, shard: int, expected: list[tuple[int, int]]) -> None
 
 
 @pytest.mark.parametrize(
-    ("asked", "block", "rows"),
+    ("asked", "chunk", "rows"),
     [(1_000_000, 10_000, 1_000_000), (14_999, 10_000, 10_000), (15_001, 10_000, 20_000), (1, 10_000, 10_000)],
 )
-def test_shards_are_whole_blocks(asked: int, block: int, rows: int) -> None:
-    assert whole_blocks(asked, block) == rows
+def test_shards_are_whole_chunks(asked: int, chunk: int, rows: int) -> None:
+    assert whole_chunks(asked, chunk) == rows
 
 
 def test_default_shards_keep_workers_busy_and_files_few() -> None:
@@ -171,9 +171,9 @@ def test_any_cut_covers_every_row_once(rows: int, shard: int) -> None:
 
 
 def rows_of(url: Path, split: str = "train") -> tuple[np.ndarray, np.ndarray]:
-    parts = [(c.operands.values, c.solutions.values) for c in open_dataset(url, split).chunks()]
-    operands, solutions = zip(*parts, strict=True)
-    return np.concatenate(operands), np.concatenate(solutions)
+    parts = [(c.problems.values, c.solutions.values) for c in open_dataset(url, split).chunks()]
+    problems, solutions = zip(*parts, strict=True)
+    return np.concatenate(problems), np.concatenate(solutions)
 
 
 def test_sizes_shards_and_growth_keep_every_row(tmp_path: Path) -> None:
@@ -196,32 +196,32 @@ def test_sizes_shards_and_growth_keep_every_row(tmp_path: Path) -> None:
 
 def test_splits_of_a_dataset_share_no_written_problem(tmp_path: Path) -> None:
     """1x1 integers-like space: few distinct problems, so that shares would collide if they could."""
-    law = Law(task="transpose", operands=MatrixLaw(min_dim=1, max_dim=1), block_rows=500)
-    make_dataset(law, Layout({"train": 5_000, "valid": 500, "test": 500}, 500), str(tmp_path / "d"), workers=0)
+    spec = DatasetSpec(task="transpose", problems=MatrixSpec(min_dim=1, max_dim=1), chunk_rows=500)
+    make_dataset(spec, Layout({"train": 5_000, "valid": 500, "test": 500}, 500), str(tmp_path / "d"), workers=0)
     train, valid, test = (set(rows_of(tmp_path / "d", split)[0]) for split in ("train", "valid", "test"))
     assert not (train & valid or train & test or valid & test)
     assert len(train) > 1_000
 
 
 def test_too_small_a_space_is_named(tmp_path: Path) -> None:
-    law = Law(task="transpose", operands=MatrixLaw(min_dim=1, max_dim=1))
+    spec = DatasetSpec(task="transpose", problems=MatrixSpec(min_dim=1, max_dim=1))
     with pytest.raises(UserError, match="14,403 distinct written problems"):
-        make_dataset(law, Layout({"train": 13_000}, 10_000), str(tmp_path / "d"), workers=0)
+        make_dataset(spec, Layout({"train": 13_000}, 10_000), str(tmp_path / "d"), workers=0)
     assert not (tmp_path / "d").exists()
 
 
 @pytest.mark.parametrize("exact", [True, False])
 def test_noise_is_written_and_the_clean_problem_solved(tmp_path: Path, exact: bool) -> None:
-    drawn = MatrixLaw(min_dim=2, max_dim=3, noise=0.02, exact_operands=exact)
-    law = Law(task="inverse", operands=drawn, block_rows=200)
-    make_dataset(law, Layout({"train": 300, "valid": 50, "test": 50}, 200), str(tmp_path / "d"), workers=0)
+    drawn = MatrixSpec(min_dim=2, max_dim=3, noise=0.02, round_problems=exact)
+    spec = DatasetSpec(task="inverse", problems=drawn, chunk_rows=200)
+    make_dataset(spec, Layout({"train": 300, "valid": 50, "test": 50}, 200), str(tmp_path / "d"), workers=0)
     assert verify_dataset(str(tmp_path / "d"), workers=0).damage == ()
     for rows in open_dataset(tmp_path / "d").chunks():
         assert rows.clean is not None
-        assert belongs(rows.operands, "train", on_grid=True).all()
-        relative = np.abs(rows.operands.values - rows.clean.values).mean()
+        assert belongs(rows.problems, "train", on_grid=True).all()
+        relative = np.abs(rows.problems.values - rows.clean.values).mean()
         assert 0.05 < relative < 0.15  # 10 * 0.02 / sqrt 3 = 0.115 standard deviation
         for a, x in zip(rows.clean, rows.solutions, strict=True):
             np.testing.assert_allclose(a @ x, np.eye(len(a)), atol=1e-3)
     schema = pq.read_schema(tmp_path / "d" / "train" / "00000.parquet")
-    assert schema.names[1:5] == ["operand", "operand_rows", "operand_cols", "clean_operand"]
+    assert schema.names[1:5] == ["problem", "problem_rows", "problem_cols", "clean_problem"]

@@ -54,7 +54,7 @@ def test_the_whole_line(ask) -> None:
     assert "nothing was done" in ask(f"train {TOY}").out
     seen = ask("eval --verbose --limit 100")
     assert (
-        seen.code == 0 and "accuracy" in seen.out and "operand" in seen.out and "runs/add, the newest run" in seen.err
+        seen.code == 0 and "accuracy" in seen.out and "problem" in seen.out and "runs/add, the newest run" in seen.err
     )
     metrics = json.loads(ask("eval --json --limit 100").out)
     assert metrics["n"] == 100 and metrics["reference"] is not None
@@ -64,22 +64,22 @@ def test_the_whole_line(ask) -> None:
 def test_show_draws_problems_and_words(ask, addition: Path) -> None:
     shown = ask(f"show {addition} -k 1 --encoding P10").out
     assert "train    2,000 rows, 2 shards" in shown
-    assert "operand in P10: V3 V6" in shown and "solution in P10: V3 V3" in shown
+    assert "problem in P10: V3 V6" in shown and "solution in P10: V3 V3" in shown
     found = json.loads(ask(f"show {addition} --json -k 2 --start 3").out)
     assert [p["row"] for p in found["problems"]] == [3, 4]
-    assert len(found["problems"][0]["operand"]) == 3
+    assert len(found["problems"][0]["problem"]) == 3
 
 
 def test_absent_flags_take_the_same_defaults_everywhere(ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """``params.yaml`` of the current directory is not read unless named: the law is the same in and outside the repository."""
+    """``params.yaml`` of the current directory is not read unless named: the spec is the same in and outside the repository."""
     outside = json.loads(
         ask(f"generate --task add --n 1k --valid 0 --test 0 --workers 0 --json --out {tmp_path}/a").out
     )
     monkeypatch.chdir(ROOT)
     inside = json.loads(ask(f"generate --task add --n 1k --valid 0 --test 0 --workers 0 --json --out {tmp_path}/b").out)
-    assert outside["law_digest"] == inside["law_digest"]
+    assert outside["fingerprint"] == inside["fingerprint"]
     named = f"generate --params params.yaml -S generate.n=1k --valid 0 --test 0 --workers 0 --json --out {tmp_path}/c"
-    assert json.loads(ask(named).out)["law_digest"] != inside["law_digest"]
+    assert json.loads(ask(named).out)["fingerprint"] != inside["fingerprint"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -117,7 +117,7 @@ def test_lists(ask) -> None:
         ("eval -S length_penalty=.nan", "Expected: a finite number, less than or equal to 10. Got: nan"),
         ("import --task ode1 --test none.txt --out d", "Got: no such file. Next: look whether its name"),
         ("bench --out nowhere", "--out nowhere cannot be written. Expected: a directory on the disk to measure"),
-        ("generate --task cotraining --letters=", "the letters name no task. Expected: letters among TADMEFI"),
+        ("generate --task cotraining --task-tokens=", "the task tokens name no task. Expected: task tokens among TADMEFI"),
         ("generate --task add -S train.lr=1", "`mathpipe generate` knows no train.lr"),
         ("eval --run r -S train.lr=1", "`mathpipe eval` knows no train.lr"),
         ("generate --task add --bogus 1", "No such option"),
@@ -166,7 +166,7 @@ def test_damage_is_exit_code_1(ask, make_small) -> None:
     ("text", "fault"),
     [
         ("{", "Invalid JSON: EOF while parsing an object at line 1"),
-        ('{"law": {}}', "law_digest: Field required"),
+        ('{"spec": {}}', "fingerprint: Field required"),
         ("[]", "Input should be an object"),
     ],
 )
@@ -290,6 +290,6 @@ def test_no_colours_or_bars_when_not_on_a_terminal(ask, addition: Path) -> None:
         assert "\x1b" not in answer.out + answer.err and "it/s" not in answer.err and "%|" not in answer.err
 
 
-def test_show_draws_the_clean_operand_of_noisy_problems(ask, make_small) -> None:
+def test_show_draws_the_clean_problem_of_noisy_problems(ask, make_small) -> None:
     shown = ask(f"show {make_small('inverse', noise=0.05)} -k 1").out
-    assert "clean operand" in shown and "noise 0.05" in shown
+    assert "clean problem" in shown and "noise 0.05" in shown

@@ -14,7 +14,7 @@ from mathpipe.evaluate.failures.failure_dump import read_failures
 from mathpipe.evaluate.run import evaluate_run, quick_accuracy
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.spec import Law, MatrixLaw
+from mathpipe.generate.spec import DatasetSpec, MatrixSpec
 from mathpipe.generate.tasks.registry import MATRIX_TASKS
 from mathpipe.train.config import ModelConfig, TrainConfig
 from mathpipe.train.trainer import train
@@ -31,8 +31,8 @@ def test_the_whole_way(name: str, more: dict[str, object], tmp_path: Path) -> No
     drawn = MATRIX_TASKS[name].example.model_dump() | {"min_dim": 2, "max_dim": 2} | more
     if drawn["rows"] is not None:
         drawn |= {"rows": 2, "cols": 2}
-    law = Law(task=name, operands=MatrixLaw.model_validate(drawn), block_rows=100)
-    make_dataset(law, Layout({"train": 200, "test": 100}, 100), str(tmp_path / "data"), workers=0)
+    spec = DatasetSpec(task=name, problems=MatrixSpec.model_validate(drawn), chunk_rows=100)
+    make_dataset(spec, Layout({"train": 200, "test": 100}, 100), str(tmp_path / "data"), workers=0)
     data, test = (open_dataset(tmp_path / "data", split, "P10", "P10") for split in ("train", "test"))
     small = ModelConfig(encoder_width=16, decoder_width=16, encoder_heads=2, decoder_heads=2, decoder_layers=1)
     config = TrainConfig(model=small, batch=16, steps=3, warmup=1, eval_every=3, valid_examples=16, threads=1)

@@ -14,7 +14,7 @@ import pytest
 from mathpipe.datasets.dataset import open_dataset
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.manifest import read_manifest
-from mathpipe.generate.spec import ExpressionLaw, Law
+from mathpipe.generate.spec import DatasetSpec, ExpressionSpec
 from mathpipe.generate.tasks.registry import TASKS
 from mathpipe.pipeline.cli import main
 from mathpipe.pipeline.commands.generate import given_up
@@ -28,19 +28,19 @@ def call(line: str) -> int:
     return int(stop.value.code or 0)
 
 
-def law(**flags: object) -> Law:
+def spec(**flags: object) -> DatasetSpec:
     given = {"task": "toy-reverse", **flags}
-    return validated(GenerateParams, gather("generate", Source(), given), "generate").law()
+    return validated(GenerateParams, gather("generate", Source(), given), "generate").spec()
 
 
 def test_what_flags_leave_out_is_the_tasks_own(toy: ModuleType) -> None:
-    assert law().operands == toy.TASK.example and law().block_rows == 100
-    assert law(min_ops="5", operators="tan:0, div:0.50", family="polynomial", simplify="0.5").operands == (
+    assert spec().problems == toy.TASK.example and spec().chunk_rows == 100
+    assert spec(min_ops="5", operators="tan:0, div:0.50", family="polynomial", simplify="0.5").problems == (
         toy.TASK.example.model_copy(
             update={"min_operators": 5, "operators": "div:0.5,tan:0", "family": "polynomial", "simplify": 0.5}
         )
     )
-    assert law(operators="div:0,tan:1").digest == law(operators="tan:1.0,div:0").digest
+    assert spec(operators="div:0,tan:1").fingerprint == spec(operators="tan:1.0,div:0").fingerprint
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_what_flags_leave_out_is_the_tasks_own(toy: ModuleType) -> None:
 def test_wrong_flags_are_explained(toy: ModuleType, flags: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
         params = validated(GenerateParams, gather("generate", Source(), {"task": "toy-reverse", **flags}), "generate")
-        params.split_laws(params.law())
+        params.split_specs(params.spec())
 
 
 def test_extra_tests_change_what_they_name(toy: ModuleType) -> None:
@@ -73,15 +73,15 @@ def test_extra_tests_change_what_they_name(toy: ModuleType) -> None:
         "extra_test": ["far:min_ops=12,max_ops=14,operators=div:0,tan:0,n=20"],
     }
     params = validated(GenerateParams, gather("generate", Source(), given), "generate")
-    own = params.split_laws(params.law())["test-far"]
-    assert own.operands == ExpressionLaw(min_operators=12, max_operators=14, operators="div:0,tan:0")
-    assert params.layout(params.law(), "nowhere").splits["test-far"] == 20
+    own = params.split_specs(params.spec())["test-far"]
+    assert own.problems == ExpressionSpec(min_operators=12, max_operators=14, operators="div:0,tan:0")
+    assert params.layout(params.spec(), "nowhere").splits["test-far"] == 20
 
 
 def test_held_out_rows_are_those_that_come_with_train_unless_more_are_asked_for(toy: ModuleType) -> None:
     def splits(**flags: object) -> dict[str, int]:
         params = validated(GenerateParams, gather("generate", Source(), {"task": "toy-reverse", **flags}), "generate")
-        return params.layout(params.law(), "nowhere").splits
+        return params.layout(params.spec(), "nowhere").splits
 
     assert splits(n="1k", extra_test=["far:max_ops=9"]) == {"train": 1_000, "valid": 72, "test": 72, "test-far": 72}
     assert splits(n="1M") == {"train": 10**6, "valid": 10_000, "test": 10_000}
@@ -157,10 +157,10 @@ def test_draws_given_up_are_counted_once(
     monkeypatch.setitem(TASKS, "toy-reverse", replace(toy.TASK, pairs=pairs))
     line = "generate --task toy-reverse --n 1000 --valid 60 --test 60 --extra-test far:min_ops=12,max_ops=12,n=300 "
     line += "--extra-test long:max_ops=20,n=200 --workers 0 "
-    assert call(f"{line} --shard-rows 100 --out {tmp_path}/one-block") == 0
+    assert call(f"{line} --shard-rows 100 --out {tmp_path}/one-chunk") == 0
     assert f" at least {sum(counted):,} draws given up" in capsys.readouterr().out
-    assert call(f"{line} --shard-rows 300 --out {tmp_path}/three-blocks") == 0
-    exact, told = sum(counted) // 2, given_up(read_manifest(f"{tmp_path}/three-blocks"))
+    assert call(f"{line} --shard-rows 300 --out {tmp_path}/three-chunks") == 0
+    exact, told = sum(counted) // 2, given_up(read_manifest(f"{tmp_path}/three-chunks"))
     assert 0.95 * exact < told <= exact
 
 
@@ -177,7 +177,7 @@ def test_training_reads_batches_of_words(toy: ModuleType, tmp_path: Path) -> Non
     data = open_dataset(tmp_path / "d", "train", "P10", "FP15")
     with data.batches(32, seed=1) as stream:
         batch = next(stream)
-    sources, readings = data.source.read(batch.target.numpy())
+    sources, readings = data.source.decode(batch.target.numpy())
     assert len(sources) == 32 and not readings.any()
     assert batch.source_lengths.tolist() == sources.lengths.tolist()
     assert data.source.format.vocabulary_size == 91 and len(data.source.vocabulary) == 91

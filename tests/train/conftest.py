@@ -17,7 +17,7 @@ import torch
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.containers.token_batches import Batch
 from mathpipe.datasets.format.matrix_columns import Rows
-from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, MatrixWriter
+from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, MatrixTokenizer
 from mathpipe.train.config import ModelConfig, TrainConfig
 
 TINY = ModelConfig(
@@ -50,10 +50,12 @@ def tiny_config(**changes: Any) -> TrainConfig:
     return TrainConfig(**(small | changes))
 
 
-def tokens(operands: Matrices, solutions: Matrices, writer: MatrixWriter, device: str | torch.device = "cpu") -> Batch:
+def tokens(
+    problems: Matrices, solutions: Matrices, tokenizer: MatrixTokenizer, device: str | torch.device = "cpu"
+) -> Batch:
     """Written problems as a batch, END after each solution."""
-    source, source_lengths = writer.write(operands)
-    written, lengths = writer.write(solutions)
+    source, source_lengths = tokenizer.encode(problems)
+    written, lengths = tokenizer.encode(solutions)
     target = np.full((len(written), written.shape[1] + 1), PAD)
     target[:, :-1] = written
     target[np.arange(len(target)), lengths] = END
@@ -83,7 +85,7 @@ class SmallStream:
     def __next__(self) -> Batch:
         rng = np.random.default_rng(np.random.SeedSequence((self.seed, self.place)))
         self.place += 1
-        whole = tokens(*transpositions(rng, self.size), self.data.writer, self.device)
+        whole = tokens(*transpositions(rng, self.size), self.data.tokenizer, self.device)
         mine = slice(self.rank, None, self.ranks)
         if (
             self.data.uneven and self.place % 4 == 0
@@ -109,8 +111,8 @@ class SmallData:
     directory: str = "data/small"
     uneven: bool = False
     task: str = "transpose"
-    law: dict[str, Any] = field(default_factory=lambda: {"seed": 0})
-    writer: MatrixWriter = field(default_factory=lambda: MatrixWriter.named("P10"))
+    spec: dict[str, Any] = field(default_factory=lambda: {"seed": 0})
+    tokenizer: MatrixTokenizer = field(default_factory=lambda: MatrixTokenizer.named("P10"))
 
     def batches(
         self, size: int, seed: int = 0, device: str | torch.device = "cpu", rank: int = 0, ranks: int = 1
@@ -118,14 +120,14 @@ class SmallData:
         return SmallStream(self, size, seed, rank, ranks, device)
 
     def chunks(self, size: int = 10_000, start: int = 0, stop: int | None = None) -> Iterator[Rows]:
-        operands, solutions = transpositions(np.random.default_rng(99), 32)
-        rows = Rows(np.arange(32), operands, solutions)
+        problems, solutions = transpositions(np.random.default_rng(99), 32)
+        rows = Rows(np.arange(32), problems, solutions)
         stop = 32 if stop is None else min(stop, 32)
         for first in range(start, stop, size):
             yield rows.take(np.arange(first, min(first + size, stop)))
 
     def batch(self, rows: Rows, device: str | torch.device = "cpu") -> Batch:
-        return tokens(rows.operands, rows.solutions, self.writer, device)
+        return tokens(rows.problems, rows.solutions, self.tokenizer, device)
 
 
 @pytest.fixture

@@ -17,14 +17,14 @@ from torch import Tensor
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.containers.token_batches import Batch
 from mathpipe.datasets.dataset import open_dataset
-from mathpipe.datasets.tokenizers.matrix_tokenizer import PAD, MatrixWriter
+from mathpipe.datasets.tokenizers.matrix_tokenizer import PAD, MatrixTokenizer
 from mathpipe.evaluate.decode.beam_search import beam_search
 from mathpipe.evaluate.decode.decoding import Decoded, Decoding, decoding_mode, greedy, sample
 from mathpipe.evaluate.decode.grammar import MatrixGrammar
 from mathpipe.evaluate.run import evaluate_run, quick_accuracy
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.spec import BitLaw, Law
+from mathpipe.generate.spec import BitSpec, DatasetSpec
 from mathpipe.train import trainer
 from mathpipe.train.config import ModelConfig, TrainConfig
 from mathpipe.train.model.transformer import Transformer
@@ -50,7 +50,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "numbers": {"reads": "numbers"},
     "wide encoder": {"encoder_width": 48, "encoder_layers": 3, "positions": "sinusoidal"},
 }
-WRITER = MatrixWriter.named("P1000")
+TOKENIZER = MatrixTokenizer.named("P1000")
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +63,7 @@ def model(**shape: Any) -> Transformer:
     torch.manual_seed(1)
     small = {"encoder_width": 32, "decoder_width": 32, "encoder_heads": 2, "decoder_heads": 2, "max_positions": 80}
     config = ModelConfig.model_validate({**small, "dtype": "float32", **shape})
-    return Transformer(config, WRITER.format, WRITER.format)
+    return Transformer(config, TOKENIZER.format, TOKENIZER.format)
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def problems(write: Callable[..., Batch]) -> Callable[..., Batch]:
     def made(*shapes: tuple[int, int]) -> Batch:
         rng = np.random.default_rng(5)
         drawn = [rng.normal(size=shape) * 10 for shape in shapes]
-        return write(Matrices.from_list(drawn), Matrices.from_list([a.T for a in drawn]), WRITER)
+        return write(Matrices.from_list(drawn), Matrices.from_list([a.T for a in drawn]), TOKENIZER)
 
     return made
 
@@ -116,7 +116,7 @@ def test_what_is_decoded_is_what_the_cpu_decodes(
     def decoded(device: str) -> Decoded:
         def grammar() -> MatrixGrammar | None:
             sizes = np.array([[3, 2], [1, 1], [3, 3], [1, 3], [2, 2]])
-            return MatrixGrammar(WRITER, sizes[:, 0], sizes[:, 1], device=device) if constrained else None
+            return MatrixGrammar(TOKENIZER, sizes[:, 0], sizes[:, 1], device=device) if constrained else None
 
         source = ragged.source.to(device)
         with decoding_mode(made.to(device)):
@@ -264,9 +264,9 @@ def test_real_shards_are_learned_from_and_evaluated(tiny: Tiny, addition: Path, 
 
 def test_random_bodies_learn(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
-    law = Law(task="xor", operands=BitLaw(bits=4, drawn="passes"), block_rows=400)
+    spec = DatasetSpec(task="xor", problems=BitSpec(bits=4, drawn="passes"), chunk_rows=400)
     url = tmp_path / "xor"
-    make_dataset(law, Layout({"train": 2_000, "valid": 10, "test": 10}, 10_000), str(url), workers=0)
+    make_dataset(spec, Layout({"train": 2_000, "valid": 10, "test": 10}, 10_000), str(url), workers=0)
     for read in ("last", "written"):
         small = {"pretrained": False, "layers": 2, "width": 32, "heads": 2, "positions": 64, "read": read}
         values = {"body": small, "batch": 16, "steps": 60, "warmup": 0, "lr": 3e-3, "eval_every": 60, "log_every": 5}

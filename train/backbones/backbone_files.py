@@ -48,8 +48,8 @@ def examined(named: str) -> tuple[Any, BodyRecord]:
             )
         kind: Any = transformers.AutoModelForSeq2SeqLM if pair else transformers.GPT2LMHeadModel
         body = kind.from_pretrained(named, dtype=torch.float32)
-    except (OSError, ValueError, KeyError) as problem:
-        raise unreadable(named, problem) from problem
+    except (OSError, ValueError, KeyError) as error:
+        raise unreadable(named, error) from error
     weights = [(name, weight) for name, weight in body.named_parameters()]
     shape = {name: int(value) for name in _SHAPE if isinstance(value := getattr(config, name, None), int)}
     model = "encoder-decoder" if pair else "frozen-gpt2"

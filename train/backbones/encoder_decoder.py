@@ -109,8 +109,8 @@ def _has_rate(named: str) -> bool:
 
     try:
         return hasattr(transformers.AutoConfig.from_pretrained(named), "dropout_rate")
-    except (OSError, ValueError, KeyError) as problem:
-        raise unreadable(named, problem) from problem
+    except (OSError, ValueError, KeyError) as error:
+        raise unreadable(named, error) from error
 
 
 @torch.no_grad()

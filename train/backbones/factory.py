@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.tokenizers.bit_tokenizer import BitFormat, BitWriter
+from mathpipe.datasets.tokenizers.bit_tokenizer import BitFormat, BitTokenizer
 from mathpipe.train.backbones.decoder_only import ReadOut, Written
 from mathpipe.train.backbones.encoder_decoder import PairBody
 from mathpipe.train.backbones.pretrained import Writer
@@ -18,7 +18,7 @@ def build_body(config: BodyConfig, source: Writer, target: Writer) -> Model:
     if config.model == "encoder-decoder":
         spelled = [*target.vocabulary, *(w for w in source.vocabulary if w not in set(target.vocabulary))]
         return PairBody(config, words, spelled)
-    read = config.read or ("last" if isinstance(target, BitWriter) else "written")
+    read = config.read or ("last" if isinstance(target, BitTokenizer) else "written")
     if read == "written":
         return Written(config, words)
     if not isinstance(target.format, BitFormat):

@@ -16,14 +16,14 @@ import transformers
 from torch import Tensor, nn
 
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.tokenizers.bit_tokenizer import BitWriter
-from mathpipe.datasets.tokenizers.expression_tokenizer import ExpressionWriter
-from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixWriter
+from mathpipe.datasets.tokenizers.bit_tokenizer import BitTokenizer
+from mathpipe.datasets.tokenizers.expression_tokenizer import ExpressionTokenizer
+from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
 from mathpipe.train.config import BodyConfig
 from mathpipe.train.model.interface import Model, autocast
 from mathpipe.train.model.joint_vocabulary import Joint
 
-Writer = MatrixWriter | ExpressionWriter | BitWriter
+Writer = MatrixTokenizer | ExpressionTokenizer | BitTokenizer
 Part = str  # "layer-norms", "positions", "attention", "feed-forward", "rest"
 TRAINS = {
     "layer-norms+positions": {"layer-norms", "positions"},
@@ -59,8 +59,8 @@ def fetched(config: BodyConfig, kind: Any, named: str, **changes: Any) -> Any:
             body: Any = kind.from_pretrained(named, dtype=torch.float32, attn_implementation="sdpa", **changes)
             return body
         shape = transformers.AutoConfig.from_pretrained(named, **changes)
-    except (OSError, ValueError, KeyError) as problem:
-        raise unreadable(named, problem) from problem
+    except (OSError, ValueError, KeyError) as error:
+        raise unreadable(named, error) from error
     return random_body(config, kind, shape)
 
 

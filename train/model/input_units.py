@@ -1,11 +1,11 @@
-"""What the encoder reads of a written operand: every word, or one vector a number; every entry, or those on and above the
+"""What the encoder reads of a written problem: every word, or one vector a number; every entry, or those on and above the
 diagonal.
 
     by words      v(i) = word(w_i) + row(i) + column(i) + place(i)              h + k e vectors for e entries of k words
     by numbers    v(e) = sum_j word_j(w_ej) + row(e) + column(e) + place        h + e vectors; a table for each place j
 
 A number's words are read together anyway: the encoder of a 5x5 matrix in P10 then has 27 vectors instead of 127, and attention
-need not find out first which digits belong together. A symmetric operand is told by n (n + 1) / 2 of its n^2 entries.
+need not find out first which digits belong together. A symmetric problem is told by n (n + 1) / 2 of its n^2 entries.
 """
 
 from __future__ import annotations
@@ -98,14 +98,14 @@ def reading(config: ModelConfig, form: Format) -> Reading | None:
 
 
 def check_symmetric(rows: AnyRows) -> None:
-    """UserError unless the operands are symmetric matrices."""
+    """UserError unless the problems are symmetric matrices."""
     if isinstance(rows, Rows) and all(
-        a.shape[1] == a.shape[2] and np.array_equal(a, a.transpose(0, 2, 1)) for _, a in rows.operands.groups()
+        a.shape[1] == a.shape[2] and np.array_equal(a, a.transpose(0, 2, 1)) for _, a in rows.problems.groups()
     ):
         return
     raise UserError(
-        "half of each operand would be read, but operands are not symmetric",
-        expected="A = A^T for every operand (eigenvalues, eigenvectors, symmetric-inverse)",
+        "half of each problem would be read, but problems are not symmetric",
+        expected="A = A^T for every problem (eigenvalues, eigenvectors, symmetric-inverse)",
         got="others among them" if isinstance(rows, Rows) else "problems that are no matrices",
         next_step="set model.entries to all",
     )

@@ -3,7 +3,7 @@
 A written matrix is a header of h words, ``V<rows> V<cols>`` (in co-training the task's letter before them), and then its
 entries row by row, k words a number. Word i >= h is word (i - h) mod k of entry e = (i - h) div k, which stands in row
 e div cols and column e mod cols. The header's words have no row and no column; each has a place of its own. Structured
-positions add one learned vector for each of the three, so that a model finds the entry (2, 3) of any operand without having
+positions add one learned vector for each of the three, so that a model finds the entry (2, 3) of any problem without having
 to learn the arithmetic of places.
 
 In the decoder a position is that of the word *to be predicted*: the input at i is word i - 1. The columns are read from

@@ -1,6 +1,6 @@
 """The encoder-decoder transformer: p(target | source) = prod_t p(target_t | target_<t, source).
 
-Shapes: B problems, Ls and Lt words, W the width of a side. The source is a written operand; the decoder reads END and then
+Shapes: B problems, Ls and Lt words, W the width of a side. The source is a written problem; the decoder reads END and then
 the solution's words, and its output at t is the distribution of word t. One embedding of output words serves the decoder's
 input and, tied, its output. ``forward`` sees whole targets (training); ``start`` and ``step`` feed one word at a time
 through a cache and give the same numbers (generation).

@@ -2,7 +2,7 @@
 
 A prefix expression fills places from left to right: at first the root's; a word of arity a fills the next open place and opens a
 places below it. So the words before i say which place word i will fill if it begins a node: its depth and the turns taken from the
-root, of which the last ``TURNS`` count (an only operand, the first of two, the second of two). After the words of a number a
+root, of which the last ``TURNS`` count (an only problem, the first of two, the second of two). After the words of a number a
 further digit may come instead; how many words of arity -1 stand just before i is part of its position too.
 
 p(i) = depth(i) + sum_k turn_k(i) + digit(i), rows of one table. Encoder and decoder use the same function; the decoder's needs
@@ -90,7 +90,7 @@ def _place(state: State) -> Tensor:
 
 
 def _read(state: State, arity: Tensor) -> State:
-    """The state after words of these arities (B,): their place is filled, those of their operands are open."""
+    """The state after words of these arities (B,): their place is filled, those of their problems are open."""
     places, count, digits = state
     rows = torch.arange(len(count), device=count.device)
     top = (count - 1).clamp(0, OPEN - 1)

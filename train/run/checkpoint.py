@@ -27,9 +27,9 @@ from pydantic import ValidationError
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.example_formats import kind_of
 from mathpipe.datasets.io.atomic_files import write_atomically
-from mathpipe.datasets.tokenizers.bit_tokenizer import BitWriter
-from mathpipe.datasets.tokenizers.expression_tokenizer import ExpressionWriter
-from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixWriter
+from mathpipe.datasets.tokenizers.bit_tokenizer import BitTokenizer
+from mathpipe.datasets.tokenizers.expression_tokenizer import ExpressionTokenizer
+from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
 from mathpipe.train.config import TrainConfig
 from mathpipe.train.model.interface import Model, without_transformers
 from mathpipe.train.model.joint_vocabulary import PUBLISHED_EXTRAS, joint_vocabulary
@@ -40,7 +40,7 @@ KEPT, PICTURE = "checkpoints", "learning_curve.png"
 BEST = f"{KEPT}/best.pt"
 FORMAT = 2
 _DIGEST_BYTES = 32
-Writer = MatrixWriter | ExpressionWriter | BitWriter
+Tokenizer = MatrixTokenizer | ExpressionTokenizer | BitTokenizer
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class RunRecord:
     data: str
     dataset_digest: str
     task: str
-    law: dict[str, Any]
+    spec: dict[str, Any]
     input_encoding: str
     output_encoding: str
     precision: int
@@ -123,30 +123,32 @@ def read_record(run_dir: Path) -> RunRecord:
     return RunRecord.from_dict(values, path)
 
 
-def writers(record: RunRecord) -> tuple[Writer, Writer]:
+def tokenizers(record: RunRecord) -> tuple[Tokenizer, Tokenizer]:
     """How a run writes problems and solutions."""
-    if "operands" in record.law and kind_of(record.law) == "expressions":
-        return ExpressionWriter(), ExpressionWriter()
-    if "operands" in record.law and kind_of(record.law) == "bits":
-        return BitWriter.of_law(record.law), BitWriter.of_law(record.law)
-    lettered = record.task == "cotraining"
+    if "problems" in record.spec and kind_of(record.spec) == "expressions":
+        return ExpressionTokenizer(), ExpressionTokenizer()
+    if "problems" in record.spec and kind_of(record.spec) == "bits":
+        return BitTokenizer.of_spec(record.spec), BitTokenizer.of_spec(record.spec)
+    has_task_tokens = record.task == "cotraining"
     names = record.input_encoding, record.output_encoding
-    source, target = (MatrixWriter.named(name, record.precision, lettered=lettered) for name in names)
+    source, target = (MatrixTokenizer.named(name, record.precision, has_task_tokens=has_task_tokens) for name in names)
     return source, target
 
 
 def build_model(record: RunRecord) -> Model:
     """A model of the record's shape; its weights are drawn from torch's default generator, save those of a pretrained body."""
-    source, target = writers(record)
+    source, target = tokenizers(record)
     if record.config.body is not None:
         try:
             from mathpipe.train.backbones.factory import build_body  # needs transformers, which takes seconds to import
-        except ImportError as problem:
-            raise without_transformers(problem) from problem
+        except ImportError as error:
+            raise without_transformers(error) from error
 
         return build_body(record.config.body, source, target)
     joint = record.config.model.vocabulary == "joint"
-    extras = PUBLISHED_EXTRAS if isinstance(target, MatrixWriter) else ()  # expressions have theirs among their words
+    extras = (
+        PUBLISHED_EXTRAS if isinstance(target, MatrixTokenizer) else ()
+    )  # expressions have theirs among their words
     words = joint_vocabulary(source.vocabulary, target.vocabulary, extras) if joint else None
     return Transformer(record.config.model, source.format, target.format, words)
 

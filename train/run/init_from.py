@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mathpipe.datasets.errors import UserError
 from mathpipe.train.model.interface import Model
-from mathpipe.train.run.checkpoint import CHECKPOINT, RunRecord, read_checkpoint, writers
+from mathpipe.train.run.checkpoint import CHECKPOINT, RunRecord, read_checkpoint, tokenizers
 
 _FREE = {"dropout", "dtype", "start"}  # of a model; its weights mean the same without them
 
@@ -62,7 +62,7 @@ def _check_model(record: RunRecord, theirs: RunRecord, start_from: str) -> None:
 
 def _check_words(record: RunRecord, theirs: RunRecord, start_from: str) -> None:
     said, read = (
-        [(w.vocabulary, getattr(w.format, "words_per_number", 1)) for w in writers(r)] for r in (record, theirs)
+        [(w.vocabulary, getattr(w.format, "words_per_number", 1)) for w in tokenizers(r)] for r in (record, theirs)
     )
     if said == read:
         return

@@ -18,7 +18,7 @@ import numpy as np
 from mathpipe.datasets.errors import UserError, nearest
 from mathpipe.datasets.expressions.prefix import Tree, parse
 from mathpipe.datasets.expressions.vocabulary import IDS
-from mathpipe.generate.spec import ExpressionLaw, Family
+from mathpipe.generate.spec import ExpressionSpec, Family
 
 BINARY_WEIGHTS = {"add": 10, "mul": 10, "div": 5, "sub": 3}
 UNARY_WEIGHTS = {
@@ -100,27 +100,27 @@ def _next_place(places: int, operators: int) -> tuple[tuple[float, ...], tuple[t
     return (*sums[:-1], 1.0), tuple((k, arity) for k, arity, _ in options)
 
 
-def draw_operator_counts(rng: np.random.Generator, n: int, law: ExpressionLaw) -> list[int]:
+def draw_operator_counts(rng: np.random.Generator, n: int, spec: ExpressionSpec) -> list[int]:
     """How many operators each of n trees has."""
-    usual = rng.integers(law.min_operators, law.max_operators, size=n, endpoint=True)
-    few = rng.integers(0, max(law.min_operators - 1, 0), size=n, endpoint=True)
-    rarely = (rng.random(n) < law.few_share) & (law.min_operators > 0)
+    usual = rng.integers(spec.min_operators, spec.max_operators, size=n, endpoint=True)
+    few = rng.integers(0, max(spec.min_operators - 1, 0), size=n, endpoint=True)
+    rarely = (rng.random(n) < spec.few_share) & (spec.min_operators > 0)
     return [int(k) for k in np.where(rarely, few, usual)]
 
 
-def draw_trees(rng: np.random.Generator, n: int, law: ExpressionLaw, counts: list[int] | None = None) -> list[Tree]:
+def draw_trees(rng: np.random.Generator, n: int, spec: ExpressionSpec, counts: list[int] | None = None) -> list[Tree]:
     """n random trees; each takes its own row of the random numbers, so none depends on another.
 
-    ``counts``: operators of each, drawn by the law where left out.
+    ``counts``: operators of each, drawn by the spec where left out.
     """
-    counts = draw_operator_counts(rng, n, law) if counts is None else counts
-    letters = alphabet(law.operators, law.family)
+    counts = draw_operator_counts(rng, n, spec) if counts is None else counts
+    letters = alphabet(spec.operators, spec.family)
     width = 4 * max(counts, default=0) + 2
     numbers = rng.random((n, width)).tolist()
-    return [_tree(count, row, letters, law) for count, row in zip(counts, numbers, strict=True)]
+    return [_tree(count, row, letters, spec) for count, row in zip(counts, numbers, strict=True)]
 
 
-def _tree(operators: int, numbers: list[float], letters: Alphabet, law: ExpressionLaw) -> Tree:
+def _tree(operators: int, numbers: list[float], letters: Alphabet, spec: ExpressionSpec) -> Tree:
     """The shape as a prefix sequence (None for a leaf), then letters and leaves, put together from the end."""
     take = iter(numbers).__next__
     prefix: list[int | None] = []
@@ -144,7 +144,7 @@ def _tree(operators: int, numbers: list[float], letters: Alphabet, law: Expressi
     prefix += [None] * places
     arities += [0] * places
     stack: list[Tree] = []
-    share, most = law.variable_share, law.max_int
+    share, most = spec.variable_share, spec.max_int
     for word, arity in zip(reversed(prefix), reversed(arities), strict=True):
         if word is None:
             u = take()
@@ -173,6 +173,6 @@ def _nested(tree: Tree) -> int:
     return (tree[0] in _EXPONENTIALS) + max(_nested(child) for child in tree[1:])
 
 
-def check_law(law: ExpressionLaw) -> None:
-    """UserError where no expression can be drawn by this law."""
-    alphabet(law.operators, law.family)
+def check_spec(spec: ExpressionSpec) -> None:
+    """UserError where no expression can be drawn by this spec."""
+    alphabet(spec.operators, spec.family)

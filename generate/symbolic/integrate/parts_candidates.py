@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from symengine.lib import symengine_wrapper as classes
 
 from mathpipe.datasets.containers.ragged_sequences import Sequences
-from mathpipe.generate.spec import ExpressionLaw
+from mathpipe.generate.spec import ExpressionSpec
 from mathpipe.generate.symbolic.expr.canonical_form import Expr, Unwritable, build, derivative, without_constants, words
 from mathpipe.generate.symbolic.expr.random_trees import draw_trees
 from mathpipe.generate.symbolic.expr.rewriting import expanded
@@ -35,7 +35,7 @@ class Partner:
 
 
 class Known:
-    """The table of primitives and what a block has learned."""
+    """The table of primitives and what a chunk has learned."""
 
     def __init__(self, table: Table) -> None:
         self.index = table.index.copy()
@@ -122,9 +122,9 @@ def terms_of(e: Expr, memo: dict[Expr, bytes]) -> list[Expr]:
     return sorted(spread.args, key=lambda term: words(term, memo))
 
 
-def draw_pool(rng: np.random.Generator, law: ExpressionLaw) -> Pool:
+def draw_pool(rng: np.random.Generator, spec: ExpressionSpec) -> Pool:
     """Different G of up to four operators, drawn like F."""
-    few = law.model_copy(update={"min_operators": 0, "max_operators": MOST_OPERATORS, "few_share": 0.0})
+    few = spec.model_copy(update={"min_operators": 0, "max_operators": MOST_OPERATORS, "few_share": 0.0})
     partners: dict[bytes, Partner] = {}
     memo: dict[Expr, bytes] = {}
     for tree in draw_trees(rng, DRAWS, few):

@@ -1,7 +1,7 @@
 """A table of known primitives: small random F and systematic ones, differentiated, verified, and found by the numbers of F'.
 
 Built once in a process from a seed of its own, so that it is the same for every dataset; the digest of what it holds is named
-by the laws of the tasks that look things up in it.
+by the specs of the tasks that look things up in it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import symengine as se
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.expressions.vocabulary import IDS
-from mathpipe.generate.spec import ExpressionLaw
+from mathpipe.generate.spec import ExpressionSpec
 from mathpipe.generate.symbolic.check.antiderivatives import compare
 from mathpipe.generate.symbolic.expr.canonical_form import (
     Expr,
@@ -54,13 +54,13 @@ class Table:
         return len(self.primitives)
 
 
-def checked_table(law: ExpressionLaw) -> Table:
-    """The table; UserError where the law names another."""
+def checked_table(spec: ExpressionSpec) -> Table:
+    """The table; UserError where the spec names another."""
     found = table()
-    if law.table != found.digest:
+    if spec.table != found.digest:
         raise UserError(
-            "the table of primitives is not the one that the law names",
-            expected=f"table {law.table}",
+            "the table of primitives is not the one that the spec names",
+            expected=f"table {spec.table}",
             got=f"table {found.digest}",
             cause="another version of mathpipe, symengine or NumPy made the dataset",
             next_step="generate with the versions that the manifest names, or make a new dataset",
@@ -116,8 +116,8 @@ def _certain(problems: Sequences, solutions: Sequences) -> np.ndarray[tuple[int]
 
 def _random() -> Iterator[Expr]:
     rng = np.random.Generator(np.random.SFC64(np.random.SeedSequence(SEED)))
-    law = ExpressionLaw(min_operators=1, max_operators=MOST_OPERATORS, few_share=0.0)
-    for tree in draw_trees(rng, RANDOM_DRAWS, law):
+    spec = ExpressionSpec(min_operators=1, max_operators=MOST_OPERATORS, few_share=0.0)
+    for tree in draw_trees(rng, RANDOM_DRAWS, spec):
         try:
             yield without_constants(build(tree))
         except Unwritable:

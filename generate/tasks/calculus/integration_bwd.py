@@ -5,15 +5,15 @@ Source: Lample and Charton 2020, section 4.1.
 
 from __future__ import annotations
 
-from mathpipe.generate.spec import ExpressionLaw
+from mathpipe.generate.spec import ExpressionSpec
 from mathpipe.generate.symbolic.check.antiderivatives import judge
-from mathpipe.generate.symbolic.expr.random_trees import check_law
+from mathpipe.generate.symbolic.expr.random_trees import check_spec
 from mathpipe.generate.tasks.sequence_base import OnDemand, SequenceTask
 
 TASK = SequenceTask(
     name="integration-bwd",
     kind="expressions",
-    operand="f(x), written y' - f(x)",
+    problem="f(x), written y' - f(x)",
     solution="F(x) with F' = f, drawn first",
     source="Lample & Charton 2020, section 4.1",
     pairs=OnDemand("mathpipe.generate.tasks.calculus.pairs.backward", "pairs"),
@@ -21,7 +21,7 @@ TASK = SequenceTask(
     measures=("share",),
     columns={"operators": "int16"},
     symbols=(("x", "Y'"), ("x",)),
-    example=ExpressionLaw(min_operators=4, max_operators=15),
-    limits=check_law,
-    block_rows=2000,
+    example=ExpressionSpec(min_operators=4, max_operators=15),
+    limits=check_spec,
+    chunk_rows=2000,
 )

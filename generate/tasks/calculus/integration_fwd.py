@@ -5,16 +5,16 @@ Problems are those that are solved, hence shorter than what is drawn. Source: La
 
 from __future__ import annotations
 
-from mathpipe.generate.spec import ExpressionLaw
+from mathpipe.generate.spec import ExpressionSpec
 from mathpipe.generate.symbolic.check.antiderivatives import judge
-from mathpipe.generate.symbolic.expr.random_trees import check_law
+from mathpipe.generate.symbolic.expr.random_trees import check_spec
 from mathpipe.generate.symbolic.integrate.table_digest import TABLE
 from mathpipe.generate.tasks.sequence_base import OnDemand, SequenceTask
 
 TASK = SequenceTask(
     name="integration-fwd",
     kind="expressions",
-    operand="f(x), written y' - f(x), drawn first",
+    problem="f(x), written y' - f(x), drawn first",
     solution="F(x) with F' = f, found by rules",
     source="Lample & Charton 2020, section 4.1",
     pairs=OnDemand("mathpipe.generate.tasks.calculus.pairs.forward", "pairs"),
@@ -22,7 +22,7 @@ TASK = SequenceTask(
     measures=("share",),
     columns={"operators": "int16"},
     symbols=(("x", "Y'"), ("x",)),
-    example=ExpressionLaw(min_operators=3, max_operators=15, table=TABLE),
-    limits=check_law,
-    block_rows=1000,
+    example=ExpressionSpec(min_operators=3, max_operators=15, table=TABLE),
+    limits=check_spec,
+    chunk_rows=1000,
 )

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from functools import partial
 
-from mathpipe.generate.spec import ExpressionLaw
+from mathpipe.generate.spec import ExpressionSpec
 from mathpipe.generate.symbolic.check.general_solutions import judge_order
 from mathpipe.generate.symbolic.check.solution_points import FIRST
-from mathpipe.generate.symbolic.expr.random_trees import check_law
+from mathpipe.generate.symbolic.expr.random_trees import check_spec
 from mathpipe.generate.tasks.sequence_base import OnDemand, SequenceTask
 
 TASK = SequenceTask(
     name="ode1",
     kind="expressions",
-    operand="F(x, y, y'), whose other side is zero",
+    problem="F(x, y, y'), whose other side is zero",
     solution="y = f(x, c1), drawn first; c1 is written a8",
     source="Lample & Charton 2020, section 4.2",
     pairs=OnDemand("mathpipe.generate.tasks.calculus.pairs.first_order_equations", "pairs"),
@@ -25,6 +25,6 @@ TASK = SequenceTask(
     measures=("share",),
     columns={"operators": "int16", "constants": "uint8"},
     symbols=(("x", *FIRST.unknowns), ("x", *FIRST.constants)),
-    example=ExpressionLaw(min_operators=3, max_operators=15, few_share=0),
-    limits=check_law,
+    example=ExpressionSpec(min_operators=3, max_operators=15, few_share=0),
+    limits=check_spec,
 )

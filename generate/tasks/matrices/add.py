@@ -6,19 +6,19 @@ import numpy as np
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.generate.sampling.random_matrices import draw_matrices
-from mathpipe.generate.spec import MatrixLaw
+from mathpipe.generate.spec import MatrixSpec
 from mathpipe.generate.tasks.base import Floats, Ints, Solved, Task, difference_errors
 from mathpipe.generate.tasks.wrong_problems import subtract
 
 
-def sample(rng: np.random.Generator, n: int, law: MatrixLaw) -> Matrices:
-    """n operands [A B]: A and B have one shape, and independent entries."""
-    return draw_matrices(rng, n, law, side_by_side=2)
+def sample(rng: np.random.Generator, n: int, spec: MatrixSpec) -> Matrices:
+    """n problems [A B]: A and B have one shape, and independent entries."""
+    return draw_matrices(rng, n, spec, side_by_side=2)
 
 
-def solve(operands: Matrices) -> Solved:
+def solve(problems: Matrices) -> Solved:
     """A + B, never rejected here."""
-    return Solved(operands.map(_sum_of_halves))
+    return Solved(problems.map(_sum_of_halves))
 
 
 def _sum_of_halves(ab: Floats) -> Floats:
@@ -26,14 +26,14 @@ def _sum_of_halves(ab: Floats) -> Floats:
     return ab[:, :, :n] + ab[:, :, n:]
 
 
-def answer_shape(operands: Matrices) -> tuple[Ints, Ints]:
-    return operands.rows, operands.cols // 2
+def answer_shape(problems: Matrices) -> tuple[Ints, Ints]:
+    return problems.rows, problems.cols // 2
 
 
 TASK = Task(
     name="add",
-    letter="A",
-    operand="[A B], side by side (m x 2n)",
+    task_token="A",
+    problem="[A B], side by side (m x 2n)",
     solution="A + B (m x n)",
     source="Charton 2022, section 3.2",
     sample=sample,

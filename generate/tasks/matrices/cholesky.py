@@ -1,6 +1,6 @@
 """Cholesky factorisation: symmetric positive definite A (n x n) -> L, lower triangular, L_ii > 0, with A = L L^T.
 
-Operands are M^T M rounded (the spectrum ``marcenko``: M has coefficient bound sqrt c); rounding makes some indefinite, which
+Problems are M^T M rounded (the spectrum ``marcenko``: M has coefficient bound sqrt c); rounding makes some indefinite, which
 are rejected. A prediction is judged by L L^T - A and by what stands above the diagonal, both against A; changing the
 sign of a column of L is right as well.
 """
@@ -12,24 +12,24 @@ import numpy as np
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.generate.linalg.batched import map_together, transposed
 from mathpipe.generate.sampling.spectra import distinct_symmetric, draw_symmetric
-from mathpipe.generate.spec import MatrixLaw
+from mathpipe.generate.spec import MatrixSpec
 from mathpipe.generate.tasks.base import Errors, Floats, Ints, Mask, Solved, Task, error_measures, solve_by_shape
 
 DEFINITE = 1e-9  # the smallest pivot L_jj^2, relative to A_jj, of a matrix that counts as positive definite
 
 
-def sample(rng: np.random.Generator, n: int, law: MatrixLaw) -> Matrices:
+def sample(rng: np.random.Generator, n: int, spec: MatrixSpec) -> Matrices:
     """n matrices M^T M, rounded, indefinite ones among them (they are rejected when solved)."""
-    return draw_symmetric(rng, n, law, ("marcenko",))
+    return draw_symmetric(rng, n, spec, ("marcenko",))
 
 
-def solve(operands: Matrices) -> Solved:
+def solve(problems: Matrices) -> Solved:
     """L column by column over the whole batch; rejected where A is not positive definite (a pivot <= 1e-9 A_jj).
 
     Only + - * / and square roots of single entries: the same bits on every CPU. LAPACK would refuse every batch, for 6 % of
     5 x 5 and 11 % of 10 x 10 matrices are indefinite.
     """
-    return solve_by_shape(operands, _factorise)
+    return solve_by_shape(problems, _factorise)
 
 
 def _factorise(a: Floats) -> tuple[Floats, dict[str, Mask]]:
@@ -50,26 +50,26 @@ def _factorise(a: Floats) -> tuple[Floats, dict[str, Mask]]:
     return factor.transpose(2, 0, 1), {"not positive definite": ~definite}
 
 
-def residual(operands: Matrices, references: Matrices, predicted: Matrices) -> Matrices:
+def residual(problems: Matrices, references: Matrices, predicted: Matrices) -> Matrices:
     """R = [L L^T - A; what stands above the diagonal of L]; infinite where a sum is undefined."""
     return map_together(
-        lambda a, h: np.concatenate([np.matmul(h, transposed(h)) - a, np.triu(h, 1)], axis=1), operands, predicted
+        lambda a, h: np.concatenate([np.matmul(h, transposed(h)) - a, np.triu(h, 1)], axis=1), problems, predicted
     )
 
 
-def verify(operands: Matrices, references: Matrices, predicted: Matrices) -> Errors:
+def verify(problems: Matrices, references: Matrices, predicted: Matrices) -> Errors:
     """S = A."""
-    return error_measures(residual(operands, references, predicted), operands, predicted, references)
+    return error_measures(residual(problems, references, predicted), problems, predicted, references)
 
 
-def answer_shape(operands: Matrices) -> tuple[Ints, Ints]:
-    return operands.rows, operands.cols
+def answer_shape(problems: Matrices) -> tuple[Ints, Ints]:
+    return problems.rows, problems.cols
 
 
 TASK = Task(
     name="cholesky",
-    letter=None,
-    operand="A = M^T M, positive definite (n x n)",
+    task_token=None,
+    problem="A = M^T M, positive definite (n x n)",
     solution="L, lower, L_ii > 0, A = L L^T (n x n)",
     source="Golub and Van Loan 2013, section 4.2",
     sample=sample,

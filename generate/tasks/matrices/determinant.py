@@ -7,26 +7,26 @@ import numpy as np
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.generate.linalg.batched import transposed
 from mathpipe.generate.sampling.random_matrices import draw_matrices
-from mathpipe.generate.spec import MatrixLaw
+from mathpipe.generate.spec import MatrixSpec
 from mathpipe.generate.tasks.base import Floats, Ints, Mask, Solved, Task, difference_errors, solve_by_shape
 from mathpipe.generate.tasks.wrong_problems import swap_rows
 
 TRUSTED = 1e-10  # relative difference of one determinant found in two ways, with which it is trusted
 
 
-def sample(rng: np.random.Generator, n: int, law: MatrixLaw) -> Matrices:
+def sample(rng: np.random.Generator, n: int, spec: MatrixSpec) -> Matrices:
     """n square matrices A."""
-    return draw_matrices(rng, n, law)
+    return draw_matrices(rng, n, spec)
 
 
-def solve(operands: Matrices) -> Solved:
+def solve(problems: Matrices) -> Solved:
     """det A by LU with partial pivoting; rejected where the same from the other end gives another value: A^T with the order of
     its rows and of its columns reversed has the determinant of A, and other roundings.
 
     Cancellation leaves a nearly singular matrix few certain digits. Determinants grow fast with n and c: with c = 10 most
     10 x 10 ones are beyond 1e9, which no dataset holds (about c n^(1/2) / 4 for each dimension: choose a smaller c).
     """
-    return solve_by_shape(operands, _determinant)
+    return solve_by_shape(problems, _determinant)
 
 
 def _determinant(a: Floats) -> tuple[Floats, dict[str, Mask]]:
@@ -35,14 +35,14 @@ def _determinant(a: Floats) -> tuple[Floats, dict[str, Mask]]:
     return det[:, None, None], {"untrusted determinant": untrusted}
 
 
-def answer_shape(operands: Matrices) -> tuple[Ints, Ints]:
-    return np.ones_like(operands.rows), np.ones_like(operands.cols)
+def answer_shape(problems: Matrices) -> tuple[Ints, Ints]:
+    return np.ones_like(problems.rows), np.ones_like(problems.cols)
 
 
 TASK = Task(
     name="determinant",
-    letter=None,
-    operand="A (n x n)",
+    task_token=None,
+    problem="A (n x n)",
     solution="det A (1 x 1)",
     source="Golub and Van Loan 2013, chapter 3 (LU factorisation)",
     sample=sample,

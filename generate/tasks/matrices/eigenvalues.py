@@ -10,7 +10,7 @@ import numpy as np
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.generate.linalg.batched import attempt
 from mathpipe.generate.sampling.spectra import distinct_symmetric, draw_symmetric
-from mathpipe.generate.spec import MatrixLaw
+from mathpipe.generate.spec import MatrixSpec
 from mathpipe.generate.tasks.base import (
     Floats,
     Ints,
@@ -23,14 +23,14 @@ from mathpipe.generate.tasks.base import (
 from mathpipe.generate.tasks.wrong_problems import SIGN_OFF_DIAGONAL
 
 
-def sample(rng: np.random.Generator, n: int, law: MatrixLaw) -> Matrices:
-    """n symmetric matrices of the law's spectrum."""
-    return draw_symmetric(rng, n, law)
+def sample(rng: np.random.Generator, n: int, spec: MatrixSpec) -> Matrices:
+    """n symmetric matrices of the spec's spectrum."""
+    return draw_symmetric(rng, n, spec)
 
 
-def solve(operands: Matrices) -> Solved:
+def solve(problems: Matrices) -> Solved:
     """LAPACK's symmetric eigenvalues (dsyevd), descending."""
-    return solve_by_shape(operands, _eigenvalues)
+    return solve_by_shape(problems, _eigenvalues)
 
 
 def _eigenvalues(a: Floats) -> tuple[Floats, dict[str, Mask]]:
@@ -38,14 +38,14 @@ def _eigenvalues(a: Floats) -> tuple[Floats, dict[str, Mask]]:
     return values[:, ::-1, None], {"no convergence": failed}
 
 
-def answer_shape(operands: Matrices) -> tuple[Ints, Ints]:
-    return operands.rows, np.ones_like(operands.rows)
+def answer_shape(problems: Matrices) -> tuple[Ints, Ints]:
+    return problems.rows, np.ones_like(problems.rows)
 
 
 TASK = Task(
     name="eigenvalues",
-    letter="E",
-    operand="symmetric A (n x n)",
+    task_token="E",
+    problem="symmetric A (n x n)",
     solution="eigenvalues, descending (n x 1)",
     source="Charton 2022, eigenvalues",
     sample=sample,

@@ -1,7 +1,7 @@
 """Eigenvectors: symmetric A (n x n) -> (n + 1) x n: row 0 the eigenvalues l, ascending, and below them V, A V = V diag(l).
 
 Column j of V (rows 1..n) belongs to entry j of row 0; the largest-magnitude entry of each column is positive, so that the target
-is a function of the operand. A prediction (l, V) is judged by V^T A V - diag(l) and by V^T V - I: any signs, any order of the
+is a function of the problem. A prediction (l, V) is judged by V^T A V - diag(l) and by V^T V - I: any signs, any order of the
 pairs, any orthonormal basis for a repeated eigenvalue are right.
 """
 
@@ -12,7 +12,7 @@ import numpy as np
 from mathpipe.datasets.containers.ragged_matrices import Matrices, reduce_rows
 from mathpipe.generate.linalg.batched import attempt, map_together, orthogonality, signs_of_columns, transposed
 from mathpipe.generate.sampling.spectra import distinct_symmetric, draw_symmetric
-from mathpipe.generate.spec import MatrixLaw
+from mathpipe.generate.spec import MatrixSpec
 from mathpipe.generate.tasks.base import Errors, Floats, Ints, Mask, Solved, Task, error_measures, solve_by_shape
 from mathpipe.generate.tasks.wrong_problems import SIGN_OFF_DIAGONAL
 
@@ -22,14 +22,14 @@ NEARLY_EQUAL = 1e-7
 _FLOAT32 = 5e-7  # errors of a right answer that was stored as float32, for each dimension
 
 
-def sample(rng: np.random.Generator, n: int, law: MatrixLaw) -> Matrices:
-    """n symmetric matrices of the law's spectrum."""
-    return draw_symmetric(rng, n, law)
+def sample(rng: np.random.Generator, n: int, spec: MatrixSpec) -> Matrices:
+    """n symmetric matrices of the spec's spectrum."""
+    return draw_symmetric(rng, n, spec)
 
 
-def solve(operands: Matrices) -> Solved:
+def solve(problems: Matrices) -> Solved:
     """LAPACK's symmetric eigenproblem (dsyevd); rejected where two eigenvalues are nearly equal."""
-    return solve_by_shape(operands, _eigenvectors)
+    return solve_by_shape(problems, _eigenvectors)
 
 
 def _eigenvectors(a: Floats) -> tuple[Floats, dict[str, Mask]]:
@@ -43,9 +43,9 @@ def _eigenvectors(a: Floats) -> tuple[Floats, dict[str, Mask]]:
     return answer, {"no convergence": failed, "nearly equal eigenvalues": close & ~failed}
 
 
-def residual(operands: Matrices, references: Matrices, predicted: Matrices) -> Matrices:
+def residual(problems: Matrices, references: Matrices, predicted: Matrices) -> Matrices:
     """R = V^T A V - diag(l), l and V from the prediction; infinite where a sum is undefined."""
-    return map_together(_residual, operands, predicted)
+    return map_together(_residual, problems, predicted)
 
 
 def _residual(a: Floats, h: Floats) -> Floats:
@@ -56,32 +56,32 @@ def _residual(a: Floats, h: Floats) -> Floats:
     return np.asarray(r)
 
 
-def verify(operands: Matrices, references: Matrices, predicted: Matrices) -> Errors:
+def verify(problems: Matrices, references: Matrices, predicted: Matrices) -> Errors:
     """S = diag(l) of the reference; besides, ``orthogonality`` = max|V^T V - I|, which a right answer must pass too."""
     scale = references.map(lambda x: x[:, :1])
-    errors = error_measures(residual(operands, references, predicted), scale, predicted, references)
+    errors = error_measures(residual(problems, references, predicted), scale, predicted, references)
     errors["orthogonality"] = map_together(lambda h: orthogonality(h[:, 1:]), predicted).values
     return errors
 
 
-def agrees(operands: Matrices, solved: Matrices, stored: Matrices) -> Mask:
+def agrees(problems: Matrices, solved: Matrices, stored: Matrices) -> Mask:
     """Stored eigenvalues equal the solved ones, in their order, and the stored vectors are eigenvectors, to float32."""
     values, wanted = (m.map(lambda x: x[:, :1]) for m in (stored, solved))
     away = reduce_rows(np.abs(values.values - wanted.values), wanted, np.maximum)
     largest = reduce_rows(np.abs(wanted.values), wanted, np.maximum)
-    errors = verify(operands, solved, stored)
-    right = (errors["error_l1"] <= _FLOAT32 * operands.rows) & (errors["orthogonality"] <= _FLOAT32 * operands.rows)
+    errors = verify(problems, solved, stored)
+    right = (errors["error_l1"] <= _FLOAT32 * problems.rows) & (errors["orthogonality"] <= _FLOAT32 * problems.rows)
     return np.asarray(right & (away <= 1.2e-7 * largest))
 
 
-def answer_shape(operands: Matrices) -> tuple[Ints, Ints]:
-    return operands.rows + 1, operands.cols
+def answer_shape(problems: Matrices) -> tuple[Ints, Ints]:
+    return problems.rows + 1, problems.cols
 
 
 TASK = Task(
     name="eigenvectors",
-    letter="F",
-    operand="symmetric A (n x n)",
+    task_token="F",
+    problem="symmetric A (n x n)",
     solution="eigenvalues, ascending, over eigenvectors as columns ((n+1) x n)",
     source="Charton 2022, eigenvectors",
     sample=sample,

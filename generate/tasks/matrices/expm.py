@@ -9,7 +9,7 @@ import numpy as np
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.errors import UserError
 from mathpipe.generate.sampling.random_matrices import draw_matrices
-from mathpipe.generate.spec import MatrixLaw
+from mathpipe.generate.spec import MatrixSpec
 from mathpipe.generate.tasks.base import Floats, Ints, Mask, Solved, Task, difference_errors, solve_by_shape
 from mathpipe.generate.tasks.wrong_problems import TRANSPOSED, negate
 
@@ -25,25 +25,25 @@ _PADE = [
 ]
 
 
-def sample(rng: np.random.Generator, n: int, law: MatrixLaw) -> Matrices:
+def sample(rng: np.random.Generator, n: int, spec: MatrixSpec) -> Matrices:
     """n square matrices A."""
-    return draw_matrices(rng, n, law)
+    return draw_matrices(rng, n, spec)
 
 
-def limits(law: MatrixLaw) -> None:
-    if law.max_coeff > LARGEST_COEFFICIENT:
+def limits(spec: MatrixSpec) -> None:
+    if spec.max_coeff > LARGEST_COEFFICIENT:
         raise UserError(
             "expm needs small coefficients",
             expected=f"--max-coeff {LARGEST_COEFFICIENT:g} or less",
-            got=f"--max-coeff {law.max_coeff:g}",
+            got=f"--max-coeff {spec.max_coeff:g}",
             cause="the exponential of a 5 x 5 matrix with coefficients up to 10 is beyond what can be written",
             next_step="pass --max-coeff 1",
         )
 
 
-def solve(operands: Matrices) -> Solved:
+def solve(problems: Matrices) -> Solved:
     """exp A by scaling and squaring: exp A = (exp(A / 2^s))^(2^s), the inner one by the [13/13] Pade approximant."""
-    return solve_by_shape(operands, _exponential)
+    return solve_by_shape(problems, _exponential)
 
 
 def _exponential(a: Floats) -> tuple[Floats, dict[str, Mask]]:
@@ -68,14 +68,14 @@ def _pade(a: Floats) -> Floats:
     return np.asarray(np.linalg.solve(v - u, v + u))
 
 
-def answer_shape(operands: Matrices) -> tuple[Ints, Ints]:
-    return operands.rows, operands.cols
+def answer_shape(problems: Matrices) -> tuple[Ints, Ints]:
+    return problems.rows, problems.cols
 
 
 TASK = Task(
     name="expm",
-    letter=None,
-    operand="A, coefficients up to 1 (n x n)",
+    task_token=None,
+    problem="A, coefficients up to 1 (n x n)",
     solution="exp A (n x n)",
     source="Higham 2005 (scaling and squaring)",
     sample=sample,
@@ -84,6 +84,6 @@ TASK = Task(
     answer_shape=answer_shape,
     square_only=True,
     limits=limits,
-    example=MatrixLaw(max_coeff=1.0),
+    example=MatrixSpec(max_coeff=1.0),
     confusions={**TRANSPOSED, "A negated": negate},
 )

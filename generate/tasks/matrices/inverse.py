@@ -11,7 +11,7 @@ from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.generate.linalg.batched import eliminated
 from mathpipe.generate.linalg.rounding_search import best_column
 from mathpipe.generate.sampling.random_matrices import draw_matrices
-from mathpipe.generate.spec import MatrixLaw
+from mathpipe.generate.spec import MatrixSpec
 from mathpipe.generate.tasks.base import Errors, Floats, Ints, Mask, Solved, Task, error_measures
 from mathpipe.generate.tasks.wrong_problems import TRANSPOSED
 
@@ -20,26 +20,26 @@ ACCURATE = 1e-12  # max|A X - I| with which elimination without pivoting is as g
 TRUSTED = 1e-10  # largest entry of |A X - I| in float64 with which a solution is trusted
 
 
-def sample(rng: np.random.Generator, n: int, law: MatrixLaw) -> Matrices:
+def sample(rng: np.random.Generator, n: int, spec: MatrixSpec) -> Matrices:
     """n square matrices A, singular ones among them (they are rejected when solved)."""
-    return draw_matrices(rng, n, law)
+    return draw_matrices(rng, n, spec)
 
 
-def solve(operands: Matrices) -> Solved:
+def solve(problems: Matrices) -> Solved:
     """A^-1; rejected where A is singular or max|A X - I| > 1e-10."""
-    n = len(operands)
+    n = len(problems)
     singular, untrusted = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
-    solutions = np.empty_like(operands.values)
-    for index, a in operands.groups():
+    solutions = np.empty_like(problems.values)
+    for index, a in problems.groups():
         x, failed, missed = invert(a)
         singular[index] = failed
         untrusted[index] = ~(missed <= TRUSTED) & ~failed
-        if operands.shape is not None:
+        if problems.shape is not None:
             solutions = x.reshape(-1)
         else:
-            solutions[operands.offsets[index][:, None] + np.arange(a[0].size)] = x.reshape(len(index), -1)
+            solutions[problems.offsets[index][:, None] + np.arange(a[0].size)] = x.reshape(len(index), -1)
     return Solved(
-        Matrices(solutions, operands.rows, operands.cols), {"singular": singular, "untrusted inverse": untrusted}
+        Matrices(solutions, problems.rows, problems.cols), {"singular": singular, "untrusted inverse": untrusted}
     )
 
 
@@ -85,11 +85,11 @@ def _lapack_inverse(a: Floats) -> tuple[Floats, Mask]:
         return x, singular
 
 
-def residual(operands: Matrices, references: Matrices, predicted: Matrices) -> Matrices:
+def residual(problems: Matrices, references: Matrices, predicted: Matrices) -> Matrices:
     """R = A H - I; infinite where a sum is undefined."""
-    values = np.empty_like(operands.values)
-    for index, a in operands.groups():
-        flat = operands.offsets[index][:, None] + np.arange(a[0].size)
+    values = np.empty_like(problems.values)
+    for index, a in problems.groups():
+        flat = problems.offsets[index][:, None] + np.arange(a[0].size)
         with np.errstate(over="ignore", invalid="ignore"):
             r = np.matmul(a, predicted.values[flat].reshape(a.shape))
             r -= np.eye(a.shape[1])
@@ -97,23 +97,23 @@ def residual(operands: Matrices, references: Matrices, predicted: Matrices) -> M
         if undefined.any():
             r[undefined] = np.inf
         values[flat] = r.reshape(len(index), -1)
-    return Matrices(values, operands.rows, operands.cols)
+    return Matrices(values, problems.rows, problems.cols)
 
 
-def verify(operands: Matrices, references: Matrices, predicted: Matrices) -> Errors:
+def verify(problems: Matrices, references: Matrices, predicted: Matrices) -> Errors:
     """S = I: error_l1 = sum|A H - I| / n."""
-    identity = operands.map(lambda a: np.broadcast_to(np.eye(a.shape[1]), a.shape))
-    return error_measures(residual(operands, references, predicted), identity, predicted, references)
+    identity = problems.map(lambda a: np.broadcast_to(np.eye(a.shape[1]), a.shape))
+    return error_measures(residual(problems, references, predicted), identity, predicted, references)
 
 
-def best_written(operands: Matrices, solutions: Matrices) -> Matrices:
+def best_written(problems: Matrices, solutions: Matrices) -> Matrices:
     """Among 3-digit matrices near X, the one found with the least sum|A H - I|, column by column.
 
     Column j of H must bring |A h - e_j| down, and columns do not meet in the residual. See
     ``mathpipe.generate.linalg.rounding_search``.
     """
     best = np.empty_like(solutions.values)
-    for index, a in operands.groups():
+    for index, a in problems.groups():
         n = a.shape[1]
         flat = solutions.offsets[index][:, None] + np.arange(n * n)
         x = solutions.values[flat].reshape(-1, n, n)
@@ -122,14 +122,14 @@ def best_written(operands: Matrices, solutions: Matrices) -> Matrices:
     return Matrices(best, solutions.rows, solutions.cols)
 
 
-def answer_shape(operands: Matrices) -> tuple[Ints, Ints]:
-    return operands.rows, operands.cols
+def answer_shape(problems: Matrices) -> tuple[Ints, Ints]:
+    return problems.rows, problems.cols
 
 
 TASK = Task(
     name="inverse",
-    letter="I",
-    operand="A (n x n)",
+    task_token="I",
+    problem="A (n x n)",
     solution="A^-1 (n x n)",
     source="Charton 2022, section 3.7",
     sample=sample,

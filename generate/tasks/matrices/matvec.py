@@ -7,33 +7,33 @@ import numpy as np
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.generate.linalg.batched import transposed
 from mathpipe.generate.sampling.random_matrices import draw_matrices
-from mathpipe.generate.spec import MatrixLaw
+from mathpipe.generate.spec import MatrixSpec
 from mathpipe.generate.tasks.base import Floats, Ints, Solved, Task, difference_errors
 from mathpipe.generate.tasks.wrong_problems import transpose_all_but_last
 
 
-def sample(rng: np.random.Generator, n: int, law: MatrixLaw) -> Matrices:
-    """n operands [A v]: v is one more column of the same law."""
-    return draw_matrices(rng, n, law, extra_cols=1)
+def sample(rng: np.random.Generator, n: int, spec: MatrixSpec) -> Matrices:
+    """n problems [A v]: v is one more column of the same spec."""
+    return draw_matrices(rng, n, spec, extra_cols=1)
 
 
-def solve(operands: Matrices) -> Solved:
+def solve(problems: Matrices) -> Solved:
     """A^T v, never rejected here."""
-    return Solved(operands.map(_product))
+    return Solved(problems.map(_product))
 
 
 def _product(av: Floats) -> Floats:
     return np.asarray(np.matmul(transposed(av[:, :, :-1]), av[:, :, -1:]))
 
 
-def answer_shape(operands: Matrices) -> tuple[Ints, Ints]:
-    return operands.cols - 1, np.ones_like(operands.cols)
+def answer_shape(problems: Matrices) -> tuple[Ints, Ints]:
+    return problems.cols - 1, np.ones_like(problems.cols)
 
 
 TASK = Task(
     name="matvec",
-    letter="D",
-    operand="[A v], side by side (m x (n+1))",
+    task_token="D",
+    problem="[A v], side by side (m x (n+1))",
     solution="A^T v (n x 1)",
     source="Charton 2022, matrix-vector product",
     sample=sample,

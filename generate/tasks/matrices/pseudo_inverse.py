@@ -14,22 +14,22 @@ from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.generate.linalg.batched import attempt, map_together, transposed
 from mathpipe.generate.linalg.rounding_search import descend
 from mathpipe.generate.sampling.random_matrices import draw_matrices
-from mathpipe.generate.spec import MatrixLaw
+from mathpipe.generate.spec import MatrixSpec
 from mathpipe.generate.tasks.base import Errors, Floats, Ints, Mask, Solved, Task, error_measures, solve_by_shape
 from mathpipe.generate.tasks.matrices.inverse import TRUSTED, invert
 
 
-def sample(rng: np.random.Generator, n: int, law: MatrixLaw) -> Matrices:
+def sample(rng: np.random.Generator, n: int, spec: MatrixSpec) -> Matrices:
     """n matrices A, almost all of full rank."""
-    return draw_matrices(rng, n, law)
+    return draw_matrices(rng, n, spec)
 
 
-def solve(operands: Matrices) -> Solved:
+def solve(problems: Matrices) -> Solved:
     """A^-1 for square A; R^-1 Q^T with A = Q R for tall ones; transposed for wide ones.
 
     Rejected where A lacks full rank, or A^+ A (tall), A A^+ (wide or square) misses I by more than 1e-10.
     """
-    return solve_by_shape(operands, _pseudo_inverse)
+    return solve_by_shape(problems, _pseudo_inverse)
 
 
 def _pseudo_inverse(a: Floats) -> tuple[Floats, dict[str, Mask]]:
@@ -47,20 +47,20 @@ def _pseudo_inverse(a: Floats) -> tuple[Floats, dict[str, Mask]]:
     return x, {"rank deficient": singular, "untrusted pseudo-inverse": ~(missed <= TRUSTED) & ~singular}
 
 
-def residual(operands: Matrices, references: Matrices, predicted: Matrices) -> Matrices:
+def residual(problems: Matrices, references: Matrices, predicted: Matrices) -> Matrices:
     """R = A H A - A, the first of the four conditions; infinite where a sum is undefined."""
-    return map_together(lambda a, h: np.matmul(np.matmul(a, h), a) - a, operands, predicted)
+    return map_together(lambda a, h: np.matmul(np.matmul(a, h), a) - a, problems, predicted)
 
 
-def verify(operands: Matrices, references: Matrices, predicted: Matrices) -> Errors:
+def verify(problems: Matrices, references: Matrices, predicted: Matrices) -> Errors:
     """The largest of the four conditions' errors; scales A, X, A X and X A."""
-    first = error_measures(residual(operands, references, predicted), operands, predicted, references)
+    first = error_measures(residual(problems, references, predicted), problems, predicted, references)
     product = lambda a, b: np.matmul(a, b)  # noqa: E731
-    ah, ha = map_together(product, operands, predicted), map_together(product, predicted, operands)
+    ah, ha = map_together(product, problems, predicted), map_together(product, predicted, problems)
     others = [
-        (map_together(lambda h, a: np.matmul(np.matmul(h, a), h) - h, predicted, operands), references),
-        (map_together(lambda p: p - transposed(p), ah), map_together(product, operands, references)),
-        (map_together(lambda p: p - transposed(p), ha), map_together(product, references, operands)),
+        (map_together(lambda h, a: np.matmul(np.matmul(h, a), h) - h, predicted, problems), references),
+        (map_together(lambda p: p - transposed(p), ah), map_together(product, problems, references)),
+        (map_together(lambda p: p - transposed(p), ha), map_together(product, references, problems)),
     ]
     for found, scale in others:
         errors = error_measures(found, scale, predicted, references)
@@ -69,19 +69,19 @@ def verify(operands: Matrices, references: Matrices, predicted: Matrices) -> Err
     return first
 
 
-def best_written(operands: Matrices, solutions: Matrices) -> Matrices:
+def best_written(problems: Matrices, solutions: Matrices) -> Matrices:
     """Coordinate descent on error_l1 from the rounded solution; never worse. See ``mathpipe.generate.linalg.rounding_search``."""
-    return descend(solutions, lambda h: verify(operands, solutions, h)["error_l1"])
+    return descend(solutions, lambda h: verify(problems, solutions, h)["error_l1"])
 
 
-def answer_shape(operands: Matrices) -> tuple[Ints, Ints]:
-    return operands.cols, operands.rows
+def answer_shape(problems: Matrices) -> tuple[Ints, Ints]:
+    return problems.cols, problems.rows
 
 
 TASK = Task(
     name="pseudo-inverse",
-    letter=None,
-    operand="A (m x n)",
+    task_token=None,
+    problem="A (m x n)",
     solution="A^+ (n x m)",
     source="Penrose 1955",
     sample=sample,

@@ -12,31 +12,31 @@ from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.errors import UserError
 from mathpipe.generate.linalg.batched import map_together, orthogonality
 from mathpipe.generate.sampling.random_matrices import draw_matrices
-from mathpipe.generate.spec import MatrixLaw
+from mathpipe.generate.spec import MatrixSpec
 from mathpipe.generate.tasks.base import Errors, Floats, Ints, Mask, Solved, Task, error_measures, solve_by_shape
 
 NEARLY_DEPENDENT = 1e-7  # smallest |R_ii|, relative to the largest, with which Q is a function of A to float32
 
 
-def sample(rng: np.random.Generator, n: int, law: MatrixLaw) -> Matrices:
+def sample(rng: np.random.Generator, n: int, spec: MatrixSpec) -> Matrices:
     """n matrices A; of two dimensions that were drawn the larger is the number of rows."""
-    return draw_matrices(rng, n, law, tall=True)
+    return draw_matrices(rng, n, spec, tall=True)
 
 
-def limits(law: MatrixLaw) -> None:
-    if law.rows is not None and law.cols is not None and law.rows < law.cols:
+def limits(spec: MatrixSpec) -> None:
+    if spec.rows is not None and spec.cols is not None and spec.rows < spec.cols:
         raise UserError(
             "qr needs at least as many rows as columns",
-            expected=f"--rows {law.cols} --cols {law.rows}",
-            got=f"--rows {law.rows} --cols {law.cols}",
+            expected=f"--rows {spec.cols} --cols {spec.rows}",
+            got=f"--rows {spec.rows} --cols {spec.cols}",
             cause="Q has orthonormal columns, of which there can be no more than rows",
             next_step="exchange them, or pass --rectangular, which orders the two it draws",
         )
 
 
-def solve(operands: Matrices) -> Solved:
+def solve(problems: Matrices) -> Solved:
     """Householder QR (dgeqrf), signs turned so that R_ii > 0; rejected where columns are nearly dependent."""
-    return solve_by_shape(operands, _factorise)
+    return solve_by_shape(problems, _factorise)
 
 
 def _factorise(a: Floats) -> tuple[Floats, dict[str, Mask]]:
@@ -52,9 +52,9 @@ def _factorise(a: Floats) -> tuple[Floats, dict[str, Mask]]:
     return answer, {"nearly dependent columns": size.min(axis=1) <= NEARLY_DEPENDENT * size.max(axis=1)}
 
 
-def residual(operands: Matrices, references: Matrices, predicted: Matrices) -> Matrices:
+def residual(problems: Matrices, references: Matrices, predicted: Matrices) -> Matrices:
     """R = [Q R - A; what stands below the diagonal of R]; infinite where a sum is undefined."""
-    return map_together(_residual, operands, predicted)
+    return map_together(_residual, problems, predicted)
 
 
 def _residual(a: Floats, h: Floats) -> Floats:
@@ -63,21 +63,21 @@ def _residual(a: Floats, h: Floats) -> Floats:
     return np.concatenate([np.matmul(q, r) - a, np.tril(r, -1)], axis=1)
 
 
-def verify(operands: Matrices, references: Matrices, predicted: Matrices) -> Errors:
+def verify(problems: Matrices, references: Matrices, predicted: Matrices) -> Errors:
     """S = A; besides, ``orthogonality`` = max|Q^T Q - I|, which a right answer must pass too."""
-    errors = error_measures(residual(operands, references, predicted), operands, predicted, references)
-    errors["orthogonality"] = map_together(lambda a, h: orthogonality(h[:, : a.shape[1]]), operands, predicted).values
+    errors = error_measures(residual(problems, references, predicted), problems, predicted, references)
+    errors["orthogonality"] = map_together(lambda a, h: orthogonality(h[:, : a.shape[1]]), problems, predicted).values
     return errors
 
 
-def answer_shape(operands: Matrices) -> tuple[Ints, Ints]:
-    return operands.rows + operands.cols, operands.cols
+def answer_shape(problems: Matrices) -> tuple[Ints, Ints]:
+    return problems.rows + problems.cols, problems.cols
 
 
 TASK = Task(
     name="qr",
-    letter=None,
-    operand="A (m x n, m >= n)",
+    task_token=None,
+    problem="A (m x n, m >= n)",
     solution="Q over R, R_ii > 0 ((m+n) x n)",
     source="Golub and Van Loan 2013, section 5.2",
     sample=sample,

@@ -16,7 +16,7 @@ import numpy as np
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.errors import UserError
 from mathpipe.generate.sampling.random_matrices import draw_bounds, draw_shapes
-from mathpipe.generate.spec import MatrixLaw
+from mathpipe.generate.spec import MatrixSpec
 from mathpipe.generate.tasks.base import Errors, Floats, Ints, Mask, Solved, Task, difference_errors, solve_by_shape
 
 _WRITTEN = 999  # largest integer with 3 digits
@@ -26,12 +26,12 @@ _WIDTH = 1_000  # above any number of columns
 _PRIMES = (67_108_859.0, 67_108_837.0)  # the two largest below 2^26: products of residues are exact in float64
 
 
-def sample(rng: np.random.Generator, n: int, law: MatrixLaw) -> Matrices:
+def sample(rng: np.random.Generator, n: int, spec: MatrixSpec) -> Matrices:
     """n products B C of exact rank r."""
-    rows, cols = draw_shapes(rng, n, law)
+    rows, cols = draw_shapes(rng, n, spec)
     smaller = np.minimum(rows, cols)
     ranks = rng.integers(0, smaller, endpoint=True)
-    largest = np.minimum(np.floor(draw_bounds(rng, n, law)), np.floor(np.sqrt(_WRITTEN / smaller))).astype(np.int64)
+    largest = np.minimum(np.floor(draw_bounds(rng, n, spec)), np.floor(np.sqrt(_WRITTEN / smaller))).astype(np.int64)
     parts, order = [], []
     for r, c in (divmod(shape, _WIDTH) for shape in np.unique(rows * _WIDTH + cols).tolist()):
         index = np.flatnonzero((rows == r) & (cols == c))
@@ -65,9 +65,9 @@ def _integers(rng: np.random.Generator, largest: Ints, shape: tuple[int, int]) -
     return drawn
 
 
-def solve(operands: Matrices) -> Solved:
+def solve(problems: Matrices) -> Solved:
     """The exact rank of integer matrices; of others the number of singular values above rounding."""
-    return solve_by_shape(operands, _rank)
+    return solve_by_shape(problems, _rank)
 
 
 def _rank(a: Floats) -> tuple[Floats, dict[str, Mask]]:
@@ -134,43 +134,43 @@ def _reduce(x: Floats, p: float) -> None:
     x -= quotient
 
 
-def verify(operands: Matrices, references: Matrices, predicted: Matrices) -> Errors:
+def verify(problems: Matrices, references: Matrices, predicted: Matrices) -> Errors:
     """0 where H = X; otherwise at least 1, whatever the relative difference."""
-    errors = difference_errors(operands, references, predicted)
+    errors = difference_errors(problems, references, predicted)
     equal = predicted.values == references.values
     for name in ("error_l1", "error_l2", "error_max"):
         errors[name] = np.where(equal, 0.0, np.maximum(errors[name], 1.0))
     return errors
 
 
-def limits(law: MatrixLaw) -> None:
-    if law.entries != "uniform":
+def limits(spec: MatrixSpec) -> None:
+    if spec.entries != "uniform":
         raise UserError(
             "rank draws integers",
             expected="--entries uniform",
-            got=f"--entries {law.entries}",
-            cause="operands are products of factors with uniform integers up to --max-coeff",
+            got=f"--entries {spec.entries}",
+            cause="problems are products of factors with uniform integers up to --max-coeff",
         )
-    if law.max_coeff < 1:
-        raise UserError("rank needs integers", expected="--max-coeff 1 or more", got=f"--max-coeff {law.max_coeff:g}")
+    if spec.max_coeff < 1:
+        raise UserError("rank needs integers", expected="--max-coeff 1 or more", got=f"--max-coeff {spec.max_coeff:g}")
 
 
-def distinct(law: MatrixLaw) -> float:
+def distinct(spec: MatrixSpec) -> float:
     """At most 2 r k^2 + 1 values an entry."""
-    rows, cols = law.largest_shape
+    rows, cols = spec.largest_shape
     smaller = min(rows, cols)
-    largest = min(math.floor(law.max_coeff), math.floor(math.sqrt(_WRITTEN / smaller)))
+    largest = min(math.floor(spec.max_coeff), math.floor(math.sqrt(_WRITTEN / smaller)))
     return float(2 * smaller * largest**2 + 1) ** min(rows * cols, 16)
 
 
-def answer_shape(operands: Matrices) -> tuple[Ints, Ints]:
-    return np.ones_like(operands.rows), np.ones_like(operands.cols)
+def answer_shape(problems: Matrices) -> tuple[Ints, Ints]:
+    return np.ones_like(problems.rows), np.ones_like(problems.cols)
 
 
 TASK = Task(
     name="rank",
-    letter=None,
-    operand="A, a product of small-integer factors (m x n)",
+    task_token=None,
+    problem="A, a product of small-integer factors (m x n)",
     solution="rank A (1 x 1)",
     source="Golub and Van Loan 2013, section 2.1 (definition)",
     sample=sample,

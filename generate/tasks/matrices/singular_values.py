@@ -10,18 +10,18 @@ import numpy as np
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.generate.linalg.batched import attempt
 from mathpipe.generate.sampling.random_matrices import draw_matrices
-from mathpipe.generate.spec import MatrixLaw
+from mathpipe.generate.spec import MatrixSpec
 from mathpipe.generate.tasks.base import Floats, Ints, Mask, Solved, Task, difference_errors, solve_by_shape
 
 
-def sample(rng: np.random.Generator, n: int, law: MatrixLaw) -> Matrices:
+def sample(rng: np.random.Generator, n: int, spec: MatrixSpec) -> Matrices:
     """n matrices A."""
-    return draw_matrices(rng, n, law)
+    return draw_matrices(rng, n, spec)
 
 
-def solve(operands: Matrices) -> Solved:
+def solve(problems: Matrices) -> Solved:
     """LAPACK's singular values (dgesdd), descending."""
-    return solve_by_shape(operands, _singular_values)
+    return solve_by_shape(problems, _singular_values)
 
 
 def _singular_values(a: Floats) -> tuple[Floats, dict[str, Mask]]:
@@ -29,14 +29,14 @@ def _singular_values(a: Floats) -> tuple[Floats, dict[str, Mask]]:
     return values[:, :, None], {"no convergence": failed}
 
 
-def answer_shape(operands: Matrices) -> tuple[Ints, Ints]:
-    return np.minimum(operands.rows, operands.cols), np.ones_like(operands.rows)
+def answer_shape(problems: Matrices) -> tuple[Ints, Ints]:
+    return np.minimum(problems.rows, problems.cols), np.ones_like(problems.rows)
 
 
 TASK = Task(
     name="singular-values",
-    letter=None,
-    operand="A (m x n)",
+    task_token=None,
+    problem="A (m x n)",
     solution="singular values, descending (min(m,n) x 1)",
     source="Charton 2022, singular values",
     sample=sample,

@@ -11,7 +11,7 @@ from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.generate.linalg.batched import attempt, map_together
 from mathpipe.generate.linalg.rounding_search import best_column
 from mathpipe.generate.sampling.random_matrices import draw_matrices
-from mathpipe.generate.spec import MatrixLaw
+from mathpipe.generate.spec import MatrixSpec
 from mathpipe.generate.tasks.base import Errors, Floats, Ints, Mask, Solved, Task, error_measures, solve_by_shape
 from mathpipe.generate.tasks.wrong_problems import transpose_all_but_last
 
@@ -19,14 +19,14 @@ TRUSTED = 1e-10  # max|A x - b| / max|b| in float64 with which a solution is tru
 _FLOAT32 = 2.0**-23  # twice the relative error of storing x as float32
 
 
-def sample(rng: np.random.Generator, n: int, law: MatrixLaw) -> Matrices:
-    """n operands [A b]: b is one more column of the same law."""
-    return draw_matrices(rng, n, law, extra_cols=1)
+def sample(rng: np.random.Generator, n: int, spec: MatrixSpec) -> Matrices:
+    """n problems [A b]: b is one more column of the same spec."""
+    return draw_matrices(rng, n, spec, extra_cols=1)
 
 
-def solve(operands: Matrices) -> Solved:
+def solve(problems: Matrices) -> Solved:
     """x by LU with partial pivoting; rejected where A is singular or max|A x - b| > 1e-10 max|b|."""
-    return solve_by_shape(operands, _solve)
+    return solve_by_shape(problems, _solve)
 
 
 def _solve(ab: Floats) -> tuple[Floats, dict[str, Mask]]:
@@ -38,25 +38,25 @@ def _solve(ab: Floats) -> tuple[Floats, dict[str, Mask]]:
     return x, {"singular": singular, "untrusted solution": untrusted & ~singular}
 
 
-def residual(operands: Matrices, references: Matrices, predicted: Matrices) -> Matrices:
+def residual(problems: Matrices, references: Matrices, predicted: Matrices) -> Matrices:
     """R = A h - b; infinite where a sum is undefined."""
-    return map_together(lambda ab, h: np.matmul(ab[:, :, :-1], h) - ab[:, :, -1:], operands, predicted)
+    return map_together(lambda ab, h: np.matmul(ab[:, :, :-1], h) - ab[:, :, -1:], problems, predicted)
 
 
-def verify(operands: Matrices, references: Matrices, predicted: Matrices) -> Errors:
+def verify(problems: Matrices, references: Matrices, predicted: Matrices) -> Errors:
     """S = b."""
-    b = operands.map(lambda ab: ab[:, :, -1:])
-    return error_measures(residual(operands, references, predicted), b, predicted, references)
+    b = problems.map(lambda ab: ab[:, :, -1:])
+    return error_measures(residual(problems, references, predicted), b, predicted, references)
 
 
-def best_written(operands: Matrices, solutions: Matrices) -> Matrices:
+def best_written(problems: Matrices, solutions: Matrices) -> Matrices:
     """Among 3-digit vectors near x, the one found with the least |A h - b|_1. See ``mathpipe.generate.linalg.rounding_search``."""
     return map_together(
-        lambda ab, x: best_column(ab[:, :, :-1], x[:, :, 0], ab[:, :, -1])[:, :, None], operands, solutions
+        lambda ab, x: best_column(ab[:, :, :-1], x[:, :, 0], ab[:, :, -1])[:, :, None], problems, solutions
     )
 
 
-def agrees(operands: Matrices, solved: Matrices, stored: Matrices) -> Mask:
+def agrees(problems: Matrices, solved: Matrices, stored: Matrices) -> Mask:
     """The stored x solves its system as well as float32 can: |A h - b| <= 2 u |A| |h|, entry by entry.
 
     An ill-conditioned system has a small residual for solutions that differ beyond float32 between CPUs.
@@ -67,17 +67,17 @@ def agrees(operands: Matrices, solved: Matrices, stored: Matrices) -> Mask:
         allowed = _FLOAT32 * np.matmul(np.abs(a), np.abs(h)) + TRUSTED * np.abs(b).max(axis=1, keepdims=True)
         return np.asarray((np.abs(np.matmul(a, h) - b) <= allowed).all(axis=(1, 2), keepdims=True), dtype=np.float64)
 
-    return map_together(within, operands, stored).values > 0
+    return map_together(within, problems, stored).values > 0
 
 
-def answer_shape(operands: Matrices) -> tuple[Ints, Ints]:
-    return operands.rows, np.ones_like(operands.rows)
+def answer_shape(problems: Matrices) -> tuple[Ints, Ints]:
+    return problems.rows, np.ones_like(problems.rows)
 
 
 TASK = Task(
     name="solve",
-    letter=None,
-    operand="[A b], side by side (n x (n+1))",
+    task_token=None,
+    problem="[A b], side by side (n x (n+1))",
     solution="x with A x = b (n x 1)",
     source="Golub and Van Loan 2013, chapter 3 (LU factorisation)",
     sample=sample,

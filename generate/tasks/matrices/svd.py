@@ -1,8 +1,8 @@
 """Singular value decomposition: A (m x n) -> (1 + m + n) x k, k = min(m, n): A = U diag(s) V^T.
 
-Stacked without padding: row 0 holds s_1 >= ... >= s_k, rows 1..m hold U (m x k), rows m+1..m+n hold V (n x k); the operand's shape
+Stacked without padding: row 0 holds s_1 >= ... >= s_k, rows 1..m hold U (m x k), rows m+1..m+n hold V (n x k); the problem's shape
 says where U ends. Column j of U and of V belong to entry j of row 0. The largest-magnitude entry of each column of U is
-positive (V follows), so that the target is a function of the operand.
+positive (V follows), so that the target is a function of the problem.
 
 A prediction (s, U, V) is judged by U^T A V - diag(s), and by U^T U - I and V^T V - I: any order of the triplets and any common
 signs of u_j and v_j are right. For square A that is all. For m > n it would not do: A = (3, 4)^T, U = (1, 0)^T, V = 1 give
@@ -17,7 +17,7 @@ import numpy as np
 from mathpipe.datasets.containers.ragged_matrices import Matrices, reduce_rows
 from mathpipe.generate.linalg.batched import attempt, map_together, orthogonality, signs_of_columns, transposed
 from mathpipe.generate.sampling.random_matrices import draw_matrices
-from mathpipe.generate.spec import MatrixLaw
+from mathpipe.generate.spec import MatrixSpec
 from mathpipe.generate.tasks.base import Errors, Floats, Ints, Mask, Solved, Task, error_measures, solve_by_shape
 
 # Two singular values this close (relative to the largest) are one to float32, and their vectors no function of what is written:
@@ -26,14 +26,14 @@ NEARLY_EQUAL = 1e-7
 _FLOAT32 = 5e-7  # errors of a right answer that was stored as float32, for each dimension
 
 
-def sample(rng: np.random.Generator, n: int, law: MatrixLaw) -> Matrices:
+def sample(rng: np.random.Generator, n: int, spec: MatrixSpec) -> Matrices:
     """n matrices A."""
-    return draw_matrices(rng, n, law)
+    return draw_matrices(rng, n, spec)
 
 
-def solve(operands: Matrices) -> Solved:
+def solve(problems: Matrices) -> Solved:
     """LAPACK's thin decomposition (dgesdd); rejected where two singular values, or one and 0, are nearly equal."""
-    return solve_by_shape(operands, _decompose)
+    return solve_by_shape(problems, _decompose)
 
 
 def _decompose(a: Floats) -> tuple[Floats, dict[str, Mask]]:
@@ -56,9 +56,9 @@ def _parts(a: Floats, h: Floats) -> tuple[Floats, Floats, Floats]:
     return h[:, 0], h[:, 1 : m + 1], h[:, m + 1 :]
 
 
-def residual(operands: Matrices, references: Matrices, predicted: Matrices) -> Matrices:
+def residual(problems: Matrices, references: Matrices, predicted: Matrices) -> Matrices:
     """R = U^T A V - diag(s), for m != n with what U or V leaves of A below it; infinite where a sum is undefined."""
-    return map_together(_residual, operands, predicted)
+    return map_together(_residual, problems, predicted)
 
 
 def _residual(a: Floats, h: Floats) -> Floats:
@@ -76,11 +76,11 @@ def _residual(a: Floats, h: Floats) -> Floats:
     return r
 
 
-def verify(operands: Matrices, references: Matrices, predicted: Matrices) -> Errors:
+def verify(problems: Matrices, references: Matrices, predicted: Matrices) -> Errors:
     """S = diag(s) of the reference; besides, ``orthogonality`` = max of |U^T U - I| and |V^T V - I|."""
     scale = references.map(lambda x: x[:, :1])
-    errors = error_measures(residual(operands, references, predicted), scale, predicted, references)
-    errors["orthogonality"] = map_together(_orthogonality, operands, predicted).values
+    errors = error_measures(residual(problems, references, predicted), scale, predicted, references)
+    errors["orthogonality"] = map_together(_orthogonality, problems, predicted).values
     return errors
 
 
@@ -89,25 +89,25 @@ def _orthogonality(a: Floats, h: Floats) -> Floats:
     return np.maximum(orthogonality(u), orthogonality(v))
 
 
-def agrees(operands: Matrices, solved: Matrices, stored: Matrices) -> Mask:
+def agrees(problems: Matrices, solved: Matrices, stored: Matrices) -> Mask:
     """Stored singular values equal the solved ones, in their order, and the stored vectors belong to them, to float32."""
     values, wanted = (m.map(lambda x: x[:, :1]) for m in (stored, solved))
     away = reduce_rows(np.abs(values.values - wanted.values), wanted, np.maximum)
     largest = reduce_rows(np.abs(wanted.values), wanted, np.maximum)
-    errors = verify(operands, solved, stored)
-    allowed = _FLOAT32 * np.maximum(operands.rows, operands.cols)
+    errors = verify(problems, solved, stored)
+    allowed = _FLOAT32 * np.maximum(problems.rows, problems.cols)
     right = (errors["error_l1"] <= allowed) & (errors["orthogonality"] <= allowed)
     return np.asarray(right & (away <= 1.2e-7 * largest))
 
 
-def answer_shape(operands: Matrices) -> tuple[Ints, Ints]:
-    return 1 + operands.rows + operands.cols, np.minimum(operands.rows, operands.cols)
+def answer_shape(problems: Matrices) -> tuple[Ints, Ints]:
+    return 1 + problems.rows + problems.cols, np.minimum(problems.rows, problems.cols)
 
 
 TASK = Task(
     name="svd",
-    letter=None,
-    operand="A (m x n)",
+    task_token=None,
+    problem="A (m x n)",
     solution="singular values, descending, over U over V ((1+m+n) x k, k = min(m,n))",
     source="Charton 2022, singular value decomposition",
     sample=sample,

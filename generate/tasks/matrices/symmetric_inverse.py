@@ -7,27 +7,27 @@ import numpy as np
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.generate.linalg.batched import transposed
 from mathpipe.generate.sampling.spectra import distinct_symmetric, draw_symmetric
-from mathpipe.generate.spec import MatrixLaw
+from mathpipe.generate.spec import MatrixSpec
 from mathpipe.generate.tasks.base import Solved, Task
 from mathpipe.generate.tasks.matrices import inverse
 from mathpipe.generate.tasks.wrong_problems import SIGN_OFF_DIAGONAL
 
 
-def sample(rng: np.random.Generator, n: int, law: MatrixLaw) -> Matrices:
-    """n symmetric matrices of the law's spectrum."""
-    return draw_symmetric(rng, n, law)
+def sample(rng: np.random.Generator, n: int, spec: MatrixSpec) -> Matrices:
+    """n symmetric matrices of the spec's spectrum."""
+    return draw_symmetric(rng, n, spec)
 
 
-def solve(operands: Matrices) -> Solved:
+def solve(problems: Matrices) -> Solved:
     """The inverse, made exactly symmetric: (X + X^T) / 2 differs from X by less than X from the true inverse."""
-    solved = inverse.solve(operands)
+    solved = inverse.solve(problems)
     return Solved(solved.solutions.map(lambda x: (x + transposed(x)) / 2), solved.rejected)
 
 
 TASK = Task(
     name="symmetric-inverse",
-    letter=None,
-    operand="symmetric A (n x n)",
+    task_token=None,
+    problem="symmetric A (n x n)",
     solution="A^-1 (n x n)",
     source="Charton 2022 (What is my math transformer doing?), inversion of symmetric matrices",
     sample=sample,

@@ -15,23 +15,23 @@ from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.tokenizers.bit_tokenizer import MASKED
 from mathpipe.generate.sampling.bits import OUTCOMES, Bits, as_sequences, fair_bits, judged
-from mathpipe.generate.spec import BitLaw
+from mathpipe.generate.spec import BitSpec
 from mathpipe.generate.tasks.sequence_base import Generators, Judged, Mask, Pairs, SequenceTask
 
 STRINGS = 5
 _DRAW_BYTES = 1 << 21
 
 
-def pairs(law: BitLaw, generator: Generators, wanted: Callable[[Sequences], Mask]) -> Iterator[Pairs]:
+def pairs(spec: BitSpec, generator: Generators, wanted: Callable[[Sequences], Mask]) -> Iterator[Pairs]:
     """Batches of (five strings and the query, the string that was asked for)."""
-    n, k = law.bits, 0
+    n, k = spec.bits, 0
     rows = max(1, min(4096, _DRAW_BYTES // ((STRINGS + 1) * n)))
     while True:
         rng = generator(k)
         k += 1
         strings = fair_bits(rng, rows, STRINGS * n).reshape(rows, STRINGS, n)
         asked = strings[np.arange(rows), rng.integers(0, STRINGS, rows)]
-        query = np.where(rng.random((rows, n)) < law.masked, np.uint8(MASKED), asked)
+        query = np.where(rng.random((rows, n)) < spec.masked, np.uint8(MASKED), asked)
         problems = np.concatenate([strings.reshape(rows, -1), query], axis=1)
         clear = _fitting(problems)[1]
         yield Pairs(
@@ -62,15 +62,17 @@ def _answer(problems: Bits) -> tuple[Bits, Bits]:
     return np.where(clear[:, None], right, np.uint8(MASKED)), hidden  # nothing is right where nothing is asked clearly
 
 
-def limits(law: BitLaw) -> None:
-    if not law.masked < 1:
-        raise UserError("memory needs a query that shows something", expected="--masked below 1", got=f"{law.masked:g}")
+def limits(spec: BitSpec) -> None:
+    if not spec.masked < 1:
+        raise UserError(
+            "memory needs a query that shows something", expected="--masked below 1", got=f"{spec.masked:g}"
+        )
 
 
 TASK = SequenceTask(
     name="memory",
     kind="bits",
-    operand="five strings of n bits, then one of them with half its bits hidden",
+    problem="five strings of n bits, then one of them with half its bits hidden",
     solution="that string, n bits",
     source="Lu et al. 2021, section 3.1",
     pairs=pairs,
@@ -78,9 +80,9 @@ TASK = SequenceTask(
     outcomes=OUTCOMES,
     right=frozenset({"exact"}),
     measures=("bit_accuracy", "hidden_bit_accuracy"),
-    example=BitLaw(bits=1000, masked=0.5),
+    example=BitSpec(bits=1000, masked=0.5),
     limits=limits,
-    distinct=lambda law: (2.0**STRINGS * 3) ** law.bits if law.bits < 100 else float("inf"),
-    rows_of_block=lambda law: max(1, min(10_000, (1 << 23) // ((STRINGS + 1) * law.bits))),
+    distinct=lambda spec: (2.0**STRINGS * 3) ** spec.bits if spec.bits < 100 else float("inf"),
+    rows_of_chunk=lambda spec: max(1, min(10_000, (1 << 23) // ((STRINGS + 1) * spec.bits))),
     may_repeat=True,
 )

@@ -14,20 +14,20 @@ from mathpipe.generate.sampling.bits import (
     WIDEST_SMALL,
     Bits,
     as_sequences,
-    block_rows,
+    chunk_rows,
     drawn,
     judged,
     problems_of,
 )
-from mathpipe.generate.spec import BitLaw
+from mathpipe.generate.spec import BitSpec
 from mathpipe.generate.tasks.sequence_base import Generators, Judged, Mask, Pairs, SequenceTask
 
 PATTERNS = 2
 
 
-def pairs(law: BitLaw, generator: Generators, wanted: Callable[[Sequences], Mask]) -> Iterator[Pairs]:
+def pairs(spec: BitSpec, generator: Generators, wanted: Callable[[Sequences], Mask]) -> Iterator[Pairs]:
     """Batches of (a b, a xor b); nothing is ever given up."""
-    for problems in drawn(PATTERNS * law.bits, generator):
+    for problems in drawn(PATTERNS * spec.bits, generator):
         yield Pairs(as_sequences(problems), as_sequences(exclusive_or(problems)))
 
 
@@ -48,22 +48,22 @@ def _answer(problems: Bits) -> tuple[Bits, None]:
     return exclusive_or(problems), None
 
 
-def limits(law: BitLaw) -> None:
-    if law.masked:
+def limits(spec: BitSpec) -> None:
+    if spec.masked:
         raise UserError(
-            "xor masks nothing", expected="--masked 0", got=f"--masked {law.masked:g}", next_step="leave it out"
+            "xor masks nothing", expected="--masked 0", got=f"--masked {spec.masked:g}", next_step="leave it out"
         )
 
 
-def settled(law: BitLaw) -> BitLaw:
-    small = PATTERNS * law.bits <= WIDEST_SMALL
-    return law.model_copy(update={"drawn": "passes" if small else "with replacement"})
+def settled(spec: BitSpec) -> BitSpec:
+    small = PATTERNS * spec.bits <= WIDEST_SMALL
+    return spec.model_copy(update={"drawn": "passes" if small else "with replacement"})
 
 
 TASK = SequenceTask(
     name="xor",
     kind="bits",
-    operand="two patterns of n bits, one after the other",
+    problem="two patterns of n bits, one after the other",
     solution="their exclusive or, n bits",
     source="Lu et al. 2021, section 3.1",
     pairs=pairs,
@@ -71,11 +71,11 @@ TASK = SequenceTask(
     outcomes=OUTCOMES,
     right=frozenset({"exact"}),
     measures=("bit_accuracy",),
-    example=BitLaw(bits=5),
+    example=BitSpec(bits=5),
     limits=limits,
-    distinct=lambda law: 2.0 ** (PATTERNS * law.bits) if law.bits < 500 else float("inf"),
-    distinct_of_split=lambda law, split: problems_of(PATTERNS * law.bits, split),
+    distinct=lambda spec: 2.0 ** (PATTERNS * spec.bits) if spec.bits < 500 else float("inf"),
+    distinct_of_split=lambda spec, split: problems_of(PATTERNS * spec.bits, split),
     settled=settled,
-    rows_of_block=lambda law: block_rows(PATTERNS * law.bits),
+    rows_of_chunk=lambda spec: chunk_rows(PATTERNS * spec.bits),
     may_repeat=True,
 )

@@ -50,8 +50,8 @@ def test_what_is_written_is_read_back(tree: object) -> None:
 def test_no_words_whatever_do_more_than_be_malformed(words: bytes) -> None:
     try:
         assert write(parse(words)) == words
-    except Malformed as problem:
-        assert str(problem)
+    except Malformed as error:
+        assert str(error)
     assert isinstance(to_infix(words), str)
     assert isinstance(to_latex(words), str)
 

@@ -1,4 +1,4 @@
-"""The batched check and the strict parser say the same, and the writer of expressions reads back what it wrote."""
+"""The batched check and the strict parser say the same, and the tokenizer of expressions reads back what it wrote."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.expressions.prefix import Malformed, parse
 from mathpipe.datasets.expressions.validation import surely_well_formed
 from mathpipe.datasets.expressions.vocabulary import ARITY, IDS, WORDS
-from mathpipe.datasets.tokenizers.expression_tokenizer import ExpressionWriter
+from mathpipe.datasets.tokenizers.expression_tokenizer import ExpressionTokenizer
 from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, Reading
 
 NUMBERS = st.builds(
@@ -70,19 +70,19 @@ def test_what_may_be_too_deep_is_left_to_the_parser() -> None:
 
 @given(st.lists(TREES, min_size=1, max_size=6))
 def test_written_expressions_read_back(sequences: list[bytes]) -> None:
-    writer = ExpressionWriter()
-    tokens, lengths = writer.write(Sequences.from_list(sequences))
+    tokenizer = ExpressionTokenizer()
+    tokens, lengths = tokenizer.encode(Sequences.from_list(sequences))
     ended = np.pad(tokens, ((0, 0), (0, 1)), constant_values=PAD)
     ended[np.arange(len(ended)), lengths] = END
-    read, readings = writer.read(ended)
+    read, readings = tokenizer.decode(ended)
     assert read.to_list() == sequences and not readings.any()
-    assert writer.to_tokens(writer.to_words(tokens[0, : lengths[0]])) == tokens[0, : lengths[0]].tolist()
+    assert tokenizer.to_tokens(tokenizer.to_words(tokens[0, : lengths[0]])) == tokens[0, : lengths[0]].tolist()
 
 
 def test_readings() -> None:
     x = IDS["x"]
     tokens = np.array([[x, END, 5], [x, x, x], [x, 91, END], [-3, END, x], [END, 400, -1]])
-    read, readings = ExpressionWriter().read(tokens)
+    read, readings = ExpressionTokenizer().decode(tokens)
     assert readings.tolist() == [
         Reading.OK,
         Reading.UNTERMINATED,
@@ -91,14 +91,14 @@ def test_readings() -> None:
         Reading.OK,
     ]
     assert read.to_list() == [bytes([x]), b"", b"", b"", b""]
-    none, readings = ExpressionWriter().read(np.empty((2, 0), dtype=np.int64))
+    none, readings = ExpressionTokenizer().decode(np.empty((2, 0), dtype=np.int64))
     assert none.to_list() == [b"", b""] and readings.tolist() == [Reading.UNTERMINATED] * 2
     with pytest.raises(UserError, match="'sine' is no word of expressions"):
-        ExpressionWriter().to_tokens(["sine"])
+        ExpressionTokenizer().to_tokens(["sine"])
 
 
 def test_the_format_tells_arities() -> None:
-    form = ExpressionWriter().format
+    form = ExpressionTokenizer().format
     assert form.vocabulary_size == len(form.arity) == len(WORDS) == 91
     arity = dict(zip(WORDS, form.arity, strict=True))
     assert (arity["add"], arity["sin"], arity["x"], arity["INT+"], arity["7"], arity["<s>"]) == (2, 1, 0, 0, -1, -1)

@@ -90,9 +90,9 @@ def test_colour_only_where_asked_for() -> None:
 
 def test_side_by_side_aligns_captions_and_pads_heights() -> None:
     drawn = side_by_side(
-        [("operand", draw_matrix(np.eye(2))), ("x", draw_matrix([[5.0]], marked=np.ones((1, 1), bool), colour=True))]
+        [("problem", draw_matrix(np.eye(2))), ("x", draw_matrix([[5.0]], marked=np.ones((1, 1), bool), colour=True))]
     )
-    assert drawn == ["operand    x", "⎡ 1  0 ⎤   [ \x1b[31m5\x1b[0m ]", "⎣ 0  1 ⎦"]
+    assert drawn == ["problem    x", "⎡ 1  0 ⎤   [ \x1b[31m5\x1b[0m ]", "⎣ 0  1 ⎦"]
 
 
 def test_side_by_side_wraps_to_the_width() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.tokenizers.decimal_grid import compose
-from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, MatrixWriter, Reading
+from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, MatrixTokenizer, Reading
 from mathpipe.datasets.tokenizers.number_encodings import ENCODINGS
 
 grid_values = st.builds(
@@ -32,11 +32,11 @@ def ended(tokens: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("name", ENCODINGS)
 @given(matrices=st.lists(matrix, min_size=1, max_size=6))
 def test_round_trip(name: str, matrices: list[np.ndarray]) -> None:
-    writer = MatrixWriter.named(name)
+    tokenizer = MatrixTokenizer.named(name)
     batch = Matrices.from_list(matrices)
-    tokens, lengths = writer.write(batch)
-    assert lengths.tolist() == [writer.length(*m.shape) for m in matrices]
-    read, status = writer.read(ended(tokens, lengths))
+    tokens, lengths = tokenizer.encode(batch)
+    assert lengths.tolist() == [tokenizer.length(*m.shape) for m in matrices]
+    read, status = tokenizer.decode(ended(tokens, lengths))
     assert (status == Reading.OK).all()
     assert np.array_equal(read.values, batch.values)
     assert read.same_shape(batch).all()
@@ -44,11 +44,11 @@ def test_round_trip(name: str, matrices: list[np.ndarray]) -> None:
 
 @pytest.mark.parametrize("name", ENCODINGS)
 def test_a_batch_is_written_as_its_matrices_one_by_one(name: str) -> None:
-    writer = MatrixWriter.named(name)
+    tokenizer = MatrixTokenizer.named(name)
     matrices = [np.array([[1.5, -20.0]]), np.array([[0.0]]), np.array([[3.14], [2.5], [-0.001]])]
-    tokens, lengths = writer.write(Matrices.from_list(matrices))
+    tokens, lengths = tokenizer.encode(Matrices.from_list(matrices))
     for row, length, m in zip(tokens, lengths, matrices, strict=True):
-        alone, _ = writer.write(Matrices.from_list([m]))
+        alone, _ = tokenizer.encode(Matrices.from_list([m]))
         assert row[:length].tolist() == alone[0].tolist()
         assert (row[length:] == PAD).all()
 
@@ -74,15 +74,15 @@ def test_a_batch_is_written_as_its_matrices_one_by_one(name: str) -> None:
     ],
 )
 def test_readings(words: str, reading: Reading) -> None:
-    writer = MatrixWriter.named("P1000")
-    matrices, status = writer.read(np.array([writer.to_tokens(words.split())]))
+    tokenizer = MatrixTokenizer.named("P1000")
+    matrices, status = tokenizer.decode(np.array([tokenizer.to_tokens(words.split())]))
     assert status.tolist() == [reading]
     assert bool(matrices.sizes[0]) == (reading == Reading.OK)
 
 
 def test_published_short_zeros_are_read() -> None:
     """P10 files write zero as ``+ 0 E0``; ours as ``+ 0 0 0 E0``: both are zero, also in one sequence."""
-    writer = MatrixWriter.named("P10")
+    tokenizer = MatrixTokenizer.named("P10")
     texts = [
         "V1 V3 + 0 E0 - 3 1 4 E-2 + 0 E0 <s>",
         "V1 V3 + 0 0 0 E0 - 3 1 4 E-2 + 0 E0 <s>",
@@ -90,9 +90,9 @@ def test_published_short_zeros_are_read() -> None:
         "V1 V3 + 0 E0 - 3 1 4 E-2 + 0 E0",
         "V1 V3 + 0 E0 - 3 1 4 E-2 + 0 <s>",
     ]
-    rows = [writer.to_tokens(t.split()) for t in texts]
+    rows = [tokenizer.to_tokens(t.split()) for t in texts]
     tokens = np.array([r + [PAD] * (18 - len(r)) for r in rows])
-    matrices, status = writer.read(tokens)
+    matrices, status = tokenizer.decode(tokens)
     assert status.tolist() == [Reading.OK, Reading.OK, Reading.OK, Reading.UNTERMINATED, Reading.MALFORMED]
     assert [m.tolist() for m in matrices][:3] == [[[0.0, -3.14, 0.0]], [[0.0, -3.14, 0.0]], [[100.0, -3.14, 0.0]]]
 
@@ -101,24 +101,24 @@ def test_published_short_zeros_are_read() -> None:
 @given(data=st.data())
 def test_reading_never_raises(name: str, data: st.DataObject) -> None:
     """Any integers whatever, of any width, none included; one row never changes how another is read."""
-    writer = MatrixWriter.named(name)
-    size = len(writer.vocabulary)
-    likely = st.sampled_from([END, PAD, 9, 10, 11, *writer.to_tokens(writer.encoding.words[:14]), size - 1])
+    tokenizer = MatrixTokenizer.named(name)
+    size = len(tokenizer.vocabulary)
+    likely = st.sampled_from([END, PAD, 9, 10, 11, *tokenizer.to_tokens(tokenizer.encoding.words[:14]), size - 1])
     ids = likely | st.integers(-3, size + 3) | st.integers(-(2**62), 2**62)
     width = data.draw(st.integers(0, 14))
     rows = data.draw(st.lists(st.lists(ids, min_size=width, max_size=width), max_size=5))
     tokens = np.array(rows, dtype=np.int64).reshape(len(rows), width)
-    matrices, status = writer.read(tokens)
+    matrices, status = tokenizer.decode(tokens)
     assert len(matrices) == len(status) == len(rows)
     for i in range(len(rows)):
-        alone, reading = writer.read(tokens[i : i + 1])
+        alone, reading = tokenizer.decode(tokens[i : i + 1])
         assert reading[0] == status[i]
         assert np.array_equal(alone[0], matrices[i])
 
 
 def test_words_and_ids() -> None:
-    writer = MatrixWriter.named("P10")
-    assert writer.to_words([END, PAD, 2, 9, 108, 109, -1, 10**6]) == [
+    tokenizer = MatrixTokenizer.named("P10")
+    assert tokenizer.to_words([END, PAD, 2, 9, 108, 109, -1, 10**6]) == [
         "<s>",
         "<pad>",
         "T",
@@ -129,38 +129,38 @@ def test_words_and_ids() -> None:
         "<1000000>",
     ]
     with pytest.raises(UserError, match="no word"):
-        writer.to_tokens(["V101"])
+        tokenizer.to_tokens(["V101"])
 
 
 def test_format_tells_where_the_structure_lies() -> None:
-    writer = MatrixWriter.named("B1999")
-    form = writer.format
-    assert writer.vocabulary[form.first_dimension] == "V1"
-    assert writer.vocabulary[form.first_dimension + form.max_dimension - 1] == "V100"
-    assert (form.vocabulary_size, form.words_per_number) == (len(writer.vocabulary), 2)
+    tokenizer = MatrixTokenizer.named("B1999")
+    form = tokenizer.format
+    assert tokenizer.vocabulary[form.first_dimension] == "V1"
+    assert tokenizer.vocabulary[form.first_dimension + form.max_dimension - 1] == "V100"
+    assert (form.vocabulary_size, form.words_per_number) == (len(tokenizer.vocabulary), 2)
 
 
 def test_too_large_matrices_are_refused() -> None:
     with pytest.raises(UserError, match="too large to write"):
-        MatrixWriter.named("FP15").write(Matrices.from_dense(np.ones((1, 1, 101))))
+        MatrixTokenizer.named("FP15").encode(Matrices.from_dense(np.ones((1, 1, 101))))
 
 
 def test_an_empty_batch() -> None:
-    tokens, lengths = MatrixWriter.named("P10").write(Matrices.empty())
+    tokens, lengths = MatrixTokenizer.named("P10").encode(Matrices.empty())
     assert tokens.shape == (0, 0) and lengths.shape == (0,)
 
 
 @pytest.mark.parametrize("name", ENCODINGS)
 def test_in_cotraining_the_letter_comes_first(name: str) -> None:
-    writer = MatrixWriter.named(name, lettered=True)
-    labels = np.array([6, 0, 3], dtype=np.uint8)
-    batch = Matrices.from_list([[[1.5]], [[2.0, -3.0]], [[0.0], [4.0]]]).labelled(labels)
-    tokens, lengths = writer.write(batch)
-    assert [writer.to_words(row[:3]) for row in tokens] == [["I", "V1", "V1"], ["T", "V1", "V2"], ["M", "V2", "V1"]]
-    assert writer.format.header == 3 and lengths.tolist() == [writer.length(*m.shape) for m in batch]
-    read, status = writer.read(ended(tokens, lengths))
+    tokenizer = MatrixTokenizer.named(name, has_task_tokens=True)
+    task_ids = np.array([6, 0, 3], dtype=np.uint8)
+    batch = Matrices.from_list([[[1.5]], [[2.0, -3.0]], [[0.0], [4.0]]]).with_task_ids(task_ids)
+    tokens, lengths = tokenizer.encode(batch)
+    assert [tokenizer.to_words(row[:3]) for row in tokens] == [["I", "V1", "V1"], ["T", "V1", "V2"], ["M", "V2", "V1"]]
+    assert tokenizer.format.header == 3 and lengths.tolist() == [tokenizer.length(*m.shape) for m in batch]
+    read, status = tokenizer.decode(ended(tokens, lengths))
     assert (status == Reading.OK).all() and np.array_equal(read.values, batch.values)
-    assert read.labels is not None and read.labels.tolist() == [6, 0, 3]
-    assert read.same_shape(batch).all() and not read.same_shape(batch.labelled(labels[::-1].copy())).all()
-    tokens[0, 0], tokens[1, 0] = writer.to_tokens(["V1", "<pad>"])
-    assert writer.read(ended(tokens, lengths))[1].tolist() == [Reading.MALFORMED, Reading.MALFORMED, Reading.OK]
+    assert read.task_ids is not None and read.task_ids.tolist() == [6, 0, 3]
+    assert read.same_shape(batch).all() and not read.same_shape(batch.with_task_ids(task_ids[::-1].copy())).all()
+    tokens[0, 0], tokens[1, 0] = tokenizer.to_tokens(["V1", "<pad>"])
+    assert tokenizer.decode(ended(tokens, lengths))[1].tolist() == [Reading.MALFORMED, Reading.MALFORMED, Reading.OK]

@@ -14,7 +14,7 @@ from scipy import stats
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.format.matrix_columns import Rows
 from mathpipe.datasets.io.storage import Storage
-from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixWriter
+from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
 from mathpipe.evaluate.analyze.analyses import Analysis, analyse, subject_of
 from mathpipe.evaluate.analyze.baselines import GRID, Tally
 from mathpipe.evaluate.analyze.statistics import bins_of, ks_p_value, separation, wilson
@@ -23,22 +23,22 @@ from mathpipe.evaluate.decode.decoding import Decoded
 from mathpipe.evaluate.predictions import PredictionsWriter, predictions_table
 from mathpipe.evaluate.score.diagnostics import diagnostics
 from mathpipe.evaluate.score.matrix_scoring import OUTCOMES, ended, score
-from mathpipe.generate.spec import MatrixLaw
+from mathpipe.generate.spec import MatrixSpec
 from mathpipe.generate.tasks.registry import matrix_task
 
-WRITER = MatrixWriter.named("P1000")
+WRITER = MatrixTokenizer.named("P1000")
 COUNT = 600
 METADATA = {"outcomes": list(OUTCOMES), "split": "test", "tolerance": 0.05, "decoding": "greedy"}
 
 
-def made(task: str, change: Callable[[np.ndarray, np.random.Generator], np.ndarray], **law: Any) -> pa.Table:
+def made(task: str, change: Callable[[np.ndarray, np.random.Generator], np.ndarray], **spec: Any) -> pa.Table:
     """Predictions for 600 problems: each reference changed by ``change(dense (n, r, c))`` and written; probabilities at random."""
     rng = np.random.default_rng(1)
-    wanted = MatrixLaw(**({"min_dim": 4, "max_dim": 4} | law))
-    operands = matrix_task(task).sample(rng, COUNT, wanted)
-    solutions = matrix_task(task).solve(operands).solutions
-    rows = Rows(np.arange(COUNT), operands, solutions)
-    tokens = ended(*WRITER.write(Matrices.from_dense(change(solutions.dense().copy(), rng))))
+    wanted = MatrixSpec(**({"min_dim": 4, "max_dim": 4} | spec))
+    problems = matrix_task(task).sample(rng, COUNT, wanted)
+    solutions = matrix_task(task).solve(problems).solutions
+    rows = Rows(np.arange(COUNT), problems, solutions)
+    tokens = ended(*WRITER.encode(Matrices.from_dense(change(solutions.dense().copy(), rng))))
     decoded = Decoded(tokens, -rng.exponential(size=COUNT))
     return predictions_table(score(matrix_task(task), WRITER, rows, decoded), "test", WRITER, WRITER, matrix_task(task))
 
@@ -120,7 +120,7 @@ def test_diagnostics_equal_those_of_scipy_free_definitions() -> None:
         np.testing.assert_allclose(values, 1 if "condition" in name else 0, atol=1e-6)
 
 
-def test_a_defect_of_ill_conditioned_operands_is_what_separates_failures() -> None:
+def test_a_defect_of_ill_conditioned_problems_is_what_separates_failures() -> None:
     ill = np.zeros(COUNT, dtype=bool)
 
     def change(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -132,7 +132,7 @@ def test_a_defect_of_ill_conditioned_operands_is_what_separates_failures() -> No
     table = made("inverse", change)
     found = analyses_of("inverse", table)
     first = dict(zip(found["what_separates_failures"].columns, found["what_separates_failures"].rows[0], strict=True))
-    assert first["covariate"] == "condition number of the operand"
+    assert first["covariate"] == "condition number of the problem"
     assert first["failures_have"] == "larger" and first["auc"] > 0.95 and first["p_value"] < 1e-10
     condition, failed = table["condition_number"].to_numpy(), ~table["passed"].to_numpy(zero_copy_only=False)
     ks = stats.ks_2samp(condition[failed], condition[~failed], method="asymp")
@@ -146,7 +146,7 @@ def test_a_defect_of_ill_conditioned_operands_is_what_separates_failures() -> No
         assert (inside.sum(), (~failed)[inside].mean()) == (row[3], pytest.approx(row[4]))
 
 
-def test_a_defect_that_has_nothing_to_do_with_the_operand_separates_nothing() -> None:
+def test_a_defect_that_has_nothing_to_do_with_the_problem_separates_nothing() -> None:
     def change(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         x[rng.random(len(x)) < 0.3] *= -1
         return x

@@ -11,25 +11,25 @@ import pytest
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.format.matrix_columns import Rows
-from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixWriter
+from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
 from mathpipe.evaluate.analyze.baselines import GRID, Constants, Tally, Yardsticks, copied
 from mathpipe.evaluate.decode.decoding import Decoded
 from mathpipe.evaluate.score.matrix_scoring import ended, score
 from mathpipe.generate.tasks.registry import TASKS
 
-P1000 = MatrixWriter.named("P1000")
+P1000 = MatrixTokenizer.named("P1000")
 
 
-def yardsticks(task: str, rows: Rows, writer: MatrixWriter = P1000, **changes: Any) -> Tally:
+def yardsticks(task: str, rows: Rows, tokenizer: MatrixTokenizer = P1000, **changes: Any) -> Tally:
     sticks, found = (
-        Yardsticks(dataclasses.replace(TASKS[task], **changes), writer, Constants.of(rows.solutions)),
+        Yardsticks(dataclasses.replace(TASKS[task], **changes), tokenizer, Constants.of(rows.solutions)),
         Tally(),
     )
     half = len(rows) // 2
     for index in (np.arange(half), np.arange(half, len(rows))):  # counts add up over runs of rows
         part = rows.take(index)
-        tokens = ended(*writer.write(part.solutions))
-        found += sticks.tally(score(TASKS[task], writer, part, Decoded(tokens, np.zeros(len(part)))))
+        tokens = ended(*tokenizer.encode(part.solutions))
+        found += sticks.tally(score(TASKS[task], tokenizer, part, Decoded(tokens, np.zeros(len(part)))))
     assert Tally(**found.to_json()) == found
     return found
 
@@ -47,16 +47,16 @@ def test_constants_are_taken_for_each_shape_seen_often() -> None:
 
 
 def test_copies_are_cut_and_padded_to_the_answer() -> None:
-    operands = Matrices.from_list([[[1, 2, 3, 4]], [[1, 2], [3, 4]], [[1, 2, 3], [4, 5, 6]], [[1, 2, 3], [4, 5, 6]]])
+    problems = Matrices.from_list([[[1, 2, 3, 4]], [[1, 2], [3, 4]], [[1, 2, 3], [4, 5, 6]], [[1, 2, 3], [4, 5, 6]]])
     like = Matrices.from_list([np.zeros((1, 2)), np.zeros((2, 2)), np.zeros((3, 2)), np.zeros((3, 2))])
-    found = copied(operands, like)
+    found = copied(problems, like)
     assert [m.tolist() for m in found] == [
         [[1, 2]],
         [[1, 2], [3, 4]],
         [[1, 2], [4, 5], [0, 0]],
         [[1, 2], [4, 5], [0, 0]],
     ]
-    assert copied(operands, operands) is operands
+    assert copied(problems, problems) is problems
 
 
 def test_the_best_constant_and_the_copy_are_counted(problems: Callable[..., Rows]) -> None:
@@ -81,9 +81,9 @@ def test_nothing_right_makes_zeros_the_best_constant(problems: Callable[..., Row
 @pytest.mark.parametrize("encoding", ["P10", "P1000", "B1999", "FP15"])
 def test_attainable_is_at_least_the_reference_and_often_more(encoding: str) -> None:
     rng = np.random.default_rng(5)
-    operands = Matrices.from_dense(np.round(rng.uniform(-10, 10, (200, 3, 3)), 1))
-    rows = Rows(np.arange(200), operands, TASKS["inverse"].solve(operands).solutions)
-    found = yardsticks("inverse", rows, MatrixWriter.named(encoding))
+    problems = Matrices.from_dense(np.round(rng.uniform(-10, 10, (200, 3, 3)), 1))
+    rows = Rows(np.arange(200), problems, TASKS["inverse"].solve(problems).solutions)
+    found = yardsticks("inverse", rows, MatrixTokenizer.named(encoding))
     for tolerance in GRID:
         assert found.accuracy("attainable", tolerance) >= found.accuracy("reference", tolerance)
     assert found.accuracy("attainable", 0.005) > found.accuracy("reference", 0.005) + 0.05
@@ -92,7 +92,7 @@ def test_attainable_is_at_least_the_reference_and_often_more(encoding: str) -> N
 
 def test_a_search_that_finds_less_than_the_reference_costs_nothing(problems: Callable[..., Rows]) -> None:
     rows = problems([[[1, 2]], [[3, 4]]], [[[3]], [[7]]])
-    found = yardsticks("add", rows, best_written=lambda operands, solutions: copied(operands, solutions))
+    found = yardsticks("add", rows, best_written=lambda problems, solutions: copied(problems, solutions))
     assert found.accuracy("copy", 0.05) == 0
     assert found.accuracy("attainable", 0.05) == found.accuracy("reference", 0.05) == 1
 

@@ -26,7 +26,7 @@ def write(tmp_path: Path) -> Write:
 
     def make(place: str, split: str, right: int = 5, of: int = 10, decoding: str = "greedy", **metadata: Any) -> str:
         storage = Storage(str(tmp_path / place))
-        footer = {"run": "runs/elsewhere", "split": split, "task": "add", "law": {}, **metadata}
+        footer = {"run": "runs/elsewhere", "split": split, "task": "add", "spec": {}, **metadata}
         with storage.write(PREDICTIONS) as file:
             pq.write_table(pa.table({}).replace_schema_metadata({METADATA: json.dumps(footer)}), file)
         metrics = {

@@ -10,7 +10,7 @@ from mathpipe.evaluate.compare.transfer_matrix import RULE, TrainTest, train_tes
 
 
 def told(run: str, split: str, right: int, of: int = 100, trained: str = "", tested: str = "", **more: Any) -> Told:
-    """An evaluation; ``trained``, ``tested``: the spectra of the laws; ``more``: of the tested law, decoding, checkpoint, data."""
+    """An evaluation; ``trained``, ``tested``: their spectra; ``more``: of the tested spec, decoding, checkpoint, data."""
     decoding, checkpoint, data = more.pop("decoding", "greedy"), more.pop("checkpoint", "last"), more.pop("data", "d")
     accuracy = right / of
     metrics = {
@@ -24,8 +24,8 @@ def told(run: str, split: str, right: int, of: int = 100, trained: str = "", tes
         "outcomes": {},
     }
     metadata = {"split": split, "checkpoint": checkpoint, "data": f"data/{data}", "dataset_digest": data}
-    metadata["trained_law"] = {"operands": {"spectrum": trained.split("+") if trained else []}}
-    metadata["law"] = {"seed": 0, "operands": {"spectrum": tested.split("+") if tested else [], **more}}
+    metadata["trained_spec"] = {"problems": {"spectrum": trained.split("+") if trained else []}}
+    metadata["spec"] = {"seed": 0, "problems": {"spectrum": tested.split("+") if tested else [], **more}}
     name = f"{run}, {split}, {decoding}, {checkpoint}, {data}"
     return Told(f"{run}/evaluation/{name}", run, name, metadata, metrics, {})
 
@@ -36,7 +36,7 @@ def matrix(*all_told: Told) -> TrainTest:
     return found
 
 
-def test_splits_of_unlike_laws_stand_apart_though_their_spectrum_is_one() -> None:
+def test_splits_of_unlike_specs_stand_apart_though_their_spectrum_is_one() -> None:
     mixed = {"trained": "semicircle+laplace", "tested": "semicircle+laplace"}
     found = matrix(
         told("a", "test", 50, max_dim=3, **mixed),
@@ -48,7 +48,7 @@ def test_splits_of_unlike_laws_stand_apart_though_their_spectrum_is_one() -> Non
     assert found.accuracy == [[0.5, 0.2, 0.1]]
 
 
-def test_one_law_is_one_column_whatever_the_split_dataset_or_seed() -> None:
+def test_one_spec_is_one_column_whatever_the_split_dataset_or_seed() -> None:
     found = matrix(
         told("a", "test", 50, trained="laplace", tested="laplace", data="x", noise=0.0),
         told("a", "test-semicircle", 20, trained="laplace", tested="semicircle", data="x", noise=0.0),
@@ -107,14 +107,14 @@ def test_the_page_says_the_rule_and_what_stands_in_each_cell() -> None:
     assert "Not all cells" not in comparison([told("a", "test", 1), told("a", "valid", 1)])
 
 
-def test_evaluations_without_a_law_are_told_by_their_splits() -> None:
+def test_evaluations_without_a_spec_are_told_by_their_splits() -> None:
     first, second = told("a", "test", 1), told("a", "published", 2)
     for one in (first, second):
-        one.metadata.update(law=None, trained_law=None)
+        one.metadata.update(spec=None, trained_spec=None)
     assert matrix(first, second).cols == ["test", "published"]
     assert "published" in comparison([first, second])
 
 
-def test_the_page_says_what_differs_in_the_laws() -> None:
+def test_the_page_says_what_differs_in_the_specs() -> None:
     page = comparison([told("a", "test", 1, max_dim=3, rows=2), told("a", "test-large", 2, max_dim=4, rows=2)])
     assert "<td class=text>max_dim 3</td>" in page and "<td class=text>max_dim 4</td>" in page

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, MatrixWriter
+from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, MatrixTokenizer
 from mathpipe.evaluate.decode.beam_search import _largest, _slots, beam_search
 from mathpipe.evaluate.decode.decoding import Decoded, Decoding, decoding_mode, greedy, sample, uniform_draws
 from mathpipe.train.config import ModelConfig
@@ -164,7 +164,7 @@ def test_continuations_stay_in_their_rows() -> None:
 
 def model(positions: str = "structured", layers: int = 2) -> Transformer:
     torch.manual_seed(3)
-    form = MatrixWriter.named("B1999").format
+    form = MatrixTokenizer.named("B1999").format
     config = ModelConfig(
         encoder_width=16,
         decoder_width=16,

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, MatrixWriter
+from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, MatrixTokenizer
 from mathpipe.evaluate.decode.decoding import Decoded, decoding_mode, greedy
 from mathpipe.train.config import ModelConfig
 from mathpipe.train.model.transformer import Transformer
@@ -119,7 +119,7 @@ def test_nothing_to_decode_and_no_room() -> None:
 @pytest.mark.parametrize("positions", ["structured", "learned"])
 def test_a_real_model_decodes_as_without_its_cache(positions: str) -> None:
     torch.manual_seed(3)
-    form = MatrixWriter.named("B1999").format
+    form = MatrixTokenizer.named("B1999").format
     config = ModelConfig(
         encoder_width=16, decoder_width=16, encoder_heads=2, decoder_heads=2, dtype="float32", positions=positions
     )

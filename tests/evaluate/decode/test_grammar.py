@@ -10,7 +10,7 @@ from torch import Tensor
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.expressions.prefix import Malformed, parse
 from mathpipe.datasets.expressions.vocabulary import ARITY, IDS, WORDS
-from mathpipe.datasets.tokenizers.matrix_tokenizer import END, MatrixWriter, PrefixFormat, Reading
+from mathpipe.datasets.tokenizers.matrix_tokenizer import END, MatrixTokenizer, PrefixFormat, Reading
 from mathpipe.evaluate.decode.beam_search import beam_search
 from mathpipe.evaluate.decode.decoding import Decoding, greedy, sample
 from mathpipe.evaluate.decode.grammar import MatrixGrammar, PrefixGrammar
@@ -58,13 +58,13 @@ class Noise:
 @pytest.mark.parametrize("name", ["P10", "P1000", "B1999", "FP15"])
 @pytest.mark.parametrize("how", ["greedy", "beam 3", "beam 10", "beam 40", "sample"])
 def test_matrices_of_known_shape_are_always_read(name: str, how: str) -> None:
-    writer = MatrixWriter.named(name)
+    tokenizer = MatrixTokenizer.named(name)
     rows, cols = np.array([1, 2, 3, 2, 1, 3]), np.array([1, 2, 1, 2, 4, 3])
-    longest = writer.length(3, 3) + 1
+    longest = tokenizer.length(3, 3) + 1
     source = torch.arange(6).unsqueeze(1)
     for love in (None, END, 5):
-        model = Noise(len(writer.vocabulary), love)
-        grammar = MatrixGrammar(writer, rows, cols)
+        model = Noise(len(tokenizer.vocabulary), love)
+        grammar = MatrixGrammar(tokenizer, rows, cols)
         if how == "greedy":
             decoded = greedy(model, source, longest, grammar)
             assert model.steps == longest - 1  # END is certain after the last number: no step is asked for it
@@ -75,8 +75,8 @@ def test_matrices_of_known_shape_are_always_read(name: str, how: str) -> None:
             assert len(decoded) == 6 * width
         else:
             wanted = Decoding(temperature=1.0, samples=2)
-            decoded = sample(model, source, longest, np.arange(6), wanted, lambda: MatrixGrammar(writer, rows, cols))
-        matrices, reading = writer.read(decoded.tokens)
+            decoded = sample(model, source, longest, np.arange(6), wanted, lambda: MatrixGrammar(tokenizer, rows, cols))
+        matrices, reading = tokenizer.decode(decoded.tokens)
         assert (reading == Reading.OK).all()
         assert matrices.rows.tolist() == rows[decoded.problem].tolist()
         assert matrices.cols.tolist() == cols[decoded.problem].tolist()
@@ -84,23 +84,23 @@ def test_matrices_of_known_shape_are_always_read(name: str, how: str) -> None:
 
 
 def test_in_co_training_the_letter_comes_first() -> None:
-    writer = MatrixWriter.named("P1000", lettered=True)
-    labels = np.array([6, 0], dtype=np.uint8)
-    grammar = MatrixGrammar(writer, np.array([2, 1]), np.array([1, 1]), labels)
-    decoded = greedy(Noise(len(writer.vocabulary)), torch.arange(2).unsqueeze(1), 10, grammar)
-    matrices, reading = writer.read(decoded.tokens)
+    tokenizer = MatrixTokenizer.named("P1000", has_task_tokens=True)
+    task_ids = np.array([6, 0], dtype=np.uint8)
+    grammar = MatrixGrammar(tokenizer, np.array([2, 1]), np.array([1, 1]), task_ids)
+    decoded = greedy(Noise(len(tokenizer.vocabulary)), torch.arange(2).unsqueeze(1), 10, grammar)
+    matrices, reading = tokenizer.decode(decoded.tokens)
     assert (reading == Reading.OK).all()
-    assert matrices.labels is not None and matrices.labels.tolist() == [6, 0]
+    assert matrices.task_ids is not None and matrices.task_ids.tolist() == [6, 0]
 
 
 @pytest.mark.parametrize("name", ["P10", "P1000", "B1999", "FP15"])
 def test_what_can_be_written_is_allowed(name: str) -> None:
-    """Right answers pass through the grammar: it forbids nothing that a writer writes."""
-    writer = MatrixWriter.named(name)
+    """Right answers pass through the grammar: it forbids nothing that a tokenizer writes."""
+    tokenizer = MatrixTokenizer.named(name)
     rng = np.random.default_rng(0)
     matrices = Matrices.from_dense(rng.normal(size=(50, 2, 3)) * 10.0 ** rng.integers(-5, 6, (50, 2, 3)))
-    tokens, _ = writer.write(matrices)
-    grammar = MatrixGrammar(writer, matrices.rows, matrices.cols)
+    tokens, _ = tokenizer.encode(matrices)
+    grammar = MatrixGrammar(tokenizer, matrices.rows, matrices.cols)
     for place in range(tokens.shape[1]):
         assert not grammar.complete().any()
         words = torch.from_numpy(tokens[:, place].astype(np.int64))
@@ -110,12 +110,12 @@ def test_what_can_be_written_is_allowed(name: str) -> None:
 
 
 def test_constrained_probabilities_are_those_among_the_allowed_words() -> None:
-    writer = MatrixWriter.named("FP15")
-    grammar = MatrixGrammar(writer, np.array([1]), np.array([1]))
-    model = Noise(len(writer.vocabulary))
+    tokenizer = MatrixTokenizer.named("FP15")
+    grammar = MatrixGrammar(tokenizer, np.array([1]), np.array([1]))
+    model = Noise(len(tokenizer.vocabulary))
     decoded = greedy(model, torch.zeros((1, 1), dtype=torch.int64), 9, grammar)
-    logits = torch.from_numpy(3 * np.random.default_rng([0, 3]).normal(size=len(writer.vocabulary))).float()
-    readable = logits[-writer.encoding.size : -2]
+    logits = torch.from_numpy(3 * np.random.default_rng([0, 3]).normal(size=len(tokenizer.vocabulary))).float()
+    readable = logits[-tokenizer.encoding.size : -2]
     assert decoded.log_probability[0] == pytest.approx(float(readable.log_softmax(0).max()), rel=1e-5)
 
 

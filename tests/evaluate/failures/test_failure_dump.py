@@ -15,7 +15,7 @@ import zstandard
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.matrix_columns import Rows
-from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixWriter
+from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
 from mathpipe.evaluate.decode.decoding import Decoded
 from mathpipe.evaluate.failures.failure_dump import Failure, FailureWriter, Worst, failures, read_failures
 from mathpipe.evaluate.failures.failure_rendering import draw_failure
@@ -23,7 +23,7 @@ from mathpipe.evaluate.predictions import predictions_table
 from mathpipe.evaluate.score.matrix_scoring import ended, score
 from mathpipe.generate.tasks.registry import TASKS
 
-P1000 = MatrixWriter.named("P1000")
+P1000 = MatrixTokenizer.named("P1000")
 
 
 def found_in(task: str, rows: Rows, decoded: Decoded) -> list[Failure]:
@@ -61,7 +61,7 @@ def test_failed_problems_are_described_whole(found: list[Failure]) -> None:
         "wrong_value",
         "V1 V2 + 400 E-2 - 600 E-2",
     )
-    assert wrong.operand.tolist() == [[1, 2, 3, 4]]
+    assert wrong.problem.tolist() == [[1, 2, 3, 4]]
     assert wrong.reference.tolist() == [[4, 6]]
     assert wrong.decoded is not None and wrong.decoded.tolist() == [[4, -6]]
     assert wrong.residual is not None and wrong.residual.tolist() == [[0, -12]]
@@ -113,16 +113,16 @@ def test_an_infinite_error_has_a_place_in_json(said: Callable[..., Decoded], pro
 def many(template: Failure, count: int) -> Iterator[Failure]:
     rng = np.random.default_rng(0)
     for row in range(count):
-        yield Failure(**{**vars(template), "row": row, "operand": rng.normal(size=(10, 10))})
+        yield Failure(**{**vars(template), "row": row, "problem": rng.normal(size=(10, 10))})
 
 
 def test_a_residual_that_overflows_is_dumped_and_drawn(tmp_path: Path) -> None:
     task = TASKS["svd"]
-    operands = Matrices.from_dense([[[1.0, 2.0], [3.0, 4.0], [5.0, 7.0]]])
-    solutions = task.solve(operands).solutions
+    problems = Matrices.from_dense([[[1.0, 2.0], [3.0, 4.0], [5.0, 7.0]]])
+    solutions = task.solve(problems).solutions
     huge = Matrices(np.full(len(solutions.values), 9.99e102), solutions.rows, solutions.cols)
     (failure,) = found_in(
-        "svd", Rows(np.arange(1), operands, solutions), Decoded(ended(*P1000.write(huge)), np.zeros(1))
+        "svd", Rows(np.arange(1), problems, solutions), Decoded(ended(*P1000.encode(huge)), np.zeros(1))
     )
     assert failure.residual is not None and not np.isfinite(failure.residual).all()
     (back,) = read_failures(dumped(tmp_path / "f.zst", [failure]))
@@ -211,7 +211,7 @@ def test_without_errors_the_most_confident_wrong_answers_are_the_worst(found: li
 def test_an_expression_drawn_twice_is_shown_once(found: list[Failure]) -> None:
     worst = Worst(count=3)
     for row, problem in enumerate(["x", "y", "x", "x", "x", "add x y"]):
-        worst.add(Failure(**{**vars(found[0]), "row": row, "operand": problem, "errors": {}}))
+        worst.add(Failure(**{**vars(found[0]), "row": row, "problem": problem, "errors": {}}))
     assert [failure.row for failure in worst.chosen()] == [0, 1, 5]
 
 
@@ -221,7 +221,7 @@ def test_a_failure_is_drawn(found: list[Failure]) -> None:
     assert headline == "row 1, wrong_value, error_l1 1.2, log probability -2"
     poor = Failure(**{**vars(wrong), "reference_error_l1": 0.03})
     assert draw_failure(poor)[0] == "row 1, wrong_value, error_l1 1.2 (the reference's own 0.03), log probability -2"
-    assert captions.split() == ["operand", "reference", "prediction", "residual", "H", "-", "X"]
+    assert captions.split() == ["problem", "reference", "prediction", "residual", "H", "-", "X"]
     assert drawing.split("   ") == ["[ 1  2  3  4 ]", "[ 4  6 ]", " [ 4  -6 ]", " [ 0  -12 ]"]
     assert "residual" not in "".join(draw_failure(shape))
     assert draw_failure(malformed)[0] == "row 3, malformed, log probability -4"

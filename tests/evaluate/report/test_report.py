@@ -17,7 +17,7 @@ from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.matrix_columns import Rows
 from mathpipe.datasets.io.storage import Storage
-from mathpipe.datasets.tokenizers.matrix_tokenizer import END, MatrixWriter
+from mathpipe.datasets.tokenizers.matrix_tokenizer import END, MatrixTokenizer
 from mathpipe.evaluate.build_report import describe
 from mathpipe.evaluate.compare.comparison_page import comparison
 from mathpipe.evaluate.compare.evaluations import find_evaluations, load
@@ -26,11 +26,11 @@ from mathpipe.evaluate.decode.decoding import Decoded
 from mathpipe.evaluate.predictions import PredictionsWriter, predictions_table
 from mathpipe.evaluate.report.html import table
 from mathpipe.evaluate.score.matrix_scoring import OUTCOMES, ended, score
-from mathpipe.generate.spec import MatrixLaw
+from mathpipe.generate.spec import MatrixSpec
 from mathpipe.generate.tasks.registry import matrix_task
 from mathpipe.pipeline.cli import main
 
-P1000 = MatrixWriter.named("P1000")
+P1000 = MatrixTokenizer.named("P1000")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 CUT_OFF = """[...document.querySelectorAll("svg text")].filter(t => {
     const box = t.getBBox(), whole = t.ownerSVGElement.viewBox.baseVal
@@ -43,9 +43,9 @@ def evaluation(folder: Path, noise: float, trained: str = "laplace", tested: str
     """A small evaluation of eigenvectors with made errors."""
     rng = np.random.default_rng(0)
     task = matrix_task("eigenvectors")
-    a = task.sample(rng, 120, MatrixLaw(min_dim=3, max_dim=3))
+    a = task.sample(rng, 120, MatrixSpec(min_dim=3, max_dim=3))
     x = task.solve(a).solutions
-    said = ended(*P1000.write(Matrices.from_dense(x.dense() * (1 + noise * rng.normal(size=x.dense().shape)))))
+    said = ended(*P1000.encode(Matrices.from_dense(x.dense() * (1 + noise * rng.normal(size=x.dense().shape)))))
     said[3, 5] = END
     decoded = Decoded(said, -rng.exponential(size=120))
     scored = score(task, P1000, Rows(np.arange(120), a, x), decoded)
@@ -58,8 +58,8 @@ def evaluation(folder: Path, noise: float, trained: str = "laplace", tested: str
         "outcomes": list(OUTCOMES),
         "decoding": "greedy",
         "decoding_settings": {"beam": 1, "temperature": 0.0, "constrained": False},
-        "law": {"operands": {"spectrum": [tested]}},
-        "trained_law": {"operands": {"spectrum": [trained]}},
+        "spec": {"problems": {"spectrum": [tested]}},
+        "trained_spec": {"problems": {"spectrum": [trained]}},
     }
     folder.mkdir(parents=True)
     with (folder / "predictions.parquet").open("wb") as file:
@@ -166,7 +166,7 @@ def test_failures_are_filtered_sorted_and_drawn(folder: Path, capsys: pytest.Cap
     wanted = [f for f in everything if f["covariates"]["condition_number"] > 5 and f["covariates"]["norm"] < 20]
     assert [json.loads(line)["row"] for line in some.splitlines()] == [f["row"] for f in wanted]
     assert "malformed" in ask(capsys, "failures", run, "--outcome", "malformed")
-    assert "operand" in ask(capsys, "failures", str(folder / "predictions.parquet"), "-k", "1")
+    assert "problem" in ask(capsys, "failures", str(folder / "predictions.parquet"), "-k", "1")
     assert "eigenvectors: 120 problems" in ask(capsys, "report", run)
 
 

@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.format.matrix_columns import Rows
-from mathpipe.datasets.tokenizers.matrix_tokenizer import END, MatrixWriter
+from mathpipe.datasets.tokenizers.matrix_tokenizer import END, MatrixTokenizer
 from mathpipe.evaluate.decode.decoding import Decoded
 from mathpipe.evaluate.failures.failure_dump import failures
 from mathpipe.evaluate.failures.failure_rendering import draw_failures
@@ -22,7 +22,7 @@ from mathpipe.evaluate.predictions import predictions_table
 from mathpipe.evaluate.score.matrix_scoring import OUTCOMES, Scored, ended, score
 from mathpipe.generate.tasks.registry import MATRIX_TASKS as TASKS
 
-P1000 = MatrixWriter.named("P1000")
+P1000 = MatrixTokenizer.named("P1000")
 STOP = " <s>"  # the word of END
 
 # transpose: A = [1 2 3; 4 5 6], X = A^T, sum |X| = 21, sum X^2 = 91, max |X| = 6
@@ -35,7 +35,7 @@ INVERSE = ([[2, 0], [0, 4]], [[0.5, 0], [0, 0.25]])
 
 def words(matrix: Any) -> str:
     """The matrix as the output encoding writes it, with the end."""
-    tokens, _ = P1000.write(Matrices.from_list([matrix]))
+    tokens, _ = P1000.encode(Matrices.from_list([matrix]))
     return " ".join(P1000.to_words(tokens[0])) + STOP
 
 
@@ -175,7 +175,7 @@ def test_a_zero_reference_is_met_by_zero_alone(said: Callable[..., Decoded], pro
 
 
 def test_short_zeros_of_published_p10_are_read(said: Callable[..., Decoded], problems: Callable[..., Rows]) -> None:
-    p10 = MatrixWriter.named("P10")
+    p10 = MatrixTokenizer.named("P10")
     rows = problems([[[1, -1]]] * 2, [[[0]]] * 2)
     scored = score(TASKS["add"], p10, rows, said(p10, ["V1 V1 + 0 0 0 E0" + STOP, "V1 V1 + 0 E0" + STOP]))
     assert [OUTCOMES[k] for k in scored.outcome] == ["exact", "within_tolerance"]
@@ -184,15 +184,15 @@ def test_short_zeros_of_published_p10_are_read(said: Callable[..., Decoded], pro
 @pytest.mark.parametrize("encoding", ["P10", "P1000", "B1999", "FP15"])
 @pytest.mark.parametrize("task", list(TASKS))
 def test_references_are_exact_in_every_encoding(task: str, encoding: str) -> None:
-    law = TASKS[task].example.model_copy(update={"min_dim": 1, "max_dim": 3})
-    operands = TASKS[task].sample(np.random.default_rng(3), 5, law)
-    solved = TASKS[task].solve(operands)
+    spec = TASKS[task].example.model_copy(update={"min_dim": 1, "max_dim": 3})
+    problems = TASKS[task].sample(np.random.default_rng(3), 5, spec)
+    solved = TASKS[task].solve(problems)
     kept = ~np.logical_or.reduce([np.zeros(5, dtype=bool), *solved.rejected.values()])
-    operands, solutions = operands.take(kept), solved.solutions.take(kept)
-    writer = MatrixWriter.named(encoding)
-    tokens = ended(*writer.write(solutions))
-    n = len(operands)
-    scored = score(TASKS[task], writer, Rows(np.arange(n), operands, solutions), Decoded(tokens, np.zeros(n)))
+    problems, solutions = problems.take(kept), solved.solutions.take(kept)
+    tokenizer = MatrixTokenizer.named(encoding)
+    tokens = ended(*tokenizer.encode(solutions))
+    n = len(problems)
+    scored = score(TASKS[task], tokenizer, Rows(np.arange(n), problems, solutions), Decoded(tokens, np.zeros(n)))
     assert (scored.outcome == OUTCOMES.index("exact")).all()
     for name, values in scored.errors.items():
         if name in scored.reference_errors:  # not the single properties of a prediction
@@ -209,15 +209,15 @@ MIXED = (
 
 
 @st.composite
-def hostile(draw: st.DrawFn, n: int, writer: MatrixWriter, right: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def hostile(draw: st.DrawFn, n: int, tokenizer: MatrixTokenizer, right: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Any integers whatever; or right answers with a few words changed, moved or cut off."""
     if draw(st.booleans()):
-        integers = st.integers(-(2**63), 2**63 - 1) | st.integers(-3, len(writer.vocabulary) + 3)
+        integers = st.integers(-(2**63), 2**63 - 1) | st.integers(-3, len(tokenizer.vocabulary) + 3)
         return draw(hnp.arrays(np.int64, st.tuples(st.just(n), st.integers(0, 20)), elements=integers))
     tokens = right[:, : draw(st.integers(1, right.shape[1]))].copy()
     for _ in range(draw(st.integers(1, 6))):
         i, j = draw(st.integers(0, n - 1)), draw(st.integers(0, tokens.shape[1] - 1))
-        tokens[i, j] = draw(st.integers(0, len(writer.vocabulary)))
+        tokens[i, j] = draw(st.integers(0, len(tokenizer.vocabulary)))
     return tokens
 
 
@@ -226,16 +226,16 @@ def hostile(draw: st.DrawFn, n: int, writer: MatrixWriter, right: np.ndarray[Any
 @settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_no_words_whatever_raise(task: str, encoding: str, data: st.DataObject) -> None:
-    writer = MatrixWriter.named(encoding)
+    tokenizer = MatrixTokenizer.named(encoding)
     if task == "inverse":
-        operands, solutions = [INVERSE[0], [[4]]], [INVERSE[1], [[0.25]]]
+        problems, solutions = [INVERSE[0], [[4]]], [INVERSE[1], [[0.25]]]
     else:
-        operands, solutions = MIXED[0], MIXED[1][task]
-    rows = Rows(np.arange(len(operands)), Matrices.from_list(operands), Matrices.from_list(solutions))
-    tokens = data.draw(hostile(len(rows), writer, ended(*writer.write(rows.solutions))))
-    scored = score(TASKS[task], writer, rows, Decoded(tokens, np.zeros(len(rows))))
+        problems, solutions = MIXED[0], MIXED[1][task]
+    rows = Rows(np.arange(len(problems)), Matrices.from_list(problems), Matrices.from_list(solutions))
+    tokens = data.draw(hostile(len(rows), tokenizer, ended(*tokenizer.encode(rows.solutions))))
+    scored = score(TASKS[task], tokenizer, rows, Decoded(tokens, np.zeros(len(rows))))
     _consistent(scored, tokens)
-    table = predictions_table(scored, "test", writer, writer, TASKS[task])
+    table = predictions_table(scored, "test", tokenizer, tokenizer, TASKS[task])
     assert len(table) == len(rows)
     draw_failures(failures(table, task))
 
@@ -255,7 +255,7 @@ def _consistent(scored: Scored, tokens: np.ndarray[Any, Any]) -> None:
 @given(values=st.lists(st.floats(-1e100, 1e100).filter(lambda x: x == 0 or abs(x) > 1e-95), min_size=4, max_size=4))
 def test_enormous_answers_are_wrong_and_nothing_worse(values: list[float]) -> None:
     rows = Rows(np.arange(1), Matrices.from_list([INVERSE[0]]), Matrices.from_list([INVERSE[1]]))
-    tokens = ended(*P1000.write(Matrices.from_list([np.reshape(values, (2, 2))])))
+    tokens = ended(*P1000.encode(Matrices.from_list([np.reshape(values, (2, 2))])))
     scored = score(TASKS["inverse"], P1000, rows, Decoded(tokens, np.zeros(1)))
     error = np.abs(np.diag([2.0, 4.0]) @ scored.matrices[0] - np.eye(2)).sum() / 2
     assert scored.errors["error_l1"][0] == pytest.approx(error)

@@ -11,18 +11,18 @@ import pytest
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.format.matrix_columns import Rows
-from mathpipe.datasets.tokenizers.matrix_tokenizer import END, MatrixWriter
+from mathpipe.datasets.tokenizers.matrix_tokenizer import END, MatrixTokenizer
 from mathpipe.evaluate.analyze.analyses import Analysis, analyse, subject_of
 from mathpipe.evaluate.analyze.baselines import Tally
 from mathpipe.evaluate.analyze.summary import summarise, summary_text
 from mathpipe.evaluate.decode.decoding import Decoded
 from mathpipe.evaluate.predictions import predictions_table
 from mathpipe.evaluate.score.matrix_scoring import OUTCOMES, ended, score
-from mathpipe.generate.spec import MatrixLaw
+from mathpipe.generate.spec import MatrixSpec
 from mathpipe.generate.tasks.registry import MATRIX_TASKS
 from mathpipe.generate.tasks.wrong_problems import flip_largest_off_diagonal
 
-WRITER = MatrixWriter.named("P1000")
+TOKENIZER = MatrixTokenizer.named("P1000")
 COUNT = 200
 CONFUSIONS = [(task, name) for task in MATRIX_TASKS.values() for name in task.confusions]
 METADATA = {"outcomes": list(OUTCOMES), "split": "test", "tolerance": 0.05, "decoding": "greedy"}
@@ -30,14 +30,14 @@ METADATA = {"outcomes": list(OUTCOMES), "split": "test", "tolerance": 0.05, "dec
 Answer = Callable[[Rows], Matrices]
 
 
-def table(task: Any, answer: Answer, words: Callable[[np.ndarray], None] = lambda _: None, **law: Any) -> pa.Table:
-    wanted = MatrixLaw(**({"min_dim": 3, "max_dim": 3, "max_coeff": task.example.max_coeff} | law))
-    operands = task.sample(np.random.default_rng(3), COUNT, wanted)
-    rows = Rows(np.arange(COUNT), operands, task.solve(operands).solutions)
-    tokens = ended(*WRITER.write(answer(rows)))
+def table(task: Any, answer: Answer, words: Callable[[np.ndarray], None] = lambda _: None, **spec: Any) -> pa.Table:
+    wanted = MatrixSpec(**({"min_dim": 3, "max_dim": 3, "max_coeff": task.example.max_coeff} | spec))
+    problems = task.sample(np.random.default_rng(3), COUNT, wanted)
+    rows = Rows(np.arange(COUNT), problems, task.solve(problems).solutions)
+    tokens = ended(*TOKENIZER.encode(answer(rows)))
     words(tokens)
-    scored = score(task, WRITER, rows, Decoded(tokens, -np.ones(COUNT)))
-    return predictions_table(scored, "test", WRITER, WRITER, task)
+    scored = score(task, TOKENIZER, rows, Decoded(tokens, -np.ones(COUNT)))
+    return predictions_table(scored, "test", TOKENIZER, TOKENIZER, task)
 
 
 def found(task: Any, predictions: pa.Table) -> dict[str, Analysis]:
@@ -47,7 +47,7 @@ def found(task: Any, predictions: pa.Table) -> dict[str, Analysis]:
 @pytest.mark.parametrize(("task", "name"), CONFUSIONS, ids=lambda x: getattr(x, "name", x))
 def test_answers_to_another_problem_are_named(task: Any, name: str) -> None:
     def other(rows: Rows) -> Matrices:
-        return task.solve(rows.operands.map(task.confusions[name])).solutions
+        return task.solve(rows.problems.map(task.confusions[name])).solutions
 
     predictions = table(task, other)
     wrong = [not passed for passed in predictions["passed"].to_pylist()]
@@ -75,7 +75,7 @@ def test_what_cannot_be_read_or_has_another_shape_is_right_for_nothing() -> None
     task = MATRIX_TASKS["transpose"]
 
     def itself(rows: Rows) -> Matrices:
-        return rows.operands
+        return rows.problems
 
     def broken(tokens: np.ndarray) -> None:
         tokens[:50, 3] = END
@@ -84,7 +84,7 @@ def test_what_cannot_be_read_or_has_another_shape_is_right_for_nothing() -> None
     assert square[:50] == [None] * 50
     assert set(square[50:]) == {"A transposed"}
     oblong = table(task, itself, rectangular=True, min_dim=2, max_dim=4)
-    shapes = [len(x) for x in oblong["operand"].to_pylist()]
+    shapes = [len(x) for x in oblong["problem"].to_pylist()]
     assert len(set(shapes)) > 1
     same = (np.array(oblong["rows"]) == np.array(oblong["cols"])).tolist()
     assert [name is not None for name in oblong["confused_with"].to_pylist()] == same

@@ -17,9 +17,9 @@ from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.manifest import read_manifest
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.spec import Law, MatrixLaw
+from mathpipe.generate.spec import DatasetSpec, MatrixSpec
 
-LAW = Law(task="inverse", operands=MatrixLaw(min_dim=3, max_dim=3), block_rows=1_000)
+SPEC = DatasetSpec(task="inverse", problems=MatrixSpec(min_dim=3, max_dim=3), chunk_rows=1_000)
 LAYOUT = Layout({"train": 12_500, "valid": 1_000, "test": 500}, 3_000)
 
 
@@ -31,14 +31,14 @@ def contents(url: Path) -> dict[str, bytes]:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The dataset made in this process, undisturbed."""
     url = tmp_path_factory.mktemp("whole") / "d"
-    made = make_dataset(LAW, LAYOUT, str(url), workers=0)
+    made = make_dataset(SPEC, LAYOUT, str(url), workers=0)
     assert made.built_rows == 14_000
     return contents(url)
 
 
 def test_the_manifest_and_records_say_what_is_there(whole: dict[str, bytes]) -> None:
     manifest = json.loads(whole["manifest.json"])
-    assert manifest["law_digest"] == LAW.digest
+    assert manifest["fingerprint"] == SPEC.fingerprint
     assert {name: s["rows"] for name, s in manifest["splits"].items()} == LAYOUT.splits
     for split in manifest["splits"].values():
         assert split["bytes"] == sum(r["bytes"] for r in split["shards"])
@@ -50,14 +50,14 @@ def test_the_manifest_and_records_say_what_is_there(whole: dict[str, bytes]) -> 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_workers_write_the_same_bytes(whole: dict[str, bytes], tmp_path: Path, workers: int) -> None:
-    make_dataset(LAW, LAYOUT, str(tmp_path / "d"), workers=workers)
+    make_dataset(SPEC, LAYOUT, str(tmp_path / "d"), workers=workers)
     assert contents(tmp_path / "d") == whole
 
 
 def test_a_finished_dataset_is_left_alone(tmp_path: Path) -> None:
-    make_dataset(LAW, LAYOUT, str(tmp_path / "d"), workers=0)
+    make_dataset(SPEC, LAYOUT, str(tmp_path / "d"), workers=0)
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "d").rglob("*")}
-    again = make_dataset(LAW, LAYOUT, str(tmp_path / "d"), workers=0)
+    again = make_dataset(SPEC, LAYOUT, str(tmp_path / "d"), workers=0)
     assert again.built_rows == 0
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "d").rglob("*")} == before
 
@@ -65,12 +65,12 @@ def test_a_finished_dataset_is_left_alone(tmp_path: Path) -> None:
 SCRIPT = """
 import sys
 from mathpipe.generate.build.dataset_builder import make_dataset
-from mathpipe.generate.spec import Law
+from mathpipe.generate.spec import DatasetSpec
 from mathpipe.generate.layout import Layout
 if __name__ == "__main__":
-    law = Law.model_validate_json(sys.argv[1])
+    spec = DatasetSpec.model_validate_json(sys.argv[1])
     layout = Layout({"train": 12_500, "valid": 1_000, "test": 500}, 3_000)
-    make_dataset(law, layout, sys.argv[2], workers=int(sys.argv[3]), on_shard=lambda r, b: print(r.file, flush=True))
+    make_dataset(spec, layout, sys.argv[2], workers=int(sys.argv[3]), on_shard=lambda r, b: print(r.file, flush=True))
 """
 
 
@@ -82,7 +82,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(
     script = tmp_path / "make.py"
     script.write_text(SCRIPT)
     url = tmp_path / "d"
-    command = [sys.executable, str(script), LAW.to_json(), str(url), str(workers)]
+    command = [sys.executable, str(script), SPEC.to_json(), str(url), str(workers)]
     dice = random.Random(workers)
     for _ in range(4):
         process = subprocess.Popen(
@@ -100,81 +100,81 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(
 
 def test_half_written_and_damaged_files_are_built_again(whole: dict[str, bytes], tmp_path: Path) -> None:
     url = tmp_path / "d"
-    make_dataset(LAW, LAYOUT, str(url), workers=0)
+    make_dataset(SPEC, LAYOUT, str(url), workers=0)
     (url / "manifest.json").unlink()
     (url / "train" / ".00009.parquet.writing-00000000").write_bytes(b"half")
     (url / "train" / "00001.parquet").write_bytes(whole["train/00001.parquet"][:1000])
     (url / "train" / "_00002.json").write_text("{ not json")
     (url / "valid" / "00000.parquet").unlink()
-    made = make_dataset(LAW, LAYOUT, str(url), workers=0)
+    made = make_dataset(SPEC, LAYOUT, str(url), workers=0)
     assert made.built_rows == 3_000 + 3_000 + 1_000
     assert contents(url) == whole
 
 
-def test_a_record_of_another_law_is_never_taken_as_done(tmp_path: Path) -> None:
+def test_a_record_of_another_spec_is_never_taken_as_done(tmp_path: Path) -> None:
     url = tmp_path / "d"
-    other = LAW.model_copy(update={"seed": 1})
+    other = SPEC.model_copy(update={"seed": 1})
     make_dataset(other, LAYOUT, str(url), workers=0)
     before = contents(url)
     with pytest.raises(UserError, match=r"holds another dataset.*seed 0.*seed 1.*restart"):
-        make_dataset(LAW, LAYOUT, str(url), workers=0)
+        make_dataset(SPEC, LAYOUT, str(url), workers=0)
     (url / "manifest.json").unlink()
     with pytest.raises(UserError, match="shards of another dataset"):
-        make_dataset(LAW, LAYOUT, str(url), workers=0)
+        make_dataset(SPEC, LAYOUT, str(url), workers=0)
     del before["manifest.json"]
     assert contents(url) == before
-    made = make_dataset(LAW, LAYOUT, str(url), workers=0, on_mismatch="restart")
+    made = make_dataset(SPEC, LAYOUT, str(url), workers=0, on_mismatch="restart")
     assert made.set_aside == str(tmp_path / "d.old-1")
     assert contents(tmp_path / "d.old-1") == before
-    assert read_manifest(str(url)).law_digest == LAW.digest
+    assert read_manifest(str(url)).fingerprint == SPEC.fingerprint
 
 
 def test_rows_that_are_there_are_never_dropped(whole: dict[str, bytes], tmp_path: Path) -> None:
     url = tmp_path / "d"
-    make_dataset(LAW, LAYOUT, str(url), workers=0)
+    make_dataset(SPEC, LAYOUT, str(url), workers=0)
     with pytest.raises(UserError, match=rf"holds more rows of train than asked for.*--n {LAYOUT.splits['train']}\)"):
-        make_dataset(LAW, Layout({"train": 1_000, "valid": 1_000, "test": 500}, 3_000), str(url), workers=0)
+        make_dataset(SPEC, Layout({"train": 1_000, "valid": 1_000, "test": 500}, 3_000), str(url), workers=0)
     assert contents(url) == whole
 
 
 def test_another_cut_leaves_no_stray_shards(tmp_path: Path) -> None:
     url = tmp_path / "d"
-    make_dataset(LAW, LAYOUT, str(url), workers=0)
-    make_dataset(LAW, Layout(LAYOUT.splits, 13_000), str(url), workers=0)
+    make_dataset(SPEC, LAYOUT, str(url), workers=0)
+    make_dataset(SPEC, Layout(LAYOUT.splits, 13_000), str(url), workers=0)
     assert sorted(p.name for p in (url / "train").iterdir()) == ["00000.parquet", "_00000.json"]
 
 
 def test_a_directory_with_other_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(UserError, match=r"holds other files.*thesis.tex"):
-        make_dataset(LAW, LAYOUT, str(tmp_path), workers=0)
+        make_dataset(SPEC, LAYOUT, str(tmp_path), workers=0)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
 
 
 def test_an_unreadable_manifest_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text("{")
     with pytest.raises(UserError, match="cannot be read"):
-        make_dataset(LAW, LAYOUT, str(tmp_path), workers=0)
+        make_dataset(SPEC, LAYOUT, str(tmp_path), workers=0)
 
 
 def test_a_failing_shard_is_an_error_and_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mathpipe.generate.build import shard
 
-    build = shard.build_block
+    build = shard.build_chunk
 
-    def fail(law: Law, stream: str, block: int) -> object:
-        if (stream, block) == ("train", 4):
-            raise RuntimeError("a fault in block 4")
-        return build(law, stream, block)
+    def fail(spec: DatasetSpec, stream: str, chunk: int) -> object:
+        if (stream, chunk) == ("train", 4):
+            raise RuntimeError("a fault in chunk 4")
+        return build(spec, stream, chunk)
 
-    monkeypatch.setattr(shard, "build_block", fail)
-    with pytest.raises(RuntimeError, match="block 4"):
-        make_dataset(LAW, LAYOUT, str(tmp_path / "d"), workers=0)
+    monkeypatch.setattr(shard, "build_chunk", fail)
+    with pytest.raises(RuntimeError, match="chunk 4"):
+        make_dataset(SPEC, LAYOUT, str(tmp_path / "d"), workers=0)
     assert sorted(contents(tmp_path / "d")) == ["train/00000.parquet", "train/_00000.json"]
 
 
 def test_timings_are_logged_beside_the_dataset(tmp_path: Path) -> None:
-    make_dataset(LAW, LAYOUT, str(tmp_path / "d"), workers=0)
+    make_dataset(SPEC, LAYOUT, str(tmp_path / "d"), workers=0)
     lines = [json.loads(line) for line in (tmp_path / "d.log.jsonl").read_text().splitlines()]
     assert sum(line["rows"] for line in lines) == 14_000
     assert all(line["cpu_seconds"] > 0 for line in lines)
@@ -184,18 +184,18 @@ def test_a_pandas_user_needs_nothing_of_ours(tmp_path: Path) -> None:
     """The columns that are promised, read by pyarrow alone, footer included."""
     import pyarrow.parquet as pq
 
-    make_dataset(LAW, LAYOUT, str(tmp_path / "d"), workers=0)
+    make_dataset(SPEC, LAYOUT, str(tmp_path / "d"), workers=0)
     table = pq.read_table(tmp_path / "d" / "train" / "00000.parquet")
     assert {f.name: str(f.type) for f in table.schema} == {
         "row": "int64",
-        "operand": "list<element: float not null>",
-        "operand_rows": "int16",
-        "operand_cols": "int16",
+        "problem": "list<element: float not null>",
+        "problem_rows": "int16",
+        "problem_cols": "int16",
         "solution": "list<element: float not null>",
         "solution_rows": "int16",
         "solution_cols": "int16",
     }
     metadata = pq.read_metadata(tmp_path / "d" / "train" / "00000.parquet")
-    assert json.loads(metadata.metadata[b"mathpipe.law"]) == LAW.model_dump(mode="json")
+    assert json.loads(metadata.metadata[b"mathpipe.spec"]) == SPEC.model_dump(mode="json")
     assert metadata.num_row_groups == 3
     assert {metadata.row_group(0).column(k).compression for k in range(metadata.num_columns)} == {"ZSTD"}

@@ -22,23 +22,23 @@ from mathpipe.generate.build import locking
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.curate.verification import verify_dataset
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.spec import Law
+from mathpipe.generate.spec import DatasetSpec
 
 Bytes = dict[str, bytes]
 Contents = Callable[[Path], Bytes]
 
-# One run of the generator in a process of its own: law, layout as "split:rows,...", shard rows, directory, workers.
+# One run of the generator in a process of its own: spec, layout as "split:rows,...", shard rows, directory, workers.
 SCRIPT = """
 import sys
 from mathpipe.datasets.errors import UserError
 from mathpipe.generate.build.dataset_builder import make_dataset
-from mathpipe.generate.spec import Law
+from mathpipe.generate.spec import DatasetSpec
 from mathpipe.generate.layout import Layout
 
-def main(law, splits, shard_rows, url, workers):
+def main(spec, splits, shard_rows, url, workers):
     layout = Layout({name: int(rows) for name, rows in (s.split(":") for s in splits.split(","))}, int(shard_rows))
     try:
-        make_dataset(Law.model_validate_json(law), layout, url, workers=int(workers), on_shard=said)
+        make_dataset(DatasetSpec.model_validate_json(spec), layout, url, workers=int(workers), on_shard=said)
     except UserError as problem:
         sys.exit(f"mathpipe: {problem}")
 
@@ -53,7 +53,7 @@ if __name__ == "__main__":
 
 
 @pytest.fixture
-def command(tmp_path: Path, law: Law, layout: Layout) -> Callable[..., list[str]]:
+def command(tmp_path: Path, spec: DatasetSpec, layout: Layout) -> Callable[..., list[str]]:
     """``command(folder, workers)``: the arguments of a process that makes the dataset there."""
     script = tmp_path / "make.py"
     script.write_text(SCRIPT)
@@ -63,7 +63,7 @@ def command(tmp_path: Path, law: Law, layout: Layout) -> Callable[..., list[str]
         return [
             sys.executable,
             str(script),
-            law.to_json(),
+            spec.to_json(),
             splits,
             str(layout.shard_rows),
             str(folder),
@@ -127,7 +127,7 @@ def test_a_file_larger_than_the_system_allows(
 
 
 def test_a_disk_that_became_read_only(
-    small_disk: Path, law: Law, layout: Layout, undisturbed: Bytes, contents: Contents
+    small_disk: Path, spec: DatasetSpec, layout: Layout, undisturbed: Bytes, contents: Contents
 ) -> None:
     subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
 
@@ -136,11 +136,11 @@ def test_a_disk_that_became_read_only(
             subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
 
     with pytest.raises(UserError, match="read-only"):
-        make_dataset(law, layout, str(small_disk / "d"), on_shard=lock)
+        make_dataset(spec, layout, str(small_disk / "d"), on_shard=lock)
     with pytest.raises(UserError, match="read-only"):
-        make_dataset(law, layout, str(small_disk / "d"))
+        make_dataset(spec, layout, str(small_disk / "d"))
     subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
-    assert make_dataset(law, layout, str(small_disk / "d")).built_rows == 8_000
+    assert make_dataset(spec, layout, str(small_disk / "d")).built_rows == 8_000
     assert contents(small_disk / "d") == undisturbed
 
 
@@ -170,7 +170,12 @@ def test_a_directory_without_permission(
 
 
 def test_two_runs_at_once(
-    command: Callable[..., list[str]], law: Law, layout: Layout, undisturbed: Bytes, tmp_path: Path, contents: Contents
+    command: Callable[..., list[str]],
+    spec: DatasetSpec,
+    layout: Layout,
+    undisturbed: Bytes,
+    tmp_path: Path,
+    contents: Contents,
 ) -> None:
     """The second is refused while the first works, even where it would move the directory aside; readers are not disturbed."""
     url = tmp_path / "d"
@@ -179,18 +184,23 @@ def test_two_runs_at_once(
     )
     assert first.stdin is not None and first.stdout is not None
     first.stdout.readline()  # it has built a shard and waits
-    other = law.model_copy(update={"seed": 1})
-    for wanted in (law, other):
+    other = spec.model_copy(update={"seed": 1})
+    for wanted in (spec, other):
         with pytest.raises(UserError, match=r"is being written by another run.*the same command"):
             make_dataset(wanted, layout, str(url), on_mismatch="restart")
     assert sorted(contents(url)) == ["train/00000.parquet", "train/_00000.json"]
     first.communicate("\n" * 20)
     assert first.returncode == 0 and contents(url) == undisturbed
-    assert make_dataset(law, layout, str(url)).built_rows == 0
+    assert make_dataset(spec, layout, str(url)).built_rows == 0
 
 
 def test_the_lock_ends_with_the_process(
-    command: Callable[..., list[str]], law: Law, layout: Layout, undisturbed: Bytes, tmp_path: Path, contents: Contents
+    command: Callable[..., list[str]],
+    spec: DatasetSpec,
+    layout: Layout,
+    undisturbed: Bytes,
+    tmp_path: Path,
+    contents: Contents,
 ) -> None:
     url = tmp_path / "d"
     first = subprocess.Popen(command(url, 0, "wait"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -200,12 +210,12 @@ def test_the_lock_ends_with_the_process(
     first.wait()
     first.stdout.close()
     first.stdin.close()
-    assert make_dataset(law, layout, str(url)).built_rows == 11_000
+    assert make_dataset(spec, layout, str(url)).built_rows == 11_000
     assert contents(url) == undisturbed
 
 
 def test_a_file_system_without_locks_on_directories(
-    law: Law, layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    spec: DatasetSpec, layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There (NFS) the log beside the directory carries the lock; where there are no locks at all, the run goes on."""
     import fcntl
@@ -243,17 +253,22 @@ time.time_ns = lambda: int(jumping() * 1e9)
 
 
 def test_a_clock_that_jumps(
-    law: Law, layout: Layout, undisturbed: Bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, contents: Contents
+    spec: DatasetSpec,
+    layout: Layout,
+    undisturbed: Bytes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    contents: Contents,
 ) -> None:
     """Every clock of this process, hours back and forth, the monotonic ones included: no decision hangs on any of them."""
     dice = random.Random(1)
     for name in ("time", "monotonic", "perf_counter", "process_time"):
         monkeypatch.setattr(time, name, lambda: dice.uniform(-1e6, 1e6))
     with pytest.raises(KeyboardInterrupt):
-        make_dataset(law, layout, str(tmp_path / "d"), on_shard=stop_at(4))
+        make_dataset(spec, layout, str(tmp_path / "d"), on_shard=stop_at(4))
     for k, path in enumerate(sorted((tmp_path / "d").rglob("*"))):
         os.utime(path, (k * 1e8, k * 1e8))  # nor on the times of files
-    assert make_dataset(law, layout, str(tmp_path / "d")).built_rows == 7_000
+    assert make_dataset(spec, layout, str(tmp_path / "d")).built_rows == 7_000
     assert verify_dataset(str(tmp_path / "d")).damage == ()
     monkeypatch.undo()
     assert contents(tmp_path / "d") == undisturbed
@@ -285,11 +300,11 @@ def test_clocks_that_jump_on_the_workers(
 
 
 def test_shards_truncated_by_a_crash(
-    law: Law, layout: Layout, undisturbed: Bytes, tmp_path: Path, contents: Contents
+    spec: DatasetSpec, layout: Layout, undisturbed: Bytes, tmp_path: Path, contents: Contents
 ) -> None:
     """At any byte, with or without the manifest that vouches for them; records cut short, empty, or of another shard too."""
     url = tmp_path / "d"
-    make_dataset(law, layout, str(url))
+    make_dataset(spec, layout, str(url))
     dice = random.Random(2)
     for with_manifest in (True, False):
         for k in (0, 3, 10):
@@ -300,24 +315,24 @@ def test_shards_truncated_by_a_crash(
         shutil.copy(url / "train" / "_00005.json", url / "train" / "_00006.json")
         if not with_manifest:
             (url / "manifest.json").unlink()
-        assert make_dataset(law, layout, str(url)).built_rows == 3 * 1_000 - 500 + 1_000 + 1_000 + 1_000
+        assert make_dataset(spec, layout, str(url)).built_rows == 3 * 1_000 - 500 + 1_000 + 1_000 + 1_000
         assert contents(url) == undisturbed
 
 
 def test_a_shard_removed_while_others_are_built_is_noticed(
-    law: Law, layout: Layout, undisturbed: Bytes, tmp_path: Path, contents: Contents
+    spec: DatasetSpec, layout: Layout, undisturbed: Bytes, tmp_path: Path, contents: Contents
 ) -> None:
     def remove(record: Any, built: bool) -> None:
         if record.shard == 4:
             (tmp_path / "d" / "train" / "00002.parquet").unlink()
 
     with pytest.raises(UserError, match=r"train/00002.parquet is not what was written.*no such file"):
-        make_dataset(law, layout, str(tmp_path / "d"), on_shard=remove)
+        make_dataset(spec, layout, str(tmp_path / "d"), on_shard=remove)
     assert not (tmp_path / "d" / "manifest.json").exists()
-    assert make_dataset(law, layout, str(tmp_path / "d")).built_rows == 1_000
+    assert make_dataset(spec, layout, str(tmp_path / "d")).built_rows == 1_000
     assert contents(tmp_path / "d") == undisturbed
 
 
-def test_a_log_that_cannot_be_written_ends_no_run(law: Law, layout: Layout, tmp_path: Path) -> None:
+def test_a_log_that_cannot_be_written_ends_no_run(spec: DatasetSpec, layout: Layout, tmp_path: Path) -> None:
     (tmp_path / "d.log.jsonl").mkdir()
-    assert make_dataset(law, layout, str(tmp_path / "d")).built_rows == 12_000
+    assert make_dataset(spec, layout, str(tmp_path / "d")).built_rows == 12_000

@@ -18,7 +18,7 @@ from mathpipe.generate.build import dataset_builder
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.curate.verification import verify_dataset
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.spec import Law
+from mathpipe.generate.spec import DatasetSpec
 from mathpipe.pipeline.cli import main
 
 Bytes = dict[str, bytes]
@@ -50,32 +50,32 @@ def test_the_command_line_on_a_bucket(s3: S3, capsys: pytest.CaptureFixture[str]
     code, _, err = ask(f"{GENERATE} --workers 0 --seed 1 --out {url} --on-mismatch restart", capsys)
     assert code == 0 and "moved to s3://bucket/line/add.old-1" in err, err
     assert s3.objects("line/add.old-1/") == before
-    assert read_manifest(url).law["seed"] == 1
+    assert read_manifest(url).spec["seed"] == 1
 
 
-def test_the_same_bytes_and_the_manifest_last(s3: S3, law: Law, layout: Layout, undisturbed: Bytes) -> None:
+def test_the_same_bytes_and_the_manifest_last(s3: S3, spec: DatasetSpec, layout: Layout, undisturbed: Bytes) -> None:
     first = len(s3.requests)
-    make_dataset(law, layout, "s3://bucket/same/", workers=0)
+    make_dataset(spec, layout, "s3://bucket/same/", workers=0)
     assert s3.objects("same/") == undisturbed
     written = [line.split("/bucket/")[1] for line in s3.requests[first:] if line.startswith("PUT /bucket/same/")]
     assert written[-1] == "same/manifest.json" and len(written) == len(undisturbed)
 
 
-def test_stopped_runs_go_on_with_what_is_there(s3: S3, law: Law, layout: Layout, undisturbed: Bytes) -> None:
+def test_stopped_runs_go_on_with_what_is_there(s3: S3, spec: DatasetSpec, layout: Layout, undisturbed: Bytes) -> None:
     def stop(record: Record, built: bool) -> None:
         if record.shard == 4:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        make_dataset(law, layout, "s3://bucket/stopped", workers=0, on_shard=stop)
+        make_dataset(spec, layout, "s3://bucket/stopped", workers=0, on_shard=stop)
     Storage("s3://bucket/stopped").write_text("train/00001.parquet", "truncated")
     found: list[bool] = []
-    made = make_dataset(law, layout, "s3://bucket/stopped", on_shard=lambda record, built: found.append(built))
+    made = make_dataset(spec, layout, "s3://bucket/stopped", on_shard=lambda record, built: found.append(built))
     assert (found.count(False), made.built_rows) == (4, 8_000)
     assert s3.objects("stopped/") == undisturbed
 
 
-def test_a_failing_block_leaves_no_object(s3: S3, law: Law, layout: Layout) -> None:
+def test_a_failing_chunk_leaves_no_object(s3: S3, spec: DatasetSpec, layout: Layout) -> None:
     """Neither of a small file, sent at its end, nor of a large one, sent in parts."""
     for size in (10, 60 << 20):
         with pytest.raises(RuntimeError), Storage("s3://bucket/failing").write("x") as file:
@@ -85,12 +85,12 @@ def test_a_failing_block_leaves_no_object(s3: S3, law: Law, layout: Layout) -> N
 
 
 def test_batches_from_a_bucket_equal_those_from_a_disk(
-    s3: S3, law: Law, layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    s3: S3, spec: DatasetSpec, layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Shards are fetched once and stay under their checksum where MATHPIPE_CACHE says."""
     monkeypatch.setenv("MATHPIPE_CACHE", str(tmp_path / "cache"))
-    make_dataset(law, layout, "s3://bucket/batches")
-    make_dataset(law, layout, str(tmp_path / "d"))
+    make_dataset(spec, layout, "s3://bucket/batches")
+    make_dataset(spec, layout, str(tmp_path / "d"))
     streams = [open_dataset(url).batches(size=64, seed=3) for url in ("s3://bucket/batches", tmp_path / "d")]
     for _ in range(200):  # more than one epoch
         far, near = (next(stream) for stream in streams)
@@ -107,10 +107,10 @@ def test_batches_from_a_bucket_equal_those_from_a_disk(
 
 
 def test_a_damaged_shard_never_enters_the_cache(
-    s3: S3, law: Law, layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    s3: S3, spec: DatasetSpec, layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MATHPIPE_CACHE", str(tmp_path / "cache"))
-    make_dataset(law, layout, "s3://bucket/damaged")
+    make_dataset(spec, layout, "s3://bucket/damaged")
     Storage("s3://bucket/damaged").write_text("test/00000.parquet", "damage")
     with pytest.raises(UserError, match=r"test/00000.parquet is damaged.*checksum"):
         list(open_dataset("s3://bucket/damaged", "test").chunks())
@@ -132,7 +132,7 @@ def puts(number: int, error: str) -> Callable[[Request], str | None]:
 
 
 def test_a_passing_error_is_tried_again_counted_and_named(
-    s3: S3, law: Law, layout: Layout, undisturbed: Bytes, monkeypatch: pytest.MonkeyPatch
+    s3: S3, spec: DatasetSpec, layout: Layout, undisturbed: Bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import s3fs
 
@@ -140,14 +140,14 @@ def test_a_passing_error_is_tried_again_counted_and_named(
     monkeypatch.setattr(dataset_builder, "PAUSE", 0.01)
     s3.spoil = puts(2, "SlowDown")
     told: list[str] = []
-    made = make_dataset(law, layout, "s3://bucket/passing", tell=told.append)
+    made = make_dataset(spec, layout, "s3://bucket/passing", tell=told.append)
     assert list(made.retried.values()) == [2] and "spoilt by the test" in next(iter(made.retried))
     assert len(told) == 1 and "train/00000.parquet was tried again 2 times" in told[0]
     assert s3.objects("passing/") == undisturbed
 
 
 def test_an_error_that_does_not_pass_is_told_and_the_same_command_goes_on(
-    s3: S3, law: Law, layout: Layout, undisturbed: Bytes, monkeypatch: pytest.MonkeyPatch
+    s3: S3, spec: DatasetSpec, layout: Layout, undisturbed: Bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import s3fs
 
@@ -158,15 +158,15 @@ def test_an_error_that_does_not_pass_is_told_and_the_same_command_goes_on(
         s3.spoil = puts(1_000, "SlowDown")
 
     with pytest.raises(StoreError, match=r"train/00001.parquet cannot be written \(tried 4 times\).*the same command"):
-        make_dataset(law, layout, "s3://bucket/lasting", on_shard=break_off)
+        make_dataset(spec, layout, "s3://bucket/lasting", on_shard=break_off)
     s3.spoil = lambda request: None
-    make_dataset(law, layout, "s3://bucket/lasting")
+    make_dataset(spec, layout, "s3://bucket/lasting")
     assert s3.objects("lasting/") == undisturbed
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_the_server_stopped_in_the_middle(
-    s3: S3, law: Law, layout: Layout, undisturbed: Bytes, workers: int, monkeypatch: pytest.MonkeyPatch
+    s3: S3, spec: DatasetSpec, layout: Layout, undisturbed: Bytes, workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dataset_builder, "PAUSE", 0.01)  # in this process; workers pause as they do
 
@@ -174,17 +174,17 @@ def test_the_server_stopped_in_the_middle(
         s3.stop()
 
     with pytest.raises(StoreError, match=r"s3://bucket/middle.*out of reach.*the same command goes on") as told:
-        make_dataset(law, layout, f"s3://bucket/middle-{workers}", workers=workers, on_shard=stop)
+        make_dataset(spec, layout, f"s3://bucket/middle-{workers}", workers=workers, on_shard=stop)
     assert "\n" not in str(told.value)
     assert "manifest.json" not in s3.objects(f"middle-{workers}/")
     s3.start()
-    made = make_dataset(law, layout, f"s3://bucket/middle-{workers}", workers=workers)
+    made = make_dataset(spec, layout, f"s3://bucket/middle-{workers}", workers=workers)
     assert made.built_rows < 12_000
     assert s3.objects(f"middle-{workers}/") == undisturbed
 
 
-def test_a_store_out_of_reach_is_no_damage(s3: S3, law: Law, layout: Layout) -> None:
-    make_dataset(law, layout, "s3://bucket/reach")
+def test_a_store_out_of_reach_is_no_damage(s3: S3, spec: DatasetSpec, layout: Layout) -> None:
+    make_dataset(spec, layout, "s3://bucket/reach")
     with pytest.raises(StoreError, match="out of reach"):
         verify_dataset("s3://bucket/reach", on_shard=lambda record: s3.stop())
     s3.start()
@@ -211,7 +211,9 @@ def test_refusals_are_one_line_at_the_command_line(s3: S3, capsys: pytest.Captur
     refused("s3://bucket/denied", "out of reach", "AWS_ENDPOINT_URL")
 
 
-def test_two_runs_at_once_on_a_bucket_are_harmless(s3: S3, law: Law, layout: Layout, undisturbed: Bytes) -> None:
+def test_two_runs_at_once_on_a_bucket_are_harmless(
+    s3: S3, spec: DatasetSpec, layout: Layout, undisturbed: Bytes
+) -> None:
     """No lock there: both write equal bytes under equal names."""
     meet = threading.Barrier(2, timeout=60)
 
@@ -222,7 +224,7 @@ def test_two_runs_at_once_on_a_bucket_are_harmless(s3: S3, law: Law, layout: Lay
             if first.pop() if first else False:
                 meet.wait()
 
-        make_dataset(law, layout, "s3://bucket/twice", on_shard=on_shard)
+        make_dataset(spec, layout, "s3://bucket/twice", on_shard=on_shard)
 
     other = threading.Thread(target=run)
     other.start()

@@ -1,4 +1,4 @@
-"""One stream routed to splits: which rows a split gets follows from the law alone, and so do the bytes."""
+"""One stream routed to splits: which rows a split gets follows from the spec alone, and so do the bytes."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from mathpipe.datasets.format.sequence_columns import SequenceRows
 from mathpipe.datasets.io.storage import HashingFile, Storage
 from mathpipe.generate.build import shard
 from mathpipe.generate.build.dataset_builder import make_dataset
-from mathpipe.generate.build.sequence_chunks import build_sequence_block, rows_a_block
+from mathpipe.generate.build.sequence_chunks import build_sequence_chunk, rows_per_chunk
 from mathpipe.generate.curate.verification import verify_dataset
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.spec import ExpressionLaw, Law
+from mathpipe.generate.spec import DatasetSpec, ExpressionSpec
 from mathpipe.generate.splits import in_split, sequence_hash
 from mathpipe.generate.tasks import registry
 from mathpipe.generate.tasks.sequence_base import Pairs
 
 TOY = Path(__file__).parents[2] / "toy_sequences.py"
-LAW = Law(task="toy-reverse", operands=ExpressionLaw(min_operators=4, max_operators=8), block_rows=100)
+SPEC = DatasetSpec(task="toy-reverse", problems=ExpressionSpec(min_operators=4, max_operators=8), chunk_rows=100)
 LAYOUT = Layout({"train": 2_050, "valid": 100, "test": 60}, 500)
 
 
@@ -49,7 +49,7 @@ def contents(url: Path) -> dict[str, bytes]:
 @pytest.fixture
 def whole(toy: ModuleType, tmp_path: Path) -> dict[str, bytes]:
     """The dataset made in this process, undisturbed."""
-    make_dataset(LAW, LAYOUT, str(tmp_path / "whole"), workers=0)
+    make_dataset(SPEC, LAYOUT, str(tmp_path / "whole"), workers=0)
     return contents(tmp_path / "whole")
 
 
@@ -88,25 +88,25 @@ def test_the_hash_is_that_of_ids_and_length() -> None:
     assert shares == pytest.approx([14, 1, 1, 1], rel=0.05)
 
 
-def test_blocks_have_exact_rows_of_each_split_in_the_order_of_drawing(toy: ModuleType) -> None:
-    block = build_sequence_block(LAW, 3, ["train", "valid", "test"])
-    assert {split: len(b.rows) for split, b in block.items()} == {"train": 100, "valid": 8, "test": 8}
-    assert [rows_a_block(LAW, split) for split in ("train", "valid", "test-far")] == [100, 8, 8]
-    from mathpipe.generate.sampling.rng_streams import block_generator
+def test_chunks_have_exact_rows_of_each_split_in_the_order_of_drawing(toy: ModuleType) -> None:
+    chunk = build_sequence_chunk(SPEC, 3, ["train", "valid", "test"])
+    assert {split: len(b.rows) for split, b in chunk.items()} == {"train": 100, "valid": 8, "test": 8}
+    assert [rows_per_chunk(SPEC, split) for split in ("train", "valid", "test-far")] == [100, 8, 8]
+    from mathpipe.generate.sampling.rng_streams import chunk_generator
 
     drawn = toy.pairs(
-        LAW.operands, lambda k: block_generator(LAW.digest, "stream", 3, k), lambda p: np.ones(len(p), bool)
+        SPEC.problems, lambda k: chunk_generator(SPEC.fingerprint, "stream", 3, k), lambda p: np.ones(len(p), bool)
     )
     accepted = Sequences.concatenate([next(drawn).problems for _ in range(20)])
-    for split, built in block.items():
+    for split, built in chunk.items():
         expected = accepted.take(in_split(sequence_hash(accepted), split))
         assert built.rows.problems.to_list() == expected.to_list()[: len(built.rows)]
-        assert built.rows.row.tolist() == [3 * rows_a_block(LAW, split) + k for k in range(len(built.rows))]
+        assert built.rows.row.tolist() == [3 * rows_per_chunk(SPEC, split) + k for k in range(len(built.rows))]
 
 
 @pytest.mark.parametrize("asked", [["train"], ["valid"], ["test", "valid"], ["train", "test"]])
 def test_a_split_does_not_depend_on_which_others_are_asked_for(toy: ModuleType, asked: list[str]) -> None:
-    together, alone = build_sequence_block(LAW, 0, ["train", "valid", "test"]), build_sequence_block(LAW, 0, asked)
+    together, alone = build_sequence_chunk(SPEC, 0, ["train", "valid", "test"]), build_sequence_chunk(SPEC, 0, asked)
     assert list(alone) == asked
     for split in asked:
         assert same(alone[split].rows, together[split].rows)
@@ -116,11 +116,13 @@ def test_a_split_does_not_depend_on_which_others_are_asked_for(toy: ModuleType, 
 @pytest.mark.parametrize("size", [1, 7, 1_000])
 def test_nor_on_how_the_task_groups_its_pairs(toy: ModuleType, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     """The same pairs in batches of another size, nothing spared: the same rows."""
-    before = build_sequence_block(LAW, 0, ["train", "valid", "test"])
+    before = build_sequence_chunk(SPEC, 0, ["train", "valid", "test"])
 
-    def regrouped(law: ExpressionLaw, generator: Callable[..., np.random.Generator], wanted: object) -> Iterator[Pairs]:
+    def regrouped(
+        spec: ExpressionSpec, generator: Callable[..., np.random.Generator], wanted: object
+    ) -> Iterator[Pairs]:
         held: list[Pairs] = []
-        for batch in toy.pairs(law, generator, lambda problems: np.ones(len(problems), bool)):
+        for batch in toy.pairs(spec, generator, lambda problems: np.ones(len(problems), bool)):
             held.append(batch)
             if sum(map(len, held)) < size:
                 continue
@@ -133,11 +135,11 @@ def test_nor_on_how_the_task_groups_its_pairs(toy: ModuleType, monkeypatch: pyte
                 yield Pairs(problems.take(index), solutions.take(index), {"operators": operators[index]})
 
     monkeypatch.setitem(registry.TASKS, "toy-reverse", dataclasses.replace(toy.TASK, pairs=regrouped))
-    after = build_sequence_block(LAW, 0, ["train", "valid", "test"])
+    after = build_sequence_chunk(SPEC, 0, ["train", "valid", "test"])
     assert all(same(before[split].rows, after[split].rows) for split in before)
 
 
-def test_a_law_that_cannot_fill_a_block_is_an_error(toy: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_spec_that_cannot_fill_rows_per_chunk_is_an_error(toy: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     def nothing(*_: object) -> Iterator[Pairs]:
         none = Sequences.from_list([])
         while True:
@@ -149,28 +151,28 @@ def test_a_law_that_cannot_fill_a_block_is_an_error(toy: ModuleType, monkeypatch
             yield Pairs(problem, problem, {"operators": np.ones(40)})
 
     for pairs, message in [
-        (nothing, r"block 0 cannot be filled.*100 rows of train missing.*'no primitive': 8000"),
+        (nothing, r"chunk 0 cannot be filled.*100 rows of train missing.*'no primitive': 8000"),
         (one, "cannot be filled.*rows of (train|valid) missing"),
         (lambda *_: iter(()), "cannot be filled"),
     ]:
         monkeypatch.setitem(registry.TASKS, "toy-reverse", dataclasses.replace(toy.TASK, pairs=pairs))
         with pytest.raises(UserError, match=message):
-            build_sequence_block(LAW, 0, ["train", "valid"])
+            build_sequence_chunk(SPEC, 0, ["train", "valid"])
 
 
-def test_each_block_is_computed_once_for_all_its_splits(
+def test_each_chunk_is_computed_once_for_all_its_splits(
     toy: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     built: list[tuple[int, tuple[str, ...]]] = []
-    build = shard.build_sequence_block
+    build = shard.build_sequence_chunk
 
-    def counted(law: Law, block: int, splits: list[str]) -> object:
-        built.append((block, tuple(splits)))
-        return build(law, block, splits)
+    def counted(spec: DatasetSpec, chunk: int, splits: list[str]) -> object:
+        built.append((chunk, tuple(splits)))
+        return build(spec, chunk, splits)
 
-    monkeypatch.setattr(shard, "build_sequence_block", counted)
-    make_dataset(LAW, LAYOUT, str(tmp_path / "d"), workers=0)
-    assert [block for block, _ in built] == list(range(21))
+    monkeypatch.setattr(shard, "build_sequence_chunk", counted)
+    make_dataset(SPEC, LAYOUT, str(tmp_path / "d"), workers=0)
+    assert [chunk for chunk, _ in built] == list(range(21))
     assert (
         built[0][1] == ("train", "valid", "test") and built[12][1] == ("train", "valid") and built[20][1] == ("train",)
     )
@@ -190,7 +192,7 @@ def test_the_shards_and_what_they_hold(whole: dict[str, bytes], tmp_path: Path) 
         "solution": "list<element: uint8 not null>",
         "operators": "int16",
     }
-    assert {b"mathpipe.law", b"mathpipe.words", b"mathpipe.version"} <= set(file.metadata.metadata)
+    assert {b"mathpipe.spec", b"mathpipe.words", b"mathpipe.version"} <= set(file.metadata.metadata)
     assert all(len(rows_of(tmp_path / "whole", s)) == n for s, n in LAYOUT.splits.items())
     problems = {s: set(rows_of(tmp_path / "whole", s).problems.to_list()) for s in LAYOUT.splits}
     assert not problems["train"] & problems["valid"] and not problems["valid"] & problems["test"]
@@ -203,7 +205,7 @@ def test_the_shards_and_what_they_hold(whole: dict[str, bytes], tmp_path: Path) 
 def test_workers_write_the_same_bytes(whole: dict[str, bytes], tmp_path: Path, workers: int) -> None:
     assert distributed.__version__  # its settings are loaded before they are changed for a while
     with dask.config.set({"distributed.worker.preload": [str(TOY)]}):
-        make_dataset(LAW, LAYOUT, str(tmp_path / "d"), workers=workers)
+        make_dataset(SPEC, LAYOUT, str(tmp_path / "d"), workers=workers)
     assert contents(tmp_path / "d") == whole
 
 
@@ -212,19 +214,19 @@ import sys
 sys.path.insert(0, sys.argv[3])
 import toy_sequences
 from mathpipe.generate.build.dataset_builder import make_dataset
-from mathpipe.generate.spec import Law
+from mathpipe.generate.spec import DatasetSpec
 from mathpipe.generate.layout import Layout
 toy_sequences.register()
 layout = Layout({"train": 2_050, "valid": 100, "test": 60}, 500)
-law = Law.model_validate_json(sys.argv[1])
-make_dataset(law, layout, sys.argv[2], workers=0, on_shard=lambda r, b: print(r.file, flush=True))
+spec = DatasetSpec.model_validate_json(sys.argv[1])
+make_dataset(spec, layout, sys.argv[2], workers=0, on_shard=lambda r, b: print(r.file, flush=True))
 """
 
 
 def test_killed_at_random_moments_it_ends_with_the_same_bytes(whole: dict[str, bytes], tmp_path: Path) -> None:
     script, url, dice = tmp_path / "make.py", tmp_path / "d", random.Random(0)
     script.write_text(SCRIPT)
-    command = [sys.executable, str(script), LAW.to_json(), str(url), str(TOY.parent)]
+    command = [sys.executable, str(script), SPEC.to_json(), str(url), str(TOY.parent)]
     for _ in range(3):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
         assert process.stdout is not None
@@ -233,7 +235,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(whole: dict[str, b
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         process.stdout.close()
-    make_dataset(LAW, LAYOUT, str(url), workers=0)
+    make_dataset(SPEC, LAYOUT, str(url), workers=0)
     assert contents(url) == whole
 
 
@@ -242,7 +244,7 @@ def test_only_what_is_missing_is_built(whole: dict[str, bytes], tmp_path: Path, 
     url = tmp_path / "whole"
     (url / lost).unlink()
     (url / "manifest.json").unlink()
-    made = make_dataset(LAW, LAYOUT, str(url), workers=0)
+    made = make_dataset(SPEC, LAYOUT, str(url), workers=0)
     assert made.built_rows == {"train": 500, "valid": 40, "test": 40}[lost.split("/")[0]]
     assert contents(url) == whole
 
@@ -250,9 +252,9 @@ def test_only_what_is_missing_is_built(whole: dict[str, bytes], tmp_path: Path, 
 def test_growing_keeps_finished_shards(whole: dict[str, bytes], tmp_path: Path) -> None:
     url = tmp_path / "whole"
     larger = Layout({"train": 3_000, "valid": 100, "test": 140}, 500)
-    made = make_dataset(LAW, larger, str(url), workers=0)
+    made = make_dataset(SPEC, larger, str(url), workers=0)
     assert made.built_rows == 1_000 + 100  # train 4 and 5, test 1 to 3
-    make_dataset(LAW, larger, str(tmp_path / "fresh"), workers=0)
+    make_dataset(SPEC, larger, str(tmp_path / "fresh"), workers=0)
     grown = contents(url)
     assert grown == contents(tmp_path / "fresh")
     kept = [name for name in whole if name.startswith(("train/0000[0-3]", "valid/"))]
@@ -260,9 +262,9 @@ def test_growing_keeps_finished_shards(whole: dict[str, bytes], tmp_path: Path) 
 
 
 def test_extra_tests_have_a_stream_of_their_own(toy: ModuleType, tmp_path: Path) -> None:
-    far = LAW.with_operands(ExpressionLaw(min_operators=10, max_operators=10), 100)
+    far = SPEC.with_problems(ExpressionSpec(min_operators=10, max_operators=10), 100)
     layout = Layout({"train": 300, "valid": 10, "test": 10, "test-long": 30, "test-same": 10}, 500)
-    make_dataset(LAW, layout, str(tmp_path / "d"), split_laws={"test-long": far}, workers=0)
+    make_dataset(SPEC, layout, str(tmp_path / "d"), split_specs={"test-long": far}, workers=0)
     long = rows_of(tmp_path / "d", "test-long")
     assert set(long.problems.lengths.tolist()) == {11} and in_split(sequence_hash(long.problems), "test").all()
     again = rows_of(tmp_path / "d", "test-same").problems.to_list()
@@ -271,24 +273,24 @@ def test_extra_tests_have_a_stream_of_their_own(toy: ModuleType, tmp_path: Path)
 
 
 def test_repeats_are_counted_and_kept(toy: ModuleType, tmp_path: Path) -> None:
-    law = Law(task="toy-reverse", operands=ExpressionLaw(min_operators=2, max_operators=2), block_rows=40)
-    make_dataset(law, Layout({"train": 60}, 40), str(tmp_path / "d"), workers=0)
+    spec = DatasetSpec(task="toy-reverse", problems=ExpressionSpec(min_operators=2, max_operators=2), chunk_rows=40)
+    make_dataset(spec, Layout({"train": 60}, 40), str(tmp_path / "d"), workers=0)
     manifest, rows = read_manifest(str(tmp_path / "d")), rows_of(tmp_path / "d", "train").problems.to_list()
     expected = [40 - len(set(rows[:40])), 20 - len(set(rows[40:]))]
     assert [r.repeats for r in manifest.splits["train"].shards] == expected and sum(expected) > 0
     assert manifest.repeats == sum(expected)
     with pytest.raises(UserError, match="too few distinct problems"):
-        make_dataset(law, Layout({"train": 80}, 40), str(tmp_path / "e"), workers=0)
+        make_dataset(spec, Layout({"train": 80}, 40), str(tmp_path / "e"), workers=0)
 
 
-def rewrite(url: Path, change: Callable[[SequenceRows], SequenceRows], law_json: str | None = None) -> None:
+def rewrite(url: Path, change: Callable[[SequenceRows], SequenceRows], spec_json: str | None = None) -> None:
     """Replace train/00000 by a file of changed rows whose record and manifest agree with it."""
     manifest, storage = read_manifest(str(url)), Storage(str(url))
     rows = next(open_dataset(url).chunks(size=500))
     assert isinstance(rows, SequenceRows)
     with storage.write("train/00000.parquet") as file:
         hashing = HashingFile(file)
-        count = WordsFormat({"operators": "int16"}).write(hashing, [change(rows)], law_json or LAW.to_json(), "0")
+        count = WordsFormat({"operators": "int16"}).write(hashing, [change(rows)], spec_json or SPEC.to_json(), "0")
     changed = {"bytes": hashing.bytes, "sha256": hashing.sha256, "rows": count}
     record = manifest.splits["train"].shards[0].model_copy(update=changed)
     record.write(storage)
@@ -325,25 +327,25 @@ def test_verify_names_wrong_rows(whole: dict[str, bytes], tmp_path: Path) -> Non
 
 def test_verify_finds_damaged_files(whole: dict[str, bytes], tmp_path: Path) -> None:
     url = tmp_path / "whole"
-    rewrite(url, lambda rows: rows, law_json='{"task":"toy-reverse"}')
+    rewrite(url, lambda rows: rows, spec_json='{"task":"toy-reverse"}')
     (url / "valid" / "00000.parquet").unlink()
     data = bytearray(whole["test/00000.parquet"])
     data[len(data) // 3] ^= 1
     (url / "test" / "00000.parquet").write_bytes(data)
     found = damage_of(url)
-    assert "train/00000.parquet: its footer names another law" in found
+    assert "train/00000.parquet: its footer names another spec" in found
     assert "valid/00000.parquet: is missing" in found
     assert any("test/00000.parquet: its checksum differs" in d for d in found)
 
 
 @pytest.mark.parametrize("name", registry.SEQUENCE_TASKS)
-def test_blocks_of_every_task_follow_from_their_law_alone(name: str) -> None:
+def test_chunks_of_every_task_follow_from_their_spec_alone(name: str) -> None:
     """The real tasks keep what the stream relies on: what is wanted never changes what is accepted, nor does asking twice."""
     task = registry.SEQUENCE_TASKS[name]
-    law = Law(task=name, operands=task.example, block_rows=28)
-    together = build_sequence_block(law, 1, ["train", "valid", "test"])
+    spec = DatasetSpec(task=name, problems=task.example, chunk_rows=28)
+    together = build_sequence_chunk(spec, 1, ["train", "valid", "test"])
     for asked in (["valid"], ["test", "train"]):
-        for split, alone in build_sequence_block(law, 1, asked).items():
+        for split, alone in build_sequence_chunk(spec, 1, asked).items():
             assert same(alone.rows, together[split].rows) and alone.rejected == together[split].rejected
     rows = together["train"].rows
     outcomes = task.judge(rows.problems, rows.solutions, rows.solutions).outcome

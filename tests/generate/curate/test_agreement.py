@@ -11,18 +11,18 @@ import pytest
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.generate.curate.verification import agreement, right_answers, verify_dataset
 from mathpipe.generate.linalg import batched
-from mathpipe.generate.spec import SPECTRA, MatrixLaw
+from mathpipe.generate.spec import SPECTRA, MatrixSpec
 from mathpipe.generate.tasks.matrices import eigenvectors, svd
 from mathpipe.generate.tasks.registry import MATRIX_TASKS, Task, get_task
 
 
-def solved(task: Task, n: int = 300, **law: object) -> tuple[Matrices, Matrices]:
+def solved(task: Task, n: int = 300, **spec: object) -> tuple[Matrices, Matrices]:
     """Accepted problems and their answers in float64."""
-    drawn = MatrixLaw.model_validate({**task.example.model_dump(), "min_dim": 2, "max_dim": 5, **law})
-    operands = task.sample(np.random.default_rng(4), n, drawn)
-    answers = task.solve(operands)
+    drawn = MatrixSpec.model_validate({**task.example.model_dump(), "min_dim": 2, "max_dim": 5, **spec})
+    problems = task.sample(np.random.default_rng(4), n, drawn)
+    answers = task.solve(problems)
     kept = ~np.logical_or.reduce([np.zeros(n, dtype=bool), *answers.rejected.values()])
-    return operands.take(kept), answers.solutions.take(kept)
+    return problems.take(kept), answers.solutions.take(kept)
 
 
 def stored(x: Matrices) -> Matrices:
@@ -32,11 +32,11 @@ def stored(x: Matrices) -> Matrices:
 @pytest.mark.parametrize("name", MATRIX_TASKS)
 def test_stored_answers_agree_and_others_do_not(name: str) -> None:
     task = get_task(name)
-    operands, x = solved(task)
-    assert right_answers(task, operands, x, stored(x)).all()
+    problems, x = solved(task)
+    assert right_answers(task, problems, x, stored(x)).all()
     for factor in (1 + 1e-4, 1 - 1e-4):
         changed = Matrices(np.where(x.values == 0, 1e-4, x.values * factor), x.rows, x.cols)
-        assert not right_answers(task, operands, x, stored(changed)).any()
+        assert not right_answers(task, problems, x, stored(changed)).any()
 
 
 @pytest.mark.parametrize("name", ["eigenvectors", "svd", "solve"])
@@ -45,14 +45,14 @@ def test_the_task_itself_finds_stored_answers_right(name: str) -> None:
     task = get_task(name)
     assert task.agrees is not None
     for dim in (1, 2, 5, 30):
-        operands, x = solved(task, 200, min_dim=dim, max_dim=dim)
-        assert task.agrees(operands, x, stored(x)).all()
+        problems, x = solved(task, 200, min_dim=dim, max_dim=dim)
+        assert task.agrees(problems, x, stored(x)).all()
 
 
 @pytest.mark.parametrize("name", ["eigenvectors", "svd"])
 def test_other_signs_agree_and_other_orders_do_not(name: str) -> None:
     task = get_task(name)
-    operands, x = solved(task, min_dim=3, max_dim=3)
+    problems, x = solved(task, min_dim=3, max_dim=3)
     answers = x.dense()
     flipped = answers.copy()
     flipped[:, 1:, 1] *= -1
@@ -60,7 +60,7 @@ def test_other_signs_agree_and_other_orders_do_not(name: str) -> None:
     for other, right in ((flipped, True), (swapped, False)):
         other_answers = stored(Matrices.from_dense(other))
         assert not agreement(other_answers.values, x, 1e-9).any()
-        assert (right_answers(task, operands, x, other_answers) == right).all()
+        assert (right_answers(task, problems, x, other_answers) == right).all()
 
 
 def test_another_basis_of_nearly_equal_eigenvalues_agrees() -> None:
@@ -69,28 +69,28 @@ def test_another_basis_of_nearly_equal_eigenvalues_agrees() -> None:
     turn = np.eye(3)
     turn[:2, :2] = [[0.6, -0.8], [0.8, 0.6]]
     values = np.array([1, 1 + 1e-9, 3])
-    operands = Matrices.from_dense([q @ np.diag(values) @ q.T])
+    problems = Matrices.from_dense([q @ np.diag(values) @ q.T])
     x, other = (Matrices.from_dense([np.vstack([values, v])]) for v in (q, q @ turn))
-    assert right_answers(eigenvectors.TASK, operands, x, stored(other)).all()
+    assert right_answers(eigenvectors.TASK, problems, x, stored(other)).all()
     half = Matrices.from_dense([np.vstack([values, q @ np.diag([1, 1, 0.5])])])
-    assert not right_answers(eigenvectors.TASK, operands, x, stored(half)).any()
+    assert not right_answers(eigenvectors.TASK, problems, x, stored(half)).any()
 
 
 def test_an_ill_conditioned_system_agrees_by_its_residual() -> None:
     a = np.array([[1.0, 1.0], [1.0, 1.0 + 1e-9]])
-    operands = Matrices.from_dense([np.column_stack([a, [2.0, 2.0]])])
+    problems = Matrices.from_dense([np.column_stack([a, [2.0, 2.0]])])
     x, other = Matrices.from_dense([[[2.0], [0.0]]]), Matrices.from_dense([[[1.5], [0.5]]])
-    assert right_answers(get_task("solve"), operands, x, other).all()
-    assert not right_answers(get_task("solve"), operands, x, Matrices.from_dense([[[1.5], [0.501]]])).any()
+    assert right_answers(get_task("solve"), problems, x, other).all()
+    assert not right_answers(get_task("solve"), problems, x, Matrices.from_dense([[[1.5], [0.501]]])).any()
 
 
 @pytest.mark.parametrize("name", MATRIX_TASKS)
 def test_datasets_of_every_task_verify(name: str, make_small: Callable[..., Path]) -> None:
-    """Blocks whose rejected rows were replaced among them (of cholesky 6 %), and every spectrum."""
+    """Chunks whose rejected rows were replaced among them (of cholesky 6 %), and every spectrum."""
     task = MATRIX_TASKS[name]
-    law = {"min_dim": 2, "max_dim": 5, "max_coeff": task.example.max_coeff}
-    law |= {"spectrum": SPECTRA} if task.takes_spectrum else {"rectangular": not task.square_only}
-    url = make_small(name, train=1_500, valid=0, test=300, **law)
+    spec = {"min_dim": 2, "max_dim": 5, "max_coeff": task.example.max_coeff}
+    spec |= {"spectrum": SPECTRA} if task.takes_spectrum else {"rectangular": not task.square_only}
+    url = make_small(name, train=1_500, valid=0, test=300, **spec)
     assert verify_dataset(str(url), workers=0).damage == ()
 
 

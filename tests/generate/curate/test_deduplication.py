@@ -21,11 +21,13 @@ from mathpipe.generate.curate.published_import import import_dataset
 from mathpipe.generate.curate.verification import verify_dataset
 from mathpipe.generate.execution.shuffle import later_of_equal
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.spec import ExpressionLaw, Law, MatrixLaw
+from mathpipe.generate.spec import DatasetSpec, ExpressionSpec, MatrixSpec
 from mathpipe.pipeline.cli import main
 
 TOY = Path(__file__).parents[2] / "toy_sequences.py"
-LAW = Law(task="toy-reverse", operands=ExpressionLaw(min_operators=3, max_operators=3), block_rows=50)  # 729 problems
+SPEC = DatasetSpec(
+    task="toy-reverse", problems=ExpressionSpec(min_operators=3, max_operators=3), chunk_rows=50
+)  # 729 problems
 
 
 def problems_of(url: Path, split: str) -> list[bytes]:
@@ -41,7 +43,7 @@ def first_of_equal(parts: dict[str, list[bytes]]) -> dict[str, list[bytes]]:
 def repeated(toy: ModuleType, tmp_path: Path) -> Path:
     """A dataset of which a third of the rows repeat an earlier problem."""
     layout = Layout({"train": 520, "valid": 30, "test": 30, "test-same": 20}, 100)
-    make_dataset(LAW, layout, str(tmp_path / "d"), workers=0)
+    make_dataset(SPEC, layout, str(tmp_path / "d"), workers=0)
     return tmp_path / "d"
 
 
@@ -56,13 +58,13 @@ def test_the_first_of_equal_problems_is_kept(
     assert done.dropped["train"] > 50 and done.dropped["test-same"] > 0
     assert done.manifest.splits["train"].rejected == {DROPPED: done.dropped["train"]}
     assert verify_dataset(str(tmp_path / "e"), workers=0).damage == ()
-    assert open_dataset(tmp_path / "e").law["deduplicated"] == open_dataset(repeated).manifest.digest
+    assert open_dataset(tmp_path / "e").spec["deduplicated"] == open_dataset(repeated).manifest.digest
     operators = [c.columns["operators"] for c in open_dataset(tmp_path / "e").chunks()]  # type: ignore[union-attr]
     assert (np.concatenate(operators) == 3).all()
     again = deduplicate(str(repeated), str(tmp_path / "e"))
     assert again == done
     with pytest.raises(UserError, match=r"holds another dataset.*deduplicated"):
-        make_dataset(LAW, Layout({"train": 520}, 100), str(tmp_path / "e"), workers=0)
+        make_dataset(SPEC, Layout({"train": 520}, 100), str(tmp_path / "e"), workers=0)
 
 
 def test_workers_write_the_same_bytes(
@@ -137,19 +139,19 @@ def test_shards_of_which_nothing_is_left_are_no_shards(toy: ModuleType, tmp_path
     ("task", "drawn"),
     [
         ("transpose", {"max_coeff": 1e-5, "rows": 1, "cols": 1, "min_dim": 1, "max_dim": 1}),
-        ("cotraining", {"max_coeff": 1e-5, "min_dim": 1, "max_dim": 1, "letters": "TA"}),
+        ("cotraining", {"max_coeff": 1e-5, "min_dim": 1, "max_dim": 1, "task_tokens": "TA"}),
     ],
 )
 def test_matrices_too(tmp_path: Path, task: str, drawn: dict[str, object]) -> None:
-    law = Law(task=task, operands=MatrixLaw.model_validate(drawn), block_rows=500)
-    make_dataset(law, Layout({"train": 1_900, "valid": 60}, 1_000), str(tmp_path / "d"), workers=0)
+    spec = DatasetSpec(task=task, problems=MatrixSpec.model_validate(drawn), chunk_rows=500)
+    make_dataset(spec, Layout({"train": 1_900, "valid": 60}, 1_000), str(tmp_path / "d"), workers=0)
     done = deduplicate(str(tmp_path / "d"), str(tmp_path / "e"))
     kept: list[tuple[object, ...]] = []
     for url in (tmp_path / "d", tmp_path / "e"):
         rows = [
-            (*m.ravel().tolist(), None if chunk.operands.labels is None else int(chunk.operands.labels[i]))
+            (*m.ravel().tolist(), None if chunk.problems.task_ids is None else int(chunk.problems.task_ids[i]))
             for chunk in open_dataset(url).chunks()
-            for i, m in enumerate(chunk.operands)
+            for i, m in enumerate(chunk.problems)
         ]
         kept.append(tuple(dict.fromkeys(rows)))
         assert url.name == "d" or len(rows) == len(kept[-1])

@@ -21,7 +21,7 @@ from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.curate.published_import import import_dataset
 from mathpipe.generate.curate.verification import verify_dataset
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.spec import ExpressionLaw, Law
+from mathpipe.generate.spec import DatasetSpec, ExpressionSpec
 from mathpipe.pipeline.cli import main
 
 LINES = "3|INT+ 1 2\tINT+ 2 1\n1|INT+ 3 4\tINT+ 4 3\nINT- 5\tINT- 5\n"
@@ -145,7 +145,7 @@ def test_import_keeps_splits_and_counts_overlaps(toy: ModuleType, tmp_path: Path
     assert pairs_of(tmp_path / "d", "train")[6] == ("INT+ 7", "INT+ 7")
     assert done.manifest.splits["test"].rejected == {"no pair": 2}
     assert verify_dataset(str(tmp_path / "d"), workers=0).damage == ()
-    sources = open_dataset(tmp_path / "d").law["operands"]["sources"]
+    sources = open_dataset(tmp_path / "d").spec["problems"]["sources"]
     assert [s["name"] for s in sources if s["split"] == "train"] == ["a.train", "b.train"]
 
 
@@ -176,7 +176,7 @@ def test_an_import_that_checks_nothing_says_so(tmp_path: Path, capsys: pytest.Ca
     assert call(f"import --task integration-bwd --test {tmp_path}/a --out {tmp_path}/d --no-check") == 0
     assert f"no answer was checked: `mathpipe verify {tmp_path}/d` does so" in capsys.readouterr().out
     checked = import_dataset("integration-bwd", {"test": [str(tmp_path / "a")]}, str(tmp_path / "e")).manifest
-    assert checked.law_digest != read_manifest(str(tmp_path / "d")).law_digest, "other rows, another law"
+    assert checked.fingerprint != read_manifest(str(tmp_path / "d")).fingerprint, "other rows, another spec"
     assert call(f"verify {tmp_path}/d --workers 0") == 1
     told = capsys.readouterr().out
     assert "1 damaged place. Next: run `mathpipe import` again from a into another --out" in told
@@ -210,7 +210,7 @@ def test_letters_of_another_task_are_left_out(task: str, line: str, why: str, tm
         except UserError as nothing:
             assert check and why in str(nothing)
         else:
-            assert done.left_out["letters of another task"] == 1
+            assert done.left_out["task_tokens of another task"] == 1
             assert done.bad_lines[0].why == why
 
 
@@ -264,8 +264,8 @@ def stop(rows: int) -> None:
 def test_export_then_import_gives_equal_pairs(
     toy: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    law = Law(task="toy-reverse", operands=ExpressionLaw(min_operators=4, max_operators=8), block_rows=100)
-    make_dataset(law, Layout({"train": 1_000, "valid": 30, "test": 30}, 500), str(tmp_path / "d"), workers=0)
+    spec = DatasetSpec(task="toy-reverse", problems=ExpressionSpec(min_operators=4, max_operators=8), chunk_rows=100)
+    make_dataset(spec, Layout({"train": 1_000, "valid": 30, "test": 30}, 500), str(tmp_path / "d"), workers=0)
     line = f"import --task toy-reverse --out {tmp_path}/again --json"
     for split in ("train", "valid", "test"):
         assert call(f"export {tmp_path}/d --split {split} --out {tmp_path}/{split}.txt") == 0
@@ -276,6 +276,6 @@ def test_export_then_import_gives_equal_pairs(
     assert told["bad"] == 0 and set(told["overlaps"].values()) == {0}
     for split in ("train", "valid", "test"):
         assert pairs_of(tmp_path / "again", split) == pairs_of(tmp_path / "d", split)
-    assert read_manifest(str(tmp_path / "again")).law["operands"]["kind"] == "imported"
+    assert read_manifest(str(tmp_path / "again")).spec["problems"]["kind"] == "imported"
     assert call(f"import --task toy-reverse --out {tmp_path}/x") == 2
     assert call(f"show {tmp_path}/again -k 1") == 0

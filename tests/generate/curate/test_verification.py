@@ -14,7 +14,7 @@ from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.dataset import open_dataset
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.manifest import Manifest, Record, Split, read_manifest
-from mathpipe.datasets.format.matrix_columns import LAW_KEY, Rows, write_shard
+from mathpipe.datasets.format.matrix_columns import SPEC_KEY, Rows, write_shard
 from mathpipe.datasets.io.storage import HashingFile, Storage
 from mathpipe.generate.curate.verification import agreement, verify_dataset
 
@@ -32,7 +32,7 @@ def test_right_datasets_have_no_damage(inverses: Path, make_small) -> None:
     assert verify_dataset(str(inverses), workers=0).rows == 2_500
     assert damage_of(inverses) == []
     assert damage_of(make_small("transpose", min_dim=1, max_dim=5, rectangular=True)) == []
-    assert damage_of(make_small("inverse", exact_operands=False, entries="gaussian")) == []
+    assert damage_of(make_small("inverse", round_problems=False, entries="gaussian")) == []
 
 
 def test_workers_find_the_same(inverses: Path) -> None:
@@ -63,15 +63,15 @@ def test_a_stranger_among_the_shards(inverses: Path) -> None:
     assert damage_of(inverses) == ["train/00007.parquet: is not named in the manifest"]
 
 
-def rewrite(url: Path, change: Callable[[Rows], Rows], law_json: str | None = None) -> None:
+def rewrite(url: Path, change: Callable[[Rows], Rows], spec_json: str | None = None) -> None:
     """Replace train/00000 by a file of changed rows whose record and manifest agree with it: only the mathematics is wrong."""
     manifest, storage = read_manifest(str(url)), Storage(str(url))
     data = open_dataset(url)
     rows = list(data.chunks(size=500, stop=1_000))
-    law = law_json or pq.read_metadata(url / "train" / "00000.parquet").metadata[LAW_KEY].decode()
+    spec = spec_json or pq.read_metadata(url / "train" / "00000.parquet").metadata[SPEC_KEY].decode()
     with storage.write("train/00000.parquet") as file:
         hashing = HashingFile(file)
-        count = write_shard(hashing, [change(rows[0]), *rows[1:]], law, "0")
+        count = write_shard(hashing, [change(rows[0]), *rows[1:]], spec, "0")
     record = (
         manifest.splits["train"]
         .shards[0]
@@ -87,7 +87,7 @@ def test_wrong_answers_are_named_by_row(inverses: Path) -> None:
         values = rows.solutions.values.copy()
         values[9 * 3 + 4] *= 1.00001
         values[9 * 77] += 1
-        return Rows(rows.row, rows.operands, Matrices(values, rows.solutions.rows, rows.solutions.cols))
+        return Rows(rows.row, rows.problems, Matrices(values, rows.solutions.rows, rows.solutions.cols))
 
     rewrite(inverses, wrong)
     assert damage_of(inverses) == ["train/00000.parquet: rows 3, 77: its answer is wrong"]
@@ -97,7 +97,7 @@ def test_an_answer_of_another_shape(inverses: Path) -> None:
     def wrong(rows: Rows) -> Rows:
         shape = rows.solutions.rows.copy(), rows.solutions.cols.copy()
         shape[0][5], shape[1][5] = 1, 9
-        return Rows(rows.row, rows.operands, Matrices(rows.solutions.values, *shape))
+        return Rows(rows.row, rows.problems, Matrices(rows.solutions.values, *shape))
 
     rewrite(inverses, wrong)
     assert damage_of(inverses) == ["train/00000.parquet: row 5: its answer is wrong"]
@@ -108,13 +108,13 @@ def test_problems_of_another_split_and_rows_out_of_place(inverses: Path) -> None
 
     def wrong(rows: Rows) -> Rows:
         keep = rows.take(np.arange(1, len(rows)))
-        operands, solutions = (
+        problems, solutions = (
             Matrices.concatenate([getattr(part, side) for part in (stranger, keep)])
-            for side in ("operands", "solutions")
+            for side in ("problems", "solutions")
         )
         row = rows.row.copy()
         row[9] = 8
-        return Rows(row, operands, solutions)
+        return Rows(row, problems, solutions)
 
     rewrite(inverses, wrong)
     assert damage_of(inverses) == [
@@ -125,17 +125,17 @@ def test_problems_of_another_split_and_rows_out_of_place(inverses: Path) -> None
 
 def test_a_singular_problem(inverses: Path) -> None:
     def wrong(rows: Rows) -> Rows:
-        values = rows.operands.values.copy()
+        values = rows.problems.values.copy()
         values[:9] = 2.0
-        return Rows(rows.row, Matrices(values, rows.operands.rows, rows.operands.cols), rows.solutions)
+        return Rows(rows.row, Matrices(values, rows.problems.rows, rows.problems.cols), rows.solutions)
 
     rewrite(inverses, wrong)
     assert any("row 0: its problem has no trusted answer" in d for d in damage_of(inverses))
 
 
-def test_a_footer_of_another_law(inverses: Path) -> None:
-    rewrite(inverses, lambda rows: rows, law_json='{"task":"inverse"}')
-    assert damage_of(inverses) == ["train/00000.parquet: its footer names another law"]
+def test_a_footer_of_another_spec(inverses: Path) -> None:
+    rewrite(inverses, lambda rows: rows, spec_json='{"task":"inverse"}')
+    assert damage_of(inverses) == ["train/00000.parquet: its footer names another spec"]
 
 
 def test_rows_missing_from_a_shard(inverses: Path) -> None:
@@ -147,7 +147,7 @@ def test_what_cannot_be_told(inverses: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no whole dataset"):
         verify_dataset(str(tmp_path), workers=0)
     manifest = json.loads((inverses / "manifest.json").read_text())
-    manifest["law"]["version"] = 99
+    manifest["spec"]["version"] = 99
     (inverses / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(UserError, match="another generator"):
         verify_dataset(str(inverses), workers=0)

@@ -25,7 +25,7 @@ from mathpipe.generate.curate.verification import verify_dataset
 from mathpipe.generate.execution import executors
 from mathpipe.generate.execution.executors import run
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.spec import Law
+from mathpipe.generate.spec import DatasetSpec
 from mathpipe.pipeline.cli import main
 
 Bytes = dict[str, bytes]
@@ -45,7 +45,7 @@ def tasks_known_to(address: str) -> int:
 
 def test_a_cluster_makes_the_same_bytes_and_verifies_them(
     shared_cluster: DaskCluster,
-    law: Law,
+    spec: DatasetSpec,
     layout: Layout,
     undisturbed: Bytes,
     tmp_path: Path,
@@ -55,7 +55,7 @@ def test_a_cluster_makes_the_same_bytes_and_verifies_them(
 ) -> None:
     """A relative path means the directory here, wherever the workers stand."""
     monkeypatch.chdir(tmp_path)
-    made = make_dataset(law, layout, "d", scheduler=shared_cluster.address)
+    made = make_dataset(spec, layout, "d", scheduler=shared_cluster.address)
     assert (made.built_rows, made.retried) == (12_000, {})
     assert contents(tmp_path / "d") == undisturbed
     assert verify_dataset("d", scheduler=shared_cluster.address).damage == ()
@@ -102,7 +102,7 @@ def kill_in_the_middle_of_a_shard(process: subprocess.Popen[bytes], wait_for: Wa
 
 def test_a_worker_killed_in_the_middle_of_a_shard_costs_that_shard_only(
     new_cluster: NewCluster,
-    law: Law,
+    spec: DatasetSpec,
     layout: Layout,
     undisturbed: Bytes,
     tmp_path: Path,
@@ -114,7 +114,7 @@ def test_a_worker_killed_in_the_middle_of_a_shard_costs_that_shard_only(
     killer.start()
     built: Counter[str] = Counter()
     make_dataset(
-        law,
+        spec,
         layout,
         str(tmp_path / "d"),
         scheduler=dask_cluster.address,
@@ -128,7 +128,7 @@ def test_a_worker_killed_in_the_middle_of_a_shard_costs_that_shard_only(
 
 def test_the_scheduler_gone_is_one_line_and_a_new_cluster_goes_on(
     new_cluster: NewCluster,
-    law: Law,
+    spec: DatasetSpec,
     layout: Layout,
     undisturbed: Bytes,
     tmp_path: Path,
@@ -142,13 +142,13 @@ def test_the_scheduler_gone_is_one_line_and_a_new_cluster_goes_on(
             dask_cluster.kill("scheduler")
 
     with pytest.raises(UserError, match=r"the scheduler tcp://.* is gone.*the same command goes on"):
-        make_dataset(law, layout, str(tmp_path / "d"), scheduler=dask_cluster.address, on_shard=kill)
+        make_dataset(spec, layout, str(tmp_path / "d"), scheduler=dask_cluster.address, on_shard=kill)
     assert "Traceback" not in capfd.readouterr().err
     assert not (tmp_path / "d" / "manifest.json").exists()
     dask_cluster.stop()
     dask_cluster.start_scheduler(elsewhere=True)
     dask_cluster.start_worker("three")
-    made = make_dataset(law, layout, str(tmp_path / "d"), scheduler=dask_cluster.address)
+    made = make_dataset(spec, layout, str(tmp_path / "d"), scheduler=dask_cluster.address)
     assert made.built_rows < 12_000
     assert contents(tmp_path / "d") == undisturbed
 
@@ -192,7 +192,7 @@ importlib.metadata.version = lambda name: "1.26.4" if name == "numpy" else real(
 
 
 def test_workers_of_another_version_are_refused(
-    new_cluster: NewCluster, law: Law, layout: Layout, tmp_path: Path
+    new_cluster: NewCluster, spec: DatasetSpec, layout: Layout, tmp_path: Path
 ) -> None:
     """One that joins while the others work is refused by its first shard, one that is there by the question asked first."""
     (tmp_path / "older").mkdir()
@@ -206,10 +206,10 @@ def test_workers_of_another_version_are_refused(
         odd.start_worker("older", env={"PYTHONPATH": path})
 
     with pytest.raises(UserError, match=r"a worker that joined runs other versions.*numpy 2.*Got: numpy 1\.26\.4"):
-        make_dataset(law, layout, str(tmp_path / "d"), scheduler=odd.address, tell=join)
+        make_dataset(spec, layout, str(tmp_path / "d"), scheduler=odd.address, tell=join)
     assert "has no worker yet" in told[0]
     with pytest.raises(UserError, match=r"worker tcp://.* runs other versions.*numpy 2.*Got: numpy 1\.26\.4"):
-        make_dataset(law, layout, str(tmp_path / "d"), scheduler=odd.address)
+        make_dataset(spec, layout, str(tmp_path / "d"), scheduler=odd.address)
     assert list((tmp_path / "d").rglob("*")) == []
 
 
@@ -223,24 +223,24 @@ sys.meta_path.insert(0, Nothing())
 """
 
 
-def test_a_worker_without_mathpipe(new_cluster: NewCluster, law: Law, layout: Layout, tmp_path: Path) -> None:
+def test_a_worker_without_mathpipe(new_cluster: NewCluster, spec: DatasetSpec, layout: Layout, tmp_path: Path) -> None:
     (tmp_path / "bare").mkdir()
     (tmp_path / "bare" / "sitecustomize.py").write_text(NO_MATHPIPE)
     bare = new_cluster()
     bare.start_worker("bare", env={"PYTHONPATH": str(tmp_path / "bare")})
     bare.wait_for_workers(1)
     with pytest.raises(UserError, match=r"worker tcp://.* cannot import mathpipe.*install mathpipe"):
-        make_dataset(law, layout, str(tmp_path / "d"), scheduler=bare.address)
+        make_dataset(spec, layout, str(tmp_path / "d"), scheduler=bare.address)
 
 
 def test_a_disk_that_the_workers_do_not_share(
-    law: Law, layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    spec: DatasetSpec, layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A record that came back without its file: told after looking again for a while."""
     pauses: list[float] = []
     monkeypatch.setattr(dataset_builder.time, "sleep", pauses.append)
     record = Record(
-        split="train", shard=0, first_row=0, rows=10, bytes=99, sha256="", law_digest=law.digest, rejected={}
+        split="train", shard=0, first_row=0, rows=10, bytes=99, sha256="", fingerprint=spec.fingerprint, rejected={}
     )
     with pytest.raises(UserError, match=r"finished train/00000.parquet.*no such file.*do not share.*s3://"):
         dataset_builder._check_arrived(Storage(str(tmp_path)), record, "tcp://far:8786")
@@ -256,7 +256,7 @@ def can_mount(folder: Path) -> bool:
 
 @pytest.mark.slow
 def test_workers_with_another_disk(
-    new_cluster: NewCluster, law: Law, layout: Layout, undisturbed: Bytes, tmp_path: Path, contents: Contents
+    new_cluster: NewCluster, spec: DatasetSpec, layout: Layout, undisturbed: Bytes, tmp_path: Path, contents: Contents
 ) -> None:
     """The same with a real worker, which has a disk of its own mounted where the dataset goes."""
     if not can_mount(tmp_path / "probe"):
@@ -266,8 +266,8 @@ def test_workers_with_another_disk(
     far = new_cluster()
     far.start_worker("far", before=("unshare", "--mount", "sh", "-c", mount, "sh"))
     with pytest.raises(UserError, match=r"a disk that the workers do not share"):
-        make_dataset(law, layout, str(tmp_path / "data" / "d"), scheduler=far.address)
-    make_dataset(law, layout, str(tmp_path / "data" / "d"), workers=0)
+        make_dataset(spec, layout, str(tmp_path / "data" / "d"), scheduler=far.address)
+    make_dataset(spec, layout, str(tmp_path / "data" / "d"), workers=0)
     assert contents(tmp_path / "data" / "d") == undisturbed
     far.kill("far")
     far.start_worker("blind", before=("unshare", "--mount", "sh", "-c", mount, "sh"))

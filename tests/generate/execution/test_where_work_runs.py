@@ -17,7 +17,7 @@ from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.execution import executors
 from mathpipe.generate.execution.executors import run, workers_for
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.spec import Law, MatrixLaw
+from mathpipe.generate.spec import DatasetSpec, MatrixSpec
 
 Contents = Callable[[Path], dict[str, bytes]]
 
@@ -121,12 +121,12 @@ def test_linear_algebra_has_one_thread_here() -> None:
 @pytest.mark.usefixtures("eager")
 def test_the_same_bytes_where_workers_join(tmp_path: Path, contents: Contents, monkeypatch: pytest.MonkeyPatch) -> None:
     """Real workers, for what is left while the first shard is held up here."""
-    law = Law(task="inverse", operands=MatrixLaw(min_dim=3, max_dim=3))
+    spec = DatasetSpec(task="inverse", problems=MatrixSpec(min_dim=3, max_dim=3))
     layout = Layout({"train": 60_000, "valid": 1_000, "test": 1_000}, 10_000)
-    make_dataset(law, layout, str(tmp_path / "here"), workers=0)
+    make_dataset(spec, layout, str(tmp_path / "here"), workers=0)
     processes: list[int] = []
     monkeypatch.setattr(executors, "_call", held_up(processes))
-    make_dataset(law, layout, str(tmp_path / "both"), workers=None)
+    make_dataset(spec, layout, str(tmp_path / "both"), workers=None)
     assert processes == [os.getpid()]  # one shard was built here
     assert contents(tmp_path / "both") == contents(tmp_path / "here")
 

@@ -1,4 +1,4 @@
-"""Spectra follow their laws: distributions of eigenvalues against theory, and symmetry that survives rounding."""
+"""Spectra follow their specs: distributions of eigenvalues against theory, and symmetry that survives rounding."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mathpipe.datasets.tokenizers.decimal_grid import round_to_grid
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.layout import Layout
 from mathpipe.generate.sampling.spectra import draw_symmetric, mirrored
-from mathpipe.generate.spec import SPECTRA, Law, MatrixLaw
+from mathpipe.generate.spec import SPECTRA, DatasetSpec, MatrixSpec
 from mathpipe.generate.tasks.registry import get_task
 from mathpipe.pipeline.config.resolution import validated
 from mathpipe.pipeline.config.schema import GenerateParams
@@ -30,14 +30,14 @@ SIGNIFICANCE = 1e-4  # one false alarm in 10,000; the seed is fixed, so the outc
 C = 7.0
 
 
-def drawn(n: int = 4_000, dim: int = 5, seed: int = 8, **law: object) -> np.ndarray:
+def drawn(n: int = 4_000, dim: int = 5, seed: int = 8, **spec: object) -> np.ndarray:
     """n symmetric matrices of one size, not rounded to 3 digits."""
-    fixed = {"min_dim": dim, "max_dim": dim, "max_coeff": C, "exact_operands": False, **law}
-    return draw_symmetric(np.random.default_rng(seed), n, MatrixLaw.model_validate(fixed)).dense()
+    fixed = {"min_dim": dim, "max_dim": dim, "max_coeff": C, "round_problems": False, **spec}
+    return draw_symmetric(np.random.default_rng(seed), n, MatrixSpec.model_validate(fixed)).dense()
 
 
-def eigenvalues(n: int = 4_000, dim: int = 5, seed: int = 8, **law: object) -> np.ndarray:
-    return np.linalg.eigvalsh(drawn(n, dim, seed, **law))
+def eigenvalues(n: int = 4_000, dim: int = 5, seed: int = 8, **spec: object) -> np.ndarray:
+    return np.linalg.eigvalsh(drawn(n, dim, seed, **spec))
 
 
 def deviation(dim: int) -> float:
@@ -46,7 +46,7 @@ def deviation(dim: int) -> float:
 
 @pytest.mark.parametrize("dim", [1, 2, 5, 10])
 @pytest.mark.parametrize(
-    ("spectrum", "law"),
+    ("spectrum", "spec"),
     [
         ("uniform", stats.uniform(-math.sqrt(3), 2 * math.sqrt(3))),
         ("gaussian", stats.norm()),
@@ -54,9 +54,9 @@ def deviation(dim: int) -> float:
         ("positive2", stats.expon(scale=math.sqrt(0.5))),
     ],
 )
-def test_independent_eigenvalues(spectrum: str, law: stats.rv_continuous, dim: int) -> None:
+def test_independent_eigenvalues(spectrum: str, spec: stats.rv_continuous, dim: int) -> None:
     values = eigenvalues(spectrum=spectrum, dim=dim).reshape(-1) / deviation(dim)
-    assert stats.kstest(values, law.cdf).pvalue > SIGNIFICANCE
+    assert stats.kstest(values, spec.cdf).pvalue > SIGNIFICANCE
 
 
 def semicircle_cdf(x: np.ndarray) -> np.ndarray:
@@ -66,12 +66,12 @@ def semicircle_cdf(x: np.ndarray) -> np.ndarray:
 
 
 def marcenko_pastur_cdf(x: np.ndarray) -> np.ndarray:
-    """Of the law of ratio 1: that of t^2 where t follows the semicircle of radius 2."""
+    """Of the spec of ratio 1: that of t^2 where t follows the semicircle of radius 2."""
     t = np.sqrt(np.clip(x, 0, 4))
     return semicircle_cdf(t) - semicircle_cdf(-t)
 
 
-def test_the_tests_own_laws() -> None:
+def test_the_tests_own_specs() -> None:
     density = integrate.quad(lambda x: np.sqrt(4 - x**2) / (2 * np.pi), -2, 0.7)[0]
     assert semicircle_cdf(np.array(0.7)) == pytest.approx(density)
     density = integrate.quad(lambda x: np.sqrt(x * (4 - x)) / (2 * np.pi * x), 0, 1.3)[0]
@@ -80,7 +80,7 @@ def test_the_tests_own_laws() -> None:
 
 @pytest.mark.parametrize("entries", ["uniform", "gaussian"])
 def test_the_semicircle(entries: str) -> None:
-    """Eigenvalues of one matrix repel each other, so that their distribution is closer to its law than independent ones."""
+    """Eigenvalues of one matrix repel each other, so that their distribution is closer to its spec than independent ones."""
     values = eigenvalues(20, 100, entries=entries).reshape(-1) / deviation(100)
     assert stats.kstest(values, semicircle_cdf).statistic < 0.01
     assert [np.mean(values**k) for k in (2, 4, 6)] == pytest.approx([1, 2, 5], rel=0.05)  # Catalan numbers
@@ -116,21 +116,21 @@ def test_positive_is_the_absolute_value_of_the_semicircle_one() -> None:
 
 
 @pytest.mark.parametrize("spectrum", ["positive", "uniform", "gaussian", "laplace", "positive2"])
-def test_eigenvectors_are_those_of_the_entry_law(spectrum: str) -> None:
+def test_eigenvectors_are_those_of_the_entry_spec(spectrum: str) -> None:
     a, a0 = drawn(200, spectrum=spectrum), drawn(200)
     np.testing.assert_allclose(a @ a0, a0 @ a, atol=1e-3)
 
 
 @pytest.mark.parametrize("spectrum", [(), *SPECTRA, SPECTRA])
 @pytest.mark.parametrize("exact", [True, False])
-def test_operands_are_symmetric_exactly_and_rounded(spectrum: tuple[str, ...], exact: bool) -> None:
-    law = MatrixLaw(min_dim=1, max_dim=7, spectrum=spectrum, exact_operands=exact, min_coeff=2, max_coeff=9)
-    operands = draw_symmetric(np.random.default_rng(0), 500, law)
-    assert np.array_equal(operands.rows, operands.cols) and set(operands.rows) == set(range(1, 8))
-    for a in operands:
+def test_problems_are_symmetric_exactly_and_rounded(spectrum: tuple[str, ...], exact: bool) -> None:
+    spec = MatrixSpec(min_dim=1, max_dim=7, spectrum=spectrum, round_problems=exact, min_coeff=2, max_coeff=9)
+    problems = draw_symmetric(np.random.default_rng(0), 500, spec)
+    assert np.array_equal(problems.rows, problems.cols) and set(problems.rows) == set(range(1, 8))
+    for a in problems:
         assert np.array_equal(a, a.T)
-    grid = round_to_grid(operands.values) if exact else operands.values.astype(np.float32)
-    assert np.array_equal(grid, operands.values)
+    grid = round_to_grid(problems.values) if exact else problems.values.astype(np.float32)
+    assert np.array_equal(grid, problems.values)
 
 
 def test_bounds_are_drawn_for_each_problem() -> None:
@@ -147,10 +147,10 @@ def test_a_mixture_draws_each_with_equal_chance() -> None:
 
 
 def test_dimensions_and_spectra_of_a_mixture_are_independent() -> None:
-    law = MatrixLaw(min_dim=3, max_dim=5, spectrum=("semicircle", "marcenko"), exact_operands=False)
-    operands = draw_symmetric(np.random.default_rng(2), 6_000, law)
-    positive = np.array([np.linalg.eigvalsh(a)[0] > 0 for a in operands])
-    table = [[((operands.rows == n) & (positive == p)).sum() for n in (4, 5)] for p in (True, False)]
+    spec = MatrixSpec(min_dim=3, max_dim=5, spectrum=("semicircle", "marcenko"), round_problems=False)
+    problems = draw_symmetric(np.random.default_rng(2), 6_000, spec)
+    positive = np.array([np.linalg.eigvalsh(a)[0] > 0 for a in problems])
+    table = [[((problems.rows == n) & (positive == p)).sum() for n in (4, 5)] for p in (True, False)]
     assert stats.chi2_contingency(table).pvalue > SIGNIFICANCE
 
 
@@ -166,44 +166,44 @@ def test_shares_of_indefinite_marcenko_matrices() -> None:
     """About 6 % of 5 x 5 and 11 % of 10 x 10 ones are indefinite once rounded: cholesky rejects and counts them."""
     for dim, low, high in ((5, 0.05, 0.075), (10, 0.09, 0.14)):
         task = get_task("cholesky")
-        operands = task.sample(np.random.default_rng(1), 4_000, MatrixLaw(min_dim=dim, max_dim=dim))
-        rejected = task.solve(operands).rejected["not positive definite"]
+        problems = task.sample(np.random.default_rng(1), 4_000, MatrixSpec(min_dim=dim, max_dim=dim))
+        rejected = task.solve(problems).rejected["not positive definite"]
         assert low < rejected.mean() < high
-        lowest = np.linalg.eigvalsh(operands.dense())[:, 0]
+        lowest = np.linalg.eigvalsh(problems.dense())[:, 0]
         assert np.array_equal(rejected, lowest <= 1e-9)
 
 
 @pytest.mark.parametrize("text", ["laplace, semicircle", "semicircle,laplace", ["laplace", "semicircle"]])
 def test_names_are_given_in_any_order(text: object) -> None:
-    law = MatrixLaw.model_validate({"spectrum": text})
-    assert law.spectrum == ("semicircle", "laplace")
-    assert Law.model_validate_json(Law(task="eigenvalues", operands=law).to_json()).operands == law
+    spec = MatrixSpec.model_validate({"spectrum": text})
+    assert spec.spectrum == ("semicircle", "laplace")
+    assert DatasetSpec.model_validate_json(DatasetSpec(task="eigenvalues", problems=spec).to_json()).problems == spec
 
 
 @pytest.mark.parametrize("text", ["cauchy", "laplace,laplace", 3])
 def test_wrong_names(text: object) -> None:
     with pytest.raises(ValidationError):
-        MatrixLaw.model_validate({"spectrum": text})
+        MatrixSpec.model_validate({"spectrum": text})
 
 
 def test_parameters_name_spectra() -> None:
     asked = {"task": "eigenvectors", "spectrum": "laplace,positive"}
-    law = validated(GenerateParams, asked, "generate").law()
-    assert law.operands.spectrum == ("positive", "laplace")
-    assert validated(GenerateParams, {"task": "eigenvectors"}, "generate").law().operands.spectrum == ()
+    spec = validated(GenerateParams, asked, "generate").spec()
+    assert spec.problems.spectrum == ("positive", "laplace")
+    assert validated(GenerateParams, {"task": "eigenvectors"}, "generate").spec().problems.spectrum == ()
     with pytest.raises(UserError, match="takes no spectrum"):
-        validated(GenerateParams, {**asked, "task": "inverse"}, "generate").law()
+        validated(GenerateParams, {**asked, "task": "inverse"}, "generate").spec()
     with pytest.raises(UserError, match=r"generate.spectrum.*semicircle.*laplac"):
         validated(GenerateParams, {**asked, "spectrum": "laplac"}, "generate")
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.01])
 def test_a_mixture_says_of_each_row_by_which_spectrum_it_was_drawn(tmp_path: Path, noise: float) -> None:
-    operands = MatrixLaw(min_dim=2, max_dim=4, spectrum=("positive", "semicircle", "positive2"), noise=noise)
-    law = Law(task="eigenvalues", operands=operands, block_rows=200)
-    make_dataset(law, Layout({"train": 600}, 400), str(tmp_path / "data"), workers=0)
+    problems = MatrixSpec(min_dim=2, max_dim=4, spectrum=("positive", "semicircle", "positive2"), noise=noise)
+    spec = DatasetSpec(task="eigenvalues", problems=problems, chunk_rows=200)
+    make_dataset(spec, Layout({"train": 600}, 400), str(tmp_path / "data"), workers=0)
     rows = concatenate_rows(list(open_dataset(tmp_path / "data").chunks(150)))
-    told = np.array(ragged_matrices.SPECTRA)[rows.operands.spectra]
+    told = np.array(ragged_matrices.SPECTRA)[rows.problems.spectra]
     assert {*told.tolist()} == {"positive", "semicircle", "positive2"}
     positive = np.array([np.linalg.eigvalsh(a).min() > -1e-2 * np.abs(a).max() for a in rows.solved])
     assert positive[told != "semicircle"].all() and positive[told == "semicircle"].mean() < 0.3
@@ -211,7 +211,7 @@ def test_a_mixture_says_of_each_row_by_which_spectrum_it_was_drawn(tmp_path: Pat
     assert column == told[: len(column)].tolist()
     assert ragged_matrices.SPECTRA == SPECTRA
 
-    one = law.with_operands(operands.model_copy(update={"spectrum": ("positive",)}), 200)
+    one = spec.with_problems(problems.model_copy(update={"spectrum": ("positive",)}), 200)
     make_dataset(one, Layout({"train": 200}, 200), str(tmp_path / "one"), workers=0)
     assert "spectrum" not in pq.read_schema(next((tmp_path / "one").rglob("train/*.parquet"))).names
 
@@ -221,10 +221,10 @@ def test_shards_of_a_mixture_that_were_written_without_spectra_are_read(tmp_path
     with_column, without = shard_schema(noisy=False, mixed=True), shard_schema(noisy=False)
     assert form.accepts(with_column) and form.accepts(without) and not form.accepts(shard_schema(noisy=True))
     assert not MatrixFormat(100).accepts(with_column)
-    drawn = draw_symmetric(np.random.default_rng(0), 20, MatrixLaw(spectrum=("laplace", "uniform")))
+    drawn = draw_symmetric(np.random.default_rng(0), 20, MatrixSpec(spectrum=("laplace", "uniform")))
     rows = Rows(np.arange(20), drawn, drawn)
-    assert from_arrow(to_arrow(rows, without), exact_operands=True).operands.spectra is None
-    kept = from_arrow(to_arrow(rows, with_column), exact_operands=True).operands.spectra
+    assert from_arrow(to_arrow(rows, without), round_problems=True).problems.spectra is None
+    kept = from_arrow(to_arrow(rows, with_column), round_problems=True).problems.spectra
     assert kept is not None and kept.tolist() == drawn.spectra.tolist()
-    unknown = to_arrow(replace(rows, operands=drawn.drawn_by(None)), with_column)
-    assert from_arrow(unknown, exact_operands=True).operands.spectra is None
+    unknown = to_arrow(replace(rows, problems=drawn.drawn_by(None)), with_column)
+    assert from_arrow(unknown, round_problems=True).problems.spectra is None

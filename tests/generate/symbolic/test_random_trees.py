@@ -1,4 +1,4 @@
-"""Random expressions follow the published law: counts, shapes, letters, leaves."""
+"""Random expressions follow the published spec: counts, shapes, letters, leaves."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from scipy.stats import chisquare
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.expressions.prefix import Tree
 from mathpipe.datasets.expressions.vocabulary import WORDS
-from mathpipe.generate.spec import ExpressionLaw
+from mathpipe.generate.spec import ExpressionSpec
 from mathpipe.generate.symbolic.expr.random_trees import (
     BINARY_WEIGHTS,
     UNARY_WEIGHTS,
-    check_law,
+    check_spec,
     draw_operator_counts,
     draw_trees,
     nested_exponentials,
@@ -52,7 +52,7 @@ def test_the_recursion_counts_trees() -> None:
 def test_shapes_are_uniform(operators: int) -> None:
     shapes = all_shapes(operators)
     drawn = draw_trees(
-        np.random.default_rng(operators), 150 * len(shapes), ExpressionLaw(), [operators] * 150 * len(shapes)
+        np.random.default_rng(operators), 150 * len(shapes), ExpressionSpec(), [operators] * 150 * len(shapes)
     )
     counts = Counter(map(shape, drawn))
     assert set(counts) == set(shapes)
@@ -60,7 +60,7 @@ def test_shapes_are_uniform(operators: int) -> None:
 
 
 def test_letters_and_leaves_follow_their_weights() -> None:
-    drawn = draw_trees(np.random.default_rng(1), 8000, ExpressionLaw())
+    drawn = draw_trees(np.random.default_rng(1), 8000, ExpressionSpec())
     every = [node for tree in drawn for node in nodes(tree)]
     for weights in (BINARY_WEIGHTS, UNARY_WEIGHTS):
         counts = Counter(
@@ -78,34 +78,34 @@ def test_letters_and_leaves_follow_their_weights() -> None:
 
 
 def test_operator_counts_are_uniform_but_for_the_few() -> None:
-    law = ExpressionLaw(min_operators=4, max_operators=15)
-    counts = Counter(draw_operator_counts(np.random.default_rng(2), 60_000, law))
+    spec = ExpressionSpec(min_operators=4, max_operators=15)
+    counts = Counter(draw_operator_counts(np.random.default_rng(2), 60_000, spec))
     expected = [60_000 * 0.025 / 4] * 4 + [60_000 * 0.975 / 12] * 12
     assert chisquare([counts[k] for k in range(16)], expected).pvalue > 1e-4
 
 
 def test_a_tree_depends_on_its_own_row_of_numbers_alone() -> None:
-    law = ExpressionLaw()
+    spec = ExpressionSpec()
     counts = [5] * 50
-    few, many = (draw_trees(np.random.default_rng(3), n, law, counts[:n]) for n in (20, 50))
+    few, many = (draw_trees(np.random.default_rng(3), n, spec, counts[:n]) for n in (20, 50))
     assert many[:20] == few
 
 
 def test_families_draw_their_own_functions() -> None:
     allowed = {"polynomial": "pow", "trigonometric": ("sin", "cos", "tan", "asin", "acos", "atan"), "logarithmic": "ln"}
     for family, names in allowed.items():
-        law = ExpressionLaw(family=family)
-        drawn = draw_trees(np.random.default_rng(4), 200, law)
+        spec = ExpressionSpec(family=family)
+        drawn = draw_trees(np.random.default_rng(4), 200, spec)
         unary = {WORDS[n[0]] for tree in drawn for n in nodes(tree) if not isinstance(n, int) and len(n) == 2}
         assert unary
         assert all(name.startswith(names) for name in unary)
 
 
 def test_operators_can_be_left_out_and_weighted() -> None:
-    law = ExpressionLaw(operators="div:0,sub:0,tan:0,exp:100")
+    spec = ExpressionSpec(operators="div:0,sub:0,tan:0,exp:100")
     words = Counter(
         WORDS[n[0]]
-        for tree in draw_trees(np.random.default_rng(5), 500, law)
+        for tree in draw_trees(np.random.default_rng(5), 500, spec)
         for n in nodes(tree)
         if not isinstance(n, int)
     )
@@ -119,7 +119,7 @@ def test_operators_can_be_left_out_and_weighted() -> None:
 )
 def test_operators_that_cannot_be_drawn_are_refused(operators: str, named: str) -> None:
     with pytest.raises((UserError, ValueError), match=named):
-        check_law(ExpressionLaw(operators=operators))
+        check_spec(ExpressionSpec(operators=operators))
 
 
 def test_exponentials_within_exponentials_are_counted_on_one_way() -> None:

@@ -10,7 +10,7 @@ from scipy import stats
 from scipy.linalg import expm, hilbert
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices
-from mathpipe.generate.spec import MatrixLaw
+from mathpipe.generate.spec import MatrixSpec
 from mathpipe.generate.tasks.base import Solved
 from mathpipe.generate.tasks.registry import get_task
 
@@ -27,13 +27,13 @@ def separate(rng: np.random.Generator, n: int) -> np.ndarray:
     return np.cumsum(rng.uniform(0.5, 2, size=n)) - n / 2
 
 
-def solved(task: str, *operands: np.ndarray) -> Solved:
-    return get_task(task).solve(Matrices.from_list(list(operands)))
+def solved(task: str, *problems: np.ndarray) -> Solved:
+    return get_task(task).solve(Matrices.from_list(list(problems)))
 
 
-def answer(task: str, *operands: np.ndarray) -> np.ndarray:
+def answer(task: str, *problems: np.ndarray) -> np.ndarray:
     """The answer of one problem, solved in a batch with others of other shapes."""
-    found = solved(task, *operands, np.eye(4, 5 if task in ("matvec", "solve") else 4))
+    found = solved(task, *problems, np.eye(4, 5 if task in ("matvec", "solve") else 4))
     assert not any(mask[0] for mask in found.rejected.values())
     return found.solutions[0]
 
@@ -165,21 +165,21 @@ def test_rank_is_exact_where_a_prime_divides_the_determinant() -> None:
 
 
 @pytest.mark.parametrize(
-    "law", [{}, {"max_coeff": 1}, {"min_coeff": 1, "max_coeff": 4}, {"min_dim": 30, "max_dim": 30}]
+    "spec", [{}, {"max_coeff": 1}, {"min_coeff": 1, "max_coeff": 4}, {"min_dim": 30, "max_dim": 30}]
 )
-def test_ranks_are_uniform_and_operands_small_integers(law: dict[str, object]) -> None:
+def test_ranks_are_uniform_and_problems_small_integers(spec: dict[str, object]) -> None:
     task = get_task("rank")
-    operands = task.sample(np.random.default_rng(3), 3_000, MatrixLaw.model_validate(law))
-    assert np.array_equal(operands.values, np.rint(operands.values)) and np.abs(operands.values).max() <= 999
-    ranks = task.solve(operands).solutions.values.astype(int)
-    n = int(operands.rows[0])
+    problems = task.sample(np.random.default_rng(3), 3_000, MatrixSpec.model_validate(spec))
+    assert np.array_equal(problems.values, np.rint(problems.values)) and np.abs(problems.values).max() <= 999
+    ranks = task.solve(problems).solutions.values.astype(int)
+    n = int(problems.rows[0])
     assert stats.chisquare(np.bincount(ranks, minlength=n + 1)).pvalue > 1e-4
 
 
 def test_ranks_of_rectangles_reach_the_smaller_side() -> None:
     task = get_task("rank")
-    operands = task.sample(np.random.default_rng(3), 2_000, MatrixLaw(min_dim=1, max_dim=4, rectangular=True))
-    ranks, smaller = task.solve(operands).solutions.values, np.minimum(operands.rows, operands.cols)
+    problems = task.sample(np.random.default_rng(3), 2_000, MatrixSpec(min_dim=1, max_dim=4, rectangular=True))
+    ranks, smaller = task.solve(problems).solutions.values, np.minimum(problems.rows, problems.cols)
     assert (ranks <= smaller).all()
     for n in range(1, 5):
         assert set(ranks[smaller == n]) == set(range(n + 1))
@@ -188,8 +188,8 @@ def test_ranks_of_rectangles_reach_the_smaller_side() -> None:
 # --- rejections -------------------------------------------------------------------------------------------------------
 
 
-def rejected(task: str, *operands: object) -> dict[str, list[bool]]:
-    found = solved(task, *(np.array(a, dtype=float) for a in operands))
+def rejected(task: str, *problems: object) -> dict[str, list[bool]]:
+    found = solved(task, *(np.array(a, dtype=float) for a in problems))
     assert np.isfinite(found.solutions.values).all()
     return {reason: mask.tolist() for reason, mask in found.rejected.items() if mask.any()}
 
@@ -241,10 +241,10 @@ def test_rejections_are_rare_where_nothing_is_wrong() -> None:
     """5 x 5, c = 10: fewer than 1 in 10,000 of the problems that any task but cholesky draws."""
     for task in ("eigenvectors", "svd", "determinant", "solve", "pseudo-inverse", "qr", "symmetric-inverse"):
         spectrum = "uniform,laplace" if get_task(task).takes_spectrum else ""
-        operands = get_task(task).sample(
-            np.random.default_rng(1), 20_000, MatrixLaw.model_validate({"spectrum": spectrum})
+        problems = get_task(task).sample(
+            np.random.default_rng(1), 20_000, MatrixSpec.model_validate({"spectrum": spectrum})
         )
-        masks = get_task(task).solve(operands).rejected.values()
+        masks = get_task(task).solve(problems).rejected.values()
         assert sum(int(mask.sum()) for mask in masks) <= 2, task
 
 
@@ -252,13 +252,13 @@ def test_determinants_of_any_size_are_trusted() -> None:
     """Determinants shrink against Hadamard's bound as n grows, without losing digits."""
     task = get_task("determinant")
     c = math.sqrt(3 * math.e / 30)  # keeps 30 x 30 ones near 1
-    operands = task.sample(np.random.default_rng(1), 500, MatrixLaw(min_dim=30, max_dim=30, max_coeff=c))
-    assert task.solve(operands).rejected["untrusted determinant"].mean() < 0.01
+    problems = task.sample(np.random.default_rng(1), 500, MatrixSpec(min_dim=30, max_dim=30, max_coeff=c))
+    assert task.solve(problems).rejected["untrusted determinant"].mean() < 0.01
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 8, 12])
 def test_elimination_across_a_batch_is_inversion(n: int) -> None:
-    """Diagonally dominant matrices need no pivoting: there it is LAPACK's inverse, and its operand is left alone."""
+    """Diagonally dominant matrices need no pivoting: there it is LAPACK's inverse, and its problem is left alone."""
     from mathpipe.generate.linalg.batched import eliminated
 
     a = np.random.default_rng(n).uniform(-1, 1, (300, n, n)) + 2 * n * np.eye(n)

@@ -13,13 +13,13 @@ from mathpipe.datasets.dataset import open_dataset
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.manifest import read_manifest
 from mathpipe.datasets.format.sequence_columns import SequenceRows
-from mathpipe.datasets.tokenizers.bit_tokenizer import BitWriter, bits_text
+from mathpipe.datasets.tokenizers.bit_tokenizer import BitTokenizer, bits_text
 from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, Reading
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.curate.verification import verify_dataset
 from mathpipe.generate.layout import Layout
 from mathpipe.generate.sampling.bits import every_problem, problems_of
-from mathpipe.generate.spec import BitLaw, Law
+from mathpipe.generate.spec import BitSpec, DatasetSpec
 from mathpipe.generate.tasks.registry import SequenceTask, sequence_task
 from mathpipe.generate.tasks.sequences import memory, xor
 from mathpipe.pipeline.cli import main
@@ -31,22 +31,22 @@ def params(**flags: object) -> GenerateParams:
     return validated(GenerateParams, gather("generate", Source(), flags), "generate")
 
 
-def law(**flags: object) -> Law:
-    return params(**flags).law()
+def spec(**flags: object) -> DatasetSpec:
+    return params(**flags).spec()
 
 
 def rows_of(url: Path, split: str) -> SequenceRows:
     return SequenceRows.concatenate(list(open_dataset(url, split).chunks()))  # type: ignore[arg-type]
 
 
-def make(tmp_path: Path, drawn: Law, name: str = "d", **splits: int) -> Path:
+def make(tmp_path: Path, drawn: DatasetSpec, name: str = "d", **splits: int) -> Path:
     make_dataset(drawn, Layout(splits, 10_000), str(tmp_path / name), workers=0)
     return tmp_path / name
 
 
 @pytest.fixture(scope="module")
 def xor_5(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make(tmp_path_factory.mktemp("xor"), law(task="xor"), train=6_500, valid=69, test=50)
+    return make(tmp_path_factory.mktemp("xor"), spec(task="xor"), train=6_500, valid=69, test=50)
 
 
 def test_a_small_space_is_shared_out_among_the_splits_and_every_held_out_problem_comes_once(xor_5: Path) -> None:
@@ -55,7 +55,7 @@ def test_a_small_space_is_shared_out_among_the_splits_and_every_held_out_problem
     assert {split: len(those) for split, those in found.items()} == {"train": 1024 - 69 - 50, "valid": 69, "test": 50}
     assert len(problems["valid"]) == 69 and len(problems["test"]) == 50
     assert set.union(*found.values()) == {row.tobytes() for row in every_problem(10)}
-    assert read_manifest(str(xor_5)).law["operands"]["drawn"] == "passes"
+    assert read_manifest(str(xor_5)).spec["problems"]["drawn"] == "passes"
     assert read_manifest(str(xor_5)).repeats > 0 and read_manifest(str(xor_5)).splits["valid"].shards[0].repeats == 0
 
 
@@ -67,19 +67,19 @@ def test_answers_are_the_exclusive_or(xor_5: Path) -> None:
 
 
 @pytest.mark.parametrize("task", ["xor", "memory"])
-def test_equal_laws_make_equal_bytes_and_another_seed_other_rows(tmp_path: Path, task: str) -> None:
-    drawn = law(task=task, bits=20)
+def test_equal_specs_make_equal_bytes_and_another_seed_other_rows(tmp_path: Path, task: str) -> None:
+    drawn = spec(task=task, bits=20)
     first, again = (make(tmp_path, drawn, name, train=300, valid=20, test=20) for name in ("a", "b"))
     for file in sorted(p.relative_to(first) for p in first.rglob("*.*")):
         assert (first / file).read_bytes() == (again / file).read_bytes()
-    other = make(tmp_path, law(task=task, bits=20, seed=1), "c", train=300, valid=20, test=20)
+    other = make(tmp_path, spec(task=task, bits=20, seed=1), "c", train=300, valid=20, test=20)
     assert rows_of(first, "train").problems.to_list() != rows_of(other, "train").problems.to_list()
     grown = make(tmp_path, drawn, "e", train=25_000, valid=20, test=20)
     assert rows_of(grown, "train").problems.to_list()[:300] == rows_of(first, "train").problems.to_list()
 
 
 def test_memory_hides_half_of_one_string_and_asks_for_it(tmp_path: Path) -> None:
-    rows = rows_of(make(tmp_path, law(task="memory"), train=60), "train")
+    rows = rows_of(make(tmp_path, spec(task="memory"), train=60), "train")
     problems = rows.problems.values.reshape(60, 6, 1000)
     solutions = rows.solutions.values.reshape(60, 1000)
     hidden = problems[:, 5] == 2
@@ -90,7 +90,7 @@ def test_memory_hides_half_of_one_string_and_asks_for_it(tmp_path: Path) -> None
 
 
 def test_a_query_that_fits_two_strings_is_given_up(tmp_path: Path) -> None:
-    drawn = law(task="memory", bits=4)
+    drawn = spec(task="memory", bits=4)
     url = make(tmp_path, drawn, train=500)
     assert read_manifest(str(url)).splits["train"].rejected["ambiguous"] > 100
     rows = rows_of(url, "train")
@@ -108,14 +108,14 @@ def test_a_query_that_fits_two_strings_is_given_up(tmp_path: Path) -> None:
 def test_more_held_out_rows_than_problems_are_refused(tmp_path: Path, flags: dict[str, int], message: str) -> None:
     given = params(task="xor", n=6500, **flags)
     with pytest.raises(UserError, match=message):
-        make_dataset(given.law(), given.layout(given.law(), "nowhere"), str(tmp_path / "d"), workers=0)
+        make_dataset(given.spec(), given.layout(given.spec(), "nowhere"), str(tmp_path / "d"), workers=0)
 
 
 def test_held_out_rows_not_asked_for_are_as_many_as_there_are() -> None:
     given = params(task="xor", n=6500)
-    assert given.layout(given.law(), "nowhere").splits == {"train": 6_500, "valid": 69, "test": 50}
+    assert given.layout(given.spec(), "nowhere").splits == {"train": 6_500, "valid": 69, "test": 50}
     larger = params(task="xor", bits=50, n=20_000)
-    assert larger.layout(larger.law(), "nowhere").splits == {"train": 20_000, "valid": 10_000, "test": 10_000}
+    assert larger.layout(larger.spec(), "nowhere").splits == {"train": 20_000, "valid": 10_000, "test": 10_000}
     assert problems_of(10, "train") + problems_of(10, "valid") + problems_of(10, "test") == 1024
 
 
@@ -133,7 +133,7 @@ def test_held_out_rows_not_asked_for_are_as_many_as_there_are() -> None:
 )
 def test_wrong_flags_are_explained(flags: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        law(**flags)
+        spec(**flags)
 
 
 PROBLEM = bytes([0, 1, 1, 1, 1, 0])
@@ -179,11 +179,11 @@ def test_a_wrong_reference_does_not_make_a_wrong_answer_right() -> None:
 
 
 def test_writing_and_reading_bits() -> None:
-    writer = BitWriter(3)
-    tokens, lengths = writer.write(Sequences.from_list([[0, 1, 2], [1]]))
+    tokenizer = BitTokenizer(3)
+    tokens, lengths = tokenizer.encode(Sequences.from_list([[0, 1, 2], [1]]))
     assert tokens.tolist() == [[2, 3, 4], [3, PAD, PAD]] and lengths.tolist() == [3, 1]
-    assert writer.to_words(tokens[0]) == ["0", "1", "?"] and writer.to_tokens(["0", "1", "?"]) == [2, 3, 4]
-    read, status = writer.read(
+    assert tokenizer.to_words(tokens[0]) == ["0", "1", "?"] and tokenizer.to_tokens(["0", "1", "?"]) == [2, 3, 4]
+    read, status = tokenizer.decode(
         np.array([[2, 3, END, 9], [2, 3, 2, 2], [2, PAD, END, 2], [9, END, 2, 2], [END, 2, 2, 2]])
     )
     assert read.to_list() == [b"\x00\x01", b"", b"", b"", b""]
@@ -191,7 +191,7 @@ def test_writing_and_reading_bits() -> None:
     assert status.tolist() == [ok, endless, bad, bad, ok]
     assert bits_text(b"\x00\x01\x02\x07") == "01?<7>"
     with pytest.raises(UserError, match="no word of bits"):
-        writer.to_tokens(["x"])
+        tokenizer.to_tokens(["x"])
 
 
 def run(line: str) -> int:
@@ -220,7 +220,7 @@ def test_verify_finds_wrong_bits(tmp_path: Path) -> None:
     task = sequence_task("xor")
     from mathpipe.generate.curate.sequence_verification import wrong_sequences
 
-    drawn = law(task="xor", bits=3)
+    drawn = spec(task="xor", bits=3)
     rows = rows_of(make(tmp_path, drawn, train=50), "train")
     assert not any(mask.any() for mask in wrong_sequences(drawn, "train", rows, 0).values())
     values = rows.solutions.values.copy()
@@ -233,7 +233,7 @@ def test_verify_finds_wrong_bits(tmp_path: Path) -> None:
     assert task.kind == "bits"
 
 
-def test_laws_of_bits_are_strict() -> None:
+def test_specs_of_bits_are_strict() -> None:
     with pytest.raises(ValueError):
-        BitLaw.model_validate({"bits": 5, "dim": 3})
-    assert Law.model_validate_json(law(task="xor").to_json()).digest == law(task="xor").digest
+        BitSpec.model_validate({"bits": 5, "dim": 3})
+    assert DatasetSpec.model_validate_json(spec(task="xor").to_json()).fingerprint == spec(task="xor").fingerprint

@@ -11,68 +11,68 @@ import pytest
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.dataset import open_dataset
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.tokenizers.matrix_tokenizer import LETTERS
+from mathpipe.datasets.tokenizers.matrix_tokenizer import TASK_TOKENS
 from mathpipe.evaluate.decode.decoding import Decoded
 from mathpipe.evaluate.score.matrix_scoring import OUTCOMES, ended, score
 from mathpipe.generate.curate.verification import verify_dataset
-from mathpipe.generate.spec import MatrixLaw
-from mathpipe.generate.tasks.matrices.cotraining import BY_LETTER
+from mathpipe.generate.spec import MatrixSpec
+from mathpipe.generate.tasks.matrices.cotraining import BY_TASK_TOKEN
 from mathpipe.generate.tasks.registry import get_task
 
 TASK = get_task("cotraining")
 
 
-def drawn(n: int = 700, **law: object) -> Matrices:
-    return TASK.sample(np.random.default_rng(0), n, MatrixLaw.model_validate({"min_dim": 2, "max_dim": 4, **law}))
+def drawn(n: int = 700, **spec: object) -> Matrices:
+    return TASK.sample(np.random.default_rng(0), n, MatrixSpec.model_validate({"min_dim": 2, "max_dim": 4, **spec}))
 
 
-def test_letters_are_those_of_the_papers() -> None:
-    assert "".join(BY_LETTER) == LETTERS == "TADMEFI"
-    assert [BY_LETTER[letter].letter for letter in LETTERS] == list(LETTERS)
+def test_task_tokens_are_those_of_the_papers() -> None:
+    assert "".join(BY_TASK_TOKEN) == TASK_TOKENS == "TADMEFI"
+    assert [BY_TASK_TOKEN[task_token].task_token for task_token in TASK_TOKENS] == list(TASK_TOKENS)
 
 
-def test_letters_are_drawn_uniformly() -> None:
-    labels = drawn(7_000).labels
-    assert labels is not None
-    assert (np.abs(np.bincount(labels, minlength=7) - 1_000) < 150).all()
-    some = drawn(letters="EI").labels
-    assert some is not None and set(some.tolist()) == {LETTERS.index("E"), LETTERS.index("I")}
+def test_task_tokens_are_drawn_uniformly() -> None:
+    task_ids = drawn(7_000).task_ids
+    assert task_ids is not None
+    assert (np.abs(np.bincount(task_ids, minlength=7) - 1_000) < 150).all()
+    some = drawn(task_tokens="EI").task_ids
+    assert some is not None and set(some.tolist()) == {TASK_TOKENS.index("E"), TASK_TOKENS.index("I")}
 
 
 def test_each_problem_is_answered_as_its_own_task_would() -> None:
-    operands = drawn()
-    solved = TASK.solve(operands)
-    assert operands.labels is not None and solved.solutions.labels is not None
-    for i in range(len(operands)):
-        alone = BY_LETTER[LETTERS[operands.labels[i]]].solve(operands.take([i]).labelled(None))
+    problems = drawn()
+    solved = TASK.solve(problems)
+    assert problems.task_ids is not None and solved.solutions.task_ids is not None
+    for i in range(len(problems)):
+        alone = BY_TASK_TOKEN[TASK_TOKENS[problems.task_ids[i]]].solve(problems.take([i]).with_task_ids(None))
         assert np.array_equal(solved.solutions[i], alone.solutions[0])
-    rows, cols = TASK.answer_shape(operands)
+    rows, cols = TASK.answer_shape(problems)
     assert np.array_equal(rows, solved.solutions.rows) and np.array_equal(cols, solved.solutions.cols)
 
 
-def test_noise_is_symmetric_where_operands_are() -> None:
-    law = MatrixLaw(min_dim=3, max_dim=3, noise=0.1)
-    clean = TASK.sample(np.random.default_rng(0), 200, law)
-    noisy = TASK.with_noise(np.random.default_rng(1), clean, law)
-    assert clean.labels is not None and np.array_equal(noisy.labels, clean.labels)
-    for a, label in zip(noisy, clean.labels, strict=True):
-        if LETTERS[label] in "EF":
+def test_noise_is_symmetric_where_problems_are() -> None:
+    spec = MatrixSpec(min_dim=3, max_dim=3, noise=0.1)
+    clean = TASK.sample(np.random.default_rng(0), 200, spec)
+    noisy = TASK.with_noise(np.random.default_rng(1), clean, spec)
+    assert clean.task_ids is not None and np.array_equal(noisy.task_ids, clean.task_ids)
+    for a, label in zip(noisy, clean.task_ids, strict=True):
+        if TASK_TOKENS[label] in "EF":
             assert np.array_equal(a, a.T)
 
 
-@pytest.mark.parametrize("law", [{}, {"noise": 0.01}, {"spectrum": ["laplace"]}, {"letters": "TF"}])
-def test_a_dataset_of_it(make_small, law: dict[str, object]) -> None:
-    url: Path = make_small("cotraining", min_dim=2, max_dim=3, **law)
+@pytest.mark.parametrize("spec", [{}, {"noise": 0.01}, {"spectrum": ["laplace"]}, {"task_tokens": "TF"}])
+def test_a_dataset_of_it(make_small, spec: dict[str, object]) -> None:
+    url: Path = make_small("cotraining", min_dim=2, max_dim=3, **spec)
     assert verify_dataset(str(url), workers=0).damage == ()
-    letters = set(pq.read_table(url / "train" / "00000.parquet", columns=["task"])["task"].to_pylist())
-    assert letters == set(law.get("letters", LETTERS))
+    task_tokens = set(pq.read_table(url / "train" / "00000.parquet", columns=["task"])["task"].to_pylist())
+    assert task_tokens == set(spec.get("task_tokens", TASK_TOKENS))
 
 
 def test_written_and_scored_with_its_letter(make_small) -> None:
-    """The references are right; under another letter the same words are none; a malformed letter is malformed."""
+    """The references are right; under another task token the same tokens are none; a malformed task token is malformed."""
     data = open_dataset(make_small("cotraining", min_dim=2, max_dim=3), "valid")
     rows = next(data.chunks(200))
-    tokens = ended(*data.target.write(rows.solutions))
+    tokens = ended(*data.target.encode(rows.solutions))
     found = score(TASK, data.target, rows, Decoded(tokens, np.zeros(len(rows))))
     assert {OUTCOMES[o] for o in found.outcome} == {"exact"}
     assert found.passed.mean() > 0.9  # written with 3 digits, a few inverses and eigenvectors fail their own test
@@ -94,11 +94,15 @@ def test_batches_carry_the_letter(make_small) -> None:
 
 
 @pytest.mark.parametrize(
-    ("law", "message"),
-    [({"letters": "TX"}, "unknown X"), ({"letters": "TT"}, "a letter twice"), ({"rectangular": True}, "square")],
+    ("spec", "message"),
+    [
+        ({"task_tokens": "TX"}, "unknown X"),
+        ({"task_tokens": "TT"}, "a task token twice"),
+        ({"rectangular": True}, "square"),
+    ],
 )
-def test_impossible_laws(law: dict[str, object], message: str) -> None:
+def test_impossible_specs(spec: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        TASK.check(MatrixLaw.model_validate(law))
-    with pytest.raises(UserError, match="takes no letters"):
-        get_task("add").check(MatrixLaw(letters="T"))
+        TASK.check(MatrixSpec.model_validate(spec))
+    with pytest.raises(UserError, match="takes no task tokens"):
+        get_task("add").check(MatrixSpec(task_tokens="T"))

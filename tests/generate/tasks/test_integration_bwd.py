@@ -15,7 +15,7 @@ from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.expressions.prefix import Tree, parse, words_of
 from mathpipe.datasets.expressions.vocabulary import WORDS
 from mathpipe.generate.outcomes import SYMBOLIC_OUTCOMES
-from mathpipe.generate.spec import ExpressionLaw
+from mathpipe.generate.spec import ExpressionSpec
 from mathpipe.generate.symbolic.check.antiderivatives import holds, integrands
 from mathpipe.generate.symbolic.check.sympy_fallback import BoundedCas
 from mathpipe.generate.tasks.calculus.integration_bwd import TASK
@@ -29,13 +29,13 @@ def value(tree: Tree, x: Any) -> Any:
     """An expression by mpmath's own functions."""
     if isinstance(tree, int):
         return mpmath.mpf(tree)
-    name, operands = WORDS[tree[0]], [value(child, x) for child in tree[1:]]
-    if any(abs(u) > 10**5 for u in operands):
+    name, problems = WORDS[tree[0]], [value(child, x) for child in tree[1:]]
+    if any(abs(u) > 10**5 for u in problems):
         raise Beyond
     leaves = {"x": x, "pi": mpmath.pi, "E": mpmath.e}
     if name in leaves:
         return +leaves[name]
-    a, *rest = operands
+    a, *rest = problems
     if rest:
         b = rest[0]
         return {
@@ -86,10 +86,10 @@ def agrees_at(f: Tree, primitive: Tree, point: Any, digits: int) -> bool | None:
         return bool(abs(wanted - found) <= size * mpmath.mpf(10) ** -10)
 
 
-def pairs_of(law: ExpressionLaw, least: int, seed: int = 11) -> tuple[Sequences, Sequences]:
+def pairs_of(spec: ExpressionSpec, least: int, seed: int = 11) -> tuple[Sequences, Sequences]:
     problems, solutions, n = [], [], 0
     for batch in TASK.pairs(
-        law, lambda k: np.random.default_rng([seed, k]), lambda found: np.ones(len(found), dtype=bool)
+        spec, lambda k: np.random.default_rng([seed, k]), lambda found: np.ones(len(found), dtype=bool)
     ):
         problems.append(batch.problems)
         solutions.append(batch.solutions)
@@ -113,14 +113,14 @@ def wrong_and_undecided(problems: Sequences, solutions: Sequences) -> tuple[list
 
 @pytest.mark.parametrize("simplify", [0.0, 1.0])
 def test_pairs_hold_by_difference_quotients_with_40_digits(simplify: float) -> None:
-    wrong, undecided = wrong_and_undecided(*pairs_of(ExpressionLaw(simplify=simplify), 150))
+    wrong, undecided = wrong_and_undecided(*pairs_of(ExpressionSpec(simplify=simplify), 150))
     assert wrong == []
     assert undecided <= 15
 
 
 @pytest.mark.slow
 def test_many_pairs_hold_by_difference_quotients_with_40_digits(many: int, record_property: Any) -> None:
-    wrong, undecided = wrong_and_undecided(*pairs_of(ExpressionLaw(), many))
+    wrong, undecided = wrong_and_undecided(*pairs_of(ExpressionSpec(), many))
     record_property("undecided", undecided)
     assert wrong == []
     assert undecided <= many // 20
@@ -204,16 +204,16 @@ def test_a_primitive_that_overflows_where_its_problem_does_not_is_no_pair() -> N
 
 @pytest.mark.parametrize("simplify", [0.0, 0.5])
 def test_every_pair_is_judged_right(simplify: float) -> None:
-    problems, solutions = pairs_of(ExpressionLaw(simplify=simplify), 1500, seed=21)
+    problems, solutions = pairs_of(ExpressionSpec(simplify=simplify), 1500, seed=21)
     assert not TASK.judge(problems, solutions, solutions).outcome.any()  # all exact
 
 
 def test_pairs_do_not_depend_on_hash_seeds() -> None:
     program = (
         "import hashlib, numpy as np\n"
-        "from mathpipe.generate.spec import ExpressionLaw\n"
+        "from mathpipe.generate.spec import ExpressionSpec\n"
         "from mathpipe.generate.tasks.calculus.integration_bwd import TASK\n"
-        "it = TASK.pairs(ExpressionLaw(simplify=0.5), lambda k: np.random.default_rng([3, k]), lambda s: np.ones(len(s), bool))\n"
+        "it = TASK.pairs(ExpressionSpec(simplify=0.5), lambda k: np.random.default_rng([3, k]), lambda s: np.ones(len(s), bool))\n"
         "p = next(it)\n"
         "print(hashlib.sha256(p.problems.values.tobytes() + p.solutions.values.tobytes()).hexdigest())\n"
     )

@@ -1,4 +1,4 @@
-"""integration-fwd and integration-ibp: pairs are right by a separate check, blocks repeat byte for byte, searches are bounded."""
+"""integration-fwd and integration-ibp: pairs are right by a separate check, chunks repeat byte for byte, searches are bounded."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.expressions.prefix import Tree, parse, words_of
 from mathpipe.datasets.expressions.vocabulary import WORDS
 from mathpipe.generate.build.dataset_builder import make_dataset
-from mathpipe.generate.build.sequence_chunks import build_sequence_block
+from mathpipe.generate.build.sequence_chunks import build_sequence_chunk
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.spec import ExpressionLaw, Law
+from mathpipe.generate.spec import DatasetSpec, ExpressionSpec
 from mathpipe.generate.symbolic.check.antiderivatives import PREFIX, holds
 from mathpipe.generate.symbolic.expr.canonical_form import Unwritable, X, build, words
 from mathpipe.generate.symbolic.expr.rewriting import MOST_TERMS, expanded, terms_estimate
@@ -49,14 +49,14 @@ def value(tree: Tree, x: Any) -> Any:
     """An expression by mpmath's own functions."""
     if isinstance(tree, int):
         return mpmath.mpf(tree)
-    name, operands = WORDS[tree[0]], [value(child, x) for child in tree[1:]]
+    name, problems = WORDS[tree[0]], [value(child, x) for child in tree[1:]]
     if name in ("x", "pi", "E"):
         return +{"x": x, "pi": mpmath.pi, "E": mpmath.e}[name]
-    if any(abs(u) > 10**6 for u in operands) and name not in ("add", "mul", "div"):
+    if any(abs(u) > 10**6 for u in problems) and name not in ("add", "mul", "div"):
         raise Beyond
-    if len(operands) == 1:
-        return getattr(mpmath, name)(operands[0])
-    a, b = operands
+    if len(problems) == 1:
+        return getattr(mpmath, name)(problems[0])
+    a, b = problems
     match name:
         case "add":
             return a + b
@@ -104,9 +104,9 @@ def verdict(f: bytes, primitive: bytes) -> str:
     return "right" if decided >= 2 else "undecided"
 
 
-def drawn(task: SequenceTask, least: int, seed: int = 5, law: ExpressionLaw | None = None) -> list[Pairs]:
+def drawn(task: SequenceTask, least: int, seed: int = 5, spec: ExpressionSpec | None = None) -> list[Pairs]:
     batches: list[Pairs] = []
-    for batch in task.pairs(law or task.example, lambda k: np.random.default_rng([seed, k]), everything):
+    for batch in task.pairs(spec or task.example, lambda k: np.random.default_rng([seed, k]), everything):
         batches.append(batch)
         if sum(map(len, batches)) >= least:
             return batches
@@ -147,7 +147,7 @@ def test_many_pairs_hold(task: SequenceTask, many: int, record_property: Any) ->
     assert undecided <= many // 30
 
 
-def test_the_law_names_the_table() -> None:
+def test_the_spec_names_the_table() -> None:
     assert table().digest == TABLE
     for task in TASKS:
         assert task.example.table == TABLE
@@ -182,18 +182,18 @@ def test_pairs_do_not_depend_on_hash_seeds(task: SequenceTask) -> None:
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
-def test_a_block_fills_every_split(task: SequenceTask) -> None:
-    law = Law(task=task.name, operands=task.example, block_rows=42)
-    blocks = build_sequence_block(law, 0, ["train", "valid", "test"])
-    assert {split: len(block.rows) for split, block in blocks.items()} == {"train": 42, "valid": 3, "test": 3}
-    again = build_sequence_block(law, 0, ["train", "valid", "test"])["train"].rows
-    assert blocks["train"].rows.problems.to_list() == again.problems.to_list()
+def test_rows_per_chunk_fills_every_split(task: SequenceTask) -> None:
+    spec = DatasetSpec(task=task.name, problems=task.example, chunk_rows=42)
+    chunks = build_sequence_chunk(spec, 0, ["train", "valid", "test"])
+    assert {split: len(chunk.rows) for split, chunk in chunks.items()} == {"train": 42, "valid": 3, "test": 3}
+    again = build_sequence_chunk(spec, 0, ["train", "valid", "test"])["train"].rows
+    assert chunks["train"].rows.problems.to_list() == again.problems.to_list()
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
 def test_a_dataset_is_written_and_verified(task: SequenceTask, tmp_path: Path) -> None:
-    law = Law(task=task.name, operands=task.example, block_rows=42)
-    make_dataset(law, Layout({"train": 42, "valid": 3, "test": 3}, 42), str(tmp_path / "d"), workers=0)
+    spec = DatasetSpec(task=task.name, problems=task.example, chunk_rows=42)
+    make_dataset(spec, Layout({"train": 42, "valid": 3, "test": 3}, 42), str(tmp_path / "d"), workers=0)
     assert CliRunner().invoke(cli, ["verify", str(tmp_path / "d")]).exit_code == 0
     assert len(open_dataset(str(tmp_path / "d"), split="train")) == 42
 
@@ -276,8 +276,8 @@ def test_products_of_waves_that_cancel_are_sums() -> None:
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
 def test_large_operators_give_rows_too(task: SequenceTask) -> None:
-    law = task.example.model_copy(update={"min_operators": 30, "max_operators": 40, "max_int": 1_000, "max_len": 128})
-    batch = drawn(task, 1, law=law)[-1]
+    spec = task.example.model_copy(update={"min_operators": 30, "max_operators": 40, "max_int": 1_000, "max_len": 128})
+    batch = drawn(task, 1, spec=spec)[-1]
     assert max(batch.problems.lengths.max(), batch.solutions.lengths.max()) <= 128
 
 

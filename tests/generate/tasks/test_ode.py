@@ -44,12 +44,12 @@ def value(tree: Tree, leaves: Leaves) -> Any:
     """An expression by mpmath's own functions."""
     if isinstance(tree, int):
         return mpmath.mpf(tree)
-    name, operands = WORDS[tree[0]], [value(child, leaves) for child in tree[1:]]
-    if any(abs(u) > 10**5 for u in operands):
+    name, problems = WORDS[tree[0]], [value(child, leaves) for child in tree[1:]]
+    if any(abs(u) > 10**5 for u in problems):
         raise Beyond
-    if not operands:
+    if not problems:
         return leaves[name] if name in leaves else +{"pi": mpmath.pi, "E": mpmath.e}[name]
-    return BINARY[name](*operands) if len(operands) == 2 else getattr(mpmath, name)(*operands)
+    return BINARY[name](*problems) if len(problems) == 2 else getattr(mpmath, name)(*problems)
 
 
 def terms(tree: Tree) -> list[Tree]:

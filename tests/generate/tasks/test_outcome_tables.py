@@ -14,12 +14,12 @@ import pytest
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.format.matrix_columns import Rows
-from mathpipe.datasets.tokenizers.matrix_tokenizer import PAD, MatrixWriter
+from mathpipe.datasets.tokenizers.matrix_tokenizer import PAD, MatrixTokenizer
 from mathpipe.evaluate.decode.decoding import Decoded
 from mathpipe.evaluate.score.matrix_scoring import OUTCOMES, Scored, score
 from mathpipe.generate.tasks.registry import MATRIX_TASKS
 
-P1000 = MatrixWriter.named("P1000")
+P1000 = MatrixTokenizer.named("P1000")
 STOP = " <s>"
 EXACT, WITHIN, WRONG, SHAPE, MALFORMED, UNTERMINATED = OUTCOMES
 H = 0.5**0.5
@@ -28,10 +28,10 @@ Matrix = list[list[float]]
 
 @dataclass(frozen=True)
 class Problem:
-    """An operand, its written solution, what else is right, what is wrong, and answers of a wrong shape."""
+    """An problem, its written solution, what else is right, what is wrong, and answers of a wrong shape."""
 
     task: str
-    operand: Matrix
+    problem: Matrix
     solution: Matrix
     right: dict[str, Matrix] = field(default_factory=dict)
     wrong: dict[str, Matrix] = field(default_factory=dict)
@@ -39,7 +39,7 @@ class Problem:
 
     @property
     def id(self) -> str:
-        return f"{self.task}-{len(self.operand)}x{len(self.operand[0])}"
+        return f"{self.task}-{len(self.problem)}x{len(self.problem[0])}"
 
 
 # [l; V] of [2 1; 1 2]: (1, -1) / sqrt 2 for 1 and (1, 1) / sqrt 2 for 3
@@ -284,7 +284,7 @@ TABLE = [
 
 def words(matrix: Any) -> str:
     """The matrix as the output encoding writes it, with the end."""
-    tokens, _ = P1000.write(Matrices.from_list([matrix]))
+    tokens, _ = P1000.encode(Matrices.from_list([matrix]))
     return " ".join(P1000.to_words(tokens[0])) + STOP
 
 
@@ -294,7 +294,7 @@ def verdicts(problem: Problem, predictions: list[str]) -> Scored:
     for i, row in enumerate(rows):
         tokens[i, : len(row)] = row
     n = len(predictions)
-    asked = Rows(np.arange(n), Matrices.from_list([problem.operand] * n), Matrices.from_list([problem.solution] * n))
+    asked = Rows(np.arange(n), Matrices.from_list([problem.problem] * n), Matrices.from_list([problem.solution] * n))
     return score(MATRIX_TASKS[problem.task], P1000, asked, Decoded(tokens, np.zeros(n)))
 
 
@@ -347,8 +347,8 @@ def test_every_task_has_a_table() -> None:
 @pytest.mark.parametrize("problem", TABLE, ids=lambda problem: problem.id)
 def test_solutions_of_the_table_are_those_of_the_task(problem: Problem) -> None:
     """They were written by hand; where vectors are free the task's own answer is right, if not the same."""
-    x = MATRIX_TASKS[problem.task].solve(Matrices.from_list([problem.operand])).solutions
-    if problem.operand == [[1, 0], [0, 0]]:
+    x = MATRIX_TASKS[problem.task].solve(Matrices.from_list([problem.problem])).solutions
+    if problem.problem == [[1, 0], [0, 0]]:
         return  # the pseudo-inverse of a matrix without full rank: judged, but never asked
     scored = verdicts(problem, [words(x[0])])
     assert OUTCOMES[scored.outcome[0]] in (EXACT, WITHIN)

@@ -13,7 +13,7 @@ from mathpipe.datasets.containers.ragged_matrices import Matrices, reduce_rows
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.tokenizers.decimal_grid import round_to_grid
 from mathpipe.datasets.tokenizers.number_encodings import P1000
-from mathpipe.generate.spec import MatrixLaw
+from mathpipe.generate.spec import MatrixSpec
 from mathpipe.generate.tasks.registry import MATRIX_TASKS, get_task
 
 Oracle = Callable[[np.ndarray], np.ndarray]
@@ -26,10 +26,10 @@ class Enrolled:
     task: str
     oracle: Oracle
     rectangular: bool = True
-    law: Mapping[str, object] = field(default_factory=dict)
+    spec: Mapping[str, object] = field(default_factory=dict)
     rejected: float = 0.02  # at most this share of its problems
     minus_is_right: bool = False  # -X is another right answer
-    integers: bool = False  # operands lie on the grid whatever the law
+    integers: bool = False  # problems lie on the grid whatever the spec
 
 
 def columns_signed(v: np.ndarray, by: np.ndarray | None = None) -> np.ndarray:
@@ -64,11 +64,11 @@ TABLE = [
     Enrolled("matvec", lambda av: np.einsum("ij,i->j", av[:, :-1], av[:, -1])[:, None]),
     Enrolled("matmul", lambda ab: np.einsum("ij,ik->jk", *np.hsplit(ab, 2))),
     Enrolled(
-        "eigenvalues", lambda a: np.sort(np.linalg.eigvals(a).real)[::-1, None], law=SPECTRA_OF_ALL_KINDS, **SQUARE
+        "eigenvalues", lambda a: np.sort(np.linalg.eigvals(a).real)[::-1, None], spec=SPECTRA_OF_ALL_KINDS, **SQUARE
     ),
-    Enrolled("eigenvectors", eigenvectors, law=SPECTRA_OF_ALL_KINDS, **SQUARE),
+    Enrolled("eigenvectors", eigenvectors, spec=SPECTRA_OF_ALL_KINDS, **SQUARE),
     Enrolled("inverse", lambda a: np.linalg.solve(a, np.eye(len(a))), **SQUARE),
-    Enrolled("symmetric-inverse", lambda a: np.linalg.solve(a, np.eye(len(a))), law=SPECTRA_OF_ALL_KINDS, **SQUARE),
+    Enrolled("symmetric-inverse", lambda a: np.linalg.solve(a, np.eye(len(a))), spec=SPECTRA_OF_ALL_KINDS, **SQUARE),
     Enrolled("singular-values", lambda a: np.linalg.svd(a.T)[1][:, None]),
     Enrolled("svd", svd),
     Enrolled("determinant", lambda a: np.array([[np.linalg.det(a)]]), **SQUARE),
@@ -77,26 +77,26 @@ TABLE = [
     Enrolled("pseudo-inverse", np.linalg.pinv),
     Enrolled("qr", qr, minus_is_right=True),
     Enrolled("cholesky", np.linalg.cholesky, rejected=0.1, minus_is_right=True, **SQUARE),
-    Enrolled("expm", expm, law={"max_coeff": 1.0}, **SQUARE),
+    Enrolled("expm", expm, spec={"max_coeff": 1.0}, **SQUARE),
 ]
 EACH = pytest.mark.parametrize("row", TABLE, ids=lambda row: row.task)
 
 
-def operands_of(row: Enrolled, n: int = 200, *, seed: int = 1, **law: object) -> Matrices:
-    """n operands of mixed shapes."""
-    drawn = {"min_dim": 1, "max_dim": 6, "rectangular": row.rectangular, **row.law, **law}
-    task, operands = get_task(row.task), MatrixLaw.model_validate(drawn)
-    task.check(operands)
-    return task.sample(np.random.default_rng(seed), n, operands)
+def problems_of(row: Enrolled, n: int = 200, *, seed: int = 1, **spec: object) -> Matrices:
+    """n problems of mixed shapes."""
+    drawn = {"min_dim": 1, "max_dim": 6, "rectangular": row.rectangular, **row.spec, **spec}
+    task, problems = get_task(row.task), MatrixSpec.model_validate(drawn)
+    task.check(problems)
+    return task.sample(np.random.default_rng(seed), n, problems)
 
 
-def problems_of(row: Enrolled, n: int = 200, **law: object) -> tuple[Matrices, Matrices]:
-    """(operands, solutions) of the n that are not rejected."""
-    operands = operands_of(row, n, **law)
-    solved = get_task(row.task).solve(operands)
+def pairs_of(row: Enrolled, n: int = 200, **spec: object) -> tuple[Matrices, Matrices]:
+    """(problems, solutions) of the n that are not rejected."""
+    problems = problems_of(row, n, **spec)
+    solved = get_task(row.task).solve(problems)
     kept = ~np.logical_or.reduce([np.zeros(n, dtype=bool), *solved.rejected.values()])
     assert (~kept).mean() <= row.rejected
-    return operands.take(kept), solved.solutions.take(kept)
+    return problems.take(kept), solved.solutions.take(kept)
 
 
 def test_every_task_is_enrolled() -> None:
@@ -105,25 +105,25 @@ def test_every_task_is_enrolled() -> None:
 
 @EACH
 def test_the_same_generator_draws_the_same_problems(row: Enrolled) -> None:
-    first, second, other = (operands_of(row, seed=seed) for seed in (1, 1, 2))
+    first, second, other = (problems_of(row, seed=seed) for seed in (1, 1, 2))
     assert np.array_equal(first.values, second.values) and first.same_shape(second).all()
     assert not np.array_equal(first.values[:100], other.values[:100])
 
 
 @EACH
 def test_answers_agree_with_numpy(row: Enrolled) -> None:
-    operands, solutions = problems_of(row)
-    for i in range(len(operands)):
+    problems, solutions = pairs_of(row)
+    for i in range(len(problems)):
         atol = 1e-7 * abs(solutions[i]).max()
-        np.testing.assert_allclose(solutions[i], row.oracle(operands[i]), rtol=1e-7, atol=atol)
+        np.testing.assert_allclose(solutions[i], row.oracle(problems[i]), rtol=1e-7, atol=atol)
 
 
 @EACH
 def test_a_batch_is_solved_as_its_problems_one_by_one(row: Enrolled) -> None:
-    operands = operands_of(row, 50)
-    together = get_task(row.task).solve(operands).solutions
-    for i in range(len(operands)):
-        alone = get_task(row.task).solve(operands.take([i])).solutions
+    problems = problems_of(row, 50)
+    together = get_task(row.task).solve(problems).solutions
+    for i in range(len(problems)):
+        alone = get_task(row.task).solve(problems.take([i])).solutions
         assert np.array_equal(alone[0], together[i])
 
 
@@ -131,9 +131,9 @@ def test_a_batch_is_solved_as_its_problems_one_by_one(row: Enrolled) -> None:
 def test_no_function_changes_what_it_is_given(row: Enrolled) -> None:
     """Batches of one row among them: their transpose is contiguous as it is, where others are copied."""
     task = get_task(row.task)
-    operands, x = problems_of(row, 30, max_dim=4)
-    for i in [[0], [1], list(range(len(operands)))]:
-        batch = operands.take(i), x.take(i), x.take(i)
+    problems, x = pairs_of(row, 30, max_dim=4)
+    for i in [[0], [1], list(range(len(problems)))]:
+        batch = problems.take(i), x.take(i), x.take(i)
         before = [m.values.copy() for m in batch]
         task.solve(batch[0])
         task.verify(*batch)
@@ -144,21 +144,21 @@ def test_no_function_changes_what_it_is_given(row: Enrolled) -> None:
 
 @EACH
 def test_the_answer_has_the_shape_it_says(row: Enrolled) -> None:
-    operands = operands_of(row, 50)
-    rows, cols = get_task(row.task).answer_shape(operands)
-    solutions = get_task(row.task).solve(operands).solutions
+    problems = problems_of(row, 50)
+    rows, cols = get_task(row.task).answer_shape(problems)
+    solutions = get_task(row.task).solve(problems).solutions
     assert np.array_equal(rows, solutions.rows) and np.array_equal(cols, solutions.cols)
 
 
 @EACH
 def test_its_own_answer_is_right_and_others_are_not(row: Enrolled) -> None:
     task = get_task(row.task)
-    operands, x = problems_of(row, min_dim=2)
-    own = task.verify(operands, x, x)
+    problems, x = pairs_of(row, min_dim=2)
+    own = task.verify(problems, x, x)
     assert task.passes(own, 1e-6).all()
     assert (own["coefficients_within_1pct"] == 1).all() and (own["error_reference_l1"] == 0).all()
     for wrong in (0 * x.values, 1.2 * x.values, -x.values, x.values + 1 + np.abs(x.values)):
-        passed = task.passes(task.verify(operands, x, Matrices(wrong, x.rows, x.cols)), 0.05)
+        passed = task.passes(task.verify(problems, x, Matrices(wrong, x.rows, x.cols)), 0.05)
         same = reduce_rows(wrong == x.values, x, np.logical_and)  # a rank of 0 times anything
         assert (passed == (same | (row.minus_is_right and np.array_equal(wrong, -x.values)))).all()
 
@@ -166,11 +166,11 @@ def test_its_own_answer_is_right_and_others_are_not(row: Enrolled) -> None:
 @EACH
 def test_verdicts_of_a_batch_are_those_of_its_problems(row: Enrolled) -> None:
     task = get_task(row.task)
-    operands, x = problems_of(row, 40)
+    problems, x = pairs_of(row, 40)
     predicted = Matrices(x.values * np.random.default_rng(0).normal(1, 0.05, len(x.values)), x.rows, x.cols)
-    together = task.verify(operands, x, predicted)
-    for i in range(len(operands)):
-        alone = task.verify(operands.take([i]), x.take([i]), predicted.take([i]))
+    together = task.verify(problems, x, predicted)
+    for i in range(len(problems)):
+        alone = task.verify(problems.take([i]), x.take([i]), predicted.take([i]))
         for name, values in together.items():
             np.testing.assert_allclose(alone[name][0], values[i], rtol=1e-12, err_msg=name)
 
@@ -179,29 +179,29 @@ def test_verdicts_of_a_batch_are_those_of_its_problems(row: Enrolled) -> None:
 @pytest.mark.parametrize("extreme", [np.inf, np.nan, 1e300, -1e300])
 def test_extreme_predictions_are_wrong_and_never_raise(row: Enrolled, extreme: float) -> None:
     task = get_task(row.task)
-    operands, x = problems_of(row, 40, min_dim=2)
+    problems, x = pairs_of(row, 40, min_dim=2)
     values = x.values.copy()
     values[x.offsets[:-1]] = extreme
-    assert not task.passes(task.verify(operands, x, Matrices(values, x.rows, x.cols)), 0.25).any()
+    assert not task.passes(task.verify(problems, x, Matrices(values, x.rows, x.cols)), 0.25).any()
 
 
 @EACH
 def test_best_written_is_on_the_grid_and_no_worse_than_rounding(row: Enrolled) -> None:
     task = get_task(row.task)
-    operands, x = problems_of(row, 100, max_dim=4)
-    best = task.best_written(operands, x)
+    problems, x = pairs_of(row, 100, max_dim=4)
+    best = task.best_written(problems, x)
     assert np.array_equal(P1000().decode(P1000().encode(best.values))[0], best.values)
     nearest = Matrices(round_to_grid(x.values), x.rows, x.cols)
-    assert (task.verify(operands, x, best)["error_l1"] <= task.verify(operands, x, nearest)["error_l1"] + 1e-12).all()
+    assert (task.verify(problems, x, best)["error_l1"] <= task.verify(problems, x, nearest)["error_l1"] + 1e-12).all()
 
 
 @EACH
-def test_operands_lie_on_the_grid(row: Enrolled) -> None:
-    operands = operands_of(row)
-    assert np.array_equal(round_to_grid(operands.values), operands.values)
+def test_problems_lie_on_the_grid(row: Enrolled) -> None:
+    problems = problems_of(row)
+    assert np.array_equal(round_to_grid(problems.values), problems.values)
     if row.integers:
         return
-    off_grid = operands_of(row, exact_operands=False)
+    off_grid = problems_of(row, round_problems=False)
     assert np.array_equal(off_grid.values.astype(np.float32), off_grid.values)
     assert (round_to_grid(off_grid.values) != off_grid.values).mean() > 0.9
 
@@ -271,11 +271,11 @@ def test_reference_and_attainable_scores_of_inverse(
 ) -> None:
     """What verdicts on stored answers written with 3 digits come to: 96.4 % (3x3) and 92.4 % (5x5) at 5 % tolerance."""
     task = get_task("inverse")
-    operands = task.sample(np.random.default_rng(5), 4_000, MatrixLaw(min_dim=n, max_dim=n))
-    x = task.solve(operands).solutions
+    problems = task.sample(np.random.default_rng(5), 4_000, MatrixSpec(min_dim=n, max_dim=n))
+    x = task.solve(problems).solutions
     nearest = Matrices(round_to_grid(x.values), x.rows, x.cols)
     scores = [
-        100 * task.passes(task.verify(operands, x, h), 0.05).mean() for h in (nearest, task.best_written(operands, x))
+        100 * task.passes(task.verify(problems, x, h), 0.05).mean() for h in (nearest, task.best_written(problems, x))
     ]
     assert reference[0] < scores[0] < reference[1]
     assert attainable[0] < scores[1] < attainable[1]
@@ -287,12 +287,12 @@ def test_unknown_task_offers_the_nearest() -> None:
 
 
 @pytest.mark.parametrize(
-    ("task", "law", "message"),
+    ("task", "spec", "message"),
     [
         ("inverse", {"rectangular": True}, "square"),
         ("inverse", {"rows": 2, "cols": 3}, "square"),
         ("add", {"min_dim": 60, "max_dim": 60}, "120 columns"),
-        ("matvec", {"min_dim": 100, "max_dim": 100}, "operands of matvec would be 100 x 101"),
+        ("matvec", {"min_dim": 100, "max_dim": 100}, "problems of matvec would be 100 x 101"),
         ("eigenvectors", {"min_dim": 100, "max_dim": 100}, "answers of eigenvectors would be 101 x 100"),
         ("svd", {"rows": 50, "cols": 50}, "answers of svd would be 101 x 50"),
         ("inverse", {"spectrum": "laplace"}, "takes no spectrum.*--spectrum laplace.*leave"),
@@ -304,6 +304,6 @@ def test_unknown_task_offers_the_nearest() -> None:
         ("rank", {"max_coeff": 0.5}, "needs integers"),
     ],
 )
-def test_laws_a_task_cannot_be_drawn_by(task: str, law: dict[str, object], message: str) -> None:
+def test_specs_a_task_cannot_be_drawn_by(task: str, spec: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        get_task(task).check(MatrixLaw.model_validate(law))
+        get_task(task).check(MatrixSpec.model_validate(spec))

@@ -17,25 +17,25 @@ import pytest
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.format.matrix_columns import Rows
 from mathpipe.datasets.io.storage import Storage
-from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixWriter
+from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
 from mathpipe.evaluate.build_report import describe
 from mathpipe.evaluate.decode.decoding import Decoded
 from mathpipe.evaluate.predictions import PredictionsWriter, predictions_table
 from mathpipe.evaluate.score.matrix_scoring import OUTCOMES, ended, score
-from mathpipe.generate.spec import MatrixLaw
+from mathpipe.generate.spec import MatrixSpec
 from mathpipe.generate.tasks.registry import matrix_task
 from mathpipe.pipeline.cli import main
 
-P1000 = MatrixWriter.named("P1000")
+P1000 = MatrixTokenizer.named("P1000")
 COUNT = 40
 
 
-def evaluation(folder: Path, name: str, answer: Callable[[Rows], Matrices], **law: Any) -> Path:
+def evaluation(folder: Path, name: str, answer: Callable[[Rows], Matrices], **spec: Any) -> Path:
     """A small evaluation with these answers, its failures dumped."""
     task = matrix_task(name)
-    operands = task.sample(np.random.default_rng(0), COUNT, MatrixLaw(**{"min_dim": 2, "max_dim": 2} | law))
-    rows = Rows(np.arange(COUNT), operands, task.solve(operands).solutions)
-    decoded = Decoded(ended(*P1000.write(answer(rows))), -np.arange(1.0, COUNT + 1))
+    problems = task.sample(np.random.default_rng(0), COUNT, MatrixSpec(**{"min_dim": 2, "max_dim": 2} | spec))
+    rows = Rows(np.arange(COUNT), problems, task.solve(problems).solutions)
+    decoded = Decoded(ended(*P1000.encode(answer(rows))), -np.arange(1.0, COUNT + 1))
     metadata = {"run": str(folder.parents[1]), "task": name, "split": "test", "rows": COUNT, "outcomes": list(OUTCOMES)}
     storage = Storage(str(folder))
     with storage.write("predictions.parquet") as file:
@@ -51,9 +51,9 @@ def twice(rows: Rows) -> Matrices:
 
 
 def some_transposed(rows: Rows) -> Matrices:
-    """The operand itself in the odd rows, twice the answer in rows 4, 8, ..., else the answer."""
+    """The problem itself in the odd rows, twice the answer in rows 4, 8, ..., else the answer."""
     values = rows.solutions.dense().copy()
-    values[1::2] = rows.operands.dense()[1::2]
+    values[1::2] = rows.problems.dense()[1::2]
     values[4::4] *= 2
     return Matrices.from_dense(values)
 
@@ -62,7 +62,7 @@ def some_transposed(rows: Rows) -> Matrices:
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("runs")
     evaluation(place / "mixed" / "evaluation" / "test", "eigenvalues", twice, spectrum=("uniform", "laplace"))
-    evaluation(place / "both" / "evaluation" / "test", "cotraining", twice, letters="TA")
+    evaluation(place / "both" / "evaluation" / "test", "cotraining", twice, task_tokens="TA")
     evaluation(place / "transpose" / "evaluation" / "test", "transpose", some_transposed)
     return place
 
@@ -136,7 +136,7 @@ def test_where_none_is_found_the_names_there_are_are_told(runs: Path, ask: Ask) 
         (["--where", "norm=abc"], "cannot be read. Expected: a number; texts are compared of split, outcome, task"),
         (["--where", "norm"], "cannot be read. Expected: NAME>NUMBER"),
         (["--where", "nrom>3"], "have no 'nrom'. Expected: one of row, outcome, task, spectrum, confused_with"),
-        (["--where", "operand=3"], "operand is neither number nor text"),
+        (["--where", "problem=3"], "problem is neither number nor text"),
         (["--sort", "errors"], "errors is neither number nor text"),
     ],
 )

@@ -86,10 +86,10 @@ def test_a_parameter_of_another_stage_is_refused() -> None:
 
 def test_flags_choose_another_way_to_give_dimensions(tmp_path: Path) -> None:
     source = params(tmp_path, "generate: {task: add, dim: 3}")
-    law = generate(source, min_dim="2", max_dim="6").law()
-    assert (law.operands.min_dim, law.operands.max_dim) == (2, 6)
-    law = generate(source, rows="2", cols="7").law()
-    assert law.operands.largest_shape == (2, 7)
+    spec = generate(source, min_dim="2", max_dim="6").spec()
+    assert (spec.problems.min_dim, spec.problems.max_dim) == (2, 6)
+    spec = generate(source, rows="2", cols="7").spec()
+    assert spec.problems.largest_shape == (2, 7)
     with pytest.raises(UserError, match="not several"):
         generate(Source(), task="add", dim=3, rows=2, cols=2)
     with pytest.raises(UserError, match="go together"):
@@ -107,7 +107,7 @@ def test_presets_are_right(name: str) -> None:
     for section, model in MODELS.items():
         validated(model, gather(section, Source(preset=name), {}), section)
     if gather("generate", Source(preset=name), {}):
-        generate(Source(preset=name)).law()
+        generate(Source(preset=name)).spec()
     else:
         assert "mathpipe import" in preset_file(name).read_text()
     assert preset_file(name).read_text().startswith("# ")
@@ -128,7 +128,7 @@ def test_the_default_experiment_is_that_of_the_documented_defaults() -> None:
     source = Source(file=ROOT / "params.yaml")
     assert validated(TrainConfig, gather("train", source, {}), "train") == TrainConfig()
     assert validated(EvaluateParams, gather("evaluate", source, {}), "evaluate") == EvaluateParams()
-    assert generate(source).law().task == "add"
+    assert generate(source).spec().task == "add"
 
 
 def test_nested_overrides() -> None:
@@ -153,7 +153,7 @@ def test_nested_overrides() -> None:
 )
 def test_wrong_parameters_are_explained(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(UserError, match=message) as error:
-        generate(params(tmp_path, text)).law()
+        generate(params(tmp_path, text)).spec()
     assert "\n" not in str(error.value)
 
 

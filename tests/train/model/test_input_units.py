@@ -1,4 +1,4 @@
-"""What the encoder reads: numbers as one vector each, symmetric operands by their upper half, and no more than that."""
+"""What the encoder reads: numbers as one vector each, symmetric problems by their upper half, and no more than that."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from torch import Tensor
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.dataset import open_dataset
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.tokenizers.expression_tokenizer import ExpressionWriter
-from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixWriter
+from mathpipe.datasets.tokenizers.expression_tokenizer import ExpressionTokenizer
+from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
 from mathpipe.evaluate.run import decode_rows
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.spec import Law, MatrixLaw
+from mathpipe.generate.spec import DatasetSpec, MatrixSpec
 from mathpipe.train.config import ModelConfig, TrainConfig
 from mathpipe.train.model.transformer import Transformer
 from mathpipe.train.run.checkpoint import load_model
@@ -28,7 +28,7 @@ from mathpipe.train.trainer import train
 
 pytestmark = pytest.mark.processor
 
-SOURCE, TARGET = MatrixWriter.named("P10"), MatrixWriter.named("P1000")
+SOURCE, TARGET = MatrixTokenizer.named("P10"), MatrixTokenizer.named("P1000")
 READINGS = [("numbers", "all"), ("words", "upper"), ("numbers", "upper")]
 
 
@@ -46,7 +46,7 @@ def symmetric(*dimensions: int) -> list[np.ndarray[Any, Any]]:
 
 
 def written(matrices: list[np.ndarray[Any, Any]]) -> Tensor:
-    return torch.from_numpy(SOURCE.write(Matrices.from_list(matrices))[0]).long()
+    return torch.from_numpy(SOURCE.encode(Matrices.from_list(matrices))[0]).long()
 
 
 @pytest.mark.parametrize(("reads", "entries"), [("words", "all"), *READINGS])
@@ -122,29 +122,29 @@ def test_what_it_does_not_go_with(wrong: dict[str, Any]) -> None:
 
 
 def test_expressions_are_read_word_by_word() -> None:
-    form = ExpressionWriter().format
+    form = ExpressionTokenizer().format
     with pytest.raises(UserError, match="expressions and bits are read word by word"):
         Transformer(ModelConfig(reads="numbers"), form, form)
 
 
 def test_half_of_a_matrix_that_is_not_symmetric_is_refused(tmp_path: Path) -> None:
-    law = Law(task="transpose", operands=MatrixLaw(min_dim=2, max_dim=2))
-    make_dataset(law, Layout({"train": 50}, 50), str(tmp_path / "data"), workers=0)
+    spec = DatasetSpec(task="transpose", problems=MatrixSpec(min_dim=2, max_dim=2))
+    make_dataset(spec, Layout({"train": 50}, 50), str(tmp_path / "data"), workers=0)
     config = TrainConfig(model=ModelConfig(entries="upper"), steps=1, warmup=0)
-    with pytest.raises(UserError, match=r"(?s)half of each operand.*symmetric"):
+    with pytest.raises(UserError, match=r"(?s)half of each problem.*symmetric"):
         train(config, open_dataset(tmp_path / "data", "train", "P10", "P10"), None, tmp_path / "run")
 
 
 def test_half_of_a_matrix_that_is_not_symmetric_is_not_evaluated(tmp_path: Path) -> None:
     """Later rows than those that training looks at are looked at where they are decoded."""
-    law = Law(task="eigenvalues", operands=MatrixLaw(min_dim=2, max_dim=2))
-    make_dataset(law, Layout({"train": 50}, 50), str(tmp_path / "data"), workers=0)
+    spec = DatasetSpec(task="eigenvalues", problems=MatrixSpec(min_dim=2, max_dim=2))
+    make_dataset(spec, Layout({"train": 50}, 50), str(tmp_path / "data"), workers=0)
     data = open_dataset(tmp_path / "data", "train", "P10", "P10")
     config = TrainConfig(model=ModelConfig(entries="upper"), batch=10, steps=1, warmup=0)
     train(config, data, None, tmp_path / "run", dvclive=False)
     model, _ = load_model(tmp_path / "run")
     rows = next(iter(data.chunks(50)))
     assert len(decode_rows(model, data, rows, 12, 64)) == 50
-    skewed = replace(rows, operands=rows.operands.with_values(rows.operands.values + np.arange(200) % 3))
-    with pytest.raises(UserError, match="half of each operand would be read"):
+    skewed = replace(rows, problems=rows.problems.with_values(rows.problems.values + np.arange(200) % 3))
+    with pytest.raises(UserError, match="half of each problem would be read"):
         decode_rows(model, data, skewed, 12, 64)

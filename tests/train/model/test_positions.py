@@ -10,17 +10,17 @@ from hypothesis import strategies as st
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.tokenizers.matrix_tokenizer import END, SequenceFormat
-from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixWriter as Writer
+from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer as Writer
 from mathpipe.train.model.positions import Learned, Structured, columns, structure
 
 pytestmark = pytest.mark.processor
 
 
 def test_every_word_of_a_2_by_3_matrix_in_p1000() -> None:
-    writer = Writer.named("P1000")
-    written, _ = writer.write(Matrices.from_list([[[1.0, -2.0, 3.0], [4.0, 5.0, 0.06]]]))
+    tokenizer = Writer.named("P1000")
+    written, _ = tokenizer.encode(Matrices.from_list([[[1.0, -2.0, 3.0], [4.0, 5.0, 0.06]]]))
     words = torch.from_numpy(written).long()
-    row, column, place = structure(torch.arange(20), columns(words[:, 1:2], writer.format), writer.format)
+    row, column, place = structure(torch.arange(20), columns(words[:, 1:2], tokenizer.format), tokenizer.format)
     assert row.tolist() == [[0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 2]]
     assert column.tolist() == [[0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 1, 1, 1, 2, 2, 2, 3, 3, 3]]
     assert place.tolist() == [[0, 1, 2, 3, 4, 2, 3, 4, 2, 3, 4, 2, 3, 4, 2, 3, 4, 2, 3, 4]]

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, MatrixWriter
+from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, MatrixTokenizer
 from mathpipe.train.config import ModelConfig, TrainConfig
 from mathpipe.train.model.joint_vocabulary import joint_vocabulary
 from mathpipe.train.model.transformer import Transformer, framed
@@ -108,7 +108,7 @@ def test_published_layers_give_the_logits_of_torchs_own_modules(name: str) -> No
     [("P10 P10", 338), ("P1000 P1000", 1328), ("B1999 B1999", 2329), ("FP15 FP15", 29_128), ("FP15 P1000", 30_329)],
 )
 def test_the_joint_vocabulary_has_the_published_size(names: str, size: int) -> None:
-    source, target = (MatrixWriter.named(name).vocabulary for name in names.split())
+    source, target = (MatrixTokenizer.named(name).vocabulary for name in names.split())
     joint = joint_vocabulary(source, target)
     assert joint.size == size
     assert (joint.source_ids[END], joint.source_ids[PAD]) == (END, PAD)
@@ -123,7 +123,7 @@ def test_published_positions_by_sines() -> None:
 
 
 def build_sines(width: int) -> torch.Tensor:
-    form = MatrixWriter.named("P10").format
+    form = MatrixTokenizer.named("P10").format
     config = ModelConfig(positions="sinusoidal", encoder_width=width, decoder_width=width, max_positions=8)
     return Transformer(config, form, form).encoder.places.of_words(torch.zeros(1, 8, dtype=torch.int64))
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, MatrixWriter
+from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, MatrixTokenizer
 from mathpipe.train.config import ModelConfig
 from mathpipe.train.model.transformer import Transformer
 from mathpipe.train.runtime.fast_paths import forced
@@ -26,7 +26,7 @@ SHAPES = {
     "wide encoder": {"encoder_width": 48, "encoder_heads": 6, "encoder_layers": 3},
     "deep decoder": {"decoder_width": 40, "decoder_heads": 5, "decoder_layers": 3},
 }
-SOURCE, TARGET = MatrixWriter.named("P1000"), MatrixWriter.named("P10")
+SOURCE, TARGET = MatrixTokenizer.named("P1000"), MatrixTokenizer.named("P10")
 
 
 def build(**shape: Any) -> Transformer:
@@ -47,8 +47,8 @@ def problems(*shapes: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Sources and targets of random matrices and their transposes, as tensors."""
     rng = np.random.default_rng(5)
     drawn = [rng.normal(size=shape) * 10 for shape in shapes]
-    source, _ = SOURCE.write(Matrices.from_list(drawn))
-    written, lengths = TARGET.write(Matrices.from_list([a.T for a in drawn]))
+    source, _ = SOURCE.encode(Matrices.from_list(drawn))
+    written, lengths = TARGET.encode(Matrices.from_list([a.T for a in drawn]))
     target = np.pad(written, ((0, 0), (0, 1)), constant_values=PAD)
     target[np.arange(len(target)), lengths] = END
     return torch.from_numpy(source).long(), torch.from_numpy(target).long()

@@ -7,25 +7,25 @@ from typing import Any
 import pytest
 import torch
 
-from mathpipe.datasets.tokenizers.expression_tokenizer import ExpressionWriter
+from mathpipe.datasets.tokenizers.expression_tokenizer import ExpressionTokenizer
 from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD
 from mathpipe.train.config import ModelConfig
 from mathpipe.train.model.attention import attend
 from mathpipe.train.model.transformer import Transformer
 from mathpipe.train.model.tree_positions import tree_places
 
-WRITER = ExpressionWriter()
+TOKENIZER = ExpressionTokenizer()
 
 
 def ids(text: str) -> list[int]:
-    return WRITER.to_tokens(text.split())
+    return TOKENIZER.to_tokens(text.split())
 
 
 def test_every_place_of_a_small_tree() -> None:
     fed = torch.tensor(
         [[END, *ids("add sin x mul INT+ 1 2 y")]]
     )  # the fed words; places are those of the words after each
-    places = tree_places(fed, torch.tensor(WRITER.format.arity))[0]
+    places = tree_places(fed, torch.tensor(TOKENIZER.format.arity))[0]
     only, first, second = 1, 2, 3
     expected = [  # depth, nearest turns, digits just before
         (1, [], 0),  # add
@@ -58,7 +58,7 @@ def test_a_model_of_expressions_says_the_same_word_by_word(shape: dict[str, Any]
         f"{side}_{what}": n for side in ("encoder", "decoder") for what, n in (("width", 16), ("heads", 2))
     }
     config = ModelConfig(**(small | {"dtype": "float32"} | shape))
-    model = Transformer(config, WRITER.format, WRITER.format).eval()
+    model = Transformer(config, TOKENIZER.format, TOKENIZER.format).eval()
     rows = [ids("add sin x mul INT+ 1 2 x"), ids("x"), ids("pow x INT- 3")]
     target = torch.full((3, 9), PAD)
     for i, row in enumerate(rows):

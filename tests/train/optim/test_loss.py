@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from mathpipe.datasets.containers.token_batches import Batch
-from mathpipe.datasets.tokenizers.bit_tokenizer import BitWriter
+from mathpipe.datasets.tokenizers.bit_tokenizer import BitTokenizer
 from mathpipe.train.backbones.factory import build_body
 from mathpipe.train.config import BodyConfig, ModelConfig
 from mathpipe.train.model.transformer import Transformer
@@ -34,7 +34,7 @@ def test_an_empty_share_takes_part_and_says_nothing(
     tiny: Callable[..., Any], data: Any, problems: Batch, changes: dict[str, Any]
 ) -> None:
     config: ModelConfig = tiny().model.model_copy(update=changes)
-    model = Transformer(config, data.writer.format, data.writer.format)
+    model = Transformer(config, data.tokenizer.format, data.tokenizer.format)
     stand_in = saying_nothing(Batch(*(x[:1] for x in vars(problems).values())))
     (part,) = parts_of(nothing_of(problems), 3, stand_in)
     loss, words = loss_of(model, part)
@@ -45,7 +45,7 @@ def test_an_empty_share_takes_part_and_says_nothing(
 
 
 def test_a_model_that_reads_bits_out_is_asked_for_the_bits_alone() -> None:
-    words = BitWriter(5)
+    words = BitTokenizer(5)
     body = BodyConfig(
         pretrained=False, layers=1, width=16, heads=2, positions=64, patch=5, read="last", dtype="float32"
     )

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixWriter
+from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
 from mathpipe.train.config import ModelConfig
 from mathpipe.train.model.transformer import Transformer
 from mathpipe.train.runtime.cpu_packing import packed
@@ -66,7 +66,7 @@ def test_weights_are_read_at_the_start_and_restored_at_the_end(arithmetic: torch
 @torch.no_grad()
 def test_the_output_is_packed_too_and_restored(arithmetic: torch.dtype) -> None:
     torch.manual_seed(0)
-    form = MatrixWriter.named("P10").format
+    form = MatrixTokenizer.named("P10").format
     made = Transformer(ModelConfig(dtype=str(arithmetic).removeprefix("torch.")), form, form).eval()  # type: ignore[arg-type]
     states = torch.randn(7, 128)
     plain = made.logits(states)

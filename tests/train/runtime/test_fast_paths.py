@@ -14,7 +14,7 @@ import torch
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.containers.token_batches import Batch
-from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixWriter
+from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
 from mathpipe.evaluate.decode.decoding import decoding_mode, greedy
 from mathpipe.train.config import ModelConfig
 from mathpipe.train.model.transformer import Transformer
@@ -22,21 +22,21 @@ from mathpipe.train.optim.loss import loss_of
 from mathpipe.train.runtime.fast_paths import FastPaths, fast_paths, forced
 
 pytestmark = pytest.mark.processor
-WRITER = MatrixWriter.named("P10")
+TOKENIZER = MatrixTokenizer.named("P10")
 PLAIN: list[dict[str, Any]] = [{"attention": False}, {"loss": False}, {"attention": False, "loss": False}]
 
 
 def transformer() -> Transformer:
     torch.manual_seed(3)
     shape = {"encoder_width": 32, "decoder_width": 32, "encoder_heads": 2, "decoder_heads": 2, "dtype": "float32"}
-    return Transformer(ModelConfig.model_validate(shape), WRITER.format, WRITER.format)
+    return Transformer(ModelConfig.model_validate(shape), TOKENIZER.format, TOKENIZER.format)
 
 
 @pytest.fixture
 def batch(write: Callable[..., Batch]) -> Batch:
     rng = np.random.default_rng(2)
     problems = [rng.normal(size=shape) * 10 for shape in ((2, 3), (1, 1), (3, 3), (2, 2))]
-    return write(Matrices.from_list(problems), Matrices.from_list([a.T for a in problems]), WRITER)
+    return write(Matrices.from_list(problems), Matrices.from_list([a.T for a in problems]), TOKENIZER)
 
 
 @pytest.mark.parametrize("decisions", PLAIN, ids=str)

@@ -12,7 +12,7 @@ import numpy as np
 
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.expressions.prefix import Tree
-from mathpipe.generate.spec import ExpressionLaw
+from mathpipe.generate.spec import ExpressionSpec
 from mathpipe.generate.symbolic.check.antiderivatives import PREFIX, holds, integrands
 from mathpipe.generate.symbolic.expr.canonical_form import (
     LEAF_WORDS,
@@ -32,11 +32,11 @@ from mathpipe.generate.symbolic.expr.random_trees import (
 from mathpipe.generate.symbolic.expr.simplification import simplified
 from mathpipe.generate.tasks.sequence_base import Generators, Mask, Pairs
 
-DRAW = 256  # trees of one draw: enough to work on as a batch, few to be left over when a block is full
+DRAW = 256  # trees of one draw: enough to work on as a batch, few to be left over when a chunk is full
 MOST_NESTED = 3  # exponentials within exponentials
 
 
-def pairs(law: ExpressionLaw, generator: Generators, wanted: Callable[[Sequences], Mask]) -> Iterator[Pairs]:
+def pairs(spec: ExpressionSpec, generator: Generators, wanted: Callable[[Sequences], Mask]) -> Iterator[Pairs]:
     """Batches of (``sub Y' f``, F), each checked at 8 points or more."""
     k = 0
     while True:
@@ -44,12 +44,12 @@ def pairs(law: ExpressionLaw, generator: Generators, wanted: Callable[[Sequences
         k += 1
         rejected: Counter[str] = Counter()
         problems, solutions, operators = [], [], []
-        counts = draw_operator_counts(rng, DRAW, law)
-        trees = draw_trees(rng, DRAW, law, counts)
-        shorten = rng.random(DRAW) < law.simplify
+        counts = draw_operator_counts(rng, DRAW, spec)
+        trees = draw_trees(rng, DRAW, spec, counts)
+        shorten = rng.random(DRAW) < spec.simplify
         for tree, drawn, short in zip(trees, counts, shorten.tolist(), strict=True):
             try:
-                problem, solution = differentiated(tree, drawn, law, simplified if short else _as_it_comes)
+                problem, solution = differentiated(tree, drawn, spec, simplified if short else _as_it_comes)
             except Unwritable as reason:
                 rejected[str(reason)] += 1
                 continue
@@ -65,7 +65,9 @@ def _as_it_comes(expression: Expr) -> Expr:
     return expression
 
 
-def differentiated(tree: Tree, drawn: int, law: ExpressionLaw, shorten: Callable[[Expr], Expr]) -> tuple[bytes, bytes]:
+def differentiated(
+    tree: Tree, drawn: int, spec: ExpressionSpec, shorten: Callable[[Expr], Expr]
+) -> tuple[bytes, bytes]:
     """(``sub Y' f``, F) as words, from a tree of so many operators; Unwritable where no row may hold them.
 
     ``shorten`` is what becomes of the derivative before it is written.
@@ -78,7 +80,7 @@ def differentiated(tree: Tree, drawn: int, law: ExpressionLaw, shorten: Callable
     if 2 * operators_in(solution) < drawn:
         raise Unwritable("fewer than half of the drawn operators")
     problem = PREFIX + words(shorten(derivative(primitive)), memo)
-    if max(len(problem), len(solution)) > law.max_len:
+    if max(len(problem), len(solution)) > spec.max_len:
         raise Unwritable("too long")
     return problem, solution
 

@@ -1,7 +1,7 @@
 """Integration by parts: int F g = F G - int f G, wherever the primitive of f G is known.
 
 For each F one product of its derivative with every G of a pool is looked up, whole and term by term, in a table of primitives;
-what is found and verified joins the table of its block. Source: Lample and Charton 2020, section 4.1.
+what is found and verified joins the table of its chunk. Source: Lample and Charton 2020, section 4.1.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import symengine as se
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.expressions.prefix import Tree
 from mathpipe.datasets.expressions.vocabulary import IDS
-from mathpipe.generate.spec import ExpressionLaw
+from mathpipe.generate.spec import ExpressionSpec
 from mathpipe.generate.symbolic.check.antiderivatives import PREFIX, holds, integrands
 from mathpipe.generate.symbolic.check.large_arguments import confirmed
 from mathpipe.generate.symbolic.expr.canonical_form import (
@@ -37,7 +37,7 @@ from mathpipe.generate.tasks.sequence_base import Generators, Mask, Pairs
 
 DRAW = 128  # F of one draw
 MOST_PARTNERS = 3  # G of one F
-ALGEBRAIC_SHARE = 0.25  # at most this share of the problems of a block is without any function
+ALGEBRAIC_SHARE = 0.25  # at most this share of the problems of a chunk is without any function
 _FUNCTIONS = bytes(
     IDS[name] for base in ("sin", "cos", "tan") for name in ("exp", "ln", base, f"a{base}", f"{base}h", f"a{base}h")
 )
@@ -53,16 +53,16 @@ class _Draft:
         self.found: list[tuple[Expr, Expr]] = []
 
 
-def pairs(law: ExpressionLaw, generator: Generators, wanted: Callable[[Sequences], Mask]) -> Iterator[Pairs]:
+def pairs(spec: ExpressionSpec, generator: Generators, wanted: Callable[[Sequences], Mask]) -> Iterator[Pairs]:
     """Batches of (``sub Y' (F g)``, F G - int f G), each checked at 8 points or more."""
-    known = Known(checked_table(law))
-    pool = draw_pool(generator(0), law)
+    known = Known(checked_table(spec))
+    pool = draw_pool(generator(0), spec)
     written: set[bytes] = set()
     kept = algebraic = 0
     k = 1
     while True:
         rejected: Counter[str] = Counter()
-        draft = _drafted(generator(k), law, pool, known, rejected)
+        draft = _drafted(generator(k), spec, pool, known, rejected)
         k += 1
         problems, solutions = Sequences.from_list(draft.problems), Sequences.from_list(draft.solutions)
         right, reasons = holds(integrands(problems), solutions)
@@ -73,7 +73,7 @@ def pairs(law: ExpressionLaw, generator: Generators, wanted: Callable[[Sequences
         for i in np.flatnonzero(right).tolist():
             plain = not _has_function(draft.problems[i])
             if draft.problems[i] in written:
-                rejected["repeated in its block"] += 1
+                rejected["repeated in its chunk"] += 1
             elif plain and algebraic + 1 > ALGEBRAIC_SHARE * (kept + 1):
                 rejected["too many without a function"] += 1
             else:
@@ -85,10 +85,12 @@ def pairs(law: ExpressionLaw, generator: Generators, wanted: Callable[[Sequences
         yield Pairs(problems.take(index), solutions.take(index), {"operators": operators}, +rejected)
 
 
-def _drafted(rng: np.random.Generator, law: ExpressionLaw, pool: Pool, known: Known, rejected: Counter[str]) -> _Draft:
+def _drafted(
+    rng: np.random.Generator, spec: ExpressionSpec, pool: Pool, known: Known, rejected: Counter[str]
+) -> _Draft:
     """What one draw of F gives."""
-    counts = draw_operator_counts(rng, DRAW, law)
-    trees = draw_trees(rng, DRAW, law, counts)
+    counts = draw_operator_counts(rng, DRAW, spec)
+    trees = draw_trees(rng, DRAW, spec, counts)
     starts = rng.integers(0, len(pool.partners), size=DRAW).tolist()
     drawn: list[tuple[Expr, list[Expr], int]] = []
     memo: dict[Expr, bytes] = {}
@@ -108,7 +110,7 @@ def _drafted(rng: np.random.Generator, law: ExpressionLaw, pool: Pool, known: Kn
             rejected["no known product"] += 1
         for partner, whole in matches:
             try:
-                _write(draft, primitive, parts, partner, whole, known, law, memo)
+                _write(draft, primitive, parts, partner, whole, known, spec, memo)
             except Unwritable as reason:
                 rejected[str(reason)] += 1
     return draft
@@ -134,7 +136,7 @@ def _write(
     partner: Partner,
     whole: bool,
     known: Known,
-    law: ExpressionLaw,
+    spec: ExpressionSpec,
     memo: dict[Expr, bytes],
 ) -> None:
     """Add the pair of F and G; Unwritable where the primitive of f G is not found after all, or is too long."""
@@ -147,7 +149,7 @@ def _write(
     problem = primitive * partner.slope
     solution = without_constants(tidied(primitive * partner.primitive - other))
     written, answer = PREFIX + words(problem, memo), words(solution, memo)
-    if max(len(written), len(answer)) > law.max_len:
+    if max(len(written), len(answer)) > spec.max_len:
         raise Unwritable("too long")
     draft.problems.append(written)
     draft.solutions.append(answer)

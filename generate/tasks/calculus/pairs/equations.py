@@ -14,7 +14,7 @@ import numpy as np
 
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.expressions.prefix import Tree
-from mathpipe.generate.spec import ExpressionLaw
+from mathpipe.generate.spec import ExpressionSpec
 from mathpipe.generate.symbolic.check.ode_solutions import holds
 from mathpipe.generate.symbolic.check.solution_points import Order
 from mathpipe.generate.symbolic.expr.canonical_form import LEAF_WORDS, Expr, Unwritable, build, operators_in, words
@@ -32,7 +32,7 @@ def pairs_of(
     order: Order,
     derive: Derive,
     draw: int,
-    law: ExpressionLaw,
+    spec: ExpressionSpec,
     generator: Generators,
     wanted: Callable[[Sequences], Mask],
 ) -> Iterator[Pairs]:
@@ -41,15 +41,15 @@ def pairs_of(
     while True:
         rng = generator(k)
         k += 1
-        counts = draw_operator_counts(rng, draw, law)
-        trees = draw_trees(rng, draw, law, counts)
+        counts = draw_operator_counts(rng, draw, spec)
+        trees = draw_trees(rng, draw, spec, counts)
         places = rng.random((draw, order.order))
         rejected: Counter[str] = Counter()
         candidates: list[list[bytes]] = []
         solutions: list[bytes] = []
         for tree, drawn, where in zip(trees, counts, places.tolist(), strict=True):
             try:
-                solution, equations = _candidates(tree, drawn, where, derive, law)
+                solution, equations = _candidates(tree, drawn, where, derive, spec)
             except Unwritable as reason:
                 rejected[str(reason)] += 1
                 continue
@@ -59,7 +59,7 @@ def pairs_of(
 
 
 def _candidates(
-    tree: Tree, drawn: int, where: list[float], derive: Derive, law: ExpressionLaw
+    tree: Tree, drawn: int, where: list[float], derive: Derive, spec: ExpressionSpec
 ) -> tuple[bytes, list[bytes]]:
     """(solution, its equations) of a tree of so many operators whose constants are at these places, in parts of its leaves."""
     f = absorbed(build(with_constants(tree, _places(leaf_count(tree), where))), (C1, C2)[: len(where)])
@@ -69,10 +69,10 @@ def _candidates(
         raise Unwritable("exponentials nested too deep")
     if 2 * operators_in(solution) < drawn:
         raise Unwritable("fewer than half of the drawn operators")
-    if len(solution) > law.max_len:
+    if len(solution) > spec.max_len:
         raise Unwritable("too long")
     try:
-        return solution, derive(f, memo, law.max_len)
+        return solution, derive(f, memo, spec.max_len)
     except (RuntimeError, ZeroDivisionError) as refused:  # what symengine says of infinite and undefined values
         raise Unwritable("infinite") from refused
 

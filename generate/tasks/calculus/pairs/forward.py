@@ -12,7 +12,7 @@ import numpy as np
 
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.expressions.prefix import Tree
-from mathpipe.generate.spec import ExpressionLaw
+from mathpipe.generate.spec import ExpressionSpec
 from mathpipe.generate.symbolic.check.antiderivatives import PREFIX
 from mathpipe.generate.symbolic.check.large_arguments import confirmed
 from mathpipe.generate.symbolic.expr.canonical_form import Unwritable, X, build, operators_in, words
@@ -25,18 +25,18 @@ from mathpipe.generate.tasks.sequence_base import Generators, Mask, Pairs
 DRAW = 128  # trees of one draw
 
 
-def pairs(law: ExpressionLaw, generator: Generators, wanted: Callable[[Sequences], Mask]) -> Iterator[Pairs]:
+def pairs(spec: ExpressionSpec, generator: Generators, wanted: Callable[[Sequences], Mask]) -> Iterator[Pairs]:
     """Batches of (``sub Y' f``, F), each checked at 8 points or more."""
-    table = checked_table(law)
+    table = checked_table(spec)
     k = 0
     while True:
-        trees = draw_trees(generator(k), DRAW, law)
+        trees = draw_trees(generator(k), DRAW, spec)
         k += 1
         rejected: Counter[str] = Counter()
         problems, solutions, operators = [], [], []
         for tree in trees:
             try:
-                problem, solution = integrated(tree, law, table)
+                problem, solution = integrated(tree, spec, table)
             except Unwritable as reason:
                 rejected[str(reason)] += 1
                 continue
@@ -51,7 +51,7 @@ def pairs(law: ExpressionLaw, generator: Generators, wanted: Callable[[Sequences
         yield Pairs(found.problems.take(right), found.solutions.take(right), columns, found.rejected)
 
 
-def integrated(tree: Tree, law: ExpressionLaw, table: Table) -> tuple[bytes, bytes]:
+def integrated(tree: Tree, spec: ExpressionSpec, table: Table) -> tuple[bytes, bytes]:
     """(``sub Y' f``, F) as words; Unwritable where f has no x, F is not found, or either is too long."""
     f = build(tree)
     if X not in f.free_symbols:
@@ -59,9 +59,9 @@ def integrated(tree: Tree, law: ExpressionLaw, table: Table) -> tuple[bytes, byt
     problem = PREFIX + words(f)
     if nested_exponentials(problem) > MOST_NESTED:
         raise Unwritable("exponentials nested too deep")
-    if len(problem) > law.max_len:
+    if len(problem) > spec.max_len:
         raise Unwritable("too long")
     solution = words(antiderivative(f, table))
-    if len(solution) > law.max_len:
+    if len(solution) > spec.max_len:
         raise Unwritable("too long")
     return problem, solution
