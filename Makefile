@@ -42,7 +42,7 @@ $(VENV)/bin/python:
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "installing mathpipe and what it needs into $(VENV): a few minutes"
-	$(BIN)/pip install --quiet $(CONSTRAINTS) -e .
+	$(BIN)/pip install --quiet $(CONSTRAINTS) -e '.[dvc]'
 	$(BIN)/python -m compileall -q $(OURS)
 	touch $@
 
