@@ -1,4 +1,4 @@
-"""Reading a dataset back: its manifest, its rows in order, and tokens in any encoding."""
+"""Read a dataset: its manifest, its examples in order, and batches of tokens in any number encoding."""
 
 from __future__ import annotations
 
@@ -11,8 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mathpipe.datasets.errors import UserError, nearest
-from mathpipe.datasets.format.example_formats import AnyRows, Kind, MatrixFormat, WordsFormat, kind_of, row_format
-from mathpipe.datasets.format.manifest import Manifest, Record, Split, read_manifest
+from mathpipe.datasets.format.example_formats import (
+    Examples,
+    MatrixFormat,
+    ProblemType,
+    TokenFormat,
+    format_for_spec,
+    get_problem_type,
+)
+from mathpipe.datasets.format.manifest import Manifest, ShardRecord, Split, read_manifest
 from mathpipe.datasets.tokenizers.bit_tokenizer import BitTokenizer
 from mathpipe.datasets.tokenizers.expression_tokenizer import ExpressionTokenizer
 from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, MatrixTokenizer
@@ -20,7 +27,7 @@ from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, MatrixTokeni
 if TYPE_CHECKING:
     import torch
 
-from mathpipe.datasets.containers.token_batches import Batch, TokenRows
+from mathpipe.datasets.containers.token_batches import Batch, TokenizedExamples
 from mathpipe.datasets.loader import BatchStream
 from mathpipe.datasets.shard_reader import ShardReader
 
@@ -34,34 +41,37 @@ def open_dataset(
     output_encoding: str = "P1000",
     precision: int = 2,
 ) -> Dataset:
-    """Open one split of a whole dataset: a directory or any fsspec URL.
+    """Open one split of a complete dataset: a directory or any fsspec URL.
 
-    Encodings are of numbers in matrices; expressions are written in their own words, whatever encodings are named. UserError
-    where the dataset is not whole, has no such split, or where no such encoding is known.
+    The number encodings and ``precision`` apply to matrices only; expressions and bits have one fixed vocabulary. Raises
+    UserError if the dataset is incomplete, has no such split, or the encoding is unknown.
     """
     manifest = read_manifest(str(directory))
     if split not in manifest.splits:
-        near = nearest(split, manifest.splits)
+        suggestion = nearest(split, manifest.splits)
         raise UserError(
             f"{directory} has no split {split!r}",
             expected=f"one of {', '.join(manifest.splits)}",
             got=repr(split),
-            next_step=f"did you mean {near}?" if near else None,
+            next_step=f"did you mean {suggestion}?" if suggestion else None,
         )
-    if kind_of(manifest.spec_of(split)) == "expressions":
+    problem_type = get_problem_type(manifest.spec_of(split))
+    if problem_type == "expressions":
         return Dataset(str(directory), split, manifest, ExpressionTokenizer(), ExpressionTokenizer())
-    if kind_of(manifest.spec_of(split)) == "bits":
-        bits = BitTokenizer.of_spec(manifest.spec_of(split))
-        return Dataset(str(directory), split, manifest, bits, bits)
+    if problem_type == "bits":
+        tokenizer = BitTokenizer.from_spec(manifest.spec_of(split))
+        return Dataset(str(directory), split, manifest, tokenizer, tokenizer)
     has_task_tokens = manifest.task == "cotraining"
-    names = (input_encoding, output_encoding)
-    source, target = (MatrixTokenizer.named(name, precision, has_task_tokens=has_task_tokens) for name in names)
+    source, target = (
+        MatrixTokenizer.named(name, precision, has_task_tokens=has_task_tokens)
+        for name in (input_encoding, output_encoding)
+    )
     return Dataset(str(directory), split, manifest, source, target)
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """One split of a dataset: rows in order (``chunks``), or shuffled batches of tokens (``batches``)."""
+    """One split of a dataset: examples in order (``chunks``), or shuffled batches of tokens (``batches``)."""
 
     directory: str
     split: str
@@ -74,14 +84,14 @@ class Dataset:
         return self.manifest.task
 
     @property
-    def kind(self) -> Kind:
+    def problem_type(self) -> ProblemType:
         """What problems and solutions are: matrices, expressions or bits."""
-        return kind_of(self.spec)
+        return get_problem_type(self.spec)
 
     @cached_property
-    def format(self) -> MatrixFormat | WordsFormat:
-        """How rows lie in the shards of this split."""
-        return row_format(self.spec)
+    def format(self) -> MatrixFormat | TokenFormat:
+        """How examples are stored in the shards of this split."""
+        return format_for_spec(self.spec)
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -90,7 +100,7 @@ class Dataset:
 
     @property
     def digest(self) -> str:
-        """Changes when any row of this split does; other splits may come and grow."""
+        """Changes when any example of this split changes; does not depend on other splits."""
         return self.manifest.split_digest(self.split)
 
     @property
@@ -101,47 +111,47 @@ class Dataset:
         return self.shards.rows
 
     @cached_property
-    def groups(self) -> list[tuple[Record, int, int]]:
-        """Every row group: (shard, group within it, rows), in row order."""
+    def row_groups(self) -> list[tuple[ShardRecord, int, int]]:
+        """All row groups in order: (shard record, index within the shard, number of rows)."""
         return [
-            (record, k, rows)
+            (record, k, num_rows)
             for record in self.shards.shards
-            for k, rows in enumerate(self.format.group_sizes(record.rows))
+            for k, num_rows in enumerate(self.format.row_group_sizes(record.rows))
         ]
 
-    def chunks(self, size: int = 10_000, start: int = 0, stop: int | None = None) -> Iterator[AnyRows]:
-        """Rows [start, stop) in order, at most ``size`` at a time; one row group is in memory at a time."""
+    def chunks(self, size: int = 10_000, start: int = 0, stop: int | None = None) -> Iterator[Examples]:
+        """Yield examples [start, stop) in order, at most ``size`` at a time; memory holds one row group."""
         stop = len(self) if stop is None else min(stop, len(self))
         first = 0
         with ShardReader(self) as reader:
-            for position, (_, _, count) in enumerate(self.groups):
+            for position, (_, _, count) in enumerate(self.row_groups):
                 low, high = max(start - first, 0), min(stop - first, count)
                 first += count
                 if low < high:
-                    rows = reader.read(position)
+                    examples = reader.read(position)
                     for begin in range(low, high, size):
-                        yield rows.take(np.arange(begin, min(begin + size, high)))
+                        yield examples.take(np.arange(begin, min(begin + size, high)))
 
-    def encode(self, rows: AnyRows) -> TokenRows:
-        """Write problems and solutions as tokens; UserError where an encoding cannot hold a value."""
-        source, source_lengths = self.source.encode(rows.problems)  # type: ignore[arg-type]  # the tokenizer of this kind of rows
-        target, target_lengths = self.target.encode(rows.solutions)  # type: ignore[arg-type]
+    def encode(self, examples: Examples) -> TokenizedExamples:
+        """Tokenize problems and solutions; UserError for a value that the number encoding cannot represent."""
+        source, source_lengths = self.source.encode(examples.problems)  # type: ignore[arg-type]  # the tokenizer of this problem type
+        target, target_lengths = self.target.encode(examples.solutions)  # type: ignore[arg-type]
         target = np.pad(target, ((0, 0), (0, 1)), constant_values=PAD)
         target[np.arange(len(target)), target_lengths] = END
-        return TokenRows(source, source_lengths, target, target_lengths + 1, rows.row)
+        return TokenizedExamples(source, source_lengths, target, target_lengths + 1, examples.row)
 
-    def batch(self, rows: AnyRows, device: str | torch.device = "cpu") -> Batch:
-        """These rows as one batch of tensors."""
-        return self.encode(rows).batch(np.arange(len(rows)), device)
+    def batch(self, examples: Examples, device: str | torch.device = "cpu") -> Batch:
+        """These examples as one batch of tensors."""
+        return self.encode(examples).batch(np.arange(len(examples)), device)
 
     @property
     def has_task_tokens(self) -> bool:
-        """Whether problems are of several tasks, each begun with its letter (co-training)."""
+        """Whether the dataset mixes several tasks and each problem starts with its task token (co-training)."""
         return self.task == "cotraining"
 
     @property
     def noisy(self) -> bool:
-        """Whether the written problems carry noise and the clean ones are stored beside them."""
+        """Whether the problems are noisy; the noise-free ones are then stored as ``clean_problem``."""
         return float(self.spec["problems"].get("noise", 0)) > 0
 
     def batches(
@@ -150,8 +160,8 @@ class Dataset:
         seed: int = 0,
         device: str | torch.device = "cpu",
         rank: int = 0,
-        ranks: int = 1,
+        world_size: int = 1,
         window: int = 8,
     ) -> BatchStream:
         """An endless shuffled stream of batches, see ``mathpipe.datasets.loader.BatchStream``."""
-        return BatchStream(self, size=size, seed=seed, device=device, rank=rank, ranks=ranks, window=window)
+        return BatchStream(self, size=size, seed=seed, device=device, rank=rank, world_size=world_size, window=window)

@@ -1,4 +1,4 @@
-"""The one error a user is meant to read: what is wrong, expected, got, likely cause, next step."""
+"""The error shown to users: what is wrong, expected, got, likely cause, next step."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Wrong use, wrong data or a wrong environment, told in one line; the command line exits with code 2.
+    """Wrong arguments, wrong data or a wrong environment, reported in one line; the command line exits with code 2.
 
-    >>> str(UserError("--n is no count", expected="an integer such as 500, 10k, 50M", got="'ten'"))
-    "--n is no count. Expected: an integer such as 500, 10k, 50M. Got: 'ten'."
+    >>> str(UserError("--n is not a count", expected="an integer such as 500, 10k, 50M", got="'ten'"))
+    "--n is not a count. Expected: an integer such as 500, 10k, 50M. Got: 'ten'."
     """
 
     def __init__(
@@ -35,9 +35,9 @@ class UserError(Exception):
 
 
 def _rebuild(
-    kind: type[UserError], what: str, expected: object, got: object, cause: str | None, next_step: str | None
+    error_class: type[UserError], what: str, expected: object, got: object, cause: str | None, next_step: str | None
 ) -> UserError:
-    return kind(what, expected=expected, got=got, cause=cause, next_step=next_step)
+    return error_class(what, expected=expected, got=got, cause=cause, next_step=next_step)
 
 
 def _sentence(text: str) -> str:
@@ -45,7 +45,7 @@ def _sentence(text: str) -> str:
     return line if line.endswith((".", "?", "!")) else line + "."
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name most like ``name``, or None when nothing is close."""
-    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return found[0] if found else None
+def nearest(name: str, candidates: Iterable[str]) -> str | None:
+    """The candidate most similar to ``name``, or None if none is close."""
+    matches = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.5)
+    return matches[0] if matches else None

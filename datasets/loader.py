@@ -1,8 +1,8 @@
-"""Shuffled batches from memory-mapped shards, ahead of time, with a position that can be saved and restored.
+"""Shuffled, prefetched batches from memory-mapped shards, with a position that can be saved and restored.
 
-Row groups are permuted by (seed, epoch) and cut into disjoint windows of W groups; the rows of a window are permuted, and
-batches are cut within the window, by length where lengths vary. The global sequence of batches is a function of
-(dataset, seed, batch size, W) alone: neither threads nor ranks change it. The position is (epoch, window, batch).
+Row groups are permuted by (seed, epoch) and split into disjoint windows of W groups. The examples of a window are permuted and
+batched within the window, bucketed by length if lengths vary. The global sequence of batches depends only on (dataset, seed,
+batch size, W), not on threads or the number of ranks. The position is (epoch, window, batch).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mathpipe.datasets.containers.token_batches import Batch, TokenRows
+from mathpipe.datasets.containers.token_batches import Batch, TokenizedExamples
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.shard_reader import ShardReader
 from mathpipe.datasets.tokenizers.matrix_tokenizer import PAD
@@ -26,39 +26,39 @@ if TYPE_CHECKING:
     import torch
 from typing import Protocol
 
-from mathpipe.datasets.format.example_formats import AnyRows
+from mathpipe.datasets.format.example_formats import Examples
 from mathpipe.datasets.shard_reader import StoredSplit
 
-AHEAD = 1  # windows decoded and encoded ahead of the one in use
-_LENGTH_POOL = 50  # batches of one pool share their lengths, roughly; pools keep lengths mixed over time
+PREFETCHED_WINDOWS = 1
+_BUCKETING_POOL = 50  # batches sorted by length together; small pools keep lengths mixed over time
 
 
 class TokenizedSplit(StoredSplit, Protocol):
-    """What a stream of batches asks of a split besides (``mathpipe.datasets.dataset.Dataset``)."""
+    """The split interface that ``BatchStream`` needs; ``mathpipe.datasets.dataset.Dataset`` implements it."""
 
     @property
     def split(self) -> str: ...
     @property
     def digest(self) -> str: ...
     def __len__(self) -> int: ...
-    def encode(self, rows: AnyRows) -> TokenRows: ...
+    def encode(self, examples: Examples) -> TokenizedExamples: ...
 
 
 @dataclass(frozen=True)
 class Window:
-    """One window, encoded, and its batches as positions into it."""
+    """One tokenized window, and its batches as positions within it."""
 
     epoch: int
     index: int
-    tokens: TokenRows
+    examples: TokenizedExamples
     batches: list[NDArray[np.int64]]
 
 
 class BatchStream:
-    """An endless iterator of ``Batch``: this rank's share of each global batch of ``size`` rows.
+    """An endless iterator of ``Batch``: this rank's share of each global batch of ``size`` examples.
 
-    A background thread decodes and encodes the next window; memory is bounded by two windows. ``state_dict`` is the position
-    after the last batch handed out; a stream of the same arguments that loads it continues exactly there.
+    A background thread reads and tokenizes the next window; memory is bounded by two windows. ``state_dict`` is the position
+    after the last returned batch; a stream with the same arguments that loads it continues exactly there.
     """
 
     def __init__(
@@ -69,24 +69,26 @@ class BatchStream:
         seed: int = 0,
         device: str | torch.device = "cpu",
         rank: int = 0,
-        ranks: int = 1,
+        world_size: int = 1,
         window: int = 8,
     ) -> None:
-        if size < 1 or not 0 <= rank < ranks or window < 1:
+        if size < 1 or not 0 <= rank < world_size or window < 1:
             raise UserError(
-                "batches cannot be cut", expected="size, window >= 1, rank < ranks", got=(size, window, rank, ranks)
+                "invalid arguments for a batch stream",
+                expected="size >= 1, window >= 1, 0 <= rank < world_size",
+                got=f"size {size}, window {window}, rank {rank}, world_size {world_size}",
             )
         if len(dataset) < size:
             raise UserError(
                 f"{dataset.directory}: split {dataset.split} is smaller than one batch",
-                expected=f"at least {size:,} rows",
+                expected=f"at least {size:,} examples",
                 got=f"{len(dataset):,}",
-                next_step="generate more rows, or train with a smaller batch",
+                next_step="generate more examples, or train with a smaller batch",
             )
         self.dataset, self.size, self.seed, self.device = dataset, size, seed, device
-        self.rank, self.ranks, self.window_groups = rank, ranks, window
+        self.rank, self.world_size, self.window_groups = rank, world_size, window
         self._epoch = self._window = self._batch = 0
-        self._filled: Iterator[Window] | None = None
+        self._prefetched: Iterator[Window] | None = None
         self._current: Window | None = None
 
     @property
@@ -103,21 +105,21 @@ class BatchStream:
     def __next__(self) -> Batch:
         while self._current is None or self._batch >= len(self._current.batches):
             self._advance()
-        index = self._current.batches[self._batch]
+        positions = self._current.batches[self._batch]
         self._batch += 1
-        return self._current.tokens.batch(index[self.rank :: self.ranks], self.device)
+        return self._current.examples.batch(positions[self.rank :: self.world_size], self.device)
 
     def _advance(self) -> None:
-        """Take the next window from the thread, at the position's own window when there is none yet."""
-        if self._filled is None:
-            self._filled = _ahead(_windows(self, self._epoch, self._window))
+        """Take the next window from the background thread; start the thread at the current position if it is not running."""
+        if self._prefetched is None:
+            self._prefetched = _prefetch(_windows(self, self._epoch, self._window))
         else:
             self._batch = 0
-        self._current = next(self._filled)
+        self._current = next(self._prefetched)
         self._epoch, self._window = self._current.epoch, self._current.index
 
     def state_dict(self) -> dict[str, int | str]:
-        """The position, and what it is a position of."""
+        """The position, and the arguments and dataset it belongs to."""
         return {
             "epoch": self._epoch,
             "window": self._window,
@@ -129,21 +131,23 @@ class BatchStream:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue after the batch at which ``state`` was taken; UserError where it was of another stream."""
-        mine = self.state_dict()
+        """Continue after the batch at which ``state`` was taken; UserError if it belongs to a different stream."""
+        current = self.state_dict()
         for key in ("seed", "size", "window_groups", "digest"):
-            if state[key] != mine[key]:
+            if state[key] != current[key]:
                 raise UserError(
-                    f"the position is of another stream of batches: {key} differs", expected=mine[key], got=state[key]
+                    f"the saved position belongs to a different stream of batches: {key} differs",
+                    expected=current[key],
+                    got=state[key],
                 )
         self.close()
         self._epoch, self._window, self._batch = (int(state[k]) for k in ("epoch", "window", "batch"))
 
     def close(self) -> None:
-        """Stop the background thread; the position is kept, and the next batch starts it again."""
-        if self._filled is not None:
-            self._filled.close()  # type: ignore[attr-defined]
-        self._filled = self._current = None
+        """Stop the background thread. The position is kept; the next batch restarts the thread."""
+        if self._prefetched is not None:
+            self._prefetched.close()  # type: ignore[attr-defined]
+        self._prefetched = self._current = None
 
     def __enter__(self) -> BatchStream:
         return self
@@ -156,74 +160,79 @@ class BatchStream:
             self.close()
 
 
-def plan_epoch(groups: int, window: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
-    """The row groups of each window of an epoch: a permutation of all, cut into runs of ``window``."""
-    order = _generator(seed, epoch).permutation(groups)
-    return [order[first : first + window] for first in range(0, groups, window)]
+def plan_epoch(num_groups: int, window: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
+    """The row groups of each window of an epoch: a permutation of all, split into runs of ``window`` groups."""
+    order = _generator(seed, epoch).permutation(num_groups)
+    return [order[first : first + window] for first in range(0, num_groups, window)]
 
 
 def plan_window(lengths: NDArray[np.int64], size: int, seed: int, epoch: int, window: int) -> list[NDArray[np.int64]]:
-    """Batches of a window as positions of rows: rows permuted, then cut; by length within pools where lengths vary.
+    """Batches of a window as positions (k,) within it: examples are permuted, then batched by length within pools.
 
-    The last batch holds what remains, so every row of an epoch is used once.
+    The last batch holds the remainder, so that an epoch uses every example once.
     """
     rng = _generator(seed, epoch, window)
     order = rng.permutation(len(lengths))
     if not len(lengths) or lengths.min() == lengths.max():
         return [order[first : first + size] for first in range(0, len(order), size)]
     batches: list[NDArray[np.int64]] = []
-    for first in range(0, len(order), size * _LENGTH_POOL):
-        pool = order[first : first + size * _LENGTH_POOL]
+    for first in range(0, len(order), size * _BUCKETING_POOL):
+        pool = order[first : first + size * _BUCKETING_POOL]
         pool = pool[np.argsort(lengths[pool], kind="stable")]
         batches += [pool[k : k + size] for k in range(0, len(pool), size)]
     return [batches[i] for i in rng.permutation(len(batches))]
 
 
-def _generator(*words: int) -> np.random.Generator:
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(words)))
+def _generator(*entropy: int) -> np.random.Generator:
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))
 
 
 def _windows(stream: BatchStream, epoch: int, window: int) -> Iterator[Window]:
-    """Windows from (epoch, window) on, without end."""
+    """Endless windows, starting at (epoch, window)."""
     dataset = stream.dataset
     with ShardReader(dataset) as reader:
         while True:
-            plan = plan_epoch(len(dataset.groups), stream.window_groups, stream.seed, epoch)
+            plan = plan_epoch(len(dataset.row_groups), stream.window_groups, stream.seed, epoch)
             for index in range(window, len(plan)):
-                tokens = _join([_compact(dataset.encode(reader.read(int(g)))) for g in np.sort(plan[index])])
+                examples = _concatenate([_compact(dataset.encode(reader.read(int(g)))) for g in np.sort(plan[index])])
                 reader.release()
-                lengths = tokens.source_lengths + tokens.target_lengths
-                yield Window(epoch, index, tokens, plan_window(lengths, stream.size, stream.seed, epoch, index))
+                lengths = examples.source_lengths + examples.target_lengths
+                yield Window(epoch, index, examples, plan_window(lengths, stream.size, stream.seed, epoch, index))
             epoch, window = epoch + 1, 0
 
 
-def _compact(rows: TokenRows) -> TokenRows:
-    """Tokens in one or two bytes where they fit: a window of expressions is as wide as its longest."""
-    small = (np.asarray(a, dtype=np.min_scalar_type(int(a.max(initial=0)))) for a in (rows.source, rows.target))
-    source, target = small
-    return TokenRows(source, rows.source_lengths, target, rows.target_lengths, rows.rows)
+def _compact(examples: TokenizedExamples) -> TokenizedExamples:
+    """Store tokens in the smallest integer type that holds them: a window is padded to its longest sequence."""
+    source, target = (
+        np.asarray(tokens, dtype=np.min_scalar_type(int(tokens.max(initial=0))))
+        for tokens in (examples.source, examples.target)
+    )
+    return TokenizedExamples(source, examples.source_lengths, target, examples.target_lengths, examples.rows)
 
 
-def _join(parts: list[TokenRows]) -> TokenRows:
+def _concatenate(parts: list[TokenizedExamples]) -> TokenizedExamples:
     def stack(arrays: list[Any]) -> Any:
         if arrays[0].ndim == 1:
             return np.concatenate(arrays)
-        widest = max(a.shape[1] for a in arrays)
-        return np.concatenate([np.pad(a, ((0, 0), (0, widest - a.shape[1])), constant_values=PAD) for a in arrays])
+        longest = max(a.shape[1] for a in arrays)
+        return np.concatenate([np.pad(a, ((0, 0), (0, longest - a.shape[1])), constant_values=PAD) for a in arrays])
 
     names = ("source", "source_lengths", "target", "target_lengths", "rows")
-    return TokenRows(*(stack([getattr(part, name) for part in parts]) for name in names))
+    return TokenizedExamples(*(stack([getattr(part, name) for part in parts]) for name in names))
 
 
-def _ahead(windows: Iterator[Window]) -> Iterator[Window]:
-    """Run an iterator in a daemon thread, ``AHEAD`` items ahead; its errors are raised here; closing this ends it."""
-    ready: queue.Queue[Window | BaseException] = queue.Queue(maxsize=AHEAD)
+def _prefetch(windows: Iterator[Window]) -> Iterator[Window]:
+    """Run an iterator in a daemon thread, ``PREFETCHED_WINDOWS`` ahead.
+
+    Errors of the thread are raised here; closing this generator ends the thread.
+    """
+    prefetched: queue.Queue[Window | BaseException] = queue.Queue(maxsize=PREFETCHED_WINDOWS)
     stop = threading.Event()
 
     def put(item: Window | BaseException) -> None:
         while not stop.is_set():
             with contextlib.suppress(queue.Full):
-                ready.put(item, timeout=0.2)
+                prefetched.put(item, timeout=0.2)
                 return
 
     def fill() -> None:
@@ -241,12 +250,12 @@ def _ahead(windows: Iterator[Window]) -> Iterator[Window]:
     thread.start()
     try:
         while True:
-            item = ready.get()
+            item = prefetched.get()
             if isinstance(item, BaseException):
                 raise item
             yield item
     finally:
         stop.set()
         with contextlib.suppress(queue.Empty):
-            ready.get_nowait()
+            prefetched.get_nowait()
         thread.join(timeout=10)

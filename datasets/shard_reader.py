@@ -1,4 +1,4 @@
-"""Row groups of a split's shards, memory-mapped, one at a time."""
+"""Read the row groups of a split from memory-mapped shards, one at a time."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.format.example_formats import AnyRows, MatrixFormat, WordsFormat
-from mathpipe.datasets.format.manifest import Manifest, Record
+from mathpipe.datasets.format.example_formats import Examples, MatrixFormat, TokenFormat
+from mathpipe.datasets.format.manifest import Manifest, ShardRecord
 from mathpipe.datasets.format.sequence_columns import sequence_schema
 from mathpipe.datasets.io.storage import Storage, StoreError
 
 
 class StoredSplit(Protocol):
-    """What reading asks of a split: where its shards lie, and how examples lie in them."""
+    """The split interface that ``ShardReader`` needs: where the shards are, and how they store examples."""
 
     @property
     def directory(self) -> str: ...
     @property
     def manifest(self) -> Manifest: ...
     @property
-    def groups(self) -> list[tuple[Record, int, int]]:
-        """Every row group: (shard, group within it, rows), in order."""
+    def row_groups(self) -> list[tuple[ShardRecord, int, int]]:
+        """All row groups in order: (shard record, index within the shard, number of rows)."""
         ...
 
     @property
-    def format(self) -> MatrixFormat | WordsFormat: ...
+    def format(self) -> MatrixFormat | TokenFormat: ...
 
 
 class ShardReader:
-    """Reads row groups of a split; keeps the last shard open, memory-mapped, and closes each map when it moves on.
+    """Reads row groups of a split. Only the current shard is memory-mapped.
 
-    Shards on an object store are first copied whole to this machine: into the directory that ``MATHPIPE_CACHE`` names, where
-    they stay and serve every process (each under its checksum); without it into a temporary one that ends with the reader.
+    Shards on an object store are first downloaded: into the directory ``MATHPIPE_CACHE``, where they stay, named by checksum,
+    and serve every process; or, if it is unset, into a temporary directory that is deleted with the reader.
     """
 
     def __init__(self, dataset: StoredSplit) -> None:
@@ -61,71 +61,73 @@ class ShardReader:
             self._cache = None
 
     def release(self) -> None:
-        """Close the open map (mapped pages count as resident memory)."""
+        """Close the current memory map (mapped pages count as resident memory)."""
         if self._file is not None:
             self._file.close()
         if self._map is not None:
             self._map.close()
         self._shard = self._map = self._file = None
 
-    def read(self, position: int) -> AnyRows:
-        """The rows of the row group at this position in ``dataset.groups``; UserError where the shard is missing or damaged."""
-        record, group, count = self._dataset.groups[position]
+    def read(self, position: int) -> Examples:
+        """The examples of ``dataset.row_groups[position]``; UserError if the shard is missing or damaged."""
+        record, group, num_rows = self._dataset.row_groups[position]
         try:
             if self._shard != record.shard:
                 self._open(record)
             assert self._file is not None
             if not self._dataset.format.accepts(self._file.schema_arrow):
-                raise pa.ArrowInvalid("its columns are not those of a shard")
-            rows: AnyRows = self._dataset.format.from_arrow(self._file.read_row_group(group, use_threads=False))
+                raise pa.ArrowInvalid("its columns differ from those of a shard")
+            examples: Examples = self._dataset.format.from_arrow(self._file.read_row_group(group, use_threads=False))
         except StoreError:
-            raise  # the store is out of reach: that tells nothing of the shard
+            raise  # the store is unreachable, which says nothing about the shard
         except (OSError, pa.ArrowException, ValueError, IndexError, UserError) as error:
-            raise _damaged(self._dataset, record, str(error).splitlines()[0] if str(error) else "") from error
-        if len(rows) != count:
-            raise _damaged(self._dataset, record, f"row group {group} holds {len(rows):,} rows, not {count:,}")
-        return rows
+            raise _damaged_shard_error(
+                self._dataset, record, str(error).splitlines()[0] if str(error) else ""
+            ) from error
+        if len(examples) != num_rows:
+            raise _damaged_shard_error(
+                self._dataset, record, f"row group {group} has {len(examples):,} rows instead of {num_rows:,}"
+            )
+        return examples
 
     def schema(self) -> pa.Schema:
-        """The columns of this split; where there are no rows, those its spec tells of."""
+        """The Arrow schema of this split; without any example, the one that follows from its spec."""
         if self._dataset.format.schema is not None:
             return self._dataset.format.schema
-        if not self._dataset.groups:
+        if not self._dataset.row_groups:
             return sequence_schema({})
         self.read(0)
         assert self._file is not None
         return self._file.schema_arrow.remove_metadata()
 
-    def _open(self, record: Record) -> None:
+    def _open(self, record: ShardRecord) -> None:
         self.release()
         self._map = pa.memory_map(str(self._local(record)))
-        self._file = pq.ParquetFile(
-            self._map, page_checksum_verification=True
-        )  # older shards have no checksums to verify
+        self._file = pq.ParquetFile(self._map, page_checksum_verification=True)
         self._shard = record.shard
 
-    def _local(self, record: Record) -> Path:
+    def _local(self, record: ShardRecord) -> Path:
         if self._storage.local_path is not None:
             return self._storage.local_path / record.file
-        copy = self._cache_folder() / f"{record.sha256}.parquet"
-        if not copy.exists():
-            self._storage.fetch(record.file, copy, record.sha256)
-        return copy
+        cached = self._cache_folder() / f"{record.sha256}.parquet"
+        if not cached.exists():
+            self._storage.fetch(record.file, cached, record.sha256)
+        return cached
 
     def _cache_folder(self) -> Path:
-        if kept := os.environ.get("MATHPIPE_CACHE"):
-            return Path(kept)
+        if directory := os.environ.get("MATHPIPE_CACHE"):
+            return Path(directory)
         if self._cache is None:
             self._cache = tempfile.TemporaryDirectory(prefix="mathpipe-shards-")
         return Path(self._cache.name)
 
 
-def _damaged(dataset: StoredSplit, record: Record, got: str) -> UserError:
+def _damaged_shard_error(dataset: StoredSplit, record: ShardRecord, got: str) -> UserError:
     missing = Storage(dataset.directory).size(record.file) is None
     return UserError(
         f"{dataset.directory}/{record.file} {'is missing' if missing else 'is damaged'}",
         expected=f"{record.rows:,} rows, {record.bytes:,} bytes",
         got="no such file" if missing else got,
-        cause="removed or damaged after writing",
-        next_step=f"`mathpipe verify {dataset.directory}` lists all damage; then {dataset.manifest.mending}",
+        cause="it was removed or damaged after writing",
+        next_step=f"`mathpipe verify {dataset.directory}` lists all damage; then {dataset.manifest.repair_hint}",
     )

@@ -1,6 +1,6 @@
-"""Everything that is told of an evaluation, from its predictions file: metrics, analyses, failures, report.
+"""Build metrics, analyses, failure dump and report of an evaluation from its predictions file.
 
-It can be told again at any time (``mathpipe report``), and of predictions that come from elsewhere.
+``mathpipe report`` rebuilds them at any time, also for imported predictions.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mathpipe.datasets.io.storage import Storage
-from mathpipe.evaluate.analyze.analyses import Analysis, Subject, analyse, columns_needed, subject_of
-from mathpipe.evaluate.analyze.baselines import Tally
-from mathpipe.evaluate.analyze.summary import Metrics, summarise, summary_text
-from mathpipe.evaluate.failures.failure_dump import Failure, FailureWriter, Worst, failures
+from mathpipe.evaluate.analyze.analyses import Analysis, EvaluationData, analyse, evaluation_data, required_columns
+from mathpipe.evaluate.analyze.baselines import BaselineCounts
+from mathpipe.evaluate.analyze.summary import Metrics, compute_metrics, summary_text
+from mathpipe.evaluate.failures.failure_dump import Failure, FailureWriter, WorstFailures, failures
 from mathpipe.evaluate.predictions import predictions_metadata, read_predictions
-from mathpipe.evaluate.report.charts import draw
+from mathpipe.evaluate.report.charts import render_chart
 from mathpipe.evaluate.report.evaluation_page import page
 
 PREDICTIONS = "predictions.parquet"
 METRICS = "metrics.json"
-CURVE = "accuracy_by_tolerance.csv"
+TOLERANCE_CURVE = "accuracy_by_tolerance.csv"
 FAILURES = "failures.jsonl.zst"
 REPORT = "report.html"
-ANALYSES, ALL = "analyses", "analyses/analyses.json"
+ANALYSES, ANALYSES_FILE = "analyses", "analyses/analyses.json"
 
-_TYPICAL = 4  # typical failures that are drawn
-_GROUP_ROWS = 20_000  # rows read at a time when failures are looked for
+_NUM_TYPICAL = 4  # typical failures in the report
+_GROUP_ROWS = 20_000  # rows read at a time to collect failures
 
 
 @dataclass(frozen=True)
-class Described:
-    """What was told, and where it lies."""
+class ReportResult:
+    """Metrics, analyses and the paths of the files written."""
 
     metrics: Metrics
     analyses: list[Analysis]
@@ -51,96 +51,98 @@ class Described:
     worst: tuple[Failure, ...]
 
 
-def describe(
+def build_report(
     storage: Storage, verbose: bool = False, seconds: Mapping[str, float] | None = None, started: float | None = None
-) -> Described:
+) -> ReportResult:
     """Read the predictions in this directory and write everything else; ``metrics.json`` last.
 
-    ``seconds``: what went before, to be told with the metrics; ``started``: when it all began (``perf_counter``).
+    ``seconds``: durations of earlier steps, stored with the metrics; ``started``: ``perf_counter`` at the start of the evaluation.
     """
     path = storage.path(PREDICTIONS)
     metadata = predictions_metadata(path, storage.fs)
     with pq.ParquetFile(path, filesystem=storage.fs) as file:
-        columns = columns_needed(file.schema_arrow)
+        columns = required_columns(file.schema_arrow)
     table = read_predictions(path, columns, storage.fs)
-    s = subject_of(table, metadata, Tally(**metadata.get("yardsticks", {"n": 0, "passed": {}})))
-    found = analyse(s)
+    s = evaluation_data(table, metadata, BaselineCounts(**metadata.get("baselines", {"n": 0, "passed": {}})))
+    analyses = analyse(s)
     worst, typical = _failures(storage, s, verbose)
-    spent = dict(seconds or {}) | ({} if started is None else {"total": time.perf_counter() - started})
-    metrics = summarise(s, spent)
-    _write_analyses(storage, found)
-    storage.write_text(REPORT, page(metadata, metrics, found, worst, typical))
+    durations = dict(seconds or {}) | ({} if started is None else {"total": time.perf_counter() - started})
+    metrics = compute_metrics(s, durations)
+    _write_analyses(storage, analyses)
+    storage.write_text(REPORT, page(metadata, metrics, analyses, worst, typical))
     storage.write_text(METRICS, json.dumps(metrics, indent=2, allow_nan=False) + "\n")
-    return Described(
+    return ReportResult(
         metrics,
-        found,
-        summary_text(metrics, found),
-        storage.path(CURVE),
+        analyses,
+        summary_text(metrics, analyses),
+        storage.path(TOLERANCE_CURVE),
         storage.path(REPORT),
         storage.path(FAILURES) if verbose else None,
         tuple(worst) if verbose else (),
     )
 
 
-def remove_earlier(storage: Storage) -> None:
-    """Before new predictions take their name, what an earlier evaluation said goes: one directory, one evaluation."""
-    for name in (METRICS, FAILURES, REPORT, CURVE):
+def remove_previous_results(storage: Storage) -> None:
+    """Delete the results of an earlier evaluation in this directory, before new predictions replace its predictions."""
+    for name in (METRICS, FAILURES, REPORT, TOLERANCE_CURVE):
         storage.remove(name)
     for name in list(storage.sizes(ANALYSES)):
         storage.remove(f"{ANALYSES}/{name}")
 
 
-def _failures(storage: Storage, s: Subject, verbose: bool) -> tuple[list[Failure], list[Failure]]:
-    """The worst and the most typical failures; with ``verbose`` all of them go into a dump, one at a time."""
-    worst, typical, wanted = Worst(), list[Failure](), set(typical_rows(s))
+def _failures(storage: Storage, s: EvaluationData, verbose: bool) -> tuple[list[Failure], list[Failure]]:
+    """The worst and the most typical failures; with ``verbose``, all failures are streamed into a dump."""
+    worst, typical, typical_rows = WorstFailures(), list[Failure](), set(typical_failure_rows(s))
 
-    def seen() -> Iterator[Failure]:
-        for failure in worst.seen(all_failures(storage, s.task)):
-            if failure.row in wanted:
+    def watched() -> Iterator[Failure]:
+        for failure in worst.observe(iter_failures(storage, s.task)):
+            if failure.row in typical_rows:
                 typical.append(failure)
             yield failure
 
     if verbose:
         with storage.write(FAILURES) as file:
             writer = FailureWriter(file)
-            writer.append(seen())
+            writer.append(watched())
             writer.close()
     else:
-        for _ in seen():
+        for _ in watched():
             pass
-    return worst.chosen(), typical
+    return worst.selected(), typical
 
 
-def all_failures(storage: Storage, task: str, name: str = PREDICTIONS) -> Iterator[Failure]:
-    """Every failed problem of a predictions file, in flat memory."""
+def iter_failures(storage: Storage, task: str, name: str = PREDICTIONS) -> Iterator[Failure]:
+    """Iterate over the failed problems of a predictions file in constant memory."""
     with pq.ParquetFile(storage.path(name), filesystem=storage.fs) as file:
         for batch in file.iter_batches(batch_size=_GROUP_ROWS, use_threads=False):
             yield from failures(pa.Table.from_batches([batch]), task)
 
 
-def typical_rows(s: Subject) -> list[int]:
-    """Rows of the failures in the middle: of those with an error, nearest to its median; else of the median length."""
+def typical_failure_rows(s: EvaluationData) -> list[int]:
+    """Rows of the wrong values nearest to the median error_l1 (sequences: the median problem length)."""
     wrong = ~s.passed & pc.equal(s.table["outcome"], "wrong_value").to_numpy()
-    measure = s.of("error_l1") if s.matrices else s.of("problem_words")
+    measure = s.of("error_l1") if s.matrices else s.of("problem_length")
     wrong = wrong & (measure == measure) & (measure < math.inf)
-    places = wrong.nonzero()[0]
-    places = places[measure[places].argsort(kind="stable")]
-    middle = max(len(places) // 2 - _TYPICAL // 2, 0)
+    indices = wrong.nonzero()[0]
+    indices = indices[measure[indices].argsort(kind="stable")]
+    first = max(len(indices) // 2 - _NUM_TYPICAL // 2, 0)
     rows = s.of("row")
-    return [int(rows[k]) for k in places[middle : middle + _TYPICAL]]
+    return [int(rows[k]) for k in indices[first : first + _NUM_TYPICAL]]
 
 
-def _write_analyses(storage: Storage, found: list[Analysis]) -> None:
-    for analysis in found:
-        name = CURVE if f"{analysis.name}.csv" == CURVE else f"{ANALYSES}/{analysis.name}.csv"
-        storage.write_text(name, as_csv(analysis))
-        drawn = draw(analysis, alone=True)
-        if drawn is not None:
-            storage.write_text(f"{ANALYSES}/{analysis.name}.svg", drawn)
-    storage.write_text(ALL, json.dumps([as_json(analysis) for analysis in found], indent=1, allow_nan=False) + "\n")
+def _write_analyses(storage: Storage, analyses: list[Analysis]) -> None:
+    for analysis in analyses:
+        name = TOLERANCE_CURVE if f"{analysis.name}.csv" == TOLERANCE_CURVE else f"{ANALYSES}/{analysis.name}.csv"
+        storage.write_text(name, analysis_csv(analysis))
+        svg = render_chart(analysis, standalone=True)
+        if svg is not None:
+            storage.write_text(f"{ANALYSES}/{analysis.name}.svg", svg)
+    storage.write_text(
+        ANALYSES_FILE, json.dumps([analysis_json(analysis) for analysis in analyses], indent=1, allow_nan=False) + "\n"
+    )
 
 
-def as_csv(analysis: Analysis) -> str:
+def analysis_csv(analysis: Analysis) -> str:
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(analysis.columns)
@@ -148,8 +150,8 @@ def as_csv(analysis: Analysis) -> str:
     return text.getvalue()
 
 
-def as_json(analysis: Analysis) -> dict[str, Any]:
-    """Plain values; an infinite number as a string."""
+def analysis_json(analysis: Analysis) -> dict[str, Any]:
+    """A JSON-compatible dictionary; infinite numbers become strings."""
 
     def plain(value: Any) -> Any:
         return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,4 +1,4 @@
-"""What an evaluation tells whoever shows its progress. Nothing is shown by default."""
+"""Interface for progress display. Nothing is displayed by default."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from typing import Protocol
 
 
 class EvaluationProgress(Protocol):
-    """``start`` once, ``advance`` after each batch of problems, ``close`` once, however decoding ends."""
+    """``start`` is called once, ``advance`` after each batch, ``close`` once, also after an error."""
 
     def start(self, total: int) -> None:
-        """``total``: problems to decode, those of an earlier session included."""
+        """``total``: number of problems, including those an interrupted evaluation already decoded."""
 
     def advance(self, count: int, *, fresh: bool = True) -> object:
-        """``count`` more problems; not ``fresh``: an earlier session decoded them."""
+        """``count`` more problems; not ``fresh``: an interrupted evaluation decoded them."""
 
     def close(self) -> None: ...
 
 
 class NoProgress:
-    """Shows nothing."""
+    """Displays nothing."""
 
     def start(self, total: int) -> None:
         pass

@@ -1,8 +1,8 @@
-"""An evaluation under way: predictions a part at a time, so that one that was killed goes on where it stopped.
+"""Partial results of a running evaluation: predictions are stored in parts, so that an interrupted evaluation resumes.
 
-Parts lie in ``.partial/<identity>/00000.parquet``, each written under another name first; the identity is of everything that
-decides what is predicted (weights, data, settings), so that parts of another evaluation are never taken for this one's. When all
-parts are there they become ``predictions.parquet``, row group by row group, and are removed.
+Parts are stored in ``.partial/<fingerprint>/00000.parquet`` and written atomically. The fingerprint covers weights, data and
+settings, so that an evaluation never reuses parts of another one. Complete parts are joined into ``predictions.parquet``, one
+row group at a time, and deleted.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ import torch
 from torch import nn
 
 from mathpipe.datasets.io.storage import Storage
-from mathpipe.evaluate.analyze.baselines import Tally
-from mathpipe.evaluate.predictions import PredictionsWriter, footer
+from mathpipe.evaluate.analyze.baselines import BaselineCounts
+from mathpipe.evaluate.predictions import PredictionsWriter, read_footer
 
 PARTIAL = ".partial"
-_TALLY = "tally"
+_COUNTS = "baseline_counts"
 
 
-def identity(model: nn.Module, settings: Mapping[str, Any]) -> str:
-    """A digest of the weights and of the settings."""
+def evaluation_fingerprint(model: nn.Module, settings: Mapping[str, Any]) -> str:
+    """SHA-256 of weights and settings."""
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
@@ -36,31 +36,31 @@ def identity(model: nn.Module, settings: Mapping[str, Any]) -> str:
     return digest.hexdigest()
 
 
-class Parts:
-    """The parts of one evaluation in its directory."""
+class PartialResults:
+    """The parts of one evaluation, in its directory."""
 
-    def __init__(self, storage: Storage, identity: str) -> None:
-        self._storage, self._folder = storage, f"{PARTIAL}/{identity[:16]}"
+    def __init__(self, storage: Storage, evaluation_fingerprint: str) -> None:
+        self._storage, self._folder = storage, f"{PARTIAL}/{evaluation_fingerprint[:16]}"
         self._remove_others()
 
-    def find(self, k: int) -> Tally | None:
-        """What the yardsticks scored on part k, if it is there and whole."""
+    def find(self, k: int) -> BaselineCounts | None:
+        """The baseline counts of part k, or None if it is missing or damaged."""
         if self._storage.size(self._name(k)) is None:
             return None
         try:
-            found = footer(self._storage.path(self._name(k)), self._storage.fs)
-            return Tally(**found[_TALLY])
+            metadata = read_footer(self._storage.path(self._name(k)), self._storage.fs)
+            return BaselineCounts(**metadata[_COUNTS])
         except (OSError, pa.ArrowInvalid, KeyError, TypeError, ValueError):
             return None
 
-    def write(self, k: int, table: pa.Table, tally: Tally) -> None:
+    def write(self, k: int, table: pa.Table, counts: BaselineCounts) -> None:
         with self._storage.write(self._name(k)) as file:
-            writer = PredictionsWriter(file, {_TALLY: tally.to_json()})
+            writer = PredictionsWriter(file, {_COUNTS: counts.to_json()})
             writer.append(table)
             writer.close()
 
     def join(self, count: int, target: str, metadata: Mapping[str, Any]) -> None:
-        """All parts, one after the other, as the file ``target``; one row group is in memory at a time."""
+        """Concatenate all parts into the file ``target``, one row group in memory at a time."""
         with self._storage.write(target) as file:
             writer = PredictionsWriter(file, metadata)
             for k in range(count):
@@ -70,20 +70,20 @@ class Parts:
             writer.close()
 
     def remove(self) -> None:
-        """Once everything else is written."""
+        """Delete all parts, once the final results are written."""
         self._clear(PARTIAL)
 
     def _name(self, k: int) -> str:
         return f"{self._folder}/{k:05d}.parquet"
 
     def _remove_others(self) -> None:
-        """What another evaluation, or a killed writer, left in this directory."""
+        """Delete what another evaluation or a killed writer left in this directory."""
         if self._storage.local_path is None:
             return
         folder = self._storage.local_path / PARTIAL
-        mine = self._folder.rsplit("/", 1)[-1]
+        current = self._folder.rsplit("/", 1)[-1]
         for other in folder.iterdir() if folder.is_dir() else ():
-            if other.name != mine:
+            if other.name != current:
                 shutil.rmtree(other, ignore_errors=True)
         self._storage.remove_unfinished(self._folder)
 

@@ -42,8 +42,8 @@ from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.tokenizers.bit_tokenizer import BitTokenizer
 from mathpipe.datasets.tokenizers.expression_tokenizer import ExpressionTokenizer
 from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
-from mathpipe.evaluate.analyze.covariates import bit_covariates, covariates, word_covariates
-from mathpipe.evaluate.score.matrix_scoring import TOLERANCE, Scored, Verdicts
+from mathpipe.evaluate.analyze.covariates import bit_covariates, covariates, expression_covariates
+from mathpipe.evaluate.score.matrix_scoring import TOLERANCE, ScoredHypotheses, ScoredMatrices
 from mathpipe.evaluate.score.sequence_scoring import ScoredSequences
 from mathpipe.evaluate.score.wrong_problem_answers import confused_with
 from mathpipe.generate.tasks.matrices.cotraining import NAMES
@@ -55,17 +55,17 @@ Mask = NDArray[np.bool_]
 
 
 def predictions_table(
-    scored: Scored, split: str, source: MatrixTokenizer, target: MatrixTokenizer, task: Task
+    scored: ScoredMatrices, split: str, source: MatrixTokenizer, target: MatrixTokenizer, task: Task
 ) -> pa.Table:
     """The rows of the predictions file for a run of scored hypotheses of matrices."""
     best, problems = scored.best, scored.problems
-    columns = _first_columns(scored, split, sentences(target, scored.decoded.tokens, scored.lengths))
+    columns = _first_columns(scored, split, token_strings(target, scored.decoded.tokens, scored.lengths))
     columns |= {
         **_matrix_columns("decoded", scored.matrices, scored.readable),
         **_outcome_columns(scored),
         **{name: _numbers(values) for name, values in scored.errors.items()},
         **_confusion_column(scored, task),
-        "problem_tokens": pa.array(_where(best, sentences(source, *source.encode(problems.problems))), pa.string()),
+        "problem_tokens": pa.array(_where(best, token_strings(source, *source.encode(problems.problems))), pa.string()),
         "problem": _matrix_columns("problem", problems.problems, best)["problem"],
     }
     if problems.clean is not None:
@@ -73,8 +73,8 @@ def predictions_table(
     columns |= _matrix_columns("reference", problems.solutions, best)
     columns["reference_error_l1"] = _numbers(scored.reference_errors["error_l1"], best)
     columns["correct_rank"] = _numbers(scored.correct_rank)
-    found = covariates(problems.problems.take(best), task.symmetric)
-    columns |= {name: _spread(values, best) for name, values in found.items()}
+    covariate_values = covariates(problems.problems.take(best), task.symmetric)
+    columns |= {name: _spread(values, best) for name, values in covariate_values.items()}
     if task.has_task_tokens:
         columns["task"] = _named(problems.problems.task_ids, NAMES, best)
     if task.takes_spectrum:
@@ -82,12 +82,12 @@ def predictions_table(
     return pa.table(columns)
 
 
-def _confusion_column(scored: Scored, task: Task) -> dict[str, pa.Array]:
-    if not task.confusions:
+def _confusion_column(scored: ScoredMatrices, task: Task) -> dict[str, pa.Array]:
+    if not task.wrong_problems:
         return {}
     readable = ~np.isnan(scored.errors["error_l1"])
-    found = confused_with(task, scored.problems.solved, scored.matrices, readable, TOLERANCE)
-    return {"confused_with": pa.array(found, pa.string())}
+    names = confused_with(task, scored.problems.solved, scored.matrices, readable, TOLERANCE)
+    return {"confused_with": pa.array(names, pa.string())}
 
 
 def sequence_table(
@@ -98,7 +98,7 @@ def sequence_table(
 ) -> pa.Table:
     """The rows of the predictions file for a run of scored hypotheses of expressions or bits."""
     best, problems = scored.best, scored.problems
-    columns = _first_columns(scored, split, sentences(target, scored.decoded.tokens, scored.lengths))
+    columns = _first_columns(scored, split, token_strings(target, scored.decoded.tokens, scored.lengths))
     words = scored.sequences
     columns["decoded"] = pa.ListArray.from_arrays(
         pa.array(words.offsets, pa.int32()), pa.array(words.values, pa.uint8()), mask=pa.array(~scored.readable)
@@ -109,11 +109,11 @@ def sequence_table(
         ("problem_tokens", problems.problems, source),
         ("reference", problems.solutions, target),
     ):
-        columns[name] = pa.array(_where(best, sentences(writer, *writer.encode(sequences))), pa.string())
+        columns[name] = pa.array(_where(best, token_strings(writer, *writer.encode(sequences))), pa.string())
     columns["correct_rank"] = _numbers(scored.correct_rank)
-    told = bit_covariates if isinstance(target, BitTokenizer) else word_covariates
-    found = told(problems.problems.take(best), problems.solutions.take(best))
-    columns |= {name: _spread(values, best) for name, values in found.items()}
+    measure = bit_covariates if isinstance(target, BitTokenizer) else expression_covariates
+    covariate_values = measure(problems.problems.take(best), problems.solutions.take(best))
+    columns |= {name: _spread(values, best) for name, values in covariate_values.items()}
     columns |= {
         name: _spread(np.asarray(values)[best], best)
         for name, values in problems.columns.items()
@@ -122,7 +122,7 @@ def sequence_table(
     return pa.table(columns)
 
 
-def _first_columns(scored: Verdicts, split: str, written: list[str]) -> dict[str, pa.Array]:
+def _first_columns(scored: ScoredHypotheses, split: str, written: list[str]) -> dict[str, pa.Array]:
     return {
         "row": pa.array(scored.problems.row, pa.int64()),
         "split": pa.array([split] * len(scored), pa.string()),
@@ -131,7 +131,7 @@ def _first_columns(scored: Verdicts, split: str, written: list[str]) -> dict[str
     }
 
 
-def _outcome_columns(scored: Verdicts) -> dict[str, pa.Array]:
+def _outcome_columns(scored: ScoredHypotheses) -> dict[str, pa.Array]:
     names = list(scored.outcomes)
     return {
         "outcome": pa.DictionaryArray.from_arrays(pa.array(scored.outcome, pa.int8()), names).cast(pa.string()),
@@ -177,28 +177,28 @@ def read_predictions(path: str | Path, columns: Sequence[str] | None = None, fil
 def predictions_metadata(path: str | Path, filesystem: Any = None) -> dict[str, Any]:
     """What the footer says of the run, dataset, task and encodings; UserError where it is no predictions file."""
     try:
-        return footer(path, filesystem)
+        return read_footer(path, filesystem)
     except (OSError, pa.ArrowInvalid, ValueError) as error:
         raise UserError(
             f"{path} is no predictions file", got=str(error), next_step="`mathpipe eval` writes one for a run"
         ) from error
 
 
-def footer(path: str | Path, filesystem: Any = None) -> dict[str, Any]:
+def read_footer(path: str | Path, filesystem: Any = None) -> dict[str, Any]:
     """The JSON of a file's footer."""
     with pq.ParquetFile(str(path), filesystem=filesystem) as file:
-        found = (file.schema_arrow.metadata or {}).get(METADATA)
-    return dict(json.loads(found)) if found else {}
+        text = (file.schema_arrow.metadata or {}).get(METADATA)
+    return dict(json.loads(text)) if text else {}
 
 
-def sentences(
+def token_strings(
     writer: MatrixTokenizer | ExpressionTokenizer | BitTokenizer,
     tokens: NDArray[np.integer[Any]],
     lengths: NDArray[np.int64],
 ) -> list[str]:
     """The words of each row, with spaces between; ids outside the vocabulary show as ``<id>``."""
     if tokens.size and (tokens.min() < 0 or tokens.max() >= len(writer.vocabulary)):
-        return [" ".join(writer.to_words(row[:length])) for row, length in zip(tokens, lengths, strict=True)]
+        return [" ".join(writer.ids_to_tokens(row[:length])) for row, length in zip(tokens, lengths, strict=True)]
     words = np.array(writer.vocabulary, dtype=object)[tokens]
     return [" ".join(row[:length]) for row, length in zip(words, lengths, strict=True)]
 

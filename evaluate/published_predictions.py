@@ -9,10 +9,10 @@ One record a problem, a blank line between::
     0 -1.234e-02 ['V2', 'V2', '+', '121', 'E-2', ...]
 
 ``src`` is the problem as NumPy prints a matrix, ``tgt`` the reference as a Python list of words, or a matrix where the answer was
-accepted without generation (it is then taken as the prediction, too). A hypothesis is a verdict (1 right, 0 wrong), a score that
+accepted without generation (it is then taken as the prediction, too). A hypothesis is a flag (1 right, 0 wrong), a score that
 greedy decoding leaves out, and a list of words. Lists are read by a parser of quoted words; nothing is evaluated.
 
-Every prediction is verified anew; the published verdict stands beside, in the column ``published_right``.
+Every prediction is verified anew; the published flag stands beside, in the column ``published_correct``.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from numpy.typing import NDArray
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.format.matrix_columns import Rows
+from mathpipe.datasets.format.matrix_columns import MatrixExamples
 from mathpipe.datasets.io.storage import Storage
-from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, MatrixTokenizer, Reading
+from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, DecodeStatus, MatrixTokenizer
 from mathpipe.datasets.tokenizers.number_encodings import ENCODINGS
-from mathpipe.evaluate.build_report import PREDICTIONS, Described, describe, remove_earlier
-from mathpipe.evaluate.decode.decoding import Decoded
+from mathpipe.evaluate.build_report import PREDICTIONS, ReportResult, build_report, remove_previous_results
+from mathpipe.evaluate.decode.decoding import Hypotheses
 from mathpipe.evaluate.predictions import PredictionsWriter, predictions_table
-from mathpipe.evaluate.score.matrix_scoring import OUTCOMES, TOLERANCE, ended, score
+from mathpipe.evaluate.score.matrix_scoring import OUTCOMES, TOLERANCE, append_end, score
 from mathpipe.generate.tasks.registry import Task, matrix_task
 
 Floats = NDArray[np.float64]
@@ -122,8 +122,8 @@ def _parsed(lines: list[str]) -> Record:
             name = line[:3]
             parts[name] = [line[4:]]
         elif match is not None:
-            verdict, number, words = match.groups()
-            hypotheses.append((verdict == "1", float("nan" if number is None else number), parse_words(words)))
+            flag, number, words = match.groups()
+            hypotheses.append((flag == "1", float("nan" if number is None else number), parse_words(words)))
         elif name and not hypotheses:
             parts[name].append(line)
         else:
@@ -135,12 +135,12 @@ def _parsed(lines: list[str]) -> Record:
     return Record(int(head[1]), parse_matrix("\n".join(parts["src"])), reference, hypotheses)
 
 
-def encoding_of(records: Iterable[Record]) -> str:
+def detect_encoding(records: Iterable[Record]) -> str:
     """The encoding in which the references are written; UserError where none reads them."""
     written = [record.reference for record in records if isinstance(record.reference, list)]
     for name in ENCODINGS:
         tokenizer = MatrixTokenizer.named(name)
-        if written and (tokenizer.decode(_tokens(tokenizer, written))[1] == Reading.OK).all():
+        if written and (tokenizer.decode(_tokens(tokenizer, written))[1] == DecodeStatus.OK).all():
             return name
     raise UserError(
         "the references are in no known encoding",
@@ -151,10 +151,10 @@ def encoding_of(records: Iterable[Record]) -> str:
 
 def import_published(
     path: str | Path, task_name: str, out: str, encoding: str | None = None, verbose: bool = True
-) -> Described:
+) -> ReportResult:
     """Read a published file into ``out/predictions.parquet``, verified anew, and tell of it as of any evaluation."""
     task = matrix_task(task_name)
-    tokenizer = MatrixTokenizer.named(encoding or encoding_of(islice(read_published(path), 50)))
+    tokenizer = MatrixTokenizer.named(encoding or detect_encoding(islice(read_published(path), 50)))
     storage, records, rows = Storage(out), read_published(path), 0
     metadata = {
         "run": str(path),
@@ -174,35 +174,35 @@ def import_published(
         predictions.close()
         if not rows:
             raise UserError(f"{path} holds no records", expected="'Equation I (K/N)' at the head of each")
-        remove_earlier(storage)
-    return describe(storage, verbose=verbose)
+        remove_previous_results(storage)
+    return build_report(storage, verbose=verbose)
 
 
 def _table(task: Task, tokenizer: MatrixTokenizer, batch: list[Record], path: str | Path) -> pa.Table:
     problems = Matrices.from_list([record.problem for record in batch])
     solutions = Matrices.from_list([_reference(tokenizer, record, path) for record in batch])
-    rows = Rows(np.array([record.number for record in batch]), problems, solutions)
-    own = ended(*tokenizer.encode(solutions))
+    rows = MatrixExamples(np.array([record.number for record in batch]), problems, solutions)
+    own = append_end(*tokenizer.encode(solutions))
     words: list[Words | NDArray[np.int64]] = []
-    verdicts, scores, problem, rank = [], [], [], []
+    correct, scores, problem, rank = [], [], [], []
     for k, record in enumerate(batch):
-        found = record.hypotheses or [(True, float("nan"), own[k])]
-        for place, (right, number, said) in enumerate(found):
+        hypotheses = record.hypotheses or [(True, float("nan"), own[k])]
+        for place, (right, number, said) in enumerate(hypotheses):
             words.append(said)
-            verdicts.append(right)
+            correct.append(right)
             scores.append(number)
             problem.append(k)
             rank.append(place)
-    decoded = Decoded(_tokens(tokenizer, words), np.array(scores), np.array(problem), np.array(rank))
+    decoded = Hypotheses(_tokens(tokenizer, words), np.array(scores), np.array(problem), np.array(rank))
     table = predictions_table(score(task, tokenizer, rows, decoded), SPLIT, tokenizer, tokenizer, task)
-    return table.add_column(table.column_names.index("passed") + 1, "published_right", pa.array(verdicts))
+    return table.add_column(table.column_names.index("passed") + 1, "published_correct", pa.array(correct))
 
 
 def _reference(tokenizer: MatrixTokenizer, record: Record, path: str | Path) -> Floats:
     if not isinstance(record.reference, list):
         return record.reference
     matrices, reading = tokenizer.decode(_tokens(tokenizer, [record.reference]))
-    if reading[0] != Reading.OK:
+    if reading[0] != DecodeStatus.OK:
         raise UserError(
             f"{path}, equation {record.number}: the reference cannot be read in {tokenizer.encoding.name}",
             got=" ".join(record.reference[:12]),

@@ -1,19 +1,19 @@
-"""One evaluation of a run: decode once, score, write; everything else is a query over what was written.
+"""Evaluate a run: decode once, score and write the predictions; everything else is a query over them.
 
-    test split -> decoding -> scoring by mathematics -> predictions.parquet -> metrics, analyses, failures, report
+    test split -> decoding -> verification -> predictions.parquet -> metrics, analyses, failures, report
 
-Results lie in ``<run>/evaluation/<split>``, or with what is not as by default after dots (``test.beam-10.first-1000``):
+Results are stored in ``<run>/evaluation/<split>``; non-default settings are appended after dots (``test.beam-10.first-1000``):
 
 ==============================  ==================================================================
-predictions.parquet             one row a hypothesis; all else is a query over it
-accuracy_by_tolerance.csv       for a plot
-analyses/                       one small table (CSV) and plot (SVG) for each question; analyses.json holds them all
-report.html                     a page to read
+predictions.parquet             one row per hypothesis
+accuracy_by_tolerance.csv       accuracy curve, for DVC plots
+analyses/                       one small table (CSV) and plot (SVG) per analysis; analyses.json contains all tables
+report.html                     HTML report
 failures.jsonl.zst              every failed problem, with ``verbose`` only
-metrics.json                    written last: if it is there, the evaluation is whole
+metrics.json                    written last: its presence means that the evaluation is complete
 ==============================  ==================================================================
 
-One that was killed goes on where it stopped (see ``mathpipe.evaluate.partial_results``).
+An interrupted evaluation resumes (see ``mathpipe.evaluate.partial_results``).
 """
 
 from __future__ import annotations
@@ -33,29 +33,29 @@ from mathpipe.datasets.dataset import Dataset, open_dataset
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.io.storage import Storage
 from mathpipe.datasets.tokenizers.matrix_tokenizer import PAD
-from mathpipe.evaluate.analyze.baselines import Tally
+from mathpipe.evaluate.analyze.baselines import BaselineCounts
 from mathpipe.evaluate.analyze.summary import Metrics
-from mathpipe.evaluate.build_report import METRICS, PREDICTIONS, Described, describe, remove_earlier
+from mathpipe.evaluate.build_report import METRICS, PREDICTIONS, ReportResult, build_report, remove_previous_results
 from mathpipe.evaluate.decode.beam_search import beam_search
-from mathpipe.evaluate.decode.decoding import GREEDY, Decoded, Decoding, decoding_mode, greedy, sample
+from mathpipe.evaluate.decode.decoding import GREEDY, Decoding, Hypotheses, decoding_mode, greedy, sample
 from mathpipe.evaluate.evaluation_progress import EvaluationProgress, NoProgress
 from mathpipe.evaluate.failures.failure_dump import Failure
-from mathpipe.evaluate.partial_results import Parts, identity
-from mathpipe.evaluate.problem_types import Kind, kind_of
-from mathpipe.evaluate.score.matrix_scoring import TOLERANCE, Verdicts
-from mathpipe.evaluate.score.token_accuracy import right_tokens
+from mathpipe.evaluate.partial_results import PartialResults, evaluation_fingerprint
+from mathpipe.evaluate.problem_types import ProblemType, problem_type_of
+from mathpipe.evaluate.score.matrix_scoring import TOLERANCE, ScoredHypotheses
+from mathpipe.evaluate.score.token_accuracy import correct_tokens
 from mathpipe.train.model.interface import Model
 from mathpipe.train.run.checkpoint import RunRecord, load_model
 
-_CHUNK_ROWS = 2_000  # problems of a part: what a killed evaluation may have to do again
-_CHUNK_WORDS = 2_000_000  # predicted words held at a time: 16 MB of token ids
-_TOGETHER = (512, 2_048)  # hypotheses, on a CPU and on a GPU, which takes as long for 2,000 as for 100
-_FEWEST = 8  # problems decoded together, however many hypotheses each has
+_CHUNK_ROWS = 2_000  # problems of a part: an interrupted evaluation repeats at most one
+_CHUNK_TOKENS = 2_000_000  # predicted tokens in memory: 16 MB
+_BATCH_SIZES = (512, 2_048)  # hypotheses on a CPU and on a GPU, where 2,000 take as long as 100
+_MIN_PROBLEMS = 8  # minimum number of problems per batch, however many hypotheses each has
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """What an evaluation found and where it lies. ``worst`` is empty, and ``failures`` None, unless it was verbose."""
+class EvaluationResult:
+    """Metrics and paths of an evaluation. ``worst`` is empty, and ``failures`` None, unless ``verbose``."""
 
     directory: str
     metrics: Metrics
@@ -79,138 +79,149 @@ def evaluate_run(
     verbose: bool = False,
     device: str | None = None,
     progress: EvaluationProgress | None = None,
-    how: Decoding = GREEDY,
+    decoding: Decoding = GREEDY,
     workers: int = 0,
-) -> Evaluation:
+) -> EvaluationResult:
     """Evaluate a checkpoint of ``run_dir`` on a split of its own dataset, or of ``data_dir`` (same task, any spec).
 
-    ``checkpoint``: ``last``, ``best`` or a file in the run's directory. ``limit``: only the first so many rows. ``how``: greedy,
-    beam search, sampling, constrained or not. ``device``: CUDA when there is one, else the CPU. ``batch_size``: hypotheses decoded
-    together, by default 512 on a CPU and 2,048 on a GPU. ``workers``: processes that judge expressions. ``progress`` is told of
-    each batch of problems that was decoded.
+    ``checkpoint``: ``last``, ``best`` or a file in the run's directory. ``limit``: maximum number of examples.
+    ``decoding``: greedy, beam search or sampling, constrained or not. ``device``: CUDA if available, else the CPU.
+    ``batch_size``: hypotheses decoded together, by default 512 on a CPU and 2,048 on a GPU. ``workers``: processes
+    that verify expressions. ``progress`` is updated after each decoded batch.
     UserError for a run, dataset or split that is missing, damaged or does not fit.
     """
     started = time.perf_counter()
-    model, record = load_model(run_dir, chosen_device(device), checkpoint)
+    model, record = load_model(run_dir, resolve_device(device), checkpoint)
     dataset = dataset_of_run(record, data_dir, split)
     n = _row_count(dataset, limit, batch_size)
-    kind, clock = kind_of(dataset, workers), Clock()
-    max_length = kind.max_length(n)
+    problem_type, timer = problem_type_of(dataset, workers), Timer()
+    max_length = problem_type.max_length(n)
     other_data = None if data_dir is None or str(data_dir) == record.data else str(data_dir)
-    name = _name_of(split, checkpoint, how, None if n == len(dataset) else n, other_data)
+    name = _name_of(split, checkpoint, decoding, None if n == len(dataset) else n, other_data)
     storage = Storage(str(out_dir or Path(run_dir) / "evaluation" / name))
-    metadata = _metadata(run_dir, checkpoint, record, dataset, n, max_length, how)
-    parts = Parts(
-        storage, identity(model, {**metadata, "run": None, "checkpoint": None, "data": None, "chunk": _CHUNK_ROWS})
+    metadata = _metadata(run_dir, checkpoint, record, dataset, n, max_length, decoding)
+    parts = PartialResults(
+        storage,
+        evaluation_fingerprint(
+            model, {**metadata, "run": None, "checkpoint": None, "data": None, "chunk": _CHUNK_ROWS}
+        ),
     )
-    yardsticks, tally, count = None, Tally(), 0
+    baselines, baseline_counts, count = None, BaselineCounts(), 0
     progress = progress or NoProgress()
-    with kind.ready(), closing(progress):
+    with problem_type.running(), closing(progress):
         progress.start(n)
-        for rows in dataset.chunks(_chunk_size(max_length, how), stop=n):
-            found = parts.find(count)
-            if found is None:
-                yardsticks = yardsticks or kind.yardsticks(n)
-                with clock("decoding"):
-                    decoded = decode_rows(model, dataset, rows, max_length, batch_size, progress.advance, how, kind)
-                with clock("scoring"):
-                    scored = kind.score(rows, decoded)
-                with clock("yardsticks"):
-                    found = yardsticks.tally(scored)  # type: ignore[arg-type]  # of the same kind
-                with clock("writing"):
-                    parts.write(count, kind.table(scored, split), found)
+        for rows in dataset.chunks(_chunk_size(max_length, decoding), stop=n):
+            part_counts = parts.find(count)
+            if part_counts is None:
+                baselines = baselines or problem_type.baselines(n)
+                with timer("decoding"):
+                    decoded = decode_examples(
+                        model, dataset, rows, max_length, batch_size, progress.advance, decoding, problem_type
+                    )
+                with timer("scoring"):
+                    scored = problem_type.score(rows, decoded)
+                with timer("baselines"):
+                    part_counts = baselines.count_passes(scored)  # type: ignore[arg-type]  # of the same problem type
+                with timer("writing"):
+                    parts.write(count, problem_type.table(scored, split), part_counts)
             else:
                 progress.advance(len(rows), fresh=False)
-            tally, count = tally + found, count + 1
-    with clock("writing"):
-        remove_earlier(storage)
-        parts.join(count, PREDICTIONS, {**metadata, "yardsticks": tally.to_json(), "outcomes": list(kind.outcomes)})
-    with clock("analyses"):
-        told = describe(storage, verbose=verbose, seconds=clock.seconds, started=started)
+            baseline_counts, count = baseline_counts + part_counts, count + 1
+    with timer("writing"):
+        remove_previous_results(storage)
+        parts.join(
+            count,
+            PREDICTIONS,
+            {**metadata, "baselines": baseline_counts.to_json(), "outcomes": list(problem_type.outcomes)},
+        )
+    with timer("analyses"):
+        report = build_report(storage, verbose=verbose, seconds=timer.seconds, started=started)
     parts.remove()
-    return _evaluation(storage, told)
+    return _evaluation(storage, report)
 
 
-def _name_of(split: str, checkpoint: str, how: Decoding, limit: int | None, other_data: str | None) -> str:
-    """Of the directory of results: the split, and after dots whatever is not as by default. Splits have no dots in their names."""
+def _name_of(split: str, checkpoint: str, decoding: Decoding, limit: int | None, other_data: str | None) -> str:
+    """Name of the results directory: the split, and the non-default settings after dots. Split names contain no dots."""
     parts = [split]
     if other_data is not None:
         parts.append(f"of-{other_data.rstrip('/').rsplit('/', 1)[-1]}")
     if checkpoint != "last":
         parts.append(Path(checkpoint).stem)
-    if how.temperature:
-        parts.append(f"sampled-{how.samples}-at-{how.temperature:g}-seed-{how.seed}")
-    elif how.beam > 1:
-        parts.append(f"beam-{how.beam}")
-        if how.length_penalty != 1:
-            parts.append(f"penalty-{how.length_penalty:g}")
-        if not how.early_stopping:
+    if decoding.temperature:
+        parts.append(f"sampled-{decoding.samples}-at-{decoding.temperature:g}-seed-{decoding.seed}")
+    elif decoding.beam > 1:
+        parts.append(f"beam-{decoding.beam}")
+        if decoding.length_penalty != 1:
+            parts.append(f"penalty-{decoding.length_penalty:g}")
+        if not decoding.early_stopping:
             parts.append("to-the-end")
-    if how.constrained:
+    if decoding.constrained:
         parts.append("constrained")
     if limit is not None:
         parts.append(f"first-{limit}")
     return ".".join(parts)
 
 
-def _evaluation(storage: Storage, told: Described) -> Evaluation:
-    return Evaluation(
+def _evaluation(storage: Storage, report: ReportResult) -> EvaluationResult:
+    return EvaluationResult(
         directory=storage.path(),
-        metrics=told.metrics,
-        text=told.text,
+        metrics=report.metrics,
+        text=report.text,
         predictions=storage.path(PREDICTIONS),
         metrics_file=storage.path(METRICS),
-        curve=told.curve,
-        report=told.report,
-        failures=told.failures,
-        worst=told.worst,
+        curve=report.curve,
+        report=report.report,
+        failures=report.failures,
+        worst=report.worst,
     )
 
 
-QUICK = ("accuracy", "accuracy_published", "exact", "unreadable", "token_accuracy", "mean_log_probability")
+QUICK_METRICS = ("accuracy", "accuracy_published", "exact", "invalid", "token_accuracy", "mean_log_probability")
 
 
-def quick_measures(dataset: Dataset) -> tuple[str, ...]:
-    """The names of what ``quick_accuracy`` measures."""
-    return (*QUICK, *kind_of(dataset).measures)
+def quick_metric_names(dataset: Dataset) -> tuple[str, ...]:
+    """Names of the metrics that ``quick_accuracy`` returns."""
+    return (*QUICK_METRICS, *problem_type_of(dataset).extra_metrics)
 
 
 def quick_accuracy(
     model: Model, dataset: Dataset, limit: int = 1000, tolerance: float = TOLERANCE, batch_size: int | None = None
 ) -> dict[str, float]:
-    """Greedy accuracy on the first ``limit`` rows, for a model in training, which is left as it was.
+    """Greedy accuracy on the first ``limit`` examples, for a model in training; its mode is restored.
 
     ``accuracy``: passed the error test at ``tolerance``; ``accuracy_published``: passed or exact; ``exact`` and
-    ``unreadable``: shares of these outcomes (malformed and unterminated together); ``token_accuracy``: the share of the references'
-    words predicted at their place; what the task measures besides, such as ``bit_accuracy``; ``mean_log_probability``.
+    ``invalid``: proportions of these outcomes (invalid: malformed or unterminated); ``token_accuracy``: proportion of the
+    references' tokens predicted at the same position; the task's own metrics, such as ``bit_accuracy``; ``mean_log_probability``.
     """
     n = _row_count(dataset, limit, batch_size)
-    kind = kind_of(dataset, tolerance=tolerance)
-    max_length, found = kind.max_length(n), list[Verdicts]()
-    right, words = 0, 0
+    problem_type = problem_type_of(dataset, tolerance=tolerance)
+    max_length, scored_parts = problem_type.max_length(n), list[ScoredHypotheses]()
+    num_correct, num_tokens = 0, 0
     for rows in dataset.chunks(_chunk_size(max_length, GREEDY), stop=n):
-        decoded = decode_rows(model, dataset, rows, max_length, batch_size)
-        hits, places = right_tokens(decoded.tokens, dataset.encode(rows).target)
-        right, words = right + int(hits.sum()), words + int(places.sum())
-        found.append(kind.score(rows, decoded))
-    names = np.array(kind.outcomes)[np.concatenate([scored.outcome for scored in found])]
+        decoded = decode_examples(model, dataset, rows, max_length, batch_size)
+        correct, tokens = correct_tokens(decoded.tokens, dataset.encode(rows).target)
+        num_correct, num_tokens = num_correct + int(correct.sum()), num_tokens + int(tokens.sum())
+        scored_parts.append(problem_type.score(rows, decoded))
+    names = np.array(problem_type.outcomes)[np.concatenate([scored.outcome for scored in scored_parts])]
     return {
-        "accuracy": float(np.concatenate([scored.passed for scored in found]).mean()),
-        "accuracy_published": float(np.concatenate([scored.correct_published for scored in found]).mean()),
+        "accuracy": float(np.concatenate([scored.passed for scored in scored_parts]).mean()),
+        "accuracy_published": float(np.concatenate([scored.correct_published for scored in scored_parts]).mean()),
         "exact": float((names == "exact").mean()),
-        "unreadable": float(np.isin(names, ["malformed", "unterminated"]).mean()),
-        "token_accuracy": right / words,
+        "invalid": float(np.isin(names, ["malformed", "unterminated"]).mean()),
+        "token_accuracy": num_correct / num_tokens,
         **{
-            name: float(np.nan_to_num(np.concatenate([scored.errors[name] for scored in found])).mean())
-            for name in kind.measures
+            name: float(np.nan_to_num(np.concatenate([scored.errors[name] for scored in scored_parts])).mean())
+            for name in problem_type.extra_metrics
         },
-        "mean_log_probability": float(np.concatenate([scored.decoded.log_probability for scored in found]).mean()),
+        "mean_log_probability": float(
+            np.concatenate([scored.decoded.log_probability for scored in scored_parts]).mean()
+        ),
     }
 
 
 @dataclass
-class Clock:
-    """Adds up the seconds spent on each part."""
+class Timer:
+    """Accumulates the seconds spent on each part."""
 
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -223,30 +234,32 @@ class Clock:
             self.seconds[part] = self.seconds.get(part, 0.0) + time.perf_counter() - start
 
 
-def decode_rows(
+def decode_examples(
     model: Model,
     dataset: Dataset,
     rows: Any,
     max_length: int,
     batch_size: int | None = None,
     on_rows: Callable[[int], object] = lambda rows: None,
-    how: Decoding = GREEDY,
-    kind: Kind | None = None,
-) -> Decoded:
-    """Predictions for rows, in their order; decoded in batches of similar lengths. ``kind`` gives a grammar where one is wanted."""
+    decoding: Decoding = GREEDY,
+    problem_type: ProblemType | None = None,
+) -> Hypotheses:
+    """Predictions in the order of ``rows``, decoded in batches of similar lengths. ``problem_type`` provides the grammar."""
     model.check(rows)
     encoded = dataset.encode(rows)
     order = np.lexsort((encoded.source_lengths, encoded.target_lengths))
-    found: list[Decoded] = []
+    parts: list[Hypotheses] = []
     with decoding_mode(model) as device:
-        together = batch_size or _TOGETHER[device.type == "cuda"]
-        size = max(together // how.hypotheses, min(_FEWEST, together))
+        batch = batch_size or _BATCH_SIZES[device.type == "cuda"]
+        size = max(batch // decoding.hypotheses, min(_MIN_PROBLEMS, batch))
         for start in range(0, len(rows), size):
             index = order[start : start + size]
-            part = _decode(model, encoded.batch(index, device).source, rows.take(index), max_length, how, kind, device)
-            found.append(Decoded(part.tokens, part.log_probability, index[part.problem], part.rank))
+            part = _decode(
+                model, encoded.batch(index, device).source, rows.take(index), max_length, decoding, problem_type, device
+            )
+            parts.append(Hypotheses(part.tokens, part.log_probability, index[part.problem], part.rank))
             on_rows(len(index))
-    return _joined(found)
+    return _concatenate(parts)
 
 
 def _decode(
@@ -254,22 +267,26 @@ def _decode(
     source: torch.Tensor,
     rows: Any,
     max_length: int,
-    how: Decoding,
-    kind: Kind | None,
+    decoding: Decoding,
+    problem_type: ProblemType | None,
     device: torch.device,
-) -> Decoded:
+) -> Hypotheses:
     def grammar() -> Any:
-        return kind.grammar(rows, max_length, device) if how.constrained and kind is not None else None
+        return (
+            problem_type.grammar(rows, max_length, device)
+            if decoding.constrained and problem_type is not None
+            else None
+        )
 
-    if how.temperature:
-        return sample(model, source, max_length, rows.row, how, grammar)
-    if how.beam > 1:
-        return beam_search(model, source, max_length, how, grammar())
+    if decoding.temperature:
+        return sample(model, source, max_length, rows.row, decoding, grammar)
+    if decoding.beam > 1:
+        return beam_search(model, source, max_length, decoding, grammar())
     return greedy(model, source, max_length, grammar())
 
 
-def _joined(parts: list[Decoded]) -> Decoded:
-    """All hypotheses in the order of problems and ranks."""
+def _concatenate(parts: list[Hypotheses]) -> Hypotheses:
+    """All hypotheses, sorted by problem and rank."""
     width = max(part.tokens.shape[1] for part in parts)
     tokens = np.concatenate(
         [np.pad(p.tokens, ((0, 0), (0, width - p.tokens.shape[1])), constant_values=PAD) for p in parts]
@@ -278,39 +295,39 @@ def _joined(parts: list[Decoded]) -> Decoded:
         np.concatenate([getattr(p, name) for p in parts]) for name in ("log_probability", "problem", "rank")
     )
     order = np.lexsort((rank, problem))
-    return Decoded(tokens[order], log_probability[order], problem[order], rank[order])
+    return Hypotheses(tokens[order], log_probability[order], problem[order], rank[order])
 
 
-def _chunk_size(max_length: int, how: Decoding) -> int:
-    return max(min(_CHUNK_ROWS, _CHUNK_WORDS // (max_length * how.hypotheses)), 1)
+def _chunk_size(max_length: int, decoding: Decoding) -> int:
+    return max(min(_CHUNK_ROWS, _CHUNK_TOKENS // (max_length * decoding.hypotheses)), 1)
 
 
 def dataset_of_run(record: RunRecord, data_dir: str | Path | None, split: str) -> Dataset:
-    """The split to evaluate on, in the run's encodings; UserError where it does not fit the run."""
+    """The split to evaluate on, in the run's encodings; UserError if it does not match the run."""
     directory = str(data_dir or record.data)
     dataset = open_dataset(directory, split, record.input_encoding, record.output_encoding, record.precision)
     if dataset.task != record.task:
         raise UserError(
-            f"{directory} holds another task than the run was trained on", expected=record.task, got=dataset.task
+            f"{directory} contains another task than the run was trained on", expected=record.task, got=dataset.task
         )
     if data_dir is None and dataset.manifest.spec != record.spec:
         raise UserError(
-            f"{directory} no longer holds the data this run was trained on",
+            f"{directory} no longer contains the data of this run",
             expected=f"the spec {json.dumps(record.spec, sort_keys=True)}",
             got=json.dumps(dataset.manifest.spec, sort_keys=True),
-            cause="the dataset was generated anew with other parameters",
-            next_step=f"train again, or name the dataset to evaluate on, `--data {directory}`, to do so all the same",
+            cause="the dataset was regenerated with other parameters",
+            next_step=f"train again, or evaluate on it anyway with `--data {directory}`",
         )
     return dataset
 
 
-def chosen_device(device: str | None) -> str:
-    """CUDA when there is one, else the CPU, unless another is asked for."""
+def resolve_device(device: str | None) -> str:
+    """``device``, or CUDA if available, else the CPU."""
     if device is None:
         return "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise UserError(
-            "no CUDA device can be used", got=f"device {device!r}", next_step="leave the device out, or name cpu"
+            "no CUDA device is available", got=f"device {device!r}", next_step="omit the device, or use cpu"
         )
     return device
 
@@ -326,9 +343,15 @@ def _row_count(dataset: Dataset, limit: int | None, batch_size: int | None) -> i
 
 
 def _metadata(
-    run_dir: str | Path, checkpoint: str, record: RunRecord, dataset: Dataset, n: int, max_length: int, how: Decoding
+    run_dir: str | Path,
+    checkpoint: str,
+    record: RunRecord,
+    dataset: Dataset,
+    n: int,
+    max_length: int,
+    decoding: Decoding,
 ) -> dict[str, Any]:
-    """What the predictions file says of itself."""
+    """Metadata of the predictions file."""
     return {
         "run": str(run_dir),
         "checkpoint": checkpoint,
@@ -336,7 +359,7 @@ def _metadata(
         "data": dataset.directory,
         "dataset_digest": dataset.digest,
         "task": dataset.task,
-        "kind": dataset.kind,
+        "kind": dataset.problem_type,
         "spec": dataset.spec,
         "trained_spec": record.spec,
         "split": dataset.split,
@@ -345,7 +368,7 @@ def _metadata(
         "output_encoding": record.output_encoding,
         "precision": record.precision,
         "tolerance": TOLERANCE,
-        "decoding": str(how),
-        "decoding_settings": asdict(how),
+        "decoding": str(decoding),
+        "decoding_settings": asdict(decoding),
         "max_length": max_length,
     }

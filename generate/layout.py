@@ -1,4 +1,4 @@
-"""How the stream of rows is cut into splits and shards: sizes only, never what a row holds."""
+"""The layout of a dataset: sizes of splits and shards, which never affect the content of a row."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ class Shard:
 
 @dataclass(frozen=True)
 class Layout:
-    """``splits``: rows asked for of each split; ``shard_rows``: rows a shard, a multiple of the spec's chunk size.
+    """``splits``: requested rows of each split; ``shard_rows``: rows per shard, a multiple of the spec's chunk size.
 
-    ``cuts``: the rows a shard of those splits whose spec has chunks of another size.
+    ``shard_rows_by_split``: rows per shard of splits whose spec has another chunk size.
     """
 
     splits: dict[str, int]
     shard_rows: int
-    cuts: dict[str, int] = field(default_factory=dict)
+    shard_rows_by_split: dict[str, int] = field(default_factory=dict)
 
     def shards(self) -> list[Shard]:
-        """Every shard of every split, in order; the last of a split holds what remains."""
+        """Every shard of every split, in order; the last shard of a split has the remaining rows."""
         return [
             shard
             for split, rows in self.splits.items()
-            for shard in cut(split, rows, self.cuts.get(split, self.shard_rows))
+            for shard in split_into_shards(split, rows, self.shard_rows_by_split.get(split, self.shard_rows))
         ]
 
     @property
@@ -43,8 +43,8 @@ class Layout:
         return sum(self.splits.values())
 
 
-def cut(split: str, rows: int, shard_rows: int) -> list[Shard]:
-    """Cut ``rows`` rows into shards of ``shard_rows``: 25 rows by 10 are 10, 10 and 5; no rows are no shard."""
+def split_into_shards(split: str, rows: int, shard_rows: int) -> list[Shard]:
+    """Split ``rows`` rows into shards of ``shard_rows``: 25 rows by 10 give 10, 10 and 5; 0 rows give no shard."""
     return [
         Shard(split, index, first, min(shard_rows, rows - first))
         for index, first in enumerate(range(0, rows, shard_rows))
@@ -59,5 +59,5 @@ def whole_chunks(shard_rows: int, chunk_rows: int) -> int:
 
 
 def default_shard_rows(rows: int, chunk_rows: int) -> int:
-    """1, 10 or 100 chunks: the most that still leave 8 shards, so that a few workers stay busy and files stay few."""
+    """1, 10 or 100 chunks: the largest that leaves 8 shards, to keep a few workers busy with few files."""
     return max([k * chunk_rows for k in (10, 100) if rows >= 8 * k * chunk_rows], default=chunk_rows)

@@ -1,4 +1,4 @@
-"""What may become of a prediction that is written as words, named once for generation, verification and evaluation."""
+"""Outcomes of predicted token sequences, shared by generation, verification and evaluation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-# Of predictions for symbolic problems; the first two are right.
+# Outcomes of predictions for symbolic problems; the first two are correct.
 SYMBOLIC_OUTCOMES = (
     *("exact", "equivalent", "particular", "partial", "wrong_value"),
     *("malformed", "unterminated", "undecided", "timeout"),
@@ -15,8 +15,8 @@ SYMBOLIC_OUTCOMES = (
 
 
 @dataclass(frozen=True)
-class Judged:
-    """n predictions judged: ``outcome`` (n,) int8, places in the task's ``outcomes``; ``measures``: more columns, NaN unknown."""
+class Verification:
+    """n verified predictions: ``outcome`` (n,) int8, indices into ``task.outcomes``; ``measures``: more columns, NaN if unknown."""
 
     outcome: NDArray[np.int8]
     measures: dict[str, NDArray[np.float64]] = field(default_factory=dict)

@@ -1,7 +1,7 @@
-"""The spec of a dataset: everything that fixes its rows.
+"""The spec of a dataset: everything that determines its rows.
 
-A dataset is a function of (task, how problems are drawn, seed, chunk size, generator version). The digest of these names it;
-sizes, shards and workers are layout and only cut the stream of rows.
+A dataset is a function of (task, problem parameters, seed, chunk size, generator version); their hash is its fingerprint.
+Sizes, shards and workers belong to the layout, which only divides the stream of rows.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pydantic import (
 from mathpipe.datasets.errors import nearest
 from mathpipe.datasets.expressions.vocabulary import BINARY, UNARY
 
-GENERATOR_VERSION = 1  # raised whenever the same spec would give other rows
+GENERATOR_VERSION = 1  # increased whenever the same spec would give other rows
 LARGEST_DIMENSION = 100
 Dimension = Annotated[int, Field(ge=1, le=LARGEST_DIMENSION)]
 Spectrum = Literal["semicircle", "positive", "uniform", "gaussian", "laplace", "positive2", "marcenko"]
@@ -34,16 +34,16 @@ SPECTRA: tuple[Spectrum, ...] = get_args(Spectrum)
 
 
 def _split_names(names: object) -> object:
-    """``"laplace,semicircle"`` as two names; nothing, and an empty text, as none."""
+    """``"laplace,semicircle"`` as two names; None and the empty string as no names."""
     if names is None:
         return ()
     return tuple(name.strip() for name in names.split(",") if name.strip()) if isinstance(names, str) else names
 
 
 def _in_order(names: tuple[Spectrum, ...]) -> tuple[Spectrum, ...]:
-    """Named in one order, whatever order they were given in: a mixture is a set, and its spec has one digest."""
+    """Sort the names: a mixture is a set, so its spec needs one fingerprint."""
     if len(set(names)) != len(names):
-        raise ValueError("names a spectrum twice: each problem draws one of the named, all with equal chance")
+        raise ValueError("names a spectrum twice: each problem uses one of the names, with equal probability")
     return tuple(sorted(names, key=SPECTRA.index))
 
 
@@ -51,16 +51,16 @@ Spectra = Annotated[tuple[Spectrum, ...], BeforeValidator(_split_names), AfterVa
 
 
 class MatrixSpec(BaseModel):
-    """How matrices are drawn: m x n with independent entries, then rounded to 3 significant digits.
+    """How matrices are sampled: m x n with independent entries, then rounded to 3 significant digits.
 
     ``min_dim..max_dim``: n is uniform in this range for each problem (rows and columns apart when ``rectangular``);
     ``rows``, ``cols``: fixed instead. ``entries``: ``uniform`` U(-c, c) or ``gaussian`` N(0, c^2/3), of equal variance.
     c is ``max_coeff``, or uniform among the integers ``min_coeff..max_coeff`` for each problem.
-    ``spectrum``: of symmetric problems, see ``mathpipe.generate.sampling.spectra``; each problem draws one of the named.
-    ``task_tokens``: of co-training, which tasks problems are drawn from (all seven, TADMEFI, when null).
-    ``round_problems``: round before solving, so that the written problem has exactly the written answer (else the papers'
-    way: solve first, round only when writing). ``noise``: sigma > 0 writes A + (c_max sigma / sqrt 3) N(0, 1) and asks for the
-    answer of the clean A. Source: Charton 2022, sections 3 and 4.
+    ``spectrum``: of symmetric problems, see ``mathpipe.generate.sampling.spectra``; each problem samples one of them.
+    ``task_tokens``: of co-training, the tasks of the problems (all seven, TADMEFI, if null).
+    ``round_problems``: round before solving, so that the solution is exactly that of the stored problem (else as in the
+    papers: solve first, round when writing). ``noise``: sigma > 0 stores A + (c_max sigma / sqrt 3) N(0, 1) with the
+    solution of the clean A. Source: Charton 2022, sections 3 and 4.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -83,16 +83,16 @@ class MatrixSpec(BaseModel):
         if self.min_dim > self.max_dim:
             raise ValueError(f"min_dim {self.min_dim} is above max_dim {self.max_dim}")
         if (self.rows is None) != (self.cols is None):
-            raise ValueError("rows and cols are given together or not at all")
+            raise ValueError("give rows and cols together or not at all")
         if self.rows is not None and self.rectangular:
-            raise ValueError("rectangular draws rows and columns; with rows and cols fixed there is nothing to draw")
+            raise ValueError("rectangular samples rows and columns; it cannot be combined with fixed rows and cols")
         if self.min_coeff is not None and (self.max_coeff != int(self.max_coeff) or self.min_coeff > self.max_coeff):
-            raise ValueError("with min_coeff, max_coeff is an integer at least as large")
+            raise ValueError("with min_coeff, max_coeff must be an integer at least as large")
         return self
 
     @property
     def largest_shape(self) -> tuple[int, int]:
-        """The largest (rows, cols) this spec can draw."""
+        """The largest (rows, cols) of this spec."""
         if self.rows is not None and self.cols is not None:
             return self.rows, self.cols
         return self.max_dim, self.max_dim
@@ -106,8 +106,8 @@ Family = Literal["general", "polynomial", "trigonometric", "logarithmic"]
 
 
 def _weights(text: str) -> str:
-    """``"tan:0, div:2.50"`` as ``"div:2.5,tan:0"``: weights by name, in one order, so that one spec has one digest."""
-    found: dict[str, float] = {}
+    """``"tan:0, div:2.50"`` as ``"div:2.5,tan:0"``: weights sorted by name, so that a spec has one fingerprint."""
+    weights: dict[str, float] = {}
     for part in filter(None, (piece.strip() for piece in text.split(","))):
         name, colon, weight = (piece.strip() for piece in part.partition(":"))
         if name not in (*BINARY, *UNARY):
@@ -119,23 +119,23 @@ def _weights(text: str) -> str:
             number = -1.0
         if not colon or not 0 <= number <= 1e6:
             raise ValueError(f"{part!r} names no weight: write operator:weight from 0 to 1e6, such as div:0")
-        if name in found:
+        if name in weights:
             raise ValueError(f"{name!r} is named twice")
-        found[name] = number
-    return ",".join(f"{name}:{found[name]:g}" for name in sorted(found))
+        weights[name] = number
+    return ",".join(f"{name}:{weights[name]:g}" for name in sorted(weights))
 
 
 Weights = Annotated[str, AfterValidator(_weights)]
 
 
 class ExpressionSpec(BaseModel):
-    """How expressions are drawn: unary-binary trees, uniform over those with k operators, then operators and leaves by weight.
+    """How expressions are sampled: unary-binary trees, uniform over those with k operators, then operators and leaves by weight.
 
-    k is uniform in ``min_operators..max_operators``, but with chance ``few_share`` uniform in 0..min_operators - 1.
-    ``operators``: weights of those drawn otherwise than published, such as ``div:0,tan:0``; a weight counts within its arity.
-    A leaf is x with chance ``variable_share``, else an integer uniform in 1..``max_int``. ``max_len``: words of the longest
+    k is uniform in ``min_operators..max_operators``, but with probability ``few_share`` uniform in 0..min_operators - 1.
+    ``operators``: weights that differ from the published ones, such as ``div:0,tan:0``; a weight counts within its arity.
+    A leaf is x with probability ``variable_share``, else an integer uniform in 1..``max_int``. ``max_len``: tokens of the longest
     problem or solution. ``family``: the functions of the published tests of distribution shift. ``simplify``: share of
-    problems that are simplified before they are written. Source: Lample and Charton 2020, section 3 and appendices A to C.
+    problems that are simplified before they are stored. Source: Lample and Charton 2020, section 3 and appendices A to C.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -151,7 +151,7 @@ class ExpressionSpec(BaseModel):
     family: Family = "general"
     simplify: Annotated[float, Field(ge=0, le=1)] = 0.0
     table: str | None = None
-    """Digest of the table of primitives that answers are looked up in, where the task has one: set by the task."""
+    """Digest of the table of primitives in which the task looks up solutions, if it has one: set by the task."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -161,10 +161,10 @@ class ExpressionSpec(BaseModel):
 
 
 class BitSpec(BaseModel):
-    """How bits are drawn: fair and independent. ``bits``: n of each pattern; ``masked``: chance of a bit of a query to be hidden.
+    """How bits are sampled: fair and independent. ``bits``: n of each pattern; ``masked``: probability that a query bit is hidden.
 
-    ``drawn``: set by the task; ``passes`` go through a small space again and again, each time in another order. How many patterns
-    a problem has, the task says. Source: Lu et al. 2021, section 3.1.
+    ``drawn``: set by the task; ``passes`` iterate over a small space repeatedly, each time in another order. The task defines
+    the number of patterns of a problem. Source: Lu et al. 2021, section 3.1.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -179,7 +179,7 @@ SequenceSpec = ExpressionSpec | BitSpec
 
 
 class SourceFile(BaseModel):
-    """A file that rows were read from: to which split, its name without folders, and its sha256."""
+    """An imported file: its split, its name without directories, and its sha256."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -189,9 +189,9 @@ class SourceFile(BaseModel):
 
 
 class ImportedSpec(BaseModel):
-    """Nothing was drawn: rows are those of files, in their order. Their splits are the files', not those of the hash.
+    """Imported rows: those of the files, in their order and with the splits of the files, not of the hash.
 
-    ``checked``: lines with wrong answers were left out.
+    ``checked``: lines with wrong solutions were skipped.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -224,9 +224,9 @@ ProblemSpec = Annotated[
 
 
 class DatasetSpec(BaseModel):
-    """A task, how its problems are drawn, a seed, and what else fixes rows. Equal digests mean equal rows.
+    """A task, its problem parameters, a seed, and what else determines rows. Equal fingerprints mean equal rows.
 
-    ``deduplicated``: the digest of a dataset (of the same spec otherwise) of which only the first of equal problems were kept.
+    ``deduplicated``: the digest of the source dataset of the same spec, if this one keeps only the first of equal problems.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -247,27 +247,27 @@ class DatasetSpec(BaseModel):
 
     @property
     def matrices(self) -> MatrixSpec:
-        """How matrices are drawn; TypeError where the spec draws none."""
+        """The matrix spec; TypeError if the task has no matrices."""
         if not isinstance(self.problems, MatrixSpec):
-            raise TypeError(f"the spec of {self.task} draws no matrices")
+            raise TypeError(f"the spec of {self.task} has no matrices")
         return self.problems
 
     @property
     def expressions(self) -> ExpressionSpec:
-        """How expressions are drawn; TypeError where the spec draws none."""
+        """The expression spec; TypeError if the task has no expressions."""
         if not isinstance(self.problems, ExpressionSpec):
-            raise TypeError(f"the spec of {self.task} draws no expressions")
+            raise TypeError(f"the spec of {self.task} has no expressions")
         return self.problems
 
     @property
     def sequences(self) -> SequenceSpec:
-        """How expressions or bits are drawn; TypeError where the spec draws neither."""
+        """The expression or bit spec; TypeError if the task has neither."""
         if not isinstance(self.problems, SequenceSpec):
-            raise TypeError(f"the spec of {self.task} draws no sequences")
+            raise TypeError(f"the spec of {self.task} has no sequences")
         return self.problems
 
     def with_problems(self, problems: MatrixSpec | SequenceSpec, chunk_rows: int) -> DatasetSpec:
-        """The spec of a split of its own: the same task and seed, other problems."""
+        """The spec of an extra split: the same task and seed, other problems."""
         return self.model_copy(update={"problems": problems, "chunk_rows": chunk_rows})
 
     def to_json(self) -> str:

@@ -1,8 +1,8 @@
-"""Which split a problem belongs to: an unsalted hash of the problem as written.
+"""Assign problems to splits by an unsalted hash of the stored problem.
 
-h(problem) is the same for every seed, size and dataset, and each split owns a constant share of the hash space, so two
-splits never hold the same written problem, not even splits of different datasets. Problems that are equivalent but written
-differently may fall on both sides.
+The hash of a problem is the same for every seed, size and dataset, and each split has a constant share of the hash space. So
+two splits never hold the same stored problem, not even splits of different datasets. Equivalent problems that are written
+differently may belong to different splits.
 """
 
 from __future__ import annotations
@@ -10,43 +10,43 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mathpipe.datasets.containers.ragged_matrices import Matrices, reduce_rows
+from mathpipe.datasets.containers.ragged_matrices import Matrices, reduce_per_matrix
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.tokenizers.decimal_grid import round_to_grid
 
 TRAIN, VALID, TEST = "train", "valid", "test"
 # Shares of the hash space, in 16ths: [first, end).
-_BUCKETS = {TRAIN: (0, 14), VALID: (14, 15), TEST: (15, 16)}
+_HASH_RANGES = {TRAIN: (0, 14), VALID: (14, 15), TEST: (15, 16)}
 
 UInts = NDArray[np.uint64]
 
 
-def bucket(split: str) -> tuple[int, int]:
-    """The 16ths [first, end) of the hash space a split owns; every test split (``test``, ``test-...``) shares one."""
+def hash_range(split: str) -> tuple[int, int]:
+    """The 16ths [first, end) of the hash space of a split; every test split (``test``, ``test-...``) shares one."""
     name = TEST if split.startswith("test-") else split
-    if name not in _BUCKETS:
+    if name not in _HASH_RANGES:
         raise UserError("unknown split", expected="train, valid, test or test-<name>", got=repr(split))
-    return _BUCKETS[name]
+    return _HASH_RANGES[name]
 
 
 def share(split: str) -> float:
-    """Which part of all problems a split owns: 7/8 for train, 1/16 each for valid and test."""
-    first, end = bucket(split)
+    """The share of all problems in a split: 7/8 for train, 1/16 each for valid and test."""
+    first, end = hash_range(split)
     return (end - first) / 16
 
 
-def belongs(problems: Matrices, split: str, *, on_grid: bool) -> NDArray[np.bool_]:
-    """Which problems belong to the split, (n,). ``on_grid``: the values are grid decimals already."""
-    return in_split(written_hash(problems, on_grid=on_grid), split)
+def belongs_to_split(problems: Matrices, split: str, *, on_grid: bool) -> NDArray[np.bool_]:
+    """Which problems belong to the split, (n,). ``on_grid``: the values lie on the decimal grid already."""
+    return in_split(problem_hash(problems, on_grid=on_grid), split)
 
 
-def written_hash(problems: Matrices, *, on_grid: bool = False, keys_from: int = 0) -> UInts:
-    """64 bits of each written problem, (n,): its shape and the float32 of each 3-digit decimal; -0 equals 0.
+def problem_hash(problems: Matrices, *, on_grid: bool = False, keys_from: int = 0) -> UInts:
+    """A 64-bit hash of each stored problem, (n,), from its shape and the float32 of each 3-digit decimal; -0 equals 0.
 
     h = mix(k0 r + k1 c + sum_j k_{j+2} b_j) modulo 2^64, with b_j the 32 bits of entry j, fixed odd k, and mix the finaliser
     of splitmix64 (Steele, Lea and Flood 2014). Multilinear hashing makes every entry count and stays vectorised. ``keys_from``:
-    other keys give other 64 bits; splits are named by those from 0.
+    other keys give another hash; splits use the keys from 0.
     """
     values = problems.values if on_grid else round_to_grid(problems.values)
     bits = (values.astype(np.float32) + np.float32(0)).view(np.uint32)
@@ -56,13 +56,13 @@ def written_hash(problems: Matrices, *, on_grid: bool = False, keys_from: int = 
         mixed = _weighted_sums(bits.reshape(len(problems), -1), keys[2:])
     else:
         within = np.arange(len(bits)) - np.repeat(problems.offsets[:-1], problems.sizes)
-        mixed = reduce_rows(bits.astype(np.uint64) * keys[2:][within], problems, np.add)
+        mixed = reduce_per_matrix(bits.astype(np.uint64) * keys[2:][within], problems, np.add)
     h = mixed + problems.rows.astype(np.uint64) * keys[0] + problems.cols.astype(np.uint64) * keys[1]
     return _splitmix_finalise(h)
 
 
 def sequence_hash(sequences: Sequences, *, keys_from: int = 0) -> UInts:
-    """64 bits of each written problem, (n,): its length and its word ids, h = mix(k0 L + sum_j k_{j+1} id_j) modulo 2^64."""
+    """A 64-bit hash of each stored problem, (n,), from its length and token ids: h = mix(k0 L + sum_j k_{j+1} id_j) modulo 2^64."""
     keys = _keys(int(sequences.lengths.max(initial=0)) + 1, keys_from)
     within = np.arange(len(sequences.values)) - np.repeat(sequences.offsets[:-1], sequences.lengths)
     sums = np.zeros(len(sequences.values) + 1, dtype=np.uint64)
@@ -74,8 +74,8 @@ def sequence_hash(sequences: Sequences, *, keys_from: int = 0) -> UInts:
 
 
 def in_split(hashes: UInts, split: str) -> NDArray[np.bool_]:
-    """Which of these problems, by their hashes, belong to the split, (n,)."""
-    first, end = bucket(split)
+    """Which problems belong to the split by their hashes, (n,)."""
+    first, end = hash_range(split)
     sixteenth = hashes >> np.uint64(60)
     return np.asarray((sixteenth >= first) & (sixteenth < end))
 

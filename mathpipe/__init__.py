@@ -1,13 +1,13 @@
-"""Very large, verified, reproducible datasets of mathematical problems; transformers trained on them; where and why they fail.
+"""Build large, verified, reproducible datasets of mathematical problems, train transformers on them, and study where they fail.
 
-    make_dataset(spec, layout, url)        build a dataset, or finish one
-    open_dataset(directory, split)         one split of a dataset: examples in order, or shuffled batches of tokens
+    make_dataset(spec, layout, url)        build a dataset, or finish an interrupted build
+    open_dataset(directory, split)         open one split: examples in order, or shuffled batches of tokens
     train_run(config, data, valid, dir)    train a transformer, or resume
-    load_model(dir)                        the model of a checkpoint
+    load_model(dir)                        load the model of a checkpoint
     evaluate_run(dir)                      decode, score, analyse, report
-    get_task(name)                         a task: sample, solve, verify
+    get_task(name)                         look up a task: sample, solve, verify
 
-Names are loaded on first use: ``import mathpipe`` alone imports neither torch nor pyarrow.
+Names are imported on first use: ``import mathpipe`` alone imports neither torch nor pyarrow.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ _EXPORTS = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import the module that defines a public name, once."""
+    """Import the module that defines a public name and cache the name here."""
     if name == "__version__":
         from importlib.metadata import version
 

@@ -1,4 +1,4 @@
-"""Talking to a person: results to stdout, progress and errors to stderr, and a clean end when stopped."""
+"""Console output: results on stdout, progress and errors on stderr; and how commands handle signals."""
 
 from __future__ import annotations
 
@@ -11,65 +11,65 @@ from typing import Any, TypeVar
 
 import click
 
-OK, WRONG, USAGE = 0, 1, 2
+EXIT_OK, EXIT_DAMAGED, EXIT_USAGE = 0, 1, 2
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, told like Ctrl-C: clusters preempt this way."""
+    """SIGTERM, handled like Ctrl-C: clusters preempt jobs with it."""
 
 
 @contextlib.contextmanager
-def stoppable() -> Iterator[None]:
-    """Turn SIGTERM into ``Terminated`` while the block runs, so that everything is closed on the way out."""
+def handle_sigterm() -> Iterator[None]:
+    """Raise ``Terminated`` on SIGTERM while the context is open, so that resources are closed on the way out."""
 
     def terminate(number: int, frame: FrameType | None) -> None:
         raise Terminated
 
-    before = signal.signal(signal.SIGTERM, terminate)
+    previous_handler = signal.signal(signal.SIGTERM, terminate)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous_handler)
 
 
-_QUIET = f"{__name__}.quiet"  # in the context of a click command
+_QUIET = f"{__name__}.quiet"  # key in ``click.Context.meta``
 
 
 def quiet_option(command: Command) -> Command:
-    """``--quiet``: no progress and no notes on stderr; errors and results stay."""
+    """``--quiet``: no progress and no log messages on stderr; errors and results are still printed."""
     return click.option(
         "--quiet",
         is_flag=True,
         expose_value=False,
         callback=_set_quiet,
-        help="No progress and no notes on stderr; results and errors stay.",
+        help="Print no progress and no log messages; results and errors are still printed.",
     )(command)
 
 
 def _set_quiet(context: click.Context, option: click.Parameter, quiet: bool) -> None:
     context.meta[_QUIET] = quiet
     if quiet:
-        hide_other_bars()
+        hide_library_progress_bars()
 
 
-def hide_other_bars() -> None:
-    """Keep transformers and huggingface_hub, which read this when they are imported, from drawing bars of their own."""
+def hide_library_progress_bars() -> None:
+    """Turn off the progress bars of transformers and huggingface_hub, which read this variable on import."""
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
 def is_quiet() -> bool:
-    """Whether the click command that is running, if any, was called with ``--quiet``."""
+    """Whether the current click command, if any, was called with ``--quiet``."""
     context = click.get_current_context(silent=True)
     return context is not None and bool(context.meta.get(_QUIET))
 
 
-def note(text: str) -> None:
-    """Information, to stderr; ``--quiet`` silences it."""
+def log(text: str) -> None:
+    """Print information to stderr, unless ``--quiet`` is set."""
     if not is_quiet():
         click.echo(text, err=True)
 
 
 def warn(text: str) -> None:
-    """What a person should know whatever ``--quiet`` says: why a command ended early, or may not do what was meant."""
+    """Print a warning to stderr, even with ``--quiet``: why a command ended early, or may not do what was intended."""
     click.echo(text, err=True)

@@ -1,11 +1,11 @@
-"""Progress of a long command on stderr: a bar on a terminal; elsewhere (a file, SLURM, nohup, DVC, CI) plain lines.
+"""Progress of long commands on stderr: a bar on a terminal, plain lines elsewhere (a file, SLURM, nohup, DVC, CI).
 
-    generate: 120,000 of 520,000 rows, 9 MB, 41,210 rows/s, 10 s left
+    generate: 120,000 of 520,000 examples, 9 MB, 41,210 examples/s, 10 s left
     step 300/900, loss 0.1234, 512 examples/s, 8 min left, validation at step 300: valid_loss 0.12, accuracy 0.93
 
-A step is whatever is reported at once: a training step, a shard, a batch of predictions. A line is printed when a step ends, never
-from a timer. The first and the last step have one. Between them a line comes with every tenth of the work, at least 2 s
-after the line before, and with the first step that ends 60 s or more after it.
+A step is one report: a training step, a shard or a batch of predictions. Lines are printed when a step ends, never by a timer.
+The first and the last step print a line. In between, a line follows each tenth of the work, at least 2 s after the previous
+line, and the first step that ends 60 s or more after it.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from typing import Never, Protocol, TextIO
 import click
 from tqdm import tqdm
 
-from mathpipe.datasets.format.manifest import Record
+from mathpipe.datasets.format.manifest import ShardRecord
 from mathpipe.pipeline.console import is_quiet
 
-TENTHS, SHORTEST_GAP, LONGEST_GAP = 10, 2.0, 60.0  # lines of a whole run; seconds between lines
+TENTHS, MIN_INTERVAL, MAX_INTERVAL = 10, 2.0, 60.0  # lines per run; seconds between lines
 Clock = Callable[[], float]
 
 
-def show_duration(seconds: float) -> str:
-    """A duration as people say it: ``under 1 s``, ``45 s``, ``12 min``, ``3.2 h``, ``2.5 days``.
+def format_duration(seconds: float) -> str:
+    """Format a duration: ``under 1 s``, ``45 s``, ``12 min``, ``3.2 h``, ``2.5 days``.
 
     >>> show_duration(720)
     '12 min'
@@ -41,26 +41,26 @@ def show_duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
 
 
-def show_rate(per_second: float) -> str:
-    """A rate with two digits at least: ``41,210``, ``12``, ``0.35``."""
+def format_rate(per_second: float) -> str:
+    """Format a rate with at least two significant digits: ``41,210``, ``12``, ``0.35``."""
     return f"{per_second:,.0f}" if per_second >= 9.95 else f"{per_second:.2g}"
 
 
 @dataclass
 class LineSchedule:
-    """Decides which steps have a line. ``printed_at``: seconds; ``tenth``: tenths of the work done at the last line."""
+    """Decides which steps print a line. ``printed_at``: time in seconds; ``tenth``: tenths of the work done at the last line."""
 
     tenth: int = 0
     printed_at: float | None = None
 
     def due(self, now: float, done: int, total: int | None) -> bool:
-        """Whether the step that ended at ``now`` has a line, which then counts as printed; ``done`` includes that step."""
+        """Whether the step that ended at ``now`` prints a line; if so, it is recorded. ``done`` includes that step."""
         tenth = tenths(done, total)
         if self.printed_at is None or done == total:
             due = True
         else:
-            gap = now - self.printed_at
-            due = gap >= LONGEST_GAP or (gap >= SHORTEST_GAP and tenth > self.tenth)
+            elapsed = now - self.printed_at
+            due = elapsed >= MAX_INTERVAL or (elapsed >= MIN_INTERVAL and tenth > self.tenth)
         if due:
             self.printed_at, self.tenth = now, tenth
         return due
@@ -70,40 +70,40 @@ def tenths(done: int, total: int | None) -> int:
     return done * TENTHS // total if total else 0
 
 
-class Wording(Protocol):
-    """How a line begins: where the work stands, of how much."""
+class LinePrefix(Protocol):
+    """Formats the start of a line: work done, and the total."""
 
     def __call__(self, done: int, total: int | None) -> str: ...
 
 
-def rows_of(verb: str) -> Wording:
-    """``generate: 1,000 of 5,000 rows``; without a total ``import: 1,000 rows``."""
+def count_prefix(verb: str) -> LinePrefix:
+    """``generate: 1,000 of 5,000 examples``; without a total ``import: 1,000 examples``."""
 
-    def words(done: int, total: int | None) -> str:
-        return f"{verb}: {done:,} rows" if total is None else f"{verb}: {done:,} of {total:,} rows"
+    def prefix(done: int, total: int | None) -> str:
+        return f"{verb}: {done:,} examples" if total is None else f"{verb}: {done:,} of {total:,} examples"
 
-    return words
+    return prefix
 
 
 class Progress:
-    """What has been done of ``total`` pieces of work (rows or steps), how fast in this session, and how long the rest takes.
+    """Progress of ``total`` items (examples or steps): how many are done, the rate in this session, and the time left.
 
-    ``unit``: what the rate counts, ``size`` of them a piece (examples of a training step). ``clock``: seconds.
-    ``quiet``: no output at all; by default as ``--quiet`` says.
+    ``unit``: unit of the rate; an item counts ``size`` units (the examples of a training step). ``clock``: time in seconds.
+    ``quiet``: no output; by default as set by ``--quiet``.
     """
 
     def __init__(
         self,
         verb: str,
         *,
-        words: Wording | None = None,
-        unit: str = "rows",
+        prefix: LinePrefix | None = None,
+        unit: str = "examples",
         size: int = 1,
         quiet: bool | None = None,
         stream: TextIO | None = None,
         clock: Clock = time.monotonic,
     ) -> None:
-        self._verb, self._words, self._unit, self._size = verb, words or rows_of(verb), unit, size
+        self._verb, self._prefix, self._unit, self._size = verb, prefix or count_prefix(verb), unit, size
         self._quiet = is_quiet() if quiet is None else quiet
         self._stream = stream or sys.stderr
         self._clock = clock
@@ -111,11 +111,11 @@ class Progress:
         self._total: int | None = None
         self._done = self._fresh = self._bytes = 0
         self._before = self._after = ""
-        self._printed: int | None = None  # what had been done at the last line
+        self._printed: int | None = None  # items done at the last line
         self._started, self._schedule = clock(), LineSchedule()
 
     def start(self, total: int | None, done: int = 0) -> None:
-        """Begin to count time. ``done``: pieces of earlier sessions, which enter no rate; ``total`` None: unknown."""
+        """Start the clock. ``done``: items of earlier sessions, which do not count in the rate; ``total`` None: unknown."""
         self._total, self._done, self._started = total, done, self._clock()
         self._schedule = LineSchedule(tenths(done, total))
         if not self._quiet and self._stream.isatty():
@@ -130,10 +130,10 @@ class Progress:
             )
 
     def advance(self, count: int, *, fresh: bool = True, before: str = "", after: str = "", postfix: str = "") -> bool:
-        """Report ``count`` more pieces; returns whether a line was printed.
+        """Report ``count`` more items; return whether a line was printed.
 
-        ``fresh``: done now; pieces of an earlier session have no line. ``before``, ``after``: what a line says between where the
-        work stands and the rate, and at its end; ``postfix``: what the bar says.
+        ``fresh``: done in this session; items of an earlier session print no line. ``before``, ``after``: text before the rate and
+        at the end of the line; ``postfix``: text after the bar.
         """
         self._done += count
         self._before, self._after = before, after
@@ -145,21 +145,21 @@ class Progress:
         self._fresh += count
         due = self._bar is None and not self._quiet and self._schedule.due(self._clock(), self._done, self._total)
         if due:
-            self._print(over=self._done == self._total)
+            self._print(finished=self._done == self._total)
         return due
 
-    def add_shard(self, record: Record, built: bool = True) -> None:
-        """Report a finished shard; those of an earlier session are not ``built``."""
+    def add_shard(self, record: ShardRecord, built: bool = True) -> None:
+        """Report a finished shard; ``built`` is false for shards of an earlier session."""
         self._bytes += record.bytes
-        written = f"{self._bytes / 1e6:,.0f} MB"
-        self.advance(record.rows, fresh=built, before=written, postfix=written)
+        size = f"{self._bytes / 1e6:,.0f} MB"
+        self.advance(record.rows, fresh=built, before=size, postfix=size)
 
     def close(self) -> None:
-        """End the bar, or print the line of the last step where it had none."""
+        """Close the bar, or print a line for the last step if it has none."""
         if self._bar is not None:
             self._bar.close()
         elif self._fresh and self._printed != self._done and not self._quiet:
-            self._print(over=True)
+            self._print(finished=True)
 
     def _move_bar(self, bar: tqdm[Never], count: int, fresh: bool, postfix: str) -> None:
         bar.set_postfix_str(postfix, refresh=False)
@@ -170,25 +170,25 @@ class Progress:
             bar.n += count
             bar.refresh()
 
-    def _print(self, *, over: bool) -> None:
+    def _print(self, *, finished: bool) -> None:
         self._printed = self._done
-        parts = [self._words(self._done, self._total), self._before, *self._times(over), self._after]
+        parts = [self._prefix(self._done, self._total), self._before, *self._times(finished), self._after]
         click.echo(", ".join(filter(None, parts)), file=self._stream)
 
-    def _times(self, over: bool) -> list[str]:
-        """The rate of this session, where any time has passed, and the time left, or spent where the work is over."""
+    def _times(self, finished: bool) -> list[str]:
+        """The rate of this session, if any time has passed, and the time left, or the time spent if finished."""
         seconds = self._clock() - self._started
         rate = self._fresh / seconds if seconds > 0 else None
-        shown = [] if rate is None else [f"{show_rate(rate * self._size)} {self._unit}/s"]
-        if over:
-            shown.append(f"{'done ' if self._done == self._total else ''}after {show_duration(seconds)}")
+        parts = [] if rate is None else [f"{format_rate(rate * self._size)} {self._unit}/s"]
+        if finished:
+            parts.append(f"{'done ' if self._done == self._total else ''}after {format_duration(seconds)}")
         elif rate and self._total is not None:
-            shown.append(f"{show_duration((self._total - self._done) / rate)} left")
-        return shown
+            parts.append(f"{format_duration((self._total - self._done) / rate)} left")
+        return parts
 
 
 class StepProgress:
-    """Progress of training, as ``mathpipe.train`` reports it: the last logged loss, and metrics with the first line after them."""
+    """Progress of training: the last logged loss, and metrics with the first line after they are measured."""
 
     def __init__(
         self, *, quiet: bool | None = None, stream: TextIO | None = None, clock: Clock = time.monotonic
@@ -202,7 +202,7 @@ class StepProgress:
         self._step = step
         self._progress = Progress(
             "train",
-            words=lambda done, total: f"step {done:,}/{total:,}",
+            prefix=lambda done, total: f"step {done:,}/{total:,}",
             unit="examples",
             size=batch,
             quiet=self._quiet,
@@ -212,7 +212,7 @@ class StepProgress:
         self._progress.start(steps, step)
 
     def step(self, measured: Mapping[str, float]) -> None:
-        assert self._progress is not None, "start comes first"
+        assert self._progress is not None, "call start first"
         self._step += 1
         metrics = {name: value for name, value in measured.items() if name not in ("train_loss", "lr", "seconds")}
         if "train_loss" in measured:

@@ -1,4 +1,4 @@
-"""Small datasets made once a session, and a fixed budget of threads."""
+"""Small datasets built once per session, and a fixed number of threads."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ MakeDataset = Callable[..., Path]
 
 @pytest.fixture(scope="session")
 def make_small(tmp_path_factory: pytest.TempPathFactory) -> MakeDataset:
-    """``make_small("add", dim=3, train=2_000)`` -> the directory of a dataset in chunks of 500 rows, made in this process."""
+    """``make_small("add", dim=3, train=2_000)`` -> the directory of a dataset in chunks of 500 rows, built in this process."""
 
     def make(
         task: str, *, dim: int = 3, train: int = 2_000, valid: int = 500, test: int = 500, **problems: object
     ) -> Path:
-        drawn = MatrixSpec.model_validate({"min_dim": dim, "max_dim": dim, **problems})
-        spec = DatasetSpec(task=task, problems=drawn, chunk_rows=500)
+        matrix_spec = MatrixSpec.model_validate({"min_dim": dim, "max_dim": dim, **problems})
+        spec = DatasetSpec(task=task, problems=matrix_spec, chunk_rows=500)
         url = tmp_path_factory.mktemp("data") / task
         make_dataset(spec, Layout({"train": train, "valid": valid, "test": test}, 1_000), str(url), workers=0)
         return url
@@ -49,7 +49,7 @@ def addition(make_small: MakeDataset) -> Path:
 
 @pytest.fixture
 def toy(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """``tests/toy_sequences.py``; its sequence task is among the tasks for one test."""
+    """``tests/toy_sequences.py``; its sequence task is registered for one test."""
     spec = importlib.util.spec_from_file_location("toy_sequences", Path(__file__).parent / "toy_sequences.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -1,4 +1,4 @@
-"""Starting is cheap: what a command does not use is not imported."""
+"""Commands start quickly: they import only what they use."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ finally:
 
 
 def imported(program: str, *arguments: str) -> set[str]:
-    """Names of the packages that a program of its own process had imported at its end."""
-    done = subprocess.run([sys.executable, "-c", program, *arguments], check=True, capture_output=True, text=True)
-    line = done.stdout.splitlines()[-1]
+    """Names of the packages that a program, run in its own process, has imported at its end."""
+    result = subprocess.run([sys.executable, "-c", program, *arguments], check=True, capture_output=True, text=True)
+    line = result.stdout.splitlines()[-1]
     assert line.startswith("modules ")
     return {name.split(".")[0] for name in line.split()[1:]}
 

@@ -1,6 +1,6 @@
-"""A small sequence task for tests: a random number of a few digits, and its digits backwards.
+"""A small sequence task for tests: a random number of a few digits, and its digits in reverse.
 
-``register`` puts it among the tasks; Dask workers do so when this file is named to them as a preload.
+``register`` adds it to the registry; Dask workers do so if this file is their preload module.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.expressions.vocabulary import IDS
 from mathpipe.generate.spec import ExpressionSpec
 from mathpipe.generate.tasks import registry
-from mathpipe.generate.tasks.sequence_base import Generators, Judged, Mask, Pairs, SequenceTask
+from mathpipe.generate.tasks.sequence_base import Generators, Mask, Pairs, SequenceTask, Verification
 
 ZERO, PLUS = IDS["0"], bytes([IDS["INT+"]])
 BATCH = 40
@@ -26,26 +26,26 @@ def reverse(problems: Sequences) -> Sequences:
 
 
 def pairs(spec: ExpressionSpec, generator: Generators, wanted: Callable[[Sequences], Mask]) -> Iterator[Pairs]:
-    """Numbers of ``min_operators`` to ``max_operators`` digits; one in eight is given up, the unwanted ones are spared."""
-    draw = 0
+    """Numbers of ``min_operators`` to ``max_operators`` digits; one in eight is rejected, unwanted ones are skipped."""
+    batch = 0
     while True:
-        rng = generator(draw)
-        draw += 1
+        rng = generator(batch)
+        batch += 1
         lengths = rng.integers(spec.min_operators, spec.max_operators + 1, BATCH)
-        drawn = [PLUS + bytes((ZERO + rng.integers(1, 10, n)).astype(np.uint8)) for n in lengths]
-        given_up = rng.random(BATCH) < 0.125
-        problems = Sequences.from_list(drawn)
-        kept = problems.take(~given_up)
-        kept_lengths = lengths[~given_up]
-        needed = wanted(kept)
-        kept = kept.take(needed)
-        columns: dict[str, Any] = {"operators": kept_lengths[needed]}
-        yield Pairs(kept, reverse(kept), columns, Counter({"given up": int(given_up.sum())}))
+        numbers = [PLUS + bytes((ZERO + rng.integers(1, 10, n)).astype(np.uint8)) for n in lengths]
+        rejected = rng.random(BATCH) < 0.125
+        problems = Sequences.from_list(numbers)
+        accepted = problems.take(~rejected)
+        accepted_lengths = lengths[~rejected]
+        used = wanted(accepted)
+        accepted = accepted.take(used)
+        columns: dict[str, Any] = {"operators": accepted_lengths[used]}
+        yield Pairs(accepted, reverse(accepted), columns, Counter({"unlucky": int(rejected.sum())}))
 
 
-def judge(problems: Sequences, references: Sequences, predicted: Sequences) -> Judged:
-    right = [a == b for a, b in zip(reverse(problems).to_list(), predicted.to_list(), strict=True)]
-    return Judged(np.where(right, 0, 4).astype(np.int8))
+def verify(problems: Sequences, references: Sequences, predicted: Sequences) -> Verification:
+    correct = [a == b for a, b in zip(reverse(problems).to_list(), predicted.to_list(), strict=True)]
+    return Verification(np.where(correct, 0, 4).astype(np.int8))
 
 
 TASK = SequenceTask(
@@ -55,7 +55,7 @@ TASK = SequenceTask(
     solution="its digits backwards",
     source="tests",
     pairs=pairs,
-    judge=judge,
+    verify=verify,
     columns={"operators": "int16"},
     chunk_rows=100,
     example=ExpressionSpec(min_operators=4, max_operators=8),

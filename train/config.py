@@ -1,6 +1,6 @@
-"""What a run of training is: the model's shape and the plan of optimisation, checked before anything starts.
+"""Configuration of a training run: model, optimisation, evaluation and checkpoints; validated before anything starts.
 
-Frozen pydantic models; unknown keys are refused. The defaults are the default experiment: 3x3 addition, entries U(-10, 10).
+Frozen pydantic models that reject unknown keys. The defaults are the default experiment: 3x3 addition, entries U(-10, 10).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Settings(BaseModel):
 
 
 class ModelConfig(Settings):
-    """An encoder-decoder transformer; the two sides may differ in depth, width and heads."""
+    """An encoder-decoder transformer. Encoder and decoder may differ in depth, width and heads."""
 
     encoder_layers: Layers = 1
     decoder_layers: Layers = 2
@@ -29,142 +29,142 @@ class ModelConfig(Settings):
     encoder_heads: Heads = 4
     decoder_heads: Heads = 4
     feed_forward: Annotated[int, Field(ge=1, le=16)] = 4
-    """Hidden width of the feed-forward layers, in multiples of the side's width."""
+    """Hidden width of the feed-forward layers, as a multiple of the model width."""
     activation: Literal["relu", "gelu", "swiglu"] = "relu"
-    """Of the feed-forward layers; swiglu is gated, with 2/3 of the hidden width (the same number of weights)."""
+    """Activation of the feed-forward layers. swiglu is gated, with 2/3 of the hidden width (the same number of weights)."""
     norm: Literal["pre", "post"] = "pre"
     """Layer norm before each sub-layer, or after each residual sum (as published)."""
     norm_kind: Literal["layer", "rms"] = "layer"
-    """Layer norm with mean and offset, or the root mean square alone."""
+    """LayerNorm, or RMSNorm (root mean square only)."""
     cross_query: Literal["attended", "input"] = "attended"
-    """The decoder's cross-attention asks with the outcome of self-attention, or with the layer's input (as LAWT does)."""
+    """Queries of cross-attention: the output of self-attention, or the input of the layer (as in LAWT)."""
     positions: Literal["structured", "learned", "sinusoidal", "none"] = "structured"
-    """Structured: row + column + place within the number, or for expressions the place in the tree. Learned: one vector for
-    each absolute position, sinusoidal: fixed ones (both as published). None: for rotary attention alone."""
-    reads: Literal["words", "numbers"] = "words"
-    """What one vector of the encoder stands for: a word, or a whole number (a sum of vectors, one for each of its words)."""
-    entries: Literal["all", "upper"] = "all"
-    """Which entries of a matrix the encoder reads; upper: on and above the diagonal, for symmetric problems."""
+    """structured: row + column + offset within the number; for expressions, the position in the tree. learned: one vector
+    per absolute position; sinusoidal: fixed vectors (both as published). none: no position vectors, for rotary attention."""
+    input_unit: Literal["token", "number"] = "token"
+    """What one encoder vector represents: a token, or a whole number (the sum of one vector per token of the number)."""
+    triangle: Literal["full", "upper"] = "full"
+    """Matrix entries given to the encoder. upper: on and above the diagonal, for symmetric problems."""
     rotary: bool = False
-    """Queries and keys of self-attention are turned by angles that grow with the absolute position."""
+    """Rotary position embedding of queries and keys in self-attention."""
     max_positions: Annotated[int, Field(ge=4, le=65536)] = 4096
-    """Longest sequence with learned or sinusoidal positions, in words."""
+    """Longest sequence with learned or sinusoidal positions, in tokens."""
     framed_source: bool = False
-    """The encoder reads END before and after the problem (as published), or the problem alone."""
+    """Put END before and after the source (as published)."""
     zeroed_padding: bool = False
-    """Padded positions are set to zero after every layer (as published). Nothing that is read changes."""
+    """Set padded positions to zero after every layer (as published). Outputs at real positions do not change."""
     vocabulary: Literal["separate", "joint"] = "separate"
-    """Each side has the words of its own encoding, or both have the published union of both encodings' words."""
-    start: Literal["aligned", "independent", "published"] = "aligned"
-    """First weights. Aligned: keys begin as queries and both sides begin with the same positions, so that before anything
-    is learned a word already looks at words like itself, in places like its own. Independent: every matrix for itself.
-    Published: linear layers as torch begins them, uniform within inputs^-1/2, biases too."""
+    """separate: each side has the tokens of its own encoding. joint: both sides share the published union of both vocabularies."""
+    init: Literal["aligned", "independent", "published"] = "aligned"
+    """Initial weights. aligned: key weights equal query weights and both sides start with equal position vectors, so that
+    untrained attention already favours equal tokens at equal positions. independent: every matrix is sampled separately.
+    published: torch's default for linear layers, uniform in +-inputs^-1/2, biases too."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Arithmetic of matrix products (autocast); weights, sums and the loss are always float32. Auto: bfloat16 where the
-    processor multiplies it (AMX, AVX512-BF16, most GPUs), elsewhere float32, since emulated bfloat16 is slow."""
+    """Autocast dtype of matrix products; weights, sums and the loss are always float32. auto: bfloat16 where the processor
+    supports it natively (AMX, AVX512-BF16, most GPUs), otherwise float32, because emulated bfloat16 is slow."""
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> ModelConfig:
         for side in ("encoder", "decoder"):
             width, heads = getattr(self, f"{side}_width"), getattr(self, f"{side}_heads")
             if width % heads:
-                raise ValueError(f"{side}_width {width} is no multiple of {side}_heads {heads}")
+                raise ValueError(f"{side}_width {width} is not a multiple of {side}_heads {heads}")
             if self.rotary and width // heads % 2:
-                raise ValueError(f"rotary attention needs heads of even size, not {side} {width} / {heads}")
-        if (self.reads, self.entries) != ("words", "all") and (
+                raise ValueError(f"rotary attention needs an even head size, got {side} {width} / {heads}")
+        if (self.input_unit, self.triangle) != ("token", "full") and (
             self.positions != "structured" or self.vocabulary == "joint" or self.rotary
         ):
             raise ValueError(
-                "reads: numbers and entries: upper go with structured positions and separate vocabularies, without rotary ones"
+                "input_unit: number and triangle: upper require structured positions and separate vocabularies, without rotary"
             )
         if self.framed_source and self.positions == "structured":
             raise ValueError(
-                "framed_source goes with learned, sinusoidal or no positions: structured ones count from the problem"
+                "framed_source requires learned, sinusoidal or no positions: structured positions assume an unframed source"
             )
         return self
 
 
-class BodyConfig(Settings):
-    """A pretrained language model, or a random one of its shape, with a new first and last layer over our words."""
+class BackboneConfig(Settings):
+    """A pretrained language model, or a randomly initialised one of the same shape, with new input and output layers."""
 
     model: Literal["frozen-gpt2", "encoder-decoder"] = "frozen-gpt2"
-    """A GPT-2 that goes on from the problem, or an encoder-decoder (mBART, Marian, T5) that reads it."""
+    """A decoder-only GPT-2 that continues the problem, or an encoder-decoder (mBART, Marian, T5)."""
     weights: str | None = None
-    """A directory in Hugging Face's format, or a name on their hub; null: gpt2 where pretrained, else the sizes below."""
+    """A directory in Hugging Face format or a model name on the hub. Null: gpt2 if pretrained, else the sizes below."""
     pretrained: bool = True
-    """False: weights drawn anew by ``seed``, in the same shape."""
+    """False: random weights of the same shape, sampled with ``seed``."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    """Of a random body; a run's own seed draws the new layers."""
+    """Seed of a random backbone. The new layers are initialised from the seed of the run."""
     layers: Layers = 12
     width: Width = 768
     heads: Heads = 12
     positions: Annotated[int, Field(ge=4, le=65536)] = 1024
-    """Shape of a random GPT-2 where no weights are named; the defaults are those of the published body."""
-    position_start: Literal["drawn", "sinusoidal"] = "drawn"
-    """First positions of a random GPT-2: drawn like all else, or sines and cosines of periods from 2 pi to 2 pi x positions, in
-    which one learned rotation looks the same distance back from every place."""
-    trains: Literal["layer-norms+positions", "+attention", "+feed-forward", "everything", "nothing"] | None = None
-    """What of the body trains; the new layers always do. The plus adds to layer norms and positions. Null: layer norms and
-    positions of gpt2 (as published), everything of an encoder-decoder."""
-    begin: Literal["normal", "orthogonal", "signed-constant"] = "orthogonal"
-    """First weights of the new layers: normal (0.02), orthogonal, or of one size, (2 / inputs)^1/2, with random signs."""
-    read: Literal["written", "last", "prefix"] | None = None
-    """How gpt2 answers: word by word after the problem, or at once, at the last or the first places of the problem. Null: bits
-    from the last ones, all else written."""
+    """Shape of a random GPT-2 if ``weights`` is null; the defaults are the published shape."""
+    position_init: Literal["random", "sinusoidal"] = "random"
+    """Initial positions of a random GPT-2: random like all other weights, or sines and cosines of periods from 2 pi to
+    2 pi x positions, with which one learned rotation looks back the same distance from every position."""
+    trainable: Literal["layer-norms+positions", "+attention", "+feed-forward", "all", "none"] | None = None
+    """Backbone weights that are trained; the new layers always are. A value with plus adds to layer norms and positions.
+    Null: layer norms and positions of gpt2 (as published), all weights of an encoder-decoder."""
+    init: Literal["normal", "orthogonal", "signed-constant"] = "orthogonal"
+    """Initial weights of the new layers: normal (0.02), orthogonal, or +-(2 / inputs)^1/2 with random signs."""
+    readout: Literal["autoregressive", "last", "prefix"] | None = None
+    """How gpt2 answers: token by token after the problem, or all tokens at once, at the last or the first positions of the
+    problem. Null: last for bits, autoregressive otherwise."""
     patch: Annotated[int, Field(ge=1, le=10_000)] | None = None
-    """Bits that enter together, as one vector of -1, 1 and 0 (hidden) through a linear layer; null: each by an embedding."""
+    """Bits that enter together as one vector of -1, 1 and 0 (hidden) through a linear layer. Null: one embedding per bit."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
 
     @model_validator(mode="after")
-    def _fits(self) -> BodyConfig:
+    def _settings_agree(self) -> BackboneConfig:
         if self.width % self.heads:
-            raise ValueError(f"width {self.width} is no multiple of heads {self.heads}")
+            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
         if self.model == "encoder-decoder" and self.weights is None:
-            raise ValueError("an encoder-decoder is named by weights: a directory, or a name on the hub")
-        if self.model == "encoder-decoder" and (self.read not in (None, "written") or self.patch is not None):
-            raise ValueError("read and patch are of frozen-gpt2: an encoder-decoder reads words and writes its answer")
-        if self.position_start == "sinusoidal" and (self.pretrained or self.width % 2):
-            raise ValueError("sinusoidal positions are of a random gpt2 of even width: give pretrained false")
-        if self.patch is not None and self.read == "written":
-            raise ValueError("patches are answered at once: read last or prefix")
+            raise ValueError("an encoder-decoder needs weights: a directory, or a model name on the hub")
+        if self.model == "encoder-decoder" and (self.readout not in (None, "autoregressive") or self.patch is not None):
+            raise ValueError("readout and patch apply to frozen-gpt2 only: an encoder-decoder is autoregressive")
+        if self.position_init == "sinusoidal" and (self.pretrained or self.width % 2):
+            raise ValueError("sinusoidal positions need a random gpt2 of even width: set pretrained to false")
+        if self.patch is not None and self.readout == "autoregressive":
+            raise ValueError("patch requires readout last or prefix")
         return self
 
 
 class TrainConfig(Settings):
-    """A whole run: encodings, model, plan of optimisation, and how often it is looked at and saved."""
+    """A training run: encodings, model, optimisation, and the intervals of evaluation and checkpoints."""
 
     model: ModelConfig = ModelConfig()
-    body: BodyConfig | None = None
-    """A pretrained body instead of ``model`` (needs the package transformers)."""
+    backbone: BackboneConfig | None = None
+    """A pretrained backbone instead of ``model`` (needs the package transformers)."""
     input_encoding: Encoding = "P10"
     output_encoding: Encoding = "P10"
     precision: Annotated[int, Field(ge=1, le=4)] = 2
-    """Digits after the first of every written number."""
+    """Digits after the first of every encoded number."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    """Fixes the first weights, the order of examples and dropout."""
+    """Fixes the initial weights, the order of examples and dropout."""
 
-    start_from: str | None = None
-    """A run, or one of its checkpoints, whose weights are the first; it has the same model and encodings, and what else it likes:
-    smaller matrices, another task. Null: drawn by ``seed``."""
+    init_from: str | None = None
+    """Warm start: a run directory, or one of its checkpoints, with the same model and encodings; its data may differ, as in
+    smaller matrices or another task. Null: random weights, sampled with ``seed``."""
 
     batch: Annotated[int, Field(ge=1, le=1_000_000)] = 64
-    """Problems a step, over all processes together."""
+    """Problems per step, over all processes."""
     accumulate: Annotated[int, Field(ge=1, le=10_000)] = 1
-    """Parts in which each process computes its share of a batch; only memory and speed depend on it."""
+    """Gradient accumulation: parts into which each process splits its share of a batch. Affects memory and speed only."""
     steps: Annotated[int, Field(ge=1)] = 900
     optimiser: Literal["adam", "adamw", "sgd", "adafactor", "muon"] = "muon"
-    """sgd takes beta1 as momentum; muon moves the matrices of linear layers, Adam all else."""
+    """sgd uses beta1 as momentum. muon updates the matrices of linear layers, with Adam for all other weights."""
     lr: Annotated[float, Field(gt=0, le=1)] = 3e-3
-    """Highest learning rate, reached after ``warmup`` steps."""
+    """Peak learning rate, reached after ``warmup`` steps."""
     warmup: Annotated[int, Field(ge=0)] = 100
     """Steps over which the learning rate rises linearly."""
     warmup_from: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Learning rate at which warm-up begins (published: 1e-7)."""
+    """Learning rate at the start of warm-up (published: 1e-7)."""
     schedule: Literal["cosine", "constant", "inverse-sqrt", "cosine-restarts"] = "cosine"
-    """After warm-up. Cosine: down to ``final_lr`` x lr at the last step along half a cosine. Inverse-sqrt: as (warmup/step)^1/2.
-    Cosine-restarts: from lr to ``min_lr`` along half a cosine of ``period`` steps, again and again, both shrunk each time."""
+    """After warm-up. cosine: half a cosine down to ``final_lr`` x lr at the last step. inverse-sqrt: lr (warmup/step)^1/2.
+    cosine-restarts: half a cosine from lr to ``min_lr`` in ``period`` steps, repeated, both multiplied by ``shrink``."""
     final_lr: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Learning rate at the last step of a cosine, as a fraction of lr."""
     min_lr: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -172,80 +172,80 @@ class TrainConfig(Settings):
     period: Annotated[int, Field(ge=1)] = 1_000_000
     """Steps of the first period of cosine-restarts."""
     period_growth: Annotated[float, Field(ge=1, le=100)] = 1.0
-    """Each period is so many times longer than the one before."""
+    """Ratio of the lengths of successive periods."""
     shrink: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Factor of lr and min_lr at each restart."""
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
     eps: Annotated[float, Field(gt=0)] = 1e-8
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    """Of matrices, not of biases, norms and embeddings."""
+    """Applied to matrices, not to biases, norms and embeddings."""
     clip: Annotated[float, Field(gt=0)] | None = 1.0
-    """Largest norm of the gradient; null: as it comes."""
+    """Maximum gradient norm; null: no clipping."""
     sign_weight: Annotated[float, Field(gt=0, le=100)] = 1.0
     mantissa_weight: Annotated[float, Field(gt=0, le=100)] = 1.0
     exponent_weight: Annotated[float, Field(gt=0, le=100)] = 1.0
-    """Weight of such words in the training loss, against 1 for all others; validation loss is never weighted."""
+    """Weights of sign, mantissa and exponent tokens in the training loss; other tokens weigh 1. Validation loss is unweighted."""
 
     valid_examples: Annotated[int, Field(ge=0)] = 1000
-    """How many of the validation split the validation loss is measured on."""
+    """Number of validation examples in the validation loss."""
     log_every: Annotated[int, Field(ge=1)] = 20
-    """Steps between two points of the training loss."""
+    """Steps between two logged values of the training loss."""
     eval_every: Annotated[int, Field(ge=1)] = 300
-    """Steps between two measurements of validation loss and accuracy; always measured after the last step."""
+    """Steps between two evaluations of validation loss and accuracy; the last step is always evaluated."""
     checkpoint_every: Annotated[int, Field(ge=1)] = 100
     keep_every: Annotated[int, Field(ge=1)] | None = None
-    """Steps between two checkpoints that are kept for good, in ``checkpoints/``."""
+    """Steps between two permanent checkpoints, in ``checkpoints/``."""
     stop_metric: str | None = None
-    """Stop early when this metric (of those measured every ``eval_every``) reaches ``stop_at``."""
+    """Stop early when this metric (evaluated every ``eval_every`` steps) reaches ``stop_at``."""
     stop_at: float | None = None
     best_metric: str | None = None
-    """The weights that were best by this metric are kept in checkpoints/best.pt; what ends in ``loss`` is better when smaller."""
+    """Keep the best weights by this metric in checkpoints/best.pt. A metric whose name ends in ``loss`` is minimised."""
     patience: Annotated[int, Field(ge=1)] | None = None
-    """Stop after so many measurements in a row that were not better by ``best_metric``."""
+    """Stop after this many consecutive evaluations without an improvement of ``best_metric``."""
     label: str | None = None
-    """A word of your own for the run: it stands in its record, in summary.json and among the parameters of DVC."""
+    """A free label of the run, stored in its record, in summary.json and among the parameters of DVC."""
     tensorboard: bool = False
-    """Write the curves for TensorBoard too, into ``tensorboard/`` (needs the package)."""
+    """Also log metrics for TensorBoard, in ``tensorboard/`` (needs the package)."""
 
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
-    """Threads of tensor arithmetic on the CPU; null: as the library chooses."""
+    """CPU threads of torch; null: the default of torch."""
     compile: bool = False
-    """Compile the layers with torch.compile (needs a compiler); the bits of the weights then depend on it."""
-    graphs: bool = False
-    """On CUDA, in one process: capture the forward and backward passes, and the step of Adam or Muon, as CUDA graphs. Small models
-    otherwise leave the GPU waiting for Python. Each common batch shape costs the memory of one more batch."""
+    """Compile the layers with torch.compile (needs a compiler); results then depend on the compiler, bit for bit."""
+    cuda_graphs: bool = False
+    """On CUDA, in one process: capture the forward and backward passes, and the step of Adam or Muon, as CUDA graphs. Otherwise
+    the GPU waits for Python when the model is small. Each common batch shape costs the memory of one more batch."""
     deterministic: bool = False
-    """On CUDA: only algorithms that give the same bits every time (slower). On the CPU they always do."""
+    """On CUDA: use deterministic algorithms only (slower). Training on the CPU is always deterministic."""
 
     @model_validator(mode="after")
-    def _goes_together(self) -> TrainConfig:
+    def _settings_agree(self) -> TrainConfig:
         if (self.stop_metric is None) != (self.stop_at is None):
             raise ValueError("stop_metric and stop_at go together: give both or neither")
         if self.warmup > self.steps:
             raise ValueError(f"warmup {self.warmup} is longer than the run's {self.steps} steps")
         if self.schedule == "inverse-sqrt" and not self.warmup:
-            raise ValueError("schedule inverse-sqrt counts from the end of warm-up: give warmup at least one step")
-        if self.graphs and (self.body is not None or self.compile):
-            raise ValueError("graphs go with a model of ours (not a body) that is not compiled")
+            raise ValueError("schedule inverse-sqrt needs warmup of at least one step")
+        if self.cuda_graphs and (self.backbone is not None or self.compile):
+            raise ValueError("cuda_graphs requires model (no backbone) and compile: false")
         if self.patience is not None and self.best_metric is None:
             raise ValueError("patience needs a best_metric")
         return self
 
 
-# What may change between two sittings of one run: nothing here enters the weights but by the order of float sums.
-FREE_TO_CHANGE = frozenset({"threads", "checkpoint_every", "keep_every", "label", "tensorboard", "graphs"})
+# Keys that may change when a run is resumed: they affect the weights at most through the order of floating-point sums.
+MUTABLE_ON_RESUME = frozenset({"threads", "checkpoint_every", "keep_every", "label", "tensorboard", "cuda_graphs"})
 
 
 def first_difference(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> tuple[str, Any, Any] | None:
-    """(dotted key, old value, new value) of the first key in which two configurations differ, or None."""
+    """(dotted key, old value, new value) of the first key that differs between two configurations, or None."""
     for key in [*new, *(k for k in old if k not in new)]:
-        if prefix == "" and key in FREE_TO_CHANGE:
+        if prefix == "" and key in MUTABLE_ON_RESUME:
             continue
         a, b = old.get(key), new.get(key)
         if isinstance(a, dict) and isinstance(b, dict):
-            if (found := first_difference(a, b, f"{prefix}{key}.")) is not None:
-                return found
+            if (nested := first_difference(a, b, f"{prefix}{key}.")) is not None:
+                return nested
         elif a != b:
             return f"{prefix}{key}", a, b
     return None

@@ -1,6 +1,6 @@
-"""What training asks of the data: a split of problems, and an endless stream of its batches.
+"""The data interface of training: a split of problems and an endless stream of its batches.
 
-``mathpipe.datasets.dataset.Dataset`` is one; a test may bring a smaller one.
+``mathpipe.datasets.dataset.Dataset`` implements it; tests use a smaller implementation.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import Any, Protocol
 import torch
 
 from mathpipe.datasets.containers.token_batches import Batch
-from mathpipe.datasets.format.example_formats import AnyRows
+from mathpipe.datasets.format.example_formats import Examples
 
 
 class Batches(Protocol):
-    """An endless stream of batches that knows its place (``mathpipe.datasets.loader.BatchStream``)."""
+    """An endless, resumable stream of batches (``mathpipe.datasets.loader.BatchStream``)."""
 
     def __next__(self) -> Batch: ...
     def state_dict(self) -> dict[str, int | str]: ...
@@ -24,7 +24,7 @@ class Batches(Protocol):
 
 
 class TrainingData(Protocol):
-    """What training asks of a split (``mathpipe.datasets.dataset.Dataset``)."""
+    """One split of a dataset (``mathpipe.datasets.dataset.Dataset``)."""
 
     @property
     def directory(self) -> str: ...
@@ -35,7 +35,7 @@ class TrainingData(Protocol):
     @property
     def digest(self) -> str: ...
     def batches(
-        self, size: int, seed: int = 0, device: str | torch.device = "cpu", rank: int = 0, ranks: int = 1
+        self, size: int, seed: int = 0, device: str | torch.device = "cpu", rank: int = 0, world_size: int = 1
     ) -> Batches: ...
-    def chunks(self, size: int = 10_000, start: int = 0, stop: int | None = None) -> Iterator[AnyRows]: ...
-    def batch(self, rows: AnyRows, device: str | torch.device = "cpu") -> Batch: ...
+    def chunks(self, size: int = 10_000, start: int = 0, stop: int | None = None) -> Iterator[Examples]: ...
+    def batch(self, rows: Examples, device: str | torch.device = "cpu") -> Batch: ...

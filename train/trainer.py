@@ -1,9 +1,7 @@
-"""Training, as a story: claim the directory, go on from its checkpoint, take steps, look, save, say how it went.
+"""Training loop: lock the run directory, resume, step, evaluate, checkpoint.
 
-Loss: the cross-entropy of every target word, END included, summed over the global batch and divided by the number of its words,
-whatever the parts it is computed in and the processes that share it. A run that is killed at any moment and started again ends
-with the same weights, bit for bit, as one that was not (same machine, library versions, threads and processes, not compiled; on
-CUDA with ``deterministic``).
+A run that is killed at any moment and resumed ends with the same weights, bit for bit, as one without interruption. This requires
+the same machine, library versions, threads and processes, no compilation, and on CUDA ``deterministic``.
 """
 
 from __future__ import annotations
@@ -18,38 +16,35 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from mathpipe.datasets.containers.token_batches import Batch
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.io.atomic_files import write_json
 from mathpipe.train.config import TrainConfig
-from mathpipe.train.data import TrainingData
+from mathpipe.train.data import Batches, TrainingData
 from mathpipe.train.model.interface import Model
-from mathpipe.train.model.joint_vocabulary import word_weights
-from mathpipe.train.optim.loss import Losing, loss_of, parts_of, right_words, saying_nothing, words_to_say
-from mathpipe.train.optim.optimisers import build_optimiser, learning_rate
+from mathpipe.train.optim.loss import correct_tokens, dummy_batch, loss_of
+from mathpipe.train.optim.optimisers import learning_rate
+from mathpipe.train.optim.train_step import RANK_SEED, TrainStep
 from mathpipe.train.run.checkpoint import (
     BEST,
     CHECKPOINT,
+    CHECKPOINTS,
     CURVES,
-    KEPT,
-    PICTURE,
+    PLOT,
     SUMMARY,
     RunRecord,
     build_model,
     save_checkpoint,
     tokenizers,
 )
-from mathpipe.train.run.init_from import take_weights
-from mathpipe.train.run.metrics_log import Curves, read_curves
-from mathpipe.train.run.plot import draw_curves
-from mathpipe.train.run.run_directory import OnMismatch, claimed, last_checkpoint
-from mathpipe.train.run.session import Clock, interruption
+from mathpipe.train.run.init_from import load_initial_weights
+from mathpipe.train.run.metrics_log import MetricsLog, read_metrics_log
+from mathpipe.train.run.plot import plot_curves
+from mathpipe.train.run.run_directory import OnMismatch, last_checkpoint, lock_run
+from mathpipe.train.run.session import Clock, stop_signal
 from mathpipe.train.runtime.allocator import keep_freed_memory
-from mathpipe.train.runtime.cuda_graphs import CapturedStep, Graphs
-from mathpipe.train.runtime.distributed import Ranks, joined
+from mathpipe.train.runtime.distributed import Distributed, initialised
 from mathpipe.train.training_progress import NoProgress, TrainingProgress
 
 Metrics = dict[str, float]
@@ -59,15 +54,15 @@ Outcome = Literal["finished", "target reached", "no longer better", "interrupted
 
 @dataclass(frozen=True)
 class TrainResult:
-    """How a call of ``train`` ended. ``steps_taken`` is 0 when the run had been finished before."""
+    """The result of ``train``. ``session_steps`` is 0 if the run was already finished."""
 
     run_dir: Path
     step: int
-    steps_taken: int
+    session_steps: int
     outcome: Outcome
     metrics: Metrics
-    seconds: float  # of all sittings together
-    rank: int = 0  # of the process that says so; rank 0 speaks for all
+    seconds: float  # of all sessions
+    rank: int = 0  # of this process
 
 
 def train(
@@ -81,54 +76,72 @@ def train(
     progress: TrainingProgress | None = None,
     dvclive: bool = True,
 ) -> TrainResult:
-    """Train until ``config.steps``, a target or an interruption; go on where the run in ``run_dir`` stopped.
+    """Train until ``config.steps``, a target or a stop signal; resume the run in ``run_dir``, if any.
 
-    ``data``, ``valid``: splits opened with the configuration's encodings. ``evaluate`` measures the model every ``eval_every``
-    steps (greedy accuracy, say); its metrics stand beside the validation loss and may end the run (``stop_metric``). A finished
-    run is not trained again; one of another configuration or dataset is an error, or moved aside (``on_mismatch="restart"``).
-    ``progress`` is told of every step, on rank zero.
-    Where ``torchrun`` started several processes, all call this alike and share the work.
+    ``data``, ``valid``: splits opened with the configured encodings. ``evaluate`` computes metrics of the model (such as greedy
+    accuracy) every ``eval_every`` steps; they are logged with the validation loss and may stop the run (``stop_metric``). A
+    finished run is not trained again. A run of another configuration or dataset is an error, or moves to a backup
+    (``on_mismatch="restart"``). ``progress`` is called after every step, on rank zero. Under ``torchrun`` all processes call this
+    function alike and share the work.
     """
     run_dir = Path(run_dir)
     prepare(config)
-    record = record_of(config, data)
-    with joined() as ranks, claimed_by_the_first(run_dir, record, on_mismatch, ranks):
-        run = Run(record, run_dir, data, valid, evaluate, ranks)
-        run.begin(ranks.by_the_first(lambda: last_checkpoint(run_dir)))  # in no variable: it would stay in memory
+    record = build_record(config, data)
+    with initialised() as distributed, lock_on_rank_zero(run_dir, record, on_mismatch, distributed):
+        run = Run(record, run_dir, data, valid, evaluate, distributed)
+        run.initialise(distributed.on_rank_zero(lambda: last_checkpoint(run_dir)))  # a variable would keep it in memory
         with contextlib.ExitStack() as stack:
-            interrupted = stack.enter_context(interruption())
-            curves = None
-            if ranks.first:
-                live = run_dir / "dvclive" if dvclive else None
-                board = run_dir / "tensorboard" if config.tensorboard else None
-                curves = stack.enter_context(Curves(run_dir / CURVES, run.state.step, live, board))
-            return run.to_the_end(curves, interrupted, progress)
+            stop = stack.enter_context(stop_signal())
+            log = None
+            if distributed.is_rank_zero:
+                live_dir = run_dir / "dvclive" if dvclive else None
+                board_dir = run_dir / "tensorboard" if config.tensorboard else None
+                log = stack.enter_context(MetricsLog(run_dir / CURVES, run.state.step, live_dir, board_dir))
+            return run.fit(log, stop, progress)
+
+
+def prepare(config: TrainConfig) -> None:
+    """Configure the allocator, threads and determinism."""
+    keep_freed_memory()
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    if config.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # required by cuBLAS
+        torch.use_deterministic_algorithms(True)
+
+
+def build_record(config: TrainConfig, data: TrainingData) -> RunRecord:
+    """The record of a run of this configuration on this dataset."""
+    encodings = config.input_encoding, config.output_encoding
+    return RunRecord(data.directory, data.digest, data.task, data.spec, *encodings, config.precision, config)
 
 
 @contextlib.contextmanager
-def claimed_by_the_first(run_dir: Path, record: RunRecord, on_mismatch: OnMismatch, ranks: Ranks) -> Iterator[None]:
-    """As ``claimed``, by rank 0 for all."""
+def lock_on_rank_zero(
+    run_dir: Path, record: RunRecord, on_mismatch: OnMismatch, distributed: Distributed
+) -> Iterator[None]:
+    """``lock_run`` by rank zero, for all processes."""
     with contextlib.ExitStack() as stack:
-        ranks.by_the_first(lambda: stack.enter_context(claimed(run_dir, record, on_mismatch)))
+        distributed.on_rank_zero(lambda: stack.enter_context(lock_run(run_dir, record, on_mismatch)))
         yield
 
 
 @dataclass
-class State:
-    """What a run knows besides its weights; all of it is saved."""
+class RunState:
+    """The progress of a run, saved in every checkpoint and in summary.json."""
 
     step: int = 0
-    outcome: str | None = None  # of a run that is over
+    outcome: Outcome | None = None
     seconds: float = 0.0
-    metrics: Metrics = field(default_factory=dict)  # the last measured
-    best: float | None = None  # of ``best_metric``
+    metrics: Metrics = field(default_factory=dict)  # of the last evaluation
+    best: float | None = None  # value of ``best_metric``
     best_step: int = 0
-    worse: int = 0  # measurements in a row that were not better
-    started_from: str | None = None  # what the run of the first weights was
+    worse: int = 0  # consecutive evaluations without improvement
+    initialised_from: str | None = None  # the run of the initial weights
 
 
 class Run:
-    """Everything that moves while a run trains: model, optimiser, place in the data, state."""
+    """A run in this process: model and optimiser, position in the data, state."""
 
     def __init__(
         self,
@@ -137,260 +150,232 @@ class Run:
         data: TrainingData,
         valid: TrainingData | None,
         evaluate: Evaluate | None,
-        ranks: Ranks,
+        distributed: Distributed,
     ) -> None:
-        self.config, self.record, self.run_dir, self.ranks = record.config, record, run_dir, ranks
-        self.device, self.valid, self.evaluate = ranks.device, valid, evaluate
-        torch.manual_seed(self.config.seed)
-        self.model = build_model(record).to(self.device)
-        for rows in data.chunks(1000, stop=1000):
-            self.model.check(rows)
-            self.stand_in = saying_nothing(data.batch(rows.take(np.arange(1)), self.device))
-        alone_on_cpu = ranks.size == 1 and self.device == "cpu"
-        sparse = self.model.tables_of_few_rows() if alone_on_cpu else ()
-        self.optimiser = build_optimiser(self.model, self.config, sparse, capturable=self.config.graphs)
-        weights = word_weights(tokenizers(record)[1].vocabulary, len(self.model.output()[1]), self.config)
-        self.losing: nn.Module = Losing(self.model, weights, self.config.compile).to(self.device)
-        if ranks.size > 1:
-            self.losing = DistributedDataParallel(self.losing)
-            torch.manual_seed(self.config.seed + 1_000_003 * ranks.rank)  # each draws its own dropout
-        self.graphs = graphs_of(self.losing, self.config, ranks)
-        captured = self.graphs is not None and self.optimiser.capturable
-        self.update: Callable[[], None] = CapturedStep(self.clip_and_step) if captured else self.clip_and_step
-        self.losing.train()  # a pretrained body comes as it is used
-        size, seed = self.config.batch, self.config.seed
-        self.batches = data.batches(size, seed=seed, device=self.device, rank=ranks.rank, ranks=ranks.size)
-        self.state = State()
-        self.sums = torch.zeros(
-            2, dtype=torch.float64, device=self.device
-        )  # loss, words since its last point on the curve
+        config = record.config
+        self.config, self.record, self.run_dir, self.distributed = config, record, run_dir, distributed
+        torch.manual_seed(config.seed)
+        self.model = build_model(record).to(distributed.device)
+        dummy = check_problems(self.model, data, distributed.device)
+        vocabulary = tokenizers(record)[1].vocabulary
+        self.train_step = TrainStep(self.model, config, vocabulary, dummy, distributed)
+        self.evaluator = Evaluator(config, valid, evaluate, distributed)
+        self.early_stopping = EarlyStopping(config)
+        self.checkpointer = Checkpointer(run_dir, record, distributed)
+        self.batches = data.batches(
+            config.batch, config.seed, distributed.device, rank=distributed.rank, world_size=distributed.size
+        )
+        self.state = RunState()
 
-    def to_the_end(self, curves: Curves | None, interrupted: Event, progress: TrainingProgress | None) -> TrainResult:
-        """The loop: learn, look, save, until a reason to stop."""
-        config, state, first = self.config, self.state, self.state.step
+    def initialise(self, checkpoint: dict[str, Any] | None) -> None:
+        """Resume from a checkpoint, or load the weights of another run (``init_from``), or keep the random weights."""
+        if checkpoint is not None:
+            self.state = self.checkpointer.restore(checkpoint, self.train_step, self.batches)
+        elif self.config.init_from is not None:
+            source = load_initial_weights(self.model, self.record, self.config.init_from)
+            self.state.initialised_from = f"{source.task}, dataset {source.dataset_digest}, step {source.step}"
+
+    def fit(self, log: MetricsLog | None, stop: Event, progress: TrainingProgress | None) -> TrainResult:
+        """Step, evaluate and checkpoint until there is a reason to stop."""
+        config, state, first_step = self.config, self.state, self.state.step
         clock = Clock(state.seconds)
-        progress = progress if progress and self.ranks.first else NoProgress()
-        progress.start(first, config.steps, config.batch)
-        stopping = self.ranks.any(interrupted.is_set())
+        progress = progress if progress and self.distributed.is_rank_zero else NoProgress()
+        progress.start(first_step, config.steps, config.batch)
+        stopping = self.distributed.any(stop.is_set())
         try:
             while state.outcome is None and not stopping:
                 state.step += 1
-                self.learn(next(self.batches))
-                point: Metrics = {}
-                if state.step % config.log_every == 0 or state.step == config.steps:
-                    point |= self.training_loss(clock)
-                if state.step % config.eval_every == 0 or state.step == config.steps:
-                    point |= self.measure()
-                if point and curves is not None:
-                    curves.add(state.step, point)
-                progress.step(point)
-                state.outcome, state.seconds = self.reason_to_stop(), clock.now()
-                stopping = self.agreed(interrupted)
-                kept = config.keep_every is not None and state.step % config.keep_every == 0
-                if state.outcome or stopping or kept or state.step % config.checkpoint_every == 0:
-                    self.save(curves, kept)
+                self.train_step(next(self.batches), state.step)
+                metrics = self.step_metrics(clock)
+                if metrics and log is not None:
+                    log.add(state.step, metrics)
+                progress.step(metrics)
+                state.outcome, state.seconds = self.early_stopping.reason(state), clock.now()
+                stopping = self.stop_requested(stop)
+                permanent = config.keep_every is not None and state.step % config.keep_every == 0
+                if state.outcome or stopping or permanent or state.step % config.checkpoint_every == 0:
+                    self.checkpointer.save(state, self.train_step, self.batches, log, permanent)
         finally:
             progress.close()
             self.batches.close()
-        if self.ranks.first:
-            if state.outcome:
-                more = {"examples": state.step * config.batch, "label": config.label}
-                write_json(self.run_dir / SUMMARY, asdict(state) | more)
-            draw_curves(read_curves(self.run_dir / CURVES), self.run_dir / PICTURE, config.label or self.run_dir.name)
+        if self.distributed.is_rank_zero:
+            self.write_summary()
         outcome: Any = state.outcome or "interrupted"
-        taken = state.step - first
-        return TrainResult(self.run_dir, state.step, taken, outcome, state.metrics, state.seconds, self.ranks.rank)
+        session_steps = state.step - first_step
+        rank = self.distributed.rank
+        return TrainResult(self.run_dir, state.step, session_steps, outcome, state.metrics, state.seconds, rank)
 
-    def agreed(self, interrupted: Event) -> bool:
-        """Whether some process was asked to stop; asked at every step on a CPU, on CUDA every 10th, since asking waits for it."""
-        if self.ranks.size > 1 and self.device != "cpu" and self.state.step % 10:
+    def step_metrics(self, clock: Clock) -> Metrics:
+        """The metrics to log after this step; often none."""
+        config, state, metrics = self.config, self.state, Metrics()
+        if state.step % config.log_every == 0 or state.step == config.steps:
+            metrics["train_loss"] = self.train_step.pop_mean_loss(state.step)
+            metrics |= {"lr": learning_rate(state.step, config), "seconds": clock.now()}
+        if evaluated_at(state.step, config):
+            state.metrics = self.evaluator(self.model)
+            if self.early_stopping.update_best(state) and self.distributed.is_rank_zero:
+                self.checkpointer.save_best(state, self.model)
+            metrics |= state.metrics
+        return metrics
+
+    def stop_requested(self, stop: Event) -> bool:
+        """Whether any process received a stop signal. With several GPUs, checked every 10th step, because it synchronises."""
+        if self.distributed.size > 1 and self.distributed.device != "cpu" and self.state.step % 10:
             return False
-        return self.ranks.any(interrupted.is_set())
+        return self.distributed.any(stop.is_set())
 
-    def learn(self, batch: Batch) -> None:
-        """One step down the gradient of the global batch."""
-        self.optimiser.set_learning_rate(learning_rate(self.state.step, self.config))
-        own = words_to_say(self.model, batch)
-        words = self.ranks.add(own.clone())
-        self.optimiser.zero_grad(forget=self.graphs is None)
-        parts = parts_of(batch, self.config.accumulate, self.stand_in)
-        for i, part in enumerate(parts):
-            last = i == len(parts) - 1
-            alone = contextlib.nullcontext() if last or self.ranks.size == 1 else self.losing.no_sync()  # type: ignore[operator]
-            scale = self.ranks.size / words  # processes' gradients are averaged: times their number, that is a sum
-            with alone:
-                if self.graphs is not None:
-                    loss = self.graphs.backward(part, scale)
-                else:
-                    loss = self.losing(part, scale)
-                    loss.backward()
-            self.sums[0] += loss.detach() * words / self.ranks.size  # on the device: nobody waits for it here
-        self.sums[1] += own
-        self.update()
+    def write_summary(self) -> None:
+        """Plot the learning curve; write summary.json if the run is finished."""
+        config, state = self.config, self.state
+        if state.outcome:
+            summary = asdict(state) | {"examples": state.step * config.batch, "label": config.label}
+            write_json(self.run_dir / SUMMARY, summary)
+        plot_curves(read_metrics_log(self.run_dir / CURVES), self.run_dir / PLOT, config.label or self.run_dir.name)
 
-    def clip_and_step(self) -> None:
-        """Move the weights by their gradients, clipped where so configured."""
-        if self.config.clip is not None:
-            self.optimiser.clip(self.config.clip)
-        self.optimiser.step()
 
-    def training_loss(self, clock: Clock) -> Metrics:
-        """The mean loss of a target word since the last point, the learning rate and the time."""
-        loss, words = self.check_finite()
-        self.sums.zero_()
-        return {"train_loss": loss / words, "lr": learning_rate(self.state.step, self.config), "seconds": clock.now()}
+def check_problems(model: Model, data: TrainingData, device: str) -> Batch:
+    """Check the first problems for this model; return a dummy batch of one problem."""
+    for rows in data.chunks(1000, stop=1000):
+        model.check(rows)
+        dummy = dummy_batch(data.batch(rows.take(np.arange(1)), device))
+    return dummy
 
-    def check_finite(self) -> tuple[float, float]:
-        """(loss, words) since the last point, of all processes; UserError when that is no number: it is not shown or saved."""
-        sums = self.ranks.add(self.sums.clone())
-        if not bool(sums.isfinite().all()):
-            raise UserError(
-                f"training diverged before step {self.state.step}: the loss is no finite number",
-                cause="a learning rate too high for this model",
-                next_step="lower lr or clip, or lengthen warmup",
-            )
-        return float(sums[0]), float(sums[1])
+
+def evaluated_at(step: int, config: TrainConfig) -> bool:
+    """Whether the model is evaluated after this step."""
+    return step % config.eval_every == 0 or step == config.steps
+
+
+class Evaluator:
+    """Validation loss and the metrics of ``evaluate``, computed by rank zero and broadcast."""
+
+    def __init__(
+        self, config: TrainConfig, valid: TrainingData | None, evaluate: Evaluate | None, distributed: Distributed
+    ) -> None:
+        self.config, self.valid, self.evaluate, self.distributed = config, valid, evaluate, distributed
 
     @torch.no_grad()
-    def measure(self) -> Metrics:
-        """Validation loss and whatever ``evaluate`` measures, by rank 0; training's generators are left as they were."""
-        found: Metrics = {}
-        if self.ranks.first:
-            self.model.eval()
-            with torch.random.fork_rng(devices=[] if self.device == "cpu" else [self.device]):
+    def __call__(self, model: Model) -> Metrics:
+        """All metrics; the random generators of training do not change."""
+        metrics: Metrics = {}
+        if self.distributed.is_rank_zero:
+            device = self.distributed.device
+            model.eval()
+            with torch.random.fork_rng(devices=[] if device == "cpu" else [device]):
                 if self.valid is not None and self.config.valid_examples:
-                    found |= self.validation(self.valid)
+                    metrics |= self.validation_metrics(model, self.valid)
                 if self.evaluate is not None:
-                    found |= {name: float(value) for name, value in self.evaluate(self.model).items()}
-            self.model.train()
-        self.state.metrics = self.ranks.told(found)
-        self.compare()
-        return self.state.metrics
+                    metrics |= {name: float(value) for name, value in self.evaluate(model).items()}
+            model.train()
+        return self.distributed.broadcast(metrics)
 
-    def compare(self) -> None:
-        """Whether what was measured is the best so far, whose weights are kept."""
-        state, name = self.state, self.config.best_metric
+    def validation_metrics(self, model: Model, valid: TrainingData) -> Metrics:
+        """The mean loss per target token over the first ``valid_examples`` problems of the split.
+
+        For a backbone also ``valid_token_accuracy``: the proportion of target tokens predicted correctly, given the preceding ones.
+        """
+        total_loss, tokens, correct, predicted = 0.0, 0, 0, 0
+        for rows in valid.chunks(size=max(self.config.batch, 64), stop=self.config.valid_examples):
+            batch = valid.batch(rows, self.distributed.device)
+            loss, count = loss_of(model, batch)
+            total_loss, tokens = total_loss + float(loss), tokens + int(count)
+            if self.config.backbone is not None:
+                batch_correct, batch_predicted = correct_tokens(model, batch)
+                correct, predicted = correct + int(batch_correct), predicted + int(batch_predicted)
+        accuracy = {"valid_token_accuracy": correct / predicted} if predicted else {}
+        return {"valid_loss": total_loss / tokens} | accuracy
+
+
+class EarlyStopping:
+    """The best metric so far, and the reasons to stop."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.config = config
+
+    def update_best(self, state: RunState) -> bool:
+        """After an evaluation: update the best value of ``best_metric``; whether it improved."""
+        name = self.config.best_metric
         if name is None:
-            return
-        value = self.measured(name, "best_metric")
+            return False
+        value = _metric(state, name, "best_metric")
         better = state.best is None or (value < state.best if name.endswith("loss") else value > state.best)
         state.worse = 0 if better else state.worse + 1
         if better:
             state.best, state.best_step = value, state.step
-            if self.ranks.first:
-                record = replace(self.record, step=state.step).to_dict()
-                weights = {"record": record, "metrics": state.metrics, "model": self.model.state_dict()}
-                save_checkpoint(self.run_dir / BEST, weights)
+        return better
 
-    def measured(self, name: str, setting: str) -> float:
-        if name not in self.state.metrics:
-            raise UserError(
-                f"{setting} {name!r} is not measured",
-                expected=f"one of {', '.join(self.state.metrics) or 'none'}",
-                got=name,
-            )
-        return self.state.metrics[name]
-
-    def validation(self, valid: TrainingData) -> Metrics:
-        """The mean loss of a target word over the first ``valid_examples`` problems of the split.
-
-        Of a pretrained body also ``valid_token_accuracy``: the share of target words it would have said, given those before each.
-        """
-        total, words, right, said = 0.0, 0, 0, 0
-        for rows in valid.chunks(size=max(self.config.batch, 64), stop=self.config.valid_examples):
-            loss, count = loss_of(self.model, valid.batch(rows, self.device))
-            total, words = total + float(loss), words + int(count)
-            if self.config.body is not None:
-                hits, places = right_words(self.model, valid.batch(rows, self.device))
-                right, said = right + int(hits), said + int(places)
-        return {"valid_loss": total / words} | ({"valid_token_accuracy": right / said} if said else {})
-
-    def reason_to_stop(self) -> Outcome | None:
-        """Why the run is over, or None."""
-        config, state = self.config, self.state
-        measured = state.step % config.eval_every == 0 or state.step == config.steps
-        if measured and config.stop_metric is not None and config.stop_at is not None:
-            value, falls = self.measured(config.stop_metric, "stop_metric"), config.stop_metric.endswith("loss")
-            if value <= config.stop_at if falls else value >= config.stop_at:
+    def reason(self, state: RunState) -> Outcome | None:
+        """The outcome of the run if it ends after this step, or None."""
+        config = self.config
+        if evaluated_at(state.step, config) and config.stop_metric is not None and config.stop_at is not None:
+            value, minimised = _metric(state, config.stop_metric, "stop_metric"), config.stop_metric.endswith("loss")
+            if value <= config.stop_at if minimised else value >= config.stop_at:
                 return "target reached"
         if state.step == config.steps:
             return "finished"
         return "no longer better" if config.patience is not None and state.worse >= config.patience else None
 
-    def save(self, curves: Curves | None, kept: bool = False) -> None:
-        """All that decides what comes next, in one checkpoint; the curves it builds on are made to last first."""
-        sums = torch.tensor(self.check_finite(), dtype=torch.float64)
-        cuda = torch.cuda.get_rng_state() if self.device != "cpu" else None
-        generators = self.ranks.gathered({"cpu": torch.get_rng_state(), "cuda": cuda})
-        if curves is None:  # not rank 0
-            return
-        curves.sync()
-        saved = {
-            "record": replace(self.record, step=self.state.step).to_dict(),
-            "state": asdict(self.state),
-            "sums": sums,
-            "model": self.model.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "generators": generators,
-            "batches": self.batches.state_dict(),
-        }
-        save_checkpoint(self.run_dir / CHECKPOINT, saved)
-        if kept:
-            save_checkpoint(self.run_dir / KEPT / f"step-{self.state.step:08}.pt", saved)
 
-    def begin(self, saved: dict[str, Any] | None) -> None:
-        """Where the run stopped, with the weights of another, or with those that were drawn."""
-        if saved is not None:
-            self.restore(saved)
-        elif self.config.start_from is not None:
-            self.begin_from(self.config.start_from)
-
-    def begin_from(self, start_from: str) -> None:
-        """Step 0 with the weights of another run."""
-        theirs = take_weights(self.model, self.record, start_from)
-        self.state.started_from = f"{theirs.task}, dataset {theirs.dataset_digest}, step {theirs.step}"
-
-    def restore(self, saved: dict[str, Any]) -> None:
-        """The opposite of ``save``. With another number of processes than before, dropout goes on from fresh draws."""
-        self.state = State(**saved["state"])
-        if self.ranks.first:  # the sum of all: the others begin from nothing
-            self.sums.copy_(saved["sums"])
-        self.model.load_state_dict(saved["model"])
-        self.optimiser.load_state_dict(saved["optimiser"])
-        self.batches.load_state_dict(saved["batches"])
-        if len(saved["generators"]) != self.ranks.size:
-            torch.manual_seed(self.config.seed + 1_000_003 * (self.ranks.rank + self.state.step))
-            return
-        mine = saved["generators"][self.ranks.rank]
-        torch.set_rng_state(mine["cpu"])
-        if self.device != "cpu" and mine["cuda"] is not None:
-            torch.cuda.set_rng_state(mine["cuda"])
-
-
-def prepare(config: TrainConfig) -> None:
-    """Set threads and determinism as configured."""
-    keep_freed_memory()
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
-    if config.deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else cuBLAS refuses
-        torch.use_deterministic_algorithms(True)
-
-
-def graphs_of(losing: nn.Module, config: TrainConfig, ranks: Ranks) -> Graphs | None:
-    """Recordings of the step, where the configuration asks for them; UserError where there can be none."""
-    if not config.graphs:
-        return None
-    if ranks.size > 1 or not ranks.device.startswith("cuda"):
+def _metric(state: RunState, name: str, setting: str) -> float:
+    if name not in state.metrics:
         raise UserError(
-            "graphs need one process on CUDA",
-            got=f"{ranks.size} processes on {ranks.device.split(':')[0]}",
-            next_step="leave train.graphs out",
+            f"{setting} {name!r} is not measured",
+            expected=f"one of {', '.join(state.metrics) or 'none'}",
+            got=name,
         )
-    return Graphs(losing)
+    return state.metrics[name]
 
 
-def record_of(config: TrainConfig, data: TrainingData) -> RunRecord:
-    """What this configuration makes of this dataset."""
-    encodings = config.input_encoding, config.output_encoding
-    return RunRecord(data.directory, data.digest, data.task, data.spec, *encodings, config.precision, config)
+class Checkpointer:
+    """Saves and restores everything that determines the rest of a run."""
+
+    def __init__(self, run_dir: Path, record: RunRecord, distributed: Distributed) -> None:
+        self.run_dir, self.record, self.distributed = run_dir, record, distributed
+
+    def save(
+        self, state: RunState, train_step: TrainStep, batches: Batches, log: MetricsLog | None, permanent: bool
+    ) -> None:
+        """Write the last checkpoint, and a permanent copy of it, after syncing the log. A collective call."""
+        loss_sums = torch.tensor(train_step.total_loss(state.step), dtype=torch.float64)
+        cuda_state = torch.cuda.get_rng_state() if self.distributed.device != "cpu" else None
+        generators = self.distributed.all_gather({"cpu": torch.get_rng_state(), "cuda": cuda_state})
+        if log is None:  # not rank zero
+            return
+        log.sync()
+        checkpoint = {
+            "record": replace(self.record, step=state.step).to_dict(),
+            "state": asdict(state),
+            "loss_sums": loss_sums,
+            "model": train_step.model.state_dict(),
+            "optimiser": train_step.optimiser.state_dict(),
+            "generators": generators,
+            "batches": batches.state_dict(),
+        }
+        save_checkpoint(self.run_dir / CHECKPOINT, checkpoint)
+        if permanent:
+            save_checkpoint(self.run_dir / CHECKPOINTS / f"step-{state.step:08}.pt", checkpoint)
+
+    def save_best(self, state: RunState, model: Model) -> None:
+        """Write the weights and their metrics to best.pt."""
+        record = replace(self.record, step=state.step).to_dict()
+        save_checkpoint(self.run_dir / BEST, {"record": record, "metrics": state.metrics, "model": model.state_dict()})
+
+    def restore(self, checkpoint: dict[str, Any], train_step: TrainStep, batches: Batches) -> RunState:
+        """Restore the rest of a checkpoint and return its state. With another number of processes, dropout gets new seeds."""
+        state = RunState(**checkpoint["state"])
+        if self.distributed.is_rank_zero:  # the saved sums are totals: the other ranks start from zero
+            train_step.loss_sums.copy_(checkpoint["loss_sums"])
+        train_step.model.load_state_dict(checkpoint["model"])
+        train_step.optimiser.load_state_dict(checkpoint["optimiser"])
+        batches.load_state_dict(checkpoint["batches"])
+        self._restore_generators(checkpoint["generators"], state.step)
+        return state
+
+    def _restore_generators(self, generators: list[dict[str, Any]], step: int) -> None:
+        rank = self.distributed.rank
+        if len(generators) != self.distributed.size:
+            torch.manual_seed(self.record.config.seed + RANK_SEED * (rank + step))
+            return
+        torch.set_rng_state(generators[rank]["cpu"])
+        if self.distributed.device != "cpu" and generators[rank]["cuda"] is not None:
+            torch.cuda.set_rng_state(generators[rank]["cuda"])

@@ -1,4 +1,4 @@
-"""What training tells whoever shows its progress. Nothing is shown by default."""
+"""The progress interface of training. By default nothing is shown."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Protocol
 
 
 class TrainingProgress(Protocol):
-    """Called on rank zero alone: ``start`` once, ``step`` after each step, ``close`` once, however training ends."""
+    """Called on rank zero only: ``start`` once, ``step`` after each step, ``close`` once, also after errors."""
 
     def start(self, step: int, steps: int, batch: int) -> None:
-        """``step`` of ``steps`` were taken in earlier sessions; a step has ``batch`` examples."""
+        """Earlier sessions took ``step`` of ``steps`` steps of ``batch`` examples each."""
 
-    def step(self, measured: Mapping[str, float]) -> None:
-        """One more step. ``measured``: its point on the curves (``train_loss``, ``lr``, ``seconds``, metrics), or empty."""
+    def step(self, metrics: Mapping[str, float]) -> None:
+        """After each step. ``metrics``: the logged values of this step (``train_loss``, ``lr``, ``seconds``, ...), or empty."""
 
     def close(self) -> None: ...
 
@@ -24,7 +24,7 @@ class NoProgress:
     def start(self, step: int, steps: int, batch: int) -> None:
         pass
 
-    def step(self, measured: Mapping[str, float]) -> None:
+    def step(self, metrics: Mapping[str, float]) -> None:
         pass
 
     def close(self) -> None:

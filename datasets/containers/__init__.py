@@ -1,1 +1,1 @@
-"""Ragged batches of matrices and sequences; batches of tokens."""
+"""Ragged batches of matrices and sequences; batches of token tensors."""

@@ -1,7 +1,8 @@
-"""Matrices of different shapes, travelling together: a ragged batch.
+"""Ragged batches of matrices of different shapes.
 
-n matrices A_i (r_i x c_i) are one flat float64 array, row-major one after the other, and two integer arrays of shapes.
-Where all have one shape, ``dense()`` is a view (n, r, c); otherwise work is grouped by shape and scattered back.
+n matrices A_i (r_i x c_i) are stored as one flat float64 array, row-major one after the other, and two integer arrays of shapes.
+If all shapes are equal, ``dense()`` is a view (n, r, c); otherwise functions run on groups of equal shape and results are
+scattered back.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-Labels = NDArray[np.uint8]
+UInt8Array = NDArray[np.uint8]
 SPECTRA = (
     "semicircle",
     "positive",
@@ -25,7 +26,7 @@ SPECTRA = (
     "laplace",
     "positive2",
     "marcenko",
-)  # what symmetric ones are drawn by
+)  # distributions of eigenvalues
 T = TypeVar("T", bound=np.generic)
 
 
@@ -33,16 +34,15 @@ T = TypeVar("T", bound=np.generic)
 class Matrices:
     """n matrices: ``values`` (sum of r_i * c_i,) float64, ``rows`` (n,) and ``cols`` (n,) int64.
 
-    ``task_ids`` (n,) uint8: in co-training, the task of each matrix as its place in the published task tokens TADMEFI; None where
-    there is one task only. ``spectra`` (n,) uint8: of a mixture, by which spectrum each
-    was drawn (its place in ``SPECTRA``).
+    ``task_ids`` (n,) uint8: in co-training, the task of each matrix as an index into the published task tokens TADMEFI; None for a
+    single task. ``spectra`` (n,) uint8: in a mixture of spectra, the one each matrix was sampled from (index into ``SPECTRA``).
     """
 
     values: Floats
     rows: Ints
     cols: Ints
-    task_ids: Labels | None = None
-    spectra: Labels | None = None
+    task_ids: UInt8Array | None = None
+    spectra: UInt8Array | None = None
 
     def __post_init__(self) -> None:
         if len(self.rows) != len(self.cols) or int((self.rows * self.cols).sum()) != len(self.values):
@@ -60,7 +60,7 @@ class Matrices:
 
     @classmethod
     def from_list(cls, matrices: Sequence[ArrayLike]) -> Matrices:
-        """From any 2-d arrays, one a matrix."""
+        """From a sequence of 2-d arrays."""
         arrays = [np.atleast_2d(np.asarray(m, dtype=np.float64)) for m in matrices]
         shapes = np.array([a.shape for a in arrays], dtype=np.int64).reshape(len(arrays), 2)
         values = np.concatenate([a.reshape(-1) for a in arrays]) if arrays else np.empty(0)
@@ -72,7 +72,7 @@ class Matrices:
 
     @classmethod
     def concatenate(cls, parts: Sequence[Matrices]) -> Matrices:
-        """One batch after another."""
+        """Concatenate batches."""
         if not parts:
             return cls.empty()
         task_ids = [p.task_ids for p in parts if p.task_ids is not None]
@@ -86,15 +86,15 @@ class Matrices:
         )
 
     def with_values(self, values: Floats) -> Matrices:
-        """Other numbers in the same shapes, of the same tasks and spectra."""
+        """The same shapes, tasks and spectra with other entries."""
         return Matrices(values, self.rows, self.cols, self.task_ids, self.spectra)
 
-    def with_task_ids(self, task_ids: Labels | None) -> Matrices:
-        """The same matrices under these task_ids."""
+    def with_task_ids(self, task_ids: UInt8Array | None) -> Matrices:
+        """The same matrices with these task ids."""
         return Matrices(self.values, self.rows, self.cols, task_ids, self.spectra)
 
-    def drawn_by(self, spectra: Labels | None) -> Matrices:
-        """The same matrices, said to be of these spectra."""
+    def with_spectra(self, spectra: UInt8Array | None) -> Matrices:
+        """The same matrices with these spectra."""
         return Matrices(self.values, self.rows, self.cols, self.task_ids, spectra)
 
     def __len__(self) -> int:
@@ -116,67 +116,69 @@ class Matrices:
 
     @cached_property
     def offsets(self) -> Ints:
-        """Where each matrix starts in ``values``, (n + 1,)."""
+        """(n + 1,): matrix i is values[offsets[i] : offsets[i + 1]]."""
         return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(self.sizes)])
 
     @cached_property
     def shape(self) -> tuple[int, int] | None:
-        """(r, c) if all matrices have it, else None (None, too, for an empty batch)."""
+        """(r, c) if all matrices have this shape; None otherwise, and for an empty batch."""
         if not len(self) or (self.rows != self.rows[0]).any() or (self.cols != self.cols[0]).any():
             return None
         return int(self.rows[0]), int(self.cols[0])
 
     def dense(self) -> Floats:
-        """A view (n, r, c); ValueError where shapes differ."""
+        """A view (n, r, c); ValueError if shapes differ."""
         if self.shape is None:
             raise ValueError("matrices of different shapes have no dense form")
         return self.values.reshape(len(self), *self.shape)
 
     def groups(self) -> Iterator[tuple[Ints, Floats]]:
-        """For each shape that occurs: (positions (k,), dense (k, r, c))."""
+        """Yield (positions (k,), dense (k, r, c)) for each distinct shape."""
         if self.shape is not None:
             yield np.arange(len(self)), self.dense()
             return
-        shapes, which = np.unique(np.stack([self.rows, self.cols], axis=1), axis=0, return_inverse=True)
+        shapes, shape_index = np.unique(np.stack([self.rows, self.cols], axis=1), axis=0, return_inverse=True)
         for g, (r, c) in enumerate(shapes):
-            index = np.flatnonzero(which.reshape(-1) == g)
+            index = np.flatnonzero(shape_index.reshape(-1) == g)
             flat = self.offsets[index][:, None] + np.arange(r * c)
             yield index, self.values[flat].reshape(len(index), r, c)
 
     def map(self, function: Callable[[Floats], Floats]) -> Matrices:
-        """Apply a function of dense batches, (k, r, c) -> (k, r', c'), to each group; results in the order of rows."""
+        """Apply a function of dense batches, (k, r, c) -> (k, r', c'), to each shape group; keeps the order of the batch."""
         if self.shape is not None:
             return Matrices.from_dense(function(self.dense())).with_task_ids(self.task_ids)
-        done = [(index, Matrices.from_dense(function(dense))) for index, dense in self.groups()]
-        joined = Matrices.concatenate([part for _, part in done])
-        order = np.concatenate([index for index, _ in done]) if done else np.empty(0, dtype=np.int64)
-        return joined.take(np.argsort(order)).with_task_ids(self.task_ids)
+        results = [(index, Matrices.from_dense(function(dense))) for index, dense in self.groups()]
+        grouped = Matrices.concatenate([matrices for _, matrices in results])
+        order = np.concatenate([index for index, _ in results]) if results else np.empty(0, dtype=np.int64)
+        return grouped.take(np.argsort(order)).with_task_ids(self.task_ids)
 
     def take(self, index: ArrayLike) -> Matrices:
-        """The matrices at these positions, or where a boolean mask (n,) is true."""
-        where = np.asarray(index)
-        where = np.flatnonzero(where) if where.dtype == bool else where.astype(np.int64)
-        task_ids = None if self.task_ids is None else self.task_ids[where]
-        spectra = None if self.spectra is None else self.spectra[where]
+        """Select matrices by positions (k,) or by a boolean mask (n,)."""
+        positions = np.asarray(index)
+        positions = np.flatnonzero(positions) if positions.dtype == bool else positions.astype(np.int64)
+        task_ids = None if self.task_ids is None else self.task_ids[positions]
+        spectra = None if self.spectra is None else self.spectra[positions]
         if self.shape is not None:
-            return Matrices(self.dense()[where].reshape(-1), self.rows[where], self.cols[where], task_ids, spectra)
-        sizes = self.sizes[where]
-        starts = np.repeat(self.offsets[where], sizes)
+            return Matrices(
+                self.dense()[positions].reshape(-1), self.rows[positions], self.cols[positions], task_ids, spectra
+            )
+        sizes = self.sizes[positions]
+        starts = np.repeat(self.offsets[positions], sizes)
         within = np.arange(int(sizes.sum())) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        return Matrices(self.values[starts + within], self.rows[where], self.cols[where], task_ids, spectra)
+        return Matrices(self.values[starts + within], self.rows[positions], self.cols[positions], task_ids, spectra)
 
     def same_shape(self, other: Matrices) -> NDArray[np.bool_]:
-        """Which pairs have equal shapes, and equal task_ids where both have some, (n,)."""
+        """(n,): which pairs have equal shapes, and equal task ids if both batches have them."""
         result: NDArray[np.bool_] = (self.rows == other.rows) & (self.cols == other.cols)
         if self.task_ids is not None and other.task_ids is not None:
             result &= self.task_ids == other.task_ids
         return result
 
 
-def reduce_rows(entries: NDArray[T], like: Matrices, ufunc: np.ufunc) -> NDArray[T]:
-    """``ufunc`` over the part of ``entries`` (flat, laid out as ``like.values``) that belongs to each matrix, (n,).
+def reduce_per_matrix(entries: NDArray[T], like: Matrices, ufunc: np.ufunc) -> NDArray[T]:
+    """(n,): reduce the entries of each matrix with ``ufunc``, such as np.add or np.maximum.
 
-    np.add for sums, np.maximum for largest entries; a matrix without entries gives 0.
+    ``entries`` is flat and laid out as ``like.values``. A matrix without entries gives 0.
     """
     result = np.zeros(len(like), dtype=entries.dtype)
     if like.shape is not None and like.shape[0] * like.shape[1]:

@@ -1,4 +1,4 @@
-"""Sequences of words of different lengths, travelling together: a ragged batch of bytes."""
+"""Ragged batches of token sequences of different lengths, one byte a token."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Sequences:
-    """n sequences of word ids, one after the other: ``values`` (sum of lengths,) uint8, ``lengths`` (n,) int64."""
+    """n concatenated sequences of token ids: ``values`` (sum of lengths,) uint8, ``lengths`` (n,) int64."""
 
     values: Bytes
     lengths: Ints
 
     def __post_init__(self) -> None:
         if int(self.lengths.sum()) != len(self.values):
-            raise ValueError(f"{len(self.values)} words do not fill sequences of {int(self.lengths.sum())}")
+            raise ValueError(f"{len(self.values)} tokens do not fill sequences of {int(self.lengths.sum())} tokens")
 
     @classmethod
     def from_list(cls, sequences: Iterable[bytes | Sequence[int]]) -> Sequences:
-        """From any sequences of ids in 0..255."""
+        """From sequences of ids in 0..255."""
         parts = [bytes(s) for s in sequences]
         values = np.frombuffer(b"".join(parts), dtype=np.uint8)
         return cls(values, np.fromiter(map(len, parts), dtype=np.int64, count=len(parts)))
 
     @classmethod
     def concatenate(cls, parts: Sequence[Sequences]) -> Sequences:
-        """One batch after another."""
+        """Concatenate batches."""
         if not parts:
             return cls.from_list([])
         return cls(np.concatenate([p.values for p in parts]), np.concatenate([p.lengths for p in parts]))
@@ -56,24 +56,24 @@ class Sequences:
         return [data[a:b] for a, b in itertools.pairwise(ends)]
 
     def take(self, index: NDArray[Any]) -> Sequences:
-        """The sequences at these positions (or where a mask is true)."""
+        """Select sequences by positions (k,) or by a boolean mask (n,)."""
         lengths = self.lengths[index]
         starts = self.offsets[:-1][index]
         within = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
         return Sequences(self.values[np.repeat(starts, lengths) + within], lengths)
 
-    def same(self, other: Sequences) -> NDArray[np.bool_]:
-        """Which of n sequences are word for word those of ``other``, (n,)."""
-        same = self.lengths == other.lengths
-        index = np.flatnonzero(same)
+    def equals(self, other: Sequences) -> NDArray[np.bool_]:
+        """(n,): which sequences equal those of ``other`` token for token."""
+        equal = self.lengths == other.lengths
+        index = np.flatnonzero(equal)
         left, right = self.take(index), other.take(index)
         differing = np.repeat(np.arange(len(index)), left.lengths)[left.values != right.values]
-        same[index[differing]] = False
-        return np.asarray(same)
+        equal[index[differing]] = False
+        return np.asarray(equal)
 
     def padded(self, fill: int) -> NDArray[np.int32]:
-        """(n, longest) int32, filled up after each end."""
-        width = int(self.lengths.max(initial=0))
-        dense = np.full((len(self), width), fill, dtype=np.int32)
-        dense[np.arange(width) < self.lengths[:, None]] = self.values
+        """(n, longest) int32, padded with ``fill`` after the end of each sequence."""
+        longest = int(self.lengths.max(initial=0))
+        dense = np.full((len(self), longest), fill, dtype=np.int32)
+        dense[np.arange(longest) < self.lengths[:, None]] = self.values
         return dense

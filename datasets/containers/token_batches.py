@@ -1,4 +1,4 @@
-"""Batches of token sequences: as tensors, and as the arrays they are taken from."""
+"""Batches of token sequences: as PyTorch tensors, and as the NumPy arrays they are taken from."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Batch:
-    """Token tensors of B problems. No framing words in ``source``; ``target`` ends with END; both padded with PAD.
+    """Token tensors of B examples. ``source`` has no framing tokens, ``target`` ends with END; both are padded with PAD.
 
-    ``source`` (B, Ls), ``source_lengths`` (B,), ``target`` (B, Lt), ``target_lengths`` (B,) END included, ``rows`` (B,): all int64.
+    ``source`` (B, Ls), ``source_lengths`` (B,), ``target`` (B, Lt), ``target_lengths`` (B,) including END, ``rows`` (B,), the
+    examples' indices: all int64.
     """
 
     source: torch.Tensor
@@ -26,8 +27,8 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class TokenRows:
-    """n encoded rows as NumPy arrays, the form in which the loader keeps a window: integer tokens, int64 lengths and ids."""
+class TokenizedExamples:
+    """n tokenized examples as NumPy arrays, in which the loader holds a window: integer tokens, int64 lengths and indices."""
 
     source: np.ndarray[Any, np.dtype[np.integer]]
     source_lengths: np.ndarray[Any, np.dtype[np.int64]]
@@ -36,15 +37,15 @@ class TokenRows:
     rows: np.ndarray[Any, np.dtype[np.int64]]
 
     def batch(self, index: np.ndarray[Any, Any], device: str | torch.device = "cpu") -> Batch:
-        """The rows at these positions as tensors on a device; columns that are padding for all of them are cut off."""
-        import torch  # here: whoever reads rows alone need not wait for it
+        """The examples at these positions as tensors on ``device``, trimmed to the longest of them."""
+        import torch  # imported late: reading examples does not need it
 
         source_lengths, target_lengths = self.source_lengths[index], self.target_lengths[index]
-        widest = int(source_lengths.max(initial=0)), int(target_lengths.max(initial=0))
+        longest = int(source_lengths.max(initial=0)), int(target_lengths.max(initial=0))
         arrays = (
-            self.source[index, : widest[0]],
+            self.source[index, : longest[0]],
             source_lengths,
-            self.target[index, : widest[1]],
+            self.target[index, : longest[1]],
             target_lengths,
             self.rows[index],
         )

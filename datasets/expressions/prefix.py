@@ -1,8 +1,8 @@
-"""Expressions: trees of the 91 published words, read from prefix strictly, written as prefix, and as SymPy holds them.
+"""Expression trees: a strict parser of prefix notation, and its inverse.
 
-A tree is an ``int`` (an integer) or a tuple ``(word id, *operands)``: ``(IDS["add"], (IDS["x"],), 3)`` is x + 3.
-Words never reach ``eval``, ``sympify`` or any other evaluator of text: reading is a parser of this module with bounds on
-length, depth and digits.
+A tree is an ``int`` (an integer) or a tuple ``(token id, *operands)``: ``(IDS["add"], (IDS["x"],), 3)`` is x + 3.
+Tokens never reach ``eval``, ``sympify`` or any other evaluator of text: the parser of this module limits length, depth and
+digits.
 """
 
 from __future__ import annotations
@@ -11,86 +11,86 @@ from functools import cache
 from typing import Any
 
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.expressions.vocabulary import ARITY, IDS, WORDS
+from mathpipe.datasets.expressions.vocabulary import ARITY, IDS, TOKENS
 
 Tree = int | tuple[Any, ...]
 
-MAX_WORDS = 4096
+MAX_TOKENS = 4096
 MAX_DEPTH = 200
 MAX_DIGITS = 40
 
 _PLUS, _MINUS, _ZERO = IDS["INT+"], IDS["INT-"], IDS["0"]
-_ARITY = tuple(ARITY.get(word, -1) for word in WORDS)
+_ARITY = tuple(ARITY.get(token, -1) for token in TOKENS)
 _LEAVES = {k: (k,) for k, arity in enumerate(_ARITY) if arity == 0}
 
 
 class Malformed(ValueError):
-    """Words that are no expression; the message says where and why."""
+    """The tokens are not an expression; the message says where and why."""
 
 
 def parse(
-    words: bytes, *, max_words: int = MAX_WORDS, max_depth: int = MAX_DEPTH, max_digits: int = MAX_DIGITS
+    ids: bytes, *, max_tokens: int = MAX_TOKENS, max_depth: int = MAX_DEPTH, max_digits: int = MAX_DIGITS
 ) -> Tree:
-    """The tree of a prefix sequence of word ids; Malformed where it is none, or larger than the bounds.
+    """The tree of a prefix sequence of token ids; Malformed if it is not an expression, or exceeds the limits.
 
-    Read from the end, with a stack: an operator takes its operands from the top. Integers are a sign and digits without
-    leading zeros, and zero is ``INT+ 0``.
+    The parser runs from the end with a stack: an operator pops its operands from the top. An integer is a sign and digits without
+    leading zeros; zero is ``INT+ 0``.
     """
-    if not words:
-        raise Malformed("no words")
-    if len(words) > max_words:
-        raise Malformed(f"{len(words)} words, more than {max_words}")
+    if not ids:
+        raise Malformed("no tokens")
+    if len(ids) > max_tokens:
+        raise Malformed(f"{len(ids)} tokens, more than {max_tokens}")
     stack: list[Tree] = []
     depths: list[int] = []
-    end = len(words)  # where the digits under way end
-    for place in range(len(words) - 1, -1, -1):
-        word = words[place]
-        if word >= _ZERO:
-            if word >= len(WORDS):
-                raise Malformed(f"word {place}: {word} is no word")
+    end = len(ids)  # end of the current run of digits
+    for position in range(len(ids) - 1, -1, -1):
+        token = ids[position]
+        if token >= _ZERO:
+            if token >= len(TOKENS):
+                raise Malformed(f"token {position}: unknown id {token}")
             continue
-        if word in (_PLUS, _MINUS):
-            stack.append(_integer(words, place, end, max_digits))
+        if token in (_PLUS, _MINUS):
+            stack.append(_integer(ids, position, end, max_digits))
             depths.append(0)
         else:
-            if end - place > 1:
-                raise Malformed(f"word {place + 1}: digits after {WORDS[word]}")
-            arity = _ARITY[word]
+            if end - position > 1:
+                raise Malformed(f"token {position + 1}: digits after {TOKENS[token]}")
+            arity = _ARITY[token]
             if arity < 0:
-                raise Malformed(f"word {place}: {WORDS[word]} begins no expression")
+                raise Malformed(f"token {position}: {TOKENS[token]} cannot begin an expression")
             if arity > len(stack):
-                raise Malformed(f"word {place}: {WORDS[word]} lacks operands")
+                raise Malformed(f"token {position}: {TOKENS[token]} lacks operands")
             if arity == 0:
-                stack.append(_LEAVES[word])
+                stack.append(_LEAVES[token])
                 depths.append(0)
             else:
                 operands = stack[-arity:]
-                deepest = 1 + max(depths[-arity:])
-                if deepest > max_depth:
+                depth = 1 + max(depths[-arity:])
+                if depth > max_depth:
                     raise Malformed(f"deeper than {max_depth}")
                 del stack[-arity:], depths[-arity:]
-                stack.append((word, *reversed(operands)))
-                depths.append(deepest)
-        end = place
+                stack.append((token, *reversed(operands)))
+                depths.append(depth)
+        end = position
     if end:
-        raise Malformed("word 0: digits without a sign")
+        raise Malformed("token 0: digits without a sign")
     if len(stack) != 1:
-        raise Malformed(f"{len(stack)} expressions one after the other")
+        raise Malformed(f"{len(stack)} expressions instead of one")
     return stack[0]
 
 
-def _integer(words: bytes, place: int, end: int, max_digits: int) -> int:
-    digits = words[place + 1 : end]
+def _integer(ids: bytes, position: int, end: int, max_digits: int) -> int:
+    digits = ids[position + 1 : end]
     if not digits:
-        raise Malformed(f"word {place}: {WORDS[words[place]]} without digits")
+        raise Malformed(f"token {position}: {TOKENS[ids[position]]} without digits")
     if len(digits) > max_digits:
-        raise Malformed(f"word {place}: an integer of {len(digits)} digits, more than {max_digits}")
-    if digits[0] == _ZERO and (len(digits) > 1 or words[place] == _MINUS):
-        raise Malformed(f"word {place}: an integer with a leading zero")
+        raise Malformed(f"token {position}: an integer of {len(digits)} digits, more than {max_digits}")
+    if digits[0] == _ZERO and (len(digits) > 1 or ids[position] == _MINUS):
+        raise Malformed(f"token {position}: an integer with a leading zero")
     value = 0
     for digit in digits:
         value = 10 * value + digit - _ZERO
-    return -value if words[place] == _MINUS else value
+    return -value if ids[position] == _MINUS else value
 
 
 @cache
@@ -98,37 +98,37 @@ def _small_integer(value: int) -> bytes:
     return bytes([_PLUS if value >= 0 else _MINUS, *(IDS[digit] for digit in str(abs(value)))])
 
 
-def integer_words(value: int) -> bytes:
-    """``INT+`` or ``INT-`` and the digits."""
+def integer_to_ids(value: int) -> bytes:
+    """Token ids of an integer: ``INT+`` or ``INT-``, then the digits."""
     if -10_000 < value < 10_000:
         return _small_integer(value)
     return bytes([_PLUS if value >= 0 else _MINUS, *(IDS[digit] for digit in str(abs(value)))])
 
 
 def write(tree: Tree) -> bytes:
-    """The prefix sequence of a tree."""
+    """The prefix sequence of a tree, the inverse of ``parse``."""
     parts: list[bytes] = []
     stack: list[Tree] = [tree]
     while stack:
         node = stack.pop()
         if isinstance(node, int):
-            parts.append(integer_words(node))
+            parts.append(integer_to_ids(node))
         else:
             parts.append(bytes((node[0],)))
             stack.extend(reversed(node[1:]))
     return b"".join(parts)
 
 
-def words_of(text: str) -> bytes:
-    """The ids of words with spaces between; UserError naming the first that is no word."""
+def text_to_ids(text: str) -> bytes:
+    """The ids of tokens separated by spaces; UserError for the first unknown token."""
     try:
-        return bytes([IDS[word] for word in text.split()])
-    except KeyError as unknown:
+        return bytes([IDS[token] for token in text.split()])
+    except KeyError as error:
         raise UserError(
-            f"{unknown.args[0]!r} is no word of an expression", expected="words of the published vocabulary"
+            f"{error.args[0]!r} is not a token of expressions", expected="tokens of the published vocabulary"
         ) from None
 
 
-def text_of(words: bytes) -> str:
-    """Words with spaces between; ids that are no word show as ``<id>``."""
-    return " ".join(WORDS[k] if k < len(WORDS) else f"<{k}>" for k in words)
+def ids_to_text(ids: bytes) -> str:
+    """The tokens, separated by spaces; unknown ids show as ``<id>``."""
+    return " ".join(TOKENS[k] if k < len(TOKENS) else f"<{k}>" for k in ids)

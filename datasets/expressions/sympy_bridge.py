@@ -1,4 +1,4 @@
-"""Expression trees to and from SymPy, node by node: no text is ever given to SymPy."""
+"""Convert expression trees to and from SymPy, node by node: SymPy never parses text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sympy
 
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.expressions.prefix import Tree
-from mathpipe.datasets.expressions.vocabulary import COEFFICIENTS, IDS, UNKNOWNS, VARIABLES, WORDS
+from mathpipe.datasets.expressions.vocabulary import COEFFICIENTS, IDS, TOKENS, UNKNOWNS, VARIABLES
 
 _LEAVES: dict[str, sympy.Expr] = {
     "pi": sympy.pi,
@@ -34,11 +34,11 @@ _POWERS = {"pow2": 2, "pow3": 3, "pow4": 4, "pow5": 5, "inv": -1}
 
 
 def to_sympy(tree: Tree) -> Any:
-    """The SymPy expression of a tree, built node by node; variables and coefficients are real symbols."""
+    """The SymPy expression of a tree; variables and coefficients are real symbols."""
     if isinstance(tree, int):
         return sympy.Integer(tree)
-    word, operands = WORDS[tree[0]], [to_sympy(child) for child in tree[1:]]
-    match word, *operands:
+    token, operands = TOKENS[tree[0]], [to_sympy(child) for child in tree[1:]]
+    match token, *operands:
         case "add", a, b:
             return a + b
         case "sub", a, b:
@@ -55,17 +55,17 @@ def to_sympy(tree: Tree) -> Any:
             return a ** _POWERS[name]
         case name, a:
             return _FUNCTIONS[name](a)
-    return _LEAVES[word]
+    return _LEAVES[token]
 
 
 @cache
-def _names() -> dict[Any, int]:
-    """Word ids of SymPy's function classes."""
+def _function_ids() -> dict[Any, int]:
+    """Token ids of SymPy's function classes."""
     return {cls: IDS[name] for name, cls in _FUNCTIONS.items() if name != "sqrt"}
 
 
 def from_sympy(e: Any) -> Tree:
-    """The tree of a SymPy expression, n-ary sums and products nested to the right; UserError where a node has no word."""
+    """The tree of a SymPy expression; UserError for a node without a token. n-ary sums and products nest to the right."""
     if e.is_Integer:
         return int(e)
     if e.is_Rational:
@@ -84,9 +84,9 @@ def from_sympy(e: Any) -> Tree:
         if e.exp is sympy.S.Half:
             return (IDS["sqrt"], base)
         return (IDS["pow"], base, from_sympy(e.exp))
-    elif e.func in _names():
-        return (_names()[e.func], *(from_sympy(child) for child in e.args))
-    raise UserError(f"{e.func} has no word", expected="an expression of the published vocabulary", got=str(e)[:80])
+    elif e.func in _function_ids():
+        return (_function_ids()[e.func], *(from_sympy(child) for child in e.args))
+    raise UserError(f"no token for {e.func}", expected="an expression of the published vocabulary", got=str(e)[:80])
 
 
 def _nested(operator: int, operands: list[Tree]) -> Tree:

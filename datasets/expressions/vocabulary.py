@@ -1,13 +1,12 @@
-"""The 91 words in which expressions are written, in the published order: a word's place is its id.
+"""The 91 tokens of expressions, in the published order: a token's position is its id.
 
-Expressions are prefix sequences of these words: an operator, then its operands one after the other. An integer is a sign and
-its digits, most significant first (``INT+ 3 2``). Order and spelling are those of Lample and Charton 2020, so that their
-data files and models can be read.
+Expressions are written in prefix notation: an operator, then its operands. An integer is a sign and its digits, most significant
+first (``INT+ 3 2``). Order and spelling are those of Lample and Charton 2020, so that their data files and models can be read.
 """
 
 from __future__ import annotations
 
-SPECIAL_WORDS = ("<s>", "</s>", "<pad>", "(", ")", *(f"<SPECIAL_{k}>" for k in range(5, 10)))
+SPECIAL_TOKENS = ("<s>", "</s>", "<pad>", "(", ")", *(f"<SPECIAL_{k}>" for k in range(5, 10)))
 CONSTANTS = ("pi", "E")
 VARIABLES = ("x", "y", "z", "t")
 COEFFICIENTS = tuple(f"a{k}" for k in range(10))
@@ -21,14 +20,14 @@ UNARY = (
 )
 BINARY = ("add", "sub", "mul", "div", "pow", "rac")
 OPERATORS = (*BINARY, *UNARY, "derivative", "f", "g", "h")
-_NUMBER_WORDS = ("I", "INT+", "INT-", "INT", "FLOAT", "-", ".", "10^", "Y", "Y'", "Y''")
+_NUMBER_TOKENS = ("I", "INT+", "INT-", "INT", "FLOAT", "-", ".", "10^", "Y", "Y'", "Y''")
 DIGITS = tuple("0123456789")
-WORDS = (*SPECIAL_WORDS, *CONSTANTS, *VARIABLES, *COEFFICIENTS, *OPERATORS, *_NUMBER_WORDS, *DIGITS)
-IDS = {word: k for k, word in enumerate(WORDS)}
+TOKENS = (*SPECIAL_TOKENS, *CONSTANTS, *VARIABLES, *COEFFICIENTS, *OPERATORS, *_NUMBER_TOKENS, *DIGITS)
+IDS = {token: k for k, token in enumerate(TOKENS)}
 UNKNOWNS = ("Y", "Y'", "Y''")
 ARITY = {
     **dict.fromkeys((*CONSTANTS, *VARIABLES, *COEFFICIENTS, *UNKNOWNS, "I"), 0),
     **dict.fromkeys(UNARY, 1),
     **dict.fromkeys(BINARY, 2),
 }
-"""Operands of each word that stands for a node of a tree; integers (a sign word and digits) are leaves besides."""
+"""Number of operands of each token that is a node of a tree; integers (a sign token and digits) are leaves, too."""

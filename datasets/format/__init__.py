@@ -1,1 +1,1 @@
-"""How a dataset is stored: manifest, Parquet columns of each problem type."""
+"""Storage format of datasets: manifest, and Parquet columns of each problem type."""

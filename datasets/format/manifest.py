@@ -1,6 +1,6 @@
-"""What a dataset says of itself: a record beside each shard, and ``manifest.json``, written last.
+"""Metadata of a dataset: a record beside each shard, and ``manifest.json``, written last.
 
-If the manifest is there, the dataset is whole. A record of another spec is never taken as done.
+The manifest exists only if the dataset is complete. A record with a different fingerprint never counts as a finished shard.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ MANIFEST = "manifest.json"
 Count = Annotated[int, Field(ge=0)]
 
 
-class Record(BaseModel):
+class ShardRecord(BaseModel):
     """One finished shard: ``rows`` rows of ``split`` from ``first_row`` on, in ``split/00000.parquet``; this is ``_00000.json``.
 
-    ``repeats``: of sequences, how many of the rows have a problem that stands earlier in the same chunk; they are kept.
+    ``repeats``: for sequences, how many rows repeat a problem from earlier in the same chunk; they stay in the shard.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,7 +48,7 @@ class Record(BaseModel):
         return shard_file(self.split, self.shard)
 
     def write(self, storage: Storage) -> None:
-        """Write the record beside its shard; only now the shard counts as done."""
+        """Write the record beside its shard, which from then on counts as finished."""
         storage.write_text(record_file(self.split, self.shard), self.model_dump_json(indent=1) + "\n")
 
 
@@ -57,36 +57,36 @@ def shard_file(split: str, shard: int) -> str:
 
 
 def record_file(split: str, shard: int) -> str:
-    """Beside its shard; the underscore makes readers of a whole directory (pandas, Spark, Arrow) pass over it."""
+    """Beside its shard; the underscore makes directory readers (pandas, Spark, Arrow) ignore it."""
     return f"{split}/_{shard:05d}.json"
 
 
-def read_record(storage: Storage, split: str, shard: int) -> Record | None:
-    """The record of a shard, or None where there is none that can be read (an unreadable one is no record)."""
+def read_record(storage: Storage, split: str, shard: int) -> ShardRecord | None:
+    """The record of a shard, or None if it is missing or invalid."""
     text = storage.read_text(record_file(split, shard))
     return None if text is None else parse_record(text)
 
 
-def parse_record(text: str) -> Record | None:
-    """A record as it was written, or None where it cannot be read."""
+def parse_record(text: str) -> ShardRecord | None:
+    """The record in this JSON text, or None if it is invalid."""
     try:
-        return Record.model_validate_json(text)
+        return ShardRecord.model_validate_json(text)
     except ValidationError:
         return None
 
 
 class Split(BaseModel):
-    """One split: its rows, and the records of its shards in order."""
+    """One split: its number of rows, and the records of its shards in order."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     rows: Count
     bytes: Count
     rejected: dict[str, int]
-    shards: tuple[Record, ...]
+    shards: tuple[ShardRecord, ...]
 
     @classmethod
-    def of(cls, records: Sequence[Record]) -> Split:
+    def from_records(cls, records: Sequence[ShardRecord]) -> Split:
         rejected: dict[str, int] = {}
         for record in records:
             for reason, count in record.rejected.items():
@@ -100,9 +100,9 @@ class Split(BaseModel):
 
 
 class Manifest(BaseModel):
-    """The whole dataset: its spec, how the stream of rows is cut, every shard, and what made it.
+    """The complete dataset: its spec, shard size, shards by split, and provenance.
 
-    ``split_specs``: the specs of extra test splits, which are drawn otherwise; all other splits have ``spec``.
+    ``split_specs``: the specs of extra test splits, which are sampled differently; all other splits have ``spec``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -120,22 +120,22 @@ class Manifest(BaseModel):
 
     @property
     def repeats(self) -> int:
-        """Rows whose problem stands earlier in the same chunk, over all splits."""
+        """Number of rows that repeat a problem from earlier in the same chunk, over all splits."""
         return sum(record.repeats or 0 for split in self.splits.values() for record in split.shards)
 
     @property
-    def mending(self) -> str:
-        """What to do about damaged shards: a dataset is made again the way it was made."""
+    def repair_hint(self) -> str:
+        """How to repair damaged shards: repeat the command that built the dataset."""
         if self.spec.get("deduplicated"):
             return (
                 f"remove {MANIFEST} and the damaged .parquet files, and run `mathpipe dedupe` with the same SOURCE and OUT: it "
-                "copies these rows again; an answer that is wrong there too has to be mended in SOURCE"
+                "copies these rows again; an answer that is wrong there too must be repaired in SOURCE"
             )
         if self.spec["problems"].get("kind") == "imported":
             names = ", ".join(source["name"] for source in self.spec["problems"]["sources"])
             return (
-                f"run `mathpipe import` again from {names} into another --out: it reads every row anew, and "
-                "leaves out answers that are not right"
+                f"run `mathpipe import` again from {names} into another --out: it reads every row again and "
+                "leaves out wrong answers"
             )
         return (
             "remove the damaged .parquet files, and run `mathpipe generate` with the same arguments: it rebuilds exactly these "
@@ -148,24 +148,24 @@ class Manifest(BaseModel):
 
     @property
     def digest(self) -> str:
-        """Of the dataset: changes when any row of any split does (the shards' checksums tell)."""
-        return _digest_of(self.fingerprint, *(record for split in self.splits.values() for record in split.shards))
+        """Digest of the dataset: changes when any row of any split changes (from the checksums of the shards)."""
+        return _digest(self.fingerprint, *(record for split in self.splits.values() for record in split.shards))
 
     def split_digest(self, split: str) -> str:
-        """Of one split: changes when any of its rows does, and with nothing else."""
-        return _digest_of(self.fingerprint, *self.splits[split].shards)
+        """Digest of one split: changes exactly when one of its rows changes."""
+        return _digest(self.fingerprint, *self.splits[split].shards)
 
     def write(self, storage: Storage) -> None:
         storage.write_text(MANIFEST, self.model_dump_json(indent=1) + "\n")
 
 
-def _digest_of(fingerprint: str, *records: Record) -> str:
+def _digest(fingerprint: str, *records: ShardRecord) -> str:
     parts = [fingerprint, *(f"{record.file} {record.sha256}" for record in records)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def find_manifest(storage: Storage) -> Manifest | None:
-    """The manifest, or None where there is none; UserError where it cannot be read."""
+    """The manifest, or None if there is none; UserError if it is invalid."""
     text = storage.read_text(MANIFEST)
     if text is None:
         return None
@@ -174,36 +174,36 @@ def find_manifest(storage: Storage) -> Manifest | None:
     except ValidationError as error:
         raise UserError(
             f"{storage.url}/{MANIFEST} cannot be read",
-            expected="the manifest of a dataset, as it was written",
-            got=_first_fault(error),
+            expected="the manifest of a dataset, unchanged",
+            got=_first_validation_error(error),
             cause="it was changed or damaged after writing",
-            next_step="remove it, and run what made the dataset (`mathpipe generate`, `import` or `dedupe`) with the same "
-            "arguments: it is written anew",
+            next_step="remove it, and repeat the command that built the dataset (`mathpipe generate`, `import` or `dedupe`) with "
+            "the same arguments, which writes it again",
         ) from error
 
 
-def _first_fault(problem: ValidationError) -> str:
-    """Where a manifest is not one, and how: ``splits.train.rows: Field required``."""
-    error = problem.errors()[0]
-    where = ".".join(map(str, error["loc"]))
-    return f"{where}: {error['msg']}" if where else error["msg"]
+def _first_validation_error(error: ValidationError) -> str:
+    """Field and message of the first error, such as ``splits.train.rows: Field required``."""
+    details = error.errors()[0]
+    field = ".".join(map(str, details["loc"]))
+    return f"{field}: {details['msg']}" if field else details["msg"]
 
 
 def read_manifest(url: str) -> Manifest:
-    """The manifest of a whole dataset; UserError where there is none."""
+    """The manifest of a complete dataset; UserError if there is none."""
     storage = Storage(url)
     manifest = find_manifest(storage)
     if manifest is None:
-        found = storage.list()
-        partial = any(name in ("train", "valid", "test") for name in found)
+        names = storage.list()
+        partial = any(name in ("train", "valid", "test") for name in names)
         raise UserError(
-            f"{url} holds no whole dataset",
+            f"{url} holds no complete dataset",
             expected=f"a directory with {MANIFEST}",
             got="an unfinished dataset"
             if partial
-            else ("no such directory, or an empty one" if not found else "other files"),
+            else ("no such directory, or an empty one" if not names else "other files"),
             next_step="run `mathpipe generate` with the same arguments to finish it"
             if partial
-            else f"`mathpipe generate --out {url} ...` makes one",
+            else f"`mathpipe generate --out {url} ...` builds one",
         )
     return manifest

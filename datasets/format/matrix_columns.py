@@ -1,9 +1,9 @@
-"""Shards: Parquet files of whole chunks, readable by any tool that reads Parquet.
+"""Matrix shards: Parquet files of whole chunks, readable by any tool that reads Parquet.
 
-Columns: ``row`` int64, ``problem`` list<float32>, ``problem_rows``, ``problem_cols`` int16, (``clean_problem`` list<float32> with
-noise,) (in co-training ``task``, its letter,) (in a mixture of spectra ``spectrum``, its name,) ``solution`` list<float32>,
-``solution_rows``, ``solution_cols`` int16. One row group a chunk, zstd. Each page has its checksum, so that a damaged one is met as
-an error and never as numbers. The footer carries the spec, so that a single shard found alone on a disk explains itself.
+Columns: ``row`` int64, ``problem`` list<float32>, ``problem_rows``, ``problem_cols`` int16, ``solution`` list<float32>,
+``solution_rows``, ``solution_cols`` int16; with noise also ``clean_problem`` list<float32>, in co-training ``task`` (its token), in
+a mixture of spectra ``spectrum`` (its name). One row group a chunk, zstd. Page checksums turn damage into errors instead of wrong
+numbers. The footer holds the spec, so that a single shard is self-describing.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ MATRIX_SCHEMA = pa.schema(
     ]
 )
 _CLEAN = pa.field("clean_problem", pa.list_(pa.field("element", pa.float32(), nullable=False)), nullable=False)
-_LETTERS = strings(list(TASK_TOKENS))
+_TASK_TOKENS = strings(list(TASK_TOKENS))
 _TASK = pa.field("task", pa.string(), nullable=False)
 _SPECTRUM = pa.field("spectrum", pa.string())
 _SPECTRA = strings(list(SPECTRA))
@@ -49,10 +49,10 @@ _SHAPES = ["task", "spectrum", "problem_rows", "problem_cols", "solution_rows", 
 
 
 @dataclass(frozen=True)
-class Rows:
-    """n rows as mathematics: ``row`` (n,) int64, problems as the decimals they stand for, solutions as stored (float32).
+class MatrixExamples:
+    """n examples: ``row`` (n,) int64 indices, problems on the decimal grid, solutions as stored (float32).
 
-    ``clean``: with noise, the problems before it, whose answers the solutions are; else None.
+    ``clean``: the noise-free problems that the solutions belong to; None without noise.
     """
 
     row: NDArray[np.int64]
@@ -62,26 +62,26 @@ class Rows:
 
     @property
     def solved(self) -> Matrices:
-        """The problems whose answers the solutions are: the clean ones where there is noise."""
+        """The problems that the solutions belong to: the noise-free ones if there is noise."""
         return self.problems if self.clean is None else self.clean
 
-    def numbered(self, first: int) -> Rows:
-        """The same rows, standing at ``first`` onwards."""
-        return Rows(np.arange(first, first + len(self)), self.problems, self.solutions, self.clean)
+    def renumber(self, first: int) -> MatrixExamples:
+        """The same examples with the indices first, first + 1, ..."""
+        return MatrixExamples(np.arange(first, first + len(self)), self.problems, self.solutions, self.clean)
 
     def __len__(self) -> int:
         return len(self.row)
 
-    def take(self, index: NDArray[Any]) -> Rows:
-        """The rows at these positions (or where a mask is true)."""
+    def take(self, index: NDArray[Any]) -> MatrixExamples:
+        """Select examples by positions (k,) or by a boolean mask (n,)."""
         clean = None if self.clean is None else self.clean.take(index)
-        return Rows(self.row[index], self.problems.take(index), self.solutions.take(index), clean)
+        return MatrixExamples(self.row[index], self.problems.take(index), self.solutions.take(index), clean)
 
 
-def concatenate_rows(parts: Sequence[Rows]) -> Rows:
-    """One batch after another; all have clean problems, or none."""
+def concatenate_examples(parts: Sequence[MatrixExamples]) -> MatrixExamples:
+    """Concatenate batches, of which all have clean problems, or none."""
     clean = [part.clean for part in parts if part.clean is not None]
-    return Rows(
+    return MatrixExamples(
         np.concatenate([part.row for part in parts]),
         Matrices.concatenate([part.problems for part in parts]),
         Matrices.concatenate([part.solutions for part in parts]),
@@ -90,19 +90,18 @@ def concatenate_rows(parts: Sequence[Rows]) -> Rows:
 
 
 def shard_schema(*, noisy: bool, has_task_tokens: bool = False, mixed: bool = False) -> pa.Schema:
-    """The columns of a shard: with noise ``clean_problem`` besides (it has the problem's dimensions), in co-training ``task``, in
-    a mixture of spectra ``spectrum``."""
+    """The Arrow schema of a shard, with the optional columns ``clean_problem`` (of the problem's shape), ``task``, ``spectrum``."""
     schema = MATRIX_SCHEMA.insert(4, _CLEAN) if noisy else MATRIX_SCHEMA
     schema = schema.insert(1, _SPECTRUM) if mixed else schema
     return schema.insert(1, _TASK) if has_task_tokens else schema
 
 
 def write_shard(
-    file: HashingFile, chunks: Iterable[Rows], spec_json: str, version: str, schema: pa.Schema = MATRIX_SCHEMA
+    file: HashingFile, chunks: Iterable[MatrixExamples], spec_json: str, version: str, schema: pa.Schema = MATRIX_SCHEMA
 ) -> int:
-    """Write chunks one after the other, each its own row group; returns the number of rows."""
+    """Write each chunk as a row group; returns the number of rows."""
     schema = schema.with_metadata({SPEC_KEY: spec_json.encode(), VERSION_KEY: version.encode()})
-    written = 0
+    num_rows = 0
     with pq.ParquetWriter(
         pa.PythonFile(file, mode="w"),
         schema,
@@ -113,58 +112,58 @@ def write_shard(
         write_statistics=["row"],
         write_page_checksum=True,
     ) as writer:
-        for rows in chunks:
-            writer.write_table(to_arrow(rows, schema), row_group_size=max(len(rows), 1))
-            written += len(rows)
-    return written
+        for examples in chunks:
+            writer.write_table(to_arrow(examples, schema), row_group_size=max(len(examples), 1))
+            num_rows += len(examples)
+    return num_rows
 
 
-def to_arrow(rows: Rows, schema: pa.Schema) -> pa.Table:
-    """Rows as an Arrow table of a shard's schema."""
-    columns = {"row": from_numpy(rows.row)}
-    for matrices, name in ((rows.problems, "problem"), (rows.solutions, "solution")):
+def to_arrow(examples: MatrixExamples, schema: pa.Schema) -> pa.Table:
+    """The examples as an Arrow table with a shard's schema."""
+    columns = {"row": from_numpy(examples.row)}
+    for matrices, name in ((examples.problems, "problem"), (examples.solutions, "solution")):
         columns[name] = _lists(matrices, schema.field(name).type)
         columns[f"{name}_rows"] = from_numpy(matrices.rows.astype(np.int16))
         columns[f"{name}_cols"] = from_numpy(matrices.cols.astype(np.int16))
-    if rows.problems.task_ids is not None:
-        columns["task"] = _LETTERS.take(from_numpy(rows.problems.task_ids))
+    if examples.problems.task_ids is not None:
+        columns["task"] = _TASK_TOKENS.take(from_numpy(examples.problems.task_ids))
     if "spectrum" in schema.names:
-        spectra = rows.problems.spectra  # shards that were written before this column was know of none
+        spectra = examples.problems.spectra
         columns["spectrum"] = (
-            pa.nulls(len(rows), pa.string()) if spectra is None else _SPECTRA.take(from_numpy(spectra))
+            pa.nulls(len(examples), pa.string()) if spectra is None else _SPECTRA.take(from_numpy(spectra))
         )
-    if rows.clean is not None:
-        columns["clean_problem"] = _lists(rows.clean, _CLEAN.type)
+    if examples.clean is not None:
+        columns["clean_problem"] = _lists(examples.clean, _CLEAN.type)
     return pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
 
 
-def _lists(matrices: Matrices, kind: pa.DataType) -> pa.Array:
+def _lists(matrices: Matrices, list_type: pa.DataType) -> pa.Array:
     offsets, values = matrices.offsets.astype(np.int32), matrices.values.astype(np.float32)
-    return pa.ListArray.from_arrays(from_numpy(offsets), from_numpy(values), type=kind)
+    return pa.ListArray.from_arrays(from_numpy(offsets), from_numpy(values), type=list_type)
 
 
-def from_arrow(table: pa.Table, *, round_problems: bool) -> Rows:
-    """Rows of an Arrow table. ``round_problems``: problems lie on the 3-digit grid, and float32 3.1400001 is read as 3.14.
+def from_arrow(table: pa.Table, *, round_problems: bool) -> MatrixExamples:
+    """The examples of an Arrow table. ``round_problems``: problems are on the 3-digit grid, and float32 3.1400001 becomes 3.14.
 
-    Noisy problems are always on the grid; the clean ones only with ``round_problems``.
+    Noisy problems are always on the grid; clean ones only with ``round_problems``.
     """
     noisy = "clean_problem" in table.schema.names
     problems, solutions = _matrices(table, "problem"), _matrices(table, "solution")
     clean = Matrices(_values(table, "clean_problem"), problems.rows, problems.cols) if noisy else None
     if round_problems or noisy:
-        problems = _on_grid(problems)
+        problems = _round_values(problems)
     if round_problems and clean is not None:
-        clean = _on_grid(clean)
+        clean = _round_values(clean)
     if "task" in table.schema.names:
-        task_ids = to_numpy(pc.index_in(table["task"], value_set=_LETTERS)).astype(np.uint8)
+        task_ids = to_numpy(pc.index_in(table["task"], value_set=_TASK_TOKENS)).astype(np.uint8)
         problems, solutions = problems.with_task_ids(task_ids), solutions.with_task_ids(task_ids)
         clean = None if clean is None else clean.with_task_ids(task_ids)
     if "spectrum" in table.schema.names and not table["spectrum"].null_count:
-        problems = problems.drawn_by(to_numpy(pc.index_in(table["spectrum"], value_set=_SPECTRA)).astype(np.uint8))
-    return Rows(to_numpy(table["row"]).astype(np.int64), problems, solutions, clean)
+        problems = problems.with_spectra(to_numpy(pc.index_in(table["spectrum"], value_set=_SPECTRA)).astype(np.uint8))
+    return MatrixExamples(to_numpy(table["row"]).astype(np.int64), problems, solutions, clean)
 
 
-def _on_grid(matrices: Matrices) -> Matrices:
+def _round_values(matrices: Matrices) -> Matrices:
     return matrices.with_values(round_to_grid(matrices.values))
 
 
@@ -175,6 +174,6 @@ def _matrices(table: pa.Table, name: str) -> Matrices:
 
 def _values(table: pa.Table, name: str) -> NDArray[np.float64]:
     column = table[name].combine_chunks()
-    if isinstance(column, pa.ChunkedArray):  # a table without rows has no chunk to combine
+    if isinstance(column, pa.ChunkedArray):  # a table without rows has no chunks
         column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.nulls(0, column.type)
     return to_numpy(column.flatten()).astype(np.float64)

@@ -1,7 +1,7 @@
-"""Rows of sequences: problems and solutions as words, and how they lie in a shard.
+"""Examples of sequence tasks, and the columns of their shards.
 
-Columns: ``row`` int64, ``problem`` and ``solution`` list<uint8> of word ids, then what the task declares of each pair, such as
-``operators`` int16. The words themselves are in the footer, so that a single shard found alone on a disk explains itself.
+Columns: ``row`` int64, ``problem`` and ``solution`` list<uint8> of token ids, then those that the task declares, such as
+``operators`` int16. The footer holds the vocabulary, so that a single shard is self-describing.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from numpy.typing import NDArray
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.format.arrow_arrays import from_numpy, to_numpy
 
-_WORDS = pa.list_(pa.field("element", pa.uint8(), nullable=False))
+_TOKEN_IDS = pa.list_(pa.field("element", pa.uint8(), nullable=False))
 _SCHEMA = pa.schema(
     [
         pa.field("row", pa.int64(), nullable=False),
-        pa.field("problem", _WORDS, nullable=False),
-        pa.field("solution", _WORDS, nullable=False),
+        pa.field("problem", _TOKEN_IDS, nullable=False),
+        pa.field("solution", _TOKEN_IDS, nullable=False),
     ]
 )
 
 
 @dataclass(frozen=True)
-class SequenceRows:
-    """n rows: ``row`` (n,) int64, ``problems`` and ``solutions`` as words, ``columns``: name -> (n,) numbers."""
+class SequenceExamples:
+    """n examples: ``row`` (n,) int64 indices, ``problems`` and ``solutions`` as token ids, ``columns``: name -> (n,) numbers."""
 
     row: NDArray[np.int64]
     problems: Sequences
@@ -38,18 +38,18 @@ class SequenceRows:
     def __len__(self) -> int:
         return len(self.row)
 
-    def take(self, index: NDArray[Any]) -> SequenceRows:
-        """The rows at these positions (or where a mask is true)."""
+    def take(self, index: NDArray[Any]) -> SequenceExamples:
+        """Select examples by positions (k,) or by a boolean mask (n,)."""
         columns = {name: values[index] for name, values in self.columns.items()}
-        return SequenceRows(self.row[index], self.problems.take(index), self.solutions.take(index), columns)
+        return SequenceExamples(self.row[index], self.problems.take(index), self.solutions.take(index), columns)
 
-    def numbered(self, first: int) -> SequenceRows:
-        """The same rows, standing at ``first`` onwards."""
-        return SequenceRows(np.arange(first, first + len(self)), self.problems, self.solutions, self.columns)
+    def renumber(self, first: int) -> SequenceExamples:
+        """The same examples with the indices first, first + 1, ..."""
+        return SequenceExamples(np.arange(first, first + len(self)), self.problems, self.solutions, self.columns)
 
     @classmethod
-    def concatenate(cls, parts: list[SequenceRows]) -> SequenceRows:
-        """One batch after another; all have the same columns."""
+    def concatenate(cls, parts: list[SequenceExamples]) -> SequenceExamples:
+        """Concatenate batches with the same columns."""
         return cls(
             np.concatenate([p.row for p in parts]),
             Sequences.concatenate([p.problems for p in parts]),
@@ -59,33 +59,37 @@ class SequenceRows:
 
 
 def sequence_schema(columns: dict[str, str]) -> pa.Schema:
-    """The columns of a shard of sequences; ``columns``: names and NumPy types of those the task declares."""
-    declared = [pa.field(name, pa.from_numpy_dtype(np.dtype(kind)), nullable=False) for name, kind in columns.items()]
+    """The Arrow schema of a shard of sequences; ``columns``: names and NumPy types of the task's columns."""
+    declared = [pa.field(name, pa.from_numpy_dtype(np.dtype(dtype)), nullable=False) for name, dtype in columns.items()]
     return pa.schema([*_SCHEMA, *declared])
 
 
 def is_sequence_schema(schema: pa.Schema) -> bool:
-    """Whether these are columns of a shard of sequences, whatever task declared the others."""
-    bare = schema.remove_metadata()
-    first, rest = pa.schema(list(bare)[:3]), list(bare)[3:]
-    return bool(first == _SCHEMA) and all(_is_number(f.type) and not f.nullable for f in rest)
+    """Whether this is the schema of a shard of sequences, whatever the task's own columns."""
+    fields = list(schema.remove_metadata())
+    common, declared = pa.schema(fields[:3]), fields[3:]
+    return bool(common == _SCHEMA) and all(_is_number(f.type) and not f.nullable for f in declared)
 
 
-def _is_number(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+def _is_number(dtype: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(dtype) or pa.types.is_floating(dtype))
 
 
-def sequences_to_arrow(rows: SequenceRows, schema: pa.Schema) -> pa.Table:
-    """Rows as an Arrow table of this schema."""
-    columns = {"row": from_numpy(rows.row), "problem": _lists(rows.problems), "solution": _lists(rows.solutions)}
-    columns |= {name: from_numpy(values).cast(schema.field(name).type) for name, values in rows.columns.items()}
+def sequences_to_arrow(examples: SequenceExamples, schema: pa.Schema) -> pa.Table:
+    """The examples as an Arrow table with this schema."""
+    columns = {
+        "row": from_numpy(examples.row),
+        "problem": _lists(examples.problems),
+        "solution": _lists(examples.solutions),
+    }
+    columns |= {name: from_numpy(values).cast(schema.field(name).type) for name, values in examples.columns.items()}
     return pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
 
 
-def sequences_from_arrow(table: pa.Table) -> SequenceRows:
-    """Rows of an Arrow table."""
+def sequences_from_arrow(table: pa.Table) -> SequenceExamples:
+    """The examples of an Arrow table."""
     declared = [name for name in table.schema.names if name not in _SCHEMA.names]
-    return SequenceRows(
+    return SequenceExamples(
         to_numpy(table["row"]).astype(np.int64),
         _sequences(table["problem"]),
         _sequences(table["solution"]),
@@ -95,7 +99,7 @@ def sequences_from_arrow(table: pa.Table) -> SequenceRows:
 
 def _lists(sequences: Sequences) -> pa.Array:
     offsets = from_numpy(sequences.offsets.astype(np.int32))
-    return pa.ListArray.from_arrays(offsets, from_numpy(sequences.values), type=_WORDS)
+    return pa.ListArray.from_arrays(offsets, from_numpy(sequences.values), type=_TOKEN_IDS)
 
 
 def _sequences(column: pa.ChunkedArray) -> Sequences:

@@ -1,4 +1,4 @@
-"""Local files that are there whole or not at all."""
+"""Atomic writes of local files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mathpipe.datasets.io.storage import Storage
 
 
 def write_atomically(path: Path, parts: Iterable[bytes | memoryview]) -> None:
-    """The file is either what it was or wholly the new one, whenever the machine stops. UserError without room or permission."""
+    """Replace a file atomically: after a crash it is either the old or the new one. UserError without space or permission."""
     with Storage(str(path.parent)).write(path.name) as file:
         file.writelines(parts)
 

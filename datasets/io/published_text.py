@@ -1,7 +1,7 @@
-"""Published data files, read as a stream: lines ``count|problem<TAB>solution`` in prefix words, plain or compressed.
+"""Stream published data files: lines ``count|problem<TAB>solution`` in prefix notation, plain or compressed.
 
-``.gz``, ``.zst`` and archives (``.tar``, ``.tar.gz``, ``.tgz``) are read as they are. Nothing that stands in a file is
-evaluated: words are looked up in the vocabulary, and a strict parser says whether they make an expression.
+``.gz``, ``.zst`` and archives (``.tar``, ``.tar.gz``, ``.tgz``) are decompressed on the fly. Nothing in a file is evaluated:
+tokens are looked up in the vocabulary, and a strict parser checks that they form an expression.
 """
 
 from __future__ import annotations
@@ -25,173 +25,172 @@ import zstandard
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.expressions.prefix import Malformed, parse
-from mathpipe.datasets.expressions.validation import surely_well_formed
+from mathpipe.datasets.expressions.validation import prevalidate
 from mathpipe.datasets.expressions.vocabulary import IDS
 
-_TOGETHER = 1_000  # lines checked at once
-LONGEST_LINE = 1 << 16  # bytes; a longer one is no line of such a file
+_BATCH_LINES = 1_000  # lines validated together
+MAX_LINE_BYTES = 1 << 16  # longer lines are rejected
 _COUNT = re.compile(rb"\s*[0-9]+\|")
 _ARCHIVES = (".tar", ".tar.gz", ".tgz")
 
 
 @dataclass(frozen=True)
-class BadLine:
-    """A line that is left out: in which file, which line (from 1), why."""
+class RejectedLine:
+    """A line that is left out: file, line number (from 1), reason."""
 
     file: str
     number: int
-    why: str
+    reason: str
 
     def __str__(self) -> str:
-        return f"{self.file}, line {self.number:,}: {self.why}"
+        return f"{self.file}, line {self.number:,}: {self.reason}"
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A line that is one: problem and solution as word ids, and where it stands."""
+    """A valid line: problem and solution as token ids, file and line number."""
 
     problem: bytes
     solution: bytes
     file: str = field(default="", compare=False)
     number: int = field(default=0, compare=False)
 
-    def bad(self, why: str) -> BadLine:
-        """The line, which is left out after all."""
-        return BadLine(self.file, self.number, why)
+    def reject(self, reason: str) -> RejectedLine:
+        """This line as one that is left out."""
+        return RejectedLine(self.file, self.number, reason)
 
 
-def read_pairs(path: str, split: str) -> Iterator[Pair | BadLine]:
-    """Every line of a file, in order; of an archive, those of its files that end in ``.<split>`` (or of its only file)."""
+def read_pairs(path: str, split: str) -> Iterator[Pair | RejectedLine]:
+    """Yield every line of a file in order; from an archive, of the files ending in ``.<split>`` (or of its only file)."""
     try:
-        for name, file in _texts(path, split):
+        for name, file in _open_texts(path, split):
             lines, first = _lines(file), 1
-            while chunk := list(itertools.islice(lines, _TOGETHER)):
-                for number, pair in enumerate(_read(chunk), start=first):
+            while batch := list(itertools.islice(lines, _BATCH_LINES)):
+                for number, pair in enumerate(_parse(batch), start=first):
                     if isinstance(pair, str):
-                        yield BadLine(name, number, pair)
+                        yield RejectedLine(name, number, pair)
                     else:
                         yield Pair(pair.problem, pair.solution, name, number)
-                first += len(chunk)
-    except (OSError, EOFError, tarfile.TarError, zstandard.ZstdError, zlib.error) as problem:
+                first += len(batch)
+    except (OSError, EOFError, tarfile.TarError, zstandard.ZstdError, zlib.error) as error:
         raise UserError(
             f"{path} cannot be read",
             expected="text, or text compressed as .gz, .zst or .tar.gz",
-            got=str(problem).splitlines()[0] if str(problem) else type(problem).__name__,
-            cause="the file is damaged, cut short, or has another format than its name says",
-        ) from problem
+            got=str(error).splitlines()[0] if str(error) else type(error).__name__,
+            cause="the file is damaged, truncated, or its format differs from its extension",
+        ) from error
 
 
-def read_line(line: bytes) -> Pair | str:
-    """The pair of one line, or why it is none."""
-    return _read([line])[0]
+def parse_line(line: bytes) -> Pair | str:
+    """The pair of one line, or the reason to reject it."""
+    return _parse([line])[0]
 
 
-def _read(lines: list[bytes]) -> list[Pair | str]:
-    found = [_look_up(line) for line in lines]
-    pairs = [pair for pair in found if isinstance(pair, Pair)]
+def _parse(lines: list[bytes]) -> list[Pair | str]:
+    results = [_look_up(line) for line in lines]
+    pairs = [pair for pair in results if isinstance(pair, Pair)]
     sides = ([pair.problem for pair in pairs], [pair.solution for pair in pairs])
-    sure = np.logical_and(*(surely_well_formed(Sequences.from_list(side)) for side in sides)).tolist()
-    each = iter(sure)
-    return [pair if isinstance(pair, str) or next(each) else _parsed(pair) for pair in found]
+    valid = iter(np.logical_and(*(prevalidate(Sequences.from_list(side)) for side in sides)).tolist())
+    return [result if isinstance(result, str) or next(valid) else _parse_strictly(result) for result in results]
 
 
 def _look_up(line: bytes) -> Pair | str:
-    """The ids of a line's words, not yet known to be expressions."""
-    if len(line) > LONGEST_LINE:
-        return f"longer than {LONGEST_LINE:,} bytes"
-    counted = _COUNT.match(line)
-    problem, tab, solution = line[counted.end() if counted else 0 :].partition(b"\t")
+    """The token ids of a line, before checking that they form expressions."""
+    if len(line) > MAX_LINE_BYTES:
+        return f"longer than {MAX_LINE_BYTES:,} bytes"
+    count = _COUNT.match(line)
+    problem, tab, solution = line[count.end() if count else 0 :].partition(b"\t")
     if not tab or b"\t" in solution:
         return "expected problem<TAB>solution"
     sides = []
     for name, text in (("problem", problem), ("solution", solution)):
         try:
             sides.append(bytes(map(IDS.__getitem__, text.decode(errors="replace").split())))
-        except KeyError as unknown:
-            return f"{name}: {unknown.args[0][:40]!r} is no word"
+        except KeyError as error:
+            return f"{name}: unknown token {error.args[0][:40]!r}"
     return Pair(sides[0], sides[1])
 
 
-def _parsed(pair: Pair) -> Pair | str:
-    """What the strict parser says of a pair."""
-    for name, words in (("problem", pair.problem), ("solution", pair.solution)):
+def _parse_strictly(pair: Pair) -> Pair | str:
+    """The pair, or the strict parser's reason to reject it."""
+    for name, ids in (("problem", pair.problem), ("solution", pair.solution)):
         try:
-            parse(words)
-        except Malformed as malformed:
-            return f"{name}: {malformed}"
+            parse(ids)
+        except Malformed as error:
+            return f"{name}: {error}"
     return pair
 
 
 def checksum(path: str) -> str:
-    """sha256 of a file as it lies there."""
+    """sha256 of a file as stored, still compressed."""
     digest = hashlib.sha256()
-    with _opened(path) as file:
+    with _open(path) as file:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
 
 
-def _texts(path: str, split: str) -> Iterator[tuple[str, IO[bytes]]]:
-    """The text files in a file, by name, each to be read before the next is asked for."""
+def _open_texts(path: str, split: str) -> Iterator[tuple[str, IO[bytes]]]:
+    """Yield the text files in a file with their names; read each one before advancing."""
     name = path.rsplit("/", 1)[-1]
-    with contextlib.ExitStack() as held:
-        raw = held.enter_context(_opened(path))
+    with contextlib.ExitStack() as stack:
+        raw = stack.enter_context(_open(path))
         if not name.endswith(_ARCHIVES):
-            yield name, _plain(name, raw, held)
+            yield name, _decompress(name, raw, stack)
             return
         members = _members(path, split)
-        archive = held.enter_context(tarfile.open(fileobj=raw, mode="r|*"))
+        archive = stack.enter_context(tarfile.open(fileobj=raw, mode="r|*"))
         for member in archive:
             if member.name in members and (file := archive.extractfile(member)) is not None:
                 yield f"{name}:{member.name}", file
 
 
-def _plain(name: str, raw: IO[bytes], held: contextlib.ExitStack) -> IO[bytes]:
-    opened: Any = raw
+def _decompress(name: str, raw: IO[bytes], stack: contextlib.ExitStack) -> IO[bytes]:
+    file: Any = raw
     if name.endswith(".gz"):
-        opened = gzip.GzipFile(fileobj=raw, mode="rb")
-        held.callback(opened.close)
+        file = gzip.GzipFile(fileobj=raw, mode="rb")
+        stack.callback(file.close)
     elif name.endswith(".zst"):
         reader: Any = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
-        opened = io.BufferedReader(reader, 1 << 16)
-        held.callback(opened.close)
-    return cast("IO[bytes]", opened)
+        file = io.BufferedReader(reader, 1 << 16)
+        stack.callback(file.close)
+    return cast("IO[bytes]", file)
 
 
 def _members(path: str, split: str) -> set[str]:
-    """The names in an archive that belong to the split: those ending in ``.<split>``, or its only file."""
-    with _opened(path) as raw, tarfile.open(fileobj=raw, mode="r|*") as archive:
+    """The names of the archive members of a split: those ending in ``.<split>``, or the only file."""
+    with _open(path) as raw, tarfile.open(fileobj=raw, mode="r|*") as archive:
         names = [member.name for member in archive if member.isfile()]
-    mine = {name for name in names if name.endswith((f".{split}", f".{split}.txt"))}
-    if not mine and len(names) != 1:
+    members = {name for name in names if name.endswith((f".{split}", f".{split}.txt"))}
+    if not members and len(names) != 1:
         raise UserError(
             f"{path} holds no file of {split}",
-            expected=f"a file that ends in .{split}, or one file alone",
+            expected=f"a file name ending in .{split}, or a single file",
             got=", ".join(names[:5]) or "an empty archive",
         )
-    return mine or set(names)
+    return members or set(names)
 
 
-def _opened(path: str) -> contextlib.AbstractContextManager[IO[bytes]]:
-    """A file here or at any fsspec URL, opened for reading."""
+def _open(path: str) -> contextlib.AbstractContextManager[IO[bytes]]:
+    """Open a local file or any fsspec URL for reading."""
     try:
-        opened: Any = fsspec.open(path, "rb").open()
+        file: Any = fsspec.open(path, "rb").open()
     except (OSError, ValueError, ImportError) as error:
         missing = isinstance(error, FileNotFoundError)
         raise UserError(
             f"{path} cannot be read",
-            expected="a file of text, or compressed as .gz, .zst or .tar.gz; or the URL of one",
+            expected="the path or URL of a text file, plain or compressed as .gz, .zst or .tar.gz",
             got="no such file" if missing else getattr(error, "strerror", None) or str(error) or type(error).__name__,
-            next_step="look whether its name and folder are spelt right" if missing else "name a file that may be read",
+            next_step="check the spelling of its name and directory" if missing else "choose a file that you may read",
         ) from error
-    return contextlib.closing(opened)
+    return contextlib.closing(file)
 
 
 def _lines(file: IO[bytes]) -> Iterator[bytes]:
-    """Lines without their ends; of one that is too long only its beginning, so that memory stays flat."""
-    while line := file.readline(LONGEST_LINE + 2):
-        if not line.endswith(b"\n") and len(line) > LONGEST_LINE:
-            while (rest := file.readline(LONGEST_LINE)) and not rest.endswith(b"\n"):
+    """Lines without line ends; only the beginning of a line that is too long, so that memory stays bounded."""
+    while line := file.readline(MAX_LINE_BYTES + 2):
+        if not line.endswith(b"\n") and len(line) > MAX_LINE_BYTES:
+            while (rest := file.readline(MAX_LINE_BYTES)) and not rest.endswith(b"\n"):
                 pass
             yield line
         else:

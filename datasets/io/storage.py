@@ -1,8 +1,7 @@
 """Files of a dataset on any fsspec URL: a directory, ``s3://...``, ``memory://...``.
 
-A file appears whole or not at all: locally it is written under a temporary name, synced and renamed; on an object store the
-completed upload is the commit. What an object store's client raises is told as a ``StoreError``; where trying again may help,
-as a ``PassingStoreError``.
+Writes are atomic: a local file is written under a temporary name, synced and renamed; on an object store the completed upload is
+the commit. Exceptions of an object store's client become a ``StoreError``, or a ``TransientStoreError`` if a retry may help.
 """
 
 from __future__ import annotations
@@ -24,15 +23,15 @@ from fsspec.implementations.local import LocalFileSystem
 from mathpipe.datasets.errors import UserError
 
 _TEMPORARY = ".writing-"
-_Doing = Literal["read", "written", "removed", "moved"]
+_Action = Literal["read", "written", "removed", "moved"]
 
 
 class StoreError(UserError):
-    """An object store refused what was asked of it, or could not be reached."""
+    """A request to an object store failed."""
 
 
-class PassingStoreError(StoreError):
-    """An object store that is slow, overloaded or out of reach: trying again later may help."""
+class TransientStoreError(StoreError):
+    """An object store is slow, overloaded or unreachable; a retry may help."""
 
 
 @dataclass(frozen=True)
@@ -42,126 +41,130 @@ class Storage:
     url: str
 
     @cached_property
-    def _opened(self) -> tuple[Any, str]:
+    def _filesystem(self) -> tuple[Any, str]:
         try:
             # listings are never cached: other processes write here
             fs, path = fsspec.core.url_to_fs(self.url, use_listings_cache=False)
         except (ValueError, ImportError) as error:
             raise UserError(
                 f"{self.url} cannot be opened",
-                expected="a directory, or a URL that fsspec knows (s3://..., gs://...)",
+                expected="a directory, or a URL that fsspec supports (s3://..., gs://...)",
                 got=str(error),
-                next_step="for an object store install its package: `pip install s3fs`, `pip install gcsfs`",
+                next_step="for an object store install its package: `pip install 'mathpipe[s3]'`, `pip install gcsfs`",
             ) from error
         return fs, path.rstrip("/") or "/"
 
     @property
     def local_path(self) -> Path | None:
         """The directory on this machine, or None for an object store."""
-        fs, path = self._opened
+        fs, path = self._filesystem
         return Path(path) if isinstance(fs, LocalFileSystem) else None
 
     @property
     def absolute_url(self) -> str:
-        """The URL that means the same in a process that works elsewhere: a local path made absolute."""
+        """The URL, independent of the working directory: a local path is made absolute."""
         return self.url if self.local_path is None else str(self.local_path)
 
     def path(self, name: str = "") -> str:
-        """The file's path within its file system."""
-        return f"{self._opened[1]}/{name}" if name else self._opened[1]
+        """The path of a file within its file system."""
+        return f"{self._filesystem[1]}/{name}" if name else self._filesystem[1]
 
     @property
     def fs(self) -> Any:
-        return self._opened[0]
+        return self._filesystem[0]
 
-    def _asked(self, name: str, doing: _Doing) -> contextlib.AbstractContextManager[None]:
-        """Around every request: an object store's errors become StoreErrors, a directory's stay what they are."""
+    def _translate_errors(self, name: str, action: _Action) -> contextlib.AbstractContextManager[None]:
+        """Context of a request: turns an object store's errors into StoreErrors, and leaves local errors as they are."""
         url = f"{self.url.rstrip('/')}/{name}" if name else self.url
-        return contextlib.nullcontext() if self.local_path is not None else _store_explained(url, doing)
+        return contextlib.nullcontext() if self.local_path is not None else _store_errors(url, action)
 
-    def make(self) -> Path | None:
-        """Make the directory on this machine and return it; None for an object store, which has no directories."""
+    def make_directory(self) -> Path | None:
+        """Create the local directory and return its path; None for an object store, which has no directories."""
         if self.local_path is not None:
-            with _explained(str(self.local_path)):
+            with _local_errors(str(self.local_path)):
                 self.local_path.mkdir(parents=True, exist_ok=True)
         return self.local_path
 
     def size(self, name: str) -> int | None:
-        """Bytes of a file, or None where there is none."""
+        """Size of a file in bytes, or None if it does not exist."""
         try:
-            with self._asked(name, "read"):
+            with self._translate_errors(name, "read"):
                 info = self.fs.info(self.path(name))
         except FileNotFoundError:
             return None
         return int(info["size"]) if info["type"] == "file" else None
 
     def sizes(self, folder: str) -> dict[str, int]:
-        """Name and bytes of every file directly in a folder: one listing, however many there are."""
+        """Sizes in bytes of the files in a folder by name, from a single listing."""
         try:
-            with self._asked(folder, "read"):
-                found = self.fs.ls(self.path(folder), detail=True)
+            with self._translate_errors(folder, "read"):
+                entries = self.fs.ls(self.path(folder), detail=True)
         except (FileNotFoundError, NotADirectoryError):
             return {}
-        return {str(f["name"]).rsplit("/", 1)[-1]: int(f["size"]) for f in found if f["type"] == "file"}
+        return {str(f["name"]).rsplit("/", 1)[-1]: int(f["size"]) for f in entries if f["type"] == "file"}
 
     def read_text(self, name: str) -> str | None:
-        """A small file whole, or None where there is none."""
+        """The text of a small file, or None if it does not exist."""
         return self.read_texts([name]).get(name)
 
     def read_texts(self, names: Sequence[str]) -> dict[str, str]:
-        """Small files whole, those that are there; an object store is asked for many at once."""
+        """The texts of the small files that exist, by name; an object store gets all requests at once."""
         if self.local_path is None and len(names) > 1:
-            with self._asked("", "read"):
-                found = self.fs.cat([self.path(name) for name in names], on_error="return")
-                for answer in found.values():
-                    if isinstance(answer, Exception) and not isinstance(answer, FileNotFoundError):
-                        raise answer
-            texts = {name: found[self.path(name)] for name in names}
-            return {name: text.decode(errors="replace") for name, text in texts.items() if isinstance(text, bytes)}
-        read: dict[str, str] = {}
+            with self._translate_errors("", "read"):
+                results = self.fs.cat([self.path(name) for name in names], on_error="return")
+                for result in results.values():
+                    if isinstance(result, Exception) and not isinstance(result, FileNotFoundError):
+                        raise result
+            contents = {name: results[self.path(name)] for name in names}
+            return {name: data.decode(errors="replace") for name, data in contents.items() if isinstance(data, bytes)}
+        texts: dict[str, str] = {}
         for name in names:
-            with contextlib.suppress(FileNotFoundError), self._asked(name, "read"):
-                read[name] = bytes(self.fs.cat_file(self.path(name))).decode(errors="replace")
-        return read
+            with contextlib.suppress(FileNotFoundError), self._translate_errors(name, "read"):
+                texts[name] = bytes(self.fs.cat_file(self.path(name))).decode(errors="replace")
+        return texts
 
     def list(self, folder: str = "") -> list[str]:
-        """Names of what lies directly in a folder, sorted; empty where there is no such folder."""
+        """Sorted names of the files and folders directly in a folder; empty if it does not exist."""
         try:
-            with self._asked(folder, "read"):
-                found = self.fs.ls(self.path(folder), detail=False)
+            with self._translate_errors(folder, "read"):
+                paths = self.fs.ls(self.path(folder), detail=False)
         except FileNotFoundError:
             return []
         except NotADirectoryError as error:
             raise UserError(f"{self.path(folder)} is a file", expected="a directory") from error
-        return sorted(str(p).rstrip("/").rsplit("/", 1)[-1] for p in found)
+        return sorted(str(p).rstrip("/").rsplit("/", 1)[-1] for p in paths)
 
     def remove(self, name: str) -> None:
-        """Remove a file; nothing happens where there is none."""
-        with _explained(self.path(name)), contextlib.suppress(FileNotFoundError), self._asked(name, "removed"):
+        """Remove a file if it exists."""
+        with (
+            _local_errors(self.path(name)),
+            contextlib.suppress(FileNotFoundError),
+            self._translate_errors(name, "removed"),
+        ):
             self.fs.rm_file(self.path(name))
 
     def remove_unfinished(self, folder: str) -> None:
-        """Remove what killed writers left behind in a folder (locally; an unfinished upload leaves no object)."""
+        """Remove temporary files of killed writers from a local folder (unfinished uploads leave no object)."""
         for name in self.list(folder) if self.local_path is not None else ():
             if _TEMPORARY in name:
                 self.remove(f"{folder}/{name}" if folder else name)
 
     def write_text(self, name: str, text: str) -> None:
-        """Write a small file whole or not at all."""
+        """Write a small file atomically."""
         with self.write(name) as file:
             file.write(text.encode())
 
     @contextlib.contextmanager
     def write(self, name: str) -> Iterator[IO[bytes]]:
-        """A file opened for writing that takes its name only when the block ends without an error.
+        """Open a file for writing; it appears under its name only if the block ends without an error.
 
-        Raises UserError for a full disk, a read-only directory or missing permission; StoreError for an object store's refusal.
+        Raises UserError for a full disk, a read-only directory or missing permission; StoreError if an object store fails.
         """
         if self.local_path is None:
             with self._upload(name) as upload:
                 yield upload
             return
-        with _explained(self.path(name)):
+        with _local_errors(self.path(name)):
             target = Path(self.path(name))
             target.parent.mkdir(parents=True, exist_ok=True)
             temporary = target.with_name(f".{target.name}{_TEMPORARY}{uuid.uuid4().hex[:8]}")
@@ -177,48 +180,48 @@ class Storage:
 
     @contextlib.contextmanager
     def _upload(self, name: str) -> Iterator[IO[bytes]]:
-        """An upload: closing it is the commit, which is left out when the block fails."""
-        with self._asked(name, "written"):
+        """An upload: closing it commits it, which does not happen if the block fails."""
+        with self._translate_errors(name, "written"):
             remote = self.fs.open(self.path(name), "wb")
-        guarded: Any = _Guarded(self, name, remote, "written")
+        wrapper: Any = _RemoteFile(self, name, remote, "written")
         try:
-            yield guarded
-            guarded.close()
+            yield wrapper
+            wrapper.close()
         except BaseException:
             with contextlib.suppress(Exception):
                 remote.discard()
             with contextlib.suppress(Exception):
-                remote.closed = True  # else the garbage collector would close, that is commit, it
+                remote.closed = True  # otherwise the garbage collector would close, and so commit, it
             raise
 
     @contextlib.contextmanager
     def read(self, name: str) -> Iterator[IO[bytes]]:
-        """A file opened for reading; FileNotFoundError where there is none."""
-        with self._asked(name, "read"):
+        """Open a file for reading; FileNotFoundError if it does not exist."""
+        with self._translate_errors(name, "read"):
             file = self.fs.open(self.path(name), "rb")
         with file:
-            guarded: Any = file if self.local_path is not None else _Guarded(self, name, file, "read")
-            yield guarded
+            wrapper: Any = file if self.local_path is not None else _RemoteFile(self, name, file, "read")
+            yield wrapper
 
     def fetch(self, name: str, target: Path, sha256: str) -> None:
-        """Copy a file to a path on this machine, which appears whole and with this checksum, or not at all.
+        """Download a file atomically to a local path and verify its checksum.
 
-        FileNotFoundError where there is no such file, ValueError where its checksum is another.
+        FileNotFoundError if it does not exist, ValueError if its checksum differs.
         """
         temporary = target.with_name(f".{target.name}{_TEMPORARY}{uuid.uuid4().hex[:8]}")
         try:
-            with _explained(str(target)):
+            with _local_errors(str(target)):
                 target.parent.mkdir(parents=True, exist_ok=True)
-                with contextlib.suppress(FileNotFoundError), self._asked(name, "read"):
+                with contextlib.suppress(FileNotFoundError), self._translate_errors(name, "read"):
                     self.fs.get_file(self.path(name), str(temporary))
             if Storage(str(target.parent)).checksum(temporary.name) != sha256:
-                raise ValueError("its checksum differs from its record's")
+                raise ValueError("its checksum differs from that of its record")
             temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
 
     def checksum(self, name: str) -> str:
-        """sha256 of a file, hexadecimal."""
+        """Hexadecimal sha256 of a file."""
         with self.read(name) as file:
             digest = hashlib.sha256()
             while chunk := file.read(1 << 20):
@@ -226,50 +229,50 @@ class Storage:
         return digest.hexdigest()
 
 
-class _Guarded:
-    """A file on an object store whose errors are told as StoreErrors."""
+class _RemoteFile:
+    """A file on an object store that raises StoreErrors."""
 
-    def __init__(self, storage: Storage, name: str, file: Any, doing: _Doing) -> None:
-        self._storage, self._name, self._file, self._doing = storage, name, file, doing
+    def __init__(self, storage: Storage, name: str, file: Any, action: _Action) -> None:
+        self._storage, self._name, self._file, self._action = storage, name, file, action
 
-    def _ask(self, method: str, *arguments: Any) -> Any:
-        with self._storage._asked(self._name, self._doing):
+    def _call(self, method: str, *arguments: Any) -> Any:
+        with self._storage._translate_errors(self._name, self._action):
             return getattr(self._file, method)(*arguments)
 
     def read(self, size: int = -1) -> bytes:
-        return bytes(self._ask("read", size))
+        return bytes(self._call("read", size))
 
     def write(self, data: Any) -> int:
-        return int(self._ask("write", data))
+        return int(self._call("write", data))
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        return int(self._ask("seek", offset, whence))
+        return int(self._call("seek", offset, whence))
 
     def tell(self) -> int:
         return int(self._file.tell())
 
     def flush(self) -> None:
-        self._ask("flush")
+        self._call("flush")
 
     def close(self) -> None:
-        self._ask("close")
+        self._call("close")
 
     @property
     def closed(self) -> bool:
         return bool(self._file.closed)
 
     def readable(self) -> bool:
-        return self._doing == "read"
+        return self._action == "read"
 
     def writable(self) -> bool:
-        return self._doing == "written"
+        return self._action == "written"
 
     def seekable(self) -> bool:
-        return self._doing == "read"
+        return self._action == "read"
 
 
 class HashingFile:
-    """A file to write to that knows the sha256 and the number of bytes that went through it."""
+    """A writable file that computes the sha256 and counts the bytes written."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -291,7 +294,7 @@ class HashingFile:
         self._file.flush()
 
     def close(self) -> None:
-        """The file underneath stays open: who opened it closes it."""
+        """Leave the underlying file open; its owner closes it."""
         self.closed = True
 
     def writable(self) -> bool:
@@ -317,19 +320,19 @@ def _sync_directory(folder: Path) -> None:
 
 
 _CAUSES: dict[int, tuple[str | None, str]] = {
-    errno.ENOSPC: ("the disk is full", "free some space; the same command goes on where it stopped"),
-    errno.EDQUOT: ("the disk quota is used up", "free some space; the same command goes on where it stopped"),
+    errno.ENOSPC: ("the disk is full", "free some space and run the same command again; it resumes"),
+    errno.EDQUOT: ("the disk quota is used up", "free some space and run the same command again; it resumes"),
     errno.EACCES: ("no permission to write there", "choose another directory, or change its permissions"),
     errno.EPERM: ("no permission to write there", "choose another directory, or change its permissions"),
     errno.EROFS: ("the file system is read-only", "choose another directory"),
-    errno.ENOTDIR: ("a file stands where a directory should be", "choose another directory"),
-    errno.EEXIST: ("a file stands where a directory should be", "choose another directory"),
+    errno.ENOTDIR: ("a file exists where a directory should be", "choose another directory"),
+    errno.EEXIST: ("a file exists where a directory should be", "choose another directory"),
 }
 
 
 @contextlib.contextmanager
-def _explained(path: str) -> Iterator[None]:
-    """Tell the file system's refusals as a UserError."""
+def _local_errors(path: str) -> Iterator[None]:
+    """Turn errors of the local file system into a UserError."""
     try:
         yield
     except OSError as error:
@@ -340,79 +343,78 @@ def _explained(path: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _store_explained(url: str, doing: _Doing) -> Iterator[None]:
-    """Tell what an object store's client raises as a StoreError; only that a file is not there is an answer, not an error."""
+def _store_errors(url: str, action: _Action) -> Iterator[None]:
+    """Turn errors of an object store's client into a StoreError, except FileNotFoundError of a read or removal."""
     try:
         yield
     except UserError:
         raise
     except FileNotFoundError as error:
-        if doing != "written":
+        if action != "written":
             raise
         raise StoreError(
             f"{url} cannot be written",
             got=_first_line(error),
-            cause="there is no such bucket",
-            next_step="create the bucket, or choose another --out; what is finished is kept",
+            cause="the bucket does not exist",
+            next_step="create the bucket, or choose another --out; finished shards are kept",
         ) from error
     except PermissionError as error:
         raise StoreError(
-            f"{url} cannot be {doing}",
+            f"{url} cannot be {action}",
             got=_first_line(error),
             cause="the store denies access: missing, wrong or expired credentials",
-            next_step="set credentials that may list, read, write and delete there (for s3 AWS_ACCESS_KEY_ID, "
-            "AWS_SECRET_ACCESS_KEY), also on the workers; the same command then goes on",
+            next_step="set credentials with permission to list, read, write and delete (for s3 AWS_ACCESS_KEY_ID, "
+            "AWS_SECRET_ACCESS_KEY), also on the workers, and run the same command again; it resumes",
         ) from error
-    except Exception as error:  # each store's client has its own errors
+    except Exception as error:  # every client has its own exceptions
         if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
-            raise  # of the disk to which a file is fetched
-        if type(error).__name__ in _NO_CREDENTIALS:
+            raise  # from the local disk during a download
+        if type(error).__name__ in _CREDENTIAL_ERRORS:
             raise StoreError(
-                f"{url} cannot be {doing}",
+                f"{url} cannot be {action}",
                 got=_first_line(error),
                 cause="this process has no credentials for the store",
                 next_step="for s3 set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
             ) from error
-        if isinstance(error, (ValueError, TypeError)) or getattr(error, "errno", None) in _REFUSALS:
+        if isinstance(error, (ValueError, TypeError)) or getattr(error, "errno", None) in _REJECTED_REQUESTS:
             raise StoreError(
-                f"{url} cannot be {doing}",
+                f"{url} cannot be {action}",
                 got=_first_line(error),
-                cause="the store does not accept this request",
+                cause="the store rejected this request",
                 next_step="check the URL, the region and the endpoint (for s3 AWS_ENDPOINT_URL)",
             ) from error
-        raise PassingStoreError(
-            f"{url} cannot be {doing}",
+        raise TransientStoreError(
+            f"{url} cannot be {action}",
             got=_first_line(error),
-            cause="the store is out of reach or overloaded",
-            next_step="check the network and the endpoint (for s3 AWS_ENDPOINT_URL); the same command goes on where it stopped",
+            cause="the store is unreachable or overloaded",
+            next_step="check the network and the endpoint (for s3 AWS_ENDPOINT_URL), and run the same command again; it resumes",
         ) from error
 
 
-_NO_CREDENTIALS = {"NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "TokenRetrievalError"}
-_REFUSALS = {errno.EINVAL, errno.ENOSYS, errno.EPERM}
+_CREDENTIAL_ERRORS = {"NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "TokenRetrievalError"}
+_REJECTED_REQUESTS = {errno.EINVAL, errno.ENOSYS, errno.EPERM}
 
 
-def _first_line(problem: Exception) -> str:
-    lines = str(problem).strip().splitlines()
-    return f"{type(problem).__name__}: {lines[0][:200]}" if lines else type(problem).__name__
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
 
 
-def set_aside(url: str) -> str:
-    """Move a directory out of the way to ``<name>.old-<k>`` and return where it went; nothing is deleted.
+def move_to_backup(url: str) -> str:
+    """Rename a directory to ``<name>.old-<k>`` and return the new path or URL; nothing is deleted.
 
-    On an object store everything is copied before anything is removed; if it is stopped between, the copy is whole.
+    On an object store everything is copied before anything is removed, so that an interruption loses nothing.
     """
     storage = Storage(url)
-    with storage._asked("", "read"):
-        aside = next(a for k in range(1, 10_000) if not storage.fs.exists(a := f"{storage.path()}.old-{k}"))
+    with storage._translate_errors("", "read"):
+        backup = next(path for k in range(1, 10_000) if not storage.fs.exists(path := f"{storage.path()}.old-{k}"))
     if storage.local_path is not None:
-        with _explained(str(storage.local_path)):
-            storage.local_path.rename(aside)
-        return aside
-    with storage._asked(
-        "", "moved"
-    ):  # file by file: the recursive move of s3fs stumbles over folders that are no objects
+        with _local_errors(str(storage.local_path)):
+            storage.local_path.rename(backup)
+        return backup
+    # file by file: the recursive move of s3fs fails on folders that are not objects
+    with storage._translate_errors("", "moved"):
         files = storage.fs.find(storage.path())
-        storage.fs.copy(files, [aside + file.removeprefix(storage.path()) for file in files], on_error="raise")
+        storage.fs.copy(files, [backup + file.removeprefix(storage.path()) for file in files], on_error="raise")
         storage.fs.rm(files)
-    return str(storage.fs.unstrip_protocol(aside))
+    return str(storage.fs.unstrip_protocol(backup))

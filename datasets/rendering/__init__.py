@@ -1,1 +1,1 @@
-"""Problems as people read them: matrices in a terminal, formulas as text and LaTeX."""
+"""Render problems for people: matrices in a terminal, formulas as text and LaTeX."""

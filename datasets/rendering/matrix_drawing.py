@@ -1,4 +1,4 @@
-"""Matrices drawn for a terminal: brackets, decimals aligned column by column, 3 significant digits, elided when large.
+"""Render matrices for a terminal: brackets, aligned decimal points, 3 significant digits; large matrices are elided.
 
 ::
 
@@ -6,7 +6,7 @@
     ⎡ 3.14  -0.5 ⎤   ⎡ 0.318  0.0159 ⎤
     ⎣ 0     10   ⎦   ⎣ 0      0.1    ⎦
 
-A drawing is a list of lines of equal visible width. Plain text; colour only where asked for.
+The result is a list of lines of equal visible width. Plain text; colour only on request.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Glyphs(NamedTuple):
-    """Brackets (left, right) of a first, middle, last and single line, and the marks of what is left out."""
+    """Brackets (left, right) of the first, middle, last and a single line, and the ellipses of elided columns and rows."""
 
     first: str
     middle: str
@@ -41,7 +41,7 @@ ASCII = Glyphs("[]", "[]", "[]", "[]", "..", ":")
 
 
 def format_number(value: float, digits: int = 3) -> str:
-    """``value`` to ``digits`` significant digits: plain from 1e-4 to 1e6, else scientific; no zeros at the end.
+    """``value`` to ``digits`` significant digits without trailing zeros: plain from 1e-4 to 1e6, else scientific.
 
     >>> [format_number(x) for x in (3.14159, -0.05, 1234567.0, 1e-7, 12000.0, -0.0)]
     ['3.14', '-0.05', '1.23e+06', '1e-07', '12000', '0']
@@ -58,7 +58,7 @@ def format_number(value: float, digits: int = 3) -> str:
     return f"{mantissa.rstrip('0').rstrip('.') if '.' in mantissa else mantissa}e{exponent}"
 
 
-def draw_matrix(
+def render_matrix(
     matrix: ArrayLike,
     *,
     digits: int = 3,
@@ -70,12 +70,12 @@ def draw_matrix(
 ) -> Lines:
     """The lines of ``matrix`` (r, c). Beyond ``max_rows`` x ``max_cols`` entries the middle is elided.
 
-    ``marked`` (r, c): entries to draw in red, which happens only with ``colour``. A matrix without entries is ``[]``.
+    ``marked`` (r, c): entries shown in red if ``colour`` is set. A matrix without entries is ``[]``.
     """
     array = np.atleast_2d(np.asarray(matrix, dtype=np.float64))
     if array.ndim != 2:
         raise ValueError(f"expected one matrix (r, c), got shape {array.shape}")
-    rows, cols = _kept(array.shape[0], max_rows), _kept(array.shape[1], max_cols)
+    rows, cols = _visible_indices(array.shape[0], max_rows), _visible_indices(array.shape[1], max_cols)
     if not array.size:
         return [glyphs.single]
     columns = [_column(array, rows, j, digits, glyphs) for j in cols]
@@ -87,72 +87,74 @@ def draw_matrix(
             ]
             for j, column in zip(cols, columns, strict=True)
         ]
-    return [_bracketed(place, len(rows), [column[place] for column in columns], glyphs) for place in range(len(rows))]
+    return [_bracket(line, len(rows), [column[line] for column in columns], glyphs) for line in range(len(rows))]
 
 
 def side_by_side(blocks: Sequence[tuple[str, Lines]], *, gap: int = 3, width: int | None = None) -> Lines:
-    """Captioned drawings beside each other, tops aligned; those that do not fit in ``width`` go below.
+    """Arrange captioned blocks beside each other, tops aligned; those that do not fit in ``width`` go below.
 
-    One drawing alone is never cut, however wide.
+    A single block is never truncated.
     """
     lines: Lines = []
     for group in _groups(blocks, gap, width):
-        height = max(len(drawing) for _, drawing in group)
+        height = max(len(block) for _, block in group)
         pieces = []
-        for caption, drawing in group:
-            wide = _block_width(caption, drawing)
-            pieces.append([_pad(line, wide) for line in [caption, *drawing, *[""] * (height - len(drawing))]])
+        for caption, block in group:
+            block_width = _block_width(caption, block)
+            pieces.append([_pad(line, block_width) for line in [caption, *block, *[""] * (height - len(block))]])
         lines += [(" " * gap).join(line).rstrip() for line in zip(*pieces, strict=True)]
     return lines
 
 
 def visible_width(line: str) -> int:
-    """Characters of a line without its colour codes."""
+    """Number of characters of a line without its colour codes."""
     return len(_COLOUR.sub("", line))
 
 
-def _kept(count: int, limit: int) -> list[int]:
-    """Indices to draw, with -1 where the middle is left out: the first ones and the last."""
+def _visible_indices(count: int, limit: int) -> list[int]:
+    """Indices to show: all, or the first ones, -1 for the elided middle, and the last."""
     if count <= max(limit, 2):
         return list(range(count))
     return [*range(max(limit, 2) - 1), -1, count - 1]
 
 
 def _column(array: NDArray[np.float64], rows: list[int], j: int, digits: int, glyphs: Glyphs) -> Lines:
-    """The texts of column j in equal width, decimal points below each other."""
+    """The entries of column j as texts of equal width with aligned decimal points."""
     if j < 0:
         return [glyphs.across] * len(rows)
     texts = ["" if i < 0 else format_number(float(array[i, j]), digits) for i in rows]
-    heads = [re.split(r"[.e]", text, maxsplit=1)[0] for text in texts]
-    before = max(len(head) for head in heads)
-    padded = [" " * (before - len(head)) + text for head, text in zip(heads, texts, strict=True)]
-    wide = max(len(text) for text in padded)
-    return [(glyphs.down.rjust(before) if i < 0 else text).ljust(wide) for i, text in zip(rows, padded, strict=True)]
+    integer_parts = [re.split(r"[.e]", text, maxsplit=1)[0] for text in texts]
+    integer_width = max(len(part) for part in integer_parts)
+    padded = [" " * (integer_width - len(part)) + text for part, text in zip(integer_parts, texts, strict=True)]
+    width = max(len(text) for text in padded)
+    return [
+        (glyphs.down.rjust(integer_width) if i < 0 else text).ljust(width) for i, text in zip(rows, padded, strict=True)
+    ]
 
 
-def _bracketed(place: int, count: int, texts: Lines, glyphs: Glyphs) -> str:
+def _bracket(line: int, count: int, texts: Lines, glyphs: Glyphs) -> str:
     if count == 1:
         pair = glyphs.single
     else:
-        pair = glyphs.first if place == 0 else glyphs.last if place == count - 1 else glyphs.middle
+        pair = glyphs.first if line == 0 else glyphs.last if line == count - 1 else glyphs.middle
     return f"{pair[0]} {'  '.join(texts)} {pair[1]}"
 
 
-def _block_width(caption: str, drawing: Lines) -> int:
-    return max(visible_width(line) for line in [caption, *drawing])
+def _block_width(caption: str, block: Lines) -> int:
+    return max(visible_width(line) for line in [caption, *block])
 
 
 def _groups(blocks: Sequence[tuple[str, Lines]], gap: int, width: int | None) -> list[list[tuple[str, Lines]]]:
     groups: list[list[tuple[str, Lines]]] = []
-    used = 0
-    for caption, drawing in blocks:
-        wide = _block_width(caption, drawing)
-        if groups and (width is None or used + gap + wide <= width):
-            groups[-1].append((caption, drawing))
-            used += gap + wide
+    line_width = 0
+    for caption, block in blocks:
+        block_width = _block_width(caption, block)
+        if groups and (width is None or line_width + gap + block_width <= width):
+            groups[-1].append((caption, block))
+            line_width += gap + block_width
         else:
-            groups.append([(caption, drawing)])
-            used = wide
+            groups.append([(caption, block)])
+            line_width = block_width
     return groups
 
 

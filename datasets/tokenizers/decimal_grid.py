@@ -1,4 +1,4 @@
-"""The decimal grid all encodings share: x = sign * m * 10^e, with an integer m of exactly ``digits`` digits.
+"""The decimal grid of all number encodings: x = sign * m * 10^e, with an integer m of exactly ``digits`` digits.
 
 With the default 3 digits m lies in 100..999, and zero is m = 0, e = 0. Rounding is to the nearest grid value (ties to
 the even m); a mantissa that rounds up to 1000 carries into the exponent. Everything is vectorised float64.
@@ -13,7 +13,7 @@ from mathpipe.datasets.errors import UserError
 
 DIGITS = 3  # significant digits of the published encodings
 MAX_DECADE = 110  # magnitudes from 1e-110 up to (not including) 1e111 can be decomposed
-SMALLEST, LARGEST = 1e-7, 1e9  # what a dataset may hold: 0, or magnitudes in [1e-7, 1e9)
+SMALLEST, LARGEST = 1e-7, 1e9  # range of a dataset: 0, or magnitudes in [1e-7, 1e9)
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -24,7 +24,7 @@ _FIRST = _DECADES[0]
 
 
 def _decade_of_binary_exponent() -> NDArray[np.intp]:
-    """For each biased binary exponent b the place in _POWERS of the decade of 2^(b-1023): right, or one too small, for x."""
+    """For each biased binary exponent b, the index in _POWERS of the decade of 2^(b-1023): exact for x, or one too small."""
     binary = np.ldexp(1.0, np.clip(np.arange(2048) - 1023, -1022, 1023))
     decade = np.searchsorted(_POWERS, binary, side="right") - 1 + _FIRST
     return np.clip(decade, -MAX_DECADE, MAX_DECADE) - _FIRST
@@ -46,12 +46,12 @@ def decompose(values: ArrayLike, digits: int = DIGITS) -> tuple[NDArray[np.bool_
     x = np.asarray(values, dtype=np.float64).reshape(-1)
     magnitude = np.abs(x)
     zero = magnitude == 0
-    writable = (magnitude < _POWERS[-1]) & ((magnitude >= _POWERS[1]) | zero)
-    if not writable.all():
+    representable = (magnitude < _POWERS[-1]) & ((magnitude >= _POWERS[1]) | zero)
+    if not representable.all():
         raise UserError(
-            "a number cannot be written in decimal",
+            "a number is outside the range of the decimal grid",
             expected="0 or a magnitude in [1e-110, 1e111)",
-            got=float(x[~writable][0]),
+            got=float(x[~representable][0]),
         )
     index = _GUESS_INDEX[magnitude.view(np.int64) >> 52]
     index += magnitude >= _POWERS[index + 1]
@@ -66,14 +66,14 @@ def decompose(values: ArrayLike, digits: int = DIGITS) -> tuple[NDArray[np.bool_
 
 
 def compose(negative: ArrayLike, mantissa: ArrayLike, exponent: ArrayLike) -> Floats:
-    """The float64 nearest to sign * m * 10^e, exactly the value Python reads from the same decimal."""
+    """The float64 nearest to sign * m * 10^e, equal to Python's ``float`` of the same decimal."""
     m = np.asarray(mantissa, dtype=np.float64)
     e = np.asarray(exponent, dtype=np.int64)
     value = m * _POWERS[np.clip(e, 0, 22) - _FIRST] / _POWERS[np.clip(-e, 0, 22) - _FIRST]
-    far = np.abs(e) > 22
-    if np.any(far):  # beyond 10^22 powers of ten are no longer exact: let Python's correctly rounded reader do it
-        value = np.where(far, 0.0, value)
-        value[far] = [float(f"{int(a)}e{int(b)}") for a, b in zip(m[far], e[far], strict=True)]
+    inexact = np.abs(e) > 22
+    if np.any(inexact):  # powers of ten beyond 10^22 are inexact: use Python's correctly rounded parser
+        value = np.where(inexact, 0.0, value)
+        value[inexact] = [float(f"{int(a)}e{int(b)}") for a, b in zip(m[inexact], e[inexact], strict=True)]
     return np.asarray(np.where(np.asarray(negative, dtype=bool), -value, value) + 0.0)
 
 
@@ -85,17 +85,17 @@ def round_to_grid(values: ArrayLike, digits: int = DIGITS) -> Floats:
     source = np.ascontiguousarray(values, dtype=np.float64).reshape(-1)
     target = np.empty_like(source)
     for start in range(0, len(source), _CHUNK):
-        part = source[start : start + _CHUNK]
-        if not _round_chunk(part, target[start : start + _CHUNK], digits):
-            target[start : start + _CHUNK] = compose(*decompose(part, digits))
+        chunk = source[start : start + _CHUNK]
+        if not _round_chunk(chunk, target[start : start + _CHUNK], digits):
+            target[start : start + _CHUNK] = compose(*decompose(chunk, digits))
     return target.reshape(np.shape(values))
 
 
-_CHUNK = 8192  # keeps the temporaries of one chunk in the first two cache levels
+_CHUNK = 8192  # keeps the temporaries of one chunk in L1 and L2 cache
 
 
 def _round_chunk(x: Floats, out: Floats, digits: int) -> bool:
-    """Round x into out by m = rint(|x| 10^-e), m 10^e; False where a power of ten would not be exact (or x is not finite)."""
+    """Round x into ``out`` by m = rint(|x| 10^-e), m 10^e; False if a power of ten is inexact or x is not finite."""
     magnitude = np.abs(x)
     largest = magnitude.max()
     if not largest < 1e20:
@@ -105,24 +105,24 @@ def _round_chunk(x: Floats, out: Floats, digits: int) -> bool:
     index += magnitude >= _POWER_ABOVE_GUESS.take(binary)
     if index.min() + _FIRST < -20 and magnitude[magnitude > 0].min(initial=1.0) < 1e-20:
         return False
-    up = _MULTIPLIERS[digits].take(index)
-    magnitude *= up
+    multiplier = _MULTIPLIERS[digits].take(index)
+    magnitude *= multiplier
     if largest < 10.0 ** (digits - 1):  # no divisor is needed below 10^(digits - 1)
         np.rint(magnitude, out=magnitude)
-        np.divide(magnitude, up, out=magnitude)
+        np.divide(magnitude, multiplier, out=magnitude)
     else:
-        down = _DIVISORS[digits].take(index)
-        magnitude /= down
+        divisor = _DIVISORS[digits].take(index)
+        magnitude /= divisor
         np.rint(magnitude, out=magnitude)
-        magnitude *= down
-        magnitude /= up
+        magnitude *= divisor
+        magnitude /= multiplier
     np.copysign(magnitude, x, out=out)
     out += 0.0
     return True
 
 
 def in_dataset_range(values: ArrayLike) -> NDArray[np.bool_]:
-    """Which x a dataset may hold: 0, or a magnitude in [1e-7, 1e9); NaN and infinities may not."""
+    """Mask of the x that a dataset may hold: 0, or a magnitude in [1e-7, 1e9); not NaN or infinities."""
     magnitude = np.abs(np.asarray(values, dtype=np.float64))
     result: NDArray[np.bool_] = ((magnitude >= SMALLEST) & (magnitude < LARGEST)) | (magnitude == 0)
     return result

@@ -1,9 +1,9 @@
-"""How numbers are written as words: P10, P1000, B1999 and FP15 (Charton 2022, "Linear Algebra with Transformers", table 1).
+"""Number encodings, from numbers to tokens: P10, P1000, B1999 and FP15 (Charton 2022, "Linear Algebra with Transformers", table 1).
 
-Every encoding writes the same decimals, sign * m * 10^e with m of ``precision + 1`` digits, in another number of words:
+All encodings represent the decimals sign * m * 10^e with m of ``precision + 1`` digits; they differ in tokens per number:
 
 =======  ================  ==========================================================
-name     words per number  3.14 is written
+name     tokens/number     tokens of 3.14
 =======  ================  ==========================================================
 P10      5                 ``+ 3 1 4 E-2``
 P1000    3                 ``+ 314 E-2``
@@ -11,7 +11,7 @@ B1999    2                 ``N314 E-2``
 FP15     1                 ``FP314/-2`` (magnitudes 1e-7 to 1e9; absolute steps below)
 =======  ================  ==========================================================
 
-Each encoding numbers its words 0..size-1; ``encode`` and ``decode`` are exact inverses on the grid.
+Ids of an encoding are 0..size-1; ``encode`` and ``decode`` are exact inverses on the grid.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Encoding(ABC):
-    """Writes numbers as ``words_per_number`` words each. ``precision``: digits after the first (1 to 4)."""
+class NumberEncoding(ABC):
+    """Encodes numbers as ``tokens_per_number`` tokens each. ``precision``: digits after the first (1 to 4)."""
 
     precision: int = 2
 
@@ -55,90 +55,90 @@ class Encoding(ABC):
 
     @property
     @abstractmethod
-    def words_per_number(self) -> int: ...
+    def tokens_per_number(self) -> int: ...
 
     @cached_property
     @abstractmethod
-    def words(self) -> tuple[str, ...]:
-        """The word of each token id."""
+    def vocabulary(self) -> tuple[str, ...]:
+        """The token of each id."""
 
     @property
     def size(self) -> int:
-        return len(self.words)
+        return len(self.vocabulary)
 
     @abstractmethod
     def encode(self, values: ArrayLike) -> Tokens:
-        """Tokens of each number, shape ``values.shape + (words_per_number,)``, int32 in 0..size-1.
+        """Token ids of each number, shape ``values.shape + (tokens_per_number,)``, int32 in 0..size-1.
 
-        Values off the grid are rounded to the nearest. UserError for a value the encoding cannot write.
+        Values off the decimal grid are rounded to the nearest. UserError for a value that the encoding cannot represent.
         """
 
     @abstractmethod
     def decode(self, tokens: ArrayLike) -> tuple[Floats, Mask]:
-        """(values, readable) of tokens (..., words_per_number); any integers whatever; unreadable ones give 0, False."""
+        """(values, decodable) of token ids (..., tokens_per_number), any integers; what is not a number gives 0 and False."""
 
     def _split(self, values: ArrayLike) -> tuple[Mask, NDArray[np.int64], NDArray[np.int64]]:
         negative, mantissa, exponent = decompose(values, self.digits)
         if np.any(np.abs(exponent) > MAX_EXPONENT):
-            bad = np.asarray(values, dtype=np.float64)[np.abs(exponent) > MAX_EXPONENT].flat[0]
-            raise self._unwritable(bad, f"exponents -{MAX_EXPONENT} to {MAX_EXPONENT}")
+            value = np.asarray(values, dtype=np.float64)[np.abs(exponent) > MAX_EXPONENT].flat[0]
+            raise self._range_error(value, f"exponents -{MAX_EXPONENT} to {MAX_EXPONENT}")
         return negative, mantissa, exponent
 
-    def _unwritable(self, value: float, expected: str) -> UserError:
+    def _range_error(self, value: float, expected: str) -> UserError:
         return UserError(
-            f"{self.name} cannot write {value:g}",
+            f"{self.name} cannot represent {value:g}",
             expected=expected,
             got=f"{value:g}",
-            next_step="choose another encoding",
+            next_step="choose another number encoding",
         )
 
 
-def _exponent_words() -> list[str]:
+def _exponent_tokens() -> list[str]:
     return [f"E{e}" for e in range(-MAX_EXPONENT, MAX_EXPONENT + 1)]
 
 
-def _inside(tokens: ArrayLike, width: int, size: int) -> tuple[NDArray[np.int64], Mask]:
-    """Tokens clipped to 0..size-1, and which numbers had all of theirs inside."""
+def _clip(tokens: ArrayLike, width: int, size: int) -> tuple[NDArray[np.int64], Mask]:
+    """Ids (..., width) clipped to 0..size-1, and a mask (...) of the numbers whose ids were all in this range."""
     t = np.asarray(tokens, dtype=np.int64)
     if t.ndim == 0 or t.shape[-1] != width:
         raise ValueError(f"expected tokens of shape (..., {width}), got {t.shape}")
     return np.clip(t, 0, size - 1), np.asarray(((t >= 0) & (t < size)).all(axis=-1))
 
 
-class P10(Encoding):
-    """Sign, one word a digit, exponent: ``+ 3 1 4 E-2``. Ids: ``+``, ``-``, digits, exponents."""
+class P10(NumberEncoding):
+    """Sign, one token a digit, exponent: ``+ 3 1 4 E-2``. Ids: ``+``, ``-``, digits, exponents."""
 
     @property
-    def words_per_number(self) -> int:
+    def tokens_per_number(self) -> int:
         return self.digits + 2
 
     @cached_property
-    def words(self) -> tuple[str, ...]:
-        return ("+", "-", *map(str, range(10)), *_exponent_words())
+    def vocabulary(self) -> tuple[str, ...]:
+        return ("+", "-", *map(str, range(10)), *_exponent_tokens())
 
     def encode(self, values: ArrayLike) -> Tokens:
         negative, mantissa, exponent = self._split(values)
-        tokens = np.empty((*mantissa.shape, self.words_per_number), dtype=np.int32)
+        tokens = np.empty((*mantissa.shape, self.tokens_per_number), dtype=np.int32)
         tokens[..., 0] = negative & (mantissa != 0)
-        for place in range(self.digits, 0, -1):
+        for position in range(self.digits, 0, -1):
             mantissa, digit = np.divmod(mantissa, 10)
-            tokens[..., place] = digit + 2
+            tokens[..., position] = digit + 2
         tokens[..., -1] = exponent + (12 + MAX_EXPONENT)
         return tokens
 
     def decode(self, tokens: ArrayLike) -> tuple[Floats, Mask]:
-        t, ok = _inside(tokens, self.words_per_number, self.size)
+        t, ok = _clip(tokens, self.tokens_per_number, self.size)
         digits = t[..., 1:-1] - 2
         ok &= (t[..., 0] < 2) & ((digits >= 0) & (digits < 10)).all(axis=-1) & (t[..., -1] >= 12)
         mantissa = digits @ (10 ** np.arange(self.digits)[::-1])
         return _compose(ok, t[..., 0] == 1, mantissa, t[..., -1] - (12 + MAX_EXPONENT))
 
 
-class P1000(Encoding):
-    """Sign, mantissa as one word, exponent: ``+ 314 E-2``. Ids: ``+``, ``-``, mantissas 0..999, exponents."""
+class P1000(NumberEncoding):
+    """Sign, mantissa as one token, exponent: ``+ 314 E-2``. Ids: ``+``, ``-``, mantissas 0..999, exponents."""
 
     @property
-    def words_per_number(self) -> int:
+    def tokens_per_number(self) -> int:
         return 3
 
     @property
@@ -146,8 +146,8 @@ class P1000(Encoding):
         return int(10**self.digits)
 
     @cached_property
-    def words(self) -> tuple[str, ...]:
-        return ("+", "-", *map(str, range(self.mantissas)), *_exponent_words())
+    def vocabulary(self) -> tuple[str, ...]:
+        return ("+", "-", *map(str, range(self.mantissas)), *_exponent_tokens())
 
     def encode(self, values: ArrayLike) -> Tokens:
         negative, mantissa, exponent = self._split(values)
@@ -158,17 +158,17 @@ class P1000(Encoding):
         return tokens
 
     def decode(self, tokens: ArrayLike) -> tuple[Floats, Mask]:
-        t, ok = _inside(tokens, 3, self.size)
+        t, ok = _clip(tokens, 3, self.size)
         sign, mantissa, exponent = t[..., 0], t[..., 1] - 2, t[..., 2] - (2 + self.mantissas)
         ok &= (sign < 2) & (mantissa >= 0) & (mantissa < self.mantissas) & (exponent >= 0)
         return _compose(ok, sign == 1, mantissa, exponent - MAX_EXPONENT)
 
 
-class B1999(Encoding):
-    """Signed mantissa as one word, exponent: ``N314 E-2``. Ids: mantissas -1000..1000 (the outermost unused), exponents."""
+class B1999(NumberEncoding):
+    """Signed mantissa as one token, exponent: ``N314 E-2``. Ids: mantissas -1000..1000 (the outermost unused), exponents."""
 
     @property
-    def words_per_number(self) -> int:
+    def tokens_per_number(self) -> int:
         return 2
 
     @property
@@ -176,8 +176,8 @@ class B1999(Encoding):
         return int(10**self.digits)
 
     @cached_property
-    def words(self) -> tuple[str, ...]:
-        return (*(f"N{m}" for m in range(-self.bound, self.bound + 1)), *_exponent_words())
+    def vocabulary(self) -> tuple[str, ...]:
+        return (*(f"N{m}" for m in range(-self.bound, self.bound + 1)), *_exponent_tokens())
 
     def encode(self, values: ArrayLike) -> Tokens:
         negative, mantissa, exponent = self._split(values)
@@ -187,17 +187,17 @@ class B1999(Encoding):
         return tokens
 
     def decode(self, tokens: ArrayLike) -> tuple[Floats, Mask]:
-        t, ok = _inside(tokens, 2, self.size)
+        t, ok = _clip(tokens, 2, self.size)
         mantissa, exponent = t[..., 0] - self.bound, t[..., 1] - (2 * self.bound + 1)
         ok &= (np.abs(mantissa) < self.bound) & (exponent >= 0)
         return _compose(ok, mantissa < 0, np.abs(mantissa), exponent - MAX_EXPONENT)
 
 
-class FP15(Encoding):
-    """One word a number: ``FP314/-2``, 16 decades from 1e-7 to 1e9.
+class FP15(NumberEncoding):
+    """One token a number: ``FP314/-2``, 16 decades from 1e-7 to 1e9.
 
-    Below the first decade the step is absolute (1e-9 with 3 digits): mantissas -99..99 at the smallest exponent, zero among
-    them. Two words, ``FP-NaN`` and ``FP+NaN``, mark a number out of range; they are read as unreadable.
+    Below the first decade the step is absolute (1e-9 with 3 digits): mantissas -99..99 at the smallest exponent, including zero.
+    Two tokens, ``FP-NaN`` and ``FP+NaN``, mark a number out of range; they cannot be decoded.
     Ids: for each exponent, mantissas -999..-100 then 100..999; then the absolute ones; then the two NaN.
     """
 
@@ -205,16 +205,16 @@ class FP15(Encoding):
     decades: ClassVar[int] = 16
 
     @property
-    def words_per_number(self) -> int:
+    def tokens_per_number(self) -> int:
         return 1
 
     @property
     def lowest(self) -> int:
-        """The mantissa's smallest value in a full decade: 100."""
+        """Smallest mantissa in a full decade: 100."""
         return int(10**self.precision)
 
     @property
-    def half(self) -> int:
+    def mantissas_per_sign(self) -> int:
         """Mantissas of one sign in a decade: 900."""
         return 9 * self.lowest
 
@@ -223,12 +223,12 @@ class FP15(Encoding):
         return self.first_decade - self.precision
 
     @property
-    def normal(self) -> int:
-        """How many words have a full mantissa: 28,800."""
-        return 2 * self.half * self.decades
+    def num_normal(self) -> int:
+        """Number of tokens with a full mantissa: 28,800."""
+        return 2 * self.mantissas_per_sign * self.decades
 
     @cached_property
-    def words(self) -> tuple[str, ...]:
+    def vocabulary(self) -> tuple[str, ...]:
         low, high = self.lowest, 10 * self.lowest
         mantissas = [*range(-high + 1, -low + 1), *range(low, high)]
         exponents = range(self.smallest_exponent, self.smallest_exponent + self.decades)
@@ -236,39 +236,39 @@ class FP15(Encoding):
         return (*(f"FP{m}/{e}" for e in exponents for m in mantissas), *absolute, "FP-NaN", "FP+NaN")
 
     def encode(self, values: ArrayLike) -> Tokens:
-        tokens = self.encode_or_mark(values)
-        marked = tokens[..., 0] >= self.size - 2
-        if marked.any():
-            bad = float(np.asarray(values, dtype=np.float64)[marked].flat[0])
-            raise self._unwritable(bad, "magnitudes below 1e9")
+        tokens = self.encode_or_nan(values)
+        is_nan = tokens[..., 0] >= self.size - 2
+        if is_nan.any():
+            value = float(np.asarray(values, dtype=np.float64)[is_nan].flat[0])
+            raise self._range_error(value, "magnitudes below 1e9")
         return tokens
 
-    def encode_or_mark(self, values: ArrayLike) -> Tokens:
-        """As ``encode``, but a number out of range (or NaN) becomes a NaN word instead of an error."""
+    def encode_or_nan(self, values: ArrayLike) -> Tokens:
+        """As ``encode``, but a number out of range (or NaN) becomes a NaN token instead of an error."""
         x = np.asarray(values, dtype=np.float64)
-        inside = np.abs(x) < 10.0 ** (self.first_decade + self.decades)
+        in_range = np.abs(x) < 10.0 ** (self.first_decade + self.decades)
         tiny = np.abs(x) < 10.0**self.first_decade
-        negative, mantissa, exponent = decompose(np.where(inside & ~tiny, x, 1.0), self.digits)
-        place = np.where(negative, 10 * self.lowest - 1 - mantissa, mantissa - self.lowest + self.half)
-        tokens = 2 * self.half * (exponent - self.smallest_exponent) + place
+        negative, mantissa, exponent = decompose(np.where(in_range & ~tiny, x, 1.0), self.digits)
+        position = np.where(negative, 10 * self.lowest - 1 - mantissa, mantissa - self.lowest + self.mantissas_per_sign)
+        tokens = 2 * self.mantissas_per_sign * (exponent - self.smallest_exponent) + position
         if tiny.any():
             steps = np.rint(np.where(tiny, x, 0.0) / 10.0**self.smallest_exponent).astype(np.int64)
-            up = np.abs(steps) == self.lowest  # rounds up into the first decade
-            first = np.where(steps < 0, self.half - 1, self.half)
-            tokens = np.where(tiny, np.where(up, first, self.normal + self.lowest - 1 + steps), tokens)
-        outside = ~inside | (exponent >= self.smallest_exponent + self.decades)
+            carry = np.abs(steps) == self.lowest  # rounds up into the first decade
+            first = np.where(steps < 0, self.mantissas_per_sign - 1, self.mantissas_per_sign)
+            tokens = np.where(tiny, np.where(carry, first, self.num_normal + self.lowest - 1 + steps), tokens)
+        outside = ~in_range | (exponent >= self.smallest_exponent + self.decades)
         tokens = np.where(outside, self.size - 1 - (x < 0), tokens)
         return tokens.astype(np.int32)[..., None]
 
     def decode(self, tokens: ArrayLike) -> tuple[Floats, Mask]:
-        t, ok = _inside(tokens, 1, self.size)
+        t, ok = _clip(tokens, 1, self.size)
         token = t[..., 0]
-        decade, place = np.divmod(token, 2 * self.half)
-        negative = place < self.half
-        mantissa = np.where(negative, 10 * self.lowest - 1 - place, place - self.half + self.lowest)
+        decade, position = np.divmod(token, 2 * self.mantissas_per_sign)
+        negative = position < self.mantissas_per_sign
+        mantissa = np.where(negative, 10 * self.lowest - 1 - position, position - self.mantissas_per_sign + self.lowest)
         exponent = decade + self.smallest_exponent
-        absolute = token >= self.normal
-        steps = token - (self.normal + self.lowest - 1)
+        absolute = token >= self.num_normal
+        steps = token - (self.num_normal + self.lowest - 1)
         ok &= token < self.size - 2
         return _compose(
             ok,
@@ -282,17 +282,17 @@ def _compose(ok: Mask, negative: Mask, mantissa: NDArray[np.int64], exponent: ND
     return compose(negative & ok, np.where(ok, mantissa, 0), np.where(ok, exponent, 0)), ok
 
 
-ENCODINGS: dict[str, Callable[[int], Encoding]] = {"P10": P10, "P1000": P1000, "B1999": B1999, "FP15": FP15}
+ENCODINGS: dict[str, Callable[[int], NumberEncoding]] = {"P10": P10, "P1000": P1000, "B1999": B1999, "FP15": FP15}
 
 
-def encoding(name: str, precision: int = 2) -> Encoding:
-    """The encoding of this name; UserError naming the nearest known one."""
+def get_number_encoding(name: str, precision: int = 2) -> NumberEncoding:
+    """The number encoding of this name; UserError for an unknown one."""
     if name not in ENCODINGS:
-        near = nearest(name.upper(), ENCODINGS)
+        suggestion = nearest(name.upper(), ENCODINGS)
         raise UserError(
-            f"unknown encoding {name!r}",
+            f"unknown number encoding {name!r}",
             expected=", ".join(ENCODINGS),
             got=repr(name),
-            next_step=f"did you mean {near}?" if near else None,
+            next_step=f"did you mean {suggestion}?" if suggestion else None,
         )
     return ENCODINGS[name](precision)

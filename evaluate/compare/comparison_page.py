@@ -1,4 +1,4 @@
-"""The page that compares evaluations: accuracies, curves, outcomes, and the matrix of what was trained against what was tested."""
+"""HTML page that compares evaluations: accuracies, curves, outcomes, and the transfer matrix of training and test specs."""
 
 from __future__ import annotations
 
@@ -6,81 +6,92 @@ import json
 from html import escape
 from typing import Any
 
-from mathpipe.evaluate.compare.evaluations import Told, compared
-from mathpipe.evaluate.compare.transfer_matrix import RULE, TrainTest, train_test_matrix
+from mathpipe.evaluate.compare.evaluations import EvaluationSummary, comparison_tables
+from mathpipe.evaluate.compare.transfer_matrix import CELL_RULE, TransferMatrix, transfer_matrix
 from mathpipe.evaluate.report.charts import heat_table
 from mathpipe.evaluate.report.evaluation_page import reproduce
 from mathpipe.evaluate.report.html import card, document, figure, percent, section, table
 
-_MOST_FIGURES = 6
+_MAX_FIGURES = 6
 
 
-def comparison(all_told: list[Told]) -> str:
+def comparison_page(evaluations: list[EvaluationSummary]) -> str:
     """The whole page as HTML."""
-    tasks = list(dict.fromkeys(told.metrics["task"] for told in all_told))
-    title = f"{', '.join(tasks)}: {len(all_told)} evaluations"
+    tasks = list(dict.fromkeys(evaluation.metrics["task"] for evaluation in evaluations))
+    title = f"{', '.join(tasks)}: {len(evaluations)} evaluations"
     figures = "".join(
         figure(
-            percent(told.metrics["accuracy"]),
-            told.name,
-            "95 %: {} to {}; {}".format(*(percent(b) for b in told.metrics["accuracy_interval"]), told.settings),
-            first=told is all_told[0],
+            percent(evaluation.metrics["accuracy"]),
+            evaluation.name,
+            "95 %: {} to {}; {}".format(
+                *(percent(b) for b in evaluation.metrics["accuracy_interval"]), evaluation.settings
+            ),
+            first=evaluation is evaluations[0],
         )
-        for told in all_told[:_MOST_FIGURES]
+        for evaluation in evaluations[:_MAX_FIGURES]
     )
-    tables = compared(all_told)
+    tables = comparison_tables(evaluations)
     plotted = "".join(card(a) for a in tables if a.chart is not None)
     others = "".join(card(a) for a in tables if a.chart is None)
-    again = "".join(f"<h3>{escape(told.name)}</h3>{reproduce(told.metadata)}<br>" for told in all_told)
+    reproduction = "".join(
+        f"<h3>{escape(evaluation.name)}</h3>{reproduce(evaluation.metadata)}<br>" for evaluation in evaluations
+    )
     parts = [
-        ("matrix", "Trained on, tested on", _matrix(train_test_matrix(all_told))),
+        ("matrix", "Transfer matrix", _matrix(transfer_matrix(evaluations))),
         ("side-by-side", "Side by side", f"<div class=grid>{plotted}</div>{others}"),
-        ("again", "How to do it again", again),
+        ("reproduction", "How to reproduce it", reproduction),
     ]
-    kept = [(anchor, name, body) for anchor, name, body in parts if body]
-    main = f"<div class=figures>{figures}</div>" + "".join(section(*part) for part in kept)
-    header = f"<h1>{escape(title)}</h1><p class=soft>accuracy: {_what(all_told)}</p>"
-    return document(title, [(anchor, name) for anchor, name, _ in kept], header, main)
+    nonempty = [(anchor, name, body) for anchor, name, body in parts if body]
+    main = f"<div class=figures>{figures}</div>" + "".join(section(*part) for part in nonempty)
+    header = f"<h1>{escape(title)}</h1><p class=soft>accuracy: {_what(evaluations)}</p>"
+    return document(title, [(anchor, name) for anchor, name, _ in nonempty], header, main)
 
 
-def _what(all_told: list[Told]) -> str:
-    matrices = all("by_tolerance" in told.metrics for told in all_told)
-    return "share of problems with an error within 5 %" if matrices else "share of problems right by mathematics"
+def _what(evaluations: list[EvaluationSummary]) -> str:
+    matrices = all("by_tolerance" in evaluation.metrics for evaluation in evaluations)
+    return (
+        "proportion of problems with an error within 5 %"
+        if matrices
+        else "proportion of problems that pass verification"
+    )
 
 
-def _matrix(found: TrainTest | None) -> str:
-    if found is None:
+def _matrix(matrix: TransferMatrix | None) -> str:
+    if matrix is None:
         return ""
     note = (
         "Accuracy in %. Rows: the spectrum, or the run, trained on; columns: the spectrum, or the split, tested on. "
-        + RULE
+        + CELL_RULE
     )
-    if not found.alike:
-        note += " Not all cells are decoded alike: the table below says how each is."
+    if not matrix.same_settings:
+        note += " Decoding settings differ between cells; the table below lists them."
     columns = ["trained on", "tested on", "evaluation", "problems", "settings", "of the spec"]
-    specs = _differences([told.metadata.get("spec") for _, _, told in found.filled])
+    specs = _differences([evaluation.metadata.get("spec") for _, _, evaluation in matrix.filled])
     rows = [
-        [row, col, told.name, told.metrics["n"], told.settings, spec]
-        for (row, col, told), spec in zip(found.filled, specs, strict=True)
+        [row, col, evaluation.name, evaluation.metrics["n"], evaluation.settings, spec]
+        for (row, col, evaluation), spec in zip(matrix.filled, specs, strict=True)
     ]
-    drawn = heat_table(found.rows, found.cols, found.accuracy, "trained on")
+    heat_map = heat_table(matrix.rows, matrix.cols, matrix.accuracy, "trained on")
     details = f"<details><summary>the evaluation of each cell</summary>{table(columns, rows)}</details>"
-    return f'<div class="card wide">{drawn}<p class="note">{escape(note)}</p>{details}</div>'
+    return f'<div class="card wide">{heat_map}<p class="note">{escape(note)}</p>{details}</div>'
 
 
 def _differences(specs: list[dict[str, Any] | None]) -> list[str]:
-    """What each spec of problems says where not all say the same."""
-    written = [{k: json.dumps(v) for k, v in ((spec or {}).get("problems") or {}).items()} for spec in specs]
-    differ = [k for k in sorted(set().union(*written)) if len({one.get(k) for one in written}) > 1]
-    return [", ".join(f"{k} {one[k]}" for k in differ if k in one) for one in written]
+    """For each spec, the problem settings that differ between the specs."""
+    settings = [{k: json.dumps(v) for k, v in ((spec or {}).get("problems") or {}).items()} for spec in specs]
+    differ = [k for k in sorted(set().union(*settings)) if len({one.get(k) for one in settings}) > 1]
+    return [", ".join(f"{k} {one[k]}" for k in differ if k in one) for one in settings]
 
 
-def as_plain(all_told: list[Told]) -> dict[str, Any]:
-    """The comparison as JSON: the metrics of each, and the matrix, with the directory each cell comes from."""
-    plain: dict[str, Any] = {"evaluations": {told.directory: told.metrics for told in all_told}, "train_by_test": None}
-    found = train_test_matrix(all_told)
-    if found is not None:
-        named = zip(found.rows, found.accuracy, strict=True)
-        plain["train_by_test"] = {row: dict(zip(found.cols, line, strict=True)) for row, line in named}
-        plain["cells"] = [[row, col, told.directory] for row, col, told in found.filled]
-    return plain
+def comparison_json(evaluations: list[EvaluationSummary]) -> dict[str, Any]:
+    """The comparison as JSON: metrics per evaluation, and the transfer matrix with the directory behind each cell."""
+    result: dict[str, Any] = {
+        "evaluations": {evaluation.directory: evaluation.metrics for evaluation in evaluations},
+        "train_by_test": None,
+    }
+    matrix = transfer_matrix(evaluations)
+    if matrix is not None:
+        matrix_rows = zip(matrix.rows, matrix.accuracy, strict=True)
+        result["train_by_test"] = {row: dict(zip(matrix.cols, line, strict=True)) for row, line in matrix_rows}
+        result["cells"] = [[row, col, evaluation.directory] for row, col, evaluation in matrix.filled]
+    return result

@@ -13,15 +13,15 @@ from mathpipe.datasets.io.storage import Storage
 from mathpipe.evaluate.analyze.analyses import Analysis, Chart
 from mathpipe.evaluate.analyze.statistics import wilson
 from mathpipe.evaluate.analyze.summary import Metrics
-from mathpipe.evaluate.build_report import ALL, METRICS, PREDICTIONS, describe
+from mathpipe.evaluate.build_report import ANALYSES_FILE, METRICS, PREDICTIONS, build_report
 from mathpipe.evaluate.predictions import predictions_metadata
 
 EVALUATION = "evaluation"
 
 
 @dataclass(frozen=True)
-class Told:
-    """One evaluation as its files tell of it. ``run``, ``name``: told apart from those of the others it was read with."""
+class EvaluationSummary:
+    """One evaluation, read from its files. ``run``, ``name``: unique among the evaluations loaded together."""
 
     directory: str
     run: str
@@ -32,111 +32,113 @@ class Told:
 
     @property
     def settings(self) -> str:
-        """How it was decoded, and of which checkpoint where that is not the last."""
+        """Decoding settings, and the checkpoint unless it is the last."""
         checkpoint = self.metadata.get("checkpoint", "last")
         return str(self.metrics["decoding"]) + ("" if checkpoint == "last" else f", checkpoint {checkpoint}")
 
 
 def find_evaluations(run: str | Path) -> list[str]:
-    """Directories of the finished evaluations of a run, or the directory itself; UserError where there is none."""
+    """Directories of the finished evaluations of a run, or the directory itself; UserError if there is none."""
     places = [Path(run), Path(run) / EVALUATION, *sorted((Path(run) / EVALUATION).glob("*"))]
-    found = [str(place) for place in places if (place / METRICS).is_file() and (place / PREDICTIONS).is_file()]
-    if not found:
+    directories = [str(place) for place in places if (place / METRICS).is_file() and (place / PREDICTIONS).is_file()]
+    if not directories:
         raise UserError(
-            f"{run} holds no finished evaluation",
+            f"{run} contains no finished evaluation",
             expected=f"{run}/{EVALUATION}/<split>/{METRICS} with {PREDICTIONS} beside it",
-            next_step=f"`mathpipe eval --run {run}` makes one",
+            next_step=f"`mathpipe eval --run {run}` creates one",
         )
-    return found
+    return directories
 
 
-def load(directories: Sequence[str]) -> list[Told]:
-    """What the files of each evaluation say; what is missing is told again from its predictions.
+def load_evaluations(directories: Sequence[str]) -> list[EvaluationSummary]:
+    """Load evaluations; missing files are rebuilt from the predictions.
 
-    Each is named by its run and split, and where these repeat by the name of its directory; runs of one name by the directories
-    they lie in.
+    An evaluation is named by its run and split and, where these repeat, by its directory. Runs of equal name are named by
+    as much of their path as distinguishes them.
     """
     footers = [predictions_metadata(Storage(directory).path(PREDICTIONS)) for directory in directories]
     places = [_run_of(directory, footer) for directory, footer in zip(directories, footers, strict=True)]
     runs, splits = _shortest_tails(places), [str(footer["split"]) for footer in footers]
-    ends = [_end(directory, split) for directory, split in zip(directories, splits, strict=True)]
-    names = told_apart(
+    suffixes = [_suffix(directory, split) for directory, split in zip(directories, splits, strict=True)]
+    names = disambiguate(
         [f"{runs[place]}, {split}" for place, split in zip(places, splits, strict=True)],
-        ends,
+        suffixes,
         directories,
     )
-    found = []
+    evaluations = []
     for directory, place, name, footer in zip(directories, places, names, footers, strict=True):
-        metrics, analyses = _told_of(directory)
-        found.append(Told(directory, runs[place], name, footer, metrics, analyses))
-    return found
+        metrics, analyses = _load_metrics_and_analyses(directory)
+        evaluations.append(EvaluationSummary(directory, runs[place], name, footer, metrics, analyses))
+    return evaluations
 
 
-def _told_of(directory: str) -> tuple[Metrics, dict[str, Any]]:
+def _load_metrics_and_analyses(directory: str) -> tuple[Metrics, dict[str, Any]]:
     """The metrics, and the analyses by name."""
-    if not (Path(directory) / ALL).is_file():
-        describe(Storage(directory))
-    metrics, analyses = (json.loads((Path(directory) / name).read_text()) for name in (METRICS, ALL))
+    if not (Path(directory) / ANALYSES_FILE).is_file():
+        build_report(Storage(directory))
+    metrics, analyses = (json.loads((Path(directory) / name).read_text()) for name in (METRICS, ANALYSES_FILE))
     return metrics, {analysis["name"]: analysis for analysis in analyses}
 
 
 def _run_of(directory: str, footer: dict[str, Any]) -> Path:
-    """The run an evaluation lies in, else the one its predictions name."""
+    """The run directory that contains the evaluation, else the one its predictions name."""
     place = Path(directory).resolve()
     return place.parents[1] if place.parent.name == EVALUATION else Path(str(footer.get("run", place))).resolve()
 
 
-def _end(directory: str, split: str) -> str:
-    """The directory's own name without the split it begins with: of test.beam-10 it is beam-10, of test nothing."""
+def _suffix(directory: str, split: str) -> str:
+    """The directory's name without its leading split: beam-10 for test.beam-10, empty for test."""
     name = Path(directory).name
     return name.removeprefix(split)[1:] if name == split or name.startswith((f"{split}.", f"{split}-")) else name
 
 
 def _shortest_tails(places: Iterable[Path]) -> dict[Path, str]:
-    """The last part of each, or as many of the last as no other ends in."""
-    known = list(dict.fromkeys(places))
+    """For each path, the shortest tail that no other path ends in."""
+    distinct = list(dict.fromkeys(places))
 
     def tail(place: Path, parts: int) -> str:
         return "/".join(place.parts[-parts:])
 
-    def alone(place: Path, parts: int) -> bool:
-        return all(other == place or tail(other, parts) != tail(place, parts) for other in known)
+    def is_unique(place: Path, parts: int) -> bool:
+        return all(other == place or tail(other, parts) != tail(place, parts) for other in distinct)
 
-    return {place: next(tail(place, k) for k in range(1, 1 + len(place.parts)) if alone(place, k)) for place in known}
-
-
-def told_apart(names: Sequence[str], *more: Sequence[str]) -> list[str]:
-    """The names; to those that repeat, what ``more`` says of each is added, one after the other, until all differ."""
-    found = list(names)
-    for said in more:
-        differ = {name for name in found if len({s for s, n in zip(said, found, strict=True) if n == name}) > 1}
-        found = [f"{name}, {s}" if name in differ and s else name for name, s in zip(found, said, strict=True)]
-    return found
+    return {
+        place: next(tail(place, k) for k in range(1, 1 + len(place.parts)) if is_unique(place, k)) for place in distinct
+    }
 
 
-def compared(all_told: list[Told]) -> list[Analysis]:
-    """The tables of a comparison."""
-    found = [headlines(all_told)]
-    curves = by_tolerance(all_told)
-    return found + ([curves] if curves is not None else []) + [outcomes(all_told)]
+def disambiguate(names: Sequence[str], *suffixes: Sequence[str]) -> list[str]:
+    """Append the suffixes, one list after the other, to names that repeat, until all differ."""
+    result = list(names)
+    for labels in suffixes:
+        ambiguous = {name for name in result if len({s for s, n in zip(labels, result, strict=True) if n == name}) > 1}
+        result = [f"{name}, {s}" if name in ambiguous and s else name for name, s in zip(result, labels, strict=True)]
+    return result
 
 
-def headlines(all_told: list[Told]) -> Analysis:
-    """Accuracy of each, and its difference from the first with the interval of two independent shares."""
+def comparison_tables(evaluations: list[EvaluationSummary]) -> list[Analysis]:
+    """All tables of a comparison."""
+    tables = [headlines(evaluations)]
+    curves = by_tolerance(evaluations)
+    return tables + ([curves] if curves is not None else []) + [outcomes(evaluations)]
+
+
+def headlines(evaluations: list[EvaluationSummary]) -> Analysis:
+    """Accuracy of each, and its difference from the first with the margin of two independent proportions."""
     rows = []
-    first = all_told[0].metrics
-    for told in all_told:
-        m = told.metrics
+    first = evaluations[0].metrics
+    for evaluation in evaluations:
+        m = evaluation.metrics
         low, high = m["accuracy_interval"]
         difference = m["accuracy"] - first["accuracy"]
-        reach = (_spread(m) ** 2 + _spread(first) ** 2) ** 0.5
+        margin = (_spread(m) ** 2 + _spread(first) ** 2) ** 0.5
         reference = m.get("reference")
         rows.append(
             [
-                told.name,
+                evaluation.name,
                 m["task"],
                 m["decoding"],
-                told.metadata.get("checkpoint"),
+                evaluation.metadata.get("checkpoint"),
                 m["n"],
                 m["accuracy"],
                 low,
@@ -144,18 +146,18 @@ def headlines(all_told: list[Told]) -> Analysis:
                 m["accuracy_published"],
                 m["accuracy_any"],
                 reference["5%"] if isinstance(reference, dict) else reference,
-                m["attainable"]["5%"] if "attainable" in m else None,
-                None if told is all_told[0] else difference,
-                None if told is all_told[0] else reach,
+                m["best_representable"]["5%"] if "best_representable" in m else None,
+                None if evaluation is evaluations[0] else difference,
+                None if evaluation is evaluations[0] else margin,
             ]
         )
     columns = ["evaluation", "task", "decoding", "checkpoint", "problems"]
     columns += ["accuracy", "low", "high", "accuracy_published"]
-    columns += ["any_hypothesis", "reference", "attainable", "difference_from_first", "give_or_take"]
+    columns += ["any_hypothesis", "reference", "best_representable", "difference_from_first", "margin_of_error"]
     return Analysis(
         "comparison",
         "Side by side",
-        "Accuracy with its 95 % interval, and its difference from the first, give or take (95 %, for independent problems).",
+        "Accuracy with its 95 % interval, and its difference from the first with its margin of error (95 %, independent problems).",
         columns,
         rows,
         Chart("bars", "evaluation", ("accuracy",), "low", "high"),
@@ -168,19 +170,19 @@ def _spread(metrics: Metrics) -> float:
     return float(high - low) / 2
 
 
-def by_tolerance(all_told: list[Told]) -> Analysis | None:
-    """The curves of accuracy over the tolerance in one plot."""
-    curves = [told.analyses.get("accuracy_by_tolerance") for told in all_told]
-    if len(all_told) < 2 or any(curve is None for curve in curves):
+def by_tolerance(evaluations: list[EvaluationSummary]) -> Analysis | None:
+    """Accuracy by tolerance of all evaluations in one plot."""
+    curves = [evaluation.analyses.get("accuracy_by_tolerance") for evaluation in evaluations]
+    if len(evaluations) < 2 or any(curve is None for curve in curves):
         return None
-    names = [told.name for told in all_told]
+    names = [evaluation.name for evaluation in evaluations]
     columns = [[row[1] for row in curve["rows"]] for curve in curves if curve is not None]
-    grid = [row[0] for row in curves[0]["rows"]] if curves[0] is not None else []
-    rows = [[tolerance, *values] for tolerance, *values in zip(grid, *columns, strict=True)]
+    tolerances = [row[0] for row in curves[0]["rows"]] if curves[0] is not None else []
+    rows = [[tolerance, *values] for tolerance, *values in zip(tolerances, *columns, strict=True)]
     return Analysis(
         "curves",
         "Accuracy by tolerance",
-        "Share of problems whose error_l1 is within the tolerance.",
+        "Proportion of problems whose error_l1 is within the tolerance.",
         ["tolerance", *names],
         rows,
         Chart("line", "tolerance", tuple(names), log_x=True, x_title="tolerance"),
@@ -188,14 +190,17 @@ def by_tolerance(all_told: list[Told]) -> Analysis | None:
     )
 
 
-def outcomes(all_told: list[Told]) -> Analysis:
-    """Shares of each outcome."""
-    names = list(dict.fromkeys(name for told in all_told for name in told.metrics["outcomes"]))
-    rows = [[told.name, *(told.metrics["outcomes"].get(name, {}).get("share") for name in names)] for told in all_told]
-    return Analysis("outcomes", "Outcomes", "Share of problems.", ["evaluation", *names], rows, None, tuple(names))
+def outcomes(evaluations: list[EvaluationSummary]) -> Analysis:
+    """Proportion of each outcome."""
+    names = list(dict.fromkeys(name for evaluation in evaluations for name in evaluation.metrics["outcomes"]))
+    rows = [
+        [evaluation.name, *(evaluation.metrics["outcomes"].get(name, {}).get("proportion") for name in names)]
+        for evaluation in evaluations
+    ]
+    return Analysis("outcomes", "Outcomes", "Proportion of problems.", ["evaluation", *names], rows, None, tuple(names))
 
 
-def interval_text(metrics: Metrics) -> str:
+def format_accuracy(metrics: Metrics) -> str:
     """'94.5 (93.9 to 95.1)'."""
     low, high = wilson(round(metrics["accuracy"] * metrics["n"]), metrics["n"])
     return f"{100 * metrics['accuracy']:.1f} ({100 * low:.1f} to {100 * high:.1f})"

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD
-from mathpipe.evaluate.decode.decoding import Cache, CacheT, Decodable, Decoded, Decoding, MemoryT
+from mathpipe.evaluate.decode.decoding import Cache, CacheT, Decodable, Decoding, Hypotheses, MemoryT
 from mathpipe.evaluate.decode.grammar import Grammar
 
 _LEAVE_SHARE = 1 / 16
@@ -42,7 +42,7 @@ class SharedCache(Protocol):
 
 
 @runtime_checkable
-class Widening(Protocol):
+class Widenable(Protocol):
     """A cache that can make itself one whose rows share what they can; before the first word."""
 
     def widen(self, width: int, /) -> SharedCache: ...
@@ -52,28 +52,28 @@ def beam_search(
     model: Decodable[MemoryT, CacheT],
     source: Tensor,
     max_length: int,
-    how: Decoding,
+    decoding: Decoding,
     grammar: Grammar | None = None,
-) -> Decoded:
-    """Up to ``how.beam`` hypotheses for each row of ``source`` (B, Ls), best first; a grammar begins with one row a problem."""
-    if max_length < 1 or how.beam < 1:
-        raise ValueError(f"expected room for END and one hypothesis at least, got {max_length} and {how.beam}")
-    finished = _Finished(len(source), max_length, how, source.device)
+) -> Hypotheses:
+    """Up to ``decoding.beam`` hypotheses for each row of ``source`` (B, Ls), best first; a grammar has one row a problem."""
+    if max_length < 1 or decoding.beam < 1:
+        raise ValueError(f"expected room for END and one hypothesis at least, got {max_length} and {decoding.beam}")
+    finished = _Finished(len(source), max_length, decoding, source.device)
     if len(source):
         with torch.no_grad():
-            _search(model, source, max_length, how, grammar, finished)
+            _search(model, source, max_length, decoding, grammar, finished)
     finished.leave_none_out()
-    return Decoded.ranked(finished.tokens, finished.log_probability, finished.score, finished.score > _NEVER)
+    return Hypotheses.ranked(finished.tokens, finished.log_probability, finished.score, finished.score > _NEVER)
 
 
 class _Finished:
     """The best complete hypotheses of each problem so far: tokens (B, w, L), log_probability and score (B, w)."""
 
-    def __init__(self, problems: int, max_length: int, how: Decoding, device: torch.device) -> None:
-        self.tokens = torch.full((problems, how.beam, max_length), PAD, dtype=torch.int64, device=device)
-        self.log_probability = torch.full((problems, how.beam), _NEVER, dtype=torch.float64, device=device)
+    def __init__(self, problems: int, max_length: int, decoding: Decoding, device: torch.device) -> None:
+        self.tokens = torch.full((problems, decoding.beam, max_length), PAD, dtype=torch.int64, device=device)
+        self.log_probability = torch.full((problems, decoding.beam), _NEVER, dtype=torch.float64, device=device)
         self.score = torch.full_like(self.log_probability, _NEVER)
-        self.width, self.penalty, self.early = how.beam, how.length_penalty, how.early_stopping
+        self.width, self.penalty, self.early = decoding.beam, decoding.length_penalty, decoding.early_stopping
 
     def add(self, problems: Tensor, tokens: Tensor, log_probability: Tensor, lengths: Tensor | int) -> None:
         """Complete hypotheses of these problems (b,): tokens (b, k, L), log_probability (b, k), -inf for none."""
@@ -108,21 +108,21 @@ class _Finished:
         if self.early:
             return full | (best == _NEVER)
         # sums only fall; divided by length^penalty they are largest at one end of the lengths that are left
-        attainable = torch.maximum(best / (length + 1) ** self.penalty, best / max_length**self.penalty)
-        return (full & (self.score[problems, -1] >= attainable)) | (best == _NEVER)
+        upper_bound = torch.maximum(best / (length + 1) ** self.penalty, best / max_length**self.penalty)
+        return (full & (self.score[problems, -1] >= upper_bound)) | (best == _NEVER)
 
 
 def _search(
     model: Decodable[MemoryT, CacheT],
     source: Tensor,
     max_length: int,
-    how: Decoding,
+    decoding: Decoding,
     grammar: Grammar | None,
     finished: _Finished,
 ) -> None:
-    w, device = how.beam, source.device
+    w, device = decoding.beam, source.device
     problems = torch.arange(len(source), device=device)  # of the problems still running
-    rows = _Rows(model.start(model.encode(source), max_length), len(source), w, device)
+    rows = _Rows(model.init_cache(model.encode(source), max_length), len(source), w, device)
     if grammar is not None:
         grammar.select(problems.repeat_interleave(w))
     tokens = torch.full((len(source), w, max_length), PAD, dtype=torch.int64, device=device)
@@ -151,9 +151,9 @@ def _search(
         b, to = (~stays).nonzero(as_tuple=True)
         if len(b):
             moved = parents[b, to]
-            own, theirs = tokens[b, to, :place], tokens[b, moved, :place]
-            rows.fork(b * w + to, b * w + moved, (own == theirs).cumprod(dim=1).sum(dim=1))
-            tokens[b, to, :place] = theirs
+            own, source_tokens = tokens[b, to, :place], tokens[b, moved, :place]
+            rows.fork(b * w + to, b * w + moved, (own == source_tokens).cumprod(dim=1).sum(dim=1))
+            tokens[b, to, :place] = source_tokens
             if grammar is not None:
                 grammar.select((torch.arange(len(problems), device=device).unsqueeze(1) * w + parents).flatten())
         tokens[:, :, place] = words
@@ -218,8 +218,8 @@ def _largest(values: Tensor, shift: Tensor, count: int) -> tuple[Tensor, Tensor]
     columns = begin.unsqueeze(2) + torch.arange(_WIDE, device=values.device)
     places = (torch.arange(b, device=values.device).unsqueeze(1) * w + rows).unsqueeze(2) * n + columns
     some = values.reshape(-1)[places] + shift.gather(1, rows).unsqueeze(2)
-    found = some.flatten(1).topk(count, dim=1).indices
-    return rows.gather(1, found // _WIDE), columns.flatten(1).gather(1, found)
+    largest = some.flatten(1).topk(count, dim=1).indices
+    return rows.gather(1, largest // _WIDE), columns.flatten(1).gather(1, largest)
 
 
 def _first(wanted: Tensor, count: int) -> Tensor:
@@ -263,9 +263,9 @@ class _Rows:
 
     def __init__(self, cache: Cache, problems: int, width: int, device: torch.device) -> None:
         self._width, self._count, self._device = width, problems * width, device
-        self._shared = isinstance(cache, Widening)
+        self._shared = isinstance(cache, Widenable)
         self.cache: Any  # of the model's own kind
-        if isinstance(cache, Widening):
+        if isinstance(cache, Widenable):
             self.cache = cache.widen(width)
         else:
             self.cache = cache.select(torch.arange(problems, device=device).repeat_interleave(width))

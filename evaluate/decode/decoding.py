@@ -52,7 +52,7 @@ class Decodable(Protocol[MemoryT, CacheT]):
 
     def encode(self, source: Tensor, /) -> MemoryT: ...
 
-    def start(self, memory: MemoryT, max_length: int, /) -> CacheT: ...
+    def init_cache(self, memory: MemoryT, max_length: int, /) -> CacheT: ...
 
     def step(self, tokens: Tensor, cache: CacheT, /) -> Tensor:
         """Feed one word a row, tokens (B,), END first: logits (B, V) of the next. The cache grows in place."""
@@ -81,20 +81,20 @@ class Decoding:
 
     def __str__(self) -> str:
         if self.temperature:
-            how = f"sampling, temperature {self.temperature:g}, {self.samples} a problem, seed {self.seed}"
+            decoding = f"sampling, temperature {self.temperature:g}, {self.samples} a problem, seed {self.seed}"
         elif self.beam > 1:
             stop = "" if self.early_stopping else ", no early stopping"
-            how = f"beam {self.beam}, length penalty {self.length_penalty:g}{stop}"
+            decoding = f"beam {self.beam}, length penalty {self.length_penalty:g}{stop}"
         else:
-            how = "greedy"
-        return how + (", constrained by the grammar" if self.constrained else "")
+            decoding = "greedy"
+        return decoding + (", constrained by the grammar" if self.constrained else "")
 
 
 GREEDY = Decoding()
 
 
 @dataclass(frozen=True)
-class Decoded:
+class Hypotheses:
     """m hypotheses, those of one problem together, the best first.
 
     ``tokens`` (m, L) int64: everything generated, END included, then PAD; ``log_probability`` (m,) float64; ``problem`` (m,):
@@ -116,26 +116,26 @@ class Decoded:
         return len(self.tokens)
 
     @classmethod
-    def ranked(cls, tokens: Tensor, log_probability: Tensor, score: Tensor, found: Tensor) -> Decoded:
-        """From (B, k) hypotheses: tokens (B, k, L), the rest (B, k); the best score first, only those ``found``."""
-        order = torch.where(found, score, -torch.inf).argsort(dim=1, descending=True, stable=True)
-        kept = found.gather(1, order)
-        tokens = tokens.gather(1, order.unsqueeze(2).expand_as(tokens))[kept]
-        problem, rank = kept.nonzero(as_tuple=True)
+    def ranked(cls, tokens: Tensor, log_probability: Tensor, score: Tensor, complete: Tensor) -> Hypotheses:
+        """From (B, k) hypotheses: tokens (B, k, L), the rest (B, k); the best score first, only the ``complete`` ones."""
+        order = torch.where(complete, score, -torch.inf).argsort(dim=1, descending=True, stable=True)
+        present = complete.gather(1, order)
+        tokens = tokens.gather(1, order.unsqueeze(2).expand_as(tokens))[present]
+        problem, rank = present.nonzero(as_tuple=True)
         return cls(
             _cut(tokens),
-            log_probability.gather(1, order)[kept].double().cpu().numpy(),
+            log_probability.gather(1, order)[present].double().cpu().numpy(),
             problem.cpu().numpy(),
             rank.cpu().numpy(),
         )
 
 
-Pick = Callable[[Tensor, Tensor, int], Tensor]  # (logits (B, V), rows (B,), place) -> words (B,)
+SelectToken = Callable[[Tensor, Tensor, int], Tensor]  # (logits (B, V), rows (B,), place) -> words (B,)
 
 
 def greedy(
     model: Decodable[MemoryT, CacheT], source: Tensor, max_length: int, grammar: Grammar | None = None
-) -> Decoded:
+) -> Hypotheses:
     """The most likely next word, again and again, for each row of ``source`` (B, Ls), PAD after its end.
 
     ``max_length``: words a row may have, END included. A row that has no END by then is returned as it stands.
@@ -143,7 +143,7 @@ def greedy(
     tokens, log_probability = _one_by_one(
         model, source, max_length, lambda logits, *_: logits.max(dim=-1).indices, grammar
     )
-    return Decoded(_cut(tokens), log_probability.cpu().numpy())
+    return Hypotheses(_cut(tokens), log_probability.cpu().numpy())
 
 
 def sample(
@@ -151,31 +151,33 @@ def sample(
     source: Tensor,
     max_length: int,
     numbers: Ints,
-    how: Decoding,
+    decoding: Decoding,
     grammar: Callable[[], Grammar | None] = lambda: None,
-) -> Decoded:
-    """``how.samples`` sequences a row, drawn at ``how.temperature``, those of a row in the order of their log probability.
+) -> Hypotheses:
+    """``decoding.samples`` sequences a row, drawn at ``decoding.temperature``, by log probability.
 
     ``numbers`` (B,): the number of each row, from which with the seed its draws follow. Inverse transform: the first word whose
     cumulative probability exceeds a uniform draw of its own (row, sample, place).
     """
     tokens, scores = [], []
-    for k in range(how.samples):
-        draws = torch.from_numpy(uniform_draws(how.seed, numbers, k, max_length)).to(source.device)
+    for k in range(decoding.samples):
+        draws = torch.from_numpy(uniform_samples(decoding.seed, numbers, k, max_length)).to(source.device)
 
         def pick(logits: Tensor, rows: Tensor, place: int, draws: Tensor = draws) -> Tensor:
-            cumulative = (logits.double() / how.temperature).softmax(dim=-1).cumsum(dim=-1)
+            cumulative = (logits.double() / decoding.temperature).softmax(dim=-1).cumsum(dim=-1)
             wanted = draws[rows, place].unsqueeze(1) * cumulative[:, -1:]  # the sum is 1 up to rounding
             return torch.searchsorted(cumulative, wanted, right=True).squeeze(1).clamp(max=logits.shape[1] - 1)
 
-        found = _one_by_one(model, source, max_length, pick, grammar())
-        tokens.append(found[0])
-        scores.append(found[1])
+        decoded = _one_by_one(model, source, max_length, pick, grammar())
+        tokens.append(decoded[0])
+        scores.append(decoded[1])
     together = torch.stack(scores, dim=1) if scores else torch.zeros((len(source), 0))
-    return Decoded.ranked(torch.stack(tokens, dim=1), together, together, torch.ones_like(together, dtype=torch.bool))
+    return Hypotheses.ranked(
+        torch.stack(tokens, dim=1), together, together, torch.ones_like(together, dtype=torch.bool)
+    )
 
 
-def uniform_draws(seed: int, numbers: Ints, sample: int, count: int) -> NDArray[np.float64]:
+def uniform_samples(seed: int, numbers: Ints, sample: int, count: int) -> NDArray[np.float64]:
     """(B, count) in [0, 1): a function of (seed, the row's number, sample, place) alone."""
     draws = np.empty((len(numbers), count))
     for i, number in enumerate(numbers.tolist()):
@@ -184,7 +186,7 @@ def uniform_draws(seed: int, numbers: Ints, sample: int, count: int) -> NDArray[
 
 
 def _one_by_one(
-    model: Decodable[MemoryT, CacheT], source: Tensor, max_length: int, pick: Pick, grammar: Grammar | None
+    model: Decodable[MemoryT, CacheT], source: Tensor, max_length: int, pick: SelectToken, grammar: Grammar | None
 ) -> tuple[Tensor, Tensor]:
     """Rows of words, each chosen by ``pick``: (tokens (B, max_length), log probabilities (B,) float64)."""
     if max_length < 1:
@@ -195,7 +197,7 @@ def _one_by_one(
     if not n:
         return tokens, log_probability
     with torch.no_grad():
-        cache = model.start(model.encode(source), max_length)
+        cache = model.init_cache(model.encode(source), max_length)
         rows = torch.arange(n, device=device)  # which sequence each row of the cache belongs to
         running = torch.ones(n, dtype=torch.bool, device=device)
         words = torch.full((n,), END, dtype=torch.int64, device=device)
@@ -235,10 +237,10 @@ def decoding_mode(model: nn.Module) -> Iterator[torch.device]:
     keep_freed_memory()
     was_training = model.training
     device = next(model.parameters()).device
-    arithmetic = getattr(model, "arithmetic", nullcontext)
+    autocast = getattr(model, "autocast", nullcontext)
     model.eval()
     try:
-        with arithmetic(), packed(model):
+        with autocast(), packed(model):
             yield device
     finally:
         model.train(was_training)

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mathpipe.datasets.expressions.vocabulary import IDS, WORDS
+from mathpipe.datasets.expressions.vocabulary import IDS, TOKENS
 from mathpipe.datasets.tokenizers.matrix_tokenizer import END, MatrixTokenizer, PrefixFormat
 from mathpipe.datasets.tokenizers.number_encodings import B1999, FP15, P10, P1000
 
@@ -64,7 +64,7 @@ class MatrixGrammar:
                 raise ValueError("a tokenizer with task tokens needs the matrices' task_ids")
             header.insert(0, torch.from_numpy(task_ids.astype(np.int64) + first_task_token))
         self._header = torch.stack(header, dim=1).to(device)  # (B, h)
-        self._lengths = torch.from_numpy(tokenizer.header + rows * cols * tokenizer.encoding.words_per_number).to(
+        self._lengths = torch.from_numpy(tokenizer.header + rows * cols * tokenizer.encoding.tokens_per_number).to(
             device
         )
         self._numbers = _number_masks(tokenizer).to(device)  # (words a number, V)
@@ -96,7 +96,7 @@ class MatrixGrammar:
 def _number_masks(tokenizer: MatrixTokenizer) -> Tensor:
     """(words a number, V): the words that can be read at each place of a number."""
     code, first = tokenizer.encoding, len(tokenizer.vocabulary) - tokenizer.encoding.size
-    kinds = np.zeros((code.words_per_number, len(tokenizer.vocabulary)), dtype=np.bool_)
+    kinds = np.zeros((code.tokens_per_number, len(tokenizer.vocabulary)), dtype=np.bool_)
     words = np.arange(code.size)
     if isinstance(code, P10):
         kinds[0, first:], kinds[1:-1, first:], kinds[-1, first:] = words < 2, (words >= 2) & (words < 12), words >= 12
@@ -135,7 +135,7 @@ class PrefixGrammar:
         integer[[IDS["INT+"], IDS["INT-"]]] = True
         node = (arity >= 0) & ~integer
         if leaves is not None:
-            used = torch.tensor([word in leaves for word in WORDS[: len(arity)]], device=device)
+            used = torch.tensor([word in leaves for word in TOKENS[: len(arity)]], device=device)
             node &= (arity > 0) | used
         self._node, self._integer = node, integer
         self._arity = torch.where(integer, 0, arity.clamp(min=0))

@@ -42,13 +42,13 @@ from numpy.typing import NDArray
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.errors import UserError
-from mathpipe.evaluate.analyze.columns import covariate_names, measure_names, numbers
+from mathpipe.evaluate.analyze.columns import covariate_names, float_column, measure_names
 from mathpipe.generate.tasks.matrices.cotraining import task_ids_of
 from mathpipe.generate.tasks.registry import Task, get_task, matrix_task
 
 Floats = NDArray[np.float64]
 
-WORST = 10
+NUM_WORST = 10
 _NAMES = ("task", "spectrum", "confused_with")  # columns of names, which not all predictions have
 _ODD = (
     "malformed",
@@ -57,7 +57,7 @@ _ODD = (
     "undecided",
     "timeout",
 )  # no value judged wrong: one of each is shown
-WORST_FIRST = {
+WORST_ORDER = {
     "matrices": "First one of each kind that has no error (malformed, unterminated, wrong shape), then the largest error_l1.",
     "words": "First one of each kind that is no wrong answer (malformed, unterminated, undecided, timeout), then the most "
     "confident wrong answers: the largest log probability. A problem drawn twice is shown once.",
@@ -89,8 +89,8 @@ class Failure:
     @property
     def error(self) -> float:
         """error_l1, -1 where there is no finite one (so that it sorts behind those that have one)."""
-        found = self.errors.get("error_l1")
-        return -1.0 if found is None else found
+        error = self.errors.get("error_l1")
+        return -1.0 if error is None else error
 
     @property
     def confidence(self) -> float:
@@ -121,25 +121,25 @@ class Failure:
         return cls(**record)
 
 
-def failed(predictions: pa.Table) -> pa.Table:
+def failed_rows(predictions: pa.Table) -> pa.Table:
     """The rows of failed problems: rank 0, not right."""
     return predictions.filter(pc.and_(pc.equal(predictions["rank"], 0), pc.invert(predictions["passed"])))
 
 
 def failures(predictions: pa.Table, task_name: str) -> Iterator[Failure]:
     """The failed problems of a run of predictions, in order."""
-    chosen = failed(predictions)
-    if not len(chosen):
+    selected = failed_rows(predictions)
+    if not len(selected):
         return
     task = get_task(task_name)
-    errors = {name: _finite_list(chosen, name) for name in measure_names(chosen)}
-    covariates = {name: _finite_list(chosen, name) for name in covariate_names(chosen)}
-    plain = {name: chosen[name].to_pylist() for name in ("row", "split", "outcome", "prediction")}
-    special = _MatrixParts(task, chosen) if isinstance(task, Task) else _WordParts(chosen)
-    plain |= {name: chosen[name].to_pylist() for name in _NAMES if name in chosen.column_names}
-    own = _finite_list(chosen, "reference_error_l1")
-    log_probability, ranks = _finite_list(chosen, "log_probability"), chosen["correct_rank"].to_pylist()
-    for i in range(len(chosen)):
+    errors = {name: _finite_list(selected, name) for name in measure_names(selected)}
+    covariates = {name: _finite_list(selected, name) for name in covariate_names(selected)}
+    plain = {name: selected[name].to_pylist() for name in ("row", "split", "outcome", "prediction")}
+    special = _MatrixParts(task, selected) if isinstance(task, Task) else _WordParts(selected)
+    plain |= {name: selected[name].to_pylist() for name in _NAMES if name in selected.column_names}
+    own = _finite_list(selected, "reference_error_l1")
+    log_probability, ranks = _finite_list(selected, "log_probability"), selected["correct_rank"].to_pylist()
+    for i in range(len(selected)):
         yield Failure(
             **{name: values[i] for name, values in plain.items()},
             **special.of(i),
@@ -169,8 +169,8 @@ class _MatrixParts:
             self.formulas = [matrix_task(name).residual_formula for name in names]
             solved = solved.with_task_ids(task_ids_of(names))
         index = np.flatnonzero(self.readable & self.decoded.same_shape(self.references))
-        found = task.residual(*(m.take(index) for m in (solved, self.references, self.decoded)))
-        self.residuals = dict(zip(index.tolist(), found, strict=True))
+        residuals = task.residual(*(m.take(index) for m in (solved, self.references, self.decoded)))
+        self.residuals = dict(zip(index.tolist(), residuals, strict=True))
 
     def of(self, i: int) -> dict[str, Any]:
         return {
@@ -202,13 +202,13 @@ def _matrices(table: pa.Table, name: str, rows: str, cols: str) -> Matrices:
     """The matrices of a column of lists; 0 x 0 where null."""
     column = table[name].combine_chunks()
     values = np.asarray(pc.list_flatten(column).to_numpy(zero_copy_only=False), dtype=np.float64)
-    sides = [np.nan_to_num(numbers(table, side)).astype(np.int64) for side in (rows, cols)]
+    sides = [np.nan_to_num(float_column(table, side)).astype(np.int64) for side in (rows, cols)]
     there = pc.is_valid(column).to_numpy(zero_copy_only=False)
     return Matrices(values, *(np.where(there, side, 0) for side in sides))
 
 
 @dataclass
-class Worst:
+class WorstFailures:
     """The failures to show: of those with no value judged wrong the first of each kind, then the worst wrong answers.
 
     What cannot be read says nothing of how far the model is off, and a model in training has thousands; one of each kind shows
@@ -217,17 +217,17 @@ class Worst:
     expression drawn twice is shown once.
     """
 
-    count: int = WORST
-    odd: dict[str, Failure] = field(default_factory=dict)
-    spare: list[Failure] = field(default_factory=list)
+    count: int = NUM_WORST
+    first_by_outcome: dict[str, Failure] = field(default_factory=dict)
+    remaining: list[Failure] = field(default_factory=list)
     largest: list[tuple[float, float, int, Failure]] = field(default_factory=list)
 
     def add(self, failure: Failure) -> None:
         if failure.outcome in _ODD:
-            if failure.outcome not in self.odd:
-                self.odd[failure.outcome] = failure
-            elif len(self.spare) < self.count:
-                self.spare.append(failure)
+            if failure.outcome not in self.first_by_outcome:
+                self.first_by_outcome[failure.outcome] = failure
+            elif len(self.remaining) < self.count:
+                self.remaining.append(failure)
             return
         if isinstance(failure.problem, str) and any(failure.problem == other.problem for *_, other in self.largest):
             return
@@ -235,17 +235,19 @@ class Worst:
         if len(self.largest) > self.count:
             heapq.heappop(self.largest)
 
-    def seen(self, found: Iterable[Failure]) -> Iterator[Failure]:
+    def observe(self, failures: Iterable[Failure]) -> Iterator[Failure]:
         """The same failures, each looked at on its way."""
-        for failure in found:
+        for failure in failures:
             self.add(failure)
             yield failure
 
-    def chosen(self) -> list[Failure]:
+    def selected(self) -> list[Failure]:
         """Up to ``count`` failures, in the order in which they are shown."""
-        odd = [self.odd[outcome] for outcome in _ODD if outcome in self.odd][: self.count]
+        first_by_outcome = [self.first_by_outcome[outcome] for outcome in _ODD if outcome in self.first_by_outcome][
+            : self.count
+        ]
         wrong = [failure for *_, failure in sorted(self.largest, key=lambda entry: entry[:3], reverse=True)]
-        return [*odd, *wrong, *self.spare][: self.count]
+        return [*first_by_outcome, *wrong, *self.remaining][: self.count]
 
 
 class FailureWriter:
@@ -255,8 +257,8 @@ class FailureWriter:
         self._stream = zstandard.ZstdCompressor(level=3, write_checksum=True).stream_writer(file, closefd=False)
         self.written = 0
 
-    def append(self, found: Iterable[Failure]) -> None:
-        for failure in found:
+    def append(self, failures: Iterable[Failure]) -> None:
+        for failure in failures:
             self._stream.write(failure.to_json().encode() + b"\n")
             self.written += 1
 
@@ -294,7 +296,7 @@ def _lines(path: Path) -> Iterator[str]:
 def _finite_list(table: pa.Table, name: str) -> list[float | None]:
     if name not in table.column_names:
         return [None] * len(table)
-    return [_finite(value) for value in numbers(table, name).tolist()]
+    return [_finite(value) for value in float_column(table, name).tolist()]
 
 
 def _finite(value: float) -> float | None:

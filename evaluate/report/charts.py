@@ -30,8 +30,8 @@ svg.chart .back{fill:var(--paper)}
 """
 
 
-def draw(analysis: Analysis, *, alone: bool = False) -> str | None:
-    """The plot of an analysis, or None where it has none or nothing to draw. ``alone``: a file of its own, with its colours."""
+def render_chart(analysis: Analysis, *, standalone: bool = False) -> str | None:
+    """The plot of an analysis, or None where there is nothing to draw. ``standalone``: a file of its own, with its colours."""
     chart = analysis.chart
     if chart is None or not analysis.rows:
         return None
@@ -39,7 +39,7 @@ def draw(analysis: Analysis, *, alone: bool = False) -> str | None:
     if body is None:
         return None
     label = escape(analysis.title, quote=True)
-    inside = f'<style>{STYLE}</style><rect class="back" width="100%" height="100%"/>' if alone else ""
+    inside = f'<style>{STYLE}</style><rect class="back" width="100%" height="100%"/>' if standalone else ""
     return (
         f'<svg class="chart" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" '
         f'aria-label="{label}">{inside}{body}</svg>'
@@ -88,9 +88,9 @@ def _lines(analysis: Analysis, chart: Chart) -> tuple[str | None, int]:
             f'stroke-width="2" stroke-linejoin="round"{_dash(series)}/>'
         )
         for x, y, k in at:
-            told = f"{_title(name)}: {_share(column[k])}, {chart.x_title or chart.x} {format_number(xs[k])}"
+            tooltip = f"{_title(name)}: {_share(column[k])}, {chart.x_title or chart.x} {format_number(xs[k])}"
             parts.append(
-                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"><title>{escape(told)}</title></circle>'
+                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"><title>{escape(tooltip)}</title></circle>'
             )
     if legend:
         parts.append(_legend(chart))
@@ -113,12 +113,12 @@ def _bars(analysis: Analysis, chart: Chart) -> tuple[str | None, int]:
     for k, (name, value) in enumerate(zip(names, values, strict=True)):
         y = _TOP + k * (_BAR + _GAP)
         wide = room * (value if math.isfinite(value) else 0) / top
-        share = _share(value) if analysis.shares else format_number(value)
+        proportion = _share(value) if analysis.shares else format_number(value)
         label = textwrap.shorten(name.replace("_", " "), int(left / 6.7), placeholder=" ...")
         parts.append(f'<text x="{left - 8:.1f}" y="{y + 12}" text-anchor="end" class="ink">{escape(label)}</text>')
         parts.append(
             f'<rect x="{left}" y="{y}" width="{max(wide, 0.5):.1f}" height="{_BAR}" rx="3" fill="var(--s1)">'
-            f"<title>{escape(name)}: {share}</title></rect>"
+            f"<title>{escape(name)}: {proportion}</title></rect>"
         )
         end = left + wide
         if bounds is not None:
@@ -128,7 +128,7 @@ def _bars(analysis: Analysis, chart: Chart) -> tuple[str | None, int]:
                 f'<path d="M{a:.1f} {y + _BAR / 2} H{b:.1f} M{a:.1f} {y + 4} v8 M{b:.1f} {y + 4} v8" '
                 'stroke="var(--ink)" stroke-width="1" fill="none" opacity="0.6"/>'
             )
-        parts.append(f'<text x="{end + 6:.1f}" y="{y + 12}">{share}</text>')
+        parts.append(f'<text x="{end + 6:.1f}" y="{y + 12}">{proportion}</text>')
     return "".join(parts), height
 
 
@@ -186,19 +186,19 @@ def _x_axis(
 
 
 def _legend_entries(chart: Chart) -> list[tuple[str, str, str]]:
-    found = [(_title(name), f"var(--s{k % 6 + 1})", _dash(k)) for k, name in enumerate(chart.y)]
-    return found + ([("as sure as right", "var(--soft)", ' stroke-dasharray="4 4"')] if chart.diagonal else [])
+    entries = [(_title(name), f"var(--s{k % 6 + 1})", _dash(k)) for k, name in enumerate(chart.y)]
+    return entries + ([("as sure as right", "var(--soft)", ' stroke-dasharray="4 4"')] if chart.diagonal else [])
 
 
 def _legend_places(chart: Chart) -> list[tuple[float, int]]:
-    found, x, row = [], float(_LEFT), 0
+    places, x, row = [], float(_LEFT), 0
     for text, _, _ in _legend_entries(chart):
         wide = 28 + 6.6 * len(text)
         if x + wide > WIDTH and x > _LEFT:
             x, row = float(_LEFT), row + 1
-        found.append((x, row))
+        places.append((x, row))
         x += wide + 6
-    return found
+    return places
 
 
 def _legend_rows(chart: Chart) -> int:

@@ -9,11 +9,11 @@ from typing import Any
 
 from mathpipe.evaluate.analyze.analyses import Analysis
 from mathpipe.evaluate.analyze.summary import Metrics
-from mathpipe.evaluate.failures.failure_dump import WORST_FIRST, Failure
+from mathpipe.evaluate.failures.failure_dump import WORST_ORDER, Failure
 from mathpipe.evaluate.report.html import card, document, failure, figure, percent, section
 
 _FIRST = ("accuracy_by_tolerance", "outcomes", "accuracy_by_rank", "calibration", "properties_by_tolerance")
-_WHY = ("what_separates_failures", "confusions", "right_and_wrong", "by_operator")
+_WHY = ("failure_discriminability", "wrong_problem_answers", "correct_and_incorrect", "by_operator")
 
 
 def page(
@@ -46,25 +46,27 @@ def _header(metadata: dict[str, Any], metrics: Metrics) -> str:
 def _headline(metrics: Metrics) -> str:
     low, high = metrics["accuracy_interval"]
     what = "error within 5 %" if "by_tolerance" in metrics else "right by mathematics"
-    found = [
+    figures = [
         figure(percent(metrics["accuracy"]), f"accuracy, {what}", f"95 %: {percent(low)} to {percent(high)}", True)
     ]
-    found.append(
+    figures.append(
         figure(percent(metrics["accuracy_published"]), "accuracy as published", "or the reference's own words")
     )
     if metrics["hypotheses"] > 1:
-        found.append(figure(percent(metrics["accuracy_any"]), "any hypothesis", f"of {metrics['hypotheses']} is right"))
-    for name, more in (("reference", "a perfect imitator"), ("attainable", "at least, better written")):
+        figures.append(
+            figure(percent(metrics["accuracy_any"]), "any hypothesis", f"of {metrics['hypotheses']} is right")
+        )
+    for name, more in (("reference", "a perfect imitator"), ("best_representable", "at least, better written")):
         if name in metrics:
-            share = metrics[name]["5%"] if isinstance(metrics[name], dict) else metrics[name]
-            found.append(figure(percent(share), name, more))
+            proportion = metrics[name]["5%"] if isinstance(metrics[name], dict) else metrics[name]
+            figures.append(figure(percent(proportion), name, more))
     if "baselines" in metrics:
         base = metrics["baselines"]
-        found.append(figure(percent(base["constant"]["5%"]), "best constant", base["best_constant"]))
+        figures.append(figure(percent(base["constant"]["5%"]), "best constant", base["best_constant"]))
     note = "reference: what the stored answers themselves score as written."
-    if "attainable" in metrics:
-        note += " attainable: the best written answers a search found. Neither is an upper bound."
-    return f'<div class=figures>{"".join(found)}</div><p class="note">{note}</p>'
+    if "best_representable" in metrics:
+        note += " best representable: the best written answers a search found. Neither is an upper bound."
+    return f'<div class=figures>{"".join(figures)}</div><p class="note">{note}</p>'
 
 
 def _cards(analyses: list[Analysis]) -> str:
@@ -74,7 +76,7 @@ def _cards(analyses: list[Analysis]) -> str:
 
 
 def _worst(metrics: Metrics, worst: list[Failure]) -> str:
-    order = WORST_FIRST["matrices" if "by_tolerance" in metrics else "words"]
+    order = WORST_ORDER["matrices" if "by_tolerance" in metrics else "words"]
     return f'<p class="note">{order}</p>{"".join(map(failure, worst))}' if worst else ""
 
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from mathpipe.datasets.rendering.matrix_drawing import format_number
 from mathpipe.evaluate.analyze.analyses import Analysis
 from mathpipe.evaluate.failures.failure_dump import Failure
-from mathpipe.evaluate.failures.failure_rendering import formula
-from mathpipe.evaluate.report.charts import draw
+from mathpipe.evaluate.failures.failure_rendering import format_expression
+from mathpipe.evaluate.report.charts import render_chart
 
 _HERE = Path(__file__).parent
 _FILTER_FROM = 6  # rows from which a table can be filtered
@@ -52,13 +52,13 @@ def figure(value: str, name: str, more: str = "", first: bool = False) -> str:
     return f'<div class="{kind}"><b>{escape(value)}</b><span>{escape(name)}</span>{small}</div>'
 
 
-def percent(share: float | None, digits: int = 1) -> str:
-    return "–" if share is None else f"{100 * share:.{digits}f} %"
+def percent(proportion: float | None, digits: int = 1) -> str:
+    return "–" if proportion is None else f"{100 * proportion:.{digits}f} %"
 
 
 def card(analysis: Analysis) -> str:
     """An analysis: plot, note, and its table behind a click where there is a plot."""
-    plot = draw(analysis)
+    plot = render_chart(analysis)
     numbers = table(analysis.columns, analysis.rows, analysis.shares)
     inside = f"<details><summary>table</summary>{numbers}</details>" if plot else numbers
     wide = " wide" if plot is None else ""
@@ -93,48 +93,52 @@ def _cell(value: Any, is_share: bool) -> str:
     return f'<td data-v="{value!r}">{shown}</td>'
 
 
-def failure(found: Failure) -> str:
+def failure(failed: Failure) -> str:
     """One failed problem, as matrices or as formulas."""
-    parts = [f"row {found.row}", *filter(None, (found.task, found.spectrum))]
-    if found.errors.get("error_l1") is not None:
-        parts.append(f"error {found.error:.3g}")
-        if found.reference_error_l1 is not None and found.reference_error_l1 >= 0.001:
-            parts.append(f"the reference's own {found.reference_error_l1:.3g}")
-    if found.log_probability is not None:
-        parts.append(f"probability {math.exp(found.log_probability):.2g}")
-    if found.correct_rank is not None:
-        parts.append(f"hypothesis {found.correct_rank + 1} is right")
-    if found.confused_with is not None:
-        parts.append(f"right for another problem: {found.confused_with}")
-    said = [f"{_title(k)} {format_number(v)}" for k, v in found.covariates.items() if v is not None][:6]
-    name = escape(found.outcome.replace("_", " "))
+    parts = [f"row {failed.row}", *filter(None, (failed.task, failed.spectrum))]
+    if failed.errors.get("error_l1") is not None:
+        parts.append(f"error {failed.error:.3g}")
+        if failed.reference_error_l1 is not None and failed.reference_error_l1 >= 0.001:
+            parts.append(f"the reference's own {failed.reference_error_l1:.3g}")
+    if failed.log_probability is not None:
+        parts.append(f"probability {math.exp(failed.log_probability):.2g}")
+    if failed.correct_rank is not None:
+        parts.append(f"hypothesis {failed.correct_rank + 1} is right")
+    if failed.confused_with is not None:
+        parts.append(f"right for another problem: {failed.confused_with}")
+    said = [f"{_title(k)} {format_number(v)}" for k, v in failed.covariates.items() if v is not None][:6]
+    name = escape(failed.outcome.replace("_", " "))
     head = f'<h3><span class="tag">{name}</span> {escape(", ".join(parts))}</h3>'
     more = f'<p class="note">{escape("; ".join(said))}</p>' if said else ""
-    body = _formulas(found) if isinstance(found.problem, str) else _matrices(found)
+    body = _formulas(failed) if isinstance(failed.problem, str) else _matrices(failed)
     return f'<div class="card failure">{head}{more}{body}</div>'
 
 
-def _matrices(found: Failure) -> str:
-    problem, reference = np.asarray(found.problem, dtype=float), np.asarray(found.reference, dtype=float)
+def _matrices(failed: Failure) -> str:
+    problem, reference = np.asarray(failed.problem, dtype=float), np.asarray(failed.reference, dtype=float)
     wrong = None
-    if found.decoded is not None and found.residual is not None:
-        wrong = np.abs(found.decoded - reference) > 0.05 * np.abs(reference).max()
+    if failed.decoded is not None and failed.residual is not None:
+        wrong = np.abs(failed.decoded - reference) > 0.05 * np.abs(reference).max()
     shown = [("problem", matrix(problem)), ("reference", matrix(reference))]
-    if found.decoded is not None:
-        shown.append(("prediction", matrix(found.decoded, wrong)))
-    if found.residual is not None:
-        shown.append((f"residual {found.residual_formula}", matrix(found.residual)))
+    if failed.decoded is not None:
+        shown.append(("prediction", matrix(failed.decoded, wrong)))
+    if failed.residual is not None:
+        shown.append((f"residual {failed.residual_formula}", matrix(failed.residual)))
     drawn = "".join(
         f"<figure><figcaption>{escape(name)}</figcaption><div class=scroll>{m}</div></figure>" for name, m in shown
     )
-    words = "" if found.decoded is not None else _said(found.prediction)
+    words = "" if failed.decoded is not None else _said(failed.prediction)
     return f"<div class=matrices>{drawn}</div>{words}"
 
 
-def _formulas(found: Failure) -> str:
+def _formulas(failed: Failure) -> str:
     lines = []
-    for name, words in (("problem", found.problem), ("reference", found.reference), ("prediction", found.prediction)):
-        text = _short(formula(str(words)) or "(no words)")
+    for name, words in (
+        ("problem", failed.problem),
+        ("reference", failed.reference),
+        ("prediction", failed.prediction),
+    ):
+        text = _short(format_expression(str(words)) or "(no words)")
         lines.append(f"<dt>{name}</dt><dd class=formula>{escape(text)}</dd>")
     return f"<dl>{''.join(lines)}</dl>"
 

@@ -1,4 +1,4 @@
-"""What more there is to see in a predicted matrix than its error: measures of single properties, each a column of the predictions.
+"""Diagnostics of a predicted matrix: measures of single properties, each a column of the predictions.
 
 eigenvectors       of H = [l; V], with the reference's eigenvalues L, both sorted:
                    ``eigenvalue_error`` = sum|l - L| / sum|L|; ``unit_norm_error`` = the largest deviation from 1 of the norms of
@@ -6,9 +6,9 @@ eigenvectors       of H = [l; V], with the reference's eigenvalues L, both sorte
                    ``vectors_condition`` = the condition number of V
 svd                of [s; U; V]: ``singular_value_error``, ``unit_norm_error`` (columns of U and of V), ``max_cosine``
                    (pairs of columns of U, of V), ``u_condition``, ``v_condition``
-other square ones  ``predicted_condition`` = the condition number of H, for inverses that of the problem for a right answer
+other square ones  ``predicted_condition`` = the condition number of H, for inverses equal to that of the problem if correct
 
-Right values are known: eigenvalue errors and cosines 0, norms 1, condition numbers of orthogonal matrices 1.
+Correct values are known: eigenvalue errors and cosines 0, norms 1, condition numbers of orthogonal matrices 1.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ Diagnose = Callable[[Floats, Floats, Floats], Columns]  # problems, references, 
 
 
 def diagnostics(task: str, problems: Matrices, references: Matrices, predicted: Matrices) -> Columns:
-    """The task's measures, each (n,), for predictions that have their reference's shape; none for most tasks."""
+    """The task's diagnostics, each (n,), for predictions of their reference's shape; most tasks have none."""
     if task not in _DIAGNOSTICS:
         return {}
     names, diagnose = _DIAGNOSTICS[task]
-    found = {name: np.full(len(predicted), np.nan) for name in names}
+    columns = {name: np.full(len(predicted), np.nan) for name in names}
     shapes = np.stack([problems.rows, problems.cols], axis=1)
     for shape in np.unique(shapes, axis=0):
         index = np.flatnonzero((shapes == shape).all(axis=1))
         parts = [m.take(index).dense() for m in (problems, references, predicted)]
         with np.errstate(all="ignore"):
             for name, values in diagnose(*parts).items():
-                found[name][index] = values
-    return found
+                columns[name][index] = values
+    return columns
 
 
 def diagnostic_names(task: str) -> tuple[str, ...]:
-    """The columns that ``diagnostics`` gives for this task."""
+    """The columns that ``diagnostics`` returns for this task."""
     return _DIAGNOSTICS[task][0] if task in _DIAGNOSTICS else ()
 
 
@@ -72,9 +72,9 @@ def _inverse(a: Floats, x: Floats, h: Floats) -> Columns:
     return {"predicted_condition": condition_numbers(h)}
 
 
-def _sorted_error(values: Floats, wanted: Floats) -> Floats:
-    difference = np.abs(np.sort(values, axis=1) - np.sort(wanted, axis=1)).sum(axis=1)
-    return np.asarray(difference / np.abs(wanted).sum(axis=1))
+def _sorted_error(values: Floats, reference: Floats) -> Floats:
+    difference = np.abs(np.sort(values, axis=1) - np.sort(reference, axis=1)).sum(axis=1)
+    return np.asarray(difference / np.abs(reference).sum(axis=1))
 
 
 def _norm_error(v: Floats, axis: int) -> Floats:
@@ -98,8 +98,8 @@ def condition_numbers(dense: Floats) -> Floats:
     finite: NDArray[np.bool_] = np.asarray(np.isfinite(dense).all(axis=(1, 2)))
     s = np.linalg.svd(np.where(finite[:, None, None], dense, 0.0), full_matrices=False, compute_uv=False)
     with np.errstate(divide="ignore", invalid="ignore"):
-        found = s[:, 0] / s[:, -1]
-    return np.asarray(np.where(np.isnan(found) | ~finite, np.inf, found))
+        ratios = s[:, 0] / s[:, -1]
+    return np.asarray(np.where(np.isnan(ratios) | ~finite, np.inf, ratios))
 
 
 _DIAGNOSTICS: dict[str, tuple[tuple[str, ...], Diagnose]] = {

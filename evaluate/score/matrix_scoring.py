@@ -1,19 +1,19 @@
-"""Scoring: what became of each prediction, by mathematics.
+"""Scoring of matrices: the outcome of each prediction, by verification.
 
-words -> read -> of the right shape? -> verified against the problem -> outcome:
+tokens -> decoded -> shape check -> verified against the problem -> outcome:
 
 ===================  =============================================================================
-exact                the reference's own words, verified like all others
-within_tolerance     other words that pass the task's error test at 5 %
-wrong_value          readable, of the right shape, and does not pass
-wrong_shape          a well-formed matrix, but not of the answer's shape
-malformed            ended, but no well-formed matrix, or anything after a complete one
-unterminated         no end within the words that the longest right answer needs
+exact                exactly the reference's tokens; verified like all others
+within_tolerance     other tokens that pass the task's error test at 5 %
+wrong_value          well-formed, of the correct shape, and fails the test
+wrong_shape          a well-formed matrix of another shape than the answer
+malformed            terminated, but not a well-formed matrix, or tokens after a complete one
+unterminated         no END within the length of the longest correct answer
 ===================  =============================================================================
 
-Two headline shares: ``accuracy`` counts what passed the error test, whatever its words; ``accuracy_published`` counts
-what passed or is ``exact``, as the published evaluations do without checking: rounded references of ill-conditioned
-problems can fail the test themselves. No prediction whatever makes scoring fail.
+Two headline metrics: ``accuracy`` counts predictions that pass the error test; ``accuracy_published`` counts those that
+pass or are ``exact``, as published evaluations do without verification: rounded references of ill-conditioned problems
+can fail the test themselves. Scoring never raises because of a prediction.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices
-from mathpipe.datasets.format.matrix_columns import Rows
-from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, MatrixTokenizer, Reading
-from mathpipe.evaluate.decode.decoding import Decoded
+from mathpipe.datasets.format.matrix_columns import MatrixExamples
+from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, DecodeStatus, MatrixTokenizer
+from mathpipe.evaluate.decode.decoding import Hypotheses
 from mathpipe.evaluate.score.diagnostics import diagnostic_names, diagnostics
 from mathpipe.generate.tasks.registry import Task
 
@@ -44,16 +44,16 @@ EXACT, WITHIN_TOLERANCE, WRONG_VALUE, WRONG_SHAPE, MALFORMED, UNTERMINATED = ran
 
 
 @dataclass(frozen=True, eq=False)
-class Verdicts:
-    """n hypotheses and what became of each, whatever they are; ``problems`` has one row a hypothesis.
+class ScoredHypotheses:
+    """n scored hypotheses of any problem type; ``problems`` has one row per hypothesis.
 
-    ``rank`` (n,): 0 for the best hypothesis of its problem, those of a problem together; ``outcome`` (n,): indices of
-    ``outcomes``; ``passed`` (n,): right by mathematics; ``errors``: every measure, NaN where there is none.
+    ``rank`` (n,): 0 for the best hypothesis of its problem, hypotheses of a problem being contiguous; ``outcome`` (n,): indices
+    into ``outcomes``; ``passed`` (n,): passed verification; ``errors``: error measures, NaN where undefined.
     """
 
-    problems: Any  # rows of a dataset: ``Rows`` or ``SequenceRows``
+    problems: Any  # rows of a dataset: ``MatrixExamples`` or ``SequenceExamples``
     rank: Ints
-    decoded: Decoded
+    decoded: Hypotheses
     readable: Mask
     outcome: NDArray[np.int8]
     passed: Mask
@@ -62,7 +62,7 @@ class Verdicts:
 
     @property
     def outcomes(self) -> tuple[str, ...]:
-        """The names of outcomes, exact first."""
+        """Names of the outcomes, exact first."""
         return OUTCOMES
 
     def __len__(self) -> int:
@@ -70,12 +70,12 @@ class Verdicts:
 
     @cached_property
     def lengths(self) -> Ints:
-        """Words of each prediction before END (all of them where there is none), (n,)."""
+        """Number of tokens before END (all tokens if there is none), (n,)."""
         return lengths_before_end(self.decoded.tokens)
 
     @cached_property
     def best(self) -> Mask:
-        """Rank 0: one a problem, (n,)."""
+        """Mask of rank 0, one per problem, (n,)."""
         return np.asarray(self.rank == 0)
 
     @property
@@ -85,22 +85,22 @@ class Verdicts:
 
     @cached_property
     def correct_rank(self) -> Floats:
-        """The rank of the best-scoring right hypothesis of the problem, NaN where none is right; (n,), NaN beyond rank 0."""
-        found = np.full(len(self), np.nan)
+        """(n,): at rank 0, the lowest rank of a correct hypothesis of the problem, NaN if none; NaN at other ranks."""
+        correct_rank = np.full(len(self), np.nan)
         starts = np.flatnonzero(self.best)
         if len(starts):
             ranks = np.where(self.passed, self.rank.astype(np.float64), np.inf)
             first = np.minimum.reduceat(ranks, starts)
-            found[starts] = np.where(np.isfinite(first), first, np.nan)
-        return found
+            correct_rank[starts] = np.where(np.isfinite(first), first, np.nan)
+        return correct_rank
 
 
 @dataclass(frozen=True, eq=False)
-class Scored(Verdicts):
-    """Matrices and what became of each.
+class ScoredMatrices(ScoredHypotheses):
+    """Scored matrices.
 
-    ``matrices``: the predictions as read, 0 x 0 where not ``readable``; ``passed``: the error test; ``errors``: every measure of
-    the task, NaN where nothing of the right shape was read; ``reference_errors``: the same of the references as written.
+    ``matrices``: the decoded predictions, 0 x 0 where not ``readable``; ``passed``: the error test; ``errors``: the measures of the
+    task, NaN unless the prediction has the correct shape; ``reference_errors``: those of the encoded references.
     """
 
     matrices: Matrices
@@ -109,42 +109,48 @@ class Scored(Verdicts):
 def score(
     task: Task,
     tokenizer: MatrixTokenizer,
-    problems: Rows,
-    decoded: Decoded,
+    problems: MatrixExamples,
+    decoded: Hypotheses,
     tolerance: float = TOLERANCE,
-) -> Scored:
-    """Score hypotheses for the problems they name (``decoded.problem``), written by ``tokenizer`` (the output encoding).
+) -> ScoredMatrices:
+    """Score hypotheses of the problems ``decoded.problem``, encoded by ``tokenizer`` (the output encoding).
 
-    UserError only for a reference that this encoding cannot write.
+    UserError only for a reference that the encoding cannot represent.
     """
     references, lengths = tokenizer.encode(problems.solutions)
-    written, _ = tokenizer.decode(ended(references, lengths))
+    rounded, _ = tokenizer.decode(append_end(references, lengths))
     matrices, reading = tokenizer.decode(decoded.tokens)
-    readable = reading == Reading.OK
+    readable = reading == DecodeStatus.OK
     with np.errstate(all="ignore"):
-        reference_errors = errors_of(task, problems, written)  # once a problem
+        reference_errors = error_measures(task, problems, rounded)  # once per problem
         if len(problems) != len(decoded) or (decoded.problem != np.arange(len(decoded))).any():
             problems = problems.take(decoded.problem)
             references, lengths = references[decoded.problem], lengths[decoded.problem]
             reference_errors = {name: values[decoded.problem] for name, values in reference_errors.items()}
-        shaped = readable & matrices.same_shape(problems.solutions)
+        correct_shape = readable & matrices.same_shape(problems.solutions)
         names = (*reference_errors, *diagnostic_names(task.name))
-        errors = _errors_where(shaped, task, problems, matrices, names)
-    passed = shaped & task.passes(errors, tolerance)
+        errors = _errors_where(correct_shape, task, problems, matrices, names)
+    passed = correct_shape & task.passes(errors, tolerance)
     outcome = np.select(
-        [reading == Reading.UNTERMINATED, ~readable, ~shaped, equal_words(decoded.tokens, references, lengths), passed],
+        [
+            reading == DecodeStatus.UNTERMINATED,
+            ~readable,
+            ~correct_shape,
+            matches_reference(decoded.tokens, references, lengths),
+            passed,
+        ],
         [UNTERMINATED, MALFORMED, WRONG_SHAPE, EXACT, WITHIN_TOLERANCE],
         default=WRONG_VALUE,
     ).astype(np.int8)
-    return Scored(
+    return ScoredMatrices(
         problems, decoded.rank, decoded, readable, outcome, passed, errors, reference_errors, matrices=matrices
     )
 
 
-def errors_of(task: Task, problems: Rows, answers: Matrices) -> Errors:
-    """Every error measure of answers that have the right shapes, against the clean problems where there is noise.
+def error_measures(task: Task, problems: MatrixExamples, answers: Matrices) -> Errors:
+    """All error measures of answers of the correct shapes, against the clean problems if there is noise.
 
-    With noise ``error_l1_written`` is the error against the problem as written, besides.
+    With noise, ``error_l1_written`` is additionally the error against the noisy problem.
     """
     errors = task.verify(problems.solved, problems.solutions, answers)
     if problems.clean is not None:
@@ -152,8 +158,8 @@ def errors_of(task: Task, problems: Rows, answers: Matrices) -> Errors:
     return errors
 
 
-def ended(tokens: NDArray[np.int32], lengths: Ints) -> Ints:
-    """Written matrices (n, L) with END after each: (n, L + 1)."""
+def append_end(tokens: NDArray[np.int32], lengths: Ints) -> Ints:
+    """Encoded matrices (n, L) followed by END: (n, L + 1)."""
     sequences = np.full((len(tokens), tokens.shape[1] + 1), PAD, dtype=np.int64)
     sequences[:, :-1] = tokens
     sequences[np.arange(len(tokens)), lengths] = END
@@ -161,7 +167,7 @@ def ended(tokens: NDArray[np.int32], lengths: Ints) -> Ints:
 
 
 def lengths_before_end(tokens: Ints) -> Ints:
-    """Words of each row (n, L) before its END; L where there is none, for then all of them were generated."""
+    """Number of tokens of each row (n, L) before its END; L if there is none."""
     n, width = tokens.shape
     if not width:
         return np.zeros(n, dtype=np.int64)
@@ -169,22 +175,24 @@ def lengths_before_end(tokens: Ints) -> Ints:
     return np.asarray(np.where(ends.any(axis=1), ends.argmax(axis=1), width))
 
 
-def _errors_where(shaped: Mask, task: Task, problems: Rows, matrices: Matrices, names: tuple[str, ...]) -> Errors:
-    """The errors of predictions that have the right shape, NaN for all others."""
+def _errors_where(
+    correct_shape: Mask, task: Task, problems: MatrixExamples, matrices: Matrices, names: tuple[str, ...]
+) -> Errors:
+    """The errors of predictions of the correct shape, NaN for all others."""
     errors = {name: np.full(len(problems), np.nan) for name in names}
-    index = np.flatnonzero(shaped)
+    index = np.flatnonzero(correct_shape)
     if len(index):
-        chosen = problems.take(index)
-        read = matrices.take(index)
-        found = errors_of(task, chosen, read)
-        found |= diagnostics(task.name, chosen.problems, chosen.solutions, read)
+        selected = problems.take(index)
+        decoded_matrices = matrices.take(index)
+        measures = error_measures(task, selected, decoded_matrices)
+        measures |= diagnostics(task.name, selected.problems, selected.solutions, decoded_matrices)
         for name in names:
-            errors[name][index] = found[name]
+            errors[name][index] = measures[name]
     return errors
 
 
-def equal_words(tokens: Ints, references: NDArray[np.int32], lengths: Ints) -> Mask:
-    """Which predictions, if they have an END, are up to there the reference's own words, (n,)."""
+def matches_reference(tokens: Ints, references: NDArray[np.int32], lengths: Ints) -> Mask:
+    """(n,): mask of predictions whose tokens before END are exactly the reference's."""
     ends = lengths_before_end(tokens) == lengths
     width = min(tokens.shape[1], references.shape[1])
     same = (tokens[:, :width] == references[:, :width]) | (np.arange(width) >= lengths[:, None])

@@ -1,20 +1,20 @@
-"""Scoring of expressions and bits: the task's own judge says what became of each prediction, by mathematics.
+"""Scoring of expressions and bits: the task's verifier determines the outcome of each prediction.
 
-words -> read up to the end -> judged against the problem -> outcome:
+tokens -> decoded up to END -> verified against the problem -> outcome:
 
 ===================  =============================================================================
-exact                the reference's own words, verified like all others
-equivalent           other words, verified
-particular           holds, but is not the general solution (differential equations)
-partial              holds on part of the points
+exact                exactly the reference's tokens; verified like all others
+equivalent           other tokens, verified as correct
+particular           a solution, but not the general one (differential equations)
+partial              correct at some of the test points
 wrong_value          well-formed and wrong
-malformed            ended, but no well-formed expression
-unterminated         no end within the words that were allowed
-undecided, timeout   neither shown right nor wrong within the bounds of the check
+malformed            terminated, but not a well-formed expression
+unterminated         no END within the maximum length
+undecided, timeout   neither verified nor refuted within the limits of the check
 ===================  =============================================================================
 
-Each task names its own outcomes and which of them are right. The judge takes milliseconds a prediction: ``Judges`` shares the
-work out among processes. What a judge says of a prediction does not depend on the others it is judged with.
+Each task defines its outcomes and which of them are correct. Verification takes milliseconds per prediction; ``VerifierPool``
+distributes it over processes. The outcome of a prediction does not depend on its batch.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mathpipe.datasets.containers.ragged_sequences import Sequences
-from mathpipe.datasets.format.sequence_columns import SequenceRows
+from mathpipe.datasets.format.sequence_columns import SequenceExamples
 from mathpipe.datasets.tokenizers.bit_tokenizer import BitTokenizer
 from mathpipe.datasets.tokenizers.expression_tokenizer import ExpressionTokenizer
-from mathpipe.datasets.tokenizers.matrix_tokenizer import Reading
-from mathpipe.evaluate.decode.decoding import Decoded
-from mathpipe.evaluate.score.matrix_scoring import Verdicts, ended, equal_words
-from mathpipe.evaluate.score.token_accuracy import right_tokens
-from mathpipe.generate.tasks.sequence_base import Judged, SequenceTask
+from mathpipe.datasets.tokenizers.matrix_tokenizer import DecodeStatus
+from mathpipe.evaluate.decode.decoding import Hypotheses
+from mathpipe.evaluate.score.matrix_scoring import ScoredHypotheses, append_end, matches_reference
+from mathpipe.evaluate.score.token_accuracy import correct_tokens
+from mathpipe.generate.tasks.sequence_base import SequenceTask, Verification
 
-Judge = Callable[[Sequences, Sequences, Sequences], Judged]
+VerifyFunction = Callable[[Sequences, Sequences, Sequences], Verification]
 
-TOKEN_ACCURACY = "token_accuracy"  # the share of the reference's words that stand at the same place
-_PIECE = 256  # predictions a worker judges at a time
+TOKEN_ACCURACY = "token_accuracy"  # proportion of the reference's tokens predicted at the same position
+_BATCH_SIZE = 256  # predictions per task of a worker
 
 
 @dataclass(frozen=True, eq=False)
-class ScoredSequences(Verdicts):
-    """Sequences and what became of each. ``sequences``: the predictions as read, empty where not ``readable``.
+class ScoredSequences(ScoredHypotheses):
+    """Scored sequences. ``sequences``: the decoded predictions, empty where not ``readable``.
 
-    ``errors``: the judge's measures; ``reference_passed`` (n,): whether the stored solution itself is judged right.
+    ``errors``: the verifier's measures; ``reference_passed`` (n,): whether the stored solution itself passes verification.
     """
 
     sequences: Sequences
@@ -60,16 +60,16 @@ class ScoredSequences(Verdicts):
         return self.names
 
 
-class Judges:
-    """Judges predictions of one task in this process, or in ``workers`` others."""
+class VerifierPool:
+    """Verifies predictions of one task in this process, or in ``workers`` other processes."""
 
     def __init__(self, task: SequenceTask, workers: int = 0) -> None:
         self.task, self._workers = task, workers
         self._pool: ProcessPoolExecutor | None = None
 
     @contextmanager
-    def __call__(self) -> Iterator[Judges]:
-        """Worker processes live as long as the block."""
+    def __call__(self) -> Iterator[VerifierPool]:
+        """Start the worker processes, and stop them at the end of the block."""
         if not self._workers:
             yield self
             return
@@ -80,64 +80,71 @@ class Judges:
             finally:
                 self._pool = None
 
-    def judge(self, problems: Sequences, references: Sequences, predicted: Sequences) -> Judged:
+    def verify(self, problems: Sequences, references: Sequences, predicted: Sequences) -> Verification:
         n = len(predicted)
-        if self._pool is None or n <= _PIECE:
-            return self.task.judge(problems, references, predicted)
-        pieces = [np.arange(first, min(first + _PIECE, n)) for first in range(0, n, _PIECE)]
-        found = list(
+        if self._pool is None or n <= _BATCH_SIZE:
+            return self.task.verify(problems, references, predicted)
+        batches = [np.arange(first, min(first + _BATCH_SIZE, n)) for first in range(0, n, _BATCH_SIZE)]
+        results = list(
             self._pool.map(
-                _judge_piece,
-                [self.task.judge] * len(pieces),
-                *([part.take(index) for index in pieces] for part in (problems, references, predicted)),
+                _verify_batch,
+                [self.task.verify] * len(batches),
+                *([part.take(index) for index in batches] for part in (problems, references, predicted)),
             )
         )
-        measures = {name: np.concatenate([part.measures[name] for part in found]) for name in found[0].measures}
-        return Judged(np.concatenate([part.outcome for part in found]), measures)
+        measures = {name: np.concatenate([part.measures[name] for part in results]) for name in results[0].measures}
+        return Verification(np.concatenate([part.outcome for part in results]), measures)
 
 
-def _judge_piece(judge: Judge, problems: Sequences, references: Sequences, predicted: Sequences) -> Judged:
-    return judge(problems, references, predicted)
+def _verify_batch(
+    verify: VerifyFunction, problems: Sequences, references: Sequences, predicted: Sequences
+) -> Verification:
+    return verify(problems, references, predicted)
 
 
 def score_sequences(
-    judges: Judges, tokenizer: ExpressionTokenizer | BitTokenizer, problems: SequenceRows, decoded: Decoded
+    verifier: VerifierPool,
+    tokenizer: ExpressionTokenizer | BitTokenizer,
+    problems: SequenceExamples,
+    decoded: Hypotheses,
 ) -> ScoredSequences:
-    """Score hypotheses for the problems they name; every one is judged, those with the reference's words too."""
-    task = judges.task
-    places = {name: k for k, name in enumerate(task.outcomes)}
-    right = np.array([name in task.right for name in task.outcomes])
-    words, lengths = tokenizer.encode(problems.solutions)
-    whole = problems
+    """Score hypotheses of the problems ``decoded.problem``; exact ones are verified, too."""
+    task = verifier.task
+    codes = {name: k for k, name in enumerate(task.outcomes)}
+    is_correct = np.array([name in task.correct_outcomes for name in task.outcomes])
+    tokens, lengths = tokenizer.encode(problems.solutions)
+    examples = problems
     if len(problems) != len(decoded) or (decoded.problem != np.arange(len(decoded))).any():
         problems = problems.take(decoded.problem)
-        words, lengths = words[decoded.problem], lengths[decoded.problem]
+        tokens, lengths = tokens[decoded.problem], lengths[decoded.problem]
     sequences, reading = tokenizer.decode(decoded.tokens)
-    readable = reading == Reading.OK
-    same = equal_words(decoded.tokens, words, lengths)
-    right_words, all_words = right_tokens(decoded.tokens, ended(words, lengths))
+    readable = reading == DecodeStatus.OK
+    exact = matches_reference(decoded.tokens, tokens, lengths)
+    num_correct, num_tokens = correct_tokens(decoded.tokens, append_end(tokens, lengths))
     outcome = np.select(
-        [reading == Reading.UNTERMINATED, ~readable], [places["unterminated"], places["malformed"]], default=-1
+        [reading == DecodeStatus.UNTERMINATED, ~readable], [codes["unterminated"], codes["malformed"]], default=-1
     ).astype(np.int8)
-    errors = {TOKEN_ACCURACY: right_words / all_words}
+    errors = {TOKEN_ACCURACY: num_correct / num_tokens}
     errors |= {name: np.full(len(decoded), np.nan) for name in task.measures}
     index = np.flatnonzero(readable)
     if len(index):
-        judged = judges.judge(problems.problems.take(index), problems.solutions.take(index), sequences.take(index))
-        outcome[index] = judged.outcome
-        for name, values in judged.measures.items():
+        verification = verifier.verify(
+            problems.problems.take(index), problems.solutions.take(index), sequences.take(index)
+        )
+        outcome[index] = verification.outcome
+        for name, values in verification.measures.items():
             errors[name][index] = values
-    passed = right[outcome]
-    # the reference's own verdict: that of an exact prediction where there is one, else its own
-    reference = np.zeros(len(whole), dtype=bool)
-    known = np.zeros(len(whole), dtype=bool)
-    at = decoded.problem[same & readable]
-    reference[at], known[at] = passed[same & readable], True
-    rest = np.flatnonzero(~known)
+    passed = is_correct[outcome]
+    # the outcome of the reference: that of an exact prediction if there is one, else verify it
+    reference = np.zeros(len(examples), dtype=bool)
+    verified = np.zeros(len(examples), dtype=bool)
+    at = decoded.problem[exact & readable]
+    reference[at], verified[at] = passed[exact & readable], True
+    rest = np.flatnonzero(~verified)
     if len(rest):
-        others = whole.take(rest)
-        read = tokenizer.decode(ended(*tokenizer.encode(others.solutions)))[0]
-        reference[rest] = right[judges.judge(others.problems, others.solutions, read).outcome]
+        unverified = examples.take(rest)
+        solutions = tokenizer.decode(append_end(*tokenizer.encode(unverified.solutions)))[0]
+        reference[rest] = is_correct[verifier.verify(unverified.problems, unverified.solutions, solutions).outcome]
     return ScoredSequences(
         problems,
         decoded.rank,

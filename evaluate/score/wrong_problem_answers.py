@@ -1,44 +1,46 @@
-"""Which predictions are right for another problem than the one asked: each task names some (``Task.confusions``)."""
+"""Detect predictions that solve another problem than the given one. Each task names candidates (``Task.wrong_problems``)."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mathpipe.datasets.containers.ragged_matrices import Matrices, reduce_rows
+from mathpipe.datasets.containers.ragged_matrices import Matrices, reduce_per_matrix
 from mathpipe.generate.tasks.registry import Task
 
 
 def confused_with(
     task: Task, problems: Matrices, predicted: Matrices, readable: NDArray[np.bool_], tolerance: float
 ) -> NDArray[np.object_]:
-    """(n,): the name of the first other problem whose error test the prediction passes, None where there is none.
+    """(n,): the name of the first other problem whose error test the prediction passes, else None.
 
-    A prediction may be right for both where their answers are near each other.
+    A prediction may solve both problems if their answers nearly coincide.
     """
-    found = np.full(len(problems), None, dtype=object)
-    unexplained = readable.copy()
-    for name, change in task.confusions.items():
+    names = np.full(len(problems), None, dtype=object)
+    remaining = readable.copy()
+    for name, change in task.wrong_problems.items():
         others = problems.map(change)
-        index = np.flatnonzero(unexplained & _differ(problems, others))
+        index = np.flatnonzero(remaining & _differ(problems, others))
         if len(index):
-            index = index[_right_for(task, others.take(index), predicted.take(index), tolerance)]
-            found[index], unexplained[index] = name, False
-    return found
+            index = index[_pass_error_test(task, others.take(index), predicted.take(index), tolerance)]
+            names[index], remaining[index] = name, False
+    return names
 
 
-def _right_for(task: Task, problems: Matrices, predicted: Matrices, tolerance: float) -> NDArray[np.bool_]:
-    """(n,): which predictions pass the error test of these problems; False where these have no answer of that shape."""
+def _pass_error_test(task: Task, problems: Matrices, predicted: Matrices, tolerance: float) -> NDArray[np.bool_]:
+    """(n,): mask of predictions that pass the error test of these problems; False if the answer has another shape."""
     solved = task.solve(problems)
-    there = predicted.same_shape(solved.solutions)
+    comparable = predicted.same_shape(solved.solutions)
     for rejected in solved.rejected.values():
-        there &= ~rejected
+        comparable &= ~rejected
     with np.errstate(all="ignore"):
-        errors = task.verify(*(m.take(there) for m in (problems, solved.solutions, predicted)))
-    right = np.zeros(len(problems), dtype=np.bool_)
-    right[there] = task.passes(errors, tolerance)
-    return right
+        errors = task.verify(*(m.take(comparable) for m in (problems, solved.solutions, predicted)))
+    correct = np.zeros(len(problems), dtype=np.bool_)
+    correct[comparable] = task.passes(errors, tolerance)
+    return correct
 
 
 def _differ(problems: Matrices, others: Matrices) -> NDArray[np.bool_]:
-    return np.asarray(reduce_rows((problems.values != others.values).astype(np.float64), problems, np.maximum) > 0)
+    return np.asarray(
+        reduce_per_matrix((problems.values != others.values).astype(np.float64), problems, np.maximum) > 0
+    )

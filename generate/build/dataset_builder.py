@@ -1,4 +1,4 @@
-"""Making a dataset: compare what is wanted with what is there, build the missing shards, write the manifest last."""
+"""Build a dataset: compare the requested shards with the existing ones, build the missing ones, write the manifest last."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.manifest import (
     MANIFEST,
     Manifest,
-    Record,
+    ShardRecord,
     Split,
     find_manifest,
     parse_record,
     record_file,
     shard_file,
 )
-from mathpipe.datasets.io.storage import PassingStoreError, Storage, StoreError, set_aside
-from mathpipe.generate.build.locking import claimed, log_file
+from mathpipe.datasets.io.storage import Storage, StoreError, TransientStoreError, move_to_backup
+from mathpipe.generate.build.locking import lock_directory, log_file
 from mathpipe.generate.build.sequence_chunks import rows_per_chunk
-from mathpipe.generate.build.shard import Built, build_unit, units
+from mathpipe.generate.build.shard import ShardResult, build_unit, units
 from mathpipe.generate.execution.executors import run
 from mathpipe.generate.layout import Layout, Shard
 from mathpipe.generate.provenance import blas_kernels, collect_provenance
@@ -34,23 +34,23 @@ from mathpipe.generate.splits import TEST, TRAIN, VALID
 from mathpipe.generate.tasks.registry import distinct_of_split, distinct_problems, may_repeat
 
 OnMismatch = Literal["error", "restart"]
-TRIES = 4  # of a shard whose object store fails in passing; the store's own client has tried each request several times before
+MAX_ATTEMPTS = 4  # per shard after transient storage errors; the storage client has already retried each request itself
 _RECORD, _SHARD = re.compile(r"_\d+\.json"), re.compile(r"\d+\.parquet")
-PAUSE = 0.5  # seconds before the second try; doubled before each further one
+RETRY_SECONDS = 0.5  # wait before the second attempt; doubled before each further one
 
 
 @dataclass(frozen=True)
-class Made:
-    """What a run of the generator did: the manifest, and how many rows were built now (the rest was there).
+class DatasetResult:
+    """The manifest, and how many rows this call built; the other rows existed before.
 
-    ``retried``: how often a shard was tried again, by what the object store had said.
+    ``backup``: where a mismatching dataset was moved; ``retried``: number of retries by error message of the store.
     """
 
     manifest: Manifest
     built_rows: int
     seconds: float
     cpu_seconds: float
-    set_aside: str | None
+    backup: str | None
     retried: dict[str, int]
 
 
@@ -63,157 +63,163 @@ def make_dataset(
     workers: int | None = 0,
     scheduler: str | None = None,
     on_mismatch: OnMismatch = "error",
-    on_shard: Callable[[Record, bool], None] = lambda record, built: None,
-    tell: Callable[[str], None] = lambda text: None,
-) -> Made:
-    """Bring a directory to the state that (spec, layout) describes; shards that are there and right are kept.
+    on_shard: Callable[[ShardRecord, bool], None] = lambda record, built: None,
+    log: Callable[[str], None] = lambda text: None,
+) -> DatasetResult:
+    """Bring a directory to the state that (spec, layout) describes; valid existing shards are kept.
 
     ``split_specs``: the specs of extra test splits (``test-<name>``); all other splits have ``spec``.
-    ``workers`` local processes do it (None: as many as the work is worth, see ``cluster.run``), or those of the Dask cluster
-    at ``scheduler``. ``on_shard(record, built)`` is called for each shard, those found first; ``tell`` for what a person
-    should know meanwhile. Killed at any moment, the same call goes on.
-    UserError where the directory holds another spec or more rows than asked for (``restart``: it is moved aside instead), where
-    another run works in it, and where the spec has too few distinct problems.
+    ``workers``: number of local processes (None: chosen by ``executors.run``); with ``scheduler`` the Dask cluster there
+    does the work. ``on_shard(record, built)`` is called for each shard, existing ones first. ``log`` receives messages for
+    the user. The call is resumable: repeat it after an interruption.
+    UserError if the directory holds another spec or more rows than requested (``restart`` moves it to a backup instead), if
+    another run uses it, or if the spec has too few distinct problems.
     """
     started = time.perf_counter()
     specs = {split: (split_specs or {}).get(split, spec) for split in layout.splits}
-    layout = on_chunks(layout, specs)
+    layout = align_to_chunks(layout, specs)
     _check_space(specs, layout)
     storage = Storage(url)
-    with contextlib.ExitStack() as held:
-        alone = held.enter_context(claimed(storage))
-        there = _Contents.of(storage)
-        aside = _clear_mismatch(storage, spec, specs, layout, there, on_mismatch)
-        if aside is not None:
-            alone = held.enter_context(claimed(storage))
-            there = _Contents.of(storage)
-        wanted = layout.shards()
-        records = {shard: record for shard in wanted if (record := there.finished(specs[shard.split], shard))}
+    with contextlib.ExitStack() as locks:
+        exclusive = locks.enter_context(lock_directory(storage))
+        existing = _Contents.of(storage)
+        backup = _clear_mismatch(storage, spec, specs, layout, existing, on_mismatch)
+        if backup is not None:
+            exclusive = locks.enter_context(lock_directory(storage))
+            existing = _Contents.of(storage)
+        requested = layout.shards()
+        records = {shard: record for shard in requested if (record := existing.finished(specs[shard.split], shard))}
         for record in records.values():
             on_shard(record, False)
-        if there.manifest is not None and len(records) == len(wanted) and _same_cut(there.manifest, layout):
-            return Made(there.manifest, 0, time.perf_counter() - started, 0.0, aside, {})
-        storage.remove(MANIFEST)  # from here on the dataset is not whole
-        if alone:
+        if existing.manifest is not None and len(records) == len(requested) and _same_layout(existing.manifest, layout):
+            return DatasetResult(existing.manifest, 0, time.perf_counter() - started, 0.0, backup, {})
+        storage.remove(MANIFEST)  # from here on the dataset is incomplete
+        if exclusive:
             _remove_unfinished(storage, layout)
-        missing = [shard for shard in wanted if shard not in records]
-        work = _Work()
+        missing = [shard for shard in requested if shard not in records]
+        totals = _Totals()
         build = functools.partial(_build, specs, storage.absolute_url)
-        for done in run(build, units(specs, missing), workers, scheduler, tell):
-            work.add(done)
-            for built in done.built:
-                record = built.record
+        for unit_result in run(build, units(specs, missing), workers, scheduler, log):
+            totals.add(unit_result)
+            for shard_result in unit_result.shards:
+                record = shard_result.record
                 if scheduler is not None:
                     _check_arrived(storage, record, scheduler)
                 records[Shard(record.split, record.shard, record.first_row, record.rows)] = record
                 on_shard(record, True)
-                _log(storage, built)
-            if done.failures:
-                files = ", ".join(built.record.file for built in done.built)
-                tell(f"{files} was tried again {len(done.failures)} times: {'; '.join(done.failures)}")
-        _remove_surplus(storage, wanted, layout)
-        if alone:
+                _log(storage, shard_result)
+            if unit_result.failures:
+                files = ", ".join(result.record.file for result in unit_result.shards)
+                log(f"{files} was retried {len(unit_result.failures)} times: {'; '.join(unit_result.failures)}")
+        _remove_surplus(storage, requested, layout)
+        if exclusive:
             _remove_unfinished(storage, layout)  # of workers that were killed meanwhile
-        _check_all_there(storage, [records[shard] for shard in wanted])
-        manifest = _manifest(spec, specs, layout, [records[shard] for shard in wanted], work.kernels)
+        _check_all_there(storage, [records[shard] for shard in requested])
+        manifest = _manifest(spec, specs, layout, [records[shard] for shard in requested], totals.kernels)
         manifest.write(storage)
         rows = sum(shard.rows for shard in missing)
-        return Made(manifest, rows, time.perf_counter() - started, work.cpu_seconds, aside, work.retried)
+        return DatasetResult(manifest, rows, time.perf_counter() - started, totals.cpu_seconds, backup, totals.retried)
 
 
-def kept_shard_rows(url: str, spec: DatasetSpec) -> int | None:
-    """The shard size of a dataset of this spec that lies there already, so that growing it keeps its shards."""
+def existing_shard_rows(url: str, spec: DatasetSpec) -> int | None:
+    """The shard size of an existing dataset of this spec, so that growing the dataset keeps its shards."""
     manifest = find_manifest(Storage(url))
     return manifest.shard_rows if manifest is not None and manifest.fingerprint == spec.fingerprint else None
 
 
-def on_chunks(layout: Layout, specs: Mapping[str, DatasetSpec]) -> Layout:
-    """The layout with the rows a shard of those splits of which a chunk gives fewer, so that shards hold equal runs of chunks."""
+def align_to_chunks(layout: Layout, specs: Mapping[str, DatasetSpec]) -> Layout:
+    """The layout with a smaller shard size for splits that get fewer rows per chunk: all shards then cover equally many chunks."""
     chunks = max(1, round(layout.shard_rows / next(iter(specs.values())).chunk_rows))
-    cuts = {
+    shard_rows_by_split = {
         split: chunks * rows_per_chunk(spec, split)
         for split, spec in specs.items()
         if not isinstance(spec.problems, MatrixSpec)
     }
-    return replace(layout, cuts={**layout.cuts, **{s: rows for s, rows in cuts.items() if rows != layout.shard_rows}})
+    return replace(
+        layout,
+        shard_rows_by_split={
+            **layout.shard_rows_by_split,
+            **{s: rows for s, rows in shard_rows_by_split.items() if rows != layout.shard_rows},
+        },
+    )
 
 
 @dataclass(frozen=True)
-class _Done:
-    """Finished shards of one unit, what the object store said at the tries before, and the BLAS kernels of the worker."""
+class _UnitResult:
+    """The shards of one unit, the storage errors of earlier attempts, and the BLAS kernels of the worker."""
 
-    built: list[Built]
+    shards: list[ShardResult]
     failures: tuple[str, ...]
     kernels: str
 
 
-class _Work:
-    """Sums over the shards built now."""
+class _Totals:
+    """Totals over the shards that this call builds."""
 
     def __init__(self) -> None:
         self.cpu_seconds, self.kernels, self.retried = 0.0, set[str](), dict[str, int]()
 
-    def add(self, done: _Done) -> None:
-        self.cpu_seconds += sum(built.cpu_seconds for built in done.built)
-        self.kernels.add(done.kernels)
-        for failure in done.failures:
+    def add(self, result: _UnitResult) -> None:
+        self.cpu_seconds += sum(shard.cpu_seconds for shard in result.shards)
+        self.kernels.add(result.kernels)
+        for failure in result.failures:
             self.retried[failure] = self.retried.get(failure, 0) + 1
 
 
-def _build(specs: Mapping[str, DatasetSpec], url: str, unit: tuple[Shard, ...]) -> _Done:
-    """Build one unit on a worker, again where an object store fails in passing: a few counted tries, then the error."""
+def _build(specs: Mapping[str, DatasetSpec], url: str, unit: tuple[Shard, ...]) -> _UnitResult:
+    """Build one unit on a worker; transient storage errors are retried up to ``MAX_ATTEMPTS`` times."""
     failures: list[str] = []
     while True:
         try:
-            return _Done(build_unit(specs, unit, url), tuple(failures), blas_kernels())
-        except PassingStoreError as error:
+            return _UnitResult(build_unit(specs, unit, url), tuple(failures), blas_kernels())
+        except TransientStoreError as error:
             failures.append(str(error.got))
-            if len(failures) == TRIES:
+            if len(failures) == MAX_ATTEMPTS:
                 raise StoreError(
-                    f"{error.what} (tried {TRIES} times)",
+                    f"{error.what} (tried {MAX_ATTEMPTS} times)",
                     got="; ".join(dict.fromkeys(failures)),
                     cause=error.cause,
                     next_step=error.next_step,
                 ) from error
-            time.sleep(PAUSE * 2 ** (len(failures) - 1))
+            time.sleep(RETRY_SECONDS * 2 ** (len(failures) - 1))
 
 
 @dataclass(frozen=True)
 class _Contents:
-    """What lies in a directory: names at its top, the manifest, every record that can be read, the size of every file."""
+    """The contents of a directory: top-level names, the manifest, every readable record, the size of every file."""
 
     names: list[str]
     manifest: Manifest | None
-    records: dict[str, Record]
+    records: dict[str, ShardRecord]
     sizes: dict[str, int]
 
     @classmethod
     def of(cls, storage: Storage) -> _Contents:
-        """One listing a split, and the records: few requests, since a dataset may have thousands of shards on a far store."""
+        """List each split once and read the records together: thousands of shards in a remote store take few requests."""
         names = storage.list()
         splits = [name for name in names if name.split("-", 1)[0] in ("train", "valid", "test")]
         sizes = {f"{split}/{name}": size for split in splits for name, size in storage.sizes(split).items()}
         files = [name for name in sizes if _RECORD.fullmatch(name.rsplit("/", 1)[1])]
         texts = storage.read_texts(files)
-        read = {file: record for file, text in texts.items() if (record := parse_record(text)) is not None}
-        return cls(names, find_manifest(storage) if MANIFEST in names else None, read, sizes)
+        records = {file: record for file, text in texts.items() if (record := parse_record(text)) is not None}
+        return cls(names, find_manifest(storage) if MANIFEST in names else None, records, sizes)
 
-    def finished(self, spec: DatasetSpec, shard: Shard) -> Record | None:
-        """The record of a shard that is there: of this spec, of these rows, and with a file of the recorded size."""
+    def finished(self, spec: DatasetSpec, shard: Shard) -> ShardRecord | None:
+        """The record of a complete shard: it has this spec and these rows, and its file has the recorded size."""
         record = self.records.get(record_file(shard.split, shard.index))
-        right = (
+        complete = (
             record is not None
             and record.fingerprint == spec.fingerprint
             and (record.split, record.shard, record.first_row, record.rows)
             == (shard.split, shard.index, shard.first_row, shard.rows)
             and self.sizes.get(record.file) == record.bytes
         )
-        return record if right else None
+        return record if complete else None
 
 
-def _check_arrived(storage: Storage, record: Record, scheduler: str) -> None:
-    """UserError where a worker said that it wrote a shard, and no such file is here: its disk is another one."""
-    for pause in (0.0, 0.5, 1.0, 2.0):  # a network file system may be a moment late
+def _check_arrived(storage: Storage, record: ShardRecord, scheduler: str) -> None:
+    """UserError if a worker reports a written shard that is not visible here, because it uses another disk."""
+    for pause in (0.0, 0.5, 1.0, 2.0):  # a network file system may show the file late
         time.sleep(pause)
         if storage.sizes(record.split).get(record.file.rsplit("/", 1)[1]) == record.bytes:
             return
@@ -226,8 +232,8 @@ def _check_arrived(storage: Storage, record: Record, scheduler: str) -> None:
     )
 
 
-def _check_all_there(storage: Storage, records: Sequence[Record]) -> None:
-    """UserError where a finished shard is not what its record says, just before the manifest would vouch for it."""
+def _check_all_there(storage: Storage, records: Sequence[ShardRecord]) -> None:
+    """UserError if the size of a finished shard differs from its record; checked just before the manifest is written."""
     sizes = {split: storage.sizes(split) for split in {record.split for record in records}}
     for record in records:
         size = sizes[record.split].get(record.file.rsplit("/", 1)[1])
@@ -242,7 +248,7 @@ def _check_all_there(storage: Storage, records: Sequence[Record]) -> None:
 
 
 def _check_space(specs: Mapping[str, DatasetSpec], layout: Layout) -> None:
-    """UserError where a split asks for more problems than can be told apart when written."""
+    """UserError if a split requests more rows than the spec has distinct problems."""
     for split, rows in layout.splits.items():
         spec = specs[split]
         distinct = distinct_problems(spec)
@@ -263,50 +269,50 @@ def _clear_mismatch(
     spec: DatasetSpec,
     specs: Mapping[str, DatasetSpec],
     layout: Layout,
-    there: _Contents,
+    existing: _Contents,
     on_mismatch: OnMismatch,
 ) -> str | None:
-    """Refuse (or move aside) a directory that holds another spec, more rows than asked for, or files that are not ours."""
-    problem = _mismatch(storage, spec, specs, layout, there)
+    """Reject (or back up) a directory that holds another spec, more rows than requested, or unrelated files."""
+    problem = _mismatch(storage, spec, specs, layout, existing)
     if problem is None:
         return None
     if on_mismatch == "error":
         raise problem
-    return set_aside(storage.url)
+    return move_to_backup(storage.url)
 
 
 def _mismatch(
-    storage: Storage, spec: DatasetSpec, specs: Mapping[str, DatasetSpec], layout: Layout, there: _Contents
+    storage: Storage, spec: DatasetSpec, specs: Mapping[str, DatasetSpec], layout: Layout, existing: _Contents
 ) -> UserError | None:
-    if not there.names:
+    if not existing.names:
         return None
-    other = _another_spec(storage, spec, specs, there)
+    other = _another_spec(storage, spec, specs, existing)
     if other is not None:
         return other
-    for split, rows in there.manifest.splits.items() if there.manifest is not None else ():
+    for split, rows in existing.manifest.splits.items() if existing.manifest is not None else ():
         if rows.rows > layout.splits.get(split, 0):
             return UserError(
                 f"{storage.url} holds more rows of {split} than asked for",
                 expected=f"at least {rows.rows:,} rows of {split}",
                 got=f"{layout.splits.get(split, 0):,}",
-                cause="rows that are there would be lost",
-                next_step=f"{_asking(split, rows.rows)}, choose another --out, or move it aside by --on-mismatch restart",
+                cause="existing rows would be lost",
+                next_step=f"{_asking(split, rows.rows)}, choose another --out, or move it to a backup with --on-mismatch restart",
             )
     return None
 
 
 def _asking(split: str, rows: int) -> str:
-    """The flag that asks for all the rows of a split that are there."""
+    """The option that requests all existing rows of a split."""
     if split in (TRAIN, VALID, TEST):
-        return f"ask for them too (--{'n' if split == TRAIN else split} {rows})"
-    return f"ask for them too (--extra-test {split.removeprefix(f'{TEST}-')}:...,n={rows})"
+        return f"request them too (--{'n' if split == TRAIN else split} {rows})"
+    return f"request them too (--extra-test {split.removeprefix(f'{TEST}-')}:...,n={rows})"
 
 
 def _another_spec(
-    storage: Storage, spec: DatasetSpec, specs: Mapping[str, DatasetSpec], there: _Contents
+    storage: Storage, spec: DatasetSpec, specs: Mapping[str, DatasetSpec], existing: _Contents
 ) -> UserError | None:
-    next_step = "choose another --out, or pass --on-mismatch restart to move the directory aside"
-    manifest = there.manifest
+    next_step = "choose another --out, or pass --on-mismatch restart to move the directory to a backup"
+    manifest = existing.manifest
     if manifest is not None and manifest.fingerprint != spec.fingerprint:
         return UserError(
             f"{storage.url} holds another dataset",
@@ -314,45 +320,45 @@ def _another_spec(
             got=_differences(spec.model_dump(mode="json"), manifest.spec, first=False),
             next_step=next_step,
         )
-    known_specs = manifest.split_specs if manifest is not None else {}
-    for split in known_specs.keys() & specs.keys():
-        wanted, found = specs[split].model_dump(mode="json"), known_specs[split]
-        if wanted != found:
+    stored_specs = manifest.split_specs if manifest is not None else {}
+    for split in stored_specs.keys() & specs.keys():
+        requested, stored = specs[split].model_dump(mode="json"), stored_specs[split]
+        if requested != stored:
             return UserError(
                 f"{storage.url} holds a {split} of another spec",
-                expected=f"a split with {_differences(wanted, found, first=True)}",
-                got=_differences(wanted, found, first=False),
-                next_step="name the extra test split otherwise, or " + next_step,
+                expected=f"a split with {_differences(requested, stored, first=True)}",
+                got=_differences(requested, stored, first=False),
+                next_step="choose another name for the extra test split, or " + next_step,
             )
-    for file, record in there.records.items():
-        wanted_spec = specs.get(record.split, spec)
-        if record.fingerprint != wanted_spec.fingerprint and record.split not in known_specs.keys() - specs.keys():
+    for file, record in existing.records.items():
+        expected_spec = specs.get(record.split, spec)
+        if record.fingerprint != expected_spec.fingerprint and record.split not in stored_specs.keys() - specs.keys():
             return UserError(
                 f"{storage.url} holds shards of another dataset",
-                expected=f"shards of spec {wanted_spec.fingerprint[:12]}",
+                expected=f"shards of spec {expected_spec.fingerprint[:12]}",
                 got=f"{file} of spec {record.fingerprint[:12]}",
                 cause="an unfinished dataset of another task, seed or parameters",
                 next_step=next_step,
             )
-    known = {MANIFEST, "train", "valid", "test"}
-    if manifest is None and not any(n in known or n.startswith("test-") for n in there.names):
+    expected_names = {MANIFEST, "train", "valid", "test"}
+    if manifest is None and not any(n in expected_names or n.startswith("test-") for n in existing.names):
         return UserError(
             f"{storage.url} holds other files",
             expected="an empty directory, or a dataset of the same spec",
-            got=", ".join(there.names[:3]),
+            got=", ".join(existing.names[:3]),
             next_step="choose another --out",
         )
     return None
 
 
-def _differences(wanted: dict[str, object], there: dict[str, object], *, first: bool) -> str:
+def _differences(requested: dict[str, object], stored: dict[str, object], *, first: bool) -> str:
     """The keys in which two specs differ, with the values of the first or the second."""
-    flat = [{**{k: v for k, v in d.items() if k != "problems"}, **dict(d["problems"])} for d in (wanted, there)]  # type: ignore[call-overload]
+    flat = [{**{k: v for k, v in d.items() if k != "problems"}, **dict(d["problems"])} for d in (requested, stored)]  # type: ignore[call-overload]
     keys = [k for k in {**flat[0], **flat[1]} if flat[0].get(k) != flat[1].get(k)]
     return ", ".join(f"{k} {json.dumps(flat[0 if first else 1].get(k))}" for k in keys)
 
 
-def _same_cut(manifest: Manifest, layout: Layout) -> bool:
+def _same_layout(manifest: Manifest, layout: Layout) -> bool:
     return manifest.shard_rows == layout.shard_rows and {s: p.rows for s, p in manifest.splits.items()} == layout.splits
 
 
@@ -362,9 +368,9 @@ def _remove_unfinished(storage: Storage, layout: Layout) -> None:
         storage.remove_unfinished(split)
 
 
-def _remove_surplus(storage: Storage, wanted: list[Shard], layout: Layout) -> None:
-    """Remove shards of an earlier, finer cut, so that nothing lies in a split that its manifest does not name."""
-    keep = {record_file(s.split, s.index) for s in wanted} | {shard_file(s.split, s.index) for s in wanted}
+def _remove_surplus(storage: Storage, requested: list[Shard], layout: Layout) -> None:
+    """Remove shards of an earlier, finer layout, so that a split holds only files that the manifest lists."""
+    keep = {record_file(s.split, s.index) for s in requested} | {shard_file(s.split, s.index) for s in requested}
     for split in layout.splits:
         for name in storage.list(split):
             if (_RECORD.fullmatch(name) or _SHARD.fullmatch(name)) and f"{split}/{name}" not in keep:
@@ -372,26 +378,28 @@ def _remove_surplus(storage: Storage, wanted: list[Shard], layout: Layout) -> No
 
 
 def _manifest(
-    spec: DatasetSpec, specs: Mapping[str, DatasetSpec], layout: Layout, records: list[Record], kernels: set[str]
+    spec: DatasetSpec, specs: Mapping[str, DatasetSpec], layout: Layout, records: list[ShardRecord], kernels: set[str]
 ) -> Manifest:
-    splits = {split: Split.of([r for r in records if r.split == split]) for split in layout.splits}
+    splits = {split: Split.from_records([r for r in records if r.split == split]) for split in layout.splits}
     return Manifest(
         spec=spec.model_dump(mode="json"),
         fingerprint=spec.fingerprint,
         shard_rows=layout.shard_rows,
         split_specs={
-            split: own.model_dump(mode="json") for split, own in specs.items() if own.fingerprint != spec.fingerprint
+            split: split_spec.model_dump(mode="json")
+            for split, split_spec in specs.items()
+            if split_spec.fingerprint != spec.fingerprint
         },
         splits=splits,
         provenance=collect_provenance(kernels),
     )
 
 
-def _log(storage: Storage, built: Built) -> None:
-    """One line a shard with its timings, beside the dataset and not in it (bytes of a dataset never depend on time)."""
+def _log(storage: Storage, result: ShardResult) -> None:
+    """Append the timings of a shard to a log beside the dataset, whose own bytes never depend on time."""
     if storage.local_path is None:
         return
-    line = {"shard": built.record.file, "rows": built.record.rows, "bytes": built.record.bytes}
-    line |= {"seconds": round(built.seconds, 3), "cpu_seconds": round(built.cpu_seconds, 3)}
+    line = {"shard": result.record.file, "rows": result.record.rows, "bytes": result.record.bytes}
+    line |= {"seconds": round(result.seconds, 3), "cpu_seconds": round(result.cpu_seconds, 3)}
     with contextlib.suppress(OSError), log_file(storage.local_path).open("a") as file:  # a log must never end a run
         file.write(json.dumps(line) + "\n")

@@ -1,9 +1,9 @@
-"""A chunk of a sequence task: drawn once, and each accepted pair goes to the split that its written problem's hash names.
+"""A chunk of a sequence task: sampled once, and each accepted pair goes to the split given by the hash of its problem.
 
-Pairs are dear, so that none is thrown away for belonging to another split. Chunk b gives ``chunk_rows`` rows of train and a
-fourteenth as many of valid and of test (their shares of the hash space are 14 to 1), always the first accepted ones in the
-order of drawing: which rows a split gets depends neither on which other splits are asked for nor on how the task groups its
-pairs. An extra test split has a spec of its own, hence a stream of its own, of which it takes what the hash gives to test.
+Pairs are expensive, so none is discarded because it belongs to another split. Chunk b has ``chunk_rows`` rows of train and a
+fourteenth as many of valid and of test (their shares of the hash space are 14 to 1). A split takes the first accepted pairs in
+sampling order, whichever other splits are requested and however the task batches its pairs. An extra test split has its own
+spec, hence its own RNG stream, and takes the pairs whose hash belongs to test.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.format.sequence_columns import SequenceRows
+from mathpipe.datasets.format.sequence_columns import SequenceExamples
 from mathpipe.generate.sampling.rng_streams import chunk_generator
 from mathpipe.generate.spec import DatasetSpec, ImportedSpec, MatrixSpec
 from mathpipe.generate.splits import TEST, TRAIN, VALID, in_split, sequence_hash, share
@@ -26,14 +26,12 @@ from mathpipe.generate.tasks.registry import SequenceTask, sequence_task
 from mathpipe.generate.tasks.sequence_base import Mask, Pairs
 
 STREAM = "stream"
-BARREN_BATCHES = (
-    200  # this many batches in a row without a pair, or pairs without one to keep: the spec cannot fill a chunk
-)
-BARREN_PAIRS = 2_000  # a split owns a sixteenth at least: it misses that many by chance once in e^129
+MAX_EMPTY_BATCHES = 200  # after this many consecutive batches without a pair, the spec cannot fill a chunk
+MAX_UNUSED_PAIRS = 2_000  # a split has at least 1/16 of all pairs: none among so many has probability e^-129
 
 
-def stream_of(split: str) -> str:
-    """The stream a split is cut from: train, valid and test share one."""
+def rng_stream(split: str) -> str:
+    """The name of the RNG stream of a split: train, valid and test share one."""
     return STREAM if split in (TRAIN, VALID, TEST) else split
 
 
@@ -46,32 +44,32 @@ def rows_per_chunk(spec: DatasetSpec, split: str) -> int:
 
 @dataclass(frozen=True)
 class SplitChunk:
-    """A chunk's rows of one split, and how many draws were given up until it had them all, by reason."""
+    """A chunk's rows of one split, and the number of rejected samples by reason until the chunk was full."""
 
-    rows: SequenceRows
+    rows: SequenceExamples
     rejected: dict[str, int]
 
-    def cut(self, rows: int) -> SplitChunk:
-        """The first so many of them."""
+    def head(self, rows: int) -> SplitChunk:
+        """The first ``rows`` rows."""
         return self if rows == len(self.rows) else SplitChunk(self.rows.take(np.arange(rows)), self.rejected)
 
 
-def repeats(rows: SequenceRows) -> int:
-    """How many rows have a problem that stands before among these."""
+def count_repeats(rows: SequenceExamples) -> int:
+    """The number of rows whose problem occurs in an earlier row."""
     return len(rows) - len(np.unique(sequence_hash(rows.problems)))
 
 
 @dataclass
-class _Filling:
-    """One split of a chunk that is being filled."""
+class _SplitBuffer:
+    """The accepted rows of one split while its chunk is filled."""
 
     missing: int
-    parts: list[SequenceRows] = field(default_factory=list)
+    parts: list[SequenceExamples] = field(default_factory=list)
     rejected: Counter[str] = field(default_factory=Counter)
 
-    def add(self, rows: SequenceRows, mine: Mask) -> int:
-        """Keep the first of those marked that are still missing; returns how many."""
-        index = np.flatnonzero(mine)[: self.missing]
+    def add(self, rows: SequenceExamples, in_this_split: Mask) -> int:
+        """Add the first of the marked rows until the split is full; returns their number."""
+        index = np.flatnonzero(in_this_split)[: self.missing]
         if len(index):
             self.parts.append(rows.take(index))
             self.missing -= len(index)
@@ -81,69 +79,69 @@ class _Filling:
 def build_sequence_chunk(spec: DatasetSpec, chunk: int, splits: Sequence[str]) -> dict[str, SplitChunk]:
     """Chunk ``chunk`` of one stream for these splits (all of train, valid and test, or one extra test split).
 
-    What is counted as rejected for a split, too, depends on the spec, the split and the chunk alone: all splits of the stream
-    take part until they are full, and drawing ends when those asked for are.
+    The rejection counts of a split, too, depend on the spec, the split and the chunk alone: all splits of the stream are
+    filled, and sampling ends when the requested ones are full.
     """
     task = sequence_task(spec.task)
-    stream = stream_of(splits[0])
-    taking_part = (TRAIN, VALID, TEST) if stream == STREAM else (stream,)
-    filling = {split: _Filling(rows_per_chunk(spec, split)) for split in taking_part}
+    stream = rng_stream(splits[0])
+    stream_splits = (TRAIN, VALID, TEST) if stream == STREAM else (stream,)
+    buffers = {split: _SplitBuffer(rows_per_chunk(spec, split)) for split in stream_splits}
 
     def wanted(problems: Sequences) -> Mask:
-        return _wanted(sequence_hash(problems), filling)
+        return _wanted(sequence_hash(problems), buffers)
 
-    def generator(draw: int) -> np.random.Generator:
-        return chunk_generator(spec.fingerprint, stream, chunk, draw)
+    def generator(batch: int) -> np.random.Generator:
+        return chunk_generator(spec.fingerprint, stream, chunk, batch)
 
-    barren_batches = barren_pairs = 0
+    empty_batches = unused_pairs = 0
     for pairs in task.pairs(spec.sequences, generator, wanted):
         rows, hashes = _as_rows(task, pairs), sequence_hash(pairs.problems)
-        kept = 0
-        for split, part in filling.items():
-            if part.missing:
-                part.rejected.update(pairs.rejected)
-                kept += part.add(rows, in_split(hashes, split))
-        if not any(filling[split].missing for split in splits):
+        num_used = 0
+        for split, buffer in buffers.items():
+            if buffer.missing:
+                buffer.rejected.update(pairs.rejected)
+                num_used += buffer.add(rows, in_split(hashes, split))
+        if not any(buffers[split].missing for split in splits):
             break
-        barren_batches = 0 if len(pairs) else barren_batches + 1
-        barren_pairs = 0 if kept else barren_pairs + len(pairs)
-        if barren_batches >= BARREN_BATCHES or barren_pairs >= BARREN_PAIRS:
-            raise _barren(spec, chunk, filling, splits)
+        empty_batches = 0 if len(pairs) else empty_batches + 1
+        unused_pairs = 0 if num_used else unused_pairs + len(pairs)
+        if empty_batches >= MAX_EMPTY_BATCHES or unused_pairs >= MAX_UNUSED_PAIRS:
+            raise _exhausted(spec, chunk, buffers, splits)
     else:
-        raise _barren(spec, chunk, filling, splits)
+        raise _exhausted(spec, chunk, buffers, splits)
     return {
         split: SplitChunk(
-            SequenceRows.concatenate(filling[split].parts).numbered(chunk * rows_per_chunk(spec, split)),
-            dict(+filling[split].rejected),
+            SequenceExamples.concatenate(buffers[split].parts).renumber(chunk * rows_per_chunk(spec, split)),
+            dict(+buffers[split].rejected),
         )
         for split in splits
     }
 
 
-def _wanted(hashes: NDArray[np.uint64], filling: dict[str, _Filling]) -> Mask:
+def _wanted(hashes: NDArray[np.uint64], buffers: dict[str, _SplitBuffer]) -> Mask:
     """Which of the problems belong to a split that is not full."""
-    found = np.zeros(len(hashes), dtype=np.bool_)
-    for split, part in filling.items():
-        if part.missing:
-            found |= in_split(hashes, split)
-    return found
+    wanted = np.zeros(len(hashes), dtype=np.bool_)
+    for split, buffer in buffers.items():
+        if buffer.missing:
+            wanted |= in_split(hashes, split)
+    return wanted
 
 
-def _as_rows(task: SequenceTask, pairs: Pairs) -> SequenceRows:
+def _as_rows(task: SequenceTask, pairs: Pairs) -> SequenceExamples:
     if pairs.columns.keys() != task.columns.keys():
-        raise ValueError(f"{task.name} declares columns {list(task.columns)} and gives {list(pairs.columns)}")
-    columns = {name: pairs.columns[name].astype(kind) for name, kind in task.columns.items()}
-    return SequenceRows(np.zeros(len(pairs), dtype=np.int64), pairs.problems, pairs.solutions, columns)
+        raise ValueError(f"{task.name} declares columns {list(task.columns)} but returns {list(pairs.columns)}")
+    columns = {name: pairs.columns[name].astype(dtype) for name, dtype in task.columns.items()}
+    return SequenceExamples(np.zeros(len(pairs), dtype=np.int64), pairs.problems, pairs.solutions, columns)
 
 
-def _barren(spec: DatasetSpec, chunk: int, filling: dict[str, _Filling], splits: Sequence[str]) -> UserError:
-    missing = {split: filling[split].missing for split in splits if filling[split].missing}
-    rejected: Counter[str] = max((filling[split].rejected for split in missing), key=Counter.total)
+def _exhausted(spec: DatasetSpec, chunk: int, buffers: dict[str, _SplitBuffer], splits: Sequence[str]) -> UserError:
+    missing = {split: buffers[split].missing for split in splits if buffers[split].missing}
+    rejected: Counter[str] = max((buffers[split].rejected for split in missing), key=Counter.total)
     return UserError(
         f"{spec.task}: chunk {chunk} cannot be filled",
-        expected="a spec many of whose draws become pairs, in every split",
+        expected="a spec that yields enough pairs for every split",
         got=f"{', '.join(f'{rows:,} rows of {split} missing' for split, rows in missing.items())}; "
         f"rejected: {dict(rejected) or 'none'}",
-        cause="the spec draws too few different problems, or asks for what is hardly ever found",
-        next_step="draw from more operators or larger integers, or allow longer problems",
+        cause="the spec has too few distinct problems, or almost all samples are rejected",
+        next_step="allow more operators, larger integers or longer problems",
     )

@@ -1,7 +1,7 @@
-"""A dataset of which only the first of equal written problems is kept: first by split (train, valid, test, ...), then by row.
+"""Deduplicate a dataset: keep the first of equal problems, ordered by split (train, valid, test, ...), then by row.
 
-Problems are equal when 128 bits of hash are: of a thousand million problems, two that differ are taken for equal with a chance of
-one in 10^20. Each shard of the new dataset is one of the old with rows left out; the spec names the dataset it came from.
+Problems count as equal if their 128-bit hashes are equal. Among 10^9 problems, a collision of different ones has probability
+1e-20. Each shard of the new dataset is a source shard without its duplicates; the new spec names the source dataset.
 """
 
 from __future__ import annotations
@@ -18,48 +18,48 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.format.example_formats import AnyRows
+from mathpipe.datasets.format.example_formats import Examples
 from mathpipe.datasets.format.manifest import (
     MANIFEST,
     Manifest,
-    Record,
+    ShardRecord,
     Split,
     find_manifest,
     read_manifest,
     read_record,
     shard_file,
 )
-from mathpipe.datasets.format.matrix_columns import concatenate_rows
-from mathpipe.datasets.format.sequence_columns import SequenceRows
+from mathpipe.datasets.format.matrix_columns import concatenate_examples
+from mathpipe.datasets.format.sequence_columns import SequenceExamples
 from mathpipe.datasets.io.storage import HashingFile, Storage
-from mathpipe.generate.build.locking import claimed
-from mathpipe.generate.build.shard import format_of
-from mathpipe.generate.curate.verification import specs_of
-from mathpipe.generate.execution.executors import Tell, run, workers_for
-from mathpipe.generate.execution.shuffle import Keys, later_of_equal
+from mathpipe.generate.build.locking import lock_directory
+from mathpipe.generate.build.shard import example_format
+from mathpipe.generate.curate.verification import load_split_specs
+from mathpipe.generate.execution.executors import LogFunction, estimate_workers, run
+from mathpipe.generate.execution.shuffle import Keys, find_duplicates
 from mathpipe.generate.provenance import collect_provenance
 from mathpipe.generate.spec import DatasetSpec
-from mathpipe.generate.splits import sequence_hash, written_hash
+from mathpipe.generate.splits import problem_hash, sequence_hash
 
-_OTHER_KEYS = 1 << 32  # of the second 64 bits: far from those of the first
-_SPLIT_BITS = 48  # a row's place: its split's number, then 48 bits of row
-_COMPARE_SECONDS = 2e-6  # a row in one process: 1M rows took 2.1 CPU-s more than 21k rows on an AMD EPYC (AVX2)
-DROPPED = "equal to an earlier problem"
+_SECOND_HASH_KEYS = 1 << 32  # offset of the keys of the second 64 bits, far from those of the first
+_SPLIT_BITS = 48  # a row's position: the index of its split, then 48 bits of row number
+_COMPARE_SECONDS = 2e-6  # per row in one process: 1M rows took 2.1 CPU-s more than 21k rows on an AMD EPYC (AVX2)
+DUPLICATE = "equal to an earlier problem"
 
 
 @dataclass(frozen=True)
-class Deduplicated:
-    """The new dataset's manifest, and how many rows of each split were left out."""
+class DeduplicationResult:
+    """The manifest of the new dataset, and the number of rows dropped from each split."""
 
     manifest: Manifest
     dropped: dict[str, int]
 
 
 @dataclass(frozen=True)
-class _Part:
-    """A shard of the source, where its new one stands, and which of its rows (from 0) are left out."""
+class _ShardPlan:
+    """A source shard, the index and first row of the new shard, and the source rows (from 0) to drop."""
 
-    record: Record
+    record: ShardRecord
     index: int
     first_row: int
     dropped: NDArray[np.int64]
@@ -76,70 +76,72 @@ def deduplicate(
     workers: int | None = 0,
     scheduler: str | None = None,
     on_start: Callable[[int, int], object] = lambda rows, written: None,
-    on_shard: Callable[[Record], object] = lambda record: None,
-    tell: Tell = lambda text: None,
-) -> Deduplicated:
-    """Write to ``url`` the dataset at ``source`` without problems that stand before. Killed, the same call goes on.
+    on_shard: Callable[[ShardRecord], object] = lambda record: None,
+    log: LogFunction = lambda text: None,
+) -> DeduplicationResult:
+    """Write the dataset at ``source`` without duplicate problems to ``url``. Resumable: repeat the call after an interruption.
 
-    ``on_start(rows, written)`` is called once equal problems have been found: how many rows the new dataset has, and how many of
-    them an earlier call wrote. ``on_shard`` is called for each shard that is written now.
-    Bytes do not depend on the workers. UserError where something else lies at ``url``.
+    ``on_start(rows, written)`` is called once the duplicates are known, with the number of rows of the new dataset and the
+    number that an earlier call wrote. ``on_shard`` is called for each shard written now.
+    The bytes do not depend on the workers. UserError if ``url`` holds anything else.
     """
     old = read_manifest(source)
-    old_specs = specs_of(old)
+    old_specs = load_split_specs(old)
     specs = {split: spec.model_copy(update={"deduplicated": old.digest}) for split, spec in old_specs.items()}
     spec = DatasetSpec.model_validate(old.spec).model_copy(update={"deduplicated": old.digest})
-    there, here = Storage(source), Storage(url)
-    with claimed(here):
-        finished = _finished(here, spec)
+    source_storage, storage = Storage(source), Storage(url)
+    with lock_directory(storage):
+        finished = _finished(storage, spec)
         if finished is not None:
-            return Deduplicated(finished, _dropped_rows(old, finished))
+            return DeduplicationResult(finished, _dropped_rows(old, finished))
         splits = list(old.splits)
         records = [(splits.index(r.split), r) for split in old.splits.values() for r in split.shards]
-        keys = functools.partial(_keys, old_specs, there.absolute_url)
-        comparing = workers_for(sum(r.rows for _, r in records) * _COMPARE_SECONDS) if workers is None else workers
-        parts = _parts(old, later_of_equal(keys, records, comparing, scheduler, tell))
-        done: list[Record] = []
+        keys = functools.partial(_keys, old_specs, source_storage.absolute_url)
+        num_workers = (
+            estimate_workers(sum(r.rows for _, r in records) * _COMPARE_SECONDS) if workers is None else workers
+        )
+        plans = _plan_shards(old, find_duplicates(keys, records, num_workers, scheduler, log))
+        done: list[ShardRecord] = []
         missing = []
-        for part in parts:
-            record = read_record(here, part.record.split, part.index)
-            if record is not None and _is(record, part, specs) and here.size(record.file) == record.bytes:
+        for plan in plans:
+            record = read_record(storage, plan.record.split, plan.index)
+            if record is not None and _matches(record, plan, specs) and storage.size(record.file) == record.bytes:
                 done.append(record)
             else:
-                missing.append(part)
-        on_start(sum(part.rows for part in parts), sum(record.rows for record in done))
-        write = functools.partial(_write, old_specs, specs, there.absolute_url, here.absolute_url)
-        for record in run(write, missing, workers, scheduler, tell):
+                missing.append(plan)
+        on_start(sum(plan.rows for plan in plans), sum(record.rows for record in done))
+        write = functools.partial(_write, old_specs, specs, source_storage.absolute_url, storage.absolute_url)
+        for record in run(write, missing, workers, scheduler, log):
             done.append(record)
             on_shard(record)
         manifest = _manifest(old, spec, specs, done)
-        manifest.write(here)
-    return Deduplicated(manifest, _dropped_rows(old, manifest))
+        manifest.write(storage)
+    return DeduplicationResult(manifest, _dropped_rows(old, manifest))
 
 
-def _parts(old: Manifest, places: NDArray[np.int64]) -> list[_Part]:
-    """The shards to write, numbered anew: of the source's, without those of which nothing is left."""
-    parts = []
+def _plan_shards(old: Manifest, duplicates: NDArray[np.int64]) -> list[_ShardPlan]:
+    """The shards to write, renumbered; a shard of duplicates alone is omitted."""
+    plans = []
     for number, split in enumerate(old.splits.values()):
         index = first_row = 0
         for record in split.shards:
             start = (number << _SPLIT_BITS) + record.first_row
-            low, high = np.searchsorted(places, [start, start + record.rows])
-            part = _Part(record, index, first_row, places[low:high] - start)
-            if part.rows:
-                parts.append(part)
-                index, first_row = index + 1, first_row + part.rows
-    return parts
+            low, high = np.searchsorted(duplicates, [start, start + record.rows])
+            plan = _ShardPlan(record, index, first_row, duplicates[low:high] - start)
+            if plan.rows:
+                plans.append(plan)
+                index, first_row = index + 1, first_row + plan.rows
+    return plans
 
 
-def _groups(spec: DatasetSpec, url: str, record: Record) -> Iterator[Any]:
-    """The row groups of a shard; UserError where it is missing or damaged."""
+def _row_groups(spec: DatasetSpec, url: str, record: ShardRecord) -> Iterator[Any]:
+    """The row groups of a shard; UserError if it is missing or damaged."""
     try:
         with (
             Storage(url).read(record.file) as opened,
             pq.ParquetFile(opened, page_checksum_verification=True) as file,
         ):
-            if not format_of(spec).accepts(file.schema_arrow):
+            if not example_format(spec).accepts(file.schema_arrow):
                 raise pa.ArrowInvalid("its columns are not those of a shard")
             for group in range(file.num_row_groups):
                 yield file.read_row_group(group, use_threads=False)
@@ -150,85 +152,87 @@ def _groups(spec: DatasetSpec, url: str, record: Record) -> Iterator[Any]:
             expected=f"{record.rows:,} rows, {record.bytes:,} bytes",
             got="no such file" if missing else str(error).splitlines()[0],
             cause="removed or damaged after writing",
-            next_step=f"`mathpipe verify {url}` lists all damage and says how to mend it",
+            next_step=f"`mathpipe verify {url}` lists all damage and says how to repair it",
         ) from error
 
 
-def _keys(specs: dict[str, DatasetSpec], url: str, numbered: tuple[int, Record]) -> Keys:
-    """Of each row of a shard the two halves of its problem's hash, and its place."""
+def _keys(specs: dict[str, DatasetSpec], url: str, numbered: tuple[int, ShardRecord]) -> Keys:
+    """For each row of a shard, the two 64-bit halves of its problem's hash, and its position."""
     number, record = numbered
     spec, first, second = specs[record.split], [], []
-    for table in _groups(spec, url, record):
-        rows: AnyRows = format_of(spec).from_arrow(table)
+    for table in _row_groups(spec, url, record):
+        rows: Examples = example_format(spec).from_arrow(table)
         first.append(_hash(spec, rows, 0))
-        second.append(_hash(spec, rows, _OTHER_KEYS))
+        second.append(_hash(spec, rows, _SECOND_HASH_KEYS))
     start = (number << _SPLIT_BITS) + record.first_row
     return np.concatenate(first), np.concatenate(second), np.arange(start, start + record.rows)
 
 
-def _hash(spec: DatasetSpec, rows: AnyRows, keys_from: int) -> NDArray[np.uint64]:
-    if isinstance(rows, SequenceRows):
+def _hash(spec: DatasetSpec, rows: Examples, keys_from: int) -> NDArray[np.uint64]:
+    if isinstance(rows, SequenceExamples):
         return sequence_hash(rows.problems, keys_from=keys_from)
     on_grid = rows.clean is not None or spec.matrices.round_problems
-    found = written_hash(rows.problems, on_grid=on_grid, keys_from=keys_from)
-    if rows.problems.task_ids is not None:  # the letter of its task is part of a problem
-        found = found ^ (rows.problems.task_ids.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
-    return found
+    hashes = problem_hash(rows.problems, on_grid=on_grid, keys_from=keys_from)
+    if rows.problems.task_ids is not None:  # the task token is part of a problem
+        hashes = hashes ^ (rows.problems.task_ids.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
+    return hashes
 
 
 def _write(
-    old_specs: dict[str, DatasetSpec], specs: dict[str, DatasetSpec], source: str, url: str, part: _Part
-) -> Record:
-    """Write one shard without the rows that are left out."""
-    split, storage = part.record.split, Storage(url)
+    old_specs: dict[str, DatasetSpec], specs: dict[str, DatasetSpec], source: str, url: str, plan: _ShardPlan
+) -> ShardRecord:
+    """Write one shard without its duplicates."""
+    split, storage = plan.record.split, Storage(url)
     spec = specs[split]
-    with storage.write(shard_file(split, part.index)) as file:
+    with storage.write(shard_file(split, plan.index)) as file:
         hashing = HashingFile(file)
-        rows = _kept(old_specs[split], source, part)
-        count = format_of(spec).write(hashing, rows, spec.to_json(), version("mathpipe"))
-    record = Record(
+        rows = _remaining_rows(old_specs[split], source, plan)
+        count = example_format(spec).write(hashing, rows, spec.to_json(), version("mathpipe"))
+    record = ShardRecord(
         split=split,
-        shard=part.index,
-        first_row=part.first_row,
+        shard=plan.index,
+        first_row=plan.first_row,
         rows=count,
         bytes=hashing.bytes,
         sha256=hashing.sha256,
         fingerprint=spec.fingerprint,
-        rejected={DROPPED: len(part.dropped)} if len(part.dropped) else {},
+        rejected={DUPLICATE: len(plan.dropped)} if len(plan.dropped) else {},
     )
     record.write(storage)
     return record
 
 
-def _kept(spec: DatasetSpec, source: str, part: _Part) -> Iterator[Any]:
-    """The rows that stay, numbered anew; matrices in whole chunks, since each becomes a row group."""
-    drop = np.zeros(part.record.rows, dtype=np.bool_)
-    drop[part.dropped] = True
-    seen, written, held = 0, part.first_row, list[Any]()
-    for table in _groups(spec, source, part.record):
-        rows: Any = format_of(spec).from_arrow(table)
-        held.append(rows.take(~drop[seen : seen + len(rows)]))
-        seen += len(rows)
-        while sum(map(len, held)) >= spec.chunk_rows:
-            joined = _join(held)
-            yield joined.take(np.arange(spec.chunk_rows)).numbered(written)
-            written += spec.chunk_rows
-            held = [joined.take(np.arange(spec.chunk_rows, len(joined)))]
-    if any(map(len, held)):
-        yield _join(held).numbered(written)
+def _remaining_rows(spec: DatasetSpec, source: str, plan: _ShardPlan) -> Iterator[Any]:
+    """The remaining rows, renumbered; matrices in whole chunks, since each chunk becomes a row group."""
+    drop = np.zeros(plan.record.rows, dtype=np.bool_)
+    drop[plan.dropped] = True
+    rows_read, next_row, pending = 0, plan.first_row, list[Any]()
+    for table in _row_groups(spec, source, plan.record):
+        rows: Any = example_format(spec).from_arrow(table)
+        pending.append(rows.take(~drop[rows_read : rows_read + len(rows)]))
+        rows_read += len(rows)
+        while sum(map(len, pending)) >= spec.chunk_rows:
+            joined = _join(pending)
+            yield joined.take(np.arange(spec.chunk_rows)).renumber(next_row)
+            next_row += spec.chunk_rows
+            pending = [joined.take(np.arange(spec.chunk_rows, len(joined)))]
+    if any(map(len, pending)):
+        yield _join(pending).renumber(next_row)
 
 
 def _join(parts: list[Any]) -> Any:
-    return SequenceRows.concatenate(parts) if isinstance(parts[0], SequenceRows) else concatenate_rows(parts)
+    return (
+        SequenceExamples.concatenate(parts) if isinstance(parts[0], SequenceExamples) else concatenate_examples(parts)
+    )
 
 
-def _is(record: Record, part: _Part, specs: dict[str, DatasetSpec]) -> bool:
-    found = (record.fingerprint, record.first_row, record.rows)
-    return found == (specs[part.record.split].fingerprint, part.first_row, part.rows)
+def _matches(record: ShardRecord, plan: _ShardPlan, specs: dict[str, DatasetSpec]) -> bool:
+    actual = (record.fingerprint, record.first_row, record.rows)
+    return actual == (specs[plan.record.split].fingerprint, plan.first_row, plan.rows)
 
 
 def _finished(storage: Storage, spec: DatasetSpec) -> Manifest | None:
-    """The manifest of a dataset that is done; None where it is to be made; UserError where something else is there."""
+    """The manifest of a complete dataset, None if there is none yet; UserError if the directory holds anything else."""
     names = storage.list()
     manifest = find_manifest(storage) if MANIFEST in names else None
     if manifest is not None and manifest.fingerprint == spec.fingerprint:
@@ -243,14 +247,14 @@ def _finished(storage: Storage, spec: DatasetSpec) -> Manifest | None:
     return None
 
 
-def _manifest(old: Manifest, spec: DatasetSpec, specs: dict[str, DatasetSpec], done: list[Record]) -> Manifest:
+def _manifest(old: Manifest, spec: DatasetSpec, specs: dict[str, DatasetSpec], done: list[ShardRecord]) -> Manifest:
     ordered = sorted(done, key=lambda record: record.shard)
     return Manifest(
         spec=spec.model_dump(mode="json"),
         fingerprint=spec.fingerprint,
         shard_rows=old.shard_rows,
         split_specs={split: specs[split].model_dump(mode="json") for split in old.split_specs},
-        splits={split: Split.of([r for r in ordered if r.split == split]) for split in old.splits},
+        splits={split: Split.from_records([r for r in ordered if r.split == split]) for split in old.splits},
         provenance=collect_provenance(),
     )
 

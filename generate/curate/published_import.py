@@ -1,8 +1,8 @@
-"""Published data files as a dataset: every line read, every answer judged, the published splits kept, what they share counted.
+"""Import published data files as a dataset: read every line, verify every solution, keep the splits, count their overlaps.
 
-Rows are those of the files in their order; the spec of such a dataset names the files by their sha256. A line is left out that is
-no pair, has letters that the task does not write, or an answer that the task's judge does not find right. Memory holds one shard,
-and a hash of 8 bytes for each problem of valid and test.
+Rows keep the order of the files; the spec names each file by its sha256. A line is skipped if it is not a pair, holds symbols
+that the task does not use, or has a solution that the task does not verify as correct. Memory holds one shard, and a hash of
+8 bytes for each problem of valid and test.
 """
 
 from __future__ import annotations
@@ -20,39 +20,39 @@ from numpy.typing import NDArray
 
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.expressions.vocabulary import COEFFICIENTS, IDS, UNKNOWNS, VARIABLES, WORDS
-from mathpipe.datasets.format.example_formats import WordsFormat
-from mathpipe.datasets.format.manifest import MANIFEST, Manifest, Record, Split, parse_record, shard_file
-from mathpipe.datasets.format.sequence_columns import SequenceRows
-from mathpipe.datasets.io.published_text import BadLine, Pair, checksum, read_pairs
+from mathpipe.datasets.expressions.vocabulary import COEFFICIENTS, IDS, TOKENS, UNKNOWNS, VARIABLES
+from mathpipe.datasets.format.example_formats import TokenFormat
+from mathpipe.datasets.format.manifest import MANIFEST, Manifest, ShardRecord, Split, parse_record, shard_file
+from mathpipe.datasets.format.sequence_columns import SequenceExamples
+from mathpipe.datasets.io.published_text import Pair, RejectedLine, checksum, read_pairs
 from mathpipe.datasets.io.storage import HashingFile, Storage
-from mathpipe.generate.build.locking import claimed
+from mathpipe.generate.build.locking import lock_directory
 from mathpipe.generate.provenance import collect_provenance
 from mathpipe.generate.spec import DatasetSpec, ImportedSpec, SourceFile
 from mathpipe.generate.splits import TEST, TRAIN, VALID, sequence_hash
 from mathpipe.generate.tasks.registry import SequenceTask, sequence_task
 
-LISTED = 20  # lines left out that are shown
-_EXPECTED = "lines count|problem<TAB>solution in prefix words, of this task and right"
+MAX_LISTED_LINES = 20  # skipped lines that are shown
+_EXPECTED = "lines count|problem<TAB>solution as prefix tokens, of this task and correct"
 SHARD_ROWS = 100_000
-_BATCH = 5_000
-_OURS = re.compile(r"\d+\.parquet|_\d+\.json|\..*\.writing-.*")
+_BATCH_LINES = 5_000
+_IMPORT_FILE = re.compile(r"\d+\.parquet|_\d+\.json|\..*\.writing-.*")
 _SYMBOLS = bytes(IDS[word] for word in (*VARIABLES, *COEFFICIENTS, *UNKNOWNS))
-NO_PAIR, FOREIGN = "no pair", "task_tokens of another task"
+NO_PAIR, FOREIGN = "not a pair", "symbols of another task"
 Hashes = NDArray[np.uint64]
 
 
 @dataclass
-class Imported:
-    """What came of an import. ``overlaps``: how many problems of the second split stand in the first as well.
+class ImportResult:
+    """The result of an import. ``overlaps``: how many problems of the second split also occur in the first.
 
-    ``left_out``: lines by reason; ``bad_lines``: the first of them; ``checked``: answers that were judged.
+    ``skipped``: number of lines by reason; ``skipped_lines``: the first of them; ``num_verified``: verified solutions.
     """
 
     manifest: Manifest
-    left_out: dict[str, int]
-    bad_lines: list[BadLine]
-    checked: int
+    skipped: dict[str, int]
+    skipped_lines: list[RejectedLine]
+    num_verified: int
     overlaps: dict[tuple[str, str], int]
 
 
@@ -65,46 +65,46 @@ def import_dataset(
     max_bad: int | None = None,
     shard_rows: int = SHARD_ROWS,
     on_rows: Callable[[int], object] = lambda rows: None,
-) -> Imported:
+) -> ImportResult:
     """Read the files of each split (train, valid, test) into a dataset at ``url``.
 
-    ``check``: judge every answer, which takes three times as long as reading it; without, wrong ones are written as well.
-    UserError where more than ``max_bad`` lines are left out, where none is left, and where something else lies at ``url``.
+    ``check``: verify every solution, three times as slow as reading it; otherwise wrong solutions are written as well.
+    UserError if more than ``max_bad`` lines are skipped, if no line remains, or if ``url`` holds anything else.
     """
-    taught = _expressions(task)
+    expression_task = _expression_task(task)
     storage = Storage(url)
     sources = [SourceFile(split=s, name=p.rsplit("/", 1)[-1], sha256=checksum(p)) for s in files for p in files[s]]
     spec = DatasetSpec(task=task, problems=ImportedSpec(sources=tuple(sources), checked=check))
-    with claimed(storage):
+    with lock_directory(storage):
         _check_free(storage, spec)
         _clear(storage)
-        bad = _Bad(max_bad)
-        judging = _Judging(taught, bad) if check else None
-        looked_up: dict[str, _Known] = {}
+        skipped = _SkippedLines(max_bad)
+        verifier = _Verifier(expression_task, skipped) if check else None
+        problem_sets: dict[str, _ProblemSet] = {}
         overlaps: dict[tuple[str, str], int] = {}
-        records: dict[str, list[Record]] = {}
-        for split in (TEST, VALID, TRAIN):  # train last: it is compared with the others as it goes by
+        records: dict[str, list[ShardRecord]] = {}
+        for split in (TEST, VALID, TRAIN):  # train last: it is compared with the others while it is read
             if split not in files:
                 continue
-            rows = _batches(files[split], split, taught, judging, bad)
-            written = _Writing(spec, split, storage, shard_rows, bad)
+            rows = _batches(files[split], split, expression_task, verifier, skipped)
+            writer = _ShardWriter(spec, split, storage, shard_rows, skipped)
             for batch in rows:
                 hashes = sequence_hash(batch.problems)
-                for known in looked_up.values():
-                    known.meet(hashes)
-                written.add(batch, hashes if split != TRAIN else None)
+                for problem_set in problem_sets.values():
+                    problem_set.mark(hashes)
+                writer.add(batch, hashes if split != TRAIN else None)
                 on_rows(len(batch))
-            records[split] = written.finish()
-            overlaps |= {(split, other): known.met() for other, known in looked_up.items()}
-            looked_up[split] = _Known(written.hashes())
+            records[split] = writer.finish()
+            overlaps |= {(split, other): problem_set.take_count() for other, problem_set in problem_sets.items()}
+            problem_sets[split] = _ProblemSet(writer.hashes())
         if not any(records.values()):
             raise UserError(
-                f"no line of {', '.join(p for paths in files.values() for p in paths)} is a pair of {task}",
+                f"no line of {', '.join(p for paths in files.values() for p in paths)} is an example of {task}",
                 expected=_EXPECTED,
-                got="; ".join(map(str, bad.first[:3])) or "empty files",
-                next_step="name the files' task (`mathpipe tasks` lists them)" if bad.count else None,
+                got="; ".join(map(str, skipped.first[:3])) or "empty files",
+                next_step="name the task of the files (`mathpipe tasks` lists them)" if skipped.count else None,
             )
-        splits = {split: Split.of(records[split]) for split in (TRAIN, VALID, TEST) if split in records}
+        splits = {split: Split.from_records(records[split]) for split in (TRAIN, VALID, TEST) if split in records}
         manifest = Manifest(
             spec=spec.model_dump(mode="json"),
             fingerprint=spec.fingerprint,
@@ -113,28 +113,30 @@ def import_dataset(
             provenance=collect_provenance(),
         )
         manifest.write(storage)
-    return Imported(manifest, dict(bad.kinds), bad.first, judging.checked if judging else 0, overlaps)
+    return ImportResult(
+        manifest, dict(skipped.kinds), skipped.first, verifier.num_verified if verifier else 0, overlaps
+    )
 
 
-def _expressions(name: str) -> SequenceTask:
-    """The task of this name; UserError where its problems are no expressions, which files hold."""
+def _expression_task(name: str) -> SequenceTask:
+    """The task of this name; UserError if its problems are not expressions."""
     task = sequence_task(name)
     if task.kind != "expressions":
         raise UserError(
-            f"files hold expressions, which {name} has none of",
+            f"only expressions can be imported, and {name} has none",
             expected="a task of expressions, such as integration-bwd or ode1",
             got=repr(name),
-            next_step=f"`mathpipe generate --task {name}` makes its problems",
+            next_step=f"`mathpipe generate --task {name}` generates its problems",
         )
     return task
 
 
 @dataclass
-class _Bad:
-    """Lines that are left out: how many by kind, the first of them, and by kind since it was last asked."""
+class _SkippedLines:
+    """Skipped lines: counts by reason, the first lines, and counts since the last ``take``."""
 
-    most: int | None
-    first: list[BadLine] = field(default_factory=list)
+    limit: int | None
+    first: list[RejectedLine] = field(default_factory=list)
     kinds: Counter[str] = field(default_factory=Counter)
     since: Counter[str] = field(default_factory=Counter)
 
@@ -142,137 +144,139 @@ class _Bad:
     def count(self) -> int:
         return sum(self.kinds.values())
 
-    def add(self, kind: str, line: BadLine) -> None:
+    def add(self, kind: str, line: RejectedLine) -> None:
         self.kinds[kind] += 1
         self.since[kind] += 1
-        if len(self.first) < LISTED:
+        if len(self.first) < MAX_LISTED_LINES:
             self.first.append(line)
-        if self.most is not None and self.count > self.most:
+        if self.limit is not None and self.count > self.limit:
             raise UserError(
-                f"more than {self.most:,} lines are left out",
+                f"more than {self.limit:,} lines were skipped",
                 expected=_EXPECTED,
                 got="; ".join(map(str, self.first[:5])),
-                next_step="a larger --max-bad leaves them out",
+                next_step="pass a larger --max-bad to skip them",
             )
 
     def take(self) -> dict[str, int]:
-        taken, self.since = dict(self.since), Counter()
-        return taken
+        counts, self.since = dict(self.since), Counter()
+        return counts
 
 
-class _Known:
-    """Problems of a split by their hashes, and which of them were met elsewhere."""
+class _ProblemSet:
+    """The problem hashes of a split, and which of them occur in another split."""
 
     def __init__(self, hashes: Hashes) -> None:
         self._hashes = np.unique(hashes)
-        self._met = np.zeros(len(self._hashes), dtype=np.bool_)
+        self._marked = np.zeros(len(self._hashes), dtype=np.bool_)
 
-    def meet(self, hashes: Hashes) -> None:
-        place = np.searchsorted(self._hashes, hashes)
-        inside = place < len(self._hashes)
-        place, hashes = place[inside], hashes[inside]
-        self._met[place[self._hashes[place] == hashes]] = True
+    def mark(self, hashes: Hashes) -> None:
+        position = np.searchsorted(self._hashes, hashes)
+        inside = position < len(self._hashes)
+        position, hashes = position[inside], hashes[inside]
+        self._marked[position[self._hashes[position] == hashes]] = True
 
-    def met(self) -> int:
-        """How many since this was last asked."""
-        count = int(self._met.sum())
-        self._met[:] = False
+    def take_count(self) -> int:
+        """The number of marked problems; clears the marks."""
+        count = int(self._marked.sum())
+        self._marked[:] = False
         return count
 
 
 def _batches(
-    paths: Sequence[str], split: str, task: SequenceTask, judging: _Judging | None, bad: _Bad
-) -> Iterator[SequenceRows]:
+    paths: Sequence[str], split: str, task: SequenceTask, verifier: _Verifier | None, skipped: _SkippedLines
+) -> Iterator[SequenceExamples]:
     lines = itertools.chain.from_iterable(read_pairs(path, split) for path in paths)
-    while chunk := list(itertools.islice(lines, _BATCH)):
+    while chunk := list(itertools.islice(lines, _BATCH_LINES)):
         pairs = []
         for line in chunk:
-            if isinstance(line, BadLine):
-                bad.add(NO_PAIR, line)
-            elif (why := _foreign(task, line)) is not None:
-                bad.add(FOREIGN, line.bad(why))
+            if isinstance(line, RejectedLine):
+                skipped.add(NO_PAIR, line)
+            elif (reason := _foreign_symbol(task, line)) is not None:
+                skipped.add(FOREIGN, line.reject(reason))
             else:
                 pairs.append(line)
         problems, solutions = ([getattr(pair, side) for pair in pairs] for side in ("problem", "solution"))
         row = np.zeros(len(pairs), dtype=np.int64)
-        rows = SequenceRows(row, Sequences.from_list(problems), Sequences.from_list(solutions))
-        if judging is not None and pairs:
-            rows = rows.take(judging.right(pairs, rows))
+        rows = SequenceExamples(row, Sequences.from_list(problems), Sequences.from_list(solutions))
+        if verifier is not None and pairs:
+            rows = rows.take(verifier.correct(pairs, rows))
         if len(rows):
             yield rows
 
 
-def _foreign(task: SequenceTask, pair: Pair) -> str | None:
-    """The first letter of a pair that its task does not write, told; None where there is none."""
+def _foreign_symbol(task: SequenceTask, pair: Pair) -> str | None:
+    """Describes the first symbol of a pair that its task does not use; None if there is none."""
     if task.symbols is None:
         return None
-    for side, words, known in zip(("problem", "solution"), (pair.problem, pair.solution), task.symbols, strict=True):
-        found = words.translate(None, _without(known))
-        if found:
-            return f"{side}: {WORDS[found[0]]!r} stands in no {side} of {task.name}"
+    for side, tokens, allowed in zip(("problem", "solution"), (pair.problem, pair.solution), task.symbols, strict=True):
+        foreign = tokens.translate(None, _all_but_foreign(allowed))
+        if foreign:
+            return f"{side}: {TOKENS[foreign[0]]!r} does not occur in a {side} of {task.name}"
     return None
 
 
 @functools.cache
-def _without(known: tuple[str, ...]) -> bytes:
-    """All ids but those of letters that are not among the known."""
-    foreign = set(_SYMBOLS) - {IDS[word] for word in known}
+def _all_but_foreign(allowed: tuple[str, ...]) -> bytes:
+    """All ids except those of symbols that are not allowed."""
+    foreign = set(_SYMBOLS) - {IDS[word] for word in allowed}
     return bytes(k for k in range(256) if k not in foreign)
 
 
 @dataclass
-class _Judging:
-    """The task's judge, asked of every pair; what it does not find right is left out."""
+class _Verifier:
+    """Verifies every pair with its task and skips those that are not correct."""
 
     task: SequenceTask
-    bad: _Bad
-    checked: int = 0
+    skipped: _SkippedLines
+    num_verified: int = 0
 
-    def right(self, pairs: Sequence[Pair], rows: SequenceRows) -> NDArray[np.int64]:
-        """Places of the pairs whose answers are right."""
-        self.checked += len(pairs)
-        outcomes = self.task.judge(rows.problems, rows.solutions, rows.solutions).outcome.tolist()
+    def correct(self, pairs: Sequence[Pair], rows: SequenceExamples) -> NDArray[np.int64]:
+        """Indices of the pairs with correct solutions."""
+        self.num_verified += len(pairs)
+        outcomes = self.task.verify(rows.problems, rows.solutions, rows.solutions).outcome.tolist()
         names = [self.task.outcomes[k] for k in outcomes]
         for pair, name in zip(pairs, names, strict=True):
-            if name not in self.task.right:
-                self.bad.add(f"answer not right ({name})", pair.bad(f"its answer is not right ({name})"))
-        return np.flatnonzero([name in self.task.right for name in names])
+            if name not in self.task.correct_outcomes:
+                self.skipped.add(f"solution not correct ({name})", pair.reject(f"its solution is not correct ({name})"))
+        return np.flatnonzero([name in self.task.correct_outcomes for name in names])
 
 
-class _Writing:
-    """The shards of one split, one after the other."""
+class _ShardWriter:
+    """Writes the shards of one split in sequence."""
 
-    def __init__(self, spec: DatasetSpec, split: str, storage: Storage, shard_rows: int, bad: _Bad) -> None:
-        self._spec, self._split, self._storage, self._size, self._bad = spec, split, storage, shard_rows, bad
-        self._held: list[SequenceRows] = []
+    def __init__(
+        self, spec: DatasetSpec, split: str, storage: Storage, shard_rows: int, skipped: _SkippedLines
+    ) -> None:
+        self._spec, self._split, self._storage, self._size, self._skipped = spec, split, storage, shard_rows, skipped
+        self._pending: list[SequenceExamples] = []
         self._rows = 0
-        self._records: list[Record] = []
+        self._records: list[ShardRecord] = []
         self._hashes: list[Hashes] = []
 
-    def add(self, rows: SequenceRows, hashes: Hashes | None) -> None:
+    def add(self, rows: SequenceExamples, hashes: Hashes | None) -> None:
         if hashes is not None:
             self._hashes.append(hashes)
-        self._held.append(rows)
-        while sum(map(len, self._held)) >= self._size:
-            held = SequenceRows.concatenate(self._held)
-            self._write(held.take(np.arange(self._size)))
-            self._held = [held.take(np.arange(self._size, len(held)))]
+        self._pending.append(rows)
+        while sum(map(len, self._pending)) >= self._size:
+            pending = SequenceExamples.concatenate(self._pending)
+            self._write(pending.take(np.arange(self._size)))
+            self._pending = [pending.take(np.arange(self._size, len(pending)))]
 
-    def finish(self) -> list[Record]:
-        if any(map(len, self._held)):
-            self._write(SequenceRows.concatenate(self._held))
+    def finish(self) -> list[ShardRecord]:
+        if any(map(len, self._pending)):
+            self._write(SequenceExamples.concatenate(self._pending))
         return self._records
 
     def hashes(self) -> Hashes:
         return np.concatenate(self._hashes) if self._hashes else np.empty(0, dtype=np.uint64)
 
-    def _write(self, rows: SequenceRows) -> None:
+    def _write(self, rows: SequenceExamples) -> None:
         index = len(self._records)
         with self._storage.write(shard_file(self._split, index)) as file:
             hashing = HashingFile(file)
-            numbered = [rows.numbered(self._rows)]
-            WordsFormat({}).write(hashing, numbered, self._spec.to_json(), version("mathpipe"))
-        record = Record(
+            numbered = [rows.renumber(self._rows)]
+            TokenFormat({}).write(hashing, numbered, self._spec.to_json(), version("mathpipe"))
+        record = ShardRecord(
             split=self._split,
             shard=index,
             first_row=self._rows,
@@ -280,7 +284,7 @@ class _Writing:
             bytes=hashing.bytes,
             sha256=hashing.sha256,
             fingerprint=self._spec.fingerprint,
-            rejected=self._bad.take(),
+            rejected=self._skipped.take(),
         )
         record.write(self._storage)
         self._records.append(record)
@@ -288,23 +292,30 @@ class _Writing:
 
 
 def _check_free(storage: Storage, spec: DatasetSpec) -> None:
-    """UserError where something lies there that is no unfinished import of the same files."""
+    """UserError unless the directory is empty or holds an unfinished import of the same files."""
     names = storage.list()
-    found = [f"{split}/{name}" for split in (TRAIN, VALID, TEST) if split in names for name in storage.list(split)]
-    strange = [name for name in found if not _OURS.fullmatch(name.rsplit("/", 1)[1])]
-    records = [name for name in found if name.endswith(".json")]
-    digests = {r.fingerprint for text in storage.read_texts(records).values() if (r := parse_record(text)) is not None}
-    if MANIFEST in names or strange or not set(names) <= {TRAIN, VALID, TEST} or not digests <= {spec.fingerprint}:
+    files = [f"{split}/{name}" for split in (TRAIN, VALID, TEST) if split in names for name in storage.list(split)]
+    unrelated = [name for name in files if not _IMPORT_FILE.fullmatch(name.rsplit("/", 1)[1])]
+    records = [name for name in files if name.endswith(".json")]
+    fingerprints = {
+        r.fingerprint for text in storage.read_texts(records).values() if (r := parse_record(text)) is not None
+    }
+    if (
+        MANIFEST in names
+        or unrelated
+        or not set(names) <= {TRAIN, VALID, TEST}
+        or not fingerprints <= {spec.fingerprint}
+    ):
         raise UserError(
             f"{storage.url} holds something else",
             expected="an empty directory, or an unfinished import of the same files",
-            got=", ".join([*strange, *names][:3]),
-            next_step="choose another --out, or remove what is there",
+            got=", ".join([*unrelated, *names][:3]),
+            next_step="choose another --out, or empty the directory",
         )
 
 
 def _clear(storage: Storage) -> None:
-    """Remove what an import that was stopped left behind: it is read anew."""
+    """Remove the files of an interrupted import, which starts over."""
     for split in (TRAIN, VALID, TEST):
         storage.remove_unfinished(split)
         for name in storage.list(split):

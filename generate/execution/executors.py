@@ -1,4 +1,4 @@
-"""Where work runs. Alone in knowing Dask: everything else is an ordinary function of one shard."""
+"""Run work in process, on local workers or on a Dask cluster. No other module but ``shuffle`` depends on Dask."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from threadpoolctl import threadpool_limits
 
 from mathpipe.datasets.errors import UserError
 from mathpipe.generate.execution.cpus import available_cpus
-from mathpipe.generate.provenance import byte_versions
+from mathpipe.generate.provenance import library_versions
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Tell = Callable[[str], None]
+LogFunction = Callable[[str], None]
 
-# Dask's own setting makes every array of more than 128 kB a map of its own, and a row cost half as much again in page faults.
-_KEPT = 256 << 20  # bytes of freed memory a worker may keep for the next chunk
+# Dask's default gives each array above 128 kB its own memory mapping; page faults then made a row 50 % more expensive.
+_RETAINED_BYTES = 256 << 20  # freed memory that a worker may keep for the next chunk
 _WORKER_ENVIRONMENT = {
     **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), 1),
-    **dict.fromkeys(("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"), _KEPT),
+    **dict.fromkeys(("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"), _RETAINED_BYTES),
 }
-PATIENCE = 10  # seconds to reach a scheduler
+CONNECT_TIMEOUT = 10  # seconds to connect to a scheduler
 
-START_SECONDS = 3.0  # what importing Dask and starting two workers takes on an AMD EPYC (AVX2)
-_LOOK_SECONDS = 0.25  # how often the work that is left is estimated
+START_SECONDS = 3.0  # time to import Dask and start two workers on an AMD EPYC (AVX2)
+_POLL_SECONDS = 0.25  # interval between estimates of the remaining work
 
 
-def workers_for(seconds: float) -> int:
-    """Local workers for work that takes so long in one process: one a CPU, or 0 where starting them takes longer than they save."""
+def estimate_workers(seconds: float) -> int:
+    """The number of local workers for work of ``seconds`` in one process: one per CPU, or 0 if they cannot repay their start."""
     cpus = available_cpus()
     return cpus if seconds * (1 - 1 / cpus) > START_SECONDS else 0
 
@@ -47,14 +47,14 @@ def run(
     items: Sequence[Item],
     workers: int | None = 0,
     scheduler: str | None = None,
-    tell: Tell = lambda text: None,
+    log: LogFunction = lambda text: None,
 ) -> Iterator[Result]:
-    """Results of ``function`` for every item, as they are done, in no order.
+    """Yield the results of ``function`` for every item as they complete, in any order.
 
-    ``workers`` local processes of one thread each, 0 runs everything in this process; None begins in this process and hands
-    to workers, one a CPU, what is left when that is worth their start. Or the workers of the Dask cluster at ``scheduler``,
-    whoever started it. There are never more workers than items. A worker that dies loses its item in progress only: Dask
-    runs it again elsewhere, and gives up on an item after several deaths. Errors of ``function`` are raised here at once.
+    ``workers``: number of local single-threaded processes; 0 runs everything in this process. None starts in this process and
+    hands the remaining items to one worker per CPU once that repays their start. With ``scheduler`` the existing Dask cluster
+    there does the work. There are never more workers than items. A worker that dies loses only its current item: Dask runs it
+    elsewhere, and fails after several deaths on one item. Errors of ``function`` are raised here at once.
     """
     if workers is not None and workers < 0:
         raise UserError("--workers is negative", expected="0 (in this process) or more", got=workers)
@@ -62,30 +62,32 @@ def run(
         return
     if scheduler is not None:
         with _client(scheduler) as client:
-            _check_workers(client, scheduler, tell)
-            yield from _as_done(client, functools.partial(_checked, byte_versions(), function), items, scheduler)
+            _check_workers(client, scheduler, log)
+            yield from _as_completed(
+                client, functools.partial(_with_version_check, library_versions(), function), items, scheduler
+            )
     elif workers is None:
-        yield from _here_then_workers(function, items)
+        yield from _local_then_workers(function, items)
     elif workers:
         with _local_client(min(workers, len(items))) as client:
-            yield from _as_done(client, function, items, None)
+            yield from _as_completed(client, function, items, None)
     else:
         yield from (_call(function, item) for item in items)
 
 
 def _call(function: Callable[[Item], Result], item: Item) -> Result:
-    """``function(item)`` with one thread for linear algebra, as on workers: its last bits may depend on the number."""
+    """``function(item)`` with one BLAS thread, as on workers: the last bits may depend on the number of threads."""
     with threadpool_limits(limits=1):
         return function(item)
 
 
-class _Left(Generic[Item]):
-    """Items that nobody has begun: this process takes one after the other, or workers take all of them at once."""
+class _Queue(Generic[Item]):
+    """Items that have not started: this process takes one at a time, or workers take all of them at once."""
 
     def __init__(self, items: Sequence[Item]) -> None:
         self._items, self._lock = deque(items), threading.Lock()
-        self._done, self._seconds = 0, 0.0  # items finished in this process, and the time they took
-        self._since: float | None = None  # when the item in progress was begun
+        self._done, self._seconds = 0, 0.0  # items finished in this process, and their total time
+        self._since: float | None = None  # start time of the current item
 
     def results(self, function: Callable[[Item], Result]) -> Iterator[Result]:
         """Results of the items that this process takes."""
@@ -101,33 +103,33 @@ class _Left(Generic[Item]):
             yield result
 
     def take_all(self) -> list[Item]:
-        """The items that nobody has begun, if workers are worth their start; else none.
+        """All items that have not started, if workers repay their start; else none.
 
-        What they will take is estimated from what the others took. While no item is in progress nobody waits for results.
+        The remaining time is estimated from the finished items. While no item is in progress, the caller is not waiting.
         """
         with self._lock:
             if self._since is None:
                 return []
-            spent = self._seconds + time.monotonic() - self._since
-            if spent < START_SECONDS or not workers_for(spent / (self._done + 1) * len(self._items)):
+            elapsed = self._seconds + time.monotonic() - self._since
+            if elapsed < START_SECONDS or not estimate_workers(elapsed / (self._done + 1) * len(self._items)):
                 return []
-            taken = list(self._items)
+            items = list(self._items)
             self._items.clear()
-            return taken
+            return items
 
 
-def _here_then_workers(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-    """Work begins here; while an item is worked on, a thread starts workers for the rest as soon as that is worth it."""
-    left, stop = _Left(items), threading.Event()
+def _local_then_workers(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+    """Work in this process, while a thread starts workers for the remaining items once that repays their start."""
+    queue, stop = _Queue(items), threading.Event()
     started: Future[tuple[Any, list[Item]] | None] = Future()
 
     def start_workers() -> None:
         try:
-            rest: list[Item] = []
-            while not rest and not stop.wait(_LOOK_SECONDS):
-                rest = left.take_all()
-            workers = min(available_cpus(), len(rest))
-            started.set_result((stack.enter_context(_local_client(workers)), rest) if rest else None)
+            remaining: list[Item] = []
+            while not remaining and not stop.wait(_POLL_SECONDS):
+                remaining = queue.take_all()
+            workers = min(available_cpus(), len(remaining))
+            started.set_result((stack.enter_context(_local_client(workers)), remaining) if remaining else None)
         except BaseException as error:
             started.set_exception(error)
 
@@ -135,20 +137,21 @@ def _here_then_workers(function: Callable[[Item], Result], items: Sequence[Item]
     with contextlib.ExitStack() as stack:
         thread.start()
         try:
-            yield from left.results(function)
+            yield from queue.results(function)
         finally:
             stop.set()
             thread.join()
-        if (others := started.result()) is not None:
-            yield from _as_done(others[0], function, others[1], None)
+        if (handed_over := started.result()) is not None:
+            client, remaining_items = handed_over
+            yield from _as_completed(client, function, remaining_items, None)
 
 
 @contextlib.contextmanager
-def connected(workers: int = 0, scheduler: str | None = None, tell: Tell = lambda text: None) -> Iterator[Any]:
-    """A Dask client of local worker processes or of the cluster at ``scheduler``; None where this process does everything."""
+def dask_client(workers: int = 0, scheduler: str | None = None, log: LogFunction = lambda text: None) -> Iterator[Any]:
+    """A Dask client of local worker processes or of the cluster at ``scheduler``; None if this process does all the work."""
     if scheduler is not None:
         with _client(scheduler) as client:
-            _check_workers(client, scheduler, tell)
+            _check_workers(client, scheduler, log)
             yield client
     elif workers:
         with _local_client(workers) as client:
@@ -157,7 +160,7 @@ def connected(workers: int = 0, scheduler: str | None = None, tell: Tell = lambd
         yield None
 
 
-def _as_done(
+def _as_completed(
     client: Any, function: Callable[[Item], Result], items: Sequence[Item], scheduler: str | None
 ) -> Iterator[Result]:
     import distributed
@@ -167,105 +170,105 @@ def _as_done(
 
     try:
         futures = client.map(function, items, pure=False)
-        finished = distributed.as_completed(futures, loop=client.loop)  # type: ignore[no-untyped-call]
-        del futures  # held by as_completed alone, so that each result is freed once it was handed out
-        for batch in finished.batches():  # type: ignore[no-untyped-call]
+        completed = distributed.as_completed(futures, loop=client.loop)  # type: ignore[no-untyped-call]
+        del futures  # only as_completed refers to them, so that each result is freed after it was yielded
+        for batch in completed.batches():  # type: ignore[no-untyped-call]
             results = client.gather(batch)
             del batch
             yield from results
-    except KilledWorker as killed:
+    except KilledWorker as error:
         raise UserError(
-            "worker processes died again and again on one shard",
-            cause="too little memory, or the workers are being killed from outside",
-            next_step="try fewer --workers, or workers with more memory; finished shards are kept",
-        ) from killed
-    except (FutureCancelledError, CommClosedError) as lost:
+            "worker processes died repeatedly on one shard",
+            cause="too little memory, or another program kills the workers",
+            next_step="use fewer --workers, or workers with more memory; finished shards are kept",
+        ) from error
+    except (FutureCancelledError, CommClosedError) as error:
         raise UserError(
             f"the scheduler {scheduler or 'of the local workers'} is gone",
-            got=str(lost).splitlines()[0] if str(lost) else type(lost).__name__,
-            cause="it was stopped, its job ended, or the network broke",
-            next_step="start a cluster again; the same command goes on, finished shards are kept",
-        ) from lost
+            got=str(error).splitlines()[0] if str(error) else type(error).__name__,
+            cause="it was stopped, its job ended, or the network failed",
+            next_step="start a cluster and repeat the same command; finished shards are kept",
+        ) from error
 
 
 @contextlib.contextmanager
 def _client(scheduler: str) -> Iterator[Any]:
-    """A connection to a cluster that exists; nothing of the cluster is changed, and this process's logs stay quiet."""
+    """A connection to an existing cluster, which stays unchanged; Dask's logs in this process are silenced."""
     from distributed import Client
     from distributed.utils import silence_logging_cmgr
 
     with contextlib.ExitStack() as quiet:
         for logger in ("distributed", "distributed.client"):
             quiet.enter_context(silence_logging_cmgr(logging.CRITICAL + 1, logger))
-        # Dask's own table of versions is a warning of many lines; ``_check_workers`` refuses in one
+        # Dask warns with a table of versions; ``_check_workers`` raises an error of one line
         quiet.enter_context(warnings.catch_warnings())
         warnings.filterwarnings("ignore", message="Mismatched versions found")
-        _reach(scheduler)
-        client = Client(scheduler, timeout=PATIENCE, set_as_default=False, name="mathpipe")  # type: ignore[no-untyped-call]
+        _check_scheduler(scheduler)
+        client = Client(scheduler, timeout=CONNECT_TIMEOUT, set_as_default=False, name="mathpipe")  # type: ignore[no-untyped-call]
         try:
             yield client
         finally:
-            client.close(timeout=PATIENCE)  # type: ignore[no-untyped-call]
+            client.close(timeout=CONNECT_TIMEOUT)  # type: ignore[no-untyped-call]
 
 
-def _reach(scheduler: str) -> None:
-    """UserError where no Dask scheduler answers at an address. (A ``Client`` that cannot connect does not end cleanly.)"""
+def _check_scheduler(scheduler: str) -> None:
+    """UserError if no Dask scheduler answers at the address. (A ``Client`` that cannot connect does not close cleanly.)"""
     from distributed.core import rpc
     from distributed.security import Security
 
     async def ask() -> Any:
         arguments = Security().get_connection_args("client")  # type: ignore[no-untyped-call]
-        async with rpc(scheduler, connection_args=arguments, timeout=PATIENCE) as there:  # type: ignore[no-untyped-call]
-            return (await there.identity())["type"]
+        async with rpc(scheduler, connection_args=arguments, timeout=CONNECT_TIMEOUT) as remote:  # type: ignore[no-untyped-call]
+            return (await remote.identity())["type"]
 
     try:
-        with ThreadPoolExecutor(1) as thread:  # a notebook has a loop of its own running in this one
-            kind = thread.submit(lambda: asyncio.run(asyncio.wait_for(ask(), PATIENCE))).result()
+        with ThreadPoolExecutor(1) as thread:  # this thread may run an event loop, as in a notebook
+            kind = thread.submit(lambda: asyncio.run(asyncio.wait_for(ask(), CONNECT_TIMEOUT))).result()
         if kind != "Scheduler":
-            raise OSError(f"a Dask {kind} is there")
+            raise OSError(f"a Dask {kind} answers there")
     except (OSError, ValueError, TimeoutError) as error:
         raise UserError(
             f"--scheduler {scheduler} does not answer",
             expected="the address of a Dask scheduler, such as tcp://host:8786",
-            got=str(error).splitlines()[0] if str(error) else f"no answer within {PATIENCE} seconds",
-            cause="no scheduler runs there, or this machine cannot reach it",
+            got=str(error).splitlines()[0] if str(error) else f"no answer within {CONNECT_TIMEOUT} seconds",
+            cause="no scheduler runs there, or this machine cannot connect to it",
             next_step="`dask scheduler` prints its address; without --scheduler the work runs on this machine",
         ) from None
 
 
-def _check_workers(client: Any, scheduler: str, tell: Tell) -> None:
-    """Ask the workers that are there once; UserError where one runs other versions than this process."""
-    there = client.run(byte_versions, on_error="return")
-    if not there:
-        tell(f"{scheduler} has no worker yet: the work waits until one joins")
-    for worker, found in sorted(there.items()):
-        if isinstance(found, Exception) and "No module named 'mathpipe" in str(found):
+def _check_workers(client: Any, scheduler: str, log: LogFunction) -> None:
+    """Query the present workers once; UserError if one runs other versions than this process."""
+    versions_by_worker = client.run(library_versions, on_error="return")
+    if not versions_by_worker:
+        log(f"{scheduler} has no worker yet: waiting for one to join")
+    for worker, versions in sorted(versions_by_worker.items()):
+        if isinstance(versions, Exception) and "No module named 'mathpipe" in str(versions):
             raise UserError(
                 f"worker {worker} cannot import mathpipe",
                 expected="the same mathpipe on every worker",
-                got=str(found),
+                got=str(versions),
                 next_step="install mathpipe where the workers run, and start them with that Python",
             )
-        if isinstance(found, Exception):
-            raise UserError(f"worker {worker} does not answer", got=str(found), next_step="start it anew")
-        _compare(byte_versions(), found, f"worker {worker}")
+        if isinstance(versions, Exception):
+            raise UserError(f"worker {worker} does not answer", got=str(versions), next_step="restart it")
+        _check_versions(library_versions(), versions, f"worker {worker}")
 
 
-def _checked(expected: dict[str, str], function: Callable[[Item], Result], item: Item) -> Result:
-    """``function(item)`` on a worker that may have joined after the others were asked."""
-    _compare(expected, byte_versions(), "a worker that joined")
+def _with_version_check(expected: dict[str, str], function: Callable[[Item], Result], item: Item) -> Result:
+    """``function(item)`` on a worker that may have joined after ``_check_workers``."""
+    _check_versions(expected, library_versions(), "a worker that joined")
     return function(item)
 
 
-def _compare(expected: dict[str, str], found: dict[str, str], worker: str) -> None:
-    different = [name for name in expected if expected[name] != found.get(name)]
+def _check_versions(expected: dict[str, str], actual: dict[str, str], worker: str) -> None:
+    different = [name for name in expected if expected[name] != actual.get(name)]
     if different:
         raise UserError(
             f"{worker} runs other versions, and bytes may differ between versions",
             expected=", ".join(f"{name} {expected[name]}" for name in different),
-            got=", ".join(f"{name} {found.get(name, 'none')}" for name in different),
+            got=", ".join(f"{name} {actual.get(name, 'none')}" for name in different),
             cause="the workers were started in another environment",
-            next_step="install the same versions there, and start the workers anew",
+            next_step="install the same versions there, and restart the workers",
         )
 
 
@@ -285,25 +288,25 @@ def _local_client(workers: int) -> Iterator[Any]:
     }
     with (
         dask.config.set(settings),
-        _ended(
+        _closing_cluster(
             LocalCluster(  # type: ignore[no-untyped-call]
                 n_workers=workers,
                 threads_per_worker=1,
                 processes=True,
-                dashboard_address="127.0.0.1:0",  # any free port: two runs at once do not meet
+                dashboard_address="127.0.0.1:0",  # any free port, so that concurrent runs do not collide
                 silence_logs=50,
                 local_directory=None,
             )
         ) as cluster,
-        # not the default client, which has to be closed by the thread that started it
+        # not the default client, which only its own thread can close
         contextlib.closing(Client(cluster, set_as_default=False)) as client,  # type: ignore[no-untyped-call]
     ):
         yield client
 
 
 @contextlib.contextmanager
-def _ended(cluster: Any) -> Iterator[Any]:
-    """The cluster, ended at last. Dask fails to join a worker that it was just starting again; by then nobody waits for it."""
+def _closing_cluster(cluster: Any) -> Iterator[Any]:
+    """Close the cluster at the end. Dask may fail to join a worker that it is restarting; this is harmless by then."""
     try:
         yield cluster
     finally:

@@ -1,4 +1,4 @@
-"""Equal keys brought together by Dask's shuffle, at any scale: through disk in one process, from worker to worker on a cluster."""
+"""Find duplicate keys with Dask's shuffle, at any scale: through disk in one process, between workers on a cluster."""
 
 from __future__ import annotations
 
@@ -8,48 +8,48 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mathpipe.generate.execution.executors import Tell, connected
+from mathpipe.generate.execution.executors import LogFunction, dask_client
 
 Item = TypeVar("Item")
 Keys = tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.int64]]
 
 
-def later_of_equal(
+def find_duplicates(
     keys: Callable[[Item], Keys],
     items: Sequence[Item],
     workers: int = 0,
     scheduler: str | None = None,
-    tell: Tell = lambda text: None,
+    log: LogFunction = lambda text: None,
 ) -> NDArray[np.int64]:
-    """The places, in order, of all entries whose key stands at a smaller place too.
+    """The sorted positions of all entries whose key also occurs at a smaller position.
 
-    ``keys(item)`` gives of one part (two 64-bit halves of each key, its place). 24 bytes an entry travel; 8 bytes for each
-    entry found come back.
+    ``keys(item)`` returns, for one item, (two 64-bit halves of each key, their positions). 24 bytes per entry are shuffled;
+    8 bytes per duplicate are returned.
     """
     import dask
     import dask.dataframe as dd
 
     if not items:
         return np.empty(0, dtype=np.int64)
-    # distributed first: settings that it brings along must outlive the change below
+    # import distributed first: the settings it loads must not be undone by the change below
     import distributed  # noqa: F401
 
     with dask.config.set({"dataframe.convert-string": False}):
-        frame = dd.from_map(_Frames(keys), list(items), meta=_frame(*_NOTHING))  # type: ignore[no-untyped-call]
-        with connected(workers, scheduler, tell) as client:
+        frame = dd.from_map(_ToDataFrame(keys), list(items), meta=_frame(*_NOTHING))  # type: ignore[no-untyped-call]
+        with dask_client(workers, scheduler, log) as client:
             if client is None:
-                found = _found(frame, "disk").compute(scheduler="synchronous")
+                duplicates = _duplicates(frame, "disk").compute(scheduler="synchronous")
             else:
                 with client.as_current():
-                    found = _found(frame, "p2p").compute(scheduler=client)
-    return np.sort(found["place"].to_numpy())
+                    duplicates = _duplicates(frame, "p2p").compute(scheduler=client)
+    return np.sort(duplicates["position"].to_numpy())
 
 
 _NOTHING = (np.empty(0, dtype=np.uint64), np.empty(0, dtype=np.uint64), np.empty(0, dtype=np.int64))
 
 
-class _Frames:
-    """``keys`` as a data frame, to be called on workers."""
+class _ToDataFrame:
+    """Calls ``keys`` on a worker and returns a data frame."""
 
     def __init__(self, keys: Callable[[Any], Keys]) -> None:
         self._keys = keys
@@ -58,16 +58,18 @@ class _Frames:
         return _frame(*self._keys(item))
 
 
-def _frame(first: NDArray[np.uint64], second: NDArray[np.uint64], place: NDArray[np.int64]) -> Any:
+def _frame(first: NDArray[np.uint64], second: NDArray[np.uint64], position: NDArray[np.int64]) -> Any:
     import pandas
 
-    return pandas.DataFrame({"first": first, "second": second, "place": place})
+    return pandas.DataFrame({"first": first, "second": second, "position": position})
 
 
-def _found(frame: Any, method: str) -> Any:
-    return frame.shuffle("first", shuffle_method=method).map_partitions(_later, meta=_frame(*_NOTHING)[["place"]])
+def _duplicates(frame: Any, method: str) -> Any:
+    return frame.shuffle("first", shuffle_method=method).map_partitions(
+        _later_duplicates, meta=_frame(*_NOTHING)[["position"]]
+    )
 
 
-def _later(part: Any) -> Any:
-    ordered = part.sort_values("place")
-    return ordered.loc[ordered.duplicated(["first", "second"], keep="first"), ["place"]]
+def _later_duplicates(part: Any) -> Any:
+    ordered = part.sort_values("position")
+    return ordered.loc[ordered.duplicated(["first", "second"], keep="first"), ["position"]]

@@ -18,7 +18,7 @@ SAME_MAGNITUDE = 1e-8  # entries whose magnitudes differ by less, relatively, co
 def map_together(function: Callable[..., Floats], first: Matrices, *others: Matrices) -> Matrices:
     """``function`` of the dense groups of several batches whose shapes follow from those of ``first``; in the order of rows.
 
-    A result that is not a number becomes infinite: what cannot be computed from a prediction is no small error.
+    NaN becomes infinity: a residual that cannot be computed must not count as a small error.
     """
 
     def guarded(*dense: Floats) -> Floats:
@@ -34,12 +34,12 @@ def map_together(function: Callable[..., Floats], first: Matrices, *others: Matr
     return Matrices.concatenate(parts).take(np.argsort(np.concatenate(order))) if parts else Matrices.empty()
 
 
-def attempt(
+def lapack_with_fallback(
     function: Callable[..., tuple[Floats, ...]], shapes: tuple[tuple[int, ...], ...], *batches: Floats
 ) -> tuple[tuple[Floats, ...], Mask]:
-    """(results, failed (k,)): LAPACK refuses a whole batch for one matrix, so then one by one; zeros where it refuses.
+    """(results, failed (k,)). LAPACK rejects a whole batch for one bad matrix; then solve one by one, zeros on failure.
 
-    ``shapes``: of the results for one matrix.
+    ``shapes``: the shapes of the results for one matrix.
     """
     k = len(batches[0])
     try:
@@ -48,8 +48,8 @@ def attempt(
         results, failed = tuple(np.zeros((k, *shape)) for shape in shapes), np.zeros(k, dtype=np.bool_)
         for i in range(k):
             try:
-                for result, found in zip(results, function(*(b[i : i + 1] for b in batches)), strict=True):
-                    result[i] = found[0]
+                for result, single in zip(results, function(*(b[i : i + 1] for b in batches)), strict=True):
+                    result[i] = single[0]
             except np.linalg.LinAlgError:
                 failed[i] = True
         return results, failed
@@ -60,10 +60,10 @@ def transposed(a: Floats) -> Floats:
     return a.transpose(0, 2, 1)
 
 
-def signs_of_columns(vectors: Floats) -> Floats:
+def column_signs(vectors: Floats) -> Floats:
     """(k, m, n) -> (k, 1, n): the sign, 1 or -1, of each column's entry of largest magnitude.
 
-    Of entries equally large within 1e-8 the first counts, so that no last bit decides: (1, -1) / sqrt 2 has one written form.
+    Among entries equal within 1e-8 the first counts, so that (1, -1) / sqrt 2 has one form whatever the last bits.
     """
     magnitude = np.abs(vectors)
     first = (magnitude >= (1 - SAME_MAGNITUDE) * magnitude.max(axis=1, keepdims=True)).argmax(axis=1)
@@ -77,19 +77,19 @@ def orthogonality(vectors: Floats) -> Floats:
     return np.asarray(np.abs(gram).max(axis=(1, 2), keepdims=True))
 
 
-_PIECE = 32_768  # entries of one piece of a batch: its temporaries stay in the second cache level
+_TILE = 32_768  # entries per tile of a batch, so that temporaries fit into the L2 cache
 
 
-def eliminated(a: Floats) -> Floats:
-    """A^-1 of each (k, n, n) by Gauss-Jordan elimination without pivoting, all matrices of a piece at once.
+def gauss_jordan_inverse(a: Floats) -> Floats:
+    """A^-1 of each (k, n, n) by Gauss-Jordan elimination without pivoting, all matrices of a tile at once.
 
-    For j = 0..n-1, with p = 1 / a_jj: row j <- p row j, and a_i <- a_i - a_ij row j for all other rows, column j of what is
-    eliminated giving way to that of the inverse (Golub and Van Loan 2013, section 3.2). Not accurate where a pivot is small,
-    not finite where one is 0: the caller looks at A X - I. Elementwise operations alone, so every CPU gives the same bits.
+    For j = 0..n-1, with p = 1 / a_jj: row j <- p row j, and a_i <- a_i - a_ij row j for all other rows, column j of the
+    eliminated matrix is replaced by that of the inverse (Golub and Van Loan 2013, section 3.2). Not accurate if a pivot is
+    small, not finite if one is 0: the caller must check A X - I. Only elementwise operations, so every CPU gives the same bits.
     """
     k, n, _ = a.shape
     inverse = np.empty_like(a, order="C")
-    size = max(_PIECE // (n * n), 1)
+    size = max(_TILE // (n * n), 1)
     with np.errstate(all="ignore"):
         for start in range(0, k, size):
             m = np.array(a[start : start + size].transpose(1, 2, 0), order="C")  # a copy, always

@@ -1,7 +1,6 @@
-"""Searches for better written answers: among matrices with 3 digits near the solution, one with a smaller residual.
+"""Local search for the best representable solution: a 3-digit matrix near the solution with a smaller residual.
 
-What they find is a lower bound on what can be attained: neighbours of the rounded solution are tried, not all that can be
-written.
+Only neighbours of the rounded solution are tried, so the best representable solution may be better still.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ def best_column(a: Floats, column: Floats, target: Floats) -> Floats:
             change = a[:, :, i] * step[:, i : i + 1]
             costs = np.stack([np.abs(residual + move * change).sum(axis=1) for move in (0, -1, 1)])
             move = np.array([0, -1, 1])[costs.argmin(axis=0)]
-            move = np.where(_writable(signed[:, i] + move), move, 0)
+            move = np.where(_on_grid(signed[:, i] + move), move, 0)
             signed[:, i] += move
             residual += move[:, None] * change
             moved |= bool(move.any())
@@ -60,41 +59,41 @@ def _best_neighbours(a: Floats, signed: Ints, exponent: Ints, target: Floats) ->
     best_move = np.zeros_like(signed)
     for move in moves[1:]:
         cost = np.abs(base + scaled @ move.astype(np.float64)).sum(axis=1)
-        better = (cost < best_cost) & _writable(signed + move).all(axis=1)
+        better = (cost < best_cost) & _on_grid(signed + move).all(axis=1)
         best_cost[better] = cost[better]
         best_move[better] = move
     return signed + best_move
 
 
-def _writable(signed: Ints) -> Mask:
+def _on_grid(signed: Ints) -> Mask:
     """Mantissas 1..1000 of either sign (1000 carries) keep their exponent's grid; 0 stays 0 only."""
     size = np.abs(signed)
     return np.asarray((size >= 100) & (size <= 1000) | (size == 0))
 
 
-def descend(solutions: Matrices, cost: Callable[[Matrices], Floats], sweeps: int = 2) -> Matrices:
+def coordinate_descent(solutions: Matrices, cost: Callable[[Matrices], Floats], sweeps: int = 2) -> Matrices:
     """Coordinate descent from the rounded solutions: each entry in turn moves by a unit in its last place where that lowers
     ``cost`` (n,). 2 evaluations an entry and sweep, for tasks whose residual is not made of separate columns.
     """
     negative, mantissa, exponent = decompose(solutions.values)
     signed = np.where(negative, -mantissa, mantissa)
 
-    def built(s: Ints) -> Matrices:
+    def to_matrices(s: Ints) -> Matrices:
         return Matrices(compose(s < 0, np.abs(s), exponent), solutions.rows, solutions.cols)
 
-    best = cost(built(signed))
+    best = cost(to_matrices(signed))
     for _ in range(sweeps):
         before = signed.copy()
         for entry in range(int(solutions.sizes.max(initial=0))):
             has = np.flatnonzero(solutions.sizes > entry)
             place = solutions.offsets[has] + entry
             for move in (-1, 1):
-                kept = signed[place]
-                signed[place] = np.where(_writable(kept + move) & (kept != 0), kept + move, kept)
-                found = cost(built(signed))
-                better = found[has] < best[has]
-                signed[place] = np.where(better, signed[place], kept)
-                best[has] = np.where(better, found[has], best[has])
+                previous = signed[place]
+                signed[place] = np.where(_on_grid(previous + move) & (previous != 0), previous + move, previous)
+                costs = cost(to_matrices(signed))
+                better = costs[has] < best[has]
+                signed[place] = np.where(better, signed[place], previous)
+                best[has] = np.where(better, costs[has], best[has])
         if np.array_equal(before, signed):
             break
-    return built(signed)
+    return to_matrices(signed)

@@ -1,4 +1,4 @@
-"""Noise on what is written: the problem shows A + E, the answer is that of A."""
+"""Noise on stored problems: the problem is A + E, the solution that of A."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random generators: one for each draw of each chunk of each stream."""
+"""Random generators: one per batch of each chunk of each RNG stream."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import hashlib
 import numpy as np
 
 
-def chunk_generator(digest: str, stream: str, chunk: int, draw: int) -> np.random.Generator:
-    """The generator of one draw within a chunk: SeedSequence(words of sha256(digest, stream), spawn_key (chunk, draw)).
+def chunk_generator(fingerprint: str, stream: str, chunk: int, batch: int) -> np.random.Generator:
+    """The generator of one batch of a chunk: SeedSequence(words of sha256(fingerprint, stream), spawn_key (chunk, batch)).
 
-    Neighbouring chunks, streams and specs share nothing, which seed + chunk would not give.
+    Neighbouring chunks, streams and specs share no random numbers, unlike with seed + chunk.
     """
-    words = np.frombuffer(hashlib.sha256(f"{digest}/{stream}".encode()).digest(), dtype="<u4")
-    sequence = np.random.SeedSequence([int(w) for w in words], spawn_key=(chunk, draw))
+    words = np.frombuffer(hashlib.sha256(f"{fingerprint}/{stream}".encode()).digest(), dtype="<u4")
+    sequence = np.random.SeedSequence([int(w) for w in words], spawn_key=(chunk, batch))
     return np.random.Generator(np.random.SFC64(sequence))

@@ -1,10 +1,10 @@
 """Symmetric matrices with a chosen spectrum.
 
-A0 is symmetric with the entry spec on and above the diagonal, A0 = Q L Q^T, s = sqrt(n) c / sqrt 3 (the standard deviation of
-its eigenvalues), and L is replaced:
+A0 is symmetric with the spec's entry distribution on and above the diagonal, A0 = Q L Q^T. Its eigenvalues have the standard
+deviation s = sqrt(n) c / sqrt 3, and L is replaced:
 
 ==========  ======================================================================
-semicircle  as they come (Wigner)
+semicircle  unchanged (Wigner)
 positive    |l| of the semicircle ones
 uniform     U(-s sqrt 3, s sqrt 3), independent
 gaussian    N(0, s^2)
@@ -13,7 +13,7 @@ positive2   |l| of laplace
 marcenko    none of these: A = M^T M, M (n x n) with coefficient bound sqrt c
 ==========  ======================================================================
 
-All but marcenko have E[l^2] = s^2. A spec that names several draws one for each problem, with equal chance. Spectra describe
+All but marcenko have E[l^2] = s^2. A spec that names several samples one per problem, with equal probability. Spectra describe
 the matrix before rounding. Only entries on and above the diagonal are rounded, then mirrored: A = A^T exactly.
 Source: Charton 2022 (What is my math transformer doing?), and its public description of the data.
 """
@@ -28,7 +28,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mathpipe.datasets.containers.ragged_matrices import SPECTRA, Matrices
-from mathpipe.generate.sampling.random_matrices import distinct_entries, draw_bounds, draw_entries, draw_shapes, written
+from mathpipe.generate.sampling.random_matrices import (
+    distinct_entries,
+    round_entries,
+    sample_bounds,
+    sample_entries,
+    sample_shapes,
+)
 from mathpipe.generate.spec import MatrixSpec, Spectrum
 
 Floats = NDArray[np.float64]
@@ -37,13 +43,13 @@ Ints = NDArray[np.int64]
 DEFAULT: tuple[Spectrum, ...] = ("semicircle",)
 
 
-def draw_symmetric(
+def sample_symmetric(
     rng: np.random.Generator, n: int, spec: MatrixSpec, spectrum: tuple[Spectrum, ...] | None = None
 ) -> Matrices:
-    """n symmetric matrices, rounded; their spectra are ``spectrum``, or those the spec names (none named: semicircle)."""
+    """n symmetric matrices, rounded; their spectra are ``spectrum``, or those of the spec (default: semicircle)."""
     names = spectrum or spec.spectrum or DEFAULT
-    dims, _ = draw_shapes(rng, n, spec)
-    bounds = draw_bounds(rng, n, spec)
+    dims, _ = sample_shapes(rng, n, spec)
+    bounds = sample_bounds(rng, n, spec)
     which = rng.integers(len(names), size=n) if len(names) > 1 else np.zeros(n, dtype=np.int64)
     parts, order = [], []
     for k, name in enumerate(names):
@@ -51,36 +57,36 @@ def draw_symmetric(
             index = np.flatnonzero((which == k) & (dims == dim))
             c = bounds[index, None] if bounds.ndim else bounds
             upper = _UPPER[name](rng, spec, len(index), dim, c)
-            parts.append(Matrices.from_dense(mirrored(written(upper, spec), dim)))
+            parts.append(Matrices.from_dense(symmetric_from_upper(round_entries(upper, spec), dim)))
             order.append(index)
     if len(parts) > 1:
-        drawn = Matrices.concatenate(parts).take(np.argsort(np.concatenate(order)))
+        matrices = Matrices.concatenate(parts).take(np.argsort(np.concatenate(order)))
     else:
-        drawn = parts[0] if parts else Matrices.empty()
+        matrices = parts[0] if parts else Matrices.empty()
     if len(names) == 1:
-        return drawn
-    return drawn.drawn_by(np.array([SPECTRA.index(name) for name in names], dtype=np.uint8)[which])
+        return matrices
+    return matrices.with_spectra(np.array([SPECTRA.index(name) for name in names], dtype=np.uint8)[which])
 
 
-def mirrored(upper: Floats, dim: int) -> Floats:
+def symmetric_from_upper(upper: Floats, dim: int) -> Floats:
     """Entries on and above the diagonal, row by row (k, n (n + 1) / 2) -> symmetric (k, n, n)."""
-    return np.take(upper, _places(dim), axis=1)
+    return np.take(upper, _upper_positions(dim), axis=1)
 
 
 def distinct_symmetric(spec: MatrixSpec) -> float:
-    """An upper bound on how many different symmetric matrices the spec can write."""
+    """An upper bound on the number of distinct symmetric matrices of the spec."""
     dim = spec.max_dim if spec.rows is None else spec.rows
     widest = spec.max_coeff if spec.spectrum in ((), DEFAULT) else min(spec.max_coeff * 100 * dim, 1e9)
     return float(distinct_entries(spec.model_copy(update={"max_coeff": widest})) ** min(dim * (dim + 1) // 2, 16))
 
 
 @functools.cache
-def _places(dim: int) -> Ints:
-    """Where entry (i, j) lies among those on and above the diagonal, (n, n)."""
+def _upper_positions(dim: int) -> Ints:
+    """The index of entry (i, j) among those on and above the diagonal, (n, n)."""
     i, j = np.triu_indices(dim)
-    places = np.zeros((dim, dim), dtype=np.int64)
-    places[i, j] = places[j, i] = np.arange(len(i))
-    return places
+    positions = np.zeros((dim, dim), dtype=np.int64)
+    positions[i, j] = positions[j, i] = np.arange(len(i))
+    return positions
 
 
 def _upper_of(a: Floats) -> Floats:
@@ -94,14 +100,14 @@ Eigenvalues = Callable[[np.random.Generator, Floats, Floats], Floats]
 
 def _wigner(rng: np.random.Generator, spec: MatrixSpec, k: int, dim: int, c: Floats) -> Floats:
     """Independent entries on and above the diagonal, (k, n (n + 1) / 2)."""
-    return draw_entries(rng, spec, (k, dim * (dim + 1) // 2), c)
+    return sample_entries(rng, spec, (k, dim * (dim + 1) // 2), c)
 
 
-def _replacing(eigenvalues: Eigenvalues) -> Upper:
-    """Q ``eigenvalues`` Q^T with Q of a Wigner matrix; ``eigenvalues(rng, s, l)`` gives new ones in the shape (k, n) of l."""
+def _with_eigenvalues(eigenvalues: Eigenvalues) -> Upper:
+    """Q ``eigenvalues`` Q^T with Q of a Wigner matrix; ``eigenvalues(rng, s, l)`` returns new ones of the shape (k, n) of l."""
 
     def upper(rng: np.random.Generator, spec: MatrixSpec, k: int, dim: int, c: Floats) -> Floats:
-        values, q = np.linalg.eigh(mirrored(_wigner(rng, spec, k, dim, c), dim))
+        values, q = np.linalg.eigh(symmetric_from_upper(_wigner(rng, spec, k, dim, c), dim))
         values = eigenvalues(rng, math.sqrt(dim / 3) * c, values)
         return _upper_of(np.matmul(q * values[:, None, :], q.transpose(0, 2, 1)))
 
@@ -109,7 +115,7 @@ def _replacing(eigenvalues: Eigenvalues) -> Upper:
 
 
 def _marcenko(rng: np.random.Generator, spec: MatrixSpec, k: int, dim: int, c: Floats) -> Floats:
-    m = draw_entries(rng, spec, (k, dim * dim), np.sqrt(c)).reshape(k, dim, dim)
+    m = sample_entries(rng, spec, (k, dim * dim), np.sqrt(c)).reshape(k, dim, dim)
     return _upper_of(np.matmul(m.transpose(0, 2, 1), m))
 
 
@@ -135,10 +141,10 @@ def _positive2(rng: np.random.Generator, s: Floats, values: Floats) -> Floats:
 
 _UPPER: dict[Spectrum, Upper] = {
     "semicircle": _wigner,
-    "positive": _replacing(_positive),
-    "uniform": _replacing(_uniform),
-    "gaussian": _replacing(_gaussian),
-    "laplace": _replacing(_laplace),
-    "positive2": _replacing(_positive2),
+    "positive": _with_eigenvalues(_positive),
+    "uniform": _with_eigenvalues(_uniform),
+    "gaussian": _with_eigenvalues(_gaussian),
+    "laplace": _with_eigenvalues(_laplace),
+    "positive2": _with_eigenvalues(_positive2),
     "marcenko": _marcenko,
 }

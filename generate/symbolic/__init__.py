@@ -1,1 +1,1 @@
-"""Symbolic mathematics: how expressions are drawn, differentiated, looked up, and checked by numbers."""
+"""Symbolic mathematics: random expressions, differentiation, integration, and numerical verification."""

@@ -1,4 +1,4 @@
-"""What a task is: a declaration and three functions of batches, sample, solve and verify."""
+"""A task: a declaration and three functions of batches, sample, solve and verify."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from mathpipe.datasets.containers.ragged_matrices import Matrices, reduce_rows
+from mathpipe.datasets.containers.ragged_matrices import Matrices, reduce_per_matrix
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.tokenizers.decimal_grid import round_to_grid
 from mathpipe.generate.sampling.noise import add_noise
 from mathpipe.generate.sampling.random_matrices import distinct_entries
 from mathpipe.generate.spec import LARGEST_DIMENSION, MatrixSpec
-from mathpipe.generate.tasks.wrong_problems import Confusions
+from mathpipe.generate.tasks.wrong_problems import WrongProblems
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -22,12 +22,12 @@ Mask = NDArray[np.bool_]
 Errors = dict[str, Floats]
 
 CHUNK_ROWS = 10_000
-_CHUNK_ENTRIES = 2_000_000  # a chunk of large matrices has fewer rows, so that it stays near 16 MB an array
+_CHUNK_ENTRIES = 2_000_000  # chunks of large matrices have fewer rows, to keep arrays near 16 MB
 
 
 @dataclass(frozen=True)
 class Solved:
-    """Solutions of n problems (any values where rejected), and for each reason the mask (n,) of rows to reject."""
+    """Solutions of n problems (arbitrary where rejected), and a mask (n,) of the rejected problems for each reason."""
 
     solutions: Matrices
     rejected: dict[str, Mask] = field(default_factory=dict)
@@ -50,8 +50,8 @@ def solve_by_shape(problems: Matrices, solve: Callable[[Floats], tuple[Floats, d
     return Solved(Matrices.concatenate(parts).take(np.argsort(np.concatenate(order))), all_rejected)
 
 
-def nearest_written(problems: Matrices, solutions: Matrices) -> Matrices:
-    """The solution rounded to 3 digits, entry by entry: the best written answer where errors are H - X."""
+def round_solutions(problems: Matrices, solutions: Matrices) -> Matrices:
+    """The solution rounded to 3 digits, entry by entry: the best representable one where errors are H - X."""
     return Matrices(round_to_grid(solutions.values), solutions.rows, solutions.cols)
 
 
@@ -64,19 +64,19 @@ def difference(problems: Matrices, references: Matrices, predicted: Matrices) ->
 class Task:
     """A family of problems: problem -> solution.
 
-    ``sample(rng, n, spec)`` draws n problems; ``solve(problems)`` gives their solutions and which rows to reject;
-    ``verify(problems, references, predicted)`` gives every error measure, one value a prediction, for predictions that
-    have the reference's shape; ``residual(problems, references, predicted)`` gives the matrices R whose norms these are,
-    ``residual_formula`` says what R is; ``answer_shape(problems)`` the shape of every right answer;
-    ``best_written(problems, solutions)`` the best answer found among those that can be written with 3 digits.
+    ``sample(rng, n, spec)`` samples n problems. ``solve(problems)`` returns their solutions and the problems to reject.
+    ``verify(problems, references, predicted)`` returns every error measure, one value per prediction, for predictions of the
+    reference's shape. ``residual(problems, references, predicted)`` returns the matrices R whose norms these are;
+    ``residual_formula`` describes R. ``answer_shape(problems)``: the shape of every correct solution.
+    ``best_representable(problems, solutions)``: the best solution found among those with 3-digit entries.
 
-    An problem is ``side_by_side`` matrices next to each other and ``extra_cols`` columns. ``limits(spec)`` raises UserError
-    for specs the task cannot be drawn by for reasons of its own; ``example`` is a spec it can be drawn by. ``distinct(spec)``: an
-    upper bound on the number of different problems, where the number of entries does not tell it.
-    ``agrees(problems, solved, stored)``: which stored answers are as right as the solved ones, though their numbers differ,
-    as another CPU may give the other of two equally good signs; None where answers are the same on any CPU to float32.
-    ``noise(rng, clean, spec)``: the written problems where noise is not simply that of ``generate.noise``.
-    ``confusions``: by name, other problems whose right answers a model may give in place of this one's.
+    A problem has ``side_by_side`` matrices next to each other and ``extra_cols`` columns. ``validate_spec(spec)``
+    raises UserError for further unsupported specs; ``example`` is a supported spec. ``distinct(spec)``: an upper bound on the
+    number of distinct problems, where the number of entries does not determine it.
+    ``matches_recomputed(problems, solved, stored)``: which stored solutions are as good as the recomputed ones although
+    their numbers differ; another CPU may choose the other of two equally good signs. None if all CPUs agree to float32.
+    ``noise(rng, clean, spec)``: the stored problems, where noise is not simply that of ``generate.sampling.noise``.
+    ``wrong_problems``: by name, other problems whose solutions a model may give instead.
     """
 
     name: str
@@ -90,22 +90,22 @@ class Task:
     answer_shape: Callable[[Matrices], tuple[Ints, Ints]]
     residual: Callable[[Matrices, Matrices, Matrices], Matrices] = difference
     residual_formula: str = "H - X"
-    best_written: Callable[[Matrices, Matrices], Matrices] = nearest_written
+    best_representable: Callable[[Matrices, Matrices], Matrices] = round_solutions
     square_only: bool = False
-    has_task_tokens: bool = False  # each problem begins with the task token of its own task (co-training)
-    symmetric: bool = False  # problems are symmetric matrices, and so is the noise put on them
-    takes_spectrum: bool = False  # the spec may name spectra of its symmetric problems
+    has_task_tokens: bool = False  # each problem starts with a task token (co-training)
+    symmetric: bool = False  # problems and their noise are symmetric matrices
+    takes_spectrum: bool = False  # the spec may name spectra of the symmetric problems
     side_by_side: int = 1
     extra_cols: int = 0
-    limits: Callable[[MatrixSpec], None] | None = None
+    validate_spec: Callable[[MatrixSpec], None] | None = None
     example: MatrixSpec = field(default_factory=MatrixSpec)
     distinct: Callable[[MatrixSpec], float] | None = None
-    agrees: Callable[[Matrices, Matrices, Matrices], Mask] | None = None
+    matches_recomputed: Callable[[Matrices, Matrices, Matrices], Mask] | None = None
     noise: Callable[[np.random.Generator, Matrices, MatrixSpec], Matrices] | None = None
-    confusions: Confusions = field(default_factory=dict)
+    wrong_problems: WrongProblems = field(default_factory=dict)
 
     def check(self, spec: MatrixSpec) -> None:
-        """UserError where this task cannot be drawn by this spec."""
+        """UserError if this task does not support the spec."""
         if self.square_only and not spec.always_square:
             raise UserError(
                 f"{self.name} needs square matrices",
@@ -126,12 +126,12 @@ class Task:
                 cause="a spectrum describes symmetric matrices",
                 next_step="leave --spectrum out",
             )
-        if self.limits is not None:
-            self.limits(spec)
+        if self.validate_spec is not None:
+            self.validate_spec(spec)
         self._check_size(spec)
 
     def with_noise(self, rng: np.random.Generator, clean: Matrices, spec: MatrixSpec) -> Matrices:
-        """The problems as written, with the spec's noise on them."""
+        """The stored problems: the clean ones with the spec's noise."""
         if self.noise is not None:
             return self.noise(rng, clean, spec)
         return add_noise(rng, clean, spec, symmetric=self.symmetric)
@@ -147,7 +147,7 @@ class Task:
             if max(r, c) > LARGEST_DIMENSION:
                 raise UserError(
                     f"{what} would be {r} x {c}",
-                    expected=f"at most {LARGEST_DIMENSION} rows and {LARGEST_DIMENSION} columns, the largest that can be written",
+                    expected=f"at most {LARGEST_DIMENSION} rows and {LARGEST_DIMENSION} columns (the largest supported)",
                     got=f"{c} columns" if c > r else f"{r} rows",
                     next_step="choose a smaller dimension",
                 )
@@ -157,27 +157,27 @@ class Task:
         return rows, cols * self.side_by_side + self.extra_cols
 
     def chunk_rows(self, spec: MatrixSpec) -> int:
-        """Rows of a chunk: 10,000, fewer where matrices are large."""
+        """Rows per chunk: 10,000, fewer for large matrices."""
         rows, cols = self.largest_problem(spec)
         return int(np.clip(_CHUNK_ENTRIES // (rows * cols), 100, CHUNK_ROWS))
 
     def distinct_problems(self, spec: MatrixSpec) -> float:
-        """An upper bound on how many different problems the spec can write; infinity when beyond all sizes."""
+        """An upper bound on the number of distinct problems of the spec; infinity if it is astronomically large."""
         if self.distinct is not None:
             return self.distinct(spec)
         rows, cols = self.largest_problem(spec)
         return float(distinct_entries(spec) ** min(rows * cols, 16))
 
     def passes(self, errors: Errors, tolerance: float) -> Mask:
-        """Which predictions are right within ``tolerance``: error_l1 <= tolerance (and orthogonality where there is one)."""
-        right = errors["error_l1"] <= tolerance
+        """Which predictions are correct within ``tolerance``: error_l1 <= tolerance (and orthogonality, if measured)."""
+        correct = errors["error_l1"] <= tolerance
         if "orthogonality" in errors:
-            right &= errors["orthogonality"] <= tolerance
-        return np.asarray(right)
+            correct &= errors["orthogonality"] <= tolerance
+        return np.asarray(correct)
 
 
 def ratio(numerator: Floats, denominator: Floats) -> Floats:
-    """numerator / denominator, where 0/0 is 0 (nothing to miss, nothing missed) and x/0 is infinite."""
+    """numerator / denominator, with 0/0 = 0 (no error on a zero reference) and x/0 infinite."""
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         quotient = numerator / denominator
     return np.where((numerator == 0) & (denominator == 0), 0.0, quotient)
@@ -188,23 +188,24 @@ def error_measures(residual: Matrices, scale: Matrices, predicted: Matrices, ref
 
     ``error_l1`` = sum|R| / sum|S|; ``error_l2`` = sum R^2 / sum S^2; ``error_max`` = max|R| / max|S|;
     ``coefficients_within_1pct``: share of entries with |H - X| <= 1 % of |X|; ``error_reference_l1`` = sum|H - X| / sum|X|.
-    S comes from the reference or the problem, never from the prediction: an answer cannot buy tolerance by its size.
+    S comes from the reference or the problem, never from the prediction, whose size must not affect the tolerance.
     """
     with np.errstate(over="ignore"):
         difference = np.abs(predicted.values - references.values)
         close = (difference <= 0.01 * np.abs(references.values)).astype(np.float64)
         r, s = np.abs(residual.values), np.abs(scale.values)
         return {
-            "error_l1": ratio(reduce_rows(r, residual, np.add), reduce_rows(s, scale, np.add)),
-            "error_l2": ratio(reduce_rows(r * r, residual, np.add), reduce_rows(s * s, scale, np.add)),
-            "error_max": ratio(reduce_rows(r, residual, np.maximum), reduce_rows(s, scale, np.maximum)),
-            "coefficients_within_1pct": reduce_rows(close, references, np.add) / np.maximum(references.sizes, 1),
+            "error_l1": ratio(reduce_per_matrix(r, residual, np.add), reduce_per_matrix(s, scale, np.add)),
+            "error_l2": ratio(reduce_per_matrix(r * r, residual, np.add), reduce_per_matrix(s * s, scale, np.add)),
+            "error_max": ratio(reduce_per_matrix(r, residual, np.maximum), reduce_per_matrix(s, scale, np.maximum)),
+            "coefficients_within_1pct": reduce_per_matrix(close, references, np.add) / np.maximum(references.sizes, 1),
             "error_reference_l1": ratio(
-                reduce_rows(difference, references, np.add), reduce_rows(np.abs(references.values), references, np.add)
+                reduce_per_matrix(difference, references, np.add),
+                reduce_per_matrix(np.abs(references.values), references, np.add),
             ),
         }
 
 
 def difference_errors(problems: Matrices, references: Matrices, predicted: Matrices) -> Errors:
-    """R = H - X and S = X: for tasks whose answer is one matrix and no other."""
+    """R = H - X and S = X: for tasks with a unique solution."""
     return error_measures(difference(problems, references, predicted), references, predicted, references)

@@ -1,4 +1,4 @@
-"""The table of contents: every task by its name on the command line. A new task is one file and one row here."""
+"""The registry of all tasks by name. A new task is one file and one row here."""
 
 from typing import Any
 
@@ -41,7 +41,7 @@ TASKS: dict[str, Task | SequenceTask] = {**MATRIX_TASKS, **SEQUENCE_TASKS}
 
 
 def get_task(name: str) -> Task | SequenceTask:
-    """The task of this name, of whichever kind; UserError naming the nearest known one."""
+    """The task of this name, of either kind; UserError suggests the most similar name."""
     if name not in TASKS:
         near = nearest(name, TASKS)
         raise UserError(
@@ -54,25 +54,25 @@ def get_task(name: str) -> Task | SequenceTask:
 
 
 def matrix_task(name: str) -> Task:
-    """The task of matrices of this name; UserError where it is of another kind."""
+    """The matrix task of this name; UserError if it is of another kind."""
     task = get_task(name)
     if not isinstance(task, Task):
-        raise UserError(f"{name} is no task of matrices", expected="one of " + ", ".join(MATRIX_TASKS), got=repr(name))
+        raise UserError(f"{name} is not a matrix task", expected="one of " + ", ".join(MATRIX_TASKS), got=repr(name))
     return task
 
 
 def sequence_task(name: str) -> SequenceTask:
-    """The task of sequences (expressions, bits) of this name; UserError where it is of another kind."""
+    """The sequence task (expressions, bits) of this name; UserError if it is of another kind."""
     task = get_task(name)
     if not isinstance(task, SequenceTask):
         raise UserError(
-            f"{name} is no task of sequences", expected="one of " + ", ".join(SEQUENCE_TASKS), got=repr(name)
+            f"{name} is not a sequence task", expected="one of " + ", ".join(SEQUENCE_TASKS), got=repr(name)
         )
     return task
 
 
 def distinct_problems(spec: DatasetSpec) -> float:
-    """An upper bound on how many different problems a spec can write; infinity when beyond all sizes."""
+    """An upper bound on the number of distinct problems of a spec; infinity if it is astronomically large."""
     if isinstance(spec.problems, MatrixSpec):
         return matrix_task(spec.task).distinct_problems(spec.problems)
     if isinstance(spec.problems, SequenceSpec):
@@ -81,7 +81,7 @@ def distinct_problems(spec: DatasetSpec) -> float:
 
 
 def distinct_of_split(spec: DatasetSpec, split: str) -> float:
-    """How many different problems a split may hold: counted where the task counts them, else the split's share of the bound."""
+    """The number of distinct problems of a split: exact if the task counts them, else the split's share of the bound."""
     if isinstance(spec.problems, SequenceSpec):
         counted = sequence_task(spec.task).distinct_of_split
         if counted is not None:
@@ -90,7 +90,7 @@ def distinct_of_split(spec: DatasetSpec, split: str) -> float:
 
 
 def may_repeat(spec: DatasetSpec) -> bool:
-    """Whether rows of the training split may outnumber its different problems."""
+    """Whether the training split may have more rows than distinct problems."""
     return isinstance(spec.problems, SequenceSpec) and sequence_task(spec.task).may_repeat
 
 

@@ -1,7 +1,7 @@
-"""What a task of sequences is: problems and solutions are words (expressions, bits), and pairs come out of one stream.
+"""A sequence task: problems and solutions are token sequences (expressions, bits), and pairs come from one RNG stream.
 
-Matrix tasks draw a problem and solve it; here a pair is often made the other way round, or looked up, or given up, so that a
-task yields accepted pairs. Every accepted pair is routed to the split its written problem's hash names.
+Matrix tasks sample a problem and solve it. Here a pair is often built from its solution, or looked up, or rejected, so a task
+yields accepted pairs. Each goes to the split given by the hash of its problem.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mathpipe.datasets.containers.ragged_sequences import Sequences
-from mathpipe.generate.outcomes import SYMBOLIC_OUTCOMES, Judged
+from mathpipe.generate.outcomes import SYMBOLIC_OUTCOMES, Verification
 from mathpipe.generate.spec import ExpressionSpec, SequenceSpec
 
 Mask = NDArray[np.bool_]
@@ -27,9 +27,9 @@ Kind = Literal["expressions", "bits"]
 
 @dataclass(frozen=True)
 class Pairs:
-    """Accepted pairs, in the order they were drawn, and how many draws were given up, by reason.
+    """Accepted pairs in sampling order, and the number of rejected samples by reason.
 
-    ``columns``: what the task declares of each pair besides, such as ``operators``.
+    ``columns``: further declared columns of each pair, such as ``operators``.
     """
 
     problems: Sequences
@@ -42,8 +42,8 @@ class Pairs:
 
 
 @dataclass(frozen=True)
-class OnDemand:
-    """The function ``name`` of ``module``, which is imported at the first call, so that a task is declared without symengine."""
+class LazyFunction:
+    """The function ``name`` of ``module``, imported at the first call, so that declaring a task does not import symengine."""
 
     module: str
     name: str
@@ -54,14 +54,14 @@ class OnDemand:
 
 @dataclass(frozen=True)
 class SequenceTask:
-    """A family of problems written as words.
+    """A family of problems written as tokens.
 
-    ``pairs(spec, generator, wanted)`` yields batches of accepted pairs without end, a pure function of the spec and of
-    ``generator``, which gives the random generator of the k-th draw of this chunk. What it learns on the way it keeps to
-    itself: another chunk begins anew. ``wanted(problems)`` tells which problems will be kept at all, so that work on others
-    may be spared; it never changes which pairs are accepted.
-    ``judge(problems, references, predicted)``: outcomes of predictions that were read (malformed ones included, never an
-    exception), by mathematics and in bounded time. ``columns``: names and NumPy types of what each pair carries besides.
+    ``pairs(spec, generator, wanted)`` yields an infinite sequence of batches of accepted pairs, a pure function of the
+    spec and of ``generator(k)``, the random generator of batch k of this chunk. It shares no state with other chunks.
+    ``wanted(problems)`` marks the problems that will be used, so that the task may skip work on others; it never changes
+    which pairs are accepted.
+    ``verify(problems, references, predicted)``: outcomes of decoded predictions, by mathematics and in bounded time.
+    Malformed ones get an outcome, never an exception. ``columns``: names and NumPy types of the further columns of a pair.
     """
 
     name: str
@@ -70,37 +70,47 @@ class SequenceTask:
     solution: str
     source: str
     pairs: Callable[[Any, Generators, Callable[[Sequences], Mask]], Iterator[Pairs]]
-    judge: Callable[[Sequences, Sequences, Sequences], Judged]
+    verify: Callable[[Sequences, Sequences, Sequences], Verification]
     outcomes: tuple[str, ...] = SYMBOLIC_OUTCOMES
-    right: frozenset[str] = frozenset({"exact", "equivalent"})
+    correct_outcomes: frozenset[str] = frozenset({"exact", "equivalent"})
     measures: tuple[str, ...] = ()
-    """All that ``judge`` measures of each prediction besides."""
+    """Names of the further measures that ``verify`` returns."""
     columns: dict[str, str] = field(default_factory=dict)
     symbols: tuple[tuple[str, ...], tuple[str, ...]] | None = None
-    """Which of x, y, z, t, a0 to a9, Y, Y', Y'' stand in its problems, and which in its solutions; None: any."""
+    """Which of x, y, z, t, a0 to a9, Y, Y', Y'' occur in problems, and which in solutions; None: any."""
     task_token: str | None = None
     chunk_rows: int = 1000
     example: SequenceSpec = field(default_factory=ExpressionSpec)
-    """The published way of drawing: what flags leave out is taken from here."""
-    limits: Callable[[Any], None] | None = None
+    """The published spec: the default of every option."""
+    validate_spec: Callable[[Any], None] | None = None
     distinct: Callable[[Any], float] | None = None
     distinct_of_split: Callable[[Any, str], float] | None = None
-    """How many different problems belong to a split, where it is known better than by the split's share."""
-    rows_of_chunk: Callable[[Any], int] | None = None
-    """Rows of a chunk where they depend on the spec; else ``chunk_rows``."""
-    settled: Callable[[Any], Any] | None = None
-    """The spec with what follows from it written out."""
+    """The number of distinct problems of a split, if it is known more exactly than by the split's share."""
+    chunk_rows_for: Callable[[Any], int] | None = None
+    """Rows per chunk, if they depend on the spec; else ``chunk_rows``."""
+    resolve_spec: Callable[[Any], Any] | None = None
+    """Returns the spec with its derived fields set."""
     may_repeat: bool = False
     """Rows of the training split may outnumber its different problems."""
 
     def check(self, spec: SequenceSpec) -> None:
-        """UserError where this task cannot be drawn by this spec."""
-        if self.limits is not None:
-            self.limits(spec)
+        """UserError if this task does not support the spec."""
+        if self.validate_spec is not None:
+            self.validate_spec(spec)
 
     def distinct_problems(self, spec: SequenceSpec) -> float:
-        """An upper bound on how many different problems the spec can write; infinity when beyond all sizes."""
+        """An upper bound on the number of distinct problems of the spec; infinity if it is astronomically large."""
         return float("inf") if self.distinct is None else self.distinct(spec)
 
 
-__all__ = ["SYMBOLIC_OUTCOMES", "Columns", "Generators", "Judged", "Kind", "Mask", "OnDemand", "Pairs", "SequenceTask"]
+__all__ = [
+    "SYMBOLIC_OUTCOMES",
+    "Columns",
+    "Generators",
+    "Kind",
+    "LazyFunction",
+    "Mask",
+    "Pairs",
+    "SequenceTask",
+    "Verification",
+]

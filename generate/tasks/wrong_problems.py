@@ -1,8 +1,8 @@
-"""Other problems whose right answers a model may give in place of the asked one's: what a wrong answer may tell.
+"""Wrong problems: other problems whose solutions a model may give instead; they explain wrong predictions.
 
-Each is a function of dense problems, (k, r, c) -> (k, r, c); where it changes nothing, there is no other problem. An
-eigenvalue model that has not learned the product of the signs off the diagonal answers, wherever it errs, for a matrix
-with one of these signs flipped: half of its answers are wrong, and every one of them is the spectrum of something.
+Each is a function of dense problems, (k, r, c) -> (k, r, c); where it changes nothing, there is no wrong problem. Example: an
+eigenvalue model that has not learned the product of the off-diagonal signs solves, in half of the cases, a matrix with one of
+these signs flipped.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from mathpipe.generate.linalg.batched import transposed
 
 Floats = NDArray[np.float64]
-Confusions = Mapping[str, Callable[[Floats], Floats]]
+WrongProblems = Mapping[str, Callable[[Floats], Floats]]
 
 
 def transpose(a: Floats) -> Floats:
-    """A^T; of the square ones alone."""
+    """A^T, for square A only."""
     return transposed(a) if a.shape[1] == a.shape[2] else a
 
 
@@ -29,20 +29,20 @@ def negate(a: Floats) -> Floats:
 
 
 def swap_rows(a: Floats) -> Floats:
-    """The first two rows in the other order, which turns the sign of a determinant."""
+    """The first two rows in the other order, which changes the sign of a determinant."""
     order = np.arange(a.shape[1])
     order[:2] = order[:2][::-1]
     return a[:, order]
 
 
 def flip_largest_off_diagonal(a: Floats) -> Floats:
-    """Symmetric A, the largest of its entries off the diagonal with the other sign.
+    """Symmetric A with the sign of its largest off-diagonal entry flipped.
 
-    Spectra depend on the signs off the diagonal by the signs of products around cycles alone. Of three dimensions there is
-    one such product, a_12 a_23 a_13, and whichever entry is flipped, the spectrum is the same.
+    The spectrum depends on off-diagonal signs only through the signs of products around cycles. In three dimensions there is
+    one such product, a_12 a_23 a_13: the spectrum is the same whichever entry is flipped.
     """
     k, n = a.shape[:2]
-    if n < 3:  # a_12 stands in the spectrum by its square
+    if n < 3:  # the spectrum depends on a_12 only through its square
         return a
     i, j = np.triu_indices(n, 1)
     at = np.abs(a[:, i, j]).argmax(axis=1)
@@ -70,5 +70,5 @@ def transpose_all_but_last(av: Floats) -> Floats:
     return np.concatenate([transpose(av[:, :, :-1]), av[:, :, -1:]], axis=2)
 
 
-SIGN_OFF_DIAGONAL: Confusions = {"a sign off the diagonal flipped": flip_largest_off_diagonal}
-TRANSPOSED: Confusions = {"A transposed": transpose}
+SIGN_OFF_DIAGONAL: WrongProblems = {"a sign off the diagonal flipped": flip_largest_off_diagonal}
+TRANSPOSED: WrongProblems = {"A transposed": transpose}

@@ -1,1 +1,1 @@
-"""Commands of ``mathpipe``: ``<command>.py``, ``-`` written ``_`` (``import_.py``: ``import`` is a keyword)."""
+"""One module for each command: ``<command>.py``, with ``_`` for ``-`` (``import_.py``, since ``import`` is a keyword)."""

@@ -1,4 +1,4 @@
-"""``mathpipe bench``: how fast this machine is at each part of the line, and what an order will cost."""
+"""``mathpipe bench``: measure each part of the pipeline here, and estimate time and size of a dataset."""
 
 from __future__ import annotations
 
@@ -17,89 +17,98 @@ import click
 import numpy as np
 
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.tokenizers.number_encodings import ENCODINGS, encoding
+from mathpipe.datasets.tokenizers.number_encodings import ENCODINGS, get_number_encoding
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.build.matrix_chunks import build_chunk
 from mathpipe.generate.build.sequence_chunks import build_sequence_chunk
-from mathpipe.generate.build.shard import Built, build_shard
+from mathpipe.generate.build.shard import ShardResult, build_shard
 from mathpipe.generate.execution.cpus import available_cpus
 from mathpipe.generate.execution.executors import run
 from mathpipe.generate.layout import Layout, Shard
 from mathpipe.generate.spec import DatasetSpec, MatrixSpec
 from mathpipe.generate.tasks.registry import TASKS, SequenceTask, get_task
 from mathpipe.pipeline.config.counts import parse_count
-from mathpipe.pipeline.console import note
+from mathpipe.pipeline.console import log
 
-SMALL_CHUNK = 50  # rows of a chunk of expressions while measuring: some tasks take a second for so many
-SECONDS = 0.5  # a measurement is repeated until it has taken this long
+SMALL_CHUNK = 50  # examples per chunk of expressions while measuring: some tasks take a second for this many
+MEASURE_SECONDS = 0.5  # a measurement is repeated for at least this long
 
 
 @dataclass(frozen=True)
-class Measured:
-    """One line of the table: what, how many a second (of wall clock, one process), in which unit."""
+class Measurement:
+    """One line of the table: a throughput per second of wall-clock time, of one process."""
 
-    what: str
+    name: str
     rate: float
     unit: str
 
 
 @dataclass(frozen=True)
-class Order:
-    """What an order of n rows will take: measured with all workers at work at once."""
+class Estimate:
+    """Estimated time and size of a dataset, measured with all workers running at once."""
 
-    rows: int
+    examples: int
     workers: int
-    rows_per_second: float
+    examples_per_second: float
     seconds: float
     bytes: int
 
 
 @click.command("bench")
-@click.option("--task", default="inverse", show_default=True, help="Task of the order.")
+@click.option("--task", default="inverse", show_default=True, help="Task of the dataset to estimate.")
 @click.option(
-    "--dim", default=5, show_default=True, type=click.IntRange(1, 100), help="Dimension of every measurement."
+    "--dim",
+    default=5,
+    show_default=True,
+    type=click.IntRange(1, 100),
+    help="Dimension of the matrices in every measurement.",
 )
-@click.option("--n", "count", default="50M", show_default=True, metavar="COUNT", help="Rows of the order.")
 @click.option(
-    "--workers", type=click.IntRange(1), default=None, help="Local processes for the order.  [default: one a CPU]"
+    "--n", "count", default="50M", show_default=True, metavar="COUNT", help="Size of the dataset to estimate."
 )
 @click.option(
-    "--out", default=".", show_default=True, help="A directory on the disk to measure; what is written is removed."
+    "--workers",
+    type=click.IntRange(1),
+    default=None,
+    help="Local worker processes for the estimate.  [default: one per CPU]",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+@click.option(
+    "--out", default=".", show_default=True, help="Directory on the disk to measure; temporary files are removed."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the measurements as JSON.")
 def bench(task: str, dim: int, count: str, workers: int | None, out: str, as_json: bool) -> None:
-    """Measure every task, each encoding, the loader and the disk here, and say what an order will take.
+    """Measure every task, every number encoding, the loader and the disk; estimate time and size of a dataset.
 
-    Other work on the machine slows it: the figures are those of this moment.
+    Other load on the machine lowers the measured rates.
 
     \b
     Example:
       mathpipe bench --task inverse --n 50M
     """
     get_task(task)
-    rows = _count(count)
-    note(f"training and evaluation on {_fast_paths()}")
+    examples = _count(count)
+    log(f"training and evaluation on {_fast_paths()}")
     with _scratch(out) as folder:
-        found = []
-        for measured in _measurements(dim, folder):
-            found.append(measured)
+        measurements = []
+        for measurement in _measurements(dim, folder):
+            measurements.append(measurement)
             if not as_json:
-                click.echo(f"{measured.what:<34}{measured.rate:>16,.0f} {measured.unit}")
-        note("measuring the order with all workers at once")
-        order = measure_order(_spec(task, dim), rows, workers or available_cpus(), folder)
+                click.echo(f"{measurement.name:<34}{measurement.rate:>16,.0f} {measurement.unit}")
+        log("measuring generation with all workers at once")
+        estimate = estimate_dataset(_spec(task, dim), examples, workers or available_cpus(), folder)
     if as_json:
-        click.echo(json.dumps({"measured": [asdict(m) for m in found], "order": asdict(order)}))
+        click.echo(json.dumps({"measurements": [asdict(m) for m in measurements], "estimate": asdict(estimate)}))
         return
     what = task if isinstance(get_task(task), SequenceTask) else f"{task} {dim}x{dim}"
     click.echo(
-        f"\n{rows:,} rows of {what} with {order.workers} workers: about {_time(order.seconds)} "
-        f"({order.rows_per_second:,.0f} rows/s), {order.bytes / 1e9:,.2f} GB"
+        f"\n{examples:,} examples of {what} with {estimate.workers} workers: about {_format_time(estimate.seconds)} "
+        f"({estimate.examples_per_second:,.0f} examples/s), {estimate.bytes / 1e9:,.2f} GB"
     )
 
 
 def _fast_paths() -> str:
-    """What models use on this machine's device."""
-    import torch  # here, since most of what is measured needs none
+    """The device and the fast paths that models use on this machine."""
+    import torch  # here, since most measurements do not need it
 
     from mathpipe.train.runtime.fast_paths import fast_paths
 
@@ -108,17 +117,17 @@ def _fast_paths() -> str:
 
 @contextlib.contextmanager
 def _scratch(out: str) -> Iterator[Path]:
-    """A folder of its own in ``out``, removed at the end."""
+    """A temporary directory in ``out``, removed at the end."""
     try:
-        held = tempfile.TemporaryDirectory(prefix="mathpipe-bench-", dir=out)
+        temporary = tempfile.TemporaryDirectory(prefix="mathpipe-bench-", dir=out)
     except OSError as error:
         raise UserError(
             f"--out {out} cannot be written",
             expected="a directory on the disk to measure",
             got=error.strerror or str(error),
-            next_step="name one that may be written: `mathpipe bench --out DIR`",
+            next_step="name a writable directory: `mathpipe bench --out DIR`",
         ) from error
-    with held as folder:
+    with temporary as folder:
         yield Path(folder)
 
 
@@ -130,7 +139,7 @@ def _count(text: str) -> int:
 
 
 def _spec(name: str, dim: int) -> DatasetSpec:
-    """The task's example of a spec, at this dimension; UserError where it has none."""
+    """The example spec of a task at this dimension; UserError if the task cannot sample such problems."""
     task = get_task(name)
     if isinstance(task, SequenceTask):
         return DatasetSpec(task=name, problems=task.example, chunk_rows=task.chunk_rows)
@@ -139,55 +148,59 @@ def _spec(name: str, dim: int) -> DatasetSpec:
     return DatasetSpec(task=name, problems=problems, chunk_rows=task.chunk_rows(problems))
 
 
-def _measurements(dim: int, folder: Path) -> Iterator[Measured]:
+def _measurements(dim: int, folder: Path) -> Iterator[Measurement]:
     for name in TASKS:
         try:
             spec = _spec(name, dim)
-        except UserError:  # a task that has no such problems
+        except UserError:  # the task has no problems of this dimension
             continue
-        yield Measured(f"generate {name}", _generation_rate(spec), "rows/s")
+        yield Measurement(f"generate {name}", _generation_rate(spec), "examples/s")
     values = np.random.default_rng(0).uniform(-10, 10, 200_000)
     for name in ENCODINGS:
-        code = encoding(name)
-        tokens = code.encode(values)
-        yield Measured(f"encode {name}", len(values) * _per_second(functools.partial(code.encode, values)), "numbers/s")
-        yield Measured(f"decode {name}", len(values) * _per_second(functools.partial(code.decode, tokens)), "numbers/s")
-    yield _loader(dim, folder)
-    yield _disk(folder)
+        number_encoding = get_number_encoding(name)
+        tokens = number_encoding.encode(values)
+        encode = functools.partial(number_encoding.encode, values)
+        decode = functools.partial(number_encoding.decode, tokens)
+        yield Measurement(f"encode {name}", len(values) * _calls_per_second(encode), "numbers/s")
+        yield Measurement(f"decode {name}", len(values) * _calls_per_second(decode), "numbers/s")
+    yield _measure_loader(dim, folder)
+    yield _measure_disk(folder)
 
 
 def _generation_rate(spec: DatasetSpec) -> float:
-    """Rows a second of chunks in memory, nothing written."""
+    """Examples per second of chunks generated in memory, without writing."""
     chunks = itertools.count()
     if isinstance(spec.problems, MatrixSpec):
-        return spec.chunk_rows * _per_second(lambda: build_chunk(spec, "train", next(chunks)))
+        return spec.chunk_rows * _calls_per_second(lambda: build_chunk(spec, "train", next(chunks)))
     small = spec.model_copy(update={"chunk_rows": SMALL_CHUNK})
-    return SMALL_CHUNK * _per_second(lambda: build_sequence_chunk(small, next(chunks), ["train"]))
+    return SMALL_CHUNK * _calls_per_second(lambda: build_sequence_chunk(small, next(chunks), ["train"]))
 
 
-def _per_second(work: Callable[[], object]) -> float:
-    """Calls a second, after one that is not counted."""
-    work()
+def _calls_per_second(function: Callable[[], object]) -> float:
+    """Calls per second, after one warm-up call."""
+    function()
     calls, started = 0, time.perf_counter()
-    while (elapsed := time.perf_counter() - started) < SECONDS:
+    while (elapsed := time.perf_counter() - started) < MEASURE_SECONDS:
         calls += 1
-        work()
+        function()
     return calls / elapsed
 
 
-def _loader(dim: int, folder: Path) -> Measured:
-    from mathpipe.datasets.dataset import open_dataset  # here, since it brings torch
+def _measure_loader(dim: int, folder: Path) -> Measurement:
+    from mathpipe.datasets.dataset import open_dataset  # here, since it imports torch
 
     url = str(folder / "loader")
     make_dataset(_spec("transpose", dim), Layout({"train": 40_000}, 40_000), url, workers=0)
-    with open_dataset(url).batches(64) as stream:
-        return Measured(
-            "load and encode (P1000)", 64 * _per_second(lambda: [next(stream) for _ in range(100)]) * 100, "rows/s"
+    with open_dataset(url).batches(64) as batches:
+        return Measurement(
+            "load and encode (P1000)",
+            64 * _calls_per_second(lambda: [next(batches) for _ in range(100)]) * 100,
+            "examples/s",
         )
 
 
-def _disk(folder: Path) -> Measured:
-    """Writing and syncing 64 MB at a time."""
+def _measure_disk(folder: Path) -> Measurement:
+    """Throughput of writing and syncing 64 MB at a time."""
     data = os.urandom(1 << 20)
 
     def write() -> None:
@@ -197,26 +210,26 @@ def _disk(folder: Path) -> Measured:
             file.flush()
             os.fsync(file.fileno())
 
-    return Measured("disk, written and synced", 64 * _per_second(write), "MB/s")
+    return Measurement("write and sync to disk", 64 * _calls_per_second(write), "MB/s")
 
 
-def measure_order(spec: DatasetSpec, rows: int, workers: int, folder: Path) -> Order:
-    """Build two shards a worker with all workers at work, after one each to warm up, and scale up."""
+def estimate_dataset(spec: DatasetSpec, examples: int, workers: int, folder: Path) -> Estimate:
+    """Extrapolate from two shards per worker, built with all workers running, after one shard each to warm up."""
     if not isinstance(spec.problems, MatrixSpec):
         spec = spec.model_copy(update={"chunk_rows": SMALL_CHUNK})
     size = 5 * spec.chunk_rows
     shards = [Shard("train", k, k * size, size) for k in range(3 * workers)]
-    built = list(run(functools.partial(_build, spec, str(folder / "order")), shards, workers))[workers:]
-    rate = workers * sum(b.record.rows for b in built) / sum(b.seconds for b in built)
-    per_row = sum(b.record.bytes for b in built) / sum(b.record.rows for b in built)
-    return Order(rows, workers, rate, rows / rate, int(rows * per_row))
+    results = list(run(functools.partial(_build, spec, str(folder / "estimate")), shards, workers))[workers:]
+    rate = workers * sum(result.record.rows for result in results) / sum(result.seconds for result in results)
+    bytes_per_example = sum(result.record.bytes for result in results) / sum(result.record.rows for result in results)
+    return Estimate(examples, workers, rate, examples / rate, int(examples * bytes_per_example))
 
 
-def _build(spec: DatasetSpec, url: str, shard: Shard) -> Built:
+def _build(spec: DatasetSpec, url: str, shard: Shard) -> ShardResult:
     return build_shard(spec, shard, url)
 
 
-def _time(seconds: float) -> str:
+def _format_time(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -1,4 +1,4 @@
-"""``mathpipe dedupe``: a dataset without the problems that stand in it before."""
+"""``mathpipe dedupe``: copy a dataset without duplicate problems."""
 
 from __future__ import annotations
 
@@ -9,40 +9,44 @@ import click
 
 from mathpipe.datasets.format.manifest import read_manifest
 from mathpipe.generate.curate.deduplication import deduplicate
-from mathpipe.pipeline.config.options import where_options
-from mathpipe.pipeline.console import note, quiet_option
+from mathpipe.pipeline.config.options import execution_options
+from mathpipe.pipeline.console import log, quiet_option
 from mathpipe.pipeline.progress import Progress
 
 
 @click.command("dedupe")
 @click.argument("source")
 @click.argument("out")
-@where_options
+@execution_options
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @quiet_option
 def dedupe(source: str, out: str, workers: int | None, scheduler: str | None, as_json: bool) -> None:
-    """Write a new dataset OUT with the first of equal problems of SOURCE, by split (train, valid, test) and row.
+    """Write a new dataset OUT with the first of each set of equal problems of SOURCE.
+
+    Splits are ordered train, valid, test, and examples within a split by row.
 
     \b
     Example:
       mathpipe dedupe data/integration-bwd data/integration-bwd-distinct
     """
     rows = sum(split.rows for split in read_manifest(source).splits.values())
-    note(f"looking for equal problems among {rows:,} rows")
+    log(f"searching {rows:,} examples for equal problems")
     with contextlib.closing(Progress("dedupe")) as progress:
-        done = deduplicate(
+        result = deduplicate(
             source,
             out,
             workers=workers,
             scheduler=scheduler,
             on_start=progress.start,
             on_shard=progress.add_shard,
-            tell=note,
+            log=log,
         )
-    kept = {name: split.rows for name, split in done.manifest.splits.items()}
+    remaining = {name: split.rows for name, split in result.manifest.splits.items()}
     if as_json:
-        click.echo(json.dumps({"out": out, "rows": kept, "dropped": done.dropped, "digest": done.manifest.digest}))
+        click.echo(
+            json.dumps({"out": out, "rows": remaining, "dropped": result.dropped, "digest": result.manifest.digest})
+        )
         return
-    for name, count in kept.items():
-        click.echo(f"{name}: {count:,} rows kept, {done.dropped[name]:,} left out")
-    click.echo(f"{out}: {sum(kept.values()):,} of {rows:,} rows, each problem once")
+    for name, count in remaining.items():
+        click.echo(f"{name}: {count:,} examples kept, {result.dropped[name]:,} duplicates dropped")
+    click.echo(f"{out}: {sum(remaining.values()):,} of {rows:,} examples, each problem once")

@@ -1,4 +1,4 @@
-"""``mathpipe export``: a dataset in another format."""
+"""``mathpipe export``: write a split in another format."""
 
 from __future__ import annotations
 
@@ -12,21 +12,23 @@ from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.export_formats import export_arrow, export_text
 from mathpipe.datasets.io.storage import Storage
 from mathpipe.pipeline.console import quiet_option
-from mathpipe.pipeline.inputs.encodings import refuse_encoding
+from mathpipe.pipeline.inputs.encodings import reject_number_encoding
 from mathpipe.pipeline.progress import Progress
 
 
 @click.command("export")
 @click.argument("directory")
-@click.option("--out", required=True, help="File to write; .txt for the papers' text lines, .arrow for Arrow IPC.")
-@click.option("--split", default="train", show_default=True, help="Which split.")
-@click.option("--input-encoding", default=None, help="How matrices of problems are written, in text.  [default: P1000]")
-@click.option("--output-encoding", default=None, help="How those of solutions are written, in text.  [default: P1000]")
+@click.option("--out", required=True, help="File to write; .txt for text in the papers' format, .arrow for Arrow IPC.")
+@click.option("--split", default="train", show_default=True, help="Split to export.")
+@click.option("--input-encoding", default=None, help="Number encoding of problem matrices, for text.  [default: P1000]")
+@click.option(
+    "--output-encoding", default=None, help="Number encoding of solution matrices, for text.  [default: P1000]"
+)
 @quiet_option
 def export(directory: str, out: str, split: str, input_encoding: str | None, output_encoding: str | None) -> None:
-    """Write a split as the papers' text lines (problem<TAB>solution) or as one Arrow IPC file.
+    """Export a split as text lines (problem<TAB>solution, the papers' format) or as one Arrow IPC file.
 
-    Expressions are written in prefix as count|problem<TAB>solution, the lines that `mathpipe import` reads.
+    Expressions are written in prefix notation as count|problem<TAB>solution, which `mathpipe import` reads.
 
     \b
     Example:
@@ -35,17 +37,17 @@ def export(directory: str, out: str, split: str, input_encoding: str | None, out
       mathpipe export data/inverse --split test --out inverse-test.arrow
     """
     formats = {".txt": export_text, ".arrow": export_arrow}
-    write = formats.get(Path(out).suffix)
-    if write is None:
+    export_split = formats.get(Path(out).suffix)
+    if export_split is None:
         raise UserError(
-            f"{out}: unknown format", expected="a file that ends in .txt or .arrow", got=repr(Path(out).suffix)
+            f"{out}: unknown format", expected="a file name that ends in .txt or .arrow", got=repr(Path(out).suffix)
         )
     data = open_dataset(directory, split, input_encoding or "P1000", output_encoding or "P1000")
-    if data.kind != "matrices":
-        refuse_encoding(directory, "--input-encoding", input_encoding)
-        refuse_encoding(directory, "--output-encoding", output_encoding)
+    if data.problem_type != "matrices":
+        reject_number_encoding(directory, "--input-encoding", input_encoding)
+        reject_number_encoding(directory, "--output-encoding", output_encoding)
     folder, _, name = out.rpartition("/")
     with contextlib.closing(Progress("export")) as progress, Storage(folder or ".").write(name) as file:
         progress.start(len(data))
-        rows = write(data, file, progress.advance)
-    click.echo(f"{out}: {rows:,} rows of {split}")
+        rows = export_split(data, file, progress.advance)
+    click.echo(f"{out}: {rows:,} examples of {split}")

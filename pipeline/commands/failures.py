@@ -1,4 +1,4 @@
-"""``mathpipe failures``: look through failed problems, and read published failure files into predictions."""
+"""``mathpipe failures``: browse failed problems, and import published failure files as predictions."""
 
 from __future__ import annotations
 
@@ -13,33 +13,39 @@ import click
 
 from mathpipe.datasets.errors import UserError, nearest
 from mathpipe.evaluate.failures.failure_dump import Failure
-from mathpipe.evaluate.failures.failure_rendering import draw_failures
+from mathpipe.evaluate.failures.failure_rendering import render_failures
 from mathpipe.evaluate.published_predictions import import_published
-from mathpipe.pipeline.console import note
-from mathpipe.pipeline.inputs.failure_conditions import NAMES, NONE, Condition, condition
-from mathpipe.pipeline.inputs.failure_source import FailureSource, find_failures, find_published
+from mathpipe.pipeline.console import log
+from mathpipe.pipeline.inputs.failure_conditions import CATEGORICAL_FIELDS, NONE, Condition, parse_condition
+from mathpipe.pipeline.inputs.failure_source import FailureSource, find_failure_source, find_published_file
 
-_NAMED = 8  # names that are listed where none was found
+_MAX_LISTED = 8  # values that are listed when no failure matches
 
 
 @click.command("failures")
 @click.argument("dump", type=click.Path())
-@click.option("--outcome", default=None, help="Only this outcome, such as malformed.")
+@click.option("--outcome", default=None, help="Only failures with this outcome, such as malformed.")
 @click.option(
     "--where",
     "conditions",
     multiple=True,
     metavar="NAME>VALUE",
-    help="Only where this holds, such as norm<20, task=add, confused_with!=none; may be repeated.",
+    help="Only failures that match, such as norm<20, task=add, confused_with!=none; may be repeated.",
 )
-@click.option("--row", type=int, default=None, help="Only this row.")
-@click.option("--sort", default=None, metavar="NAME", help="By this field, measure or covariate.  [default: by row]")
-@click.option("--largest", is_flag=True, help="Sort the largest first.")
-@click.option("-k", "count", default=5, show_default=True, type=click.IntRange(1), help="How many to show.")
-@click.option("--json", "as_json", is_flag=True, help="Print them as JSON lines.")
-@click.option("--task", default=None, help="Of a published .pred file: its task.")
-@click.option("--encoding", default=None, help="Of a published .pred file: that of the answers.  [default: found out]")
-@click.option("--out", default=None, help="Of a published .pred file: where its predictions go.  [default: beside it]")
+@click.option("--row", type=int, default=None, help="Only the failure of this row of the split.")
+@click.option(
+    "--sort", default=None, metavar="NAME", help="Sort by this field, error measure or covariate.  [default: row]"
+)
+@click.option("--largest", is_flag=True, help="Sort in descending order.")
+@click.option("-k", "count", default=5, show_default=True, type=click.IntRange(1), help="Number of failures to show.")
+@click.option("--json", "as_json", is_flag=True, help="Print the failures as JSON lines.")
+@click.option("--task", default=None, help="For a published .pred file: its task.")
+@click.option(
+    "--encoding", default=None, help="For a published .pred file: number encoding of the answers.  [default: detected]"
+)
+@click.option(
+    "--out", default=None, help="For a published .pred file: directory for its predictions.  [default: beside the file]"
+)
 def failures(
     dump: str,
     outcome: str | None,
@@ -53,11 +59,10 @@ def failures(
     encoding: str | None,
     out: str | None,
 ) -> None:
-    """Look through failed problems: filter, sort, draw.
+    """Browse failed problems: filter, sort and display them.
 
-    DUMP is a failures.jsonl.zst, a predictions.parquet, or the directory of an evaluation or of a run, of which the newest
-    evaluation is shown. A published failure file (.pred) is read into predictions, verified anew and told of as any evaluation;
-    name its task.
+    DUMP is a failures.jsonl.zst, a predictions.parquet, or the directory of an evaluation or a run (its latest evaluation).
+    A published failure file (.pred) needs --task: its predictions are verified again and reported like any evaluation.
 
     \b
     Example:
@@ -67,65 +72,65 @@ def failures(
       mathpipe failures eigenvectors.pred --task eigenvectors --out runs/published/evaluation
     """
     if task is not None:
-        told = import_published(find_published(dump), task, out or f"{dump}.evaluation", encoding)
-        click.echo(told.text)
-        click.echo(f"a page to read: {told.report}")
+        summary = import_published(find_published_file(dump), task, out or f"{dump}.evaluation", encoding)
+        click.echo(summary.text)
+        click.echo(f"report: {summary.report}")
         return
-    source = find_failures(dump)
-    wanted = [condition(text) for text in conditions]
-    wanted += [Condition("outcome", "=", outcome)] if outcome is not None else []
-    wanted += [Condition("row", "=", row)] if row is not None else []
-    _check_outcomes(wanted, source.outcomes())
-    found: Iterable[Failure] = (f for f in source.failures() if all(asked.holds(f) for asked in wanted))
+    source = find_failure_source(dump)
+    filters = [parse_condition(text) for text in conditions]
+    filters += [Condition("outcome", "=", outcome)] if outcome is not None else []
+    filters += [Condition("row", "=", row)] if row is not None else []
+    _check_outcomes(filters, source.outcomes())
+    matching: Iterable[Failure] = (f for f in source.failures() if all(condition.matches(f) for condition in filters))
     if sort is not None:
-        found = _sorted(found, sort, largest, count)
-    shown = list(islice(found, count))
+        matching = _sort(matching, sort, largest, count)
+    shown = list(islice(matching, count))
     if not shown:
-        note(_none_found(source, wanted) if row is None else source.verdict(row))
+        log(_describe_no_match(source, filters) if row is None else source.explain_row(row))
         return
     if as_json:
         for failure in shown:
             click.echo(failure.to_json())
         return
     width = shutil.get_terminal_size((100, 40)).columns
-    click.echo(draw_failures(shown, width=width, colour=sys.stdout.isatty()))
+    click.echo(render_failures(shown, width=width, colour=sys.stdout.isatty()))
 
 
-def _check_outcomes(conditions: list[Condition], known: list[str]) -> None:
-    """UserError for an outcome that there is not."""
-    for asked in conditions:
-        if asked.name == "outcome" and isinstance(asked.wanted, str) and asked.wanted.casefold() not in known:
-            near = nearest(asked.wanted, known)
+def _check_outcomes(conditions: list[Condition], outcomes: list[str]) -> None:
+    """UserError for an unknown outcome."""
+    for condition in conditions:
+        name = condition.expected
+        if condition.name == "outcome" and isinstance(name, str) and name.casefold() not in outcomes:
+            suggestion = nearest(name, outcomes)
             raise UserError(
-                f"there is no outcome {asked.wanted!r}",
-                expected=f"one of {', '.join(known)}",
-                next_step=near and f"did you mean {near}?",
+                f"there is no outcome {name!r}",
+                expected=f"one of {', '.join(outcomes)}",
+                next_step=suggestion and f"did you mean {suggestion}?",
             )
 
 
-def _none_found(source: FailureSource, conditions: list[Condition]) -> str:
-    """Of each name asked for those that failures have, the most frequent first."""
-    told = "no failure answers to that"
-    for name in dict.fromkeys(asked.name for asked in conditions if asked.name in NAMES):
-        often = Counter(failure.value(name) or NONE for failure in source.failures())
-        told += f"; {name}: {', '.join(f'{value} ({count:,})' for value, count in often.most_common(_NAMED)) or NONE}"
-    return told
+def _describe_no_match(source: FailureSource, conditions: list[Condition]) -> str:
+    """Say that no failure matches, and list the most frequent values of each field in the conditions."""
+    text = "no failure matches"
+    for name in dict.fromkeys(c.name for c in conditions if c.name in CATEGORICAL_FIELDS):
+        frequencies = Counter(failure.value(name) or NONE for failure in source.failures())
+        text += f"; {name}: {', '.join(f'{value} ({count:,})' for value, count in frequencies.most_common(_MAX_LISTED)) or NONE}"
+    return text
 
 
-def _sorted(found: Iterable[Failure], name: str, largest: bool, count: int) -> list[Failure]:
-    """The first ``count`` in that order, in the memory of as many; those without a value come last."""
-    known, unknown = list[Failure](), list[Failure]()
+def _sort(failures: Iterable[Failure], name: str, largest: bool, count: int) -> list[Failure]:
+    """The first ``count`` failures in order, in memory proportional to ``count``; failures without a value come last."""
+    without_value = list[Failure]()
 
-    def valued() -> Iterator[Failure]:
-        for failure in found:
+    def with_value() -> Iterator[Failure]:
+        for failure in failures:
             value = failure.value(name)
             if value is not None and not isinstance(value, int | float | str):
                 raise UserError(f"--sort: {name} is neither number nor text")
             if value is not None:
                 yield failure
-            elif len(unknown) < count:
-                unknown.append(failure)
+            elif len(without_value) < count:
+                without_value.append(failure)
 
-    pick = heapq.nlargest if largest else heapq.nsmallest
-    known = pick(count, valued(), key=lambda failure: failure.value(name))
-    return [*known, *unknown]
+    select = heapq.nlargest if largest else heapq.nsmallest
+    return [*select(count, with_value(), key=lambda failure: failure.value(name)), *without_value]

@@ -1,4 +1,4 @@
-"""``mathpipe generate``: make a dataset, or finish one."""
+"""``mathpipe generate``: generate a dataset, or resume one."""
 
 from __future__ import annotations
 
@@ -8,43 +8,43 @@ from typing import Any, get_args
 import click
 
 from mathpipe.datasets.format.manifest import Manifest
-from mathpipe.generate.build.dataset_builder import Made, OnMismatch, make_dataset
-from mathpipe.generate.build.sequence_chunks import stream_of
+from mathpipe.generate.build.dataset_builder import DatasetResult, OnMismatch, make_dataset
+from mathpipe.generate.build.sequence_chunks import rng_stream
 from mathpipe.generate.spec import DatasetSpec, MatrixSpec
-from mathpipe.pipeline.config.counts import show_count
-from mathpipe.pipeline.config.options import model_options, shared_options, where_options
-from mathpipe.pipeline.config.resolution import Source, gather, validated
+from mathpipe.pipeline.config.counts import format_count
+from mathpipe.pipeline.config.options import execution_options, options_from_model, parameter_options
+from mathpipe.pipeline.config.resolution import ParameterSource, resolve, validate
 from mathpipe.pipeline.config.schema import GenerateParams
-from mathpipe.pipeline.console import Terminated, note, quiet_option, stoppable, warn
+from mathpipe.pipeline.console import Terminated, handle_sigterm, log, quiet_option, warn
 from mathpipe.pipeline.progress import Progress
 
 
 @click.command("generate")
-@model_options(GenerateParams)
+@options_from_model(GenerateParams)
 @click.option("--out", default=None, help="Directory or fsspec URL of the dataset.  [default: data/<task>]")
-@where_options
+@execution_options
 @click.option(
     "--on-mismatch",
     type=click.Choice(get_args(OnMismatch)),
     default="error",
     show_default=True,
-    help="A directory that holds another dataset: refuse, or move it aside and begin anew.",
+    help="If the directory holds another dataset: stop with an error, or move it to a backup and start again.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @quiet_option
-@shared_options
+@parameter_options
 def generate(
     out: str | None,
     workers: int | None,
     scheduler: str | None,
     on_mismatch: OnMismatch,
     as_json: bool,
-    source: Source,
+    source: ParameterSource,
     **flags: Any,
 ) -> None:
-    """Generate problems with verified answers into sharded Parquet.
+    """Generate a dataset of problems with verified solutions, in sharded Parquet.
 
-    Run again, it keeps what is finished and goes on with the rest; a larger --n adds rows to those that are there.
+    The command is resumable: run it again to resume after an interruption. A larger --n extends the dataset.
 
     \b
     Example:
@@ -54,88 +54,90 @@ def generate(
       mathpipe generate --task integration-bwd --n 100k --max-ops 10 --operators div:0
       mathpipe generate --task inverse --n 50M --scheduler tcp://host:8786 --out s3://bucket/inverse
     """
-    wanted = validated(GenerateParams, gather("generate", source, flags), "generate")
-    spec = wanted.spec()
-    url = out or f"data/{wanted.task}"
-    layout = wanted.layout(spec, url)
+    params = validate(GenerateParams, resolve("generate", source, flags), "generate")
+    spec = params.spec()
+    url = out or f"data/{params.task}"
+    layout = params.layout(spec, url)
     progress = Progress("generate")
     progress.start(layout.rows)
     try:
-        with stoppable():
-            made = make_dataset(
+        with handle_sigterm():
+            result = make_dataset(
                 spec,
                 layout,
                 url,
-                split_specs=wanted.split_specs(spec),
+                split_specs=params.split_specs(spec),
                 workers=workers,
                 scheduler=scheduler,
                 on_mismatch=on_mismatch,
                 on_shard=progress.add_shard,
-                tell=note,
+                log=log,
             )
-    except KeyboardInterrupt as stop:
+    except KeyboardInterrupt as interrupt:
         progress.close()
-        warn(f"stopped: finished shards in {url} are kept; the same command goes on with the rest")
-        raise SystemExit(143 if isinstance(stop, Terminated) else 130) from None
+        warn(f"interrupted: finished shards in {url} are kept; run the same command again to resume")
+        raise SystemExit(143 if isinstance(interrupt, Terminated) else 130) from None
     finally:
         progress.close()
-    _tell(made, spec, url, as_json)
+    _print_result(result, spec, url, as_json)
 
 
-def _tell(made: Made, spec: DatasetSpec, url: str, as_json: bool) -> None:
-    splits = made.manifest.splits
+def _print_result(result: DatasetResult, spec: DatasetSpec, url: str, as_json: bool) -> None:
+    splits = result.manifest.splits
     if as_json:
         click.echo(
             json.dumps(
                 {
                     "out": url,
                     "fingerprint": spec.fingerprint,
-                    "digest": made.manifest.digest,
+                    "digest": result.manifest.digest,
                     "splits": {
                         name: {"rows": s.rows, "bytes": s.bytes, "rejected": s.rejected} for name, s in splits.items()
                     },
-                    "repeats": made.manifest.repeats,
-                    "built_rows": made.built_rows,
-                    "seconds": round(made.seconds, 3),
-                    "cpu_seconds": round(made.cpu_seconds, 3),
-                    "retried": made.retried,
+                    "repeats": result.manifest.repeats,
+                    "built_rows": result.built_rows,
+                    "seconds": round(result.seconds, 3),
+                    "cpu_seconds": round(result.cpu_seconds, 3),
+                    "retried": result.retried,
                 }
             )
         )
         return
-    if made.set_aside:
-        note(f"the dataset that was there has been moved to {made.set_aside}")
-    if made.retried:
-        what = "; ".join(f"{text} ({count})" for text, count in made.retried.items())
-        note(f"shards were tried again {sum(made.retried.values())} times: {what}")
-    sizes = ", ".join(f"{name} {show_count(split.rows)}" for name, split in splits.items())
+    if result.backup:
+        log(f"the previous dataset was moved to {result.backup}")
+    if result.retried:
+        reasons = "; ".join(f"{reason} ({count})" for reason, count in result.retried.items())
+        log(f"shards were retried {sum(result.retried.values())} times: {reasons}")
+    sizes = ", ".join(f"{name} {format_count(split.rows)}" for name, split in splits.items())
     total = sum(split.bytes for split in splits.values())
-    click.echo(f"{url}: {spec.task}, {sizes} rows, {total / 1e6:,.1f} MB, {_rejected(made, spec)}")
-    if made.built_rows:
-        rate = made.built_rows / made.cpu_seconds if made.cpu_seconds else float("nan")
+    click.echo(f"{url}: {spec.task}, {sizes} examples, {total / 1e6:,.1f} MB, {_describe_rejected(result, spec)}")
+    if result.built_rows:
+        rate = result.built_rows / result.cpu_seconds if result.cpu_seconds else float("nan")
         click.echo(
-            f"built {made.built_rows:,} rows in {made.seconds:.1f} s, {rate:,.0f} rows per CPU-second of the workers"
+            f"generated {result.built_rows:,} examples in {result.seconds:.1f} s, {rate:,.0f} examples per CPU-second"
         )
     else:
-        click.echo("nothing was left to build")
+        click.echo("nothing left to build")
 
 
-def _rejected(made: Made, spec: DatasetSpec) -> str:
-    """What was rejected, over all splits."""
+def _describe_rejected(result: DatasetResult, spec: DatasetSpec) -> str:
+    """Describe the rejected samples of all splits."""
     if isinstance(spec.problems, MatrixSpec):
-        count = sum(sum(split.rejected.values()) for split in made.manifest.splits.values())
+        count = sum(sum(split.rejected.values()) for split in result.manifest.splits.values())
         return f"{count:,} problems rejected and replaced"
-    return f"at least {given_up(made.manifest):,} draws given up, {made.manifest.repeats:,} problems repeat one of their chunk"
+    rejected, repeats = count_rejected(result.manifest), result.manifest.repeats
+    return f"at least {rejected:,} samples rejected, {repeats:,} problems repeat another of their chunk"
 
 
-def given_up(manifest: Manifest) -> int:
-    """Draws given up, at least: shards of one stream and number share them, and the split that was last to be full saw them all.
+def count_rejected(manifest: Manifest) -> int:
+    """A lower bound of the number of rejected samples.
 
-    Which one was last may change from chunk to chunk, and records count shards: of one chunk this is exact.
+    Splits that share a stream share its samples, and the split that fills up last has counted every rejection. Which one fills up
+    last may differ between chunks, and records count whole shards: the bound is exact for shards of one chunk.
     """
-    most: dict[tuple[str, int], int] = {}
-    for split, found in manifest.splits.items():
-        for record in found.shards:
-            place = (stream_of(split), record.shard)
-            most[place] = max(most.get(place, 0), sum(record.rejected.values()))
-    return sum(most.values())
+    largest: dict[tuple[str, int], int] = {}  # (stream, shard) -> rejections
+    for name, split in manifest.splits.items():
+        for record in split.shards:
+            key = (rng_stream(name), record.shard)
+            largest[key] = max(largest.get(key, 0), sum(record.rejected.values()))
+    return sum(largest.values())

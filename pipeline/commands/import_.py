@@ -1,4 +1,4 @@
-"""``mathpipe import``: published data files as a dataset."""
+"""``mathpipe import``: import published data files as a dataset."""
 
 from __future__ import annotations
 
@@ -8,27 +8,37 @@ import json
 import click
 
 from mathpipe.datasets.errors import UserError
-from mathpipe.generate.curate.published_import import FOREIGN, LISTED, NO_PAIR, SHARD_ROWS, Imported, import_dataset
+from mathpipe.generate.curate.published_import import (
+    FOREIGN,
+    MAX_LISTED_LINES,
+    NO_PAIR,
+    SHARD_ROWS,
+    ImportResult,
+    import_dataset,
+)
 from mathpipe.generate.splits import TEST, TRAIN, VALID
-from mathpipe.pipeline.config.counts import parse_count, show_count
-from mathpipe.pipeline.console import note, quiet_option
+from mathpipe.pipeline.config.counts import format_count, parse_count
+from mathpipe.pipeline.console import log, quiet_option
 from mathpipe.pipeline.progress import Progress
 
 
 @click.command("import")
-@click.option("--task", required=True, help="Which task the problems are of, such as integration-bwd.")
-@click.option("--train", multiple=True, metavar="FILE", help="Text of the training split; may be repeated.")
-@click.option("--valid", multiple=True, metavar="FILE", help="Text of the validation split.")
-@click.option("--test", multiple=True, metavar="FILE", help="Text of the test split.")
+@click.option("--task", required=True, help="Task of the problems, such as integration-bwd.")
+@click.option("--train", multiple=True, metavar="FILE", help="Text file of the training split; may be repeated.")
+@click.option("--valid", multiple=True, metavar="FILE", help="Text file of the validation split; may be repeated.")
+@click.option("--test", multiple=True, metavar="FILE", help="Text file of the test split; may be repeated.")
 @click.option("--out", required=True, help="Directory or fsspec URL of the dataset.")
-@click.option("--max-bad", default=None, metavar="COUNT", help="Refuse when more lines than these are left out.")
+@click.option(
+    "--max-bad", default=None, metavar="COUNT", help="Fail if more lines than this are rejected.  [default: no limit]"
+)
 @click.option(
     "--check/--no-check",
     default=True,
     show_default=True,
-    help="Judge every answer and leave out what is not right: tens of thousands a second; `mathpipe verify` later has workers.",
+    help="Verify every solution and reject lines with wrong ones, at tens of thousands per second; `mathpipe verify` can "
+    "do it later with several workers.",
 )
-@click.option("--shard-rows", default=str(SHARD_ROWS), show_default=True, metavar="COUNT", help="Rows a shard.")
+@click.option("--shard-rows", default=str(SHARD_ROWS), show_default=True, metavar="COUNT", help="Examples per shard.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @quiet_option
 def import_files(
@@ -42,10 +52,10 @@ def import_files(
     shard_rows: str,
     as_json: bool,
 ) -> None:
-    """Read published text (count|problem<TAB>solution in prefix; .gz, .zst, .tar.gz as they are) into a dataset.
+    """Import published text (count|problem<TAB>solution in prefix notation, plain, .gz, .zst or .tar.gz) as a dataset.
 
-    Each line and its answer are checked; those that are no pairs of the task, or not right, are left out, counted, and the first
-    of them named. The files' splits are kept, and problems that stand in two of them are counted.
+    Lines that are not pairs of the task, or whose solution is wrong, are rejected and counted, and the first ones are listed.
+    The splits of the files are kept; problems that occur in two splits are counted.
 
     \b
     Example:
@@ -53,53 +63,55 @@ def import_files(
     """
     files = {split: paths for split, paths in ((TRAIN, train), (VALID, valid), (TEST, test)) if paths}
     if not files:
-        raise UserError("no files are named", expected="--train, --valid or --test FILE", next_step="name at least one")
-    most = None if max_bad is None else _count("--max-bad", max_bad, least=0)
-    rows = _count("--shard-rows", shard_rows, least=1)
+        raise UserError("no files are given", expected="--train, --valid or --test FILE", next_step="name at least one")
+    max_rejected = None if max_bad is None else _count("--max-bad", max_bad, minimum=0)
+    rows = _count("--shard-rows", shard_rows, minimum=1)
     with contextlib.closing(Progress("import")) as progress:
         progress.start(None)
-        done = import_dataset(task, files, out, check=check, max_bad=most, shard_rows=rows, on_rows=progress.advance)
-    _tell(done, task, out, as_json)
+        result = import_dataset(
+            task, files, out, check=check, max_bad=max_rejected, shard_rows=rows, on_rows=progress.advance
+        )
+    _print_result(result, task, out, as_json)
 
 
-def _count(flag: str, text: str, least: int) -> int:
+def _count(flag: str, text: str, minimum: int) -> int:
     try:
         count = parse_count(text)
     except ValueError as error:
         raise UserError(f"{flag}: {error}") from None
-    if count < least:
-        raise UserError(f"{flag} is too small", expected=f"{least} or more", got=text)
+    if count < minimum:
+        raise UserError(f"{flag} is too small", expected=f"{minimum} or more", got=text)
     return count
 
 
-def _tell(done: Imported, task: str, out: str, as_json: bool) -> None:
-    splits = done.manifest.splits
+def _print_result(result: ImportResult, task: str, out: str, as_json: bool) -> None:
+    splits = result.manifest.splits
     if as_json:
-        told = {
+        summary = {
             "out": out,
-            "fingerprint": done.manifest.fingerprint,
+            "fingerprint": result.manifest.fingerprint,
             "splits": {name: {"rows": split.rows, "bytes": split.bytes} for name, split in splits.items()},
-            "bad": sum(done.left_out.values()),
-            "left_out": done.left_out,
-            "checked": done.checked,
-            "bad_lines": [{"file": b.file, "line": b.number, "why": b.why} for b in done.bad_lines],
-            "overlaps": {f"{a}/{b}": count for (a, b), count in done.overlaps.items()},
+            "bad": sum(result.skipped.values()),
+            "left_out": result.skipped,
+            "checked": result.num_verified,
+            "bad_lines": [{"file": b.file, "line": b.number, "why": b.reason} for b in result.skipped_lines],
+            "overlaps": {f"{a}/{b}": count for (a, b), count in result.overlaps.items()},
         }
-        click.echo(json.dumps(told))
+        click.echo(json.dumps(summary))
         return
-    for line in done.bad_lines:
-        note(str(line))
-    bad = sum(done.left_out.values())
-    if bad > LISTED:
-        note(f"... and {bad - LISTED:,} more lines")
-    sizes = ", ".join(f"{name} {show_count(split.rows)}" for name, split in splits.items())
-    lines = "1 line" if bad == 1 else f"{bad:,} lines"
-    why = ", ".join(f"{kind} {count:,}" for kind, count in sorted(done.left_out.items()))
-    click.echo(f"{out}: {task}, {sizes} rows; {lines} left out{f': {why}' if why else ''}")
-    if "checked" in done.manifest.spec["problems"]:
-        wrong = sum(count for kind, count in done.left_out.items() if kind not in (NO_PAIR, FOREIGN))
-        click.echo(f"{done.checked:,} answers checked, {wrong:,} of them not right and left out")
+    for line in result.skipped_lines:
+        log(str(line))
+    rejected = sum(result.skipped.values())
+    if rejected > MAX_LISTED_LINES:
+        log(f"... and {rejected - MAX_LISTED_LINES:,} more lines")
+    sizes = ", ".join(f"{name} {format_count(split.rows)}" for name, split in splits.items())
+    lines = "1 line" if rejected == 1 else f"{rejected:,} lines"
+    reasons = ", ".join(f"{kind} {count:,}" for kind, count in sorted(result.skipped.items()))
+    click.echo(f"{out}: {task}, {sizes} examples; {lines} rejected{f': {reasons}' if reasons else ''}")
+    if "checked" in result.manifest.spec["problems"]:
+        wrong = sum(count for kind, count in result.skipped.items() if kind not in (NO_PAIR, FOREIGN))
+        click.echo(f"{result.num_verified:,} answers checked, {wrong:,} of them wrong and rejected")
     else:
-        click.echo(f"no answer was checked: `mathpipe verify {out}` does so")
-    for (a, b), count in done.overlaps.items():
-        click.echo(f"{count:,} problems of {b} stand in {a} as well")
+        click.echo(f"no answer was checked: run `mathpipe verify {out}`")
+    for (a, b), count in result.overlaps.items():
+        click.echo(f"{count:,} problems of {b} also occur in {a}")

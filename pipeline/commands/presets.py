@@ -1,4 +1,4 @@
-"""``mathpipe presets``: the named sets of parameters that come with mathpipe."""
+"""``mathpipe presets``: list or print the parameter presets."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from mathpipe.pipeline.config.schema import EvaluateParams
 @click.command("presets")
 @click.argument("name", required=False)
 def presets(name: str | None) -> None:
-    """List the presets, or print one, ready to be used as params.yaml.
+    """List the presets, or print one for use as params.yaml.
 
     \b
     Example:
       mathpipe presets inverse-2x2 > params.yaml
     """
     if name is not None:
-        click.echo(complete(preset_file(name).read_text()))
+        click.echo(with_evaluation_defaults(preset_file(name).read_text()))
         return
-    for known in preset_names():
-        first = preset_file(known).read_text().splitlines()[0]
-        click.echo(f"{known:<22}{first.lstrip('# ')}")
+    for preset in preset_names():
+        title = preset_file(preset).read_text().splitlines()[0]
+        click.echo(f"{preset:<22}{title.lstrip('# ')}")
 
 
-def complete(text: str) -> str:
-    """A preset's own text, and the defaults of evaluation where it says nothing of them: DVC's stages ask for every section."""
+def with_evaluation_defaults(text: str) -> str:
+    """The text of a preset, with the default section ``evaluate`` if it has none: DVC's stages need every section."""
     if "evaluate" in yaml.safe_load(text):
         return text.rstrip()
     defaults = {"evaluate": EvaluateParams().model_dump(mode="json")}

@@ -1,4 +1,4 @@
-"""``mathpipe report``: the page of an evaluation again, or several evaluations side by side."""
+"""``mathpipe report``: rebuild the report of an evaluation, or compare several evaluations."""
 
 from __future__ import annotations
 
@@ -8,45 +8,44 @@ from pathlib import Path
 import click
 
 from mathpipe.datasets.io.storage import Storage
-from mathpipe.evaluate.build_report import describe
-from mathpipe.evaluate.compare.comparison_page import as_plain, comparison
-from mathpipe.evaluate.compare.evaluations import EVALUATION, find_evaluations, interval_text, load
+from mathpipe.evaluate.build_report import build_report
+from mathpipe.evaluate.compare.comparison_page import comparison_json, comparison_page
+from mathpipe.evaluate.compare.evaluations import EVALUATION, find_evaluations, format_accuracy, load_evaluations
 
 COMPARISON = "comparison"
 
 
 @click.command("report")
 @click.argument("runs", nargs=-1, required=True, metavar="RUN [RUN ...]")
-@click.option(
-    "--out", default=None, help="The page to write.  [default: comparison.html in the first run's evaluation/]"
-)
+@click.option("--out", default=None, help="HTML file to write.  [default: evaluation/comparison.html of the first run]")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 def report(runs: tuple[str, ...], out: str | None, as_json: bool) -> None:
-    """Compare the evaluations of one or more runs on one page; of a single evaluation, make its page again.
+    """Compare evaluations on one HTML page; for a single evaluation, rebuild its report.
 
-    RUN is the directory of a run or of one evaluation. Nothing is decoded again: everything is told from predictions.parquet.
-    The same figures go into a JSON file beside the page.
+    RUN is the directory of a run or of an evaluation. Nothing is decoded again: the page is built from predictions.parquet.
+    A JSON file beside the page holds the same figures.
 
     \b
     Example:
       mathpipe report runs/laplace runs/semicircle
       mathpipe report runs/add
     """
-    directories = list({Path(place).resolve(): place for run in runs for place in find_evaluations(run)}.values())
+    directories = list({Path(path).resolve(): path for run in runs for path in find_evaluations(run)}.values())
     if len(directories) == 1 and out is None:
-        told = describe(Storage(directories[0]))
-        click.echo(json.dumps(told.metrics) if as_json else f"{told.text}\na page to read: {told.report}")
+        summary = build_report(Storage(directories[0]))
+        click.echo(json.dumps(summary.metrics) if as_json else f"{summary.text}\nreport: {summary.report}")
         return
-    all_told = load(directories)
+    evaluations = load_evaluations(directories)
     page = Path(out) if out is not None else Path(runs[0]) / EVALUATION / f"{COMPARISON}.html"
-    plain = as_plain(all_told)
+    figures = comparison_json(evaluations)
     storage = Storage(str(page.parent))
-    storage.write_text(page.name, comparison(all_told))
-    storage.write_text(f"{page.stem}.json", json.dumps(plain, indent=1) + "\n")
+    storage.write_text(page.name, comparison_page(evaluations))
+    storage.write_text(f"{page.stem}.json", json.dumps(figures, indent=1) + "\n")
     if as_json:
-        click.echo(json.dumps(plain))
+        click.echo(json.dumps(figures))
         return
-    width = max(len(one.name) for one in all_told)
-    for one in all_told:
-        click.echo(f"{one.name:<{width}}  {interval_text(one.metrics)} % of {one.metrics['n']:,}, {one.settings}")
-    click.echo(f"a page to read: {page}")
+    width = max(len(evaluation.name) for evaluation in evaluations)
+    for evaluation in evaluations:
+        accuracy = f"{format_accuracy(evaluation.metrics)} % of {evaluation.metrics['n']:,}"
+        click.echo(f"{evaluation.name:<{width}}  {accuracy}, {evaluation.settings}")
+    click.echo(f"report: {page}")

@@ -1,4 +1,4 @@
-"""``mathpipe tasks``: every task, what it asks, what it answers, where it comes from."""
+"""``mathpipe tasks``: list every task with its problem, solution, parameters and source."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import click
 
 from mathpipe.generate.spec import MatrixSpec
 from mathpipe.generate.tasks.registry import TASKS, SequenceTask, Task
-from mathpipe.pipeline.config.schema import BITS, EXPRESSIONS
+from mathpipe.pipeline.config.schema import BIT_PARAMETERS, EXPRESSION_PARAMETERS
 
 
 @click.command("tasks")
 @click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
 def tasks(as_json: bool) -> None:
-    """List every task: problem, solution, parameters, source.
+    """List the tasks: problem, solution, parameters, source.
 
     \b
     Example:
       mathpipe tasks
     """
-    rows = [(t.name, t.task_token or "", t.problem, t.solution, t.source) for t in TASKS.values()]
+    rows = [(task.name, task.task_token or "", task.problem, task.solution, task.source) for task in TASKS.values()]
     if as_json:
         names = ("name", "task_token", "problem", "solution", "source")
         listed = [
@@ -34,14 +34,14 @@ def tasks(as_json: bool) -> None:
     for row in [header, *rows]:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     click.echo(f"parameters of matrices: {', '.join(MatrixSpec.model_fields)} (`mathpipe generate --help`)")
-    click.echo(f"parameters of expressions: {', '.join(sorted(EXPRESSIONS))}")
-    click.echo(f"parameters of bits: {', '.join(BITS)}")
+    click.echo(f"parameters of expressions: {', '.join(sorted(EXPRESSION_PARAMETERS))}")
+    click.echo(f"parameters of bits: {', '.join(BIT_PARAMETERS)}")
 
 
 def parameters(task: Task | SequenceTask) -> list[str]:
-    """What a spec of this task may say, by the names of the flags."""
+    """The parameters of this task, by the names of their flags."""
     if isinstance(task, SequenceTask) and task.kind == "bits":
-        return list(BITS)
+        return list(BIT_PARAMETERS)
     if isinstance(task, SequenceTask):
-        return sorted(EXPRESSIONS)
+        return sorted(EXPRESSION_PARAMETERS)
     return list(MatrixSpec.model_fields)

@@ -1,4 +1,4 @@
-"""``mathpipe train``: train a transformer on a dataset, or go on with a run."""
+"""``mathpipe train``: train a transformer on a dataset, or resume a run."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import torch
 
 from mathpipe.datasets.dataset import Dataset, open_dataset
 from mathpipe.datasets.errors import UserError, nearest
-from mathpipe.evaluate.run import quick_accuracy, quick_measures
-from mathpipe.pipeline.config.options import shared_options
-from mathpipe.pipeline.config.resolution import Source, gather, overridden, preset_task, validated
-from mathpipe.pipeline.console import note, quiet_option, warn
-from mathpipe.pipeline.inputs.encodings import refuse_encoding
-from mathpipe.pipeline.inputs.latest import newest_dataset
+from mathpipe.evaluate.run import quick_accuracy, quick_metric_names
+from mathpipe.pipeline.config.options import parameter_options
+from mathpipe.pipeline.config.resolution import ParameterSource, parse_overrides, preset_task, resolve, validate
+from mathpipe.pipeline.console import log, quiet_option, warn
+from mathpipe.pipeline.inputs.encodings import reject_number_encoding
+from mathpipe.pipeline.inputs.latest import latest_dataset
 from mathpipe.pipeline.progress import StepProgress
 from mathpipe.train.config import TrainConfig
 from mathpipe.train.run.run_directory import OnMismatch
@@ -27,23 +27,25 @@ from mathpipe.train.trainer import train as train_run
 
 
 @click.command("train")
-@click.option("--data", default=None, help="Directory or URL of the dataset.  [default: the newest under data/]")
+@click.option("--data", default=None, help="Directory or URL of the dataset.  [default: the latest under data/]")
 @click.option("--run", "run_dir", default=None, help="Directory of the run.  [default: runs/<name of the dataset>]")
 @click.option(
     "--on-mismatch",
     type=click.Choice(get_args(OnMismatch)),
     default="error",
     show_default=True,
-    help="A directory that holds another run: refuse, or move it aside and begin anew.",
+    help="If the directory holds another run: stop with an error, or move it to a backup and start again.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @quiet_option
-@shared_options
-def train(data: str | None, run_dir: str | None, on_mismatch: OnMismatch, as_json: bool, source: Source) -> None:
-    """Train a transformer. A run that was stopped or killed goes on where its last checkpoint stands.
+@parameter_options
+def train(
+    data: str | None, run_dir: str | None, on_mismatch: OnMismatch, as_json: bool, source: ParameterSource
+) -> None:
+    """Train a transformer.
 
-    Parameters are those of the section `train` of params.yaml; set one with -S. Several processes share the work when torchrun
-    starts them; docs/training.md says how.
+    The command is resumable: run it again to resume from the last checkpoint after an interruption. -S sets parameters of the
+    section `train` of params.yaml. Use torchrun to train with several processes (see docs/training.md).
 
     \b
     Example:
@@ -51,87 +53,93 @@ def train(data: str | None, run_dir: str | None, on_mismatch: OnMismatch, as_jso
       mathpipe train --data data/inverse --preset fast/inverse
       torchrun --standalone --nproc-per-node 2 -- $(which mathpipe) train --data data/add
     """
-    first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started, one speaks
-    config = validated(TrainConfig, gather("train", source, {}), "train")
+    is_rank_zero = os.environ.get("RANK", "0") == "0"  # torchrun sets RANK; only rank zero prints
+    config = validate(TrainConfig, resolve("train", source, {}), "train")
     if data is None:
-        data = newest_dataset()
-        if first:
-            note(f"training on {data}, the newest dataset")
+        data = latest_dataset()
+        if is_rank_zero:
+            log(f"training on {data}, the latest dataset")
     run_dir = run_dir or f"runs/{data.rstrip('/').rsplit('/', 1)[-1]}"
     training, valid = (
         open_dataset(data, split, config.input_encoding, config.output_encoding, config.precision)
         for split in ("train", "valid")
     )
-    _refuse_encodings(training, source)
-    looked_at = valid if len(valid) and config.valid_examples else None
-    _check_measures(config, looked_at)
-    if first:
-        note(f"run {run_dir}: {training.task}, {len(training):,} problems; stop with Ctrl-C, the same command goes on")
-        note(f"device: {fast_paths('cuda' if torch.cuda.is_available() else 'cpu')}")
-        _tell_of_another_task(training, source)
+    _reject_encodings(training, source)
+    validation = valid if len(valid) and config.valid_examples else None
+    _check_metric_names(config, validation)
+    if is_rank_zero:
+        log(
+            f"run {run_dir}: {training.task}, {len(training):,} problems; stop with Ctrl-C, run the same command again to resume"
+        )
+        log(f"device: {fast_paths('cuda' if torch.cuda.is_available() else 'cpu')}")
+        _warn_of_other_task(training, source)
     result = train_run(
         config,
         training,
-        looked_at,
+        validation,
         run_dir,
-        evaluate=None if looked_at is None else _greedy_accuracy(looked_at, config.valid_examples),
+        evaluate=None if validation is None else _greedy_accuracy(validation, config.valid_examples),
         on_mismatch=on_mismatch,
         progress=StepProgress(),
     )
-    if first:
-        _tell(result, as_json)
+    if is_rank_zero:
+        _print_result(result, as_json)
     if result.outcome == "interrupted":
         raise SystemExit(130)
 
 
-def _check_measures(config: TrainConfig, valid: Dataset | None) -> None:
-    """UserError, before anything is learned, where a run would wait for a measure that is never taken."""
-    known: tuple[str, ...] = ()
+def _check_metric_names(config: TrainConfig, valid: Dataset | None) -> None:
+    """UserError, before training starts, if a run would wait for a metric that is never measured."""
+    metrics: tuple[str, ...] = ()
     if valid is not None:
-        known = ("valid_loss", *(["valid_token_accuracy"] if config.body is not None else []), *quick_measures(valid))
+        metrics = (
+            "valid_loss",
+            *(["valid_token_accuracy"] if config.backbone is not None else []),
+            *quick_metric_names(valid),
+        )
     for setting in ("best_metric", "stop_metric"):
         name = getattr(config, setting)
-        if name is not None and name not in known:
-            near = nearest(name, known)
+        if name is not None and name not in metrics:
+            suggestion = nearest(name, metrics)
             raise UserError(
                 f"{setting} {name!r} is not measured",
-                expected=f"one of {', '.join(known)}" if known else "a validation split and valid_examples above 0",
+                expected=f"one of {', '.join(metrics)}" if metrics else "a validation split and valid_examples above 0",
                 got=repr(name),
-                next_step=f"did you mean {near}?" if near else f"leave {setting} out, or name one of these",
+                next_step=f"did you mean {suggestion}?" if suggestion else f"leave {setting} out, or name one of these",
             )
 
 
-def _refuse_encodings(data: Dataset, source: Source) -> None:
-    """UserError where -S names an encoding of numbers for data that has none. A file or preset may: its data may change."""
-    if data.kind != "matrices":
-        for name, value in overridden("train", source).items():
+def _reject_encodings(data: Dataset, source: ParameterSource) -> None:
+    """UserError if -S sets a number encoding for data without matrices; files and presets may, since they fit any data."""
+    if data.problem_type != "matrices":
+        for name, value in parse_overrides("train", source).items():
             if name in ("input_encoding", "output_encoding"):
-                refuse_encoding(data.directory, f"-S {name}", value)
+                reject_number_encoding(data.directory, f"-S {name}", value)
 
 
-def _tell_of_another_task(data: Dataset, source: Source) -> None:
-    """Say so where a preset was made for another task than the data's; it may be meant, and it may take days."""
-    meant = preset_task(source.preset) if source.preset is not None else None
-    if meant not in (None, data.task):
-        warn(f"preset {source.preset} was made for {meant}; {data.directory} holds {data.task}")
+def _warn_of_other_task(data: Dataset, source: ParameterSource) -> None:
+    """Warn if a preset is for another task than the data's: it may be intended, but training may take days."""
+    intended_task = preset_task(source.preset) if source.preset is not None else None
+    if intended_task not in (None, data.task):
+        warn(f"preset {source.preset} is for {intended_task}, but {data.directory} holds {data.task}")
 
 
 def _greedy_accuracy(dataset: Dataset, limit: int) -> Evaluate:
-    """Greedy accuracy on the first rows of the validation split, as training asks for it."""
+    """A function for the trainer: greedy accuracy on the first ``limit`` validation examples."""
     return lambda model: quick_accuracy(model, dataset, limit=limit)
 
 
-def _tell(result: TrainResult, as_json: bool) -> None:
+def _print_result(result: TrainResult, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({**asdict(result), "run_dir": str(result.run_dir)}))
     else:
         metrics = ", ".join(f"{name} {value:.4g}" for name, value in result.metrics.items())
-        already = (
-            " (it was finished before; nothing was done)"
-            if not result.steps_taken and result.outcome != "interrupted"
-            else ""
+        finished_before = (
+            " (already finished; nothing to do)" if not result.session_steps and result.outcome != "interrupted" else ""
         )
-        click.echo(f"{result.run_dir}: {result.outcome} at step {result.step:,} after {result.seconds:,.0f} s{already}")
+        click.echo(
+            f"{result.run_dir}: {result.outcome} at step {result.step:,} after {result.seconds:,.0f} s{finished_before}"
+        )
         click.echo(metrics)
     if result.outcome == "interrupted":
-        warn("the checkpoint is written; the same command goes on from it")
+        warn("checkpoint saved; run the same command again to resume")

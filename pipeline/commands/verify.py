@@ -1,4 +1,4 @@
-"""``mathpipe verify``: examine a dataset, every file and every answer."""
+"""``mathpipe verify``: verify every file and every solution of a dataset."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import click
 
 from mathpipe.datasets.format.manifest import read_manifest
 from mathpipe.generate.curate.verification import verify_dataset
-from mathpipe.pipeline.config.options import where_options
-from mathpipe.pipeline.console import WRONG, note, quiet_option
+from mathpipe.pipeline.config.options import execution_options
+from mathpipe.pipeline.console import EXIT_DAMAGED, log, quiet_option
 from mathpipe.pipeline.progress import Progress
 
 
 @click.command("verify")
 @click.argument("directory")
-@where_options
+@execution_options
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @quiet_option
 def verify(directory: str, workers: int | None, scheduler: str | None, as_json: bool) -> None:
-    """Check a dataset: checksums, columns, every row's place and split, every answer computed again.
+    """Verify a dataset: checksums, columns, position and split of every row; recompute every solution.
 
-    Exit code 0: whole and right; 1: damage, listed; 2: it cannot be told.
+    Exit code 0: complete and correct; 1: damaged, with a list of the damage; 2: verification was not possible.
 
     \b
     Example:
@@ -32,18 +32,17 @@ def verify(directory: str, workers: int | None, scheduler: str | None, as_json: 
     rows = sum(split.rows for split in manifest.splits.values())
     with contextlib.closing(Progress("verify")) as progress:
         progress.start(rows)
-        verdict = verify_dataset(directory, workers, progress.add_shard, scheduler=scheduler, tell=note)
+        verification = verify_dataset(directory, workers, progress.add_shard, scheduler=scheduler, log=log)
     if as_json:
-        damage = [{"file": d.file, "what": d.what, "rows": list(d.rows)} for d in verdict.damage]
-        told = {"directory": directory, "rows": verdict.rows, "damage": damage}
-        click.echo(json.dumps(told | ({"next": manifest.mending} if damage else {})))
-    elif verdict.damage:
-        for damaged in verdict.damage:
+        damage = [{"file": d.file, "what": d.what, "rows": list(d.rows)} for d in verification.damage]
+        result = {"directory": directory, "rows": verification.rows, "damage": damage}
+        click.echo(json.dumps(result | ({"next": manifest.repair_hint} if damage else {})))
+    elif verification.damage:
+        for damaged in verification.damage:
             click.echo(str(damaged))
-        count = len(verdict.damage)
-        places = "1 damaged place" if count == 1 else f"{count} damaged places"
-        click.echo(f"{directory}: {places}. Next: {manifest.mending}.")
+        count = len(verification.damage)
+        click.echo(f"{directory}: {count:,} damaged place{'s' * (count != 1)}. Next: {manifest.repair_hint}.")
     else:
-        click.echo(f"{directory}: whole and right, {verdict.rows:,} answers computed again")
-    if verdict.damage:
-        raise SystemExit(WRONG)
+        click.echo(f"{directory}: complete and correct, {verification.rows:,} answers recomputed")
+    if verification.damage:
+        raise SystemExit(EXIT_DAMAGED)

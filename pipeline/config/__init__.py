@@ -1,1 +1,1 @@
-"""Parameters: their schema, how flags and files are merged, options made of them, counts such as ``10k``."""
+"""Parameters: schema, resolution of flags and files, command-line options made from the schema, counts such as ``10k``."""

@@ -1,1 +1,1 @@
-"""What a command works on: the latest dataset and run, failures and conditions on them."""
+"""Inputs of commands: the latest dataset and run, failures, and conditions that filter them."""

@@ -1,4 +1,4 @@
-"""Conditions on failures as ``--where`` takes them: a name, a comparison, and a number, a text or ``none``."""
+"""Conditions of ``--where``: a field, a comparison, and a number, a text or ``none``."""
 
 from __future__ import annotations
 
@@ -11,64 +11,64 @@ from mathpipe.datasets.errors import UserError
 from mathpipe.evaluate.failures.failure_dump import Failure
 from mathpipe.generate.tasks.matrices.cotraining import BY_TASK_TOKEN
 
-NAMES = ("split", "outcome", "task", "spectrum", "confused_with")
-TEXTS = (*NAMES, "problem", "reference", "prediction")
+CATEGORICAL_FIELDS = ("split", "outcome", "task", "spectrum", "confused_with")
+TEXT_FIELDS = (*CATEGORICAL_FIELDS, "problem", "reference", "prediction")
 NONE = "none"
 
 _CONDITION = re.compile(r"\s*(\w+)\s*(<=|>=|!=|<|>|=)\s*(.+?)\s*")
-_EQUAL: dict[str, Callable[[object, object], bool]] = {"=": operator.eq, "!=": operator.ne}
-_COMPARE: dict[str, Callable[[float, float], bool]] = {
+_EQUALITY: dict[str, Callable[[object, object], bool]] = {"=": operator.eq, "!=": operator.ne}
+_COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
     ">": operator.gt,
     ">=": operator.ge,
-    **_EQUAL,
+    **_EQUALITY,
 }
 
 
 @dataclass(frozen=True)
 class Condition:
-    """What is asked of a field, a measure or a covariate; one that is null answers to ``none`` alone."""
+    """A comparison of a field, an error measure or a covariate. A null value matches only ``none``."""
 
     name: str
-    sign: str
-    wanted: float | str | None
+    comparison: str
+    expected: float | str | None
 
-    def holds(self, failure: Failure) -> bool:
+    def matches(self, failure: Failure) -> bool:
         value = failure.value(self.name)
-        if value is None or self.wanted is None:
-            return self.wanted is None and _EQUAL[self.sign](value, None)
-        if isinstance(self.wanted, str) and isinstance(value, str):
-            return _EQUAL[self.sign](value.casefold(), self.wanted.casefold())
-        if isinstance(self.wanted, str) or not isinstance(value, int | float):
+        if value is None or self.expected is None:
+            return self.expected is None and _EQUALITY[self.comparison](value, None)
+        if isinstance(self.expected, str) and isinstance(value, str):
+            return _EQUALITY[self.comparison](value.casefold(), self.expected.casefold())
+        if isinstance(self.expected, str) or not isinstance(value, int | float):
             raise UserError(f"--where: {self.name} is neither number nor text", got=str(value))
-        return _COMPARE[self.sign](float(value), self.wanted)
+        return _COMPARISONS[self.comparison](float(value), self.expected)
 
 
-def condition(text: str) -> Condition:
-    """``condition_number>100``, ``spectrum=laplace``, ``confused_with!=none``; UserError for what is no condition."""
+def parse_condition(text: str) -> Condition:
+    """Parse ``condition_number>100``, ``spectrum=laplace`` or ``confused_with!=none``; UserError if it is malformed."""
     match = _CONDITION.fullmatch(text)
     if match is None:
         raise UserError(
             f"--where {text!r} cannot be read",
             expected='NAME>NUMBER, such as "condition_number>100", or NAME=TEXT, such as spectrum=laplace',
         )
-    name, sign, wanted = match.groups()
-    if sign in _EQUAL and wanted == NONE:
-        return Condition(name, sign, None)
-    if name in TEXTS:
-        if sign not in _EQUAL:
+    name, comparison, expected = match.groups()
+    if comparison in _EQUALITY and expected == NONE:
+        return Condition(name, comparison, None)
+    if name in TEXT_FIELDS:
+        if comparison not in _EQUALITY:
             raise UserError(
-                f"--where {text!r}: {name} is a text", expected=f"{name}=TEXT, {name}!=TEXT, or {name}={NONE}"
+                f"--where {text!r}: {name} is a text field", expected=f"{name}=TEXT, {name}!=TEXT, or {name}={NONE}"
             )
-        return Condition(
-            name, sign, BY_TASK_TOKEN[wanted].name if name == "task" and wanted in BY_TASK_TOKEN else wanted
-        )
+        if name == "task" and expected in BY_TASK_TOKEN:
+            expected = BY_TASK_TOKEN[expected].name
+        return Condition(name, comparison, expected)
     try:
-        return Condition(name, sign, float(wanted))
+        return Condition(name, comparison, float(expected))
     except ValueError:
         raise UserError(
             f"--where {text!r} cannot be read",
-            expected=f"a number; texts are compared of {', '.join(TEXTS)}",
-            got=wanted,
+            expected=f"a number; the text fields are {', '.join(TEXT_FIELDS)}",
+            got=expected,
         ) from None

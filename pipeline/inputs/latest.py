@@ -1,4 +1,4 @@
-"""What a bare command works on: the newest dataset under ``data/``, the newest run under ``runs/``."""
+"""Default inputs of commands: the latest dataset under ``data/`` and the latest run under ``runs/``."""
 
 from __future__ import annotations
 
@@ -9,22 +9,25 @@ from mathpipe.datasets.format.manifest import MANIFEST
 from mathpipe.train.run.checkpoint import CHECKPOINT
 
 
-def newest_dataset(root: Path = Path("data")) -> str:
-    """The whole dataset under ``data/`` that was finished last; UserError where there is none."""
-    return _newest(
-        root, MANIFEST, "dataset", "`mathpipe generate --task add --dim 3 --n 200k` makes one; or pass --data DIR"
+def latest_dataset(root: Path = Path("data")) -> str:
+    """The complete dataset under ``data/`` that was finished last; UserError if there is none."""
+    return _latest(
+        root,
+        MANIFEST,
+        "dataset",
+        "generate one, such as `mathpipe generate --task add --dim 3 --n 200k`, or pass --data DIR",
     )
 
 
-def newest_run(root: Path = Path("runs")) -> str:
-    """The run under ``runs/`` with the newest checkpoint; UserError where there is none."""
-    return _newest(root, CHECKPOINT, "run", "`mathpipe train` makes one; or pass --run DIR")
+def latest_run(root: Path = Path("runs")) -> str:
+    """The run under ``runs/`` with the latest checkpoint; UserError if there is none."""
+    return _latest(root, CHECKPOINT, "run", "start one with `mathpipe train`, or pass --run DIR")
 
 
-def _newest(root: Path, marker: str, what: str, next_step: str) -> str:
-    found = [path for path in root.glob(f"*/{marker}") if ".old-" not in path.parent.name]
-    if not found:
+def _latest(root: Path, marker: str, what: str, next_step: str) -> str:
+    markers = [path for path in root.glob(f"*/{marker}") if ".old-" not in path.parent.name]
+    if not markers:
         raise UserError(
             f"there is no {what} under {root}/", expected=f"{root}/<name>/{marker}", got="none", next_step=next_step
         )
-    return str(max(found, key=lambda path: path.stat().st_mtime).parent)
+    return str(max(markers, key=lambda path: path.stat().st_mtime).parent)

@@ -17,14 +17,14 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from threadpoolctl import threadpool_limits
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices
-from mathpipe.datasets.format.matrix_columns import Rows
+from mathpipe.datasets.format.matrix_columns import MatrixExamples
 from mathpipe.datasets.io.storage import Storage
 from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, MatrixTokenizer
-from mathpipe.evaluate.build_report import describe
+from mathpipe.evaluate.build_report import build_report
 from mathpipe.evaluate.decode.beam_search import beam_search
-from mathpipe.evaluate.decode.decoding import Decoded, Decoding, decoding_mode, greedy
+from mathpipe.evaluate.decode.decoding import Decoding, Hypotheses, decoding_mode, greedy
 from mathpipe.evaluate.predictions import PredictionsWriter, predictions_table
-from mathpipe.evaluate.score.matrix_scoring import OUTCOMES, Scored, ended, score
+from mathpipe.evaluate.score.matrix_scoring import OUTCOMES, ScoredMatrices, append_end, score
 from mathpipe.generate.tasks.registry import matrix_task
 from mathpipe.train.config import ModelConfig
 from mathpipe.train.model.transformer import Transformer
@@ -86,12 +86,12 @@ def test_beam_of_the_transposition_model(benchmark: BenchmarkFixture, n: int, co
     rate(benchmark, work, count, rounds=1)
 
 
-def scored_answers(task: str, count: int) -> tuple[Rows, Decoded, Callable[[], Scored]]:
+def scored_answers(task: str, count: int) -> tuple[MatrixExamples, Hypotheses, Callable[[], ScoredMatrices]]:
     chosen, writer = matrix_task(task), MatrixTokenizer.named("P1000")
     problems = chosen.sample(np.random.default_rng(0), count, chosen.example)
-    rows = Rows(np.arange(count), problems, chosen.solve(problems).solutions)
+    rows = MatrixExamples(np.arange(count), problems, chosen.solve(problems).solutions)
     written = Matrices(rows.solutions.values * 1.01, rows.solutions.rows, rows.solutions.cols)
-    decoded = Decoded(ended(*writer.write(written)), -np.random.default_rng(1).exponential(size=count))
+    decoded = Hypotheses(append_end(*writer.write(written)), -np.random.default_rng(1).exponential(size=count))
     return rows, decoded, lambda: score(chosen, writer, rows, decoded)
 
 
@@ -123,4 +123,4 @@ def test_analyses_and_report(benchmark: BenchmarkFixture, tmp_path: Path, task: 
         predictions = PredictionsWriter(file, {"task": task, "split": "test", "outcomes": list(OUTCOMES)})
         predictions.append(predictions_table(work(), "test", writer, writer, matrix_task(task)))
         predictions.close()
-    rate(benchmark, lambda: describe(Storage(str(tmp_path)), verbose=True), 50_000)
+    rate(benchmark, lambda: build_report(Storage(str(tmp_path)), verbose=True), 50_000)

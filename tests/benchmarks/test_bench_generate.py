@@ -15,7 +15,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 from threadpoolctl import threadpool_limits
 
-from mathpipe.datasets.tokenizers.number_encodings import ENCODINGS, encoding
+from mathpipe.datasets.tokenizers.number_encodings import ENCODINGS, get_number_encoding
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.curate.verification import verify_dataset
 from mathpipe.generate.layout import Layout
@@ -70,7 +70,7 @@ def test_verification_of_a_dataset(benchmark: BenchmarkFixture, tmp_path: Path) 
 @pytest.mark.parametrize("way", ["encode", "decode"])
 @pytest.mark.parametrize("name", ENCODINGS)
 def test_numbers(benchmark: BenchmarkFixture, name: str, way: str) -> None:
-    code, values = encoding(name), np.random.default_rng(0).uniform(-10, 10, 1_000_000)
+    code, values = get_number_encoding(name), np.random.default_rng(0).uniform(-10, 10, 1_000_000)
     tokens = code.encode(values)
     rate(benchmark, (lambda: code.encode(values)) if way == "encode" else (lambda: code.decode(tokens)), len(values))
 

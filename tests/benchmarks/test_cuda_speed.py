@@ -1,9 +1,9 @@
 """Seconds of a training step and problems decoded per second on a GPU.
 
 Training: the published step in torch's own modules (float32, one joint vocabulary, ``nn.MultiheadAttention``,
-``torch.optim.Adam``, clipping; ``tests/reference_transformer.py``) against the exact and the fast presets, the fast one compiled
-and recorded, each at its preset's batch and at eight times as many problems. Decoding: random models of the published shapes, all
-words said. Wall time of the median of several turns, the device waited for:
+``torch.optim.Adam``, clipping; ``tests/reference_transformer.py``) against the exact and the fast presets. The fast one also runs
+compiled, and captured in CUDA graphs with Adam and with Muon. Each takes its preset's batch and eight times as many problems.
+Decoding: random models of the published shapes that generate every token. Wall time: the median of several turns, synchronised:
 ``pytest tests/benchmarks/test_cuda_speed.py -m benchmark --benchmark-enable -s``.
 """
 
@@ -27,12 +27,12 @@ from mathpipe.evaluate.decode.decoding import Decoding, decoding_mode, greedy
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.layout import Layout
 from mathpipe.generate.spec import DatasetSpec, MatrixSpec
-from mathpipe.pipeline.config.resolution import Source, gather, validated
+from mathpipe.pipeline.config.resolution import ParameterSource, resolve, validate
 from mathpipe.train.config import TrainConfig
 from mathpipe.train.model.transformer import Transformer, framed
 from mathpipe.train.run.checkpoint import build_model
-from mathpipe.train.runtime.distributed import Ranks
-from mathpipe.train.trainer import Run, prepare, record_of
+from mathpipe.train.runtime.distributed import Distributed
+from mathpipe.train.trainer import Run, build_record, prepare
 
 pytestmark = [
     pytest.mark.benchmark,
@@ -40,7 +40,7 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
 ]
 REFERENCE = Path(__file__).parents[1] / "reference_transformer.py"
-CONTENDERS = ("reference", "exact", "fast", "fast, compiled", "fast, recorded")
+CONTENDERS = ("reference", "exact", "fast", "fast, compiled", "fast, captured", "fast, captured, Muon")
 DECODED = runpy.run_path(
     str(Path(__file__).with_name("test_bench_evaluate.py"))
 )  # the models and problems timed on a CPU
@@ -59,35 +59,35 @@ def median_seconds(act: Callable[[], object], turns: int = 5, warm: int = 2) -> 
 
 def learner(who: str, task: str, data: Path, times: int) -> tuple[Callable[[Batch], None], Dataset, int]:
     """What takes one step, the data it reads and the size of its batch."""
-    how = (f"compile={str('compiled' in who).lower()}", f"graphs={str('recorded' in who).lower()}")
+    how = (f"compile={str('compiled' in who).lower()}", f"cuda_graphs={str('captured' in who).lower()}")
+    how += ("optimiser=muon",) if "Muon" in who else ()
     preset = ("fast/" if who.startswith("fast") else "lawt/") + task
-    found = gather("train", Source(preset=preset, overrides=how), {})
-    config = validated(TrainConfig, found, "train")
+    found = resolve("train", ParameterSource(preset=preset, overrides=how), {})
+    config = validate(TrainConfig, found, "train")
     config = config.model_copy(update={"batch": config.batch * times})
     dataset = open_dataset(data, "train", config.input_encoding, config.output_encoding)
     if who != "reference":
         prepare(config)
-        run = Run(record_of(config, dataset), Path(), dataset, None, None, Ranks(0, 1, "cuda"))
-        run.state.step = 1
-        return run.learn, dataset, config.batch
-    built: Any = build_model(record_of(config, dataset))
+        run = Run(build_record(config, dataset), Path(), dataset, None, None, Distributed(0, 1, "cuda"))
+        return lambda batch: run.train_step(batch, 1), dataset, config.batch
+    built: Any = build_model(build_record(config, dataset))
     m, ids = config.model, built.source_ids.cuda()
     sides = (m.encoder_width, m.encoder_heads, m.encoder_layers), (m.decoder_width, m.decoder_heads, m.decoder_layers)
-    model = runpy.run_path(str(REFERENCE))["Published"](built.decoder.words.num_embeddings, *sides).cuda()
+    model = runpy.run_path(str(REFERENCE))["Published"](built.decoder.token_embedding.num_embeddings, *sides).cuda()
     optimiser = torch.optim.Adam(model.parameters(), lr=config.lr)
 
-    def learn(batch: Batch) -> None:
+    def train_step(batch: Batch) -> None:
         source, fed = framed(ids[batch.source]), functional.pad(batch.target[:, :-1], (1, 0), value=0)
         optimiser.zero_grad()
         functional.cross_entropy(model(source, fed).flatten(0, 1), batch.target.flatten()).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip or 1.0)
         optimiser.step()
 
-    return learn, dataset, config.batch
+    return train_step, dataset, config.batch
 
 
 @pytest.mark.parametrize("task", ["transpose", "eigenvalues", "inverse"])
-def test_a_step(task: str, tmp_path: Path) -> None:
+def test_training_step_speed(task: str, tmp_path: Path) -> None:
     dim = 10 if task == "transpose" else 5
     spec = DatasetSpec(task=task, problems=MatrixSpec(min_dim=dim, max_dim=dim))
     make_dataset(spec, Layout({"train": 10_000}, 10_000), str(tmp_path / "data"), workers=0)
@@ -99,15 +99,15 @@ def test_a_step(task: str, tmp_path: Path) -> None:
 def step(who: str, task: str, data: Path, times: int) -> None:
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
-    learn, dataset, size = learner(who, task, data, times)
+    train_step, dataset, size = learner(who, task, data, times)
     with dataset.batches(size, seed=0, device="cuda") as stream:
-        seconds = median_seconds(lambda: learn(next(stream)), turns=20, warm=5)
+        seconds = median_seconds(lambda: train_step(next(stream)), turns=20, warm=5)
     memory = torch.cuda.max_memory_allocated() / 1e9
     print(f"\n{task}, batch {size}, {who}: {seconds * 1e3:.1f} ms, peak {memory:.1f} GB", flush=True)  # noqa: T201
 
 
 @pytest.mark.parametrize("dtype", ["auto", "float32"])
-def test_decoding(dtype: str) -> None:
+def test_decoding_speed(dtype: str) -> None:
     model, sources = DECODED["model"], DECODED["sources"]
     inverse = model(DECODED["INVERSE"], "FP15", dtype).cuda()
     transpose = model(DECODED["TRANSPOSE"], "P1000", dtype).cuda()

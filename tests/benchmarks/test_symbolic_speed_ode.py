@@ -60,4 +60,4 @@ def pairs(name: str) -> tuple[Sequences, Sequences]:
 def test_predictions(benchmark: BenchmarkFixture, name: str, kind: str) -> None:
     problems, solutions = pairs(name)
     predicted = solutions if kind == "right" else solutions.take(np.roll(np.arange(len(solutions)), 1))
-    rate(benchmark, lambda: sequence_task(name).judge(problems, solutions, predicted), len(problems))
+    rate(benchmark, lambda: sequence_task(name).verify(problems, solutions, predicted), len(problems))

@@ -26,30 +26,30 @@ import runpy, sys, time
 import torch
 from torch.nn import functional
 from mathpipe.datasets.dataset import open_dataset
-from mathpipe.pipeline.config.resolution import Source, gather, validated
+from mathpipe.pipeline.config.resolution import ParameterSource, resolve, validate
 from mathpipe.train.run.checkpoint import build_model
 from mathpipe.train.config import TrainConfig
 from mathpipe.train.model.transformer import framed
-from mathpipe.train.runtime.distributed import Ranks
-from mathpipe.train.trainer import Run, prepare, record_of
+from mathpipe.train.runtime.distributed import Distributed
+from mathpipe.train.trainer import Run, build_record, prepare
 
 torch.set_num_threads(1)
 who, task, data, reference, steps = sys.argv[1:6]
 preset = ("fast/" if who == "fast" else "lawt/") + task
 overrides = ("threads=1",) + (("dtype=float32",) if who == "exact32" else ())
-config = validated(TrainConfig, gather("train", Source(preset=preset, overrides=overrides), {}), "train")
+config = validate(TrainConfig, resolve("train", ParameterSource(preset=preset, overrides=overrides), {}), "train")
 dataset = open_dataset(data, "train", config.input_encoding, config.output_encoding)
 if who == "reference":
     torch.manual_seed(0)
     m = config.model
-    ids = build_model(record_of(config, dataset)).source_ids
-    words = int(build_model(record_of(config, dataset)).decoder.words.num_embeddings)
+    ids = build_model(build_record(config, dataset)).source_ids
+    tokens = int(build_model(build_record(config, dataset)).decoder.token_embedding.num_embeddings)
     model = runpy.run_path(reference)["Published"](
-        words, (m.encoder_width, m.encoder_heads, m.encoder_layers), (m.decoder_width, m.decoder_heads, m.decoder_layers)
+        tokens, (m.encoder_width, m.encoder_heads, m.encoder_layers), (m.decoder_width, m.decoder_heads, m.decoder_layers)
     )
     optimiser = torch.optim.Adam(model.parameters(), lr=config.lr)
 
-    def learn(batch):
+    def train_step(batch):
         source, fed = framed(ids[batch.source]), functional.pad(batch.target[:, :-1], (1, 0), value=0)
         optimiser.zero_grad()
         functional.cross_entropy(model(source, fed).flatten(0, 1), batch.target.flatten()).backward()
@@ -57,15 +57,15 @@ if who == "reference":
         optimiser.step()
 else:
     prepare(config)
-    run = Run(record_of(config, dataset), None, dataset, None, None, Ranks(0, 1, "cpu"))
-    model, learn = run.model, run.learn
-    run.state.step = 1
+    run = Run(build_record(config, dataset), None, dataset, None, None, Distributed(0, 1, "cpu"))
+    model = run.model
+    train_step = lambda batch: run.train_step(batch, 1)
 with dataset.batches(config.batch, seed=0) as stream:
     batches = [next(stream) for _ in range(int(steps) + 1)]
 times = []
 for batch in batches:
     before = time.process_time()
-    learn(batch)
+    train_step(batch)
     times.append(time.process_time() - before)
 print(min(times[1:]), sum(p.numel() for p in model.parameters()))
 """
@@ -81,7 +81,7 @@ def seconds(who: str, task: str, data: Path) -> tuple[float, int]:
 
 
 @pytest.mark.parametrize("task", GOALS)
-def test_a_step(task: str, tmp_path: Path) -> None:
+def test_training_step_speed(task: str, tmp_path: Path) -> None:
     from mathpipe.generate.build.dataset_builder import make_dataset
     from mathpipe.generate.layout import Layout
     from mathpipe.generate.spec import DatasetSpec, MatrixSpec

@@ -1,4 +1,4 @@
-"""A dataset is what other people's tools read: exports, and Parquet opened by those tools themselves."""
+"""Exports, and shards opened by pandas, polars, DuckDB and Hugging Face datasets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mathpipe.datasets.dataset import open_dataset
 from mathpipe.datasets.export_formats import export_arrow, export_text
 
 
-def test_text_lines_are_problems_and_solutions_in_words(addition: Path) -> None:
+def test_text_export_matches_examples(addition: Path) -> None:
     data = open_dataset(addition, "train", "P10", "B1999")
     file = io.BytesIO()
     assert export_text(data, file) == 2_000
@@ -28,18 +28,18 @@ def test_text_lines_are_problems_and_solutions_in_words(addition: Path) -> None:
         ]
         exponents = [int(problem[k + 4][1:]) for k in range(2, len(problem), 5)]
         np.testing.assert_allclose(matrix.reshape(-1), [m * 10.0**e for m, e in zip(mantissas, exponents, strict=True)])
-        written = [int(answer[k][1:]) * 10.0 ** int(answer[k + 1][1:]) for k in range(2, len(answer), 2)]
-        np.testing.assert_allclose(solution.reshape(-1), written, rtol=5.1e-3)
+        decoded = [int(answer[k][1:]) * 10.0 ** int(answer[k + 1][1:]) for k in range(2, len(answer), 2)]
+        np.testing.assert_allclose(solution.reshape(-1), decoded, rtol=5.1e-3)
 
 
-def test_text_of_mixed_shapes_has_no_padding(make_small) -> None:
+def test_text_export_has_no_padding(make_small) -> None:
     data = open_dataset(make_small("transpose", min_dim=1, max_dim=4, rectangular=True), "valid")
     file = io.BytesIO()
     export_text(data, file)
     assert "<" not in file.getvalue().decode()
 
 
-def test_arrow_files_hold_the_same_rows(addition: Path, tmp_path: Path) -> None:
+def test_arrow_export_matches_examples(addition: Path, tmp_path: Path) -> None:
     data = open_dataset(addition)
     with (tmp_path / "x.arrow").open("wb") as file:
         assert export_arrow(data, file) == 2_000
@@ -48,41 +48,41 @@ def test_arrow_files_hold_the_same_rows(addition: Path, tmp_path: Path) -> None:
     assert np.array_equal(table["solution"].combine_chunks().flatten().to_numpy(), solutions.astype(np.float32))
 
 
-def first_rows(addition: Path) -> tuple[list[float], int]:
-    rows = next(open_dataset(addition, "train").chunks(1))
-    return rows.solutions.values.astype(np.float32).tolist(), 2_000
+def first_solution_and_count(addition: Path) -> tuple[list[float], int]:
+    examples = next(open_dataset(addition, "train").chunks(1))
+    return examples.solutions.values.astype(np.float32).tolist(), 2_000
 
 
 def test_pandas(addition: Path) -> None:
     import pandas
 
     frame = pandas.read_parquet(addition / "train")
-    solution, rows = first_rows(addition)
-    assert len(frame) == rows and frame["solution"][0].tolist() == solution
+    solution, count = first_solution_and_count(addition)
+    assert len(frame) == count and frame["solution"][0].tolist() == solution
 
 
 def test_polars(addition: Path) -> None:
     import polars
 
     frame = polars.read_parquet(addition / "train" / "*.parquet")
-    solution, rows = first_rows(addition)
-    assert frame.height == rows and frame["solution"][0].to_list() == solution
+    solution, count = first_solution_and_count(addition)
+    assert frame.height == count and frame["solution"][0].to_list() == solution
 
 
 def test_duckdb(addition: Path) -> None:
     import duckdb
 
     query = f"select count(*), first(solution order by row), max(problem_cols) from '{addition}/train/*.parquet'"
-    solution, rows = first_rows(addition)
-    assert duckdb.connect().execute(query).fetchone() == (rows, solution, 6)
+    solution, count = first_solution_and_count(addition)
+    assert duckdb.connect().execute(query).fetchone() == (count, solution, 6)
 
 
 def test_hugging_face_datasets(addition: Path, tmp_path: Path) -> None:
-    """Also shows that our folder ``datasets/`` does not pass for their package."""
+    """Also checks that the folder ``datasets/`` does not shadow their package."""
     import datasets
 
-    found = datasets.load_dataset(
+    dataset = datasets.load_dataset(
         "parquet", data_files={"train": f"{addition}/train/*.parquet"}, cache_dir=str(tmp_path), split="train"
     )
-    solution, rows = first_rows(addition)
-    assert len(found) == rows and found[0]["solution"] == solution
+    solution, count = first_solution_and_count(addition)
+    assert len(dataset) == count and dataset[0]["solution"] == solution

@@ -1,4 +1,4 @@
-"""The loader: every row once an epoch, one order whatever the ranks, and exact continuation."""
+"""The loader: every example once an epoch, the same order for any number of ranks, exact resumption."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from mathpipe.datasets.loader import plan_epoch, plan_window
 from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD
 
 
-def take(dataset: Dataset, count: int, **arguments: int) -> list[Batch]:
+def take_batches(dataset: Dataset, count: int, **arguments: int) -> list[Batch]:
     with dataset.batches(64, **{"seed": 3, "window": 2, **arguments}) as stream:
         return [next(stream) for _ in range(count)]
 
 
-def same(a: Batch, b: Batch) -> bool:
+def batches_equal(a: Batch, b: Batch) -> bool:
     return all(torch.equal(getattr(a, name), getattr(b, name)) for name in vars(a))
 
 
-def test_rows_in_order(addition: Path) -> None:
+def test_chunks_are_in_order(addition: Path) -> None:
     data = open_dataset(addition)
     chunks = list(data.chunks(size=300, start=100, stop=1_750))
     assert np.array_equal(np.concatenate([c.row for c in chunks]), np.arange(100, 1_750))
@@ -39,9 +39,9 @@ def test_rows_in_order(addition: Path) -> None:
     assert list(data.chunks(start=5, stop=5)) == []
 
 
-def test_batches_hold_what_is_written(addition: Path) -> None:
+def test_batches_match_stored_examples(addition: Path) -> None:
     data = open_dataset(addition, "train", "P10", "FP15")
-    batch = take(data, 1)[0]
+    batch = take_batches(data, 1)[0]
     by_row = {int(r): (c, i) for c in data.chunks() for i, r in enumerate(c.row)}
     for k, row in enumerate(batch.rows.tolist()):
         chunk, i = by_row[row]
@@ -52,7 +52,7 @@ def test_batches_hold_what_is_written(addition: Path) -> None:
     assert batch.source.dtype == batch.target.dtype == torch.int64
 
 
-def test_an_epoch_holds_every_row_once(addition: Path) -> None:
+def test_epoch_contains_every_example_once(addition: Path) -> None:
     data = open_dataset(addition)
     with data.batches(64, seed=1, window=2) as stream:
         for epoch in range(2):
@@ -67,38 +67,38 @@ def test_an_epoch_holds_every_row_once(addition: Path) -> None:
 def test_epochs_and_seeds_differ(addition: Path) -> None:
     data = open_dataset(addition)
     per_epoch = sum(len(plan_window(np.ones(1_000), 64, 0, 0, w)) for w in range(2))
-    batches = take(data, per_epoch + 1)
+    batches = take_batches(data, per_epoch + 1)
     assert not torch.equal(batches[0].rows, batches[per_epoch].rows)
-    assert not torch.equal(batches[0].rows, take(data, 1, seed=4)[0].rows)
+    assert not torch.equal(batches[0].rows, take_batches(data, 1, seed=4)[0].rows)
 
 
-@pytest.mark.parametrize("ranks", [2, 3])
-def test_ranks_share_the_same_global_batches(addition: Path, ranks: int) -> None:
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_ranks_share_the_same_global_batches(addition: Path, world_size: int) -> None:
     data = open_dataset(addition)
-    whole = take(data, 20)
-    parts = [take(data, 20, rank=rank, ranks=ranks) for rank in range(ranks)]
+    whole = take_batches(data, 20)
+    parts = [take_batches(data, 20, rank=rank, world_size=world_size) for rank in range(world_size)]
     for k, batch in enumerate(whole):
-        joined = torch.empty_like(batch.rows)
-        for rank in range(ranks):
-            joined[rank::ranks] = parts[rank][k].rows
-        assert torch.equal(joined, batch.rows)
+        merged = torch.empty_like(batch.rows)
+        for rank in range(world_size):
+            merged[rank::world_size] = parts[rank][k].rows
+        assert torch.equal(merged, batch.rows)
 
 
-@pytest.mark.parametrize("done", [0, 1, 15, 16, 17, 31, 32, 33, 70])
-def test_a_stream_goes_on_exactly_where_it_was(addition: Path, done: int) -> None:
-    """Also at the ends of windows (16 batches) and of epochs (32)."""
+@pytest.mark.parametrize("consumed", [0, 1, 15, 16, 17, 31, 32, 33, 70])
+def test_resumed_stream_is_identical(addition: Path, consumed: int) -> None:
+    """Also at the boundaries of windows (16 batches) and epochs (32)."""
     data = open_dataset(addition)
     with data.batches(64, seed=3, window=2) as stream:
-        for _ in range(done):
+        for _ in range(consumed):
             next(stream)
         state = stream.state_dict()
         expected = [next(stream) for _ in range(20)]
     with data.batches(64, seed=3, window=2) as resumed:
         resumed.load_state_dict(state)
-        assert all(same(next(resumed), batch) for batch in expected)
+        assert all(batches_equal(next(resumed), batch) for batch in expected)
 
 
-def test_a_position_of_another_stream_is_refused(addition: Path, make_small) -> None:
+def test_position_of_a_different_stream_raises(addition: Path, make_small) -> None:
     state = open_dataset(addition).batches(64, seed=3).state_dict()
     with pytest.raises(UserError, match="seed differs"):
         open_dataset(addition).batches(64, seed=4).load_state_dict(state)
@@ -123,94 +123,95 @@ def test_batches_partition_a_window(lengths: list[int], size: int) -> None:
     assert max(map(len, batches)) <= size
 
 
-def test_batches_of_varying_lengths_waste_little_padding(make_small) -> None:
+def test_length_bucketing_limits_padding(make_small) -> None:
     data = open_dataset(make_small("transpose", min_dim=1, max_dim=6, rectangular=True))
-    batches = take(data, 60)
+    batches = take_batches(data, 60)
     padded = sum(int((b.source == PAD).sum()) for b in batches) / sum(b.source.numel() for b in batches)
     assert padded < 0.1
     for batch in batches:
-        place = torch.arange(batch.target.shape[1])
-        assert torch.equal(batch.target == PAD, place >= batch.target_lengths[:, None])
+        position = torch.arange(batch.target.shape[1])
+        assert torch.equal(batch.target == PAD, position >= batch.target_lengths[:, None])
         assert (batch.target[torch.arange(len(batch.rows)), batch.target_lengths - 1] == END).all()
 
 
-def test_a_damaged_shard_is_named(make_small) -> None:
+def test_damaged_shard_is_named(make_small) -> None:
     url = make_small("add", dim=2)
     file = url / "train" / "00001.parquet"
     data = file.read_bytes()
     file.write_bytes(data[: len(data) // 2])
     with pytest.raises(UserError, match=r"00001.parquet is damaged.*rebuilds exactly these rows"):
-        take(open_dataset(url), 100)
+        take_batches(open_dataset(url), 100)
     file.unlink()
     with pytest.raises(UserError, match=r"00001.parquet is missing"):
         list(open_dataset(url).chunks())
 
 
-def test_one_changed_byte_is_never_read_as_numbers(make_small) -> None:
-    """Wherever the byte stands among the rows: in a page, its head, its checksum."""
+def test_changed_byte_is_detected(make_small) -> None:
+    """Changes one byte anywhere before the footer: in a page, its header, its checksum."""
     file = make_small("inverse", dim=2, train=1_000) / "train" / "00000.parquet"
     data = file.read_bytes()
     footer = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
-    right = np.concatenate([rows.solutions.values for rows in open_dataset(file.parents[1]).chunks()])
-    found = 0
+    expected = np.concatenate([examples.solutions.values for examples in open_dataset(file.parents[1]).chunks()])
+    num_detected = 0
     for place in np.random.default_rng(0).integers(4, footer, 60).tolist():
         file.write_bytes(data[:place] + bytes([data[place] ^ 0x55]) + data[place + 1 :])
         try:
-            read = np.concatenate([rows.solutions.values for rows in open_dataset(file.parents[1]).chunks()])
-        except UserError as damaged:
-            found += 1
-            assert "train/00000.parquet is damaged" in str(damaged) and "`mathpipe verify" in str(damaged)
+            values = np.concatenate([examples.solutions.values for examples in open_dataset(file.parents[1]).chunks()])
+        except UserError as error:
+            num_detected += 1
+            assert "train/00000.parquet is damaged" in str(error) and "`mathpipe verify" in str(error)
         else:
-            assert np.array_equal(read, right)
-    assert found > 50
+            assert np.array_equal(values, expected)
+    assert num_detected > 50
 
 
-def test_shards_written_without_checksums_of_pages_are_read(make_small) -> None:
+def test_shards_without_page_checksums_are_readable(make_small) -> None:
     url = make_small("add", dim=2)
     file = url / "train" / "00000.parquet"
-    before = [rows.solutions.values for rows in open_dataset(url).chunks()]
+    before = [examples.solutions.values for examples in open_dataset(url).chunks()]
     pq.write_table(pq.read_table(file), file, row_group_size=500)
     assert all(
-        np.array_equal(a, rows.solutions.values) for a, rows in zip(before, open_dataset(url).chunks(), strict=True)
+        np.array_equal(a, examples.solutions.values)
+        for a, examples in zip(before, open_dataset(url).chunks(), strict=True)
     )
 
 
-def test_an_encoding_that_cannot_hold_a_value_refuses(tmp_path: Path, make_small) -> None:
-    """9.996e8 rounds to 1e9, which FP15 has no word for."""
+def test_unrepresentable_value_raises(tmp_path: Path, make_small) -> None:
+    """9.996e8 rounds to 1e9, for which FP15 has no token."""
     data = open_dataset(make_small("add", dim=2), "valid", "FP15", "FP15")
-    rows = next(data.chunks(size=4))
-    rows.solutions.values[0] = 9.996e8
-    with pytest.raises(UserError, match="FP15 cannot write"):
-        data.encode(rows)
+    examples = next(data.chunks(size=4))
+    examples.solutions.values[0] = 9.996e8
+    with pytest.raises(UserError, match="FP15 cannot represent"):
+        data.encode(examples)
 
 
-def test_opening_what_is_not_there(addition: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="holds no whole dataset"):
+def test_open_dataset_errors(addition: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no complete dataset"):
         open_dataset(tmp_path / "nothing")
     with pytest.raises(UserError, match="did you mean valid"):
         open_dataset(addition, "validation")
-    with pytest.raises(UserError, match="unknown encoding"):
+    with pytest.raises(UserError, match="unknown number encoding"):
         open_dataset(addition, "train", "P11")
     with pytest.raises(UserError, match="smaller than one batch"):
         open_dataset(addition).batches(5_000)
 
 
-def test_a_dataset_on_an_object_store_reads_the_same(addition: Path) -> None:
+def test_object_store_yields_the_same_batches(addition: Path) -> None:
     from mathpipe.generate.build.dataset_builder import make_dataset
-    from mathpipe.generate.curate.verification import spec_of
+    from mathpipe.generate.curate.verification import load_spec
     from mathpipe.generate.layout import Layout
 
-    here = open_dataset(addition)
+    local = open_dataset(addition)
     manifest = read_manifest(str(addition))
     layout = Layout({name: s.rows for name, s in manifest.splits.items()}, manifest.shard_rows)
-    make_dataset(spec_of(manifest), layout, "memory://loader-test", workers=0)
-    there = open_dataset("memory://loader-test")
-    assert there.digest == here.digest
-    assert all(same(a, b) for a, b in zip(take(here, 5), take(there, 5), strict=True))
+    make_dataset(load_spec(manifest), layout, "memory://loader-test", workers=0)
+    remote = open_dataset("memory://loader-test")
+    assert remote.digest == local.digest
+    assert all(batches_equal(a, b) for a, b in zip(take_batches(local, 5), take_batches(remote, 5), strict=True))
 
 
-def test_the_promised_import(addition: Path) -> None:
-    from mathpipe import open_dataset as door
+def test_import_from_the_package_root(addition: Path) -> None:
+    from mathpipe import open_dataset as root_open_dataset
 
-    data = door(addition, split="test", input_encoding="FP15", output_encoding="P1000")
+    data = root_open_dataset(addition, split="test", input_encoding="FP15", output_encoding="P1000")
     assert isinstance(data, Dataset) and len(data) == 500

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.dataset import Dataset, open_dataset
-from mathpipe.datasets.format.matrix_columns import Rows
+from mathpipe.datasets.format.matrix_columns import MatrixExamples
 from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, MatrixTokenizer
-from mathpipe.evaluate.decode.decoding import Decoded
+from mathpipe.evaluate.decode.decoding import Hypotheses
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.layout import Layout
 from mathpipe.generate.spec import DatasetSpec, MatrixSpec
@@ -72,7 +72,7 @@ class Planned(nn.Module):
         width = max(len(answer) for answer in answers)
         return torch.tensor([answer + [PAD] * (width - len(answer)) for answer in answers])
 
-    def start(self, memory: Tensor, max_length: int) -> PlannedCache:
+    def init_cache(self, memory: Tensor, max_length: int) -> PlannedCache:
         return PlannedCache(memory, 0)
 
     def step(self, tokens: Tensor, cache: PlannedCache) -> Tensor:
@@ -154,22 +154,22 @@ def untrained() -> Callable[[RunRecord], nn.Module]:
 
 
 @pytest.fixture(scope="session")
-def said() -> Callable[..., Decoded]:
+def said() -> Callable[..., Hypotheses]:
     """Predictions as decoding returns them, from one list of words (or token ids) a row."""
 
-    def decoded(tokenizer: MatrixTokenizer, sentences: Sequence[str | Sequence[int]], room: int = 0) -> Decoded:
-        rows = [tokenizer.to_tokens(s.split()) if isinstance(s, str) else list(s) for s in sentences]
+    def decoded(tokenizer: MatrixTokenizer, sentences: Sequence[str | Sequence[int]], room: int = 0) -> Hypotheses:
+        rows = [tokenizer.tokens_to_ids(s.split()) if isinstance(s, str) else list(s) for s in sentences]
         tokens = np.full((len(rows), max([room, *map(len, rows)])), PAD, dtype=np.int64)
         for i, row in enumerate(rows):
             tokens[i, : len(row)] = row
-        return Decoded(tokens, -np.arange(1.0, len(rows) + 1))
+        return Hypotheses(tokens, -np.arange(1.0, len(rows) + 1))
 
     return decoded
 
 
 @pytest.fixture(scope="session")
-def problems() -> Callable[[Sequence[Any], Sequence[Any]], Rows]:
-    def make(problems: Sequence[Any], solutions: Sequence[Any]) -> Rows:
-        return Rows(np.arange(len(problems)), Matrices.from_list(problems), Matrices.from_list(solutions))
+def problems() -> Callable[[Sequence[Any], Sequence[Any]], MatrixExamples]:
+    def make(problems: Sequence[Any], solutions: Sequence[Any]) -> MatrixExamples:
+        return MatrixExamples(np.arange(len(problems)), Matrices.from_list(problems), Matrices.from_list(solutions))
 
     return make

@@ -16,7 +16,7 @@ from mathpipe.datasets.dataset import open_dataset
 from mathpipe.datasets.tokenizers.matrix_tokenizer import END, TASK_TOKENS
 from mathpipe.evaluate import run as evaluation
 from mathpipe.evaluate.failures.failure_dump import read_failures
-from mathpipe.evaluate.failures.failure_rendering import draw_failure
+from mathpipe.evaluate.failures.failure_rendering import render_failure
 from mathpipe.evaluate.run import evaluate_run
 
 
@@ -37,7 +37,7 @@ def test_accuracy_by_the_spectrum_of_a_mixture(
     found = evaluate_run(tmp_path / "run", verbose=True)
     dumped = list(read_failures(str(found.failures)))
     assert len(dumped) == wrong.sum() and {failure.spectrum for failure in dumped} == {"laplace"}
-    assert draw_failure(dumped[0])[0].startswith(f"row {dumped[0].row}, laplace, ")
+    assert render_failure(dumped[0])[0].startswith(f"row {dumped[0].row}, laplace, ")
     page = Path(found.report).read_text()
     assert any(f">wrong value</span> row {failure.row}, laplace, " in page for failure in dumped)
     column = pq.read_table(found.predictions)["spectrum"].to_pylist()

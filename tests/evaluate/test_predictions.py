@@ -13,18 +13,18 @@ import pytest
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.format.matrix_columns import Rows
+from mathpipe.datasets.format.matrix_columns import MatrixExamples
 from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
 from mathpipe.evaluate.analyze.covariates import covariates
-from mathpipe.evaluate.decode.decoding import Decoded
+from mathpipe.evaluate.decode.decoding import Hypotheses
 from mathpipe.evaluate.predictions import (
     PredictionsWriter,
     predictions_metadata,
     predictions_table,
     read_predictions,
-    sentences,
+    token_strings,
 )
-from mathpipe.evaluate.score.matrix_scoring import Scored, score
+from mathpipe.evaluate.score.matrix_scoring import ScoredMatrices, score
 from mathpipe.generate.tasks.registry import TASKS
 
 P1000, B1999 = MatrixTokenizer.named("P1000"), MatrixTokenizer.named("B1999")
@@ -34,16 +34,16 @@ OTHER_SHAPE = "V1 V2 N500 E-3 N250 E-3 <s>"
 
 
 @pytest.fixture
-def scored(said: Callable[..., Decoded], problems: Callable[..., Rows]) -> Scored:
+def scored(said: Callable[..., Hypotheses], problems: Callable[..., MatrixExamples]) -> ScoredMatrices:
     """Two problems; of the first two hypotheses."""
     rows = problems([[[2, 0], [0, 4]], [[4]]], [[[0.5, 0], [0, 0.25]], [[0.25]]])
-    rows = Rows(np.array([17, 18]), rows.problems, rows.solutions)
+    rows = MatrixExamples(np.array([17, 18]), rows.problems, rows.solutions)
     decoded = said(B1999, [RIGHT, OTHER_SHAPE, "V1 V1 N250 <s>"])
-    decoded = Decoded(decoded.tokens, decoded.log_probability, np.array([0, 0, 1]), np.array([0, 1, 0]))
+    decoded = Hypotheses(decoded.tokens, decoded.log_probability, np.array([0, 0, 1]), np.array([0, 1, 0]))
     return score(TASKS["inverse"], B1999, rows, decoded)
 
 
-def test_columns_and_values(scored: Scored) -> None:
+def test_columns_and_values(scored: ScoredMatrices) -> None:
     table = predictions_table(scored, "test", P1000, B1999, TASKS["inverse"])
     assert table.to_pylist() == [
         {
@@ -114,7 +114,9 @@ def test_columns_and_values(scored: Scored) -> None:
     ]
 
 
-def test_the_schema_does_not_depend_on_what_was_predicted(scored: Scored, said: Callable[..., Decoded]) -> None:
+def test_the_schema_does_not_depend_on_what_was_predicted(
+    scored: ScoredMatrices, said: Callable[..., Hypotheses]
+) -> None:
     nothing = score(TASKS["inverse"], B1999, scored.problems, said(B1999, ["V1"] * 3))
     assert (nothing.outcome == 5).all()
     schema = predictions_table(nothing, "test", P1000, B1999, TASKS["inverse"]).schema
@@ -124,7 +126,7 @@ def test_the_schema_does_not_depend_on_what_was_predicted(scored: Scored, said: 
     assert schema.field("decoded").type == schema.field("reference").type == pa.list_(pa.float64())
 
 
-def test_written_in_runs_and_read_back(scored: Scored, tmp_path: Path) -> None:
+def test_written_in_runs_and_read_back(scored: ScoredMatrices, tmp_path: Path) -> None:
     table = predictions_table(scored, "test", P1000, B1999, TASKS["inverse"])
     buffer = io.BytesIO()
     writer = PredictionsWriter(buffer, {"task": "inverse", "spec": {"seed": 0}})
@@ -151,9 +153,9 @@ def test_what_is_no_predictions_file_is_told(tmp_path: Path) -> None:
 def test_words_inside_and_outside_the_vocabulary() -> None:
     tokens = np.array([[9, 9, 109, 0, 1], [-4, 10**12, 1, 2, 3]])
     lengths = np.array([3, 5])
-    assert sentences(P1000, tokens, lengths) == ["V1 V1 +", "<-4> <1000000000000> <pad> T A"]
-    assert sentences(P1000, tokens[:1], lengths[:1]) == ["V1 V1 +"]
-    assert sentences(P1000, np.zeros((2, 0), dtype=np.int64), np.array([0, 0])) == ["", ""]
+    assert token_strings(P1000, tokens, lengths) == ["V1 V1 +", "<-4> <1000000000000> <pad> T A"]
+    assert token_strings(P1000, tokens[:1], lengths[:1]) == ["V1 V1 +"]
+    assert token_strings(P1000, np.zeros((2, 0), dtype=np.int64), np.array([0, 0])) == ["", ""]
 
 
 def test_covariates() -> None:
@@ -171,7 +173,7 @@ def test_covariates_of_a_spectrum() -> None:
     turned = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
     made = [turned @ np.diag(values) @ turned.T for values in ([2, 2, -2], [6, 3, 2], [9, 0, 0])]
     found = covariates(Matrices.from_list([a.tolist() for a in made] + [[[0, 0], [0, 0]]]), symmetric=True)
-    np.testing.assert_allclose(found["largest_share"], [3**-0.5, 6 / 7, 1, np.nan])
-    np.testing.assert_allclose(found["positive_share"][:2], [2 / 3, 1])
+    np.testing.assert_allclose(found["dominant_eigenvalue_ratio"], [3**-0.5, 6 / 7, 1, np.nan])
+    np.testing.assert_allclose(found["positive_eigenvalue_fraction"][:2], [2 / 3, 1])
     np.testing.assert_allclose(found["eigenvalue_gap"], [0, 1 / 6, 0, np.nan], atol=1e-12)
     np.testing.assert_allclose(found["condition_number"][:2], [1, 3])

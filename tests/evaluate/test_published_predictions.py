@@ -14,7 +14,7 @@ from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
 from mathpipe.evaluate.predictions import predictions_metadata
 from mathpipe.evaluate.published_predictions import (
-    encoding_of,
+    detect_encoding,
     import_published,
     parse_matrix,
     parse_words,
@@ -61,7 +61,7 @@ def test_records_are_read(tmp_path: Path) -> None:
     assert b.hypotheses[0][0] and np.isnan(b.hypotheses[0][1])
     assert c.problem.tolist() == [[1, 2, 3, 4]] and not c.hypotheses
     assert d.hypotheses[0][2] == ["V1", '__import__("os")', "+"]
-    assert encoding_of([a, b, c, d]) == "P1000"
+    assert detect_encoding([a, b, c, d]) == "P1000"
 
 
 def test_what_was_published_is_verified_anew(tmp_path: Path) -> None:
@@ -69,16 +69,16 @@ def test_what_was_published_is_verified_anew(tmp_path: Path) -> None:
     path.write_text(FILE)
     told = import_published(path, "add", str(tmp_path / "out"))
     table = pq.read_table(tmp_path / "out" / "predictions.parquet")
-    assert table.select(["row", "rank", "outcome", "published_right"]).to_pylist() == [
-        {"row": 0, "rank": 0, "outcome": "wrong_value", "published_right": False},
-        {"row": 0, "rank": 1, "outcome": "exact", "published_right": True},
-        {"row": 7, "rank": 0, "outcome": "exact", "published_right": True},
-        {"row": 9, "rank": 0, "outcome": "exact", "published_right": True},
-        {"row": 12, "rank": 0, "outcome": "malformed", "published_right": False},
+    assert table.select(["row", "rank", "outcome", "published_correct"]).to_pylist() == [
+        {"row": 0, "rank": 0, "outcome": "wrong_value", "published_correct": False},
+        {"row": 0, "rank": 1, "outcome": "exact", "published_correct": True},
+        {"row": 7, "rank": 0, "outcome": "exact", "published_correct": True},
+        {"row": 9, "rank": 0, "outcome": "exact", "published_correct": True},
+        {"row": 12, "rank": 0, "outcome": "malformed", "published_correct": False},
     ]
     assert table["correct_rank"].to_pylist() == [1, None, 0, 0, None]
     assert told.metrics["accuracy"] == 0.5 and told.metrics["accuracy_any"] == 0.75
-    verdicts = next(a for a in told.analyses if a.name == "published_verdicts")
+    verdicts = next(a for a in told.analyses if a.name == "published_outcomes")
     assert [row[1:] for row in verdicts.rows] == [[2, 2, 0], [2, 0, 2]]
     assert predictions_metadata(told.report.replace("report.html", "predictions.parquet"))["split"] == "published"
     assert [f.row for f in told.worst] == [12, 0]
@@ -95,7 +95,7 @@ def test_many_eigenvectors_come_back_as_they_were_written(tmp_path: Path) -> Non
     truth, _ = P1000.encode(matrix_task("eigenvectors").solve(a).solutions)
     with (tmp_path / "f.pred").open("w") as file:
         for k in range(200):
-            said, wanted = (P1000.to_words(t[k]) for t in (tokens, truth))
+            said, wanted = (P1000.ids_to_tokens(t[k]) for t in (tokens, truth))
             with np.printoptions(precision=12):
                 file.write(f"Equation {k} ({k}/200)\nsrc={a[k]}\ntgt={wanted}\n{int(k >= 50)} -1.0e-02 {said}\n\n")
     told = import_published(tmp_path / "f.pred", "eigenvectors", str(tmp_path / "out"))

@@ -20,12 +20,12 @@ from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.io.atomic_files import write_json
 from mathpipe.datasets.tokenizers.matrix_tokenizer import END
 from mathpipe.evaluate import run as evaluation
-from mathpipe.evaluate.decode.decoding import Decoded, Decoding
+from mathpipe.evaluate.decode.decoding import Decoding, Hypotheses
 from mathpipe.evaluate.failures.failure_dump import read_failures
-from mathpipe.evaluate.partial_results import Parts
+from mathpipe.evaluate.partial_results import PartialResults
 from mathpipe.evaluate.predictions import predictions_metadata
-from mathpipe.evaluate.run import evaluate_run, quick_accuracy, quick_measures
-from mathpipe.train.run.checkpoint import BEST, CHECKPOINT, KEPT, RECORD, save_checkpoint
+from mathpipe.evaluate.run import evaluate_run, quick_accuracy, quick_metric_names
+from mathpipe.train.run.checkpoint import BEST, CHECKPOINT, CHECKPOINTS, RECORD, save_checkpoint
 
 # Row i of the split gets defect i % 10; all others are answered right.
 DEFECTS = {1: "malformed", 3: "unterminated", 5: "wrong_shape", 7: "wrong_value"}
@@ -78,7 +78,11 @@ def test_planned_defects_come_out_as_planned(
         "malformed": 23,
         "unterminated": 23,
     }
-    assert found.metrics["reference"] == found.metrics["attainable"] == dict.fromkeys(["5%", "2%", "1%", "0.5%"], 1.0)
+    assert (
+        found.metrics["reference"]
+        == found.metrics["best_representable"]
+        == dict.fromkeys(["5%", "2%", "1%", "0.5%"], 1.0)
+    )
     dump = list(read_failures(found.failures or ""))
     assert [f.row for f in dump] == [r for r, o in zip(*columns(table, "row", "outcome"), strict=True) if o != "exact"]
     assert [f.outcome for f in found.worst[:3]] == ["malformed", "unterminated", "wrong_shape"]
@@ -126,14 +130,14 @@ def test_metrics_are_recomputed_from_the_predictions(
     assert metrics["accuracy_published"] == ((l1 <= 0.05) | exact).mean()
     assert metrics["mean_log_probability"] == pytest.approx(table["log_probability"].to_numpy().mean())
     assert metrics["n"] == 230
-    assert set(metrics["seconds"]) == {"decoding", "scoring", "yardsticks", "writing", "total"}
+    assert set(metrics["seconds"]) == {"decoding", "scoring", "baselines", "writing", "total"}
     with (tmp_path / "out" / "accuracy_by_tolerance.csv").open() as file:
         curve = list(csv.DictReader(file))
     assert [float(line["tolerance"]) for line in curve] == [0.005, 0.01, 0.02, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25]
     for line in curve:
         assert float(line["accuracy"]) == (l1 <= float(line["tolerance"])).mean()
         assert float(line["accuracy_max"]) == (largest <= float(line["tolerance"])).mean()
-        assert float(line["copy"]) <= float(line["reference"]) == float(line["attainable"]) == 1
+        assert float(line["copy"]) <= float(line["reference"]) == float(line["best_representable"]) == 1
     for words in ("add: 230 problems", "accuracy_published", "lower bound", "constant (", "wrong_shape"):
         assert words in found.text
 
@@ -144,9 +148,9 @@ def test_the_two_headline_shares_differ_where_references_fail(
     data = make_data("inverse", test=400, min_dim=4, max_dim=4)
     planned_run(data, plan_answers(open_dataset(data, "test")))
     metrics = evaluate_run(tmp_path / "run", verbose=True).metrics
-    assert metrics["accuracy_published"] == metrics["outcomes"]["exact"]["share"] == 1
+    assert metrics["accuracy_published"] == metrics["outcomes"]["exact"]["proportion"] == 1
     assert metrics["accuracy"] == metrics["reference"]["5%"] < 1
-    assert metrics["attainable"]["1%"] > metrics["reference"]["1%"]
+    assert metrics["best_representable"]["1%"] > metrics["reference"]["1%"]
     dump = list(read_failures(tmp_path / "run" / "evaluation" / "test" / "failures.jsonl.zst"))
     assert len(dump) == round((1 - metrics["accuracy"]) * 400)
     assert {failure.outcome for failure in dump} == {"exact"}
@@ -197,7 +201,7 @@ def test_the_best_checkpoint_and_others_are_evaluated_by_name(
 ) -> None:
     record = make_run(added)
     run = tmp_path / "run"
-    (run / KEPT).mkdir(parents=True)
+    (run / CHECKPOINTS).mkdir(parents=True)
     write_json(run / RECORD, record.to_dict())
     last, best = untrained(record), untrained(record)
     with torch.no_grad():
@@ -227,12 +231,12 @@ def test_evaluations_with_other_settings_lie_side_by_side(
     names = {
         "test": {},
         "test.first-20": {"limit": 20},
-        "test.beam-2.constrained.first-9": {"limit": 9, "how": Decoding(beam=2, constrained=True)},
+        "test.beam-2.constrained.first-9": {"limit": 9, "decoding": Decoding(beam=2, constrained=True)},
         "test.beam-2.penalty-0.5.to-the-end.first-9": {
             "limit": 9,
-            "how": Decoding(beam=2, length_penalty=0.5, early_stopping=False),
+            "decoding": Decoding(beam=2, length_penalty=0.5, early_stopping=False),
         },
-        "test.sampled-3-at-0.8-seed-1.first-9": {"limit": 9, "how": Decoding(temperature=0.8, samples=3, seed=1)},
+        "test.sampled-3-at-0.8-seed-1.first-9": {"limit": 9, "decoding": Decoding(temperature=0.8, samples=3, seed=1)},
         "test.of-other.first-9": {"limit": 9, "data_dir": other},
     }
     for more in names.values():
@@ -263,7 +267,7 @@ def test_another_dataset_of_the_task_and_one_of_another_task(
     with pytest.raises(UserError, match="another task"):
         evaluate_run(tmp_path / "run", data_dir=make_data("transpose", test=10))
     planned_run(added, plan_answers(open_dataset(larger, "test")), data=str(larger))
-    with pytest.raises(UserError, match="no longer holds the data this run was trained on"):
+    with pytest.raises(UserError, match="no longer contains the data of this run"):
         evaluate_run(tmp_path / "run")
 
 
@@ -299,7 +303,7 @@ def test_an_interrupted_evaluation_leaves_what_was_there(
     whole = evaluate_run(tmp_path / "run", verbose=True)
     before = everything(whole.directory)
     with monkeypatch.context() as patched:
-        patched.setattr(Parts, "write", interrupted)
+        patched.setattr(PartialResults, "write", interrupted)
         with pytest.raises(KeyboardInterrupt):
             evaluate_run(tmp_path / "run", verbose=True)
     assert everything(whole.directory) == before
@@ -340,16 +344,16 @@ def test_what_was_killed_goes_on_where_it_stopped(
     monkeypatch.setattr(evaluation, "_CHUNK_ROWS", 50)  # row groups of 100 rows: parts of 50, 50, 50, 50, 30
     planned_run(added, plan_answers(open_dataset(added, "test"), with_defects))
     whole = evaluate_run(tmp_path / "whole", verbose=True)
-    write, written = Parts.write, []
+    write, written = PartialResults.write, []
 
-    def fourth_fails(self: Parts, k: int, *rest: Any) -> None:
+    def fourth_fails(self: PartialResults, k: int, *rest: Any) -> None:
         if len(written) == 3:
             raise KeyboardInterrupt
         written.append(k)
         write(self, k, *rest)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Parts, "write", fourth_fails)
+        patched.setattr(PartialResults, "write", fourth_fails)
         with pytest.raises(KeyboardInterrupt):
             evaluate_run(tmp_path / "run", verbose=True, progress=(killed := Reports()))
     assert (killed.total, killed.fresh, killed.earlier, killed.closed) == (230, 200, 0, 1)
@@ -371,7 +375,7 @@ def test_parts_of_another_evaluation_are_not_taken(
     monkeypatch.setattr(evaluation, "_CHUNK_ROWS", 50)
     planned_run(added, plan_answers(open_dataset(added, "test")))
     with monkeypatch.context() as patched:
-        patched.setattr(Parts, "join", interrupted)
+        patched.setattr(PartialResults, "join", interrupted)
         with pytest.raises(KeyboardInterrupt):
             evaluate_run(tmp_path / "run")
     for change in ("weights", "settings"):
@@ -380,8 +384,8 @@ def test_parts_of_another_evaluation_are_not_taken(
             with torch.no_grad():
                 model.weight += 1
         planned_run(added, model)
-        how = Decoding(constrained=change == "settings")
-        found = evaluate_run(tmp_path / "run", how=how, limit=200)
+        decoding = Decoding(constrained=change == "settings")
+        found = evaluate_run(tmp_path / "run", decoding=decoding, limit=200)
         assert model.asked == 200
         assert found.metrics["n"] == 200
 
@@ -393,8 +397,8 @@ def test_constrained_answers_are_never_malformed(
         record = make_run(added, output_encoding=encoding)
         model = untrained(record)
         monkeypatch.setattr(evaluation, "load_model", lambda run_dir, device, name: (model, record))  # noqa: B023
-        for how in (Decoding(constrained=True), Decoding(beam=3, constrained=True)):
-            found = evaluate_run(tmp_path / "run", limit=30, how=how)
+        for decoding in (Decoding(constrained=True), Decoding(beam=3, constrained=True)):
+            found = evaluate_run(tmp_path / "run", limit=30, decoding=decoding)
             outcomes = {name for name, o in found.metrics["outcomes"].items() if o["count"]}
             assert outcomes <= {"exact", "within_tolerance", "wrong_value"}
 
@@ -408,19 +412,19 @@ def test_every_hypothesis_is_verified_and_the_rank_of_the_right_one_recorded(
     dataset = open_dataset(added, "test")
     truth = next(iter(dataset.chunks(stop=40)))
 
-    def answers(model: Any, dataset: Dataset, rows: Any, *_: Any) -> Decoded:
+    def answers(model: Any, dataset: Dataset, rows: Any, *_: Any) -> Hypotheses:
         """Three hypotheses a problem; that of rank row % 4 is right, none where that is 3."""
         target = dataset.encode(rows).target.astype(np.int64)
         wrong = target.copy()
         wrong[:, 4] += 3
         tokens = np.stack([np.where((rows.row % 4 == k)[:, None], target, wrong) for k in range(3)], axis=1)
         n = len(rows)
-        return Decoded(
+        return Hypotheses(
             tokens.reshape(3 * n, -1), np.tile([-1.0, -2.0, -3.0], n), np.repeat(np.arange(n), 3), np.tile([0, 1, 2], n)
         )
 
-    monkeypatch.setattr(evaluation, "decode_rows", answers)
-    found = evaluate_run(tmp_path / "run", limit=40, how=Decoding(beam=3))
+    monkeypatch.setattr(evaluation, "decode_examples", answers)
+    found = evaluate_run(tmp_path / "run", limit=40, decoding=Decoding(beam=3))
     table = pq.read_table(found.predictions)
     assert len(table) == 120
     best = table.filter(pc.equal(table["rank"], 0))
@@ -438,9 +442,9 @@ def test_quick_accuracy_measures_the_first_rows_and_leaves_the_model_alone(added
     model = plan_answers(dataset, with_defects)
     model.train()
     found = quick_accuracy(model, dataset, limit=50, batch_size=20)
-    assert {*found} == {*quick_measures(dataset)}
+    assert {*found} == {*quick_metric_names(dataset)}
     assert found["accuracy"] == found["accuracy_published"] == found["exact"] == pytest.approx(0.6)
-    assert found["unreadable"] == pytest.approx(0.2)
+    assert found["invalid"] == pytest.approx(0.2)
     assert found["mean_log_probability"] < 0
     assert model.asked == 50
     assert model.training

@@ -12,23 +12,23 @@ import pyarrow.parquet as pq
 import pytest
 
 from mathpipe.datasets.containers.ragged_sequences import Sequences
-from mathpipe.datasets.expressions.vocabulary import ARITY, IDS, WORDS
-from mathpipe.datasets.format.sequence_columns import SequenceRows
+from mathpipe.datasets.expressions.vocabulary import ARITY, IDS, TOKENS
+from mathpipe.datasets.format.sequence_columns import SequenceExamples
 from mathpipe.datasets.io.storage import Storage
 from mathpipe.datasets.tokenizers.expression_tokenizer import ExpressionTokenizer
 from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD
-from mathpipe.evaluate.analyze.analyses import subject_of
-from mathpipe.evaluate.analyze.baselines import ReferenceYardstick, Tally
-from mathpipe.evaluate.analyze.covariates import depths, operators_present, word_covariates
-from mathpipe.evaluate.analyze.summary import summarise, summary_text
-from mathpipe.evaluate.build_report import describe
-from mathpipe.evaluate.decode.decoding import Decoded
-from mathpipe.evaluate.failures.failure_rendering import draw_failure
+from mathpipe.evaluate.analyze.analyses import evaluation_data
+from mathpipe.evaluate.analyze.baselines import BaselineCounts, ReferenceBaseline
+from mathpipe.evaluate.analyze.covariates import depths, expression_covariates, operators_present
+from mathpipe.evaluate.analyze.summary import compute_metrics, summary_text
+from mathpipe.evaluate.build_report import build_report
+from mathpipe.evaluate.decode.decoding import Hypotheses
+from mathpipe.evaluate.failures.failure_rendering import render_failure
 from mathpipe.evaluate.predictions import PredictionsWriter, sequence_table
-from mathpipe.evaluate.problem_types import SequenceKind
-from mathpipe.evaluate.score.sequence_scoring import Judges, score_sequences
+from mathpipe.evaluate.problem_types import SequenceProblemType
+from mathpipe.evaluate.score.sequence_scoring import VerifierPool, score_sequences
 from mathpipe.generate.tasks import registry
-from mathpipe.generate.tasks.sequence_base import SYMBOLIC_OUTCOMES, Judged, SequenceTask
+from mathpipe.generate.tasks.sequence_base import SYMBOLIC_OUTCOMES, SequenceTask, Verification
 
 WRITER = ExpressionTokenizer()
 
@@ -37,7 +37,7 @@ def words(text: str) -> bytes:
     return bytes(IDS[word] for word in text.split())
 
 
-def toy_judge(problems: Sequences, references: Sequences, predicted: Sequences) -> Judged:
+def toy_judge(problems: Sequences, references: Sequences, predicted: Sequences) -> Verification:
     """The answer to p is p itself; the outcome of others is named by their first word."""
     named = {IDS["sin"]: "partial", IDS["cos"]: "particular", IDS["tan"]: "timeout", IDS["exp"]: "undecided"}
     places = {name: k for k, name in enumerate(SYMBOLIC_OUTCOMES)}
@@ -50,7 +50,7 @@ def toy_judge(problems: Sequences, references: Sequences, predicted: Sequences) 
         else:
             outcome.append(named.get(h[0], "wrong_value") if h else "malformed")
     share = np.array([0.5 if o == "partial" else np.nan for o in outcome])
-    return Judged(np.array([places[o] for o in outcome], dtype=np.int8), {"partial_share": share})
+    return Verification(np.array([places[o] for o in outcome], dtype=np.int8), {"partial_share": share})
 
 
 def no_pairs(*_: Any) -> Any:
@@ -64,7 +64,7 @@ TASK = SequenceTask(
 )
 
 
-def decoded_of(hypotheses: list[list[str]]) -> Decoded:
+def decoded_of(hypotheses: list[list[str]]) -> Hypotheses:
     """Hypotheses of each problem; one that ends in ``...`` has no END."""
     rows = [
         [IDS[w] for w in text.removesuffix(" ...").split()] + ([] if text.endswith("...") else [END])
@@ -79,7 +79,7 @@ def decoded_of(hypotheses: list[list[str]]) -> Decoded:
             tokens[i, len(row) :] = IDS["x"]
     problem = np.repeat(np.arange(len(hypotheses)), [len(h) for h in hypotheses])
     rank = np.concatenate([np.arange(len(h)) for h in hypotheses])
-    return Decoded(tokens, -np.arange(1.0, len(rows) + 1), problem, rank)
+    return Hypotheses(tokens, -np.arange(1.0, len(rows) + 1), problem, rank)
 
 
 PROBLEMS = ["x", "mul x x", "sin x", "add x INT+ 1 2", "exp x", "ln x", "cos x", "mul INT+ 2 x"]
@@ -98,13 +98,13 @@ OUTCOMES = ["exact", "particular", "timeout", "partial", "malformed", "untermina
 
 
 @pytest.fixture
-def rows() -> SequenceRows:
+def rows() -> SequenceExamples:
     problems, references = (Sequences.from_list(map(words, texts)) for texts in (PROBLEMS, REFERENCES))
-    return SequenceRows(np.arange(10, 18), problems, references, {"operators": np.arange(8, dtype=np.int16)})
+    return SequenceExamples(np.arange(10, 18), problems, references, {"operators": np.arange(8, dtype=np.int16)})
 
 
-def test_every_outcome_and_rank(rows: SequenceRows) -> None:
-    scored = score_sequences(Judges(TASK), WRITER, rows, decoded_of(HYPOTHESES))
+def test_every_outcome_and_rank(rows: SequenceExamples) -> None:
+    scored = score_sequences(VerifierPool(TASK), WRITER, rows, decoded_of(HYPOTHESES))
     best = scored.best
     assert [SYMBOLIC_OUTCOMES[o] for o in scored.outcome[best]] == OUTCOMES
     assert scored.passed[best].tolist() == [o in ("exact", "equivalent") for o in OUTCOMES]
@@ -113,14 +113,14 @@ def test_every_outcome_and_rank(rows: SequenceRows) -> None:
     assert scored.reference_passed.all()
 
 
-def test_the_references_own_verdict_counts(rows: SequenceRows) -> None:
-    broken = SequenceRows(rows.row, rows.problems, Sequences.from_list([words("pow2 x")] * 8))
-    scored = score_sequences(Judges(TASK), WRITER, broken, decoded_of([["pow2 x"], *[["x"]] * 7]))
+def test_the_references_own_verdict_counts(rows: SequenceExamples) -> None:
+    broken = SequenceExamples(rows.row, rows.problems, Sequences.from_list([words("pow2 x")] * 8))
+    scored = score_sequences(VerifierPool(TASK), WRITER, broken, decoded_of([["pow2 x"], *[["x"]] * 7]))
     assert (
         not scored.reference_passed.any()
     )  # of the first, as its exact prediction; of the others, judged for themselves
-    tally = ReferenceYardstick().tally(scored)
-    assert tally.n == 8 and tally.accuracy("reference", 0.05) == 0
+    counts = ReferenceBaseline().count_passes(scored)
+    assert counts.n == 8 and counts.accuracy("reference", 0.05) == 0
 
 
 PAIRS = {  # a problem and its solution
@@ -132,9 +132,9 @@ PAIRS = {  # a problem and its solution
 }
 
 
-def asked(task: str, n: int) -> SequenceRows:
+def asked(task: str, n: int) -> SequenceExamples:
     problem, solution = (Sequences.from_list([words(text)] * n) for text in PAIRS[task])
-    return SequenceRows(np.arange(n), problem, solution, {})
+    return SequenceExamples(np.arange(n), problem, solution, {})
 
 
 @pytest.mark.parametrize("task", PAIRS)
@@ -143,10 +143,10 @@ def test_columns_do_not_depend_on_what_was_said(task: str) -> None:
     tables = []
     for said in (f"{solution} <s>", solution, "add <s>"):  # right, without END, malformed
         scored = score_sequences(
-            Judges(registry.sequence_task(task)),
+            VerifierPool(registry.sequence_task(task)),
             WRITER,
             asked(task, 1),
-            Decoded(np.array([[*words(said)]]), np.zeros(1)),
+            Hypotheses(np.array([[*words(said)]]), np.zeros(1)),
         )
         tables.append(sequence_table(scored, "test", WRITER, WRITER))
     assert tables[0]["passed"].to_pylist() == [True]
@@ -155,7 +155,7 @@ def test_columns_do_not_depend_on_what_was_said(task: str) -> None:
 
 def test_repeated_problems_count_once() -> None:
     texts = ["sub Y' x", *["sub Y' mul INT+ 2 x"] * 3]
-    rows = SequenceRows(
+    rows = SequenceExamples(
         np.arange(4),
         Sequences.from_list([words(text) for text in texts]),
         Sequences.from_list([words("div pow2 x INT+ 2"), *[words("pow2 x")] * 3]),
@@ -164,27 +164,27 @@ def test_repeated_problems_count_once() -> None:
     said = np.array([[*words("pow2 x <s>")]] * 4)
     task = registry.sequence_task("integration-bwd")
     predictions = sequence_table(
-        score_sequences(Judges(task), WRITER, rows, Decoded(said, np.zeros(4))), "test", WRITER, WRITER
+        score_sequences(VerifierPool(task), WRITER, rows, Hypotheses(said, np.zeros(4))), "test", WRITER, WRITER
     )
     metadata = {"outcomes": list(task.outcomes), "split": "test", "task": task.name, "decoding": "greedy"}
-    subject = subject_of(predictions, metadata, Tally())
-    metrics = summarise(subject)
+    subject = evaluation_data(predictions, metadata, BaselineCounts())
+    metrics = compute_metrics(subject)
     assert metrics["accuracy"] == 0.75
     assert (metrics["distinct"]["problems"], metrics["distinct"]["accuracy"]) == (2, 0.5)
-    assert "50.00 %   of the 2 different problems, each once" in summary_text(metrics, [])
+    assert "50.00 %   of the 2 distinct problems" in summary_text(metrics, [])
 
 
 @pytest.mark.parametrize("task", PAIRS)
 def test_what_the_grammar_lets_through_is_an_answer(task: str) -> None:
-    judges = Judges(registry.sequence_task(task))
-    kind = SequenceKind(cast(Any, SimpleNamespace(target=WRITER)), judges)
+    verifier = VerifierPool(registry.sequence_task(task))
+    kind = SequenceProblemType(cast(Any, SimpleNamespace(target=WRITER)), verifier)
     grammar = kind.grammar(asked(task, 1), 30, "cpu")
     assert grammar is not None
-    begins = [WORDS[k] for k in grammar.allowed()[0].nonzero().squeeze(1).tolist()]
+    begins = [TOKENS[k] for k in grammar.allowed()[0].nonzero().squeeze(1).tolist()]
     assert "x" in begins and "Y" not in begins and "t" not in begins
     answers = [f"{word} {'x ' * ARITY[word]}" if word in ARITY else f"{word} 2" for word in begins]
     rows = asked(task, len(answers))
-    judged = judges.judge(rows.problems, rows.solutions, Sequences.from_list([words(answer) for answer in answers]))
+    judged = verifier.verify(rows.problems, rows.solutions, Sequences.from_list([words(answer) for answer in answers]))
     assert SYMBOLIC_OUTCOMES.index("malformed") not in judged.outcome
     assert set(words(PAIRS[task][1])) <= _reachable(grammar)
 
@@ -194,43 +194,43 @@ def _reachable(grammar: Any) -> set[int]:
     return {*(grammar._node | grammar._integer | grammar._digit).nonzero().squeeze(1).tolist()}
 
 
-def test_workers_judge_the_same(rows: SequenceRows) -> None:
+def test_workers_judge_the_same(rows: SequenceExamples) -> None:
     many = rows.take(np.tile(np.arange(8), 40))
     decoded = decoded_of([h[:1] for h in HYPOTHESES] * 40)
-    alone = score_sequences(Judges(TASK), WRITER, many, decoded)
-    judges = Judges(TASK, workers=2)
+    alone = score_sequences(VerifierPool(TASK), WRITER, many, decoded)
+    verifier = VerifierPool(TASK, workers=2)
     pieces = []
-    judges._pool = type("Pool", (), {"map": lambda self, f, *lists: pieces.append(len(lists[0])) or map(f, *lists)})()  # type: ignore[assignment]
-    together = score_sequences(judges, WRITER, many, decoded)
+    verifier._pool = type("Pool", (), {"map": lambda self, f, *lists: pieces.append(len(lists[0])) or map(f, *lists)})()  # type: ignore[assignment]
+    together = score_sequences(verifier, WRITER, many, decoded)
     assert pieces == [2, 2]  # predictions that were read, and references that no prediction tells of
     assert together.outcome.tolist() == alone.outcome.tolist()
     np.testing.assert_array_equal(together.errors["partial_share"], alone.errors["partial_share"])
 
 
 def test_predictions_analyses_and_failures_of_expressions(
-    rows: SequenceRows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    rows: SequenceExamples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(registry.TASKS, TASK.name, TASK)
     many = rows.take(np.tile(np.arange(8), 10))
-    many = SequenceRows(np.arange(80), many.problems, many.solutions, many.columns)
-    scored = score_sequences(Judges(TASK), WRITER, many, decoded_of(HYPOTHESES * 10))
+    many = SequenceExamples(np.arange(80), many.problems, many.solutions, many.columns)
+    scored = score_sequences(VerifierPool(TASK), WRITER, many, decoded_of(HYPOTHESES * 10))
     table = sequence_table(scored, "test", WRITER, WRITER)
     with (tmp_path / "predictions.parquet").open("wb") as file:
         metadata = {"task": TASK.name, "split": "test", "outcomes": list(SYMBOLIC_OUTCOMES)}
-        tally = ReferenceYardstick().tally(scored)
-        writer = PredictionsWriter(file, metadata | {"yardsticks": tally.to_json()})
+        counts = ReferenceBaseline().count_passes(scored)
+        writer = PredictionsWriter(file, metadata | {"baselines": counts.to_json()})
         writer.append(table)
         writer.close()
     first = pq.read_table(tmp_path / "predictions.parquet").slice(0, 1).to_pylist()[0]
     assert (first["problem_tokens"], first["reference"], first["prediction"]) == ("x", "x", "x")
     assert first["decoded"] == [IDS["x"]] and first["problem_depth"] == 0 and first["operators"] == 0
-    told = describe(Storage(str(tmp_path)), verbose=True)
+    told = build_report(Storage(str(tmp_path)), verbose=True)
     assert told.metrics["accuracy"] == 0.25 and told.metrics["accuracy_any"] == 0.375
     assert told.metrics["reference"] == 1
     assert {n: o["count"] for n, o in told.metrics["outcomes"].items() if o["count"]} == dict.fromkeys(OUTCOMES, 10)
     named = {a.name: a for a in told.analyses}
-    assert {"outcomes", "by_problem_words", "by_problem_depth", "calibration"} <= named.keys()
-    lines = [draw_failure(failure) for failure in told.worst]
+    assert {"outcomes", "by_problem_length", "by_problem_depth", "calibration"} <= named.keys()
+    lines = [render_failure(failure) for failure in told.worst]
     assert any("mul x x" not in line[1] and "x" in line[1] for line in lines)
     assert "problem" in lines[0][1] and "prediction" in lines[0][3]
     page = (tmp_path / "report.html").read_text()
@@ -241,7 +241,7 @@ def test_depths_and_operators() -> None:
     texts = ["x", "INT+ 1 2 3", "sin x", "add x sin cos x", "mul add x INT- 1 0 pow x INT+ 2", "ln ln ln ln x"]
     found = Sequences.from_list(map(words, texts))
     assert depths(found).tolist() == [0, 0, 1, 3, 2, 4]
-    assert word_covariates(found, found)["problem_operators"].tolist() == [0, 0, 1, 3, 3, 4]
+    assert expression_covariates(found, found)["problem_operators"].tolist() == [0, 0, 1, 3, 3, 4]
     assert operators_present(found)["add"].tolist() == [False, False, False, True, True, False]
     assert depths(Sequences.from_list([])).tolist() == []
 

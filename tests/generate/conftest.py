@@ -1,4 +1,4 @@
-"""Clusters and stores to make datasets with: Dask processes, and an S3 server that can be made to fail."""
+"""Clusters and stores to make datasets with: Dask processes, and an S3 server that can be clusters to fail."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.layout import Layout
 from mathpipe.generate.spec import DatasetSpec, MatrixSpec
 
-PATIENCE = 120.0  # seconds that any condition of these tests may take on a loaded machine
+WAIT_TIMEOUT = 120.0  # seconds that any condition of these tests may take on a loaded machine
 
 
 def wait_until(condition: Callable[[], object], what: str) -> None:
     """Poll until a condition holds; the limit is generous, since only a hang should meet it."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + WAIT_TIMEOUT
     while not condition():
-        assert time.monotonic() < deadline, f"waited {PATIENCE:.0f} s for {what}"
+        assert time.monotonic() < deadline, f"waited {WAIT_TIMEOUT:.0f} s for {what}"
         time.sleep(0.02)
 
 
@@ -71,7 +71,7 @@ def layout() -> Layout:
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """The bytes of the dataset (spec, layout), made in this process."""
+    """The bytes of the dataset (spec, layout), clusters in this process."""
     folder = tmp_path_factory.mktemp("undisturbed") / "d"
     make_dataset(SPEC, LAYOUT, str(folder), workers=0)
     return contents_of(folder)
@@ -117,8 +117,8 @@ class DaskCluster:
 
         if not number:
             return
-        with Client(self.address, timeout=PATIENCE, set_as_default=False) as client:
-            client.wait_for_workers(number, timeout=PATIENCE)
+        with Client(self.address, timeout=WAIT_TIMEOUT, set_as_default=False) as client:
+            client.wait_for_workers(number, timeout=WAIT_TIMEOUT)
 
     def kill(self, name: str) -> None:
         process = self.processes.pop(name)
@@ -137,16 +137,16 @@ SCHEDULER = "distributed.cli.dask_scheduler"
 @pytest.fixture
 def new_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., DaskCluster]]:
     """``new_cluster("one", "two")``: a scheduler and workers of these names, for a test that breaks them."""
-    made: list[DaskCluster] = []
+    clusters: list[DaskCluster] = []
 
     def make(*workers: str) -> DaskCluster:
-        made.append(_cluster(tmp_path_factory.mktemp("cluster"), *workers))
-        return made[-1]
+        clusters.append(_cluster(tmp_path_factory.mktemp("cluster"), *workers))
+        return clusters[-1]
 
     try:
         yield make
     finally:
-        for cluster in made:
+        for cluster in clusters:
             cluster.stop()
 
 

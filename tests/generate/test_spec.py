@@ -17,15 +17,15 @@ from mathpipe.generate.build import matrix_chunks
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.build.matrix_chunks import build_chunk
 from mathpipe.generate.curate.verification import verify_dataset
-from mathpipe.generate.layout import Layout, cut, default_shard_rows, whole_chunks
+from mathpipe.generate.layout import Layout, default_shard_rows, split_into_shards, whole_chunks
 from mathpipe.generate.spec import DatasetSpec, MatrixSpec
-from mathpipe.generate.splits import belongs, bucket, share, written_hash
+from mathpipe.generate.splits import belongs_to_split, hash_range, problem_hash, share
 from mathpipe.generate.tasks.registry import get_task
 
 SMALL = DatasetSpec(task="inverse", problems=MatrixSpec(min_dim=2, max_dim=3), chunk_rows=200)
 
 
-def test_the_digest_changes_with_whatever_fixes_rows() -> None:
+def test_fingerprint_depends_on_every_field() -> None:
     specs = [
         SMALL,
         SMALL.model_copy(update={"seed": 1}),
@@ -39,7 +39,7 @@ def test_the_digest_changes_with_whatever_fixes_rows() -> None:
     assert DatasetSpec.model_validate_json(SMALL.to_json()).fingerprint == SMALL.fingerprint
 
 
-def test_rows_per_chunk_is_a_pure_function() -> None:
+def test_chunk_is_a_pure_function() -> None:
     first, again = build_chunk(SMALL, "train", 3), build_chunk(SMALL, "train", 3)
     assert np.array_equal(first.rows.problems.values, again.rows.problems.values)
     assert np.array_equal(first.rows.solutions.values, again.rows.solutions.values)
@@ -48,31 +48,31 @@ def test_rows_per_chunk_is_a_pure_function() -> None:
     assert not np.array_equal(first.rows.problems.values[:50], other.rows.problems.values[:50])
 
 
-def test_every_row_of_rows_per_chunk_is_acceptable() -> None:
+def test_every_row_of_a_chunk_is_accepted() -> None:
     for stream in ("train", "valid", "test", "test-far"):
         rows = build_chunk(SMALL, stream, 0).rows
         assert len(rows) == 200
-        assert belongs(rows.problems, stream, on_grid=True).all()
+        assert belongs_to_split(rows.problems, stream, on_grid=True).all()
         solved = get_task("inverse").solve(rows.problems)
         assert not any(mask.any() for mask in solved.rejected.values())
         assert np.array_equal(solved.solutions.values.astype(np.float32), rows.solutions.values)
 
 
-def test_what_a_row_drew_does_not_depend_on_rejections(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_samples_are_independent_of_rejections(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reject another set of problems: the rows that are accepted both times are the same, in the same order."""
     plain = build_chunk(SMALL, "train", 0)
     all_in_range = matrix_chunks._all_in_range
     monkeypatch.setattr(
-        matrix_chunks, "_all_in_range", lambda m: all_in_range(m) & (written_hash(m) % np.uint64(3) > 0)
+        matrix_chunks, "_all_in_range", lambda m: all_in_range(m) & (problem_hash(m) % np.uint64(3) > 0)
     )
     fewer = build_chunk(SMALL, "train", 0)
     assert sum(fewer.rejected.values()) > 50
-    hashes = [written_hash(b.rows.problems).tolist() for b in (plain, fewer)]
-    kept = [h for h in hashes[0] if h in set(hashes[1])]
-    assert hashes[1][: len(kept)] == kept and len(kept) > 50
+    hashes = [problem_hash(b.rows.problems).tolist() for b in (plain, fewer)]
+    common = [h for h in hashes[0] if h in set(hashes[1])]
+    assert hashes[1][: len(common)] == common and len(common) > 50
 
 
-def test_a_spec_without_acceptable_problems_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exhausted_spec_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(matrix_chunks, "_all_in_range", lambda m: np.zeros(len(m), dtype=bool))
     with pytest.raises(UserError, match="did not fill a chunk"):
         build_chunk(SMALL, "train", 0)
@@ -89,22 +89,22 @@ def test_rejections_are_counted_by_reason() -> None:
 # --- splits -----------------------------------------------------------------------------------------------------------
 
 
-def test_splits_own_disjoint_shares_of_all_problems() -> None:
-    sixteenths = [set(range(*bucket(split))) for split in ("train", "valid", "test")]
+def test_splits_partition_the_hash_space() -> None:
+    sixteenths = [set(range(*hash_range(split))) for split in ("train", "valid", "test")]
     assert sum(map(len, sixteenths)) == len(set.union(*sixteenths)) == 16
-    assert bucket("test-laplace") == bucket("test")
+    assert hash_range("test-laplace") == hash_range("test")
     assert [share(s) for s in ("train", "valid", "test")] == [7 / 8, 1 / 16, 1 / 16]
     with pytest.raises(UserError, match="unknown split"):
-        bucket("dev")
+        hash_range("dev")
 
 
-def test_the_hash_spreads_problems_evenly() -> None:
+def test_hash_is_uniform() -> None:
     problems = get_task("add").sample(np.random.default_rng(0), 100_000, MatrixSpec(min_dim=2, max_dim=2))
-    counts = np.bincount((written_hash(problems, on_grid=True) >> np.uint64(60)).astype(int), minlength=16)
+    counts = np.bincount((problem_hash(problems, on_grid=True) >> np.uint64(60)).astype(int), minlength=16)
     assert (np.abs(counts - 6250) < 5 * np.sqrt(6250)).all()
 
 
-def test_a_written_problem_has_one_hash() -> None:
+def test_equal_problems_have_equal_hashes() -> None:
     """Off-grid values hash as they are written; -0 as 0; other shapes of the same numbers do not."""
     table = [
         ([[3.14, 0.0]], [[3.1409, -0.0]], True),
@@ -114,14 +114,14 @@ def test_a_written_problem_has_one_hash() -> None:
         ([[1.0, 0.0]], [[1.0]], False),
     ]
     for a, b, equal in table:
-        hashes = [int(written_hash(Matrices.from_list([m]))[0]) for m in (a, b)]
+        hashes = [int(problem_hash(Matrices.from_list([m]))[0]) for m in (a, b)]
         assert (hashes[0] == hashes[1]) == equal, (a, b)
 
 
-def test_a_batch_hashes_as_its_problems_one_by_one() -> None:
+def test_batch_hash_matches_single_hashes() -> None:
     mixed = get_task("add").sample(np.random.default_rng(0), 60, MatrixSpec(min_dim=1, max_dim=4, rectangular=True))
-    together = written_hash(mixed)
-    assert together.tolist() == [int(written_hash(mixed.take([i]))[0]) for i in range(60)]
+    together = problem_hash(mixed)
+    assert together.tolist() == [int(problem_hash(mixed.take([i]))[0]) for i in range(60)]
 
 
 FIXED_HASHES = ["ef938e4003d7911c", "72c17873d5a40b4b", "4f0408fa2a8125c5"]
@@ -130,7 +130,7 @@ FIXED_HASHES = ["ef938e4003d7911c", "72c17873d5a40b4b", "4f0408fa2a8125c5"]
 def test_hashes_never_change() -> None:
     """Splits of datasets made by any version of this project must agree: these values are for ever."""
     problems = Matrices.from_list([[[1.0]], [[3.14, -2.5], [0.0, 1e-7]], [[123.0, 4.56, -7.89e8]]])
-    assert [f"{int(h):016x}" for h in written_hash(problems)] == FIXED_HASHES
+    assert [f"{int(h):016x}" for h in problem_hash(problems)] == FIXED_HASHES
 
 
 # --- layouts ----------------------------------------------------------------------------------------------------------
@@ -147,27 +147,29 @@ def test_hashes_never_change() -> None:
         (1, 1, [(0, 1)]),
     ],
 )
-def test_cutting(rows: int, shard: int, expected: list[tuple[int, int]]) -> None:
-    assert [(s.first_row, s.rows) for s in cut("train", rows, shard)] == expected
+def test_split_into_shards(rows: int, shard: int, expected: list[tuple[int, int]]) -> None:
+    assert [(s.first_row, s.rows) for s in split_into_shards("train", rows, shard)] == expected
 
 
 @pytest.mark.parametrize(
     ("asked", "chunk", "rows"),
     [(1_000_000, 10_000, 1_000_000), (14_999, 10_000, 10_000), (15_001, 10_000, 20_000), (1, 10_000, 10_000)],
 )
-def test_shards_are_whole_chunks(asked: int, chunk: int, rows: int) -> None:
+def test_whole_chunks(asked: int, chunk: int, rows: int) -> None:
     assert whole_chunks(asked, chunk) == rows
 
 
-def test_default_shards_keep_workers_busy_and_files_few() -> None:
+def test_default_shard_rows() -> None:
     assert [default_shard_rows(n, 10_000) for n in (0, 10_000, 799_999, 800_000, 7_999_999, 8_000_000, 10**9)] == [
         10_000, 10_000, 10_000, 100_000, 100_000, 1_000_000, 1_000_000,
     ]  # fmt: skip
 
 
 @given(rows=st.integers(0, 1_000), shard=st.integers(1, 300))
-def test_any_cut_covers_every_row_once(rows: int, shard: int) -> None:
-    assert [r for s in cut("x", rows, shard) for r in range(s.first_row, s.first_row + s.rows)] == list(range(rows))
+def test_shards_cover_every_row_once(rows: int, shard: int) -> None:
+    assert [r for s in split_into_shards("x", rows, shard) for r in range(s.first_row, s.first_row + s.rows)] == list(
+        range(rows)
+    )
 
 
 def rows_of(url: Path, split: str = "train") -> tuple[np.ndarray, np.ndarray]:
@@ -176,17 +178,17 @@ def rows_of(url: Path, split: str = "train") -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(problems), np.concatenate(solutions)
 
 
-def test_sizes_shards_and_growth_keep_every_row(tmp_path: Path) -> None:
+def test_layout_and_growth_keep_every_row(tmp_path: Path) -> None:
     make = lambda name, train, shard: make_dataset(  # noqa: E731
         SMALL, Layout({"train": train, "valid": 100, "test": 100}, shard), str(tmp_path / name), workers=0
     )
     make("small", 450, 200)
     make("large", 1_300, 200)
     make("other", 1_300, 600)
-    kept = (tmp_path / "small" / "train" / "00000.parquet").stat().st_mtime_ns
+    common = (tmp_path / "small" / "train" / "00000.parquet").stat().st_mtime_ns
     grown = make("small", 1_300, 200)
     assert grown.built_rows == 1_300 - 400
-    assert (tmp_path / "small" / "train" / "00000.parquet").stat().st_mtime_ns == kept
+    assert (tmp_path / "small" / "train" / "00000.parquet").stat().st_mtime_ns == common
     large = rows_of(tmp_path / "large")
     for name in ("small", "other"):
         assert all(np.array_equal(a, b) for a, b in zip(rows_of(tmp_path / name), large, strict=True))
@@ -194,7 +196,7 @@ def test_sizes_shards_and_growth_keep_every_row(tmp_path: Path) -> None:
     assert names[0] == names[1]
 
 
-def test_splits_of_a_dataset_share_no_written_problem(tmp_path: Path) -> None:
+def test_splits_are_disjoint(tmp_path: Path) -> None:
     """1x1 integers-like space: few distinct problems, so that shares would collide if they could."""
     spec = DatasetSpec(task="transpose", problems=MatrixSpec(min_dim=1, max_dim=1), chunk_rows=500)
     make_dataset(spec, Layout({"train": 5_000, "valid": 500, "test": 500}, 500), str(tmp_path / "d"), workers=0)
@@ -203,7 +205,7 @@ def test_splits_of_a_dataset_share_no_written_problem(tmp_path: Path) -> None:
     assert len(train) > 1_000
 
 
-def test_too_small_a_space_is_named(tmp_path: Path) -> None:
+def test_too_few_distinct_problems_raises(tmp_path: Path) -> None:
     spec = DatasetSpec(task="transpose", problems=MatrixSpec(min_dim=1, max_dim=1))
     with pytest.raises(UserError, match="14,403 distinct written problems"):
         make_dataset(spec, Layout({"train": 13_000}, 10_000), str(tmp_path / "d"), workers=0)
@@ -211,14 +213,14 @@ def test_too_small_a_space_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("exact", [True, False])
-def test_noise_is_written_and_the_clean_problem_solved(tmp_path: Path, exact: bool) -> None:
+def test_noisy_problems_have_clean_solutions(tmp_path: Path, exact: bool) -> None:
     drawn = MatrixSpec(min_dim=2, max_dim=3, noise=0.02, round_problems=exact)
     spec = DatasetSpec(task="inverse", problems=drawn, chunk_rows=200)
     make_dataset(spec, Layout({"train": 300, "valid": 50, "test": 50}, 200), str(tmp_path / "d"), workers=0)
     assert verify_dataset(str(tmp_path / "d"), workers=0).damage == ()
     for rows in open_dataset(tmp_path / "d").chunks():
         assert rows.clean is not None
-        assert belongs(rows.problems, "train", on_grid=True).all()
+        assert belongs_to_split(rows.problems, "train", on_grid=True).all()
         relative = np.abs(rows.problems.values - rows.clean.values).mean()
         assert 0.05 < relative < 0.15  # 10 * 0.02 / sqrt 3 = 0.115 standard deviation
         for a, x in zip(rows.clean, rows.solutions, strict=True):

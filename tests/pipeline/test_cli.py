@@ -1,4 +1,4 @@
-"""The command line as a user meets it: results to stdout, one line for each mistake, exit codes that mean something."""
+"""The command line: results on stdout, one line per user error, exit codes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TOY = "-S steps=12 -S warmup=2 -S eval_every=6 -S checkpoint_every=6 -S batch=16
 TOY += " -S model.encoder_width=32 -S model.decoder_width=32 -S model.encoder_heads=2 -S model.decoder_heads=2"
 
 
-class Answer(NamedTuple):
+class Result(NamedTuple):
     code: int
     out: str
     err: str
@@ -30,48 +30,49 @@ class Answer(NamedTuple):
 
 @pytest.fixture
 def ask(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """``ask("generate --task add")`` in an empty directory, in this process."""
+    """``ask("generate --task add")`` runs the command in an empty directory, in this process."""
     monkeypatch.chdir(tmp_path)
 
-    def run(line: str) -> Answer:
-        with pytest.raises(SystemExit) as stop:
+    def run(line: str) -> Result:
+        with pytest.raises(SystemExit) as exit_info:
             main(line.split())
         captured = capsys.readouterr()
-        return Answer(int(stop.value.code or 0), captured.out, captured.err)
+        return Result(int(exit_info.value.code or 0), captured.out, captured.err)
 
     return run
 
 
-def test_the_whole_line(ask) -> None:
-    made = ask("generate --task add --dim 2 --n 3k --valid 200 --test 200 --workers 0")
-    assert made.code == 0 and "train 3k, valid 200, test 200 rows" in made.out
-    assert (
-        "nothing was left to build" in ask("generate --task add --dim 2 --n 3k --valid 200 --test 200 --workers 0").out
-    )
-    assert "whole and right, 3,400 answers" in ask("verify data/add --workers 0").out
+def test_pipeline_from_generate_to_eval(ask) -> None:
+    generated = ask("generate --task add --dim 2 --n 3k --valid 200 --test 200 --workers 0")
+    assert generated.code == 0 and "train 3k, valid 200, test 200 examples" in generated.out
+    assert "nothing left to build" in ask("generate --task add --dim 2 --n 3k --valid 200 --test 200 --workers 0").out
+    assert "complete and correct, 3,400 answers" in ask("verify data/add --workers 0").out
     trained = ask(f"train {TOY}")
     assert trained.code == 0 and "runs/add: finished at step 12" in trained.out
-    assert "nothing was done" in ask(f"train {TOY}").out
-    seen = ask("eval --verbose --limit 100")
+    assert "nothing to do" in ask(f"train {TOY}").out
+    evaluated = ask("eval --verbose --limit 100")
     assert (
-        seen.code == 0 and "accuracy" in seen.out and "problem" in seen.out and "runs/add, the newest run" in seen.err
+        evaluated.code == 0
+        and "accuracy" in evaluated.out
+        and "problem" in evaluated.out
+        and "runs/add, the latest run" in evaluated.err
     )
     metrics = json.loads(ask("eval --json --limit 100").out)
     assert metrics["n"] == 100 and metrics["reference"] is not None
     assert Path("runs/add/evaluation/test.first-100/predictions.parquet").exists()
 
 
-def test_show_draws_problems_and_words(ask, addition: Path) -> None:
+def test_show_prints_matrices_and_tokens(ask, addition: Path) -> None:
     shown = ask(f"show {addition} -k 1 --encoding P10").out
-    assert "train    2,000 rows, 2 shards" in shown
+    assert "train    2,000 examples, 2 shards" in shown
     assert "problem in P10: V3 V6" in shown and "solution in P10: V3 V3" in shown
-    found = json.loads(ask(f"show {addition} --json -k 2 --start 3").out)
-    assert [p["row"] for p in found["problems"]] == [3, 4]
-    assert len(found["problems"][0]["problem"]) == 3
+    result = json.loads(ask(f"show {addition} --json -k 2 --start 3").out)
+    assert [p["row"] for p in result["problems"]] == [3, 4]
+    assert len(result["problems"][0]["problem"]) == 3
 
 
-def test_absent_flags_take_the_same_defaults_everywhere(ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """``params.yaml`` of the current directory is not read unless named: the spec is the same in and outside the repository."""
+def test_defaults_do_not_depend_on_current_directory(ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``params.yaml`` is read only with ``--params``: the spec is the same inside and outside the repository."""
     outside = json.loads(
         ask(f"generate --task add --n 1k --valid 0 --test 0 --workers 0 --json --out {tmp_path}/a").out
     )
@@ -84,11 +85,11 @@ def test_absent_flags_take_the_same_defaults_everywhere(ask, tmp_path: Path, mon
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_with_an_example(ask, command: str) -> None:
-    answer = ask(f"{command} --help")
-    assert answer.code == 0 and "Example:" in answer.out and f"mathpipe {command}" in answer.out
+    result = ask(f"{command} --help")
+    assert result.code == 0 and "Example:" in result.out and f"mathpipe {command}" in result.out
 
 
-def test_lists(ask) -> None:
+def test_tasks_and_presets_list_all(ask) -> None:
     assert {t["name"] for t in json.loads(ask("tasks --json").out)} == set(TASKS)
     assert "[A B], side by side" in ask("tasks").out
     assert "inverse-2x2" in ask("presets").out
@@ -100,8 +101,8 @@ def test_lists(ask) -> None:
     [
         ("generate --task invers", "did you mean inverse"),
         ("generat", "did you mean generate"),
-        ("generate --task add --n ten", "is no count"),
-        ("generate --task add --n -5", "is no count"),
+        ("generate --task add --n ten", "is not a count"),
+        ("generate --task add --n -5", "is not a count"),
         ("generate --task add --n 1e15", "out of range"),
         ("generate --task add --dim 0", "greater than or equal to 1"),
         ("generate --task add --dim 51", "102 columns"),
@@ -109,35 +110,35 @@ def test_lists(ask) -> None:
         ("generate --task add --min-dim 4 --max-dim 3", "min_dim 4 is above max_dim 3"),
         ("generate --task inverse --rectangular", "needs square matrices"),
         ("generate --task inverse --dim 1 --n 50M", "too few distinct problems"),
-        ("generate --task add --seed -1", "generate.seed is not right"),
+        ("generate --task add --seed -1", "generate.seed is invalid"),
         ("generate --task add --workers -1", "--workers is negative"),
-        ("generate --task add --max-coeff nan", "generate.max_coeff is not right"),
+        ("generate --task add --max-coeff nan", "generate.max_coeff is invalid"),
         ("generate --task add --noise inf", "Expected: a finite number. Got: 'inf'"),
         ("train --data {data} -S lr=nan", "Expected: a finite number, less than or equal to 1. Got: 'nan'"),
         ("eval -S length_penalty=.nan", "Expected: a finite number, less than or equal to 10. Got: nan"),
-        ("import --task ode1 --test none.txt --out d", "Got: no such file. Next: look whether its name"),
+        ("import --task ode1 --test none.txt --out d", "Got: no such file. Next: check the spelling of its name"),
         ("bench --out nowhere", "--out nowhere cannot be written. Expected: a directory on the disk to measure"),
         ("generate --task cotraining --task-tokens=", "the task tokens name no task. Expected: task tokens among TADMEFI"),
-        ("generate --task add -S train.lr=1", "`mathpipe generate` knows no train.lr"),
-        ("eval --run r -S train.lr=1", "`mathpipe eval` knows no train.lr"),
+        ("generate --task add -S train.lr=1", "`mathpipe generate` has no parameter train.lr"),
+        ("eval --run r -S train.lr=1", "`mathpipe eval` has no parameter train.lr"),
         ("generate --task add --bogus 1", "No such option"),
         ("generate --task", "requires an argument"),
         ("generate", "--task"),
         ("generate --task add --n 1k --out nosuch://x", "cannot be opened"),
         ("generate --task add --n 1k --workers 0 --out /proc/nowhere/d", "cannot be written"),
-        ("show nothing", "holds no whole dataset"),
-        ("verify nothing", "holds no whole dataset"),
+        ("show nothing", "holds no complete dataset"),
+        ("verify nothing", "holds no complete dataset"),
         ("show {data} --split tset", "did you mean test"),
         ("show {data} --start 1M", "beyond the split"),
         ("show {data} --encoding P12", "did you mean P10"),
         ("train", "there is no dataset under data/"),
-        ("train --data nothing", "holds no whole dataset"),
+        ("train --data nothing", "holds no complete dataset"),
         ("train --data {data} -S stepz=3", "did you mean train.steps"),
         ("train --data {data} -S input_encoding=P11", "train.input_encoding"),
         ("train --data {data} -S best_metric=acuracy", "'acuracy' is not measured. Expected: one of valid_loss, accuracy"),
         ("train --data {data} -S stop_metric=accuracy -S stop_at=0.9 -S valid_examples=0", "valid_examples above 0"),
         ("train --data {data} -S batch=5000", "smaller than one batch"),
-        ("train --data {data} -S model.encoder_heads=7", "no multiple"),
+        ("train --data {data} -S model.encoder_heads=7", "not a multiple"),
         ("train --data {data} --params none.yaml", "cannot be read"),
         ("train --data {data} --preset nonesuch", "unknown preset"),
         ("eval", "there is no run under runs/"),
@@ -145,20 +146,20 @@ def test_lists(ask) -> None:
         ("eval --run {data}", "{data}"),
     ],
 )  # fmt: skip
-def test_mistakes_are_one_line_and_exit_code_2(ask, addition: Path, tmp_path: Path, line: str, message: str) -> None:
-    answer = ask(line.format(data=addition))
-    assert answer.code == 2, answer
-    assert message.format(data=addition) in answer.err
-    assert len([text for text in answer.err.splitlines() if text.startswith("mathpipe: ")]) == 1
-    assert "Traceback" not in answer.err and answer.out == ""
+def test_user_errors_print_one_line_and_exit_2(ask, addition: Path, tmp_path: Path, line: str, message: str) -> None:
+    result = ask(line.format(data=addition))
+    assert result.code == 2, result
+    assert message.format(data=addition) in result.err
+    assert len([text for text in result.err.splitlines() if text.startswith("mathpipe: ")]) == 1
+    assert "Traceback" not in result.err and result.out == ""
     assert not list(tmp_path.rglob("*.parquet"))
 
 
-def test_damage_is_exit_code_1(ask, make_small) -> None:
+def test_verify_exits_1_on_damage(ask, make_small) -> None:
     url = make_small("transpose")
     (url / "test" / "00000.parquet").unlink()
-    answer = ask(f"verify {url} --workers 0")
-    assert answer.code == 1 and "test/00000.parquet: is missing" in answer.out
+    result = ask(f"verify {url} --workers 0")
+    assert result.code == 1 and "test/00000.parquet: is missing" in result.out
     assert json.loads(ask(f"verify {url} --workers 0 --json").out)["damage"][0]["file"] == "test/00000.parquet"
 
 
@@ -170,15 +171,17 @@ def test_damage_is_exit_code_1(ask, make_small) -> None:
         ("[]", "Input should be an object"),
     ],
 )
-def test_a_damaged_manifest_is_explained(ask, make_small, text: str, fault: str) -> None:
+def test_damaged_manifest_is_reported(ask, make_small, text: str, fault: str) -> None:
     url = make_small("transpose")
     (url / "manifest.json").write_text(text)
-    answer = ask(f"show {url}")
-    assert answer.code == 2 and "manifest.json cannot be read. Expected: the manifest of a dataset" in answer.err
-    assert f"Got: {fault}" in answer.err and "Next: remove it, and run what made the dataset" in answer.err
+    result = ask(f"show {url}")
+    assert result.code == 2 and "manifest.json cannot be read. Expected: the manifest of a dataset" in result.err
+    assert (
+        f"Got: {fault}" in result.err and "Next: remove it, and repeat the command that built the dataset" in result.err
+    )
 
 
-def test_another_dataset_in_the_directory(ask) -> None:
+def test_generate_rejects_directory_of_other_dataset(ask) -> None:
     assert ask("generate --task add --dim 2 --n 1k --valid 0 --test 0 --workers 0").code == 0
     refused = ask("generate --task add --dim 3 --n 1k --valid 0 --test 0 --workers 0")
     assert refused.code == 2 and "holds another dataset" in refused.err and "max_dim 2" in refused.err
@@ -187,7 +190,7 @@ def test_another_dataset_in_the_directory(ask) -> None:
     assert Path("data/add.old-1/manifest.json").exists()
 
 
-def test_a_run_of_another_configuration(ask, addition: Path) -> None:
+def test_train_rejects_run_of_other_configuration(ask, addition: Path) -> None:
     line = f"train --data {addition} --run r {TOY}"
     assert ask(line).code == 0
     refused = ask(f"{line} -S lr=0.5")
@@ -196,46 +199,48 @@ def test_a_run_of_another_configuration(ask, addition: Path) -> None:
     assert Path("r.old-1/checkpoint.pt").exists()
 
 
-def test_a_preset_of_another_task_is_told_of(ask, addition: Path) -> None:
+def test_train_warns_of_preset_for_other_task(ask, addition: Path) -> None:
     line = f"train --data {addition} --run r --preset"
     small = TOY.replace("steps=12", "steps=2") + " -S model.encoder_layers=1 -S model.decoder_layers=1"
     other, same = ask(f"{line} fast/transpose {small}"), ask(f"{line} fast/add {small} --on-mismatch restart")
     assert other.code == same.code == 0
-    assert other.err.count(f"preset fast/transpose was made for transpose; {addition} holds add") == 1
-    assert "was made for" not in same.err
+    assert other.err.count(f"preset fast/transpose is for transpose, but {addition} holds add") == 1
+    assert "fast/add is for" not in same.err
 
 
-def test_a_damaged_checkpoint(ask, addition: Path) -> None:
+def test_damaged_checkpoint_is_reported(ask, addition: Path) -> None:
     assert ask(f"train --data {addition} --run r {TOY}").code == 0
     file = Path("r/checkpoint.pt")
     file.write_bytes(file.read_bytes()[:-100])
     for line in (f"train --data {addition} --run r {TOY}", "eval --run r"):
-        answer = ask(line)
-        assert answer.code == 2 and "is damaged" in answer.err and "Traceback" not in answer.err
+        result = ask(line)
+        assert result.code == 2 and "is damaged" in result.err and "Traceback" not in result.err
 
 
-def test_a_read_only_directory(tmp_path: Path) -> None:
-    """As a user without the power of root, who may write anywhere."""
+def test_read_only_directory_is_reported(tmp_path: Path) -> None:
+    """Run as a user other than root, who may write anywhere."""
     locked = tmp_path / "locked"
     locked.mkdir()
     locked.chmod(stat.S_IRUSR | stat.S_IXUSR | stat.S_IRGRP | stat.S_IXGRP | stat.S_IROTH | stat.S_IXOTH)
     if os.geteuid() == 0 and subprocess.run(["setpriv", "--version"], capture_output=True, check=False).returncode:
         pytest.fail("setpriv (util-linux) is needed to test as another user than root")
-    as_nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.geteuid() == 0 else []
+    run_as_nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.geteuid() == 0 else []
     for folder in (tmp_path, *tmp_path.parents):
         if folder.is_relative_to("/tmp") and folder != Path("/tmp"):
             folder.chmod(folder.stat().st_mode | 0o755) if folder != locked else None
     locked.chmod(0o555)
     command = "from mathpipe.pipeline.cli import main; main()"
     arguments = f"generate --task add --dim 2 --n 1k --workers 0 --out {locked}/d".split()
-    done = subprocess.run(
-        [*as_nobody, sys.executable, "-c", command, *arguments], capture_output=True, text=True, check=False
+    completed = subprocess.run(
+        [*run_as_nobody, sys.executable, "-c", command, *arguments], capture_output=True, text=True, check=False
     )
-    assert done.returncode == 2 and "no permission" in done.stderr and "Traceback" not in done.stderr, done.stderr
+    assert completed.returncode == 2 and "no permission" in completed.stderr and "Traceback" not in completed.stderr, (
+        completed.stderr
+    )
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_stopped_it_says_how_to_go_on(tmp_path: Path, number: signal.Signals, code: int) -> None:
+def test_interrupted_generate_says_how_to_resume(tmp_path: Path, number: signal.Signals, code: int) -> None:
     command = [
         sys.executable,
         "-m",
@@ -256,40 +261,40 @@ def test_stopped_it_says_how_to_go_on(tmp_path: Path, number: signal.Signals, co
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells let background jobs ignore it
     )
-    waited = time.monotonic()
-    while not list(tmp_path.glob("data/inverse/train/_*.json")) and time.monotonic() - waited < 60:
+    start = time.monotonic()
+    while not list(tmp_path.glob("data/inverse/train/_*.json")) and time.monotonic() - start < 60:
         time.sleep(0.05)
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == code, err
-    assert "the same command goes on" in err and "Traceback" not in err
+    assert "run the same command again to resume" in err and "Traceback" not in err
     assert not list(tmp_path.glob("data/inverse/manifest.json"))
 
 
-def test_training_stopped_goes_on(tmp_path: Path, addition: Path) -> None:
+def test_interrupted_training_says_how_to_resume(tmp_path: Path, addition: Path) -> None:
     line = f"train --data {addition} --run r {TOY} -S steps=4000 -S log_every=1"
     command = [sys.executable, "-m", "mathpipe.pipeline.cli", *line.split()]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    waited = time.monotonic()
-    while not (tmp_path / "r" / "checkpoint.pt").exists() and time.monotonic() - waited < 60:
+    start = time.monotonic()
+    while not (tmp_path / "r" / "checkpoint.pt").exists() and time.monotonic() - start < 60:
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    assert "interrupted at step" in out and "the same command goes on" in err
+    assert "interrupted at step" in out and "run the same command again to resume" in err
 
 
-def test_no_colours_or_bars_when_not_on_a_terminal(ask, addition: Path) -> None:
+def test_no_colours_or_bars_outside_terminals(ask, addition: Path) -> None:
     for line in (
         f"show {addition}",
         f"verify {addition} --workers 0",
         f"train --data {addition} --run r {TOY}",
         "eval --run r --verbose",
     ):
-        answer = ask(line)
-        assert "\x1b" not in answer.out + answer.err and "it/s" not in answer.err and "%|" not in answer.err
+        result = ask(line)
+        assert "\x1b" not in result.out + result.err and "it/s" not in result.err and "%|" not in result.err
 
 
-def test_show_draws_the_clean_problem_of_noisy_problems(ask, make_small) -> None:
+def test_show_prints_clean_problem_of_noisy_problem(ask, make_small) -> None:
     shown = ask(f"show {make_small('inverse', noise=0.05)} -k 1").out
     assert "clean problem" in shown and "noise 0.05" in shown

@@ -1,4 +1,4 @@
-"""``dvc repro`` as the main way in: the whole line at a toy size, what it runs again and what not, and after a kill."""
+"""``dvc repro``: the whole pipeline at a toy size, which stages it reruns, and how it resumes after a kill."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ evaluate: {limit: 200}
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """A git and DVC repository with the project's own dvc.yaml, and parameters of a toy."""
+    """A Git and DVC repository with the dvc.yaml of the project and toy parameters."""
     shutil.copy(ROOT / "dvc.yaml", tmp_path)
     shutil.copy(ROOT / ".dvcignore", tmp_path)
     shutil.copytree(ROOT / ".dvc", tmp_path / ".dvc", ignore=shutil.ignore_patterns("cache", "tmp", "config.local"))
@@ -49,13 +49,13 @@ def repository(tmp_path: Path) -> Path:
 
 
 def environment() -> dict[str, str]:
-    found = {
+    variables = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "DVC_NO_ANALYTICS": "1",
     }
     return {
-        **found,
+        **variables,
         "GIT_AUTHOR_NAME": "t",
         "GIT_AUTHOR_EMAIL": "t@e.org",
         "GIT_COMMITTER_NAME": "t",
@@ -63,31 +63,31 @@ def environment() -> dict[str, str]:
     }
 
 
-def dvc(where: Path, line: str) -> str:
-    done = subprocess.run(
+def dvc(directory: Path, line: str) -> str:
+    completed = subprocess.run(
         [sys.executable, "-m", "dvc", *line.split()],
-        cwd=where,
+        cwd=directory,
         env=environment(),
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    assert completed.returncode == 0, completed.stdout + completed.stderr
+    return completed.stdout
 
 
-def experiments(where: Path) -> list[dict[str, str]]:
-    """The rows of ``dvc exp show`` that are experiments, by learning rate."""
-    rows = csv.DictReader(io.StringIO(dvc(where, "exp show --csv")))
+def experiments(directory: Path) -> list[dict[str, str]]:
+    """The experiments in ``dvc exp show``, sorted by learning rate."""
+    rows = csv.DictReader(io.StringIO(dvc(directory, "exp show --csv")))
     return sorted((row for row in rows if row["typ"].startswith("branch")), key=lambda row: row["train.lr"])
 
 
-def weights(where: Path) -> dict[str, torch.Tensor]:
-    found: dict[str, torch.Tensor] = torch.load(where / "runs/default/checkpoint.pt", weights_only=True)["model"]
-    return found
+def weights(directory: Path) -> dict[str, torch.Tensor]:
+    model: dict[str, torch.Tensor] = torch.load(directory / "runs/default/checkpoint.pt", weights_only=True)["model"]
+    return model
 
 
-def test_the_whole_line(repository: Path) -> None:
+def test_repro_and_experiments(repository: Path) -> None:
     first = dvc(repository, "repro")
     assert all(f"Running stage '{stage}'" in first for stage in ("generate", "train", "evaluate"))
     metrics = json.loads((repository / "runs/default/evaluation/metrics.json").read_text())
@@ -119,28 +119,28 @@ def test_the_whole_line(repository: Path) -> None:
     assert all(float(row["metrics.valid_loss"]) > 0 and row["n"] == "200" for row in compared)
 
 
-def test_a_killed_stage_resumes_on_the_next_repro(repository: Path) -> None:
+def test_killed_stage_resumes_on_next_repro(repository: Path) -> None:
     dvc(repository, "repro train")
-    undisturbed = weights(repository)
+    uninterrupted = weights(repository)
     shutil.rmtree(repository / "runs")
     shutil.rmtree(repository / ".dvc" / "cache")
     (repository / "dvc.lock").unlink()
 
-    started = subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", "dvc", "repro", "train"],
         cwd=repository, env=environment(), start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    curves, waited = repository / "runs/default/curves.jsonl", time.monotonic()
-    while not (curves.exists() and len(curves.read_text().splitlines()) >= 3) and time.monotonic() - waited < 120:
+    curves, start = repository / "runs/default/curves.jsonl", time.monotonic()
+    while not (curves.exists() and len(curves.read_text().splitlines()) >= 3) and time.monotonic() - start < 120:
         time.sleep(0.02)
-    os.killpg(started.pid, signal.SIGKILL)
-    started.wait()
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
     assert (repository / "runs/default/checkpoint.pt").exists()
-    left_at = json.loads(curves.read_text().splitlines()[-1])["step"]
-    assert left_at < 30
+    killed_at = json.loads(curves.read_text().splitlines()[-1])["step"]
+    assert killed_at < 30
 
     dvc(repository, "repro train")
     steps = [json.loads(line)["step"] for line in curves.read_text().splitlines()]
     assert steps == [5, 10, 15, 20, 25, 30]
-    assert all(torch.equal(a, b) for a, b in zip(undisturbed.values(), weights(repository).values(), strict=True))
-    assert not list((repository / "runs").glob("*.old-*")), "the run was resumed, not begun anew"
+    assert all(torch.equal(a, b) for a, b in zip(uninterrupted.values(), weights(repository).values(), strict=True))
+    assert not list((repository / "runs").glob("*.old-*")), "the run was resumed, not restarted"

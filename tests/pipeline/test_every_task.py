@@ -1,4 +1,4 @@
-"""Each matrix task goes the whole way: drawn, learned from for some steps, evaluated, and its failures told."""
+"""Each matrix task through the whole pipeline: generate, train for a few steps, evaluate, read the failures."""
 
 from __future__ import annotations
 
@@ -23,28 +23,30 @@ MIXED = {"spectrum": ("uniform", "laplace"), "noise": 0.02}
 
 
 @pytest.mark.parametrize(
-    ("name", "more"),
+    ("name", "changes"),
     [*((name, {}) for name in MATRIX_TASKS), ("eigenvectors", MIXED), ("cotraining", MIXED)],
 )
-def test_the_whole_way(name: str, more: dict[str, object], tmp_path: Path) -> None:
+def test_pipeline_of_task(name: str, changes: dict[str, object], tmp_path: Path) -> None:
     torch.set_num_threads(1)
-    drawn = MATRIX_TASKS[name].example.model_dump() | {"min_dim": 2, "max_dim": 2} | more
-    if drawn["rows"] is not None:
-        drawn |= {"rows": 2, "cols": 2}
-    spec = DatasetSpec(task=name, problems=MatrixSpec.model_validate(drawn), chunk_rows=100)
+    parameters = MATRIX_TASKS[name].example.model_dump() | {"min_dim": 2, "max_dim": 2} | changes
+    if parameters["rows"] is not None:
+        parameters |= {"rows": 2, "cols": 2}
+    spec = DatasetSpec(task=name, problems=MatrixSpec.model_validate(parameters), chunk_rows=100)
     make_dataset(spec, Layout({"train": 200, "test": 100}, 100), str(tmp_path / "data"), workers=0)
     data, test = (open_dataset(tmp_path / "data", split, "P10", "P10") for split in ("train", "test"))
-    small = ModelConfig(encoder_width=16, decoder_width=16, encoder_heads=2, decoder_heads=2, decoder_layers=1)
-    config = TrainConfig(model=small, batch=16, steps=3, warmup=1, eval_every=3, valid_examples=16, threads=1)
-    found = train(
+    model = ModelConfig(encoder_width=16, decoder_width=16, encoder_heads=2, decoder_heads=2, decoder_layers=1)
+    config = TrainConfig(model=model, batch=16, steps=3, warmup=1, eval_every=3, valid_examples=16, threads=1)
+    result = train(
         config, data, test, tmp_path / "run", dvclive=False,
         evaluate=lambda model: quick_accuracy(model, test, limit=16),
     )  # fmt: skip
-    assert found.metrics["accuracy"] >= 0
-    told = evaluate_run(tmp_path / "run", limit=20, verbose=True, how=Decoding(beam=2, constrained=True))
-    table = pq.read_table(told.predictions)
-    best = table.filter(table["rank"].to_numpy() == 0)
-    wrong = [row for row, passed in zip(*(best[c].to_pylist() for c in ("row", "passed")), strict=True) if not passed]
-    assert [failure.row for failure in read_failures(str(told.failures))] == wrong
-    assert len(best) == 20 and "malformed" not in best["outcome"].to_pylist()
-    assert Path(told.report).stat().st_size > 10_000
+    assert result.metrics["accuracy"] >= 0
+    evaluation = evaluate_run(tmp_path / "run", limit=20, verbose=True, decoding=Decoding(beam=2, constrained=True))
+    table = pq.read_table(evaluation.predictions)
+    top_ranked = table.filter(table["rank"].to_numpy() == 0)
+    wrong = [
+        row for row, passed in zip(*(top_ranked[c].to_pylist() for c in ("row", "passed")), strict=True) if not passed
+    ]
+    assert [failure.row for failure in read_failures(str(evaluation.failures))] == wrong
+    assert len(top_ranked) == 20 and "malformed" not in top_ranked["outcome"].to_pylist()
+    assert Path(evaluation.report).stat().st_size > 10_000

@@ -1,4 +1,4 @@
-"""Progress elsewhere than on a terminal: which steps have a line and what it says, by a clock that is told the time."""
+"""Progress: which steps print a line and what it says, with a fake clock; the bar on a terminal; ``--quiet``."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from hypothesis import strategies as st
 
 from mathpipe.pipeline.cli import main
 from mathpipe.pipeline.progress import (
-    LONGEST_GAP,
-    SHORTEST_GAP,
+    MAX_INTERVAL,
+    MIN_INTERVAL,
     TENTHS,
     Progress,
     StepProgress,
-    show_duration,
-    show_rate,
+    format_duration,
+    format_rate,
 )
 
 TOY = "-S steps=12 -S warmup=2 -S eval_every=6 -S checkpoint_every=6 -S batch=16 -S valid_examples=50 -S threads=1"
 TOY += " -S model.encoder_width=32 -S model.decoder_width=32 -S model.encoder_heads=2 -S model.decoder_heads=2"
 TOY += " -S log_every=4"
-EPSILON = 1e-6  # sums of floats
+EPSILON = 1e-6  # rounding of sums of floats
 
 
 class Clock:
-    """Seconds that pass only when a test says so."""
+    """A fake clock, advanced by the test."""
 
     now = 1000.0
 
@@ -50,7 +50,7 @@ class Terminal(io.StringIO):
 
 
 def run_steps(durations: Sequence[float], total: int | None, done: int = 0) -> list[tuple[int, float, str]]:
-    """(step, time, text) of every line of steps of these durations; ``close`` is called as -1."""
+    """(step, time, text) of every line for steps of these durations; step -1 is ``close``."""
     clock, stream, lines = Clock(), io.StringIO(), []
 
     def collect(step: int) -> None:
@@ -78,9 +78,11 @@ step_durations = st.one_of(
 
 
 @given(step_durations, st.booleans(), st.integers(0, 50), st.integers(0, 50))
-def test_lines_are_neither_dense_nor_rare(durations: list[float], known: bool, before: int, after: int) -> None:
-    """``before`` steps are of an earlier session, ``after`` steps are never taken, as where training stops early."""
-    lines = run_steps(durations, before + len(durations) + after if known else None, before)
+def test_intervals_between_lines_are_bounded(
+    durations: list[float], total_known: bool, before: int, after: int
+) -> None:
+    """``before`` steps belong to an earlier session; ``after`` steps are never taken, as when training stops early."""
+    lines = run_steps(durations, before + len(durations) + after if total_known else None, before)
     if not durations:
         assert lines == []
         return
@@ -90,71 +92,71 @@ def test_lines_are_neither_dense_nor_rare(durations: list[float], known: bool, b
     assert reported[-1] == before + len(durations) and len(set(reported)) == len(reported)
     times = [time for _, time, _ in lines]
     for a, b in itertools.pairwise(times[:-1]):
-        assert b - a >= SHORTEST_GAP - EPSILON
+        assert b - a >= MIN_INTERVAL - EPSILON
     for a, b in itertools.pairwise(times):
         steps_between = [end for end in ends if a < end <= b - EPSILON]
-        assert all(end - a < LONGEST_GAP + EPSILON for end in steps_between), "a step 60 s after a line has one"
-    assert len(lines) <= 2 + TENTHS + sum(durations) / LONGEST_GAP
+        assert all(end - a < MAX_INTERVAL + EPSILON for end in steps_between), "a step 60 s after a line has one"
+    assert len(lines) <= 2 + TENTHS + sum(durations) / MAX_INTERVAL
 
 
 @given(st.integers(10, 5000), st.integers(0, 5000))
-def test_even_steps_have_a_line_every_tenth(total: int, done: int) -> None:
-    """Where a tenth takes 2 s to 60 s, lines come at the tenths alone, of the whole run and not of the session."""
+def test_even_steps_print_a_line_every_tenth(total: int, done: int) -> None:
+    """If a tenth takes 2 s to 60 s, lines follow the tenths of the whole run, not of the session."""
     done = done % total
     lines = run_steps([300 / total] * (total - done), total, done)
     steps = [done + 1 + (step if step >= 0 else total - done - 1) for step, _, _ in lines]
     tenths = [-(-tenth * total // TENTHS) for tenth in range(1, TENTHS + 1)]
     assert steps[0] == done + 1 and steps[-1] == total
     late = (
-        SHORTEST_GAP * total / 300 + 1
-    )  # steps that a line may come after its tenth, where the first line was just before
+        MIN_INTERVAL * total / 300 + 1
+    )  # steps by which a line may follow its tenth, if the first line came just before
     assert all(any(tenth <= step <= tenth + late for tenth in tenths) for step in steps[1:])
     assert len(steps) >= sum(tenth > done + 1 for tenth in tenths)
 
 
-def test_a_slow_step_has_its_line_when_it_ends() -> None:
+def test_slow_step_prints_a_line_when_it_ends() -> None:
     lines = run_steps([90] * 4, 1000)
     assert [(step, time) for step, time, _ in lines] == [(0, 1090), (1, 1180), (2, 1270), (3, 1360)]
 
 
-def test_lines_of_rows() -> None:
+def test_lines_of_examples() -> None:
     texts = [text for _, _, text in run_steps([1, 99, 100, 0.5], 4)]
     assert texts == [
-        "work: 1 of 4 rows, 1 rows/s, 3 s left",
-        "work: 2 of 4 rows, 0.02 rows/s, 2 min left",
-        "work: 3 of 4 rows, 0.015 rows/s, 1 min left",
-        "work: 4 of 4 rows, 0.02 rows/s, done after 3 min",
+        "work: 1 of 4 examples, 1 examples/s, 3 s left",
+        "work: 2 of 4 examples, 0.02 examples/s, 2 min left",
+        "work: 3 of 4 examples, 0.015 examples/s, 1 min left",
+        "work: 4 of 4 examples, 0.02 examples/s, done after 3 min",
     ]
 
 
-def test_an_unknown_total_has_no_time_left() -> None:
+def test_unknown_total_prints_no_time_left() -> None:
     texts = [text for _, _, text in run_steps([1, 1, 70, 1], None)]
     assert texts == [
-        "work: 1 rows, 1 rows/s",
-        "work: 3 rows, 0.042 rows/s",
-        "work: 4 rows, 0.055 rows/s, after 1 min",
+        "work: 1 examples, 1 examples/s",
+        "work: 3 examples, 0.042 examples/s",
+        "work: 4 examples, 0.055 examples/s, after 1 min",
     ]
 
 
-def test_rates_count_this_session_alone() -> None:
+def test_rate_counts_this_session_only() -> None:
     clock, stream = Clock(), io.StringIO()
     progress = Progress("work", stream=stream, clock=clock)
     progress.start(10_000, 2_000)
     progress.advance(6_000, fresh=False)
-    assert stream.getvalue() == "", "what an earlier session did has no line"
+    assert stream.getvalue() == "", "items of an earlier session print no line"
     clock.now += 10
     progress.advance(500)
     clock.now += 10
     progress.advance(1_500)
     progress.close()
     assert stream.getvalue().splitlines() == [
-        "work: 8,500 of 10,000 rows, 50 rows/s, 30 s left",
-        "work: 10,000 of 10,000 rows, 100 rows/s, done after 20 s",
+        "work: 8,500 of 10,000 examples, 50 examples/s, 30 s left",
+        "work: 10,000 of 10,000 examples, 100 examples/s, done after 20 s",
     ]
 
 
 @pytest.mark.parametrize("total", [0, None, 500])
-def test_nothing_done_has_no_line(total: int | None) -> None:
+def test_no_progress_prints_no_line(total: int | None) -> None:
     stream = io.StringIO()
     progress = Progress("work", stream=stream, clock=Clock())
     progress.start(total)
@@ -164,10 +166,10 @@ def test_nothing_done_has_no_line(total: int | None) -> None:
     assert stream.getvalue() == ""
 
 
-def test_no_time_has_no_rate() -> None:
+def test_no_elapsed_time_prints_no_rate() -> None:
     assert [text for _, _, text in run_steps([0, 0], 3)] == [
-        "work: 1 of 3 rows",
-        "work: 2 of 3 rows, after under 1 s",
+        "work: 1 of 3 examples",
+        "work: 2 of 3 examples, after under 1 s",
     ]
 
 
@@ -198,7 +200,7 @@ def test_lines_of_training() -> None:
     ]
 
 
-def test_training_that_stops_early_says_where() -> None:
+def test_early_stop_prints_last_step() -> None:
     clock, stream = Clock(), io.StringIO()
     progress = StepProgress(stream=stream, clock=clock)
     progress.start(0, 900, 1)
@@ -226,16 +228,16 @@ def test_training_that_stops_early_says_where() -> None:
         (216_000, "2.5 days"),
     ],
 )
-def test_durations(seconds: float, shown: str) -> None:
-    assert show_duration(seconds) == shown
+def test_format_duration(seconds: float, shown: str) -> None:
+    assert format_duration(seconds) == shown
 
 
 @pytest.mark.parametrize(("rate", "shown"), [(1234.4, "1,234"), (10, "10"), (9.94, "9.9"), (0.345, "0.34")])
-def test_rates(rate: float, shown: str) -> None:
-    assert show_rate(rate) == shown
+def test_format_rate(rate: float, shown: str) -> None:
+    assert format_rate(rate) == shown
 
 
-def test_a_terminal_has_a_bar_and_no_lines() -> None:
+def test_terminal_shows_bar_instead_of_lines() -> None:
     stream = Terminal()
     progress = StepProgress(stream=stream, clock=Clock())
     progress.start(0, 4, 1000)
@@ -247,7 +249,7 @@ def test_a_terminal_has_a_bar_and_no_lines() -> None:
 
 
 @pytest.mark.parametrize("stream", [io.StringIO(), Terminal()])
-def test_quiet_is_quiet_everywhere(stream: io.StringIO) -> None:
+def test_quiet_prints_nothing(stream: io.StringIO) -> None:
     for progress in (Progress("work", quiet=True, stream=stream), StepProgress(quiet=True, stream=stream)):
         if isinstance(progress, Progress):
             progress.start(1)
@@ -259,14 +261,14 @@ def test_quiet_is_quiet_everywhere(stream: io.StringIO) -> None:
     assert stream.getvalue() == ""
 
 
-COMMANDS = {  # command -> how its lines of progress begin
-    "generate --task add --dim 2 --n 2k --valid 100 --test 100 --workers 0": "generate: 2,200 of 2,200 rows, 0 MB, ",
-    "verify {data} --workers 0": "verify: 3,000 of 3,000 rows, ",
-    "dedupe {data} distinct --workers 0": "dedupe: 3,000 of 3,000 rows, ",
-    "export {data} --out x.txt": "export: 2,000 of 2,000 rows, ",
-    "import --task integration-bwd --train {pairs} --out imported": "import: 2 rows, ",
+COMMANDS = {  # command -> start of its progress lines
+    "generate --task add --dim 2 --n 2k --valid 100 --test 100 --workers 0": "generate: 2,200 of 2,200 examples, 0 MB, ",
+    "verify {data} --workers 0": "verify: 3,000 of 3,000 examples, ",
+    "dedupe {data} distinct --workers 0": "dedupe: 3,000 of 3,000 examples, ",
+    "export {data} --out x.txt": "export: 2,000 of 2,000 examples, ",
+    "import --task integration-bwd --train {pairs} --out imported": "import: 2 examples, ",
     f"train --data {{data}} --run r {TOY}": "step 12/12, loss ",
-    "eval --run {run} --limit 100": "eval: 100 of 100 rows, ",
+    "eval --run {run} --limit 100": "eval: 100 of 100 examples, ",
 }
 
 
@@ -298,80 +300,80 @@ def call(
 
     def run(line: str) -> tuple[int, str, str]:
         capfd.readouterr()
-        with pytest.raises(SystemExit) as stop:
+        with pytest.raises(SystemExit) as exit_info:
             main(line.format(data=addition, run=trained, pairs=pairs).split())
-        return int(stop.value.code or 0), *capfd.readouterr()
+        return int(exit_info.value.code or 0), *capfd.readouterr()
 
     return run
 
 
 @pytest.mark.parametrize("line", COMMANDS)
-def test_every_command_where_stderr_is_a_file(call: Call, line: str) -> None:
+def test_progress_lines_when_stderr_is_a_file(call: Call, line: str) -> None:
     code, out, err = call(line)
     assert code == 0 and out and "rows/s" not in out
     last = [text for text in err.splitlines() if text.startswith(COMMANDS[line])][-1]
-    assert " rows/s" in last or " examples/s" in last
+    assert " examples/s" in last or " examples/s" in last
     assert "done after " in last or " of " not in last, "a known total is reached"
     assert all(text.isprintable() and len(text) < 300 for text in err.splitlines()), err
     assert not re.search(r"[\r\x1b]|%\||it/s", err)
 
 
 @pytest.mark.parametrize("line", COMMANDS)
-def test_quiet_leaves_results(call: Call, line: str) -> None:
+def test_quiet_keeps_results(call: Call, line: str) -> None:
     code, out, err = call(f"{line} --quiet")
     assert (code, err) == (0, "") and out
 
 
-def test_quiet_leaves_errors(call: Call) -> None:
+def test_quiet_keeps_errors(call: Call) -> None:
     code, _, err = call("verify nothing --quiet")
     assert code == 2 and err.startswith("mathpipe: ") and err.count("\n") == 1
     code, _, err = call(f"train --data {{data}} --run {{run}} {TOY} -S lr=0.5 --quiet")
     assert code == 2 and "lr differs" in err and err.count("\n") == 1
 
 
-def test_a_finished_run_has_no_lines_of_steps(call: Call) -> None:
+def test_finished_run_prints_no_step_lines(call: Call) -> None:
     code, out, err = call(f"train --data {{data}} --run {{run}} {TOY}")
-    assert code == 0 and "nothing was done" in out and not re.search("^step ", err, re.MULTILINE)
+    assert code == 0 and "nothing to do" in out and not re.search("^step ", err, re.MULTILINE)
 
 
 @pytest.mark.slow
-def test_rank_zero_alone_speaks(addition: Path, tmp_path: Path) -> None:
+def test_only_rank_zero_prints(addition: Path, tmp_path: Path) -> None:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     arguments = ["-m", "--", "mathpipe.pipeline.cli", *f"train --data {addition} --run r {TOY}".split()]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(
+    completed = subprocess.run(
         [*torchrun, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stderr
-    lines = [text for text in done.stderr.splitlines() if text.startswith("step ")]
-    assert [text.split(",")[0] for text in lines] == ["step 1/12", "step 12/12"], done.stderr
-    assert done.stderr.count("run r: ") == 1
+    assert completed.returncode == 0, completed.stderr
+    lines = [text for text in completed.stderr.splitlines() if text.startswith("step ")]
+    assert [text.split(",")[0] for text in lines] == ["step 1/12", "step 12/12"], completed.stderr
+    assert completed.stderr.count("run r: ") == 1
 
 
-def test_libraries_draw_no_bars_of_their_own(tmp_path: Path) -> None:
-    """transformers draws bars when it reads and writes weights, in a file too, unless told otherwise."""
+def test_libraries_show_no_progress_bars(tmp_path: Path) -> None:
+    """transformers shows bars when it reads and writes weights, even if stderr is a file, unless they are turned off."""
     transformers = pytest.importorskip("transformers")
     shape = transformers.GPT2Config(vocab_size=60_000, n_positions=16, n_embd=2, n_layer=1, n_head=1)
     transformers.GPT2LMHeadModel(shape).save_pretrained(tmp_path / "saved")
     arguments = ["import-model", str(tmp_path / "saved"), "--out", str(tmp_path / "copied")]
     environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_DISABLE_PROGRESS_BARS"}
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-m", "mathpipe.pipeline.cli", *arguments], env=environment, capture_output=True, check=True
     )
-    assert done.stdout and b"\r" not in done.stderr and b"%|" not in done.stderr
+    assert completed.stdout and b"\r" not in completed.stderr and b"%|" not in completed.stderr
 
 
-def test_a_bar_on_a_terminal(addition: Path) -> None:
-    """A command of its own with a pseudo-terminal as stderr."""
+def test_bar_on_a_pseudo_terminal(addition: Path) -> None:
+    """Run a command with a pseudo-terminal as stderr."""
     parent, child = pty.openpty()
-    termios.tcsetwinsize(child, (24, 100))  # a new one has no columns, and no room for a bar
+    termios.tcsetwinsize(child, (24, 100))  # a new one has zero columns, too few for a bar
     command = [sys.executable, "-m", "mathpipe.pipeline.cli", *f"verify {addition} --workers 0".split()]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=child, check=True)
+    completed = subprocess.run(command, stdout=subprocess.PIPE, stderr=child, check=True)
     os.close(child)
-    shown = b""
-    with contextlib.suppress(OSError):  # the error that ends what a pseudo-terminal holds
+    output = b""
+    with contextlib.suppress(OSError):  # reading past the end of a pseudo-terminal raises
         while part := os.read(parent, 100_000):
-            shown += part
+            output += part
     os.close(parent)
-    assert b"whole and right" in done.stdout
-    assert b"%|" in shown and b"3.00k/3.00k" in shown and b"3,000 of 3,000" not in shown
+    assert b"complete and correct" in completed.stdout
+    assert b"%|" in output and b"3.00k/3.00k" in output and b"3,000 of 3,000" not in output

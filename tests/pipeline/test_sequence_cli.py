@@ -1,4 +1,4 @@
-"""Expressions on the command line: generate, show, verify, export, and flags that go with the other kind of problem."""
+"""Expressions on the command line: generate, show, verify, export; flags of other problem types are rejected."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from mathpipe.datasets.format.manifest import read_manifest
 from mathpipe.generate.spec import DatasetSpec, ExpressionSpec
 from mathpipe.generate.tasks.registry import TASKS
 from mathpipe.pipeline.cli import main
-from mathpipe.pipeline.commands.generate import given_up
-from mathpipe.pipeline.config.resolution import Source, gather, validated
+from mathpipe.pipeline.commands.generate import count_rejected
+from mathpipe.pipeline.config.resolution import ParameterSource, resolve, validate
 from mathpipe.pipeline.config.schema import GenerateParams
 
 
 def call(line: str) -> int:
-    with pytest.raises(SystemExit) as stop:
+    with pytest.raises(SystemExit) as exit_info:
         main(line.split())
-    return int(stop.value.code or 0)
+    return int(exit_info.value.code or 0)
 
 
 def spec(**flags: object) -> DatasetSpec:
-    given = {"task": "toy-reverse", **flags}
-    return validated(GenerateParams, gather("generate", Source(), given), "generate").spec()
+    values = {"task": "toy-reverse", **flags}
+    return validate(GenerateParams, resolve("generate", ParameterSource(), values), "generate").spec()
 
 
-def test_what_flags_leave_out_is_the_tasks_own(toy: ModuleType) -> None:
+def test_absent_flags_take_the_example_of_the_task(toy: ModuleType) -> None:
     assert spec().problems == toy.TASK.example and spec().chunk_rows == 100
     assert spec(min_ops="5", operators="tan:0, div:0.50", family="polynomial", simplify="0.5").problems == (
         toy.TASK.example.model_copy(
@@ -46,41 +46,45 @@ def test_what_flags_leave_out_is_the_tasks_own(toy: ModuleType) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"dim": 3}, r"toy-reverse is made of expressions and knows no --dim.*any of --family.*--simplify"),
-        ({"noise": 0.1, "entries": "gaussian"}, r"knows no --entries, --noise"),
-        ({"task": "add", "max_ops": 3}, r"add is made of matrices and knows no --max-ops.*--dim"),
+        ({"dim": 3}, r"toy-reverse is a task of expressions, to which --dim.*any of --family.*--simplify"),
+        ({"noise": 0.1, "entries": "gaussian"}, r"to which --entries, --noise does not apply"),
+        ({"task": "add", "max_ops": 3}, r"add is a task of matrices, to which --max-ops.*--dim"),
         ({"max_ops": 3}, r"--min-ops 4 is above --max-ops 3.*give both"),
-        ({"max_ops": 99}, r"generate.max_ops is not right"),
+        ({"max_ops": 99}, r"generate.max_ops is invalid"),
         ({"operators": "dvi:0"}, r"'dvi' is no operator: did you mean div"),
         ({"operators": "div"}, r"names no weight: write operator:weight"),
         ({"operators": "div:-1"}, r"names no weight"),
         ({"operators": "div:0,div:1"}, r"named twice"),
-        ({"family": "hyperbolic"}, r"generate.family is not right.*polynomial"),
+        ({"family": "hyperbolic"}, r"generate.family is invalid.*polynomial"),
         ({"extra_test": ["far:dim=3"]}, r"extra test split far: unknown parameter 'dim'.*max_ops"),
         ({"task": "toy-revers"}, r"unknown task.*did you mean toy-reverse"),
     ],
 )
-def test_wrong_flags_are_explained(toy: ModuleType, flags: dict[str, object], message: str) -> None:
+def test_invalid_flags_are_reported(toy: ModuleType, flags: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        params = validated(GenerateParams, gather("generate", Source(), {"task": "toy-reverse", **flags}), "generate")
+        params = validate(
+            GenerateParams, resolve("generate", ParameterSource(), {"task": "toy-reverse", **flags}), "generate"
+        )
         params.split_specs(params.spec())
 
 
-def test_extra_tests_change_what_they_name(toy: ModuleType) -> None:
-    given = {
+def test_extra_test_changes_named_parameters(toy: ModuleType) -> None:
+    values = {
         "task": "toy-reverse",
         "max_ops": 9,
         "extra_test": ["far:min_ops=12,max_ops=14,operators=div:0,tan:0,n=20"],
     }
-    params = validated(GenerateParams, gather("generate", Source(), given), "generate")
-    own = params.split_specs(params.spec())["test-far"]
-    assert own.problems == ExpressionSpec(min_operators=12, max_operators=14, operators="div:0,tan:0")
+    params = validate(GenerateParams, resolve("generate", ParameterSource(), values), "generate")
+    split_spec = params.split_specs(params.spec())["test-far"]
+    assert split_spec.problems == ExpressionSpec(min_operators=12, max_operators=14, operators="div:0,tan:0")
     assert params.layout(params.spec(), "nowhere").splits["test-far"] == 20
 
 
-def test_held_out_rows_are_those_that_come_with_train_unless_more_are_asked_for(toy: ModuleType) -> None:
+def test_default_held_out_sizes_follow_train_size(toy: ModuleType) -> None:
     def splits(**flags: object) -> dict[str, int]:
-        params = validated(GenerateParams, gather("generate", Source(), {"task": "toy-reverse", **flags}), "generate")
+        params = validate(
+            GenerateParams, resolve("generate", ParameterSource(), {"task": "toy-reverse", **flags}), "generate"
+        )
         return params.layout(params.spec(), "nowhere").splits
 
     assert splits(n="1k", extra_test=["far:max_ops=9"]) == {"train": 1_000, "valid": 72, "test": 72, "test-far": 72}
@@ -88,24 +92,24 @@ def test_held_out_rows_are_those_that_come_with_train_unless_more_are_asked_for(
     assert splits(n="1k", valid="10k", test="0") == {"train": 1_000, "valid": 10_000, "test": 0}
 
 
-def test_from_generate_to_export(toy: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_generate_show_verify_export(toy: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "d"
     line = "generate --task toy-reverse --n 300 --valid 20 --test 20 --extra-test far:min_ops=12,max_ops=12,n=10 "
     assert call(f"{line} --seed 7 --out {out} --workers 0") == 0
-    said = capsys.readouterr().out
-    assert "train 300, valid 20, test 20, test-far 10 rows" in said and "draws given up" in said
+    output = capsys.readouterr().out
+    assert "train 300, valid 20, test 20, test-far 10 examples" in output and "samples rejected" in output
     assert call(f"{line} --seed 7 --out {out} --workers 0 --json") == 0
     assert json.loads(capsys.readouterr().out)["built_rows"] == 0
     assert call(f"verify {out} --workers 0") == 0
-    assert "whole and right, 350 answers" in capsys.readouterr().out
+    assert "complete and correct, 350 answers" in capsys.readouterr().out
 
-    assert call(f"show {out} -k 1 --words") == 0
-    said = capsys.readouterr().out
-    assert "max_operators 8" in said and "problem " in said and "INT+" in said and "operators" in said
+    assert call(f"show {out} -k 1 --tokens") == 0
+    output = capsys.readouterr().out
+    assert "max_operators 8" in output and "problem " in output and "INT+" in output and "operators" in output
     assert call(f"show {out} -k 2 --split test-far --latex --json") == 0
-    shown = json.loads(capsys.readouterr().out)["problems"]
-    assert [p["problem"] for p in shown] == [p["solution"][::-1] for p in shown]
-    assert all(p["problem_words"].startswith("INT+ ") and p["operators"] == 12 for p in shown)
+    examples = json.loads(capsys.readouterr().out)["problems"]
+    assert [p["problem"] for p in examples] == [p["solution"][::-1] for p in examples]
+    assert all(p["problem_tokens"].startswith("INT+ ") and p["operators"] == 12 for p in examples)
 
     assert call(f"export {out} --out {tmp_path}/x.txt --split valid") == 0
     lines = (tmp_path / "x.txt").read_text().splitlines()
@@ -119,12 +123,12 @@ def test_from_generate_to_export(toy: ModuleType, tmp_path: Path, capsys: pytest
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("show {out} --encoding P10", "holds no matrices, and its problems have one way to be written"),
+        ("show {out} --encoding P10", "holds no matrices, so number encodings do not apply"),
         ("export {out} --out {out}.txt --input-encoding P10", "leave --input-encoding out"),
-        ("show {add} --latex", "--latex and --words are for expressions"),
+        ("show {add} --latex", "--latex and --tokens are for expressions only"),
     ],
 )
-def test_mistakes_are_explained(
+def test_user_errors_are_reported(
     toy: ModuleType, addition: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], line: str, message: str
 ) -> None:
     call(f"generate --task toy-reverse --n 30 --valid 2 --test 2 --out {tmp_path}/d --workers 0")
@@ -133,38 +137,38 @@ def test_mistakes_are_explained(
     assert message in capsys.readouterr().err
 
 
-def test_encodings_of_numbers_are_refused_for_words(
+def test_train_rejects_number_encodings_for_expressions(
     toy: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert call(f"generate --task toy-reverse --n 300 --out {tmp_path}/d --workers 0") == 0
     for name in ("input_encoding", "train.output_encoding"):
         assert call(f"train --data {tmp_path}/d --run {tmp_path}/r -S {name}=P10") == 2
-        assert f"{tmp_path}/d holds no matrices, and its problems have one way" in capsys.readouterr().err
+        assert f"{tmp_path}/d holds no matrices, so number encodings" in capsys.readouterr().err
     assert not (tmp_path / "r").exists()
 
 
-def test_draws_given_up_are_counted_once(
+def test_rejected_samples_are_counted_once(
     toy: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As many as the task gave up: in the stream that train, valid and test share, and in that of each extra test."""
-    counted: list[int] = []
+    """The count equals that of the task: of the stream shared by train, valid and test, and of that of each extra test."""
+    rejected: list[int] = []
 
     def pairs(*arguments: object) -> Iterator[object]:
-        for found in toy.pairs(*arguments):
-            counted.append(found.rejected.total())
-            yield found
+        for batch in toy.pairs(*arguments):
+            rejected.append(batch.rejected.total())
+            yield batch
 
     monkeypatch.setitem(TASKS, "toy-reverse", replace(toy.TASK, pairs=pairs))
     line = "generate --task toy-reverse --n 1000 --valid 60 --test 60 --extra-test far:min_ops=12,max_ops=12,n=300 "
     line += "--extra-test long:max_ops=20,n=200 --workers 0 "
     assert call(f"{line} --shard-rows 100 --out {tmp_path}/one-chunk") == 0
-    assert f" at least {sum(counted):,} draws given up" in capsys.readouterr().out
+    assert f" at least {sum(rejected):,} samples rejected" in capsys.readouterr().out
     assert call(f"{line} --shard-rows 300 --out {tmp_path}/three-chunks") == 0
-    exact, told = sum(counted) // 2, given_up(read_manifest(f"{tmp_path}/three-chunks"))
-    assert 0.95 * exact < told <= exact
+    exact, bound = sum(rejected) // 2, count_rejected(read_manifest(f"{tmp_path}/three-chunks"))
+    assert 0.95 * exact < bound <= exact
 
 
-def test_every_task_is_listed_with_its_parameters(toy: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+def test_tasks_lists_parameters(toy: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("tasks --json") == 0
     listed = {task["name"]: task["parameters"] for task in json.loads(capsys.readouterr().out)}
     assert "min_ops" in listed["toy-reverse"] and "min_dim" in listed["inverse"] and "dim" not in listed["toy-reverse"]
@@ -172,11 +176,11 @@ def test_every_task_is_listed_with_its_parameters(toy: ModuleType, capsys: pytes
     assert "parameters of expressions: family, few_share" in capsys.readouterr().out
 
 
-def test_training_reads_batches_of_words(toy: ModuleType, tmp_path: Path) -> None:
+def test_batches_decode_to_sequences(toy: ModuleType, tmp_path: Path) -> None:
     call(f"generate --task toy-reverse --n 300 --valid 20 --test 20 --out {tmp_path}/d --workers 0")
     data = open_dataset(tmp_path / "d", "train", "P10", "FP15")
-    with data.batches(32, seed=1) as stream:
-        batch = next(stream)
+    with data.batches(32, seed=1) as batches:
+        batch = next(batches)
     sources, readings = data.source.decode(batch.target.numpy())
     assert len(sources) == 32 and not readings.any()
     assert batch.source_lengths.tolist() == sources.lengths.tolist()

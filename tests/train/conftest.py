@@ -1,6 +1,6 @@
-"""A small dataset in memory, with the contract of a split, so that training is tested without shards.
+"""A small dataset in memory with the interface of a split, to test training without shards.
 
-Problems are matrices of small integers and their transposes; batch i of a seed is drawn from SeedSequence((seed, i)).
+Problems are matrices of small integers and their transposes; batch i is sampled from SeedSequence((seed, i)).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.containers.token_batches import Batch
-from mathpipe.datasets.format.matrix_columns import Rows
+from mathpipe.datasets.format.matrix_columns import MatrixExamples
 from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, MatrixTokenizer
 from mathpipe.train.config import ModelConfig, TrainConfig
 
@@ -53,11 +53,11 @@ def tiny_config(**changes: Any) -> TrainConfig:
 def tokens(
     problems: Matrices, solutions: Matrices, tokenizer: MatrixTokenizer, device: str | torch.device = "cpu"
 ) -> Batch:
-    """Written problems as a batch, END after each solution."""
+    """Encoded problems as a batch, END after each solution."""
     source, source_lengths = tokenizer.encode(problems)
-    written, lengths = tokenizer.encode(solutions)
-    target = np.full((len(written), written.shape[1] + 1), PAD)
-    target[:, :-1] = written
+    encoded, lengths = tokenizer.encode(solutions)
+    target = np.full((len(encoded), encoded.shape[1] + 1), PAD)
+    target[:, :-1] = encoded
     target[np.arange(len(target)), lengths] = END
     arrays = source, source_lengths, target, lengths + 1, np.arange(len(target))
     return Batch(*(torch.from_numpy(np.asarray(a, dtype=np.int64)).to(device) for a in arrays))
@@ -66,8 +66,8 @@ def tokens(
 def transpositions(rng: np.random.Generator, n: int, ragged: bool = True) -> tuple[Matrices, Matrices]:
     """n problems with 1..2 rows and 1..3 columns (or all 1 x 2)."""
     shapes = [(rng.integers(1, 3), rng.integers(1, 4)) if ragged else (1, 2) for _ in range(n)]
-    drawn = [rng.integers(-9, 10, shape).astype(float) for shape in shapes]
-    return Matrices.from_list(drawn), Matrices.from_list([a.T for a in drawn])
+    matrices = [rng.integers(-9, 10, shape).astype(float) for shape in shapes]
+    return Matrices.from_list(matrices), Matrices.from_list([a.T for a in matrices])
 
 
 @dataclass
@@ -78,26 +78,24 @@ class SmallStream:
     size: int
     seed: int
     rank: int = 0
-    ranks: int = 1
+    world_size: int = 1
     device: str | torch.device = "cpu"
-    place: int = 0
+    position: int = 0
 
     def __next__(self) -> Batch:
-        rng = np.random.default_rng(np.random.SeedSequence((self.seed, self.place)))
-        self.place += 1
+        rng = np.random.default_rng(np.random.SeedSequence((self.seed, self.position)))
+        self.position += 1
         whole = tokens(*transpositions(rng, self.size), self.data.tokenizer, self.device)
-        mine = slice(self.rank, None, self.ranks)
-        if (
-            self.data.uneven and self.place % 4 == 0
-        ):  # as a window's last batch may be: one problem, however many processes
-            mine = slice(0, 1) if self.rank == 0 else slice(0, 0)
-        return Batch(*(getattr(whole, f.name)[mine] for f in fields(whole)))
+        share = slice(self.rank, None, self.world_size)
+        if self.data.uneven and self.position % 4 == 0:  # like the last batch of a window: one problem in all
+            share = slice(0, 1) if self.rank == 0 else slice(0, 0)
+        return Batch(*(getattr(whole, f.name)[share] for f in fields(whole)))
 
     def state_dict(self) -> dict[str, int | str]:
-        return {"place": self.place, "digest": self.data.digest}
+        return {"position": self.position, "digest": self.data.digest}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.place = state["place"]
+        self.position = state["position"]
 
     def close(self) -> None:
         pass
@@ -105,7 +103,7 @@ class SmallStream:
 
 @dataclass
 class SmallData:
-    """Transpositions in P10, without end."""
+    """An endless stream of transpositions in P10."""
 
     digest: str = "d1"
     directory: str = "data/small"
@@ -115,18 +113,18 @@ class SmallData:
     tokenizer: MatrixTokenizer = field(default_factory=lambda: MatrixTokenizer.named("P10"))
 
     def batches(
-        self, size: int, seed: int = 0, device: str | torch.device = "cpu", rank: int = 0, ranks: int = 1
+        self, size: int, seed: int = 0, device: str | torch.device = "cpu", rank: int = 0, world_size: int = 1
     ) -> SmallStream:
-        return SmallStream(self, size, seed, rank, ranks, device)
+        return SmallStream(self, size, seed, rank, world_size, device)
 
-    def chunks(self, size: int = 10_000, start: int = 0, stop: int | None = None) -> Iterator[Rows]:
+    def chunks(self, size: int = 10_000, start: int = 0, stop: int | None = None) -> Iterator[MatrixExamples]:
         problems, solutions = transpositions(np.random.default_rng(99), 32)
-        rows = Rows(np.arange(32), problems, solutions)
+        rows = MatrixExamples(np.arange(32), problems, solutions)
         stop = 32 if stop is None else min(stop, 32)
         for first in range(start, stop, size):
             yield rows.take(np.arange(first, min(first + size, stop)))
 
-    def batch(self, rows: Rows, device: str | torch.device = "cpu") -> Batch:
+    def batch(self, rows: MatrixExamples, device: str | torch.device = "cpu") -> Batch:
         return tokens(rows.problems, rows.solutions, self.tokenizer, device)
 
 

@@ -1,4 +1,4 @@
-"""On CUDA: the numbers of the CPU, the same bits after a stop, runs that move between devices, and what only works there."""
+"""On CUDA: agreement with the CPU, resume, runs that move between devices, CUDA graphs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mathpipe.datasets.containers.token_batches import Batch
 from mathpipe.datasets.dataset import open_dataset
 from mathpipe.datasets.tokenizers.matrix_tokenizer import PAD, MatrixTokenizer
 from mathpipe.evaluate.decode.beam_search import beam_search
-from mathpipe.evaluate.decode.decoding import Decoded, Decoding, decoding_mode, greedy, sample
+from mathpipe.evaluate.decode.decoding import Decoding, Hypotheses, decoding_mode, greedy, sample
 from mathpipe.evaluate.decode.grammar import MatrixGrammar
 from mathpipe.evaluate.run import evaluate_run, quick_accuracy
 from mathpipe.generate.build.dataset_builder import make_dataset
@@ -30,8 +30,8 @@ from mathpipe.train.config import ModelConfig, TrainConfig
 from mathpipe.train.model.transformer import Transformer
 from mathpipe.train.optim.loss import loss_of
 from mathpipe.train.run.checkpoint import load_model
-from mathpipe.train.run.metrics_log import read_curves
-from mathpipe.train.runtime.distributed import Ranks
+from mathpipe.train.run.metrics_log import read_metrics_log
+from mathpipe.train.runtime.distributed import Distributed
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -42,12 +42,12 @@ SHAPES: dict[str, dict[str, Any]] = {
         "norm": "post",
         "positions": "learned",
         "cross_query": "input",
-        "start": "published",
+        "init": "published",
         "framed_source": True,
         "zeroed_padding": True,
     },
     "rotary": {"rotary": True, "positions": "none", "norm_kind": "rms", "activation": "swiglu"},
-    "numbers": {"reads": "numbers"},
+    "numbers": {"input_unit": "number"},
     "wide encoder": {"encoder_width": 48, "encoder_layers": 3, "positions": "sinusoidal"},
 }
 TOKENIZER = MatrixTokenizer.named("P1000")
@@ -70,12 +70,12 @@ def model(**shape: Any) -> Transformer:
 def problems(write: Callable[..., Batch]) -> Callable[..., Batch]:
     """Matrices of these shapes and their transposes, written."""
 
-    def made(*shapes: tuple[int, int]) -> Batch:
+    def model_(*shapes: tuple[int, int]) -> Batch:
         rng = np.random.default_rng(5)
         drawn = [rng.normal(size=shape) * 10 for shape in shapes]
         return write(Matrices.from_list(drawn), Matrices.from_list([a.T for a in drawn]), TOKENIZER)
 
-    return made
+    return model_
 
 
 @pytest.fixture
@@ -88,13 +88,13 @@ def moved(batch: Batch, device: str) -> Batch:
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
-def test_losses_and_gradients_are_those_of_the_cpu(ragged: Batch, shape: dict[str, Any]) -> None:
+def test_loss_and_gradients_match_cpu(ragged: Batch, shape: dict[str, Any]) -> None:
     def loss_and_gradients(device: str) -> tuple[float, dict[str, Tensor]]:
-        made = model(**shape).to(device).train()
-        loss, words = loss_of(made, moved(ragged, device))
+        model_ = model(**shape).to(device).train()
+        loss, words = loss_of(model_, moved(ragged, device))
         loss.backward()
         assert int(words) == int((ragged.target != PAD).sum())
-        return loss.item(), {name: w.grad.cpu() for name, w in made.named_parameters() if w.grad is not None}
+        return loss.item(), {name: w.grad.cpu() for name, w in model_.named_parameters() if w.grad is not None}
 
     (here, ours), (there, theirs) = (loss_and_gradients(device) for device in ("cpu", "cuda"))
     assert there == pytest.approx(here, rel=1e-5)
@@ -104,27 +104,25 @@ def test_losses_and_gradients_are_those_of_the_cpu(ragged: Batch, shape: dict[st
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
-@pytest.mark.parametrize("how", [Decoding(), Decoding(beam=4), Decoding(temperature=0.7, samples=3)], ids=str)
+@pytest.mark.parametrize("decoding", [Decoding(), Decoding(beam=4), Decoding(temperature=0.7, samples=3)], ids=str)
 @pytest.mark.parametrize("constrained", [False, True], ids=["free", "constrained"])
-def test_what_is_decoded_is_what_the_cpu_decodes(
-    ragged: Batch, shape: dict[str, Any], how: Decoding, constrained: bool
-) -> None:
-    made = model(**shape)
+def test_decoding_matches_cpu(ragged: Batch, shape: dict[str, Any], decoding: Decoding, constrained: bool) -> None:
+    model_ = model(**shape)
     with torch.no_grad():
-        made.output_bias[PAD] = -100
+        model_.output_bias[PAD] = -100
 
-    def decoded(device: str) -> Decoded:
+    def decoded(device: str) -> Hypotheses:
         def grammar() -> MatrixGrammar | None:
             sizes = np.array([[3, 2], [1, 1], [3, 3], [1, 3], [2, 2]])
             return MatrixGrammar(TOKENIZER, sizes[:, 0], sizes[:, 1], device=device) if constrained else None
 
         source = ragged.source.to(device)
-        with decoding_mode(made.to(device)):
-            if how.temperature:
-                return sample(made, source, 32, np.arange(5), how, grammar)
-            if how.beam > 1:
-                return beam_search(made, source, 32, how, grammar())
-            return greedy(made, source, 32, grammar())
+        with decoding_mode(model_.to(device)):
+            if decoding.temperature:
+                return sample(model_, source, 32, np.arange(5), decoding, grammar)
+            if decoding.beam > 1:
+                return beam_search(model_, source, 32, decoding, grammar())
+            return greedy(model_, source, 32, grammar())
 
     here, there = decoded("cpu"), decoded("cuda")
     assert there.tokens.tolist() == here.tokens.tolist()
@@ -132,27 +130,27 @@ def test_what_is_decoded_is_what_the_cpu_decodes(
     np.testing.assert_allclose(there.log_probability, here.log_probability, rtol=1e-4)
 
 
-def test_a_beam_of_one_is_greedy_in_bfloat16_too(problems: Callable[..., Batch]) -> None:
-    made = model(dtype="bfloat16").cuda()
+def test_beam_one_matches_greedy_in_bfloat16(problems: Callable[..., Batch]) -> None:
+    model_ = model(dtype="bfloat16").cuda()
     source = problems(*[(3, 3)] * 200).source.cuda()
-    with decoding_mode(made):
-        one, beam = greedy(made, source, 32), beam_search(made, source, 32, Decoding(beam=1))
+    with decoding_mode(model_):
+        one, beam = greedy(model_, source, 32), beam_search(model_, source, 32, Decoding(beam=1))
     assert one.tokens.tolist() == beam.tokens.tolist()
 
 
-def quiet(config: TrainConfig, data: Any, where: Path, **more: Any) -> Any:
+def train_quietly(config: TrainConfig, data: Any, where: Path, **more: Any) -> Any:
     return trainer.train(config, data, data, where, dvclive=False, **more)
 
 
 def losses(where: Path) -> list[float]:
-    return [p["train_loss"] for p in read_curves(where / "curves.jsonl") if "train_loss" in p]
+    return [p["train_loss"] for p in read_metrics_log(where / "curves.jsonl") if "train_loss" in p]
 
 
 def stopping(step: int) -> Callable[[Any], dict[str, float]]:
     left = [step]
 
-    def evaluate(made: Any) -> dict[str, float]:
-        assert made.device.type == "cuda"
+    def evaluate(model_: Any) -> dict[str, float]:
+        assert model_.device.type == "cuda"
         left[0] -= 1
         if left[0] == 0:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -162,14 +160,12 @@ def stopping(step: int) -> Callable[[Any], dict[str, float]]:
 
 
 @pytest.mark.parametrize("optimiser", ["adam", "muon", "adamw"])
-def test_stopped_and_resumed_the_weights_are_the_same_bits(
-    tiny: Tiny, data: Any, tmp_path: Path, optimiser: str
-) -> None:
+def test_resumed_run_has_identical_weights(tiny: Tiny, data: Any, tmp_path: Path, optimiser: str) -> None:
     small = tiny().model.model_copy(update={"dropout": 0.1, "dtype": "bfloat16"})
     config = tiny(steps=12, eval_every=5, optimiser=optimiser, deterministic=True, accumulate=2, model=small)
-    quiet(config, data, tmp_path / "whole", evaluate=stopping(-1))
-    assert quiet(config, data, tmp_path / "parts", evaluate=stopping(1)).outcome == "interrupted"
-    assert quiet(config, data, tmp_path / "parts", evaluate=stopping(-1)).outcome == "finished"
+    train_quietly(config, data, tmp_path / "whole", evaluate=stopping(-1))
+    assert train_quietly(config, data, tmp_path / "parts", evaluate=stopping(1)).outcome == "interrupted"
+    assert train_quietly(config, data, tmp_path / "parts", evaluate=stopping(-1)).outcome == "finished"
     whole, parts = (load_model(tmp_path / name)[0].state_dict() for name in ("whole", "parts"))
     assert all(torch.equal(parts[name], w) for name, w in whole.items())
     assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
@@ -177,7 +173,7 @@ def test_stopped_and_resumed_the_weights_are_the_same_bits(
 
 @pytest.mark.parametrize("optimiser", ["adam", "muon"])
 @pytest.mark.parametrize("first", ["cpu", "cuda"])
-def test_a_run_moves_to_another_device(
+def test_run_resumes_on_other_device(
     tiny: Tiny, data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimiser: str, first: str
 ) -> None:
     config = tiny(steps=12, log_every=1, eval_every=5, optimiser=optimiser)
@@ -185,8 +181,8 @@ def test_a_run_moves_to_another_device(
     def on(device: str, where: Path, stop: int = -1) -> None:
         left = [stop]
 
-        def evaluate(made: Any) -> dict[str, float]:
-            assert made.device.type == device
+        def evaluate(model_: Any) -> dict[str, float]:
+            assert model_.device.type == device
             left[0] -= 1
             if left[0] == 0:
                 os.kill(os.getpid(), signal.SIGTERM)
@@ -194,7 +190,7 @@ def test_a_run_moves_to_another_device(
 
         with monkeypatch.context() as patch:
             patch.setattr(torch.cuda, "is_available", lambda: device == "cuda")
-            quiet(config, data, where, evaluate=evaluate)
+            train_quietly(config, data, where, evaluate=evaluate)
 
     on("cpu", tmp_path / "there")
     on(first, tmp_path / "moved", stop=1)
@@ -204,25 +200,25 @@ def test_a_run_moves_to_another_device(
 
 
 @pytest.mark.filterwarnings("ignore")  # the compiler's own
-def test_compiled_layers_learn_what_others_learn(tiny: Tiny, data: Any, tmp_path: Path) -> None:
+def test_compiled_layers_match_eager_losses(tiny: Tiny, data: Any, tmp_path: Path) -> None:
     for compiled in (False, True):
-        quiet(tiny(steps=8, log_every=1, compile=compiled), data, tmp_path / str(compiled))
+        train_quietly(tiny(steps=8, log_every=1, compile=compiled), data, tmp_path / str(compiled))
     assert losses(tmp_path / "True") == pytest.approx(losses(tmp_path / "False"), rel=1e-3)
     assert load_model(tmp_path / "True", "cuda")[1].step == 8
 
 
 @pytest.mark.parametrize("optimiser", ["adam", "muon"])
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_recorded_steps_are_those_that_were_computed(
+def test_cuda_graphs_match_eager_weights(
     tiny: Tiny, addition: Path, tmp_path: Path, optimiser: str, accumulate: int
 ) -> None:
-    """The same bits, dropout included, also where a run was stopped and other steps of it are replayed."""
+    """Identical weights, dropout included, also after a resume."""
     splits = [open_dataset(addition, split, "P10", "P10") for split in ("train", "valid")]
     shape = tiny().model.model_copy(update={"dropout": 0.1, "dtype": "bfloat16"})
     common = {"deterministic": True, "model": shape, "optimiser": optimiser, "accumulate": accumulate, "log_every": 1}
 
-    def run(where: str, graphs: bool, stop: int = -1) -> None:
-        config = tiny(steps=24, batch=16, eval_every=10, graphs=graphs, **common)
+    def run(where: str, cuda_graphs: bool, stop: int = -1) -> None:
+        config = tiny(steps=24, batch=16, eval_every=10, cuda_graphs=cuda_graphs, **common)
         trainer.train(config, *splits, tmp_path / where, evaluate=stopping(stop), dvclive=False)
 
     run("computed", False)
@@ -236,49 +232,59 @@ def test_recorded_steps_are_those_that_were_computed(
             assert torch.equal(other[name], w), name
 
 
-def test_shapes_that_differ_are_recorded_one_by_one(tiny: Tiny, data: Any, tmp_path: Path) -> None:
-    for graphs in (False, True):
-        quiet(tiny(steps=60, log_every=1, graphs=graphs), data, tmp_path / str(graphs))
+def test_cuda_graphs_handle_varying_shapes(tiny: Tiny, data: Any, tmp_path: Path) -> None:
+    for cuda_graphs in (False, True):
+        train_quietly(tiny(steps=60, log_every=1, cuda_graphs=cuda_graphs), data, tmp_path / str(cuda_graphs))
     assert losses(tmp_path / "True") == pytest.approx(losses(tmp_path / "False"), rel=1e-3)
 
 
-def test_real_shards_are_learned_from_and_evaluated(tiny: Tiny, addition: Path, tmp_path: Path) -> None:
+def test_train_and_evaluate_stored_dataset(tiny: Tiny, addition: Path, tmp_path: Path) -> None:
     config = tiny(
         steps=30, batch=64, eval_every=30, model=ModelConfig(encoder_width=64, decoder_width=64, dtype="float32")
     )
     train, valid, test = (open_dataset(addition, split, "P10", "P10") for split in ("train", "valid", "test"))
 
-    def evaluate(made: Any) -> dict[str, float]:
-        return quick_accuracy(made, test, 100)
+    def evaluate(model_: Any) -> dict[str, float]:
+        return quick_accuracy(model_, test, 100)
 
     trainer.train(config, train, valid, tmp_path / "run", evaluate=evaluate, dvclive=False)
     curve = losses(tmp_path / "run")
     assert curve[-1] < 0.8 * curve[0]
-    for how in (Decoding(), Decoding(beam=3, constrained=True)):
-        there = evaluate_run(tmp_path / "run", limit=60, how=how, out_dir=tmp_path / f"there-{how.beam}")
-        here = evaluate_run(tmp_path / "run", limit=60, how=how, device="cpu", out_dir=tmp_path / f"here-{how.beam}")
+    for decoding in (Decoding(), Decoding(beam=3, constrained=True)):
+        there = evaluate_run(tmp_path / "run", limit=60, decoding=decoding, out_dir=tmp_path / f"there-{decoding.beam}")
+        here = evaluate_run(
+            tmp_path / "run", limit=60, decoding=decoding, device="cpu", out_dir=tmp_path / f"here-{decoding.beam}"
+        )
         assert there.metrics["n"] == 60
         assert there.metrics["accuracy"] == here.metrics["accuracy"]
         assert there.metrics["outcomes"] == here.metrics["outcomes"]
 
 
-def test_random_bodies_learn(tmp_path: Path) -> None:
+def test_random_backbones_learn(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
     spec = DatasetSpec(task="xor", problems=BitSpec(bits=4, drawn="passes"), chunk_rows=400)
     url = tmp_path / "xor"
     make_dataset(spec, Layout({"train": 2_000, "valid": 10, "test": 10}, 10_000), str(url), workers=0)
-    for read in ("last", "written"):
-        small = {"pretrained": False, "layers": 2, "width": 32, "heads": 2, "positions": 64, "read": read}
-        values = {"body": small, "batch": 16, "steps": 60, "warmup": 0, "lr": 3e-3, "eval_every": 60, "log_every": 5}
+    for readout in ("last", "autoregressive"):
+        small = {"pretrained": False, "layers": 2, "width": 32, "heads": 2, "positions": 64, "readout": readout}
+        values = {
+            "backbone": small,
+            "batch": 16,
+            "steps": 60,
+            "warmup": 0,
+            "lr": 3e-3,
+            "eval_every": 60,
+            "log_every": 5,
+        }
         config = TrainConfig.model_validate(values | {"valid_examples": 10, "checkpoint_every": 30})
         splits = (open_dataset(url, split) for split in ("train", "valid"))
-        trainer.train(config, *splits, tmp_path / read, dvclive=False)
-        curve = losses(tmp_path / read)
+        trainer.train(config, *splits, tmp_path / readout, dvclive=False)
+        curve = losses(tmp_path / readout)
         assert curve[-1] < curve[0]
-        told = evaluate_run(tmp_path / read)
-        assert told.metrics["n"] == 10
+        evaluation = evaluate_run(tmp_path / readout)
+        assert evaluation.metrics["n"] == 10
 
 
-def test_one_process_is_on_cuda() -> None:
-    with trainer.joined() as ranks:
-        assert ranks == Ranks(0, 1, "cuda")
+def test_single_process_uses_cuda() -> None:
+    with trainer.initialised() as distributed:
+        assert distributed == Distributed(0, 1, "cuda")

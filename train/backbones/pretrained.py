@@ -1,7 +1,7 @@
-"""Pretrained bodies: fetched in Hugging Face's format, or drawn at random in the same shape; what of them trains; what is saved.
+"""Pretrained backbones: loaded in Hugging Face format, or sampled at random in the same shape; frozen in part; saved in part.
 
-A checkpoint holds what trains and a digest of the rest: the frozen weights come from where they came from, and if they are no
-longer the same, that is an error and not another model. The package ``transformers`` is imported here and in two modules beside.
+A checkpoint contains the trainable weights and a digest of the frozen ones. The frozen weights are loaded from their source again;
+if they have changed, loading fails instead of giving another model. Only the modules of this package import ``transformers``.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.tokenizers.bit_tokenizer import BitTokenizer
 from mathpipe.datasets.tokenizers.expression_tokenizer import ExpressionTokenizer
 from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
-from mathpipe.train.config import BodyConfig
-from mathpipe.train.model.interface import Model, autocast
-from mathpipe.train.model.joint_vocabulary import Joint
+from mathpipe.train.config import BackboneConfig
+from mathpipe.train.model.interface import Model, autocast_context
+from mathpipe.train.model.joint_vocabulary import JointVocabulary
 
-Writer = MatrixTokenizer | ExpressionTokenizer | BitTokenizer
+Tokenizer = MatrixTokenizer | ExpressionTokenizer | BitTokenizer
 Part = str  # "layer-norms", "positions", "attention", "feed-forward", "rest"
-TRAINS = {
+TRAINABLE_PARTS = {
     "layer-norms+positions": {"layer-norms", "positions"},
     "+attention": {"layer-norms", "positions", "attention"},
     "+feed-forward": {"layer-norms", "positions", "feed-forward"},
-    "everything": {"layer-norms", "positions", "attention", "feed-forward", "rest"},
-    "nothing": set[str](),
+    "all": {"layer-norms", "positions", "attention", "feed-forward", "rest"},
+    "none": set[str](),
 }
-_WORDS_OF = (  # words in a weight's name that tell its part, in this order: a norm of attention is a norm
+_NAME_MARKS = (  # substrings of weight names that identify a part; the first match counts: a norm of attention is a norm
     ("layer-norms", ("ln_", "norm")),
     ("positions", ("wpe", "embed_positions", "relative_attention_bias")),
     ("attention", ("attn", "attention")),
@@ -41,55 +41,50 @@ _WORDS_OF = (  # words in a weight's name that tell its part, in this order: a n
 
 
 def part_of(name: str) -> Part:
-    """Which part of a body a weight belongs to, by its name."""
+    """The part of a backbone that a weight belongs to, by its name."""
     lower = name.lower()
-    return next((part for part, marks in _WORDS_OF if any(mark in lower for mark in marks)), "rest")
+    return next((part for part, marks in _NAME_MARKS if any(mark in lower for mark in marks)), "rest")
 
 
-def let_train(body: nn.Module, what: str) -> None:
-    """Only the named parts train; what a body itself holds fixed (sinusoidal positions) stays so."""
-    for name, weight in body.named_parameters():
-        weight.requires_grad_(weight.requires_grad and part_of(name) in TRAINS[what])
+def set_trainable(backbone: nn.Module, trainable: str) -> None:
+    """Freeze all but the named parts; weights that are fixed anyway (sinusoidal positions) stay fixed."""
+    for name, weight in backbone.named_parameters():
+        weight.requires_grad_(weight.requires_grad and part_of(name) in TRAINABLE_PARTS[trainable])
 
 
-def fetched(config: BodyConfig, kind: Any, named: str, **changes: Any) -> Any:
-    """A body of transformers' class ``kind``: pretrained, or random in the same shape. Torch's generator stays as it was."""
+def load_backbone(config: BackboneConfig, model_class: Any, source: str, **changes: Any) -> Any:
+    """A model of transformers' ``model_class``, pretrained or random in the same shape. Does not use torch's generator."""
     try:
         if config.pretrained:
-            body: Any = kind.from_pretrained(named, dtype=torch.float32, attn_implementation="sdpa", **changes)
-            return body
-        shape = transformers.AutoConfig.from_pretrained(named, **changes)
+            return model_class.from_pretrained(source, dtype=torch.float32, attn_implementation="sdpa", **changes)
+        shape = transformers.AutoConfig.from_pretrained(source, **changes)
     except (OSError, ValueError, KeyError) as error:
-        raise unreadable(named, error) from error
-    return random_body(config, kind, shape)
+        raise unreadable_backbone(source, error) from error
+    return random_backbone(config, model_class, shape)
 
 
-def random_body(config: BodyConfig, kind: Any, shape: Any) -> Any:
-    """A body of this shape as transformers begins it, drawn by ``config.seed``."""
+def random_backbone(config: BackboneConfig, model_class: Any, shape: Any) -> Any:
+    """A model of this shape with the initialisation of transformers, sampled with ``config.seed``."""
+    from_config = model_class.from_config if hasattr(model_class, "from_config") else model_class._from_config
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        auto = hasattr(kind, "from_config")
-        return (
-            kind.from_config(shape, attn_implementation="sdpa")
-            if auto
-            else kind._from_config(shape, attn_implementation="sdpa")
-        )
+        return from_config(shape, attn_implementation="sdpa")
 
 
-def unreadable(named: str, problem: Exception) -> UserError:
-    here = Path(named).exists()
+def unreadable_backbone(source: str, error: Exception) -> UserError:
+    exists = Path(source).exists()
     return UserError(
-        f"no body can be read from {named}",
-        expected="a directory with config.json and model.safetensors, or a name on the hub",
-        got=str(problem).strip().splitlines()[0] if str(problem).strip() else type(problem).__name__,
-        cause="the directory is no model, or not of this kind"
-        if here
-        else "there is no such directory, and the hub gave none",
-        next_step="`mathpipe import-model` fetches one into a directory and checks it",
+        f"cannot read a backbone from {source}",
+        expected="a directory with config.json and model.safetensors, or a model name on the hub",
+        got=str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__,
+        cause="the directory contains no model, or one of another kind"
+        if exists
+        else "the directory does not exist, and the hub did not provide the model",
+        next_step="`mathpipe import-model` downloads a model into a directory and checks it",
     )
 
 
-def digest_of(tensors: Iterable[tuple[str, Tensor]]) -> str:
+def weights_digest(tensors: Iterable[tuple[str, Tensor]]) -> str:
     """SHA-256 of named tensors."""
     digest = hashlib.sha256()
     for name, tensor in tensors:
@@ -98,85 +93,84 @@ def digest_of(tensors: Iterable[tuple[str, Tensor]]) -> str:
     return digest.hexdigest()
 
 
-class Body(Model):
-    """A model around ``self.body``; its state is what trains and the digest of what does not."""
+class Backbone(Model):
+    """A model around ``self.backbone``; its state dict has the trainable weights and a digest of the frozen ones."""
 
-    body: Any
+    backbone: Any
     frozen_digest: Tensor
     source_ids: Tensor
 
-    def __init__(self, config: BodyConfig, words: Joint) -> None:
+    def __init__(self, config: BackboneConfig, vocabulary: JointVocabulary) -> None:
         super().__init__()
-        self.config, self.size = config, words.size
-        self.register_buffer("source_ids", torch.tensor(words.source_ids), persistent=False)
+        self.config, self.size = config, vocabulary.size
+        self.register_buffer("source_ids", torch.tensor(vocabulary.source_ids), persistent=False)
 
-    def hold(self, body: Any, trains: str) -> None:
-        """Take the body in, and fix what does not train."""
-        let_train(body, trains)
-        self.body = body
-        frozen = [(name, weight) for name, weight in body.named_parameters() if not weight.requires_grad]
-        digest = bytes.fromhex(digest_of(frozen))
+    def freeze(self, backbone: Any, trainable: str) -> None:
+        """Set ``self.backbone`` and freeze all its weights that are not trainable."""
+        set_trainable(backbone, trainable)
+        self.backbone = backbone
+        frozen = [(name, weight) for name, weight in backbone.named_parameters() if not weight.requires_grad]
+        digest = bytes.fromhex(weights_digest(frozen))
         self.register_buffer("frozen_digest", torch.tensor(list(digest), dtype=torch.uint8))
 
     @property
     def device(self) -> torch.device:
         return self.source_ids.device
 
-    def arithmetic(self) -> torch.autocast:
-        return autocast(self.config.dtype, self.device.type)
+    def autocast(self) -> torch.autocast:
+        return autocast_context(self.config.dtype, self.device.type)
 
-    def trained(self) -> set[str]:
-        """The names of weights that train."""
+    def trainable_names(self) -> set[str]:
+        """The names of the trainable weights."""
         return {name for name, weight in self.named_parameters() if weight.requires_grad}
 
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        """What trains, and ``frozen_digest``."""
+        """The trainable weights and ``frozen_digest``."""
         state = super().state_dict(*args, **kwargs)
         prefix = kwargs.get("prefix", "")
-        kept = {f"{prefix}{name}" for name in (*self.trained(), "frozen_digest")}
-        for name in [name for name in state if name not in kept]:
+        saved_names = {f"{prefix}{name}" for name in (*self.trainable_names(), "frozen_digest")}
+        for name in [name for name in state if name not in saved_names]:
             del state[name]
         return state
 
     def load_state_dict(self, state: Any, strict: bool = True, assign: bool = False) -> Any:
-        """The opposite; UserError where the frozen weights are not those that the state was trained beside."""
+        """Load the trainable weights; UserError if the frozen weights differ from those at the time of saving."""
         digest = state["frozen_digest"]
         if not torch.equal(digest.cpu(), self.frozen_digest.cpu()):
             raise UserError(
-                "the body is not the one this run was trained with",
+                "the backbone is not the one that this run was trained with",
                 expected=f"frozen weights of digest {bytes(digest.tolist()).hex()[:16]}",
                 got=f"{bytes(self.frozen_digest.tolist()).hex()[:16]} from {self.config.weights or 'the seed'}",
-                cause="other weights lie there now, or another version of torch draws a random body otherwise",
-                next_step="put the body back where it was",
+                cause="the files were replaced, or another version of torch samples a random backbone differently",
+                next_step="restore the backbone",
             )
-        found = super().load_state_dict(state, strict=False, assign=assign)
-        lacking = self.trained() & set(found.missing_keys)
-        if strict and (lacking or found.unexpected_keys):
-            raise RuntimeError(f"the state lacks {sorted(lacking)} and brings {found.unexpected_keys}")
-        return found
+        result = super().load_state_dict(state, strict=False, assign=assign)
+        missing = self.trainable_names() & set(result.missing_keys)
+        if strict and (missing or result.unexpected_keys):
+            raise RuntimeError(f"the state lacks {sorted(missing)} and has unexpected {result.unexpected_keys}")
+        return result
 
-    def room(self, length: int, places: int) -> None:
-        """UserError where a body has fewer places than a sequence needs."""
-        if length > places:
+    def check_length(self, length: int, max_positions: int) -> None:
+        """Raise UserError for a sequence that is longer than the backbone's positions."""
+        if length > max_positions:
             raise UserError(
-                f"the body has {places:,} places",
-                expected="problem and solution that fit together",
-                got=f"{length:,} words",
-                next_step="choose a body with more positions, or shorter problems",
+                f"the backbone has {max_positions:,} positions",
+                expected="a problem and a solution that fit together",
+                got=f"{length:,} tokens",
+                next_step="choose a backbone with more positions, or shorter problems",
             )
 
 
 @torch.no_grad()
-def begin_new(how: str, *layers: nn.Module) -> None:
-    """First weights of new layers; biases begin at 0."""
+def init_layers(init: str, *layers: nn.Module) -> None:
+    """Initialise the weights of new layers; biases are 0."""
     for layer in layers:
         weight: Tensor = layer.weight  # type: ignore[assignment]
-        if how == "orthogonal":
+        if init == "orthogonal":
             nn.init.orthogonal_(weight, gain=2**0.5)
-        elif how == "signed-constant":
-            inputs = (
-                weight.shape[0] if isinstance(layer, nn.Embedding) else weight.shape[1]
-            )  # a word is a one among zeros
+        elif init == "signed-constant":
+            # an embedding is a linear layer on one-hot vectors
+            inputs = weight.shape[0] if isinstance(layer, nn.Embedding) else weight.shape[1]
             signs = torch.randint(0, 2, weight.shape, dtype=weight.dtype) * 2 - 1
             weight.copy_(signs * (2 / inputs) ** 0.5)
         else:

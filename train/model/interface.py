@@ -1,7 +1,8 @@
-"""What training, decoding and evaluation ask of a model, whatever it is made of.
+"""The model interface used by training, decoding and evaluation.
 
-A model says what the logits of a target word are a linear function of (``states``), and that function (``output``): the loss is
-taken from these two, in pieces. ``encode``, ``start`` and ``step`` feed one word at a time and give the same numbers.
+A model factors its logits as states W^T + b: ``states`` computes the states, ``output_layer`` gives W and b. The loss works on
+these two in pieces, without all logits in memory. ``encode``, ``init_cache`` and ``step`` decode one token at a time and give
+the same logits.
 """
 
 from __future__ import annotations
@@ -14,68 +15,68 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.format.example_formats import AnyRows
+from mathpipe.datasets.format.example_formats import Examples
 from mathpipe.train.runtime.fast_paths import fast_paths
 
 
 class Model(nn.Module, ABC):
-    """B problems, source (B, Ls) and target (B, Lt), padded with PAD after their ends; V words, W the width of a state."""
+    """B problems, source (B, Ls) and target (B, Lt), padded with PAD at the end; V tokens, W the width of a state."""
 
     @abstractmethod
     def states(self, source: Tensor, target: Tensor) -> Tensor:
-        """(B, Lt, W): of every target word, given the problem and the target words before it."""
+        """States (B, Lt, W) of all target tokens, given the problem and the preceding target tokens."""
 
     @abstractmethod
-    def output(self) -> tuple[Tensor, Tensor]:
+    def output_layer(self) -> tuple[Tensor, Tensor]:
         """Weight (V, W) and bias (V,): logits = states weight^T + bias."""
 
-    def said(self, target: Tensor) -> Tensor:
-        """The target words that the model has to say; PAD where there is nothing to be said."""
+    def target_tokens(self, target: Tensor) -> Tensor:
+        """The targets (B, Lt) that enter the loss; PAD at positions that the model does not predict."""
         return target
 
     def forward(self, source: Tensor, target: Tensor) -> Tensor:
-        """Logits (B, Lt, V) float32 of every target word, given the words before it."""
-        with self.arithmetic():
-            return functional.linear(self.states(source, target), *self.output()).float()
+        """Logits (B, Lt, V) float32 of all target tokens, given the preceding ones."""
+        with self.autocast():
+            return functional.linear(self.states(source, target), *self.output_layer()).float()
 
     @abstractmethod
     def encode(self, source: Tensor) -> Any:
-        """What is made of the problems, once."""
+        """The encoding of the problems, computed once per batch."""
 
     @abstractmethod
-    def start(self, memory: Any, max_length: int) -> Any:
-        """A cache for up to ``max_length`` words a row, nothing generated yet."""
+    def init_cache(self, memory: Any, max_length: int) -> Any:
+        """An empty cache for up to ``max_length`` tokens per row."""
 
     @abstractmethod
     def step(self, tokens: Tensor, cache: Any) -> Tensor:
-        """Feed one word a row, tokens (B,), END first: logits (B, V) float32 of the next. The cache grows in place."""
+        """Feed one token per row, tokens (B,), END first: logits (B, V) float32 of the next token. Updates the cache in place."""
 
     @abstractmethod
-    def arithmetic(self) -> torch.autocast:
-        """The context in which matrix products run as configured."""
+    def autocast(self) -> torch.autocast:
+        """The autocast context of the configured dtype."""
 
-    def check(self, rows: AnyRows) -> None:
-        """UserError for problems that this model would misread."""
+    def check(self, rows: Examples) -> None:
+        """Raise UserError for problems that this model would misread."""
 
-    def tables_of_few_rows(self) -> list[nn.Embedding]:
-        """Tables of which a batch reads few rows and that serve nothing else."""
+    def sparse_embeddings(self) -> list[nn.Embedding]:
+        """Embeddings of which a batch uses few rows and that no other layer shares."""
         return []
 
     def layers(self) -> list[nn.Module]:
-        """What is compiled, one by one."""
+        """The layers that are compiled, one by one."""
         return []
 
 
-def autocast(kind: str, device: str) -> torch.autocast:
-    """Autocast to bfloat16 where ``kind`` says so, or is ``auto`` and the device multiplies it natively."""
-    enabled = kind == "bfloat16" or (kind == "auto" and fast_paths(device).products == torch.bfloat16)
+def autocast_context(dtype: str, device: str) -> torch.autocast:
+    """Autocast to bfloat16 if ``dtype`` is bfloat16, or ``auto`` on a device with native bfloat16."""
+    enabled = dtype == "bfloat16" or (dtype == "auto" and fast_paths(device).products == torch.bfloat16)
     return torch.autocast(device, dtype=torch.bfloat16, enabled=enabled)
 
 
-def without_transformers(problem: ImportError) -> UserError:
-    """What to tell where the package of pretrained bodies is not installed."""
+def missing_transformers(error: ImportError) -> UserError:
+    """The error for a missing package ``transformers``."""
     return UserError(
-        "pretrained bodies need the package transformers",
-        got=str(problem),
+        "pretrained backbones need the package transformers",
+        got=str(error),
         next_step="pip install 'mathpipe[pretrained]'",
     )

@@ -1,13 +1,12 @@
-"""Where a word stands: p(i) = one learned vector for place i, or row(i) + column(i) + place(i).
+"""Position vectors: p(i) = one learned vector per position i, or row(i) + column(i) + offset(i).
 
-A written matrix is a header of h words, ``V<rows> V<cols>`` (in co-training the task's letter before them), and then its
-entries row by row, k words a number. Word i >= h is word (i - h) mod k of entry e = (i - h) div k, which stands in row
-e div cols and column e mod cols. The header's words have no row and no column; each has a place of its own. Structured
-positions add one learned vector for each of the three, so that a model finds the entry (2, 3) of any problem without having
-to learn the arithmetic of places.
+An encoded matrix is a header of h tokens, ``V<rows> V<cols>`` (in co-training preceded by the task token), followed by its
+entries row by row, k tokens per number. Token i >= h is token (i - h) mod k of entry e = (i - h) div k, in row e div cols and
+column e mod cols. Header tokens have no row and no column, and one offset each. Structured positions add one learned vector for
+each of the three: the model locates entry (2, 3) of any problem without learning index arithmetic.
 
-In the decoder a position is that of the word *to be predicted*: the input at i is word i - 1. The columns are read from
-the header's last word, which from i = h on the decoder has before it: nothing is known that has not been generated.
+In the decoder, a position is that of the token *to be predicted*: the input at i is token i - 1. The number of columns comes from
+the last header token, which the decoder has generated before i = h.
 """
 
 from __future__ import annotations
@@ -23,99 +22,102 @@ from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.tokenizers.bit_tokenizer import BitFormat
 from mathpipe.datasets.tokenizers.matrix_tokenizer import PrefixFormat, SequenceFormat
 from mathpipe.train.config import ModelConfig
-from mathpipe.train.model.tree_positions import Tree
+from mathpipe.train.model.tree_positions import TreePositions
 
 Format = SequenceFormat | PrefixFormat | BitFormat
-State = tuple[Tensor, ...]  # what the words so far say of places, each (B, ...)
+State = tuple[Tensor, ...]  # what determines the next position in decoding, each (B, ...)
 
 
-class Places(Protocol):
-    """Gives the vectors of positions; shapes (B, L, width), or 1 for B where all problems agree."""
+class Positions(Protocol):
+    """Position vectors (B, L, width), or (1, L, width) if they are equal for all problems."""
 
-    def of_words(self, words: Tensor) -> Tensor:
-        """Of the words (B, L) themselves: the encoder's."""
+    def for_source(self, tokens: Tensor) -> Tensor:
+        """Positions of the tokens (B, L) themselves: for the encoder."""
         ...
 
-    def of_next(self, fed: Tensor) -> Tensor:
-        """Of the words to be predicted after each of ``fed`` (B, L), END first: the decoder's."""
+    def for_target(self, inputs: Tensor) -> Tensor:
+        """Positions of the tokens predicted after each of ``inputs`` (B, L), END first: for the decoder."""
         ...
 
-    def begin(self, rows: int, device: torch.device) -> State: ...
+    def init_state(self, rows: int, device: torch.device) -> State:
+        """The state before the first token."""
+        ...
 
     def advance(self, tokens: Tensor, t: int, state: State) -> tuple[Tensor, State]:
-        """As ``of_next``, a word at a time: the vector (B, 1, width) after ``tokens`` (B,), the t-th fed."""
+        """One step of ``for_target``: the vector (B, 1, width) after ``tokens`` (B,), the t-th inputs, and the new state."""
         ...
 
     def check(self, length: int) -> None:
-        """UserError for a sequence that is too long."""
+        """Raise UserError for a sequence that is too long."""
         ...
 
 
-def columns(words: Tensor, form: SequenceFormat) -> Tensor:
-    """The number of columns the header's last word names, shape of ``words``; 1..max_dimension whatever the word."""
-    return (words - (form.first_dimension - 1)).clamp(1, form.max_dimension)
+def column_count(tokens: Tensor, form: SequenceFormat) -> Tensor:
+    """The number of columns that the last header token encodes, shape of ``tokens``; clamped to 1..max_dimension."""
+    return (tokens - (form.first_dimension - 1)).clamp(1, form.max_dimension)
 
 
-def structure(index: Tensor, cols: Tensor, form: SequenceFormat) -> tuple[Tensor, Tensor, Tensor]:
-    """(row, column, place) of the words at ``index`` (L,) of matrices with ``cols`` (B, 1) columns, each (B, L).
+def matrix_coordinates(index: Tensor, cols: Tensor, form: SequenceFormat) -> tuple[Tensor, Tensor, Tensor]:
+    """(row, column, offset) of the tokens at ``index`` (L,) of matrices with ``cols`` (B, 1) columns, each (B, L).
 
-    Rows and columns count from 1, 0 for header words; places are 0..h-1 in the header, then h..h+k-1 within a number.
-    Words beyond the largest matrix stay in its last row.
+    Rows and columns count from 1 and are 0 for header tokens. Offsets are 0..h-1 in the header and h..h+k-1 within a number.
+    Tokens beyond the largest matrix get its last row.
     """
-    k = form.words_per_number
+    k = form.tokens_per_number
     h = form.header
-    header = index < h
+    in_header = index < h
     entry = (index - h).clamp(min=0) // k
-    row = torch.where(header, 0, 1 + (entry // cols).clamp(max=form.max_dimension - 1))
-    column = torch.where(header, 0, 1 + entry % cols)
-    place = torch.where(header, index, h + (index - h) % k).expand_as(row)
-    return row, column, place
+    row = torch.where(in_header, 0, 1 + (entry // cols).clamp(max=form.max_dimension - 1))
+    column = torch.where(in_header, 0, 1 + entry % cols)
+    offset = torch.where(in_header, index, h + (index - h) % k).expand_as(row)
+    return row, column, offset
 
 
-class Structured(nn.Module):
-    """p(i) = row(i) + column(i) + place(i), three tables of ``width``; standard deviation width^-0.5 at the start."""
+class StructuredPositions(nn.Module):
+    """p(i) = row(i) + column(i) + offset(i), three embeddings; initial standard deviation width^-0.5."""
 
     def __init__(self, form: SequenceFormat, width: int) -> None:
         super().__init__()
         self.form = form
         self.row = nn.Embedding(form.max_dimension + 1, width)
         self.column = nn.Embedding(form.max_dimension + 1, width)
-        self.place = nn.Embedding(form.header + form.words_per_number, width)
-        for table in (self.row, self.column, self.place):
+        self.offset = nn.Embedding(form.header + form.tokens_per_number, width)
+        for table in (self.row, self.column, self.offset):
             nn.init.normal_(table.weight, std=width**-0.5)
 
     def forward(self, index: Tensor, cols: Tensor) -> Tensor:
-        """Vectors (B, L, width) of places ``index`` (L,) or (B, L), matrices of ``cols`` (B,) columns; 1 for B if all agree."""
-        if not cols.is_cuda and bool((cols == cols[:1]).all()):  # on a GPU, asking costs more than it saves
+        """Vectors (B, L, width) of positions ``index`` (L,) or (B, L) in matrices of ``cols`` (B,) columns; (1, L, width) if all
+        matrices have the same number of columns."""
+        if not cols.is_cuda and bool((cols == cols[:1]).all()):  # on a GPU the synchronisation costs more than it saves
             cols = cols[:1]
-        row, column, place = structure(index, cols.unsqueeze(1), self.form)
-        total: Tensor = self.row(row) + self.column(column) + self.place(place)
+        row, column, offset = matrix_coordinates(index, cols.unsqueeze(1), self.form)
+        total: Tensor = self.row(row) + self.column(column) + self.offset(offset)
         return total
 
-    def of_words(self, words: Tensor) -> Tensor:
-        index = torch.arange(words.shape[1], device=words.device)
-        return self.forward(index, columns(words[:, self.form.header - 1], self.form))
+    def for_source(self, tokens: Tensor) -> Tensor:
+        index = torch.arange(tokens.shape[1], device=tokens.device)
+        return self.forward(index, column_count(tokens[:, self.form.header - 1], self.form))
 
-    def of_next(self, fed: Tensor) -> Tensor:
+    def for_target(self, inputs: Tensor) -> Tensor:
         h = self.form.header
-        last = fed[:, h] if fed.shape[1] > h else fed[:, 0]
-        return self.forward(torch.arange(fed.shape[1], device=fed.device), columns(last, self.form))
+        last_header = inputs[:, h] if inputs.shape[1] > h else inputs[:, 0]
+        return self.forward(torch.arange(inputs.shape[1], device=inputs.device), column_count(last_header, self.form))
 
-    def begin(self, rows: int, device: torch.device) -> State:
-        """The number of columns: unknown, one."""
+    def init_state(self, rows: int, device: torch.device) -> State:
+        """The number of columns, 1 until it is known."""
         return (torch.ones(rows, dtype=torch.int64, device=device),)
 
     def advance(self, tokens: Tensor, t: int, state: State) -> tuple[Tensor, State]:
         if t == self.form.header:
-            state = (columns(tokens, self.form),)
+            state = (column_count(tokens, self.form),)
         return self(torch.tensor([t], device=tokens.device), state[0]), state
 
     def check(self, length: int) -> None:
-        """Any length has its positions."""
+        """Every length is valid."""
 
 
-class Absolute(nn.Module, ABC):
-    """p(i) of the place i alone, for i < ``rows``."""
+class AbsolutePositions(nn.Module, ABC):
+    """p(i) as a function of i alone, for i < ``rows``."""
 
     def __init__(self, rows: int) -> None:
         super().__init__()
@@ -123,17 +125,17 @@ class Absolute(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, index: Tensor) -> Tensor:
-        """Vectors (1, L, width) of places ``index`` (L,)."""
+        """Vectors (1, L, width) of positions ``index`` (L,)."""
 
-    def of_words(self, words: Tensor) -> Tensor:
-        vectors: Tensor = self(torch.arange(words.shape[1], device=words.device))
+    def for_source(self, tokens: Tensor) -> Tensor:
+        vectors: Tensor = self(torch.arange(tokens.shape[1], device=tokens.device))
         return vectors
 
-    def of_next(self, fed: Tensor) -> Tensor:
-        return self.of_words(fed)
+    def for_target(self, inputs: Tensor) -> Tensor:
+        return self.for_source(inputs)
 
-    def begin(self, rows: int, device: torch.device) -> State:
-        """Nothing need be known."""
+    def init_state(self, rows: int, device: torch.device) -> State:
+        """No state."""
         return ()
 
     def advance(self, tokens: Tensor, t: int, state: State) -> tuple[Tensor, State]:
@@ -143,14 +145,14 @@ class Absolute(nn.Module, ABC):
         if length > self.rows:
             raise UserError(
                 "a sequence is longer than the table of positions",
-                expected=f"at most {self.rows} words",
+                expected=f"at most {self.rows} tokens",
                 got=length,
-                next_step="raise model.max_positions or choose structured positions",
+                next_step="raise model.max_positions or use structured positions",
             )
 
 
-class Learned(Absolute):
-    """p(i) = one learned vector for each place, as published; standard deviation width^-0.5 at the start."""
+class LearnedPositions(AbsolutePositions):
+    """p(i) = one learned vector per position, as published; initial standard deviation width^-0.5."""
 
     def __init__(self, rows: int, width: int) -> None:
         super().__init__(rows)
@@ -162,15 +164,15 @@ class Learned(Absolute):
         return vectors
 
 
-class Sinusoidal(Absolute):
+class SinusoidalPositions(AbsolutePositions):
     """p(i)_2j = sin(i 10000^(-2j/width)), p(i)_2j+1 = cos of the same: fixed."""
 
     table: Tensor
 
     def __init__(self, rows: int, width: int) -> None:
         super().__init__(rows)
-        place = torch.arange(rows, dtype=torch.float64).unsqueeze(1)
-        angle = place * 10_000.0 ** (-2 * (torch.arange(width) // 2) / width)
+        position = torch.arange(rows, dtype=torch.float64).unsqueeze(1)
+        angle = position * 10_000.0 ** (-2 * (torch.arange(width) // 2) / width)
         even = torch.arange(width) % 2 == 0
         self.register_buffer("table", torch.where(even, angle.sin(), angle.cos()).float(), persistent=False)
 
@@ -178,8 +180,8 @@ class Sinusoidal(Absolute):
         return functional.embedding(index, self.table).unsqueeze(0)
 
 
-class Nowhere(Absolute):
-    """No positions: zeros."""
+class NoPositions(AbsolutePositions):
+    """No position vectors: zeros."""
 
     def __init__(self, width: int) -> None:
         super().__init__(2**62)
@@ -191,12 +193,15 @@ class Nowhere(Absolute):
         return self.zero.expand(1, len(index), -1)
 
 
-def positions(config: ModelConfig, form: Format, width: int) -> Structured | Tree | Learned | Sinusoidal | Nowhere:
-    """The configured positions: what is structured differs between matrices and expressions, and is told apart here alone."""
+AnyPositions = StructuredPositions | TreePositions | LearnedPositions | SinusoidalPositions | NoPositions
+
+
+def build_positions(config: ModelConfig, form: Format, width: int) -> AnyPositions:
+    """The configured positions. Only here do structured positions depend on the sequence format."""
     if config.positions == "structured":
-        if isinstance(form, BitFormat):  # bits stand in a row, and that is all the structure they have
-            return Learned(config.max_positions, width)
-        return Tree(form, width) if isinstance(form, PrefixFormat) else Structured(form, width)
+        if isinstance(form, BitFormat):  # bits form a row and have no further structure
+            return LearnedPositions(config.max_positions, width)
+        return TreePositions(form, width) if isinstance(form, PrefixFormat) else StructuredPositions(form, width)
     if config.positions == "none":
-        return Nowhere(width)
-    return (Learned if config.positions == "learned" else Sinusoidal)(config.max_positions, width)
+        return NoPositions(width)
+    return (LearnedPositions if config.positions == "learned" else SinusoidalPositions)(config.max_positions, width)

@@ -1,12 +1,12 @@
-"""Where a word stands in an expression that is written in prefix order, read from the words before it alone.
+"""The position of a token in the tree of a prefix expression, computed from the preceding tokens alone.
 
-A prefix expression fills places from left to right: at first the root's; a word of arity a fills the next open place and opens a
-places below it. So the words before i say which place word i will fill if it begins a node: its depth and the turns taken from the
-root, of which the last ``TURNS`` count (an only problem, the first of two, the second of two). After the words of a number a
-further digit may come instead; how many words of arity -1 stand just before i is part of its position too.
+A prefix expression fills open slots from left to right, starting with the root's. A token of arity a fills the next open slot and
+opens a slots below it. The tokens before i thus determine the slot of token i: its depth, and the branches taken from the root,
+of which the last ``MAX_BRANCHES`` count (only child, first of two, second of two). A number may continue with further digits, so
+the position also includes how many tokens of arity -1 directly precede i.
 
-p(i) = depth(i) + sum_k turn_k(i) + digit(i), rows of one table. Encoder and decoder use the same function; the decoder's needs
-nothing that has not been generated.
+p(i) = depth(i) + sum_k branch_k(i) + digit(i), rows of one table. Encoder and decoder share this function; the decoder's needs
+no token that has not been generated.
 """
 
 from __future__ import annotations
@@ -17,93 +17,95 @@ from torch.nn import functional
 
 from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PrefixFormat
 
-DEPTHS = 32  # depths beyond count as this one; 0: no place is open, the tree is complete
-TURNS = 8  # the nearest so many
-DIGITS = 16
-OPEN = 64  # places open at a time; of a tree that needs more the innermost are right
+MAX_DEPTH = 32  # number of depths; deeper slots count as the deepest; 0: no open slot, the tree is complete
+MAX_BRANCHES = 8  # branches nearest to the slot
+MAX_DIGITS = 16
+MAX_OPEN = 64  # open slots at a time; if a tree needs more, the innermost are correct
 _ONLY, _FIRST, _SECOND = 1, 2, 3
 State = tuple[Tensor, ...]
 
 
-class Tree(nn.Module):
-    """Positions of prefix words, one table of ``width``; standard deviation width^-0.5 at the start."""
+class TreePositions(nn.Module):
+    """Positions of prefix tokens, one table of ``width``; initial standard deviation width^-0.5."""
 
     arity: Tensor
 
     def __init__(self, form: PrefixFormat, width: int) -> None:
         super().__init__()
         self.register_buffer("arity", torch.tensor(form.arity, dtype=torch.int64), persistent=False)
-        self.table = nn.Parameter(torch.empty(DEPTHS + 4 * TURNS + DIGITS, width))
+        self.table = nn.Parameter(torch.empty(MAX_DEPTH + 4 * MAX_BRANCHES + MAX_DIGITS, width))
         nn.init.normal_(self.table, std=width**-0.5)
 
-    def of_words(self, words: Tensor) -> Tensor:
-        """Vectors (B, L, width) of the words themselves."""
-        return self.of_next(functional.pad(words[:, :-1], (1, 0), value=END))
+    def for_source(self, tokens: Tensor) -> Tensor:
+        """Vectors (B, L, width) of the tokens themselves."""
+        return self.for_target(functional.pad(tokens[:, :-1], (1, 0), value=END))
 
-    def of_next(self, fed: Tensor) -> Tensor:
-        """Vectors (B, L, width) of the words to be predicted, when END and then words (B, L) were fed."""
-        return self._vectors(tree_places(fed, self.arity))
+    def for_target(self, inputs: Tensor) -> Tensor:
+        """Vectors (B, L, width) of the tokens predicted after each of ``inputs`` (B, L), END first."""
+        return self._vectors(tree_coordinates(inputs, self.arity))
 
-    def begin(self, rows: int, device: torch.device) -> State:
-        return _root(rows, device)
+    def init_state(self, rows: int, device: torch.device) -> State:
+        return _root_state(rows, device)
 
     def advance(self, tokens: Tensor, t: int, state: State) -> tuple[Tensor, State]:
-        """The vector (B, 1, width) of the word after ``tokens`` (B,), the t-th fed, and the state then."""
+        """The vector (B, 1, width) of the token after ``tokens`` (B,), the t-th inputs, and the new state."""
         if t:
-            state = _read(state, self.arity[tokens])
-        return self._vectors(_place(state).unsqueeze(1)), state
+            state = _next_state(state, self.arity[tokens])
+        return self._vectors(_coordinates(state).unsqueeze(1)), state
 
-    def _vectors(self, places: Tensor) -> Tensor:
-        """Rows of the table added up; places (B, L, 2 + TURNS)."""
-        starts = torch.tensor([0, *(DEPTHS + 4 * k for k in range(TURNS)), DEPTHS + 4 * TURNS], device=places.device)
-        chosen = torch.zeros(*places.shape[:2], len(self.table), device=places.device)
-        chosen.scatter_(2, places + starts, 1.0)
-        with torch.autocast(places.device.type, enabled=False):
-            return chosen @ self.table
+    def _vectors(self, coordinates: Tensor) -> Tensor:
+        """Sums of rows of the table; coordinates (B, L, 2 + MAX_BRANCHES)."""
+        first_rows = [0, *(MAX_DEPTH + 4 * k for k in range(MAX_BRANCHES)), MAX_DEPTH + 4 * MAX_BRANCHES]
+        offsets = torch.tensor(first_rows, device=coordinates.device)
+        one_hot_sums = torch.zeros(*coordinates.shape[:2], len(self.table), device=coordinates.device)
+        one_hot_sums.scatter_(2, coordinates + offsets, 1.0)
+        with torch.autocast(coordinates.device.type, enabled=False):
+            return one_hot_sums @ self.table
 
     def check(self, length: int) -> None:
-        """Any length has its positions."""
+        """Every length is valid."""
 
 
-def tree_places(fed: Tensor, arity: Tensor) -> Tensor:
-    """(B, L, 2 + TURNS): depth, the nearest turns, digits before, of the word after each of ``fed`` (B, L), END first."""
-    state = _root(len(fed), fed.device)
-    found = [_place(state)]
-    for a in arity[fed[:, 1:]].unbind(1):
-        state = _read(state, a)
-        found.append(_place(state))
-    return torch.stack(found, 1)
+def tree_coordinates(inputs: Tensor, arity: Tensor) -> Tensor:
+    """(B, L, 2 + MAX_BRANCHES): depth, nearest branches and preceding digits of the token after each of ``inputs`` (B, L), END
+    first."""
+    state = _root_state(len(inputs), inputs.device)
+    coordinates = [_coordinates(state)]
+    for a in arity[inputs[:, 1:]].unbind(1):
+        state = _next_state(state, a)
+        coordinates.append(_coordinates(state))
+    return torch.stack(coordinates, 1)
 
 
-def _root(rows: int, device: torch.device) -> State:
-    """Open places (B, OPEN, 1 + TURNS) as depth and turns, innermost last; how many (B,); digits before (B,)."""
-    places = torch.zeros(rows, OPEN, 1 + TURNS, dtype=torch.int64, device=device)
-    places[:, 0, 0] = 1
-    return places, torch.ones(rows, dtype=torch.int64, device=device), torch.zeros_like(places[:, 0, 0])
+def _root_state(rows: int, device: torch.device) -> State:
+    """Open slots (B, MAX_OPEN, 1 + MAX_BRANCHES) as depth and branches, innermost last; their count (B,); digits (B,)."""
+    slots = torch.zeros(rows, MAX_OPEN, 1 + MAX_BRANCHES, dtype=torch.int64, device=device)
+    slots[:, 0, 0] = 1
+    return slots, torch.ones(rows, dtype=torch.int64, device=device), torch.zeros_like(slots[:, 0, 0])
 
 
-def _place(state: State) -> Tensor:
-    places, count, digits = state
+def _coordinates(state: State) -> Tensor:
+    slots, count, digits = state
     rows = torch.arange(len(count), device=count.device)
-    here = places[rows, (count - 1).clamp(0, OPEN - 1)] * (count > 0).unsqueeze(1)
-    return torch.cat([here, digits.clamp(max=DIGITS - 1).unsqueeze(1)], 1)
+    innermost = slots[rows, (count - 1).clamp(0, MAX_OPEN - 1)] * (count > 0).unsqueeze(1)
+    return torch.cat([innermost, digits.clamp(max=MAX_DIGITS - 1).unsqueeze(1)], 1)
 
 
-def _read(state: State, arity: Tensor) -> State:
-    """The state after words of these arities (B,): their place is filled, those of their problems are open."""
-    places, count, digits = state
+def _next_state(state: State, arity: Tensor) -> State:
+    """The state after tokens of these arities (B,): each fills its slot and opens those of its children."""
+    slots, count, digits = state
     rows = torch.arange(len(count), device=count.device)
-    top = (count - 1).clamp(0, OPEN - 1)
-    here = places[rows, top]
-    below = torch.cat([(here[:, :1] + 1).clamp(max=DEPTHS - 1), here[:, :1], here[:, 1:-1]], 1)
-    later, first = below.clone(), below
-    later[:, 1] = torch.where(arity == 2, _SECOND, _ONLY)
-    first[:, 1] = _FIRST
-    open_ = count > 0
-    replaced = torch.where((open_ & (arity >= 1)).unsqueeze(1), later, here)
-    places = places.clone()
-    places[rows, top] = replaced
-    above = count.clamp(0, OPEN - 1)
-    places[rows, above] = torch.where((open_ & (arity == 2)).unsqueeze(1), first, places[rows, above])
-    count = torch.where(open_ & (arity >= 0), count + arity - 1, count).clamp(max=OPEN)
-    return places, count, torch.where(arity == -1, digits + 1, 0)
+    top = (count - 1).clamp(0, MAX_OPEN - 1)
+    parent = slots[rows, top]
+    first_child = torch.cat([(parent[:, :1] + 1).clamp(max=MAX_DEPTH - 1), parent[:, :1], parent[:, 1:-1]], 1)
+    last_child = first_child.clone()
+    last_child[:, 1] = torch.where(arity == 2, _SECOND, _ONLY)
+    first_child[:, 1] = _FIRST
+    incomplete = count > 0
+    replaced = torch.where((incomplete & (arity >= 1)).unsqueeze(1), last_child, parent)
+    slots = slots.clone()
+    slots[rows, top] = replaced
+    above = count.clamp(0, MAX_OPEN - 1)
+    slots[rows, above] = torch.where((incomplete & (arity == 2)).unsqueeze(1), first_child, slots[rows, above])
+    count = torch.where(incomplete & (arity >= 0), count + arity - 1, count).clamp(max=MAX_OPEN)
+    return slots, count, torch.where(arity == -1, digits + 1, 0)

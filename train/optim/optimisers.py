@@ -1,12 +1,12 @@
-"""Optimisers by name, and a plan for the learning rate. s counts steps from 1, w is the length of warm-up.
+"""Optimisers by name, and the learning-rate schedule. s counts steps from 1, w is the length of warm-up.
 
     warm-up           lr(s) = from + (lr - from) s / w                                    s <= w
     constant          lr
-    cosine            lr (f + (1 - f) (1 + cos(pi t)) / 2)     t from 0 after warm-up to 1 at the last step, f what is left
+    cosine            lr (f + (1 - f) (1 + cos(pi t)) / 2)     t from 0 after warm-up to 1 at the last step, f = final_lr
     inverse-sqrt      lr (w / s)^1/2
     cosine-restarts   r^k (min + (lr - min) (1 + cos(pi t)) / 2)     t from 0 to 1 in the k-th period, of length period growth^k
 
-The rate is a function of the step alone, so a resumed run needs no state of a schedule.
+The rate is a function of the step alone, so a resumed run needs no scheduler state.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from mathpipe.train.config import TrainConfig
 from mathpipe.train.optim.muon import Muon
-from mathpipe.train.optim.sparse_adam import RowAdam, as_dense
+from mathpipe.train.optim.sparse_adam import SparseAdam, to_dense_state
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
@@ -49,10 +49,10 @@ def _half_cosine(t: float, lowest: float) -> float:
 
 
 class Optimiser:
-    """One or several of torch's optimisers over disjoint weights, as one.
+    """One or several torch optimisers over disjoint weights, used as one.
 
-    Its state is kept by the weights' names, so that it fits whatever parts the weights are divided into: that depends on the
-    number of processes and the device.
+    The saved state is keyed by the names of the weights. It therefore does not depend on how the weights are divided among the
+    optimisers, which varies with the number of processes and the device.
     """
 
     def __init__(self, parts: Sequence[torch.optim.Optimizer], names: dict[Tensor, str]) -> None:
@@ -63,7 +63,7 @@ class Optimiser:
         return [group for part in self.parts for group in part.param_groups]
 
     def set_learning_rate(self, lr: float) -> None:
-        """For the next step, rounded to float32 so that a captured step, which reads it from a tensor, has the same bits."""
+        """Set the rate of the next step, rounded to float32: a captured step reads it from a float32 tensor and must agree."""
         lr = float(np.float32(lr))
         for group in self.param_groups:
             if isinstance(group["lr"], Tensor):
@@ -73,17 +73,17 @@ class Optimiser:
 
     @property
     def capturable(self) -> bool:
-        """Whether a step can be captured in a CUDA graph: its rate is a tensor, and nothing waits for the device."""
+        """Whether a step can be captured in a CUDA graph: its rate is a tensor, and nothing synchronises with the device."""
         return all(group.get("capturable") and isinstance(group["lr"], Tensor) for group in self.param_groups)
 
-    def zero_grad(self, forget: bool = True) -> None:
-        """No gradient any more; where they are not forgotten, zeros in the same places."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Drop all gradients, or fill them with zeros in place."""
         for part in self.parts:
-            part.zero_grad(set_to_none=forget)
+            part.zero_grad(set_to_none=set_to_none)
 
     @torch.no_grad()
-    def clip(self, largest: float) -> None:
-        """Scale the gradient to this norm where it is longer; nothing waits for a GPU."""
+    def clip(self, max_norm: float) -> None:
+        """Scale the gradient to ``max_norm`` if its norm is larger; does not synchronise with a GPU."""
         gradients = []
         for p in (p for group in self.param_groups for p in group["params"] if p.grad is not None):
             if p.grad.is_sparse:
@@ -91,20 +91,20 @@ class Optimiser:
             gradients.append(p.grad.values() if p.grad.is_sparse else p.grad)
         norm = torch.nn.utils.get_total_norm(gradients)
         if norm.is_cuda:
-            torch._foreach_mul_(gradients, (largest / (norm + 1e-6)).clamp(max=1))
-        elif float(norm) > largest:
-            torch._foreach_mul_(gradients, largest / (float(norm) + 1e-6))
+            torch._foreach_mul_(gradients, (max_norm / (norm + 1e-6)).clamp(max=1))
+        elif float(norm) > max_norm:
+            torch._foreach_mul_(gradients, max_norm / (float(norm) + 1e-6))
 
     def step(self) -> None:
         for part in self.parts:
             part.step()
 
     def state_dict(self) -> dict[str, dict[str, Any]]:
-        """What is remembered of each weight that has moved, by its name."""
+        """The state of each updated weight, by its name."""
         return {self.names[p]: state for part in self.parts for p, state in part.state.items()}
 
     def load_state_dict(self, states: dict[str, dict[str, Any]]) -> None:
-        """Continue from a saved state."""
+        """Restore a saved state."""
         for part in self.parts:
             weights = [(p, group) for group in part.param_groups for p in group["params"]]
             by_index = {
@@ -116,31 +116,31 @@ class Optimiser:
 
 
 def _state_for(part: torch.optim.Optimizer, state: dict[str, Any], group: dict[str, Any]) -> dict[str, Any]:
-    """The state of a weight as the part represents it that now has the weight."""
-    resting = "idle" in state and not isinstance(part, RowAdam)
-    return as_dense(state, group["betas"]) if resting else state
+    """The state of a weight, in the form of the optimiser that now updates it."""
+    becomes_dense = "idle" in state and not isinstance(part, SparseAdam)
+    return to_dense_state(state, group["betas"]) if becomes_dense else state
 
 
 def build_optimiser(
     model: nn.Module, config: TrainConfig, sparse: Sequence[nn.Embedding] = (), capturable: bool = False
 ) -> Optimiser:
-    """The configured optimiser over all weights; weight decay only on the matrices of linear layers that are no embedding too.
+    """The configured optimiser over all weights; weight decay applies to matrices of linear layers, unless tied to an embedding.
 
-    ``sparse``: tables of which a step reads few rows and nothing else reads any. Adam on the CPU moves only rows in use.
-    ``capturable``: on CUDA, Adam and Muon have their rate in a tensor, so that their steps can be captured in a CUDA graph.
+    ``sparse``: embeddings of which a step uses few rows and that no other layer shares; Adam updates only the rows in use.
+    ``capturable``: on CUDA, Adam and Muon keep their rate in a tensor, so that their steps can be captured in a CUDA graph.
     """
     c = config
     linear = {id(m.weight) for m in model.modules() if isinstance(m, nn.Linear) or type(m).__name__ == "Conv1D"}
     matrices = linear - {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
-    rows: list[Tensor] = []
+    sparse_weights: list[Tensor] = []
     if c.optimiser in ("adam", "adamw", "muon"):
         for table in sparse:
             table.sparse = True
-            rows.append(table.weight)
-    apart = {id(p) for p in rows}
-    trained: dict[Tensor, str] = {p: name for name, p in model.named_parameters() if p.requires_grad}
-    decayed = [p for p in trained if id(p) in matrices]
-    others = [p for p in trained if id(p) not in matrices | apart]
+            sparse_weights.append(table.weight)
+    sparse_ids = {id(p) for p in sparse_weights}
+    trainable: dict[Tensor, str] = {p: name for name, p in model.named_parameters() if p.requires_grad}
+    decayed = [p for p in trainable if id(p) in matrices]
+    others = [p for p in trainable if id(p) not in matrices | sparse_ids]
     groups = [{"params": decayed, "weight_decay": c.weight_decay}, {"params": others, "weight_decay": 0.0}]
     betas = c.beta1, c.beta2
     rate = partial(torch.tensor, c.lr, device=next(model.parameters()).device) if capturable else lambda: c.lr
@@ -156,6 +156,6 @@ def build_optimiser(
     else:
         kind = torch.optim.AdamW if c.optimiser == "adamw" else torch.optim.Adam
         parts.append(kind(groups, lr=rate(), **adam))
-    if rows:
-        parts.append(RowAdam(rows, c.lr, betas, c.eps))
-    return Optimiser(parts, trained)
+    if sparse_weights:
+        parts.append(SparseAdam(sparse_weights, c.lr, betas, c.eps))
+    return Optimiser(parts, trainable)

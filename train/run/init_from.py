@@ -1,78 +1,79 @@
-"""First weights that another run has learned: on smaller matrices, on more of them, on another task."""
+"""Warm start: initial weights from another run, with smaller matrices, more of them, or another task."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from mathpipe.datasets.errors import UserError
 from mathpipe.train.model.interface import Model
 from mathpipe.train.run.checkpoint import CHECKPOINT, RunRecord, read_checkpoint, tokenizers
 
-_FREE = {"dropout", "dtype", "start"}  # of a model; its weights mean the same without them
+_IGNORED = {"dropout", "dtype", "init"}  # model settings that do not affect the meaning of weights
 
 
-def take_weights(model: Model, record: RunRecord, start_from: str) -> RunRecord:
-    """Put the weights of another run into a model of this record's; what that run is, and the step they are of.
+def load_initial_weights(model: Model, record: RunRecord, init_from: str) -> RunRecord:
+    """Load the weights of another run into a model of this record; return the record of that run, at the step of the weights.
 
-    ``start_from``: a run's directory, for its last checkpoint, or a checkpoint. UserError where there is none, or where its
-    model or its words are others.
+    ``init_from``: a run directory, for its last checkpoint, or a checkpoint. UserError if it does not exist or its model or
+    vocabulary differs.
     """
-    path = Path(start_from)
+    path = Path(init_from)
     path = path / CHECKPOINT if path.is_dir() else path
     if not path.is_file():
         raise UserError(
-            f"start_from names no run with a checkpoint: {start_from}",
-            expected=f"a run's directory with {CHECKPOINT} in it, or a checkpoint",
+            f"init_from names no run with a checkpoint: {init_from}",
+            expected=f"a run directory that contains {CHECKPOINT}, or a checkpoint",
             next_step="train that run first",
         )
     state = read_checkpoint(path)
-    theirs = RunRecord.from_dict(state["record"], path)
-    _check_words(record, theirs, start_from)
-    _check_model(record, theirs, start_from)
-    shapes, found = (
+    source_record = RunRecord.from_dict(state["record"], path)
+    _check_vocabulary(record, source_record, init_from)
+    _check_model(record, source_record, init_from)
+    expected, got = (
         {name: tuple(weight.shape) for name, weight in weights.items()}
         for weights in (model.state_dict(), state["model"])
     )
-    if shapes != found:
-        name = next(name for name in (*shapes, *found) if shapes.get(name) != found.get(name))
-        raise UserError(
-            f"the run to start from, {start_from}, has another model: {name} differs",
-            expected=shapes.get(name, "no such weight"),
-            got=found.get(name, "no such weight"),
-            next_step="give both runs one `model` section",
-        )
+    if expected != got:
+        name = next(name for name in (*expected, *got) if expected.get(name) != got.get(name))
+        raise _other_model(init_from, name, expected.get(name, "no such weight"), got.get(name, "no such weight"))
     model.load_state_dict(state["model"])
-    return theirs
+    return source_record
 
 
-def _check_model(record: RunRecord, theirs: RunRecord, start_from: str) -> None:
-    """UserError where weights of the same shapes would mean something else: other heads, another activation."""
-    if record.config.body is not None or theirs.config.body is not None:
-        return  # what they are made of lies in the weights' names
-    mine, other = (r.config.model.model_dump(exclude=_FREE) for r in (record, theirs))
-    name = next((name for name in mine if mine[name] != other[name]), None)
+def _check_model(record: RunRecord, source_record: RunRecord, init_from: str) -> None:
+    """Raise UserError if weights of equal shapes would have another meaning: other heads, another activation."""
+    if record.config.backbone is not None or source_record.config.backbone is not None:
+        return  # the names of the weights determine the model
+    expected, got = (r.config.model.model_dump(exclude=_IGNORED) for r in (record, source_record))
+    name = next((name for name in expected if expected[name] != got[name]), None)
     if name is not None:
-        raise UserError(
-            f"the run to start from, {start_from}, has another model: model.{name} differs",
-            expected=mine[name],
-            got=other[name],
-            next_step="give both runs one `model` section",
-        )
+        raise _other_model(init_from, f"model.{name}", expected[name], got[name])
 
 
-def _check_words(record: RunRecord, theirs: RunRecord, start_from: str) -> None:
-    said, read = (
-        [(w.vocabulary, getattr(w.format, "words_per_number", 1)) for w in tokenizers(r)] for r in (record, theirs)
+def _other_model(init_from: str, name: str, expected: Any, got: Any) -> UserError:
+    return UserError(
+        f"init_from: {init_from} has another model: {name} differs",
+        expected=expected,
+        got=got,
+        next_step="give both runs the same `model` section",
     )
-    if said == read:
+
+
+def _check_vocabulary(record: RunRecord, source_record: RunRecord, init_from: str) -> None:
+    vocabularies = [
+        [(t.vocabulary, getattr(t.format, "tokens_per_number", 1)) for t in tokenizers(r)]
+        for r in (record, source_record)
+    ]
+    if vocabularies[0] == vocabularies[1]:
         return
-    mine, other = (
-        f"{r.task}, {r.input_encoding} -> {r.output_encoding}, precision {r.precision}" for r in (record, theirs)
+    expected, got = (
+        f"{r.task}, {r.input_encoding} -> {r.output_encoding}, precision {r.precision}" for r in (record, source_record)
     )
     raise UserError(
-        f"the run to start from, {start_from}, writes with other words",
-        expected=mine,
-        got=other,
-        cause="the vector of one word would be read as that of another",
-        next_step="begin from a run with the same encodings",
+        f"init_from: {init_from} has other tokens",
+        expected=expected,
+        got=got,
+        cause="the encodings or the precision differ, so that the embedding of one token would serve another",
+        next_step="start from a run with the same encodings",
     )

@@ -1,9 +1,9 @@
-"""The curves of a run: for each step at which something was measured, one JSON line, and the same points for DVCLive.
+"""The metrics log of a run: one JSON line per logged step, and the same points for DVCLive and TensorBoard.
 
     {"step": 200, "train_loss": 1.31, "lr": 0.001, "valid_loss": 1.29, ...}
 
-Our file is the truth. A resumed run first cuts it back to its checkpoint's step, so that no point is ever there twice, and then
-tells DVCLive the whole story again, whose own files only ever follow.
+This file is authoritative. A resumed run truncates it to the step of its checkpoint, so that no point occurs twice, and then logs
+all points to DVCLive again.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from mathpipe.datasets.io.atomic_files import write_atomically
 Point = dict[str, float]
 
 
-def read_curves(path: Path) -> list[Point]:
-    """The points of a curves file in order; a last line torn by a kill is left out."""
+def read_metrics_log(path: Path) -> list[Point]:
+    """The points of a log in order, without a last line cut short by a kill."""
     if not path.exists():
         return []
     points: list[Point] = []
@@ -34,28 +34,28 @@ def read_curves(path: Path) -> list[Point]:
     return points
 
 
-class Curves:
-    """Points in, one at a time; used as a context.
+class MetricsLog:
+    """Appends points to the log; a context manager.
 
-    ``live_dir``, ``board_dir``: where DVCLive and TensorBoard keep their files, None for without.
+    ``live_dir``, ``board_dir``: directories of DVCLive and TensorBoard; None to do without.
     """
 
     def __init__(self, path: Path, step: int, live_dir: Path | None, board_dir: Path | None = None) -> None:
-        """Open for writing after ``step``: later points are cut off."""
+        """Open to append after ``step``; removes later points."""
         self._board = None if board_dir is None else _board(board_dir, step)
-        kept = [point for point in read_curves(path) if point["step"] <= step]
-        write_atomically(path, [(json.dumps(point) + "\n").encode() for point in kept])
+        earlier = [point for point in read_metrics_log(path) if point["step"] <= step]
+        write_atomically(path, [(json.dumps(point) + "\n").encode() for point in earlier])
         self._live = None if live_dir is None else _live(live_dir)
         self._file = path.open("a", encoding="utf-8")
-        for point in kept:
-            self._show(point)
+        for point in earlier:
+            self._log_live(point)
 
     def add(self, step: int, values: dict[str, float]) -> None:
-        """One step's measurements."""
+        """Log the metrics of one step."""
         point: Point = {"step": step, **values}
         self._file.write(json.dumps(point) + "\n")
         self._file.flush()
-        self._show(point)
+        self._log_live(point)
         if self._live is not None:
             self._live.make_summary()
         if self._board is not None:
@@ -63,10 +63,10 @@ class Curves:
                 self._board.add_scalar(name, value, step)
 
     def sync(self) -> None:
-        """Make all points last: called before a checkpoint that builds on them."""
+        """Sync the log to disk, before the checkpoint of the same step."""
         os.fsync(self._file.fileno())
 
-    def _show(self, point: Point) -> None:
+    def _log_live(self, point: Point) -> None:
         if self._live is None:
             return
         self._live.step = int(point["step"])
@@ -88,24 +88,28 @@ class Curves:
 
 
 def _board(directory: Path, step: int) -> Any:
-    """TensorBoard's writer; what it holds beyond ``step`` it hides."""
+    """A TensorBoard writer that hides points beyond ``step``."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise UserError(
-            "curves for TensorBoard were asked for, and it is not installed",
+            "train.tensorboard needs the package tensorboard, which is not installed",
             next_step="`pip install tensorboard`, or set train.tensorboard=false",
         ) from None
     return SummaryWriter(str(directory), purge_step=step + 1)
 
 
 def _live(directory: Path) -> Any:
-    """DVCLive as a writer of metrics and plots only: experiments and dvc.yaml belong to whoever runs the pipeline.
+    """DVCLive as a writer of metrics and plots only, without experiments and dvc.yaml.
 
-    Inside a Git repository without DVC, DVCLive would initialise DVC and stage its files: there it is kept from looking.
+    In a Git repository without DVC, DVCLive would initialise DVC and stage its files; the subclass prevents this.
+    None where DVCLive is not installed: the metrics log itself holds every point.
     """
-    from dvclive.live import Live  # slow to import (it brings DVC), and not every run wants it
-    from scmrepo.exceptions import SCMError
+    try:
+        from dvclive.live import Live  # slow to import (it imports DVC), and optional
+        from scmrepo.exceptions import SCMError
+    except ModuleNotFoundError:
+        return None
 
     class Offline(Live):
         def _init_dvc(self) -> None:

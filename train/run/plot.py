@@ -1,4 +1,4 @@
-"""The learning curve of a run as a picture: losses above, shares right below, learning rate beside them."""
+"""Plot of the learning curve of a run: losses above, proportions of correct solutions below."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from pathlib import Path
 
 Point = dict[str, float]
 LOSSES = ("train_loss", "valid_loss")
-SHARES = ("accuracy", "exact", "unreadable")
+PROPORTIONS = ("accuracy", "exact", "invalid")
 _COLOURS = ("#1f4e79", "#c55a11", "#548235")
-_DASHES = ("-", "-", "--")  # exact and unreadable may both be 0
+_DASHES = ("-", "-", "--")  # dashed: exact and unreadable may coincide at 0
 
 
-def draw_curves(points: Sequence[Point], path: Path, title: str) -> bool:
-    """Write a PNG of these points of a run; False where matplotlib is not installed or there is nothing to draw."""
+def plot_curves(points: Sequence[Point], path: Path, title: str) -> bool:
+    """Plot these points as a PNG; False if matplotlib is not installed or there is nothing to plot."""
     try:
         from matplotlib.figure import Figure  # an extra: mathpipe[plots]
         from matplotlib.ticker import NullFormatter, StrMethodFormatter
     except ImportError:
         return False
-    shown = [names for names in (LOSSES, SHARES) if any(name in point for point in points for name in names)]
-    if not shown:
+    panel_names = [names for names in (LOSSES, PROPORTIONS) if any(name in point for point in points for name in names)]
+    if not panel_names:
         return False
-    figure = Figure(figsize=(8, 3.2 * len(shown) + 0.4), layout="constrained")
+    figure = Figure(figsize=(8, 3.2 * len(panel_names) + 0.4), layout="constrained")
     figure.suptitle(title, fontsize=11)
-    panels = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
-    for panel, names in zip(panels, shown, strict=True):
+    panels = figure.subplots(len(panel_names), 1, sharex=True, squeeze=False)[:, 0]
+    for panel, names in zip(panels, panel_names, strict=True):
         for name, colour, dashes in zip(names, _COLOURS, _DASHES, strict=False):
-            found = [(point["step"], point[name]) for point in points if name in point]
-            if found:
+            curve = [(point["step"], point[name]) for point in points if name in point]
+            if curve:
                 panel.plot(
-                    *zip(*found, strict=True),
+                    *zip(*curve, strict=True),
                     label=name.replace("_", " "),
                     color=colour,
                     linestyle=dashes,
@@ -39,13 +39,13 @@ def draw_curves(points: Sequence[Point], path: Path, title: str) -> bool:
         panel.grid(alpha=0.3)
         panel.legend(frameon=False, fontsize=9)
         if names is LOSSES:
-            panel.set_ylabel("nats a word")
+            panel.set_ylabel("nats per token")
             panel.set_yscale("log")
             low, high = panel.get_ylim()
             panel.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
             panel.yaxis.set_minor_formatter(StrMethodFormatter("{x:g}") if high < 30 * low else NullFormatter())
         else:
-            panel.set_ylabel("share of problems")
+            panel.set_ylabel("proportion of problems")
             panel.set_ylim(-0.02, 1.02)
     panels[-1].set_xlabel("step")
     temporary = path.with_suffix(".tmp")

@@ -1,7 +1,7 @@
-"""The directory of a run: whose it is, whether it may be gone on with, and that only one process writes in it.
+"""The directory of a run: resumed, restarted or refused, and locked for one process.
 
-A directory that is empty or absent begins a run; one that holds the same run goes on; one that holds another run is an error,
-or is moved aside to ``<name>.old-1`` (``-2``, ...); one that holds something else is always an error.
+An empty or absent directory starts a run; one with the same run resumes it. One with another run is an error, or the old run moves
+to ``<name>.old-1`` (``-2``, ...). A directory with any other files is always an error.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from pydantic import ValidationError
 
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.io.atomic_files import write_json
-from mathpipe.datasets.io.storage import Storage, set_aside
+from mathpipe.datasets.io.storage import Storage, move_to_backup
 from mathpipe.train.config import TrainConfig, first_difference
 from mathpipe.train.run.checkpoint import (
     CHECKPOINT,
+    CHECKPOINTS,
     CURVES,
-    KEPT,
-    PICTURE,
+    PLOT,
     RECORD,
     SUMMARY,
     RunRecord,
@@ -33,42 +33,33 @@ from mathpipe.train.run.checkpoint import (
 )
 
 OnMismatch = Literal["error", "restart"]
-OURS = {
-    RECORD,
-    CHECKPOINT,
-    CURVES,
-    SUMMARY,
-    KEPT,
-    PICTURE,
-    "dvclive",
-    "tensorboard",
-    "evaluation",
-}  # what may lie about without a run
+# files that may exist without a run
+RUN_FILES = {RECORD, CHECKPOINT, CURVES, SUMMARY, CHECKPOINTS, PLOT, "dvclive", "tensorboard", "evaluation"}
 
 
 @contextmanager
-def claimed(run_dir: Path, record: RunRecord, on_mismatch: OnMismatch) -> Iterator[None]:
-    """Hold ``run_dir`` for this run alone."""
-    _make(run_dir)
+def lock_run(run_dir: Path, record: RunRecord, on_mismatch: OnMismatch) -> Iterator[None]:
+    """Lock ``run_dir`` for this run and prepare it."""
+    _make_directory(run_dir)
     with _locked(run_dir):
-        found = difference(run_dir, record)
-        if found is None:
-            with _unless_it_cannot_begin(run_dir):
-                _make_ready(run_dir, record)
+        mismatch = find_mismatch(run_dir, record)
+        if mismatch is None:
+            with _forget_failed_start(run_dir):
+                _prepare(run_dir, record)
                 yield
             return
         if on_mismatch == "error":
-            raise _mismatch(run_dir, *found)
-        set_aside(str(run_dir))
-        _make(run_dir)
-        with _locked(run_dir), _unless_it_cannot_begin(run_dir):
-            _make_ready(run_dir, record)
+            raise _mismatch_error(run_dir, *mismatch)
+        move_to_backup(str(run_dir))
+        _make_directory(run_dir)
+        with _locked(run_dir), _forget_failed_start(run_dir):
+            _prepare(run_dir, record)
             yield
 
 
 @contextmanager
-def _unless_it_cannot_begin(run_dir: Path) -> Iterator[None]:
-    """A run whose parameters turn out to be wrong before its first checkpoint does not keep the directory from the right ones."""
+def _forget_failed_start(run_dir: Path) -> Iterator[None]:
+    """Remove the record after a UserError before the first checkpoint, so that corrected parameters can use the directory."""
     try:
         yield
     except UserError:
@@ -77,25 +68,25 @@ def _unless_it_cannot_begin(run_dir: Path) -> Iterator[None]:
         raise
 
 
-def difference(run_dir: Path, record: RunRecord) -> tuple[str, Any, Any] | None:
-    """(key, the run's value, the value asked for) of the first difference; None when all agree or there is no run."""
+def find_mismatch(run_dir: Path, record: RunRecord) -> tuple[str, Any, Any] | None:
+    """(key, its value in the run, the requested value) of the first difference; None if all agree or there is no run."""
     if not (run_dir / RECORD).exists() and not (run_dir / CHECKPOINT).exists():
         names = (p.name for p in run_dir.iterdir())
-        strangers = sorted(n for n in names if n not in OURS and not n.startswith(".") and not n.endswith(".tmp"))
-        if strangers:
+        others = sorted(n for n in names if n not in RUN_FILES and not n.startswith(".") and not n.endswith(".tmp"))
+        if others:
             raise UserError(
-                f"{run_dir} is no run of training",
+                f"{run_dir} is not a training run",
                 expected="an empty or absent directory, or one with a run",
-                got=f"{len(strangers)} other files, {strangers[0]!r} among them",
+                got=f"{len(others)} other files, such as {others[0]!r}",
                 next_step="choose another directory",
             )
         return None
-    old = _identity(_raw_record(run_dir))
-    return first_difference(old, _identity(record.to_dict()))
+    existing = _identity(_raw_record(run_dir))
+    return first_difference(existing, _identity(record.to_dict()))
 
 
 def _raw_record(run_dir: Path) -> dict[str, Any]:
-    """The record as plain values: from run.json, or from the checkpoint where that is all there is."""
+    """The record as plain values, from run.json or else from the checkpoint."""
     path = run_dir / RECORD
     if path.exists():
         try:
@@ -108,11 +99,11 @@ def _raw_record(run_dir: Path) -> dict[str, Any]:
 
 
 def _identity(record: dict[str, Any]) -> dict[str, Any]:
-    return _completed(record.get("config")) | {key: record.get(key) for key in ("task", "dataset_digest")}
+    return _with_defaults(record.get("config")) | {key: record.get(key) for key in ("task", "dataset_digest")}
 
 
-def _completed(config: Any) -> dict[str, Any]:
-    """The configuration with the defaults of keys that it lacks, since they came after it; as it is where it is none of today's."""
+def _with_defaults(config: Any) -> dict[str, Any]:
+    """The configuration with defaults for missing keys, which are newer than it; unchanged if this version cannot validate it."""
     try:
         return TrainConfig.model_validate(config).model_dump(mode="json")
     except ValidationError:
@@ -120,41 +111,41 @@ def _completed(config: Any) -> dict[str, Any]:
 
 
 def last_checkpoint(run_dir: Path) -> dict[str, Any] | None:
-    """The run's last checkpoint, on the CPU; None where it starts at step 0."""
+    """The last checkpoint of the run, on the CPU; None at step 0."""
     path = run_dir / CHECKPOINT
     return read_checkpoint(path) if path.exists() else None
 
 
-def _make_ready(run_dir: Path, record: RunRecord) -> None:
+def _prepare(run_dir: Path, record: RunRecord) -> None:
     Storage(str(run_dir)).remove_unfinished("")
-    (run_dir / KEPT).mkdir(exist_ok=True)
+    (run_dir / CHECKPOINTS).mkdir(exist_ok=True)
     write_json(run_dir / RECORD, record.to_dict())
 
 
-def _mismatch(run_dir: Path, key: str, old: Any, new: Any) -> UserError:
-    data = key == "dataset_digest"
+def _mismatch_error(run_dir: Path, key: str, old: Any, new: Any) -> UserError:
+    other_data = key == "dataset_digest"
     return UserError(
-        f"{run_dir} holds a run {'on another dataset' if data else 'of another configuration'}: {key} differs",
+        f"{run_dir} holds a run {'on another dataset' if other_data else 'of another configuration'}: {key} differs",
         expected=f"{key} = {old!r}, as in the run",
         got=f"{key} = {new!r}",
-        cause="the data were generated anew" if data else "a parameter was changed after the run began",
-        next_step="choose another directory with --run, or --on-mismatch restart to move this run aside and begin anew",
+        cause="the dataset was generated again" if other_data else "a parameter changed after the start of the run",
+        next_step="choose another directory with --run, or use --on-mismatch restart to move this run to a backup and start again",
     )
 
 
-def _make(run_dir: Path) -> None:
+def _make_directory(run_dir: Path) -> None:
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(
-            f"{run_dir} cannot be made", got=error.strerror, next_step="choose another directory with --run"
+            f"cannot create {run_dir}", got=error.strerror, next_step="choose another directory with --run"
         ) from None
 
 
 @contextmanager
 def _locked(run_dir: Path) -> Iterator[None]:
-    """Let one process at a time train in a directory; the lock ends with the process, however it ends."""
-    if sys.platform == "win32":  # no lock on directories there
+    """Lock a directory for one process; the operating system releases the lock when the process ends."""
+    if sys.platform == "win32":  # directories cannot be locked there
         yield
         return
     import fcntl
@@ -165,7 +156,7 @@ def _locked(run_dir: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(
-                f"{run_dir} is being trained by another process",
+                f"{run_dir} is in use by another process",
                 next_step="wait for it to end, or choose another directory with --run",
             ) from None
         yield

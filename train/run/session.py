@@ -1,4 +1,4 @@
-"""One sitting of a run: its clock, and how it is asked to stop."""
+"""One session of a run: its clock and its stop signal."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from contextlib import contextmanager
 
 
 class Clock:
-    """Seconds of a run, those of earlier sittings included."""
+    """Seconds of a run, including earlier sessions."""
 
-    def __init__(self, before: float) -> None:
-        self._start = time.monotonic() - before
+    def __init__(self, earlier_seconds: float) -> None:
+        self._start = time.monotonic() - earlier_seconds
 
     def now(self) -> float:
         return round(time.monotonic() - self._start, 3)
 
 
 @contextmanager
-def interruption() -> Iterator[threading.Event]:
-    """An event that SIGTERM or Ctrl-C sets instead of breaking a step; a second Ctrl-C breaks it after all.
+def stop_signal() -> Iterator[threading.Event]:
+    """An event set by SIGTERM or Ctrl-C, so that the current step completes; a second Ctrl-C interrupts at once.
 
-    Outside the main thread, where no signals arrive, the event is simply never set.
+    Outside the main thread, which alone receives signals, the event is never set.
     """
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield event
         return
 
-    def ask(number: int, frame: object) -> None:
+    def request_stop(number: int, frame: object) -> None:
         del frame
         if event.is_set() and number == signal.SIGINT:
             raise KeyboardInterrupt
         event.set()
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, request_stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield event
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)

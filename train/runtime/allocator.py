@@ -1,7 +1,7 @@
-"""Memory that is freed by one step serves the next, instead of going back to the system and coming anew, page by page.
+"""Reuse freed memory in the next step instead of returning it to the operating system.
 
-A step allocates and frees tensors of many megabytes. glibc maps each from the system and unmaps it again, and the system fills
-every page with zeros: measured on one core of a Xeon, attention over 302 words took 480 ms so and 265 ms with memory kept.
+A step allocates and frees tensors of many megabytes. By default glibc maps and unmaps each of them, and the kernel zeroes every
+page. Measured on one core of a Xeon, attention over 302 tokens takes 480 ms by default and 265 ms with memory reuse.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 
 
 def keep_freed_memory() -> None:
-    """Tell the C library's allocator to keep what is freed; on other systems than Linux with glibc nothing happens."""
+    """Configure the allocator of glibc to keep freed memory; does nothing on other systems."""
     if not sys.platform.startswith("linux"):
         return
     with contextlib.suppress(OSError, AttributeError):

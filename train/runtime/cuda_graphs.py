@@ -1,10 +1,11 @@
-"""Loss and gradients of a batch as one CUDA graph: recorded once for each shape of batch, replayed with one launch.
+"""Loss and gradients of a batch as a CUDA graph: captured once per batch shape, replayed with one launch.
 
-A step of a small model is a thousand kernels of microseconds each, and a GPU that waits for Python between them. A graph holds the
-kernels of forward and back; to replay it takes as long as they do. Measured on one H100: see docs/experiments.md.
+A step of a small model launches a thousand kernels of microseconds each, and the GPU waits for Python between them. A graph
+contains the kernels of the forward and backward passes; a replay takes only their run time. Measured on one H100: see
+docs/development/log.md.
 
-Gradients stay where they are in memory for the whole run (they are set to zero, not forgotten), batches are copied into the place
-of the first one, and dropout draws on as it would. Shapes that come rarely are computed as usual: a recording keeps the memory of
+Gradients keep their memory for the whole run (they are zeroed, not freed), batches are copied into the buffers of the captured
+batch, and dropout continues its random sequence. Rare shapes are computed without a graph: each captured graph keeps the memory of
 its activations.
 """
 
@@ -19,15 +20,15 @@ from torch import Tensor, nn
 
 from mathpipe.datasets.containers.token_batches import Batch
 
-_COMMON = 3  # a shape is recorded when it comes for the fourth time: before, all there is to allocate has been
-_MOST = 8  # recordings kept
+_WARMUP_CALLS = 3  # a shape is captured at its fourth occurrence, when all lazy allocations have been made
+_MAX_GRAPHS = 8
 
 Shape = tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True)
-class Recording:
-    """What is replayed, and where it reads and writes."""
+class CapturedGraph:
+    """A graph, its input buffers and its output."""
 
     graph: torch.cuda.CUDAGraph
     batch: Batch
@@ -35,43 +36,43 @@ class Recording:
     loss: Tensor
 
 
-class Graphs:
-    """``losing`` and its way back, for batches on CUDA, by recordings where their shape is common."""
+class CudaGraphs:
+    """Forward and backward passes of ``loss_module`` for batches on CUDA, as captured graphs for common batch shapes."""
 
-    def __init__(self, losing: nn.Module) -> None:
-        self.losing = losing
-        self._seen: Counter[Shape] = Counter()
-        self._recorded: dict[Shape, Recording] = {}
+    def __init__(self, loss_module: nn.Module) -> None:
+        self.loss_module = loss_module
+        self._occurrences: Counter[Shape] = Counter()
+        self._captured: dict[Shape, CapturedGraph] = {}
         self._pool = torch.cuda.graph_pool_handle()
 
     def backward(self, batch: Batch, scale: Tensor) -> Tensor:
-        """The loss (), times ``scale`` (); its gradients are added to those that the weights have. Read it before the next call."""
+        """The loss () times ``scale`` (), valid until the next call; adds its gradients to those of the weights."""
         shape = tuple(tuple(t.shape) for t in _tensors(batch))
-        if shape not in self._recorded:
-            if self._seen[shape] < _COMMON or len(self._recorded) == _MOST:
-                self._seen[shape] += 1
+        if shape not in self._captured:
+            if self._occurrences[shape] < _WARMUP_CALLS or len(self._captured) == _MAX_GRAPHS:
+                self._occurrences[shape] += 1
                 return self._eager(batch, scale)
-            self._recorded[shape] = self._record(batch, scale)
-        found = self._recorded[shape]
-        for own, new in zip(_tensors(found.batch), _tensors(batch), strict=True):
-            own.copy_(new)
-        found.scale.copy_(scale)
-        found.graph.replay()
-        return found.loss
+            self._captured[shape] = self._capture(batch, scale)
+        captured = self._captured[shape]
+        for buffer, tensor in zip(_tensors(captured.batch), _tensors(batch), strict=True):
+            buffer.copy_(tensor)
+        captured.scale.copy_(scale)
+        captured.graph.replay()
+        return captured.loss
 
     def _eager(self, batch: Batch, scale: Tensor) -> Tensor:
-        loss: Tensor = self.losing(batch, scale)
+        loss: Tensor = self.loss_module(batch, scale)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
-    def _record(self, batch: Batch, scale: Tensor) -> Recording:
-        """Recording computes nothing: gradients and generators are as before."""
-        own = Batch(*(t.clone() for t in _tensors(batch)))
-        own_scale, graph = scale.clone(), torch.cuda.CUDAGraph()
+    def _capture(self, batch: Batch, scale: Tensor) -> CapturedGraph:
+        """Capture without computing: gradients and random generators do not change."""
+        batch_buffer = Batch(*(t.clone() for t in _tensors(batch)))
+        scale_buffer, graph = scale.clone(), torch.cuda.CUDAGraph()
         torch.cuda.synchronize()
         with torch.cuda.graph(graph, pool=self._pool):
-            loss = self._eager(own, own_scale)
-        return Recording(graph, own, own_scale, loss)
+            loss = self._eager(batch_buffer, scale_buffer)
+        return CapturedGraph(graph, batch_buffer, scale_buffer, loss)
 
 
 def _tensors(batch: Batch) -> list[Tensor]:
@@ -79,15 +80,15 @@ def _tensors(batch: Batch) -> list[Tensor]:
 
 
 class CapturedStep:
-    """A step of the optimiser, captured once and replayed: it reads gradients and learning rate where they lie and changes the
-    weights in place, so that one graph serves every shape of batch."""
+    """An optimiser step, captured once and replayed. It reads gradients and learning rate in place and updates the weights in
+    place, so that one graph serves every batch shape."""
 
     def __init__(self, step: Callable[[], None]) -> None:
         self._step, self._calls = step, 0
         self._graph: torch.cuda.CUDAGraph | None = None
 
     def __call__(self) -> None:
-        if self._graph is None and self._calls < _COMMON:  # the optimiser allocates its state
+        if self._graph is None and self._calls < _WARMUP_CALLS:  # the optimiser allocates its state
             self._calls += 1
             self._step()
             return

@@ -1,8 +1,8 @@
-"""Several processes that train one model, as ``torchrun`` starts them: who this one is, and what they agree on.
+"""Data-parallel training in the processes that ``torchrun`` starts: rank, device, and communication.
 
-Each process takes its share of every global batch; the loss is divided by the words of all of them together, so the number of
-processes changes nothing but speed. Rank 0 alone writes and measures, and tells the others. On the CPU they speak through gloo, on
-CUDA through NCCL. Without ``torchrun`` there is one process and none of this costs anything.
+Each process takes its share of every global batch. The loss is divided by the number of tokens of all processes together, so the
+number of processes affects speed only. Rank zero alone writes and evaluates, and broadcasts the results. The backend is gloo on
+the CPU and NCCL on CUDA. Without ``torchrun`` there is one process and no communication.
 """
 
 from __future__ import annotations
@@ -21,87 +21,87 @@ from torch import Tensor
 from mathpipe.datasets.errors import UserError
 
 Value = TypeVar("Value")
-_WAIT = timedelta(hours=12)  # the others wait while rank 0 measures
+_TIMEOUT = timedelta(hours=12)  # the other ranks wait while rank zero evaluates
 
 
 @dataclass(frozen=True)
-class Ranks:
-    """This process's ``rank`` of ``size``, and its device."""
+class Distributed:
+    """The ``rank`` of this process among ``size`` processes, and its device."""
 
     rank: int
     size: int
     device: str
 
     @property
-    def first(self) -> bool:
+    def is_rank_zero(self) -> bool:
         return self.rank == 0
 
-    def add(self, tensor: Tensor) -> Tensor:
+    def all_reduce(self, tensor: Tensor) -> Tensor:
         """The sum over all processes, in place."""
         if self.size > 1:
             dist.all_reduce(tensor)
         return tensor
 
     def any(self, flag: bool) -> bool:
-        """Whether it is so for some process; all must ask together."""
+        """Whether the flag is set in any process; a collective call."""
         if self.size == 1:
             return flag
-        return bool(self.add(torch.tensor([float(flag)], device=self.device)).item() > 0)
+        return bool(self.all_reduce(torch.tensor([float(flag)], device=self.device)).item() > 0)
 
-    def told(self, value: Value) -> Value:
-        """What rank 0 says."""
+    def broadcast(self, value: Value) -> Value:
+        """The value of rank zero."""
         if self.size == 1:
             return value
-        box: list[Any] = [value]
-        dist.broadcast_object_list(box, src=0)
-        told: Value = box[0]
-        return told
+        values: list[Any] = [value]
+        dist.broadcast_object_list(values, src=0)
+        received: Value = values[0]
+        return received
 
-    def by_the_first(self, act: Callable[[], Value]) -> Value:
-        """What rank 0 gets by ``act``, value or error, which it tells the others."""
-        if not self.first:
-            nothing: tuple[Any, str | None] = (None, None)
-            value, problem = self.told(nothing)
-            if problem is not None:
-                raise UserError(problem)
+    def on_rank_zero(self, function: Callable[[], Value]) -> Value:
+        """The result of ``function`` on rank zero, broadcast to all; a UserError is raised in every process."""
+        if not self.is_rank_zero:
+            placeholder: tuple[Any, str | None] = (None, None)
+            value, message = self.broadcast(placeholder)
+            if message is not None:
+                raise UserError(message)
             return value  # type: ignore[no-any-return]
         try:
-            value = act()
+            value = function()
         except UserError as error:
-            self.told((None, f"rank 0 could not begin: {error}"))
+            self.broadcast((None, f"rank 0 failed: {error}"))
             raise
-        self.told((value, None))
+        self.broadcast((value, None))
         return value
 
-    def gathered(self, value: Value) -> list[Value]:
-        """What every process says, in the order of ranks."""
+    def all_gather(self, value: Value) -> list[Value]:
+        """The values of all processes, in the order of ranks."""
         if self.size == 1:
             return [value]
-        box: list[Any] = [None] * self.size
-        dist.all_gather_object(box, value)
-        return box
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values
 
 
 @contextmanager
-def joined() -> Iterator[Ranks]:
-    """Meet the other processes that ``torchrun`` started, until the end of the block; alone without it."""
+def initialised() -> Iterator[Distributed]:
+    """Initialise the process group that ``torchrun`` started, until the end of the block; a single process without torchrun."""
     cuda = torch.cuda.is_available()
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1 or dist.is_initialized():
-        yield Ranks(0, 1, "cuda" if cuda else "cpu")
+        yield Distributed(0, 1, "cuda" if cuda else "cpu")
         return
-    local = int(os.environ.get("LOCAL_RANK", "0"))
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     if cuda:
-        if local >= torch.cuda.device_count():
+        if local_rank >= torch.cuda.device_count():
             raise UserError(
                 "more processes than GPUs",
-                expected=f"at most {torch.cuda.device_count()} processes on this machine, one a GPU",
-                got=f"process {local + 1}",
-                next_step="give torchrun --nproc-per-node gpu, or hide the GPUs (CUDA_VISIBLE_DEVICES=) to train on the CPU",
+                expected=f"at most {torch.cuda.device_count()} processes on this machine, one per GPU",
+                got=f"process {local_rank + 1}",
+                next_step="use torchrun --nproc-per-node gpu, or hide the GPUs (CUDA_VISIBLE_DEVICES=) to train on the CPU",
             )
-        torch.cuda.set_device(local)
-    dist.init_process_group("nccl" if cuda else "gloo", timeout=_WAIT)
+        torch.cuda.set_device(local_rank)
+    dist.init_process_group("nccl" if cuda else "gloo", timeout=_TIMEOUT)
     try:
-        yield Ranks(dist.get_rank(), size, f"cuda:{local}" if cuda else "cpu")
+        yield Distributed(dist.get_rank(), size, f"cuda:{local_rank}" if cuda else "cpu")
     finally:
         dist.destroy_process_group()

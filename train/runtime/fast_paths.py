@@ -1,18 +1,18 @@
-"""Which fast paths a device takes, decided here alone: from what the device can do, or as a test forces it.
+"""The fast paths of each device, decided here alone from its capabilities, or forced by a test.
 
-Every fast path has a plain one beside it, which is the reference: it computes the same function with public operators of torch.
+Every fast path has a plain path as its reference, which computes the same function with public operators of torch.
 
 ============== =============================================== ==========================================================
 decision       fast                                            plain
 ============== =============================================== ==========================================================
 ``products``   matrix products in bfloat16 (``dtype: auto``)   float32, where bfloat16 would be emulated
 ``muon``       Newton-Schulz iteration in bfloat16             float32, where bfloat16 would be emulated
-``packed``     weights laid out once for decoding on a CPU     laid out anew at every product
-``attention``  a piece of the batch at a time, in the cache    ``scaled_dot_product_attention``
-``loss``       logits made and used up in pieces               ``cross_entropy`` over all logits at once
+``packed``     weights packed once for decoding on a CPU       packed anew in every product
+``attention``  a chunk of the batch at a time, in the cache    ``scaled_dot_product_attention``
+``loss``       logits computed in chunks                       ``cross_entropy`` over all logits at once
 ============== =============================================== ==========================================================
 
-Emulated bfloat16 is slow: on an AMD EPYC with AVX2 alone one core multiplies it at 1.8 GFLOP/s, float32 at 57.
+Emulated bfloat16 is slow: one core of an AMD EPYC with AVX2 reaches 1.8 GFLOP/s in bfloat16 and 57 in float32.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import torch
 
 @dataclass(frozen=True)
 class FastPaths:
-    """The decisions for one device ("cpu" or "cuda"). ``reason``: what the device can do that decided them."""
+    """The decisions for one device ("cpu" or "cuda"). ``reason``: the capabilities behind them."""
 
     device: str
     products: torch.dtype
@@ -40,8 +40,8 @@ class FastPaths:
     reason: str
 
     def __str__(self) -> str:
-        """One line for a log: each decision as its name and value."""
-        decisions = [f"{f.name} {_shown(getattr(self, f.name))}" for f in fields(self) if f.name not in _NOT_DECISIONS]
+        """One line for the log: the name and value of each decision."""
+        decisions = [f"{f.name} {_format(getattr(self, f.name))}" for f in fields(self) if f.name not in _NOT_DECISIONS]
         return f"{self.device} ({self.reason}): {', '.join(decisions)}"
 
 
@@ -50,23 +50,23 @@ _forced: dict[str, Any] = {}
 
 
 def fast_paths(device: str | torch.device) -> FastPaths:
-    """The decisions for a device, those that are forced included."""
+    """The decisions for a device, including forced ones."""
     return replace(_decide(torch.device(device).type), **_forced)
 
 
 @contextmanager
 def forced(**decisions: Any) -> Iterator[None]:
-    """Inside, these decisions hold on every device, such as ``forced(attention=False)``; for tests and benchmarks."""
+    """Override decisions on every device inside the block, as in ``forced(attention=False)``; for tests and benchmarks."""
     unknown = decisions.keys() - {f.name for f in fields(FastPaths)} | decisions.keys() & set(_NOT_DECISIONS)
     if unknown:
         raise ValueError(f"no such decision: {', '.join(sorted(unknown))}")
-    before = dict(_forced)
+    previous = dict(_forced)
     _forced.update(decisions)
     try:
         yield
     finally:
         _forced.clear()
-        _forced.update(before)
+        _forced.update(previous)
 
 
 @functools.cache
@@ -84,19 +84,19 @@ def _decide(device: str) -> FastPaths:
 
 
 def _cpu_multiplies_bfloat16() -> bool:
-    """Whether the processor has instructions for products of bfloat16 and ``ONEDNN_MAX_CPU_ISA`` lets oneDNN use them."""
+    """Whether the processor has bfloat16 product instructions and ``ONEDNN_MAX_CPU_ISA`` allows them."""
     limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "ALL").upper()
     allowed = limit in ("ALL", "DEFAULT") or any(name in limit for name in ("BF16", "FP16", "AMX", "AVX10"))
-    return allowed and any(has is True and "bf16" in name for name, has in torch.cpu.get_capabilities().items())
+    return allowed and any(present is True and "bf16" in name for name, present in torch.cpu.get_capabilities().items())
 
 
 def _can_pack() -> bool:
-    """Whether this build of torch has the operators (not public) that lay out weights and multiply with them."""
+    """Whether this build of torch has the private operators that pack weights and multiply with them."""
     names = ("_reorder_linear_weight", "_linear_pointwise")
     return torch.backends.mkldnn.is_available() and all(hasattr(torch.ops.mkldnn, name) for name in names)  # type: ignore[no-untyped-call]
 
 
-def _shown(value: object) -> str:
+def _format(value: object) -> str:
     if isinstance(value, bool):
         return "fast" if value else "plain"
     return str(value).removeprefix("torch.")

@@ -1,4 +1,4 @@
-"""A solution in its equation with 40 digits, at one point: derivatives by differences of values of 80 digits, 10^-20 apart."""
+"""The residual of a solution at one point with 40 digits: difference quotients of values with 80 digits, step 10^-20."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from typing import Any
 import mpmath
 
 from mathpipe.datasets.expressions.prefix import Malformed
-from mathpipe.generate.symbolic.check.solution_points import Order
+from mathpipe.generate.symbolic.check.solution_points import OdeOrder
 from mathpipe.generate.symbolic.numeric.high_precision import OutOfRange, value_at
 
 DIGITS = 80
 _STEP_DIGITS = 20
 
 
-def residual(order: Order, equation: bytes, solution: bytes, x: complex, constants: list[complex]) -> float | None:
-    """|F(x, y, y'[, y''])|; None where y or F is undefined."""
+def residual(order: OdeOrder, equation: bytes, solution: bytes, x: complex, constants: list[complex]) -> float | None:
+    """|F(x, y, y'[, y''])|; None if y or F is undefined."""
     with mpmath.workdps(DIGITS):
         h = mpmath.mpf(10) ** -_STEP_DIGITS
-        known = {name: mpmath.mpc(c) for name, c in zip(order.constants, constants, strict=True)}
+        constant_values = {name: mpmath.mpc(c) for name, c in zip(order.constants, constants, strict=True)}
         point = mpmath.mpc(x)
 
         def y(t: Any) -> Any:
-            return value_at(solution, {**known, "x": t})
+            return value_at(solution, {**constant_values, "x": t})
 
         try:
             before, here, after = y(point - h), y(point), y(point + h)

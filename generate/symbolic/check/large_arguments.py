@@ -1,7 +1,7 @@
-"""A second look at pairs that were found by numbers: at points far out, where functions that agree near zero part.
+"""Recheck pairs at large arguments, where functions that agree near zero differ.
 
-asin(cos x) has the derivative of -|x| until pi, and cosh(x + 5) is hard to tell from e^(x + 5) / 2 on the right. A pair fails where
-both sides have a value and differ by more than 1e-6, and 40 digits confirm it: large polynomials cancel out there.
+asin(cos x) has the derivative of -|x| until pi, and cosh(x + 5) is hard to distinguish from e^(x + 5) / 2 for positive x. A pair
+fails if both sides have a value and differ by more than 1e-6, and 40 digits confirm it: large polynomials lose digits there.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.generate.symbolic.check.antiderivatives import HUGE, TINY, TOLERANCE, Mask, integrands
 from mathpipe.generate.symbolic.numeric.array_programs import compile_expressions
-from mathpipe.generate.symbolic.numeric.taylor import SLOPES, VALUES, Complex, evaluate
+from mathpipe.generate.symbolic.numeric.taylor import FIRST_DERIVATIVES, VALUES, Complex, evaluate
 
 POINTS = np.array(
     [
@@ -24,32 +24,32 @@ POINTS = np.array(
 CLOSE = 1e-6
 
 
-def confirmed(problems: Sequences, solutions: Sequences, right: Mask, rejected: Counter[str]) -> Mask:
-    """Which of the pairs that are ``right`` so far hold far out too; the others are counted."""
+def check_large_arguments(problems: Sequences, solutions: Sequences, right: Mask, rejected: Counter[str]) -> Mask:
+    """Which of the pairs that are ``right`` so far also hold at large arguments; the others are counted."""
     index = np.flatnonzero(right)
-    holding = holds_far(integrands(problems.take(index)), solutions.take(index))
-    if not holding.all():
-        rejected["does not hold far out"] += int((~holding).sum())
-    kept = np.zeros(len(right), dtype=np.bool_)
-    kept[index[holding]] = True
-    return kept
+    agree = agree_at_large_arguments(integrands(problems.take(index)), solutions.take(index))
+    if not agree.all():
+        rejected["fails at large arguments"] += int((~agree).sum())
+    confirmed = np.zeros(len(right), dtype=np.bool_)
+    confirmed[index[agree]] = True
+    return confirmed
 
 
-def holds_far(f: Sequences, primitives: Sequences) -> Mask:
-    """Which pairs hold at every far point where both sides have a value (n,)."""
+def agree_at_large_arguments(f: Sequences, primitives: Sequences) -> Mask:
+    """Which pairs (n,) hold at every large argument where both sides have a value."""
     x = np.stack([POINTS, np.ones(len(POINTS))])
-    wanted = evaluate(compile_expressions(f), VALUES, {"x": x[:1]}, len(POINTS))[0]
-    found = evaluate(compile_expressions(primitives), SLOPES, {"x": x}, len(POINTS))[1]
+    expected = evaluate(compile_expressions(f), VALUES, {"x": x[:1]}, len(POINTS))[0]
+    derivative = evaluate(compile_expressions(primitives), FIRST_DERIVATIVES, {"x": x}, len(POINTS))[1]
     with np.errstate(all="ignore"):
-        usable = _usable(wanted) & _usable(found)
-        differ = usable & ~(np.abs(found - wanted) <= CLOSE * np.maximum(np.abs(found), np.abs(wanted)))
-    holding: Mask = np.asarray(~differ.any(axis=1))
-    if not holding.all():
-        from mathpipe.generate.symbolic.numeric.high_precision import slope_difference  # mpmath, which few batches need
-    for i in np.flatnonzero(~holding).tolist():
-        again = (slope_difference(f[i], primitives[i], complex(POINTS[k])) for k in np.flatnonzero(differ[i]))
-        holding[i] = all(d is None or d <= TOLERANCE for d in again)
-    return holding
+        usable = _usable(expected) & _usable(derivative)
+        differ = usable & ~(np.abs(derivative - expected) <= CLOSE * np.maximum(np.abs(derivative), np.abs(expected)))
+    agree: Mask = np.asarray(~differ.any(axis=1))
+    if not agree.all():
+        from mathpipe.generate.symbolic.numeric.high_precision import derivative_error  # imports mpmath; rarely needed
+    for i in np.flatnonzero(~agree).tolist():
+        precise_errors = (derivative_error(f[i], primitives[i], complex(POINTS[k])) for k in np.flatnonzero(differ[i]))
+        agree[i] = all(d is None or d <= TOLERANCE for d in precise_errors)
+    return agree
 
 
 def _usable(values: Complex) -> Mask:

@@ -1,10 +1,9 @@
-"""Where solutions with constants are put into their equations: points (x, c1) and (x, c1, c2) of named regions of the
-constants.
+"""Test points for solutions with constants: (x, c1) and (x, c1, c2), grouped into named regions of the constants.
 
-Each region of the constants has the same number of points: a few x of each region of x (both sides of zero, inside and
-outside of the unit circle, and the four quadrants) with constants spread over the region, then twins: some of these points
-again with x moved by a part in 10^12, where only what is made of rounding errors changes. Points of all regions are
-multiples of eight, so that an array of them is worked on in whole vectors, whatever batch it is part of.
+Each region of the constants has the same number of points: a few x of each region of x (both sides of zero, inside and outside
+the unit circle, and the four quadrants) with constants spread over the region. Twins follow: copies of some points with x changed
+by a factor of 1 + 1e-12, where only quantities that consist of rounding errors change. The number of points is a multiple of eight,
+so that vectorised operations give the same bits for any batch.
 """
 
 from __future__ import annotations
@@ -15,25 +14,32 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from mathpipe.generate.symbolic.numeric.taylor import CURVES, FAMILY1, FAMILY2, SLOPES, Algebra, Complex
+from mathpipe.generate.symbolic.numeric.taylor import (
+    FIRST_DERIVATIVES,
+    ONE_CONSTANT,
+    SECOND_DERIVATIVES,
+    TWO_CONSTANTS,
+    Algebra,
+    Complex,
+)
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 X_REGIONS = 8
-TWINS = 2  # in each region of the constants
-MOVED = 1 + 1e-12
+NUM_TWINS = 2  # per region of the constants
+TWIN_FACTOR = 1 + 1e-12
 _GOLDEN = (5**0.5 - 1) / 2
 _SIGNS = ((1, 1), (-1, 1), (-1, -1), (1, -1))  # quadrants
 
 
-def _spread(k: Ints | int, turn: float) -> Floats:
-    """The k-th of numbers spread evenly over (0, 1)."""
-    return np.asarray((0.5 + turn * np.asarray(k, dtype=np.float64)) % 1.0)
+def _spread(k: Ints | int, step: float) -> Floats:
+    """The k-th number of a sequence spread evenly over (0, 1)."""
+    return np.asarray((0.5 + step * np.asarray(k, dtype=np.float64)) % 1.0)
 
 
 def _abscissas(first: int, each: int) -> tuple[Complex, Ints]:
-    """(x, their regions): ``each`` of each region, other ones for each ``first``."""
+    """(x, their regions): ``each`` values per region; another ``first`` gives other values."""
     k = first + np.arange(X_REGIONS * each)
     region = np.arange(X_REGIONS * each) % X_REGIONS
     u, v = _spread(k, _GOLDEN), _spread(k, np.sqrt(2) - 1)
@@ -42,13 +48,16 @@ def _abscissas(first: int, each: int) -> tuple[Complex, Ints]:
     real = np.where(region % 2 == 0, size, -size)
     sign = np.array(_SIGNS)[region % 4]
     radius, angle = 0.3 + 3.2 * u, (0.08 + 0.84 * v) * np.pi / 2
-    across = radius * (sign[:, 0] * np.cos(angle) + 1j * sign[:, 1] * np.sin(angle))
-    return np.where(region < 4, real, across), region
+    off_axis = radius * (sign[:, 0] * np.cos(angle) + 1j * sign[:, 1] * np.sin(angle))
+    return np.where(region < 4, real, off_axis), region
 
 
 @dataclass(frozen=True, eq=False)
 class Points:
-    """K points: ``x`` (K,), ``constants`` (1 or 2, K), the region of each and of its x; ``twin`` (K,): whose twin it is, or -1."""
+    """K points: ``x`` (K,), ``constants`` (1 or 2, K), the region of the constants and of x (K,).
+
+    ``twin`` (K,): the index of the point that this one is a twin of, or -1.
+    """
 
     x: Complex
     constants: Complex
@@ -61,76 +70,76 @@ class Points:
 
     @cached_property
     def twins(self) -> tuple[Ints, Ints]:
-        """(places of twins, places of their originals)."""
-        here = np.flatnonzero(self.twin >= 0)
-        return here, self.twin[here]
+        """(indices of the twins, indices of their originals)."""
+        twins = np.flatnonzero(self.twin >= 0)
+        return twins, self.twin[twins]
 
-    def chosen(self, kept: NDArray[np.bool_]) -> Points:
-        """Some of the points, twins with their originals or neither; regions are numbered from the first that is left."""
-        place = np.cumsum(kept) - 1
-        twin = np.where(self.twin[kept] >= 0, place[self.twin[kept]], -1)
-        region = self.region[kept] - self.region[kept].min()
-        return Points(self.x[kept], self.constants[:, kept], region, self.x_region[kept], twin)
+    def subset(self, mask: NDArray[np.bool_]) -> Points:
+        """The points where ``mask`` is True, which must contain the original of each twin; regions are renumbered from 0."""
+        new_index = np.cumsum(mask) - 1
+        twin = np.where(self.twin[mask] >= 0, new_index[self.twin[mask]], -1)
+        region = self.region[mask] - self.region[mask].min()
+        return Points(self.x[mask], self.constants[:, mask], region, self.x_region[mask], twin)
 
 
 def _points(regions: list[list[tuple[float, float]]], each: int) -> Points:
-    """``regions``: the range of each constant in each region; magnitudes are spread by their logarithm.
+    """``regions``: the range of each constant in each region, sampled evenly in the logarithm of the magnitude.
 
-    ``each``: x of each region of x in each region of the constants.
+    ``each``: the number of x in each region of x, per region of the constants.
     """
-    ordinary = X_REGIONS * each
+    points_per_region = X_REGIONS * each
     xs, constants, x_regions, twins = [], [], [], []
     for r, ranges in enumerate(regions):
-        x, x_region = _abscissas(1 + ordinary * r, each)
-        drawn = []
+        x, x_region = _abscissas(1 + points_per_region * r, each)
+        values = []
         for j, (low, high) in enumerate(ranges):
             u = _spread(7 * r + np.arange(len(x)), (np.sqrt(3) - 1, np.sqrt(7) - 2)[j])
-            drawn.append(np.sign(low) * np.exp(np.log(abs(low)) + u * np.log(high / low)))
-        own = np.array([2 * r % X_REGIONS, (2 * r + 5) % X_REGIONS])  # real and complex ones
-        xs.append(np.concatenate([x, x[own] * MOVED]))
-        constants.append(np.concatenate([np.array(drawn), np.array(drawn)[:, own]], axis=1))
-        x_regions.append(np.concatenate([x_region, x_region[own]]))
-        twins.append(np.concatenate([np.full(len(x), -1), own + (ordinary + TWINS) * r]))
+            values.append(np.sign(low) * np.exp(np.log(abs(low)) + u * np.log(high / low)))
+        twin_of = np.array([2 * r % X_REGIONS, (2 * r + 5) % X_REGIONS])  # a real and a complex point
+        xs.append(np.concatenate([x, x[twin_of] * TWIN_FACTOR]))
+        constants.append(np.concatenate([np.array(values), np.array(values)[:, twin_of]], axis=1))
+        x_regions.append(np.concatenate([x_region, x_region[twin_of]]))
+        twins.append(np.concatenate([np.full(len(x), -1), twin_of + (points_per_region + NUM_TWINS) * r]))
     return Points(
         np.concatenate(xs),
         np.concatenate(constants, axis=1).astype(np.complex128),
-        np.repeat(np.arange(len(regions)), ordinary + TWINS),
+        np.repeat(np.arange(len(regions)), points_per_region + NUM_TWINS),
         np.concatenate(x_regions),
         np.concatenate(twins),
     )
 
 
 @dataclass(frozen=True, eq=False)
-class Order:
-    """What sets equations of first and second order apart.
+class OdeOrder:
+    """What differs between equations of first and second order.
 
-    ``unknowns``: words that an equation may use; ``constants``: those of its solutions; ``family``: the jets of a solution;
-    ``motion``: those by x alone; ``sensitivity``: jets of an equation in small changes of the unknowns; ``regions``: names, in
-    the order of the bits of a mask.
+    ``unknowns``: tokens an equation may use; ``constants``: tokens of the constants of its solutions. ``solution_algebra``:
+    Taylor coefficients of a solution in x and the constants; ``x_algebra``: in x alone; ``equation_algebra``: of an equation in
+    small changes of the unknowns. ``regions``: the names of the regions of the constants, in the order of the bits of a mask.
     """
 
     order: int
     unknowns: tuple[str, ...]
     constants: tuple[str, ...]
-    family: Algebra
-    motion: Algebra
-    sensitivity: Algebra
+    solution_algebra: Algebra
+    x_algebra: Algebra
+    equation_algebra: Algebra
     regions: tuple[str, ...]
     points: Points
-    many_points: Points
-    """For what holds in part of the regions only."""
-    wholes: tuple[int, ...]
-    """Masks of all constants of one sign: what fails somewhere is believed only of these."""
+    dense_points: Points
+    """For rechecking solutions that hold only in some regions."""
+    one_sign_regions: tuple[int, ...]
+    """Masks of the regions with constants of one sign: a solution that fails somewhere must hold in all regions of such a mask."""
 
     @cached_property
-    def first_points(self) -> Points:
-        """Sixteen of the points, from everywhere, and some twins, as if the constants had one region."""
-        here, original = self.points.twins
-        place = np.arange(len(self.points))
-        kept = (self.points.twin < 0) & ((place + self.points.region) % (len(self.points) // 16) == 0)
-        kept[here[:2]] = kept[original[:2]] = True
-        some = self.points.chosen(kept)
-        return replace(some, region=np.zeros_like(some.region))
+    def coarse_points(self) -> Points:
+        """Sixteen of the points, from all regions, and some twins, as one region of the constants."""
+        twins, originals = self.points.twins
+        index = np.arange(len(self.points))
+        mask = (self.points.twin < 0) & ((index + self.points.region) % (len(self.points) // 16) == 0)
+        mask[twins[:2]] = mask[originals[:2]] = True
+        subset = self.points.subset(mask)
+        return replace(subset, region=np.zeros_like(subset.region))
 
 
 _SMALL, _LARGE, _ANY = (0.15, 0.93), (1.1, 6.5), (0.2, 4.5)
@@ -142,24 +151,24 @@ def _negative(range_: tuple[float, float]) -> tuple[float, float]:
 
 _ONE = [[_LARGE], [_SMALL], [_negative(_SMALL)], [_negative(_LARGE)]]
 _TWO = [[_ANY, _ANY], [_negative(_ANY), _ANY], [_ANY, _negative(_ANY)], [_negative(_ANY), _negative(_ANY)]]
-FIRST = Order(
+FIRST_ORDER = OdeOrder(
     1,
     ("Y", "Y'"),
     ("a8",),
-    FAMILY1,
-    SLOPES,
+    ONE_CONSTANT,
+    FIRST_DERIVATIVES,
     Algebra(((0, 0, 0), (1, 0, 0), (0, 1, 0))),
     ("1 < c1", "0 < c1 < 1", "-1 < c1 < 0", "c1 < -1"),
     _points(_ONE, each=2),
     _points(_ONE, each=8),
     (0b0011, 0b1100),
 )
-SECOND = Order(
+SECOND_ORDER = OdeOrder(
     2,
     ("Y", "Y'", "Y''"),
     ("a8", "a9"),
-    FAMILY2,
-    CURVES,
+    TWO_CONSTANTS,
+    SECOND_DERIVATIVES,
     Algebra(((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1))),
     ("c1 > 0, c2 > 0", "c1 < 0, c2 > 0", "c1 > 0, c2 < 0", "c1 < 0, c2 < 0"),
     _points(_TWO, each=3),

@@ -1,7 +1,7 @@
-"""SymPy for what numbers leave undecided, in a process of its own that is killed when its time is up.
+"""SymPy as a fallback where numerical verification is undecided, in a separate process with a time limit.
 
-Expressions travel as words and are built node by node; no text is given to SymPy. What it says: zero after simplification is
-right, a number other than zero is wrong, everything else stays undecided, and no answer in time is ``timeout``.
+Expressions are sent as tokens and built node by node; SymPy never evaluates text. If the difference simplifies to zero, the
+prediction is right; if it is a nonzero number, it is wrong; otherwise the outcome is ``undecided``, without an answer ``timeout``.
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ from typing import Any, Literal, Self
 
 Answer = Literal["equivalent", "wrong_value", "undecided", "timeout"]
 SECONDS = 5.0
-_STARTING = 60.0  # until the process has imported SymPy
+_STARTUP_SECONDS = 60.0  # time limit for importing SymPy
 
 
-class BoundedCas:
-    """One SymPy process, started when first asked and again after it was killed."""
+class SymPyProcess:
+    """A SymPy process, started at the first request and restarted after a timeout."""
 
     def __init__(self, seconds: float = SECONDS) -> None:
         self._seconds = seconds
         self._process: BaseProcess | None = None
         self._pipe: Connection | None = None
 
-    def is_primitive(self, integrand: bytes, predicted: bytes) -> Answer:
+    def is_antiderivative(self, integrand: bytes, predicted: bytes) -> Answer:
         """Whether d predicted / dx - integrand is zero."""
         try:
-            pipe = self._running()
+            pipe = self._connect()
             pipe.send((integrand, predicted))
             if pipe.poll(self._seconds):
                 answer: Answer = pipe.recv()
                 return answer
-        except (EOFError, OSError, AssertionError):  # it died, or this process may start none (daemons may not)
+        except (EOFError, OSError, AssertionError):  # it died, or this process is a daemon and may not start one
             self.close()
             return "undecided"
         self.close()
         return "timeout"
 
-    def _running(self) -> Connection:
+    def _connect(self) -> Connection:
         if self._pipe is not None and self._process is not None and self._process.is_alive():
             return self._pipe
         self.close()
@@ -53,7 +53,7 @@ class BoundedCas:
         there.close()
         self._pipe = here
         with contextlib.suppress(EOFError, OSError):
-            if here.poll(_STARTING):
+            if here.poll(_STARTUP_SECONDS):
                 here.recv()
         return here
 
@@ -75,11 +75,11 @@ class BoundedCas:
 
 
 @cache
-def shared_cas() -> BoundedCas:
-    """The SymPy process of this one."""
-    cas = BoundedCas()
-    atexit.register(cas.close)
-    return cas
+def shared_sympy_process() -> SymPyProcess:
+    """The SymPy process that this process shares among all calls."""
+    process = SymPyProcess()
+    atexit.register(process.close)
+    return process
 
 
 def _serve(pipe: Connection) -> None:
@@ -99,9 +99,11 @@ def _decide(sympy: Any, integrand: bytes, predicted: bytes) -> Answer:
     solution, problem = parse(predicted), parse(integrand)
     x = sympy.Symbol("x", real=True, nonzero=True)
     try:
-        rest = sympy.simplify(sympy.diff(to_sympy(solution), x) - to_sympy(problem))
-    except Exception:  # whatever SymPy makes of it: no answer
+        difference = sympy.simplify(sympy.diff(to_sympy(solution), x) - to_sympy(problem))
+    except Exception:  # SymPy may raise anything
         return "undecided"
-    if rest == 0:
+    if difference == 0:
         return "equivalent"
-    return "wrong_value" if rest.is_number and rest.is_finite and rest.is_zero is False else "undecided"
+    return (
+        "wrong_value" if difference.is_number and difference.is_finite and difference.is_zero is False else "undecided"
+    )

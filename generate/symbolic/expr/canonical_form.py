@@ -1,8 +1,8 @@
-"""Canonical forms and derivatives: expressions as symengine holds them, and their words in one fixed order.
+"""Canonical forms and derivatives: symengine expressions, and their prefix tokens in one fixed order.
 
-symengine merges like terms and powers as it builds; sums and products come out of it in an order of hashes, so that the
-words are ordered here: numbers first, then by their words. acosh is differentiated as u' / (sqrt(u - 1) sqrt(u + 1)), which holds
-on the whole plane, instead of by symengine's own rule, which fails for u < -1.
+symengine merges like terms and powers while it builds an expression, but orders sums and products by hash. This module sorts
+the operands instead: numbers first, then by their tokens. The derivative of acosh u is u' / (sqrt(u - 1) sqrt(u + 1)), which
+holds on the whole plane; symengine's own rule fails for u < -1.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from typing import Any
 import symengine as se
 from symengine.lib import symengine_wrapper as classes
 
-from mathpipe.datasets.expressions.prefix import Tree, integer_words
-from mathpipe.datasets.expressions.vocabulary import IDS, WORDS
+from mathpipe.datasets.expressions.prefix import Tree, integer_to_ids
+from mathpipe.datasets.expressions.vocabulary import IDS, TOKENS
 
-Expr = Any  # symengine brings no types
+Expr = Any  # symengine has no type stubs
+TokenCache = dict[Expr, bytes]
+"""Prefix tokens of subexpressions that were encoded before."""
 
-LARGEST_SIZE = 60.0  # decimal digits an exact coefficient may grow to while it is built
+MAX_COEFFICIENT_DIGITS = 60.0  # bound on the decimal digits of exact coefficients during construction
 
 X = se.Symbol("x")
 _LEAVES: dict[int, Expr] = {IDS[name]: se.Symbol(name) for name in ("x", "y", "z", "t", *(f"a{k}" for k in range(10)))}
@@ -43,16 +45,16 @@ _UNARY: dict[int, Callable[[Expr], Expr]] = {IDS[name]: function for name, funct
 _ADD, _SUB, _MUL, _DIV, _POW, _RAC = (IDS[name] for name in ("add", "sub", "mul", "div", "pow", "rac"))
 
 
-class Unwritable(ValueError):
-    """An expression that no row may hold: infinite, complex, without a word, or too large. The message is the reason."""
+class RejectedExpression(ValueError):
+    """An expression that cannot be part of an example: infinite, complex, without a token, too large. The message is the reason."""
 
 
 def build(tree: Tree) -> Expr:
-    """The canonical form of a tree; Unwritable where an exact number would grow beyond ``LARGEST_SIZE`` digits."""
+    """The canonical form of a tree; raises RejectedExpression if a number may exceed ``MAX_COEFFICIENT_DIGITS`` digits."""
     try:
         return _build(tree)[0]
-    except (RuntimeError, ZeroDivisionError) as refused:  # what symengine says of infinite and undefined values
-        raise Unwritable("infinite") from refused
+    except (RuntimeError, ZeroDivisionError) as error:  # symengine raises these for infinite and undefined values
+        raise RejectedExpression("infinite") from error
 
 
 @lru_cache(256)
@@ -61,67 +63,67 @@ def _exact(number: int) -> tuple[Expr, float]:
 
 
 def _build(tree: Tree) -> tuple[Expr, float]:
-    """(expression, a bound on the decimal digits of its exact numbers)."""
+    """(expression, upper bound on the decimal digits of its exact numbers)."""
     if isinstance(tree, int):
         return _exact(tree)
-    word = tree[0]
+    token = tree[0]
     if len(tree) == 1:
-        return _LEAVES[word], 0.0
-    a, size = _build(tree[1])
+        return _LEAVES[token], 0.0
+    a, digits = _build(tree[1])
     if len(tree) == 2:
-        if word in _POWERS:
-            size *= abs(_POWERS[word])
-            if size > LARGEST_SIZE:
-                raise Unwritable("numbers too large")
-            return a ** _POWERS[word], size
-        return _UNARY[word](a), size
-    b, other = _build(tree[2])
-    if word in (_POW, _RAC):
-        return _build_power(word, a, size, b, other)
-    size += other + 0.31
-    if size > LARGEST_SIZE:
-        raise Unwritable("numbers too large")
-    if word == _ADD:
-        return a + b, size
-    if word == _SUB:
-        return a - b, size
-    if word == _MUL:
-        return a * b, size
+        if token in _POWERS:
+            digits *= abs(_POWERS[token])
+            if digits > MAX_COEFFICIENT_DIGITS:
+                raise RejectedExpression("numbers too large")
+            return a ** _POWERS[token], digits
+        return _UNARY[token](a), digits
+    b, other_digits = _build(tree[2])
+    if token in (_POW, _RAC):
+        return _build_power(token, a, digits, b, other_digits)
+    digits += other_digits + 0.31
+    if digits > MAX_COEFFICIENT_DIGITS:
+        raise RejectedExpression("numbers too large")
+    if token == _ADD:
+        return a + b, digits
+    if token == _SUB:
+        return a - b, digits
+    if token == _MUL:
+        return a * b, digits
     if b == 0:
-        raise Unwritable("infinite")
-    return a / b, size
+        raise RejectedExpression("infinite")
+    return a / b, digits
 
 
-def _build_power(word: int, a: Expr, size: float, b: Expr, other: float) -> tuple[Expr, float]:
-    if word == _RAC:
+def _build_power(token: int, a: Expr, digits: float, b: Expr, other_digits: float) -> tuple[Expr, float]:
+    if token == _RAC:
         if b == 0:
-            raise Unwritable("infinite")
+            raise RejectedExpression("infinite")
         b = 1 / b
     if b.is_Number:
-        size *= max(abs(float(b)), 1.0) if other < 10 else math.inf
-    if not size <= LARGEST_SIZE:
-        raise Unwritable("numbers too large")
+        digits *= max(abs(float(b)), 1.0) if other_digits < 10 else math.inf
+    if not digits <= MAX_COEFFICIENT_DIGITS:
+        raise RejectedExpression("numbers too large")
     if a == 0 and not (b.is_Number and float(b) > 0):
-        raise Unwritable("infinite")
-    return a**b, size + other
+        raise RejectedExpression("infinite")
+    return a**b, digits + other_digits
 
 
-def words(expression: Expr, memo: dict[Expr, bytes] | None = None) -> bytes:
-    """The prefix words of an expression, the same whatever the order symengine keeps its operands in.
+def to_tokens(expression: Expr, token_cache: TokenCache | None = None) -> bytes:
+    """The prefix tokens of an expression, independent of the order in which symengine stores its operands.
 
-    ``memo``: words of subexpressions seen before. Unwritable where a part has no word.
+    Raises RejectedExpression if a part of the expression has no token.
     """
-    return _words(expression, dict(LEAF_WORDS) if memo is None else memo)
+    return _to_tokens(expression, dict(LEAF_TOKENS) if token_cache is None else token_cache)
 
 
-def _words(e: Expr, memo: dict[Expr, bytes]) -> bytes:
-    known = memo.get(e)
-    if known is None:
-        writer = _WRITERS.get(type(e))
-        if writer is None:
-            raise Unwritable(_NO_WORD.get(type(e).__name__, "no word"))
-        known = memo[e] = writer(e, memo)
-    return known
+def _to_tokens(e: Expr, token_cache: TokenCache) -> bytes:
+    tokens = token_cache.get(e)
+    if tokens is None:
+        encode = _ENCODERS.get(type(e))
+        if encode is None:
+            raise RejectedExpression(_REJECTION_REASONS.get(type(e).__name__, "no token"))
+        tokens = token_cache[e] = encode(e, token_cache)
+    return tokens
 
 
 _E = type(se.E)
@@ -129,91 +131,91 @@ _INTEGERS = frozenset((classes.Integer, classes.One, classes.NegativeOne, classe
 _NUMBERS = _INTEGERS | {classes.Rational, classes.Half}
 
 
-def _rational(e: Expr, memo: dict[Expr, bytes]) -> bytes:
-    return _DIV_WORD + integer_words(int(e.p)) + integer_words(int(e.q))
+def _rational(e: Expr, token_cache: TokenCache) -> bytes:
+    return _DIV_TOKEN + integer_to_ids(int(e.p)) + integer_to_ids(int(e.q))
 
 
-def _nested(word: bytes) -> Callable[[Expr, dict[Expr, bytes]], bytes]:
-    """op a op b c, numbers first, then by words."""
+def _nested(token: bytes) -> Callable[[Expr, TokenCache], bytes]:
+    """op a op b c, numbers first, the other operands sorted by their tokens."""
 
-    def write(e: Expr, memo: dict[Expr, bytes]) -> bytes:
+    def encode(e: Expr, token_cache: TokenCache) -> bytes:
         args = e.args
-        known = memo.get
-        operands = [known(child) or _words(child, memo) for child in args]
-        if type(args[0]) in _NUMBERS:  # a number, if there is one, comes first
+        cached = token_cache.get
+        operands = [cached(child) or _to_tokens(child, token_cache) for child in args]
+        if type(args[0]) in _NUMBERS:  # symengine puts the numeric operand first
             number = operands.pop(0)
             operands.sort()
             operands.insert(0, number)
         else:
             operands.sort()
         last = operands.pop()
-        return word + word.join(operands) + last if operands else last
+        return token + token.join(operands) + last if operands else last
 
-    return write
+    return encode
 
 
-def _power(e: Expr, memo: dict[Expr, bytes]) -> bytes:
+def _power(e: Expr, token_cache: TokenCache) -> bytes:
     base, exponent = e.args
     if type(exponent) is classes.Half:
-        return _SQRT_WORD + _words(base, memo)
+        return _SQRT_TOKEN + _to_tokens(base, token_cache)
     if type(base) is _E:
-        return _EXP_WORD + _words(exponent, memo)
-    return _POW_WORD + _words(base, memo) + _words(exponent, memo)
+        return _EXP_TOKEN + _to_tokens(exponent, token_cache)
+    return _POW_TOKEN + _to_tokens(base, token_cache) + _to_tokens(exponent, token_cache)
 
 
-def _function(word: bytes) -> Callable[[Expr, dict[Expr, bytes]], bytes]:
-    return lambda e, memo: word + _words(e.args[0], memo)
+def _function(token: bytes) -> Callable[[Expr, TokenCache], bytes]:
+    return lambda e, token_cache: token + _to_tokens(e.args[0], token_cache)
 
 
-_NO_WORD = {
+_REJECTION_REASONS = {
     **dict.fromkeys(("ComplexInfinity", "Infinity", "NegativeInfinity", "NaN", "Nan"), "infinite"),
     **dict.fromkeys(("Complex", "Constant", "ImaginaryUnit", "I"), "complex"),
 }
 
 
-def _word(name: str) -> bytes:
+def _token(name: str) -> bytes:
     return bytes((IDS[name],))
 
 
-_DIV_WORD, _SQRT_WORD, _EXP_WORD, _POW_WORD = (_word(name) for name in ("div", "sqrt", "exp", "pow"))
-_WRITERS: dict[type, Callable[[Expr, dict[Expr, bytes]], bytes]] = {
-    **dict.fromkeys(_INTEGERS, lambda e, memo: integer_words(int(e))),
+_DIV_TOKEN, _SQRT_TOKEN, _EXP_TOKEN, _POW_TOKEN = (_token(name) for name in ("div", "sqrt", "exp", "pow"))
+_ENCODERS: dict[type, Callable[[Expr, TokenCache], bytes]] = {
+    **dict.fromkeys(_INTEGERS, lambda e, token_cache: integer_to_ids(int(e))),
     **dict.fromkeys((classes.Rational, classes.Half), _rational),
-    classes.Symbol: lambda e, memo: bytes((IDS[e.name],)),
-    classes.Add: _nested(_word("add")),
-    classes.Mul: _nested(_word("mul")),
+    classes.Symbol: lambda e, token_cache: bytes((IDS[e.name],)),
+    classes.Add: _nested(_token("add")),
+    classes.Mul: _nested(_token("mul")),
     classes.Pow: _power,
-    type(se.pi): lambda e, memo: _word("pi"),
-    type(se.E): lambda e, memo: _word("E"),
+    type(se.pi): lambda e, token_cache: _token("pi"),
+    type(se.E): lambda e, token_cache: _token("E"),
     **{
-        type(function(se.Symbol("u"))): _function(_word(name))
+        type(function(se.Symbol("u"))): _function(_token(name))
         for name, function in _FUNCTIONS.items()
         if name not in ("exp", "sqrt")
     },
 }
 
 
-LEAF_WORDS: dict[Expr, bytes] = {
-    **{symbol: _word(WORDS[k]) for k, symbol in _LEAVES.items()},
-    **{se.Integer(k): integer_words(k) for k in range(-12, 13)},
+LEAF_TOKENS: TokenCache = {
+    **{symbol: _token(TOKENS[k]) for k, symbol in _LEAVES.items()},
+    **{se.Integer(k): integer_to_ids(k) for k in range(-12, 13)},
 }
-"""What a memo of words begins with."""
+"""Initial content of a token cache."""
 
 
 def derivative(expression: Expr, rates: dict[Expr, Expr] | None = None) -> Expr:
-    """d/dx, by symengine's rules but for acosh; ``rates``: d/dx of other symbols that depend on x."""
+    """d/dx by symengine's rules, except for acosh. ``rates``: d/dx of other symbols that depend on x."""
     try:
         return _derivative(expression, rates or {})
-    except (RuntimeError, ZeroDivisionError) as refused:
-        raise Unwritable("infinite") from refused
+    except (RuntimeError, ZeroDivisionError) as error:
+        raise RejectedExpression("infinite") from error
 
 
 def _derivative(expression: Expr, rates: dict[Expr, Expr]) -> Expr:
-    found = expression.atoms(classes.acosh)
-    if not found:
+    acosh_terms = expression.atoms(classes.acosh)
+    if not acosh_terms:
         return _total(expression, {}, rates)
-    # inner ones first, so that an outer one's operand is written with the names of the inner ones
-    ordered = sorted(found, key=lambda a: (len(a.atoms(classes.acosh)), _words(a, {})))
+    # inner ones first, so that the operand of an outer one is expressed in the names of the inner ones
+    ordered = sorted(acosh_terms, key=lambda a: (len(a.atoms(classes.acosh)), _to_tokens(a, {})))
     names = {a: se.Symbol(f"_acosh{k}") for k, a in enumerate(ordered)}
     slopes = dict(rates)
     for a in ordered:
@@ -223,19 +225,19 @@ def _derivative(expression: Expr, rates: dict[Expr, Expr]) -> Expr:
 
 
 def _total(expression: Expr, names: dict[Expr, Expr], slopes: dict[Expr, Expr]) -> Expr:
-    """d/dx where the named parts are differentiated as given."""
-    hidden = expression if not names else names.get(expression) or expression.xreplace(names)
-    total = hidden.diff(X)
+    """d/dx, with ``slopes`` as the derivatives of the symbols that stand for the parts in ``names``."""
+    substituted = expression if not names else names.get(expression) or expression.xreplace(names)
+    total = substituted.diff(X)
     if slopes:
-        for name in sorted(hidden.free_symbols & slopes.keys(), key=str):
-            total += hidden.diff(name) * slopes[name]
+        for name in sorted(substituted.free_symbols & slopes.keys(), key=str):
+            total += substituted.diff(name) * slopes[name]
     return total.xreplace({name: a for a, name in names.items()}) if names else total
 
 
-def without_constants(expression: Expr) -> Expr:
-    """The expression without the terms of a sum at its root that hold no x; Unwritable where nothing is left."""
+def drop_constant_terms(expression: Expr) -> Expr:
+    """Drop the top-level terms of a sum that do not depend on x; raises RejectedExpression if nothing is left."""
     if not _has_x(expression):
-        raise Unwritable("no variable")
+        raise RejectedExpression("no variable")
     if type(expression) is classes.Add:
         return se.Add(*[term for term in expression.args if _has_x(term)])
     return expression
@@ -245,9 +247,9 @@ def _has_x(expression: Expr) -> bool:
     return X in expression.free_symbols
 
 
-def operators_in(written: bytes) -> int:
-    """Operators of a written expression."""
-    return len(written) - len(written.translate(None, _OPERATORS))
+def count_operators(tokens: bytes) -> int:
+    """The number of operators in a prefix sequence."""
+    return len(tokens) - len(tokens.translate(None, _OPERATORS))
 
 
-_OPERATORS = bytes(k for k in range(len(WORDS)) if IDS["add"] <= k <= IDS["acsch"])
+_OPERATORS = bytes(k for k in range(len(TOKENS)) if IDS["add"] <= k <= IDS["acsch"])

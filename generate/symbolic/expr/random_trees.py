@@ -1,8 +1,8 @@
-"""Random expressions: unary-binary trees, uniform over all with exactly n operators, then operators and leaves by weight.
+"""Random expressions: unary-binary trees, uniform over all with exactly n operators; operators and leaves sampled by weight.
 
-D(e, n) counts the ways to fill e empty places with n operators: D(0, n) = 0, D(e, 0) = 1,
-D(e, n) = D(e-1, n) + D(e, n-1) + D(e+1, n-1). With e places and n operators left, the next operator skips k places (they become
-leaves) with P(k, unary) = D(e-k, n-1) / D(e, n) and P(k, binary) = D(e-k+1, n-1) / D(e, n).
+D(e, n) counts the ways to fill e empty nodes with n operators: D(0, n) = 0, D(e, 0) = 1,
+D(e, n) = D(e-1, n) + D(e, n-1) + D(e+1, n-1). With e empty nodes and n operators left, the next operator skips k nodes (they
+become leaves) with P(k, unary) = D(e-k, n-1) / D(e, n) and P(k, binary) = D(e-k+1, n-1) / D(e, n).
 Source: Lample and Charton 2020, appendix C.
 """
 
@@ -37,28 +37,35 @@ X: Tree = (IDS["x"],)
 
 
 @cache
-def ways(places: int, operators: int) -> int:
-    """D(places, operators)."""
-    if places == 0:
+def count_trees(empty_nodes: int, operators: int) -> int:
+    """D(empty_nodes, operators)."""
+    if empty_nodes == 0:
         return 0
     if operators == 0:
         return 1
-    return ways(places - 1, operators) + ways(places, operators - 1) + ways(places + 1, operators - 1)
+    return (
+        count_trees(empty_nodes - 1, operators)
+        + count_trees(empty_nodes, operators - 1)
+        + count_trees(empty_nodes + 1, operators - 1)
+    )
 
 
 @dataclass(frozen=True)
-class Alphabet:
-    """Operators by arity with the running sums of their chances, so that one uniform number chooses one."""
+class OperatorDistribution:
+    """Operators by arity with their cumulative probabilities, so that one uniform number selects one."""
 
     unary: tuple[int, ...]
-    unary_chances: tuple[float, ...]
+    unary_cumulative: tuple[float, ...]
     binary: tuple[int, ...]
-    binary_chances: tuple[float, ...]
+    binary_cumulative: tuple[float, ...]
 
 
 @cache
-def alphabet(operators: str, family: Family) -> Alphabet:
-    """The published weights, restricted to a family, with the named ones changed; UserError for unknown or missing operators."""
+def operator_distribution(operators: str, family: Family) -> OperatorDistribution:
+    """The published weights, restricted to a family and overridden by ``operators`` (``name:weight,...``).
+
+    Raises UserError for unknown operators and if no operator of one arity is left.
+    """
     weights = {name: float(w) for name, w in BINARY_WEIGHTS.items()}
     weights |= {name: float(UNARY_WEIGHTS[name]) for name in FAMILIES[family]}
     for part in filter(None, (p.strip() for p in operators.split(","))):
@@ -67,7 +74,7 @@ def alphabet(operators: str, family: Family) -> Alphabet:
         if name not in known:
             near = nearest(name, known)
             raise UserError(
-                f"operators: {name!r} is not one that is drawn",
+                f"operators: {name!r} is not an operator that is sampled",
                 expected=f"one of {', '.join(known)}",
                 got=repr(part),
                 next_step=f"did you mean {near}?" if near else None,
@@ -77,94 +84,103 @@ def alphabet(operators: str, family: Family) -> Alphabet:
         except ValueError:
             weights[name] = -1.0
         if not 0 <= weights[name] <= 1e6:
-            raise UserError(f"operators: {part!r} has no weight", expected="name:weight, such as div:0 or sin:4")
-    chosen = []
+            raise UserError(f"operators: {part!r} has no valid weight", expected="name:weight, such as div:0 or sin:4")
+    by_arity = []
     for names in (UNARY_WEIGHTS, BINARY_WEIGHTS):
-        kept = [name for name in names if weights.get(name, 0) > 0]
-        if not kept:
+        allowed = [name for name in names if weights.get(name, 0) > 0]
+        if not allowed:
             raise UserError(
-                "operators: none is left of one arity", expected="at least one unary and one binary operator"
+                "operators: no operator of one arity is left", expected="at least one unary and one binary operator"
             )
-        total = sum(weights[name] for name in kept)
-        chances = tuple(itertools.accumulate(weights[name] / total for name in kept))
-        chosen.append((tuple(IDS[name] for name in kept), (*chances[:-1], 1.0)))
-    return Alphabet(*chosen[0], *chosen[1])
+        total = sum(weights[name] for name in allowed)
+        cumulative = tuple(itertools.accumulate(weights[name] / total for name in allowed))
+        by_arity.append((tuple(IDS[name] for name in allowed), (*cumulative[:-1], 1.0)))
+    return OperatorDistribution(*by_arity[0], *by_arity[1])
 
 
 @cache
-def _next_place(places: int, operators: int) -> tuple[tuple[float, ...], tuple[tuple[int, int], ...]]:
-    """Running sums of the chances of (places skipped, arity) of the next operator."""
-    options = [(k, arity, ways(places - k + arity - 1, operators - 1)) for arity in (1, 2) for k in range(places)]
-    total = ways(places, operators)
+def _next_operator(empty_nodes: int, operators: int) -> tuple[tuple[float, ...], tuple[tuple[int, int], ...]]:
+    """Cumulative probabilities of (nodes skipped, arity) of the next operator."""
+    options = [
+        (k, arity, count_trees(empty_nodes - k + arity - 1, operators - 1))
+        for arity in (1, 2)
+        for k in range(empty_nodes)
+    ]
+    total = count_trees(empty_nodes, operators)
     sums = tuple(s / total for s in itertools.accumulate(w for _, _, w in options))
     return (*sums[:-1], 1.0), tuple((k, arity) for k, arity, _ in options)
 
 
-def draw_operator_counts(rng: np.random.Generator, n: int, spec: ExpressionSpec) -> list[int]:
-    """How many operators each of n trees has."""
-    usual = rng.integers(spec.min_operators, spec.max_operators, size=n, endpoint=True)
+def sample_operator_counts(rng: np.random.Generator, n: int, spec: ExpressionSpec) -> list[int]:
+    """The number of operators of each of n trees."""
+    regular = rng.integers(spec.min_operators, spec.max_operators, size=n, endpoint=True)
     few = rng.integers(0, max(spec.min_operators - 1, 0), size=n, endpoint=True)
-    rarely = (rng.random(n) < spec.few_share) & (spec.min_operators > 0)
-    return [int(k) for k in np.where(rarely, few, usual)]
+    is_few = (rng.random(n) < spec.few_share) & (spec.min_operators > 0)
+    return [int(k) for k in np.where(is_few, few, regular)]
 
 
-def draw_trees(rng: np.random.Generator, n: int, spec: ExpressionSpec, counts: list[int] | None = None) -> list[Tree]:
-    """n random trees; each takes its own row of the random numbers, so none depends on another.
+def sample_trees(rng: np.random.Generator, n: int, spec: ExpressionSpec, counts: list[int] | None = None) -> list[Tree]:
+    """n random trees; each consumes its own row of the random numbers, so no tree depends on another.
 
-    ``counts``: operators of each, drawn by the spec where left out.
+    ``counts``: the number of operators of each tree; by default sampled as the spec says.
     """
-    counts = draw_operator_counts(rng, n, spec) if counts is None else counts
-    letters = alphabet(spec.operators, spec.family)
+    counts = sample_operator_counts(rng, n, spec) if counts is None else counts
+    distribution = operator_distribution(spec.operators, spec.family)
     width = 4 * max(counts, default=0) + 2
     numbers = rng.random((n, width)).tolist()
-    return [_tree(count, row, letters, spec) for count, row in zip(counts, numbers, strict=True)]
+    return [_tree(count, row, distribution, spec) for count, row in zip(counts, numbers, strict=True)]
 
 
-def _tree(operators: int, numbers: list[float], letters: Alphabet, spec: ExpressionSpec) -> Tree:
-    """The shape as a prefix sequence (None for a leaf), then letters and leaves, put together from the end."""
+def _tree(operators: int, numbers: list[float], distribution: OperatorDistribution, spec: ExpressionSpec) -> Tree:
+    """Sample the shape as a prefix sequence (None for a leaf), then build the tree from its end, sampling leaves."""
     take = iter(numbers).__next__
     prefix: list[int | None] = []
     arities: list[int] = []
-    # ``places`` empty places in prefix order; an operator fills one after skipping some, and opens ``arity`` new ones
-    left, places = operators, 1
+    # ``empty_nodes`` in prefix order: an operator fills one of them after skipping some, and adds ``arity`` new ones
+    left, empty_nodes = operators, 1
     while left:
-        sums, options = _next_place(places, left)
+        sums, options = _next_operator(empty_nodes, left)
         skip, arity = options[bisect.bisect_right(sums, take(), hi=len(sums) - 1)]
         prefix += [None] * skip
         arities += [0] * skip
         if arity == 1:
-            prefix.append(letters.unary[bisect.bisect_right(letters.unary_chances, take(), hi=len(letters.unary) - 1)])
+            prefix.append(
+                distribution.unary[
+                    bisect.bisect_right(distribution.unary_cumulative, take(), hi=len(distribution.unary) - 1)
+                ]
+            )
         else:
             prefix.append(
-                letters.binary[bisect.bisect_right(letters.binary_chances, take(), hi=len(letters.binary) - 1)]
+                distribution.binary[
+                    bisect.bisect_right(distribution.binary_cumulative, take(), hi=len(distribution.binary) - 1)
+                ]
             )
         arities.append(arity)
-        places += arity - skip - 1
+        empty_nodes += arity - skip - 1
         left -= 1
-    prefix += [None] * places
-    arities += [0] * places
+    prefix += [None] * empty_nodes
+    arities += [0] * empty_nodes
     stack: list[Tree] = []
-    share, most = spec.variable_share, spec.max_int
-    for word, arity in zip(reversed(prefix), reversed(arities), strict=True):
-        if word is None:
+    variable_share, max_int = spec.variable_share, spec.max_int
+    for token, arity in zip(reversed(prefix), reversed(arities), strict=True):
+        if token is None:
             u = take()
-            stack.append(X if u < share else 1 + int((u - share) / (1 - share) * most))
+            stack.append(X if u < variable_share else 1 + int((u - variable_share) / (1 - variable_share) * max_int))
         elif arity == 1:
-            stack[-1] = (word, stack[-1])
+            stack[-1] = (token, stack[-1])
         else:
             first = stack.pop()
-            stack[-1] = (word, first, stack[-1])
+            stack[-1] = (token, first, stack[-1])
     return stack[0]
 
 
 _EXPONENTIALS = bytes(IDS[name] for name in ("exp", "sinh", "cosh"))
 
 
-def nested_exponentials(written: bytes) -> int:
-    """The most of exp, sinh and cosh on one way from the root of a written expression to a leaf."""
-    if len(written) - len(written.translate(None, _EXPONENTIALS)) <= 1:
-        return len(written) - len(written.translate(None, _EXPONENTIALS))
-    return _nested(parse(written))
+def nested_exponentials(tokens: bytes) -> int:
+    """The largest number of exp, sinh and cosh on a path from the root of an expression to a leaf."""
+    count = len(tokens) - len(tokens.translate(None, _EXPONENTIALS))
+    return count if count <= 1 else _nested(parse(tokens))
 
 
 def _nested(tree: Tree) -> int:
@@ -174,5 +190,5 @@ def _nested(tree: Tree) -> int:
 
 
 def check_spec(spec: ExpressionSpec) -> None:
-    """UserError where no expression can be drawn by this spec."""
-    alphabet(spec.operators, spec.family)
+    """Raises UserError if no expression can be sampled with this spec."""
+    operator_distribution(spec.operators, spec.family)

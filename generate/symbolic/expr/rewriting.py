@@ -10,8 +10,8 @@ from symengine.lib import symengine_wrapper as classes
 
 from mathpipe.generate.symbolic.expr.canonical_form import Expr, X
 
-MOST_TERMS = 120
-MOST_DEGREE = 12  # of a polynomial beside another function
+MAX_TERMS = 120
+MAX_DEGREE = 12  # of a polynomial factor
 Coefficients = dict[int, Expr]
 
 
@@ -20,61 +20,61 @@ def has_x(e: Expr) -> bool:
     return X in e.free_symbols
 
 
-def terms_estimate(e: Expr) -> int:
-    """An upper bound on the terms of the expanded form."""
+def expanded_term_bound(e: Expr) -> int:
+    """An upper bound on the number of terms of the expanded form."""
     kind = type(e)
     if kind is classes.Add:
-        return sum(terms_estimate(child) for child in e.args)
+        return sum(expanded_term_bound(child) for child in e.args)
     if kind is classes.Mul:
-        return math.prod(terms_estimate(child) for child in e.args)
+        return math.prod(expanded_term_bound(child) for child in e.args)
     if kind is classes.Pow:
         base, exponent = e.args
         if isinstance(exponent, classes.Integer) and 1 < int(exponent) <= 100:
-            return math.comb(terms_estimate(base) + int(exponent) - 1, int(exponent))
+            return math.comb(expanded_term_bound(base) + int(exponent) - 1, int(exponent))
     return 1
 
 
-def expanded(e: Expr) -> Expr:
-    """Sums multiplied out, where few terms come of it; else as it is. Operands of functions stay as they are."""
-    if not 1 < terms_estimate(e) <= MOST_TERMS:
+def expand_if_small(e: Expr) -> Expr:
+    """Multiply out sums if at most ``MAX_TERMS`` terms result; else return e. Operands of functions are left unchanged."""
+    if not 1 < expanded_term_bound(e) <= MAX_TERMS:
         return e
     names: dict[Expr, Expr] = {}
-    hidden = _hidden(e, names)
-    return se.expand(hidden).xreplace({name: part for part, name in names.items()})
+    named = _name_kernels(e, names)
+    return se.expand(named).xreplace({name: part for part, name in names.items()})
 
 
-def _hidden(e: Expr, names: dict[Expr, Expr]) -> Expr:
-    """The expression with a name for each function, root and reciprocal of a sum."""
+def _name_kernels(e: Expr, names: dict[Expr, Expr]) -> Expr:
+    """Replace each function, root and reciprocal of a sum by a symbol."""
     kind = type(e)
     if kind is classes.Add or kind is classes.Mul:
-        return e.func(*[_hidden(child, names) for child in e.args])
+        return e.func(*[_name_kernels(child, names) for child in e.args])
     if kind is classes.Symbol or e.is_Number:
         return e
     if kind is classes.Pow and isinstance(e.args[1], classes.Integer):
         base, n = e.args
         if int(n) > 0 or type(base) is not classes.Add:
-            return _hidden(base, names) ** n
+            return _name_kernels(base, names) ** n
     return names.setdefault(e, se.Symbol(f"_{len(names)}"))
 
 
 def factors(e: Expr) -> tuple[Expr, ...]:
-    """What an expression is the product of."""
+    """The factors of a product; (e,) for any other expression."""
     return tuple(e.args) if type(e) is classes.Mul else (e,)
 
 
 def split_constant(e: Expr) -> tuple[Expr, Expr]:
-    """(factors without x, the rest)."""
+    """(product of the factors that do not depend on x, product of the rest)."""
     if type(e) is not classes.Mul:
         return (se.Integer(1), e) if has_x(e) else (e, se.Integer(1))
     constant = [child for child in e.args if not has_x(child)]
     return se.Mul(*constant), se.Mul(*[child for child in e.args if has_x(child)])
 
 
-def content_free(e: Expr) -> Expr:
-    """Every sum as its rational content and lowest power of x times the rest: 2x^2 + 4x is 2 x (x + 2)."""
+def factor_out_content(e: Expr) -> Expr:
+    """Write every sum as its rational content and lowest power of x times the rest: 2x^2 + 4x = 2 x (x + 2)."""
     kind = type(e)
     if kind is classes.Add:
-        children = [content_free(child) for child in e.args]
+        children = [factor_out_content(child) for child in e.args]
         numbers, lowest = [], None
         for child in children:
             number, power = _content(child)
@@ -86,16 +86,16 @@ def content_free(e: Expr) -> Expr:
             return se.Add(*children)
         return common * se.Add(*[child / common for child in children])
     if kind is classes.Mul:
-        return se.Mul(*[content_free(child) for child in e.args])
+        return se.Mul(*[factor_out_content(child) for child in e.args])
     if kind is classes.Pow and isinstance(e.args[1], classes.Integer):
-        return content_free(e.args[0]) ** e.args[1]
+        return factor_out_content(e.args[0]) ** e.args[1]
     if kind is classes.Pow and type(e.args[0]) is classes.Pow and isinstance(e.args[0].args[1], classes.Half):
         return e.args[0].args[0] ** (e.args[0].args[1] * e.args[1])  # sqrt(u)^r is u^(r/2) on every branch
     return e
 
 
 def _content(term: Expr) -> tuple[Fraction, int]:
-    """(the number, the integer power of x) that a term is a multiple of."""
+    """(rational coefficient, integer power of x) of a term."""
     number, power = Fraction(1), 0
     for child in factors(term):
         if isinstance(child, classes.Rational):
@@ -108,11 +108,11 @@ def _content(term: Expr) -> tuple[Fraction, int]:
 
 
 def coefficients(e: Expr) -> Coefficients | None:
-    """Coefficients by power of x of a polynomial (they may hold other constants); None where it is none."""
+    """Coefficients of a polynomial by power of x (they may contain other constants); None if e is no polynomial in x."""
     if not _algebraic(e):
         return None
-    found: Coefficients = {}
-    e = expanded(e)
+    by_power: Coefficients = {}
+    e = expand_if_small(e)
     for term in e.args if type(e) is classes.Add else (e,):
         constant, rest = split_constant(term)
         if rest == 1:
@@ -123,14 +123,14 @@ def coefficients(e: Expr) -> Coefficients | None:
             power = int(rest.args[1])
         else:
             return None
-        if not 0 <= power <= MOST_DEGREE:
+        if not 0 <= power <= MAX_DEGREE:
             return None
-        found[power] = found.get(power, se.Integer(0)) + constant
-    return found
+        by_power[power] = by_power.get(power, se.Integer(0)) + constant
+    return by_power
 
 
 def _algebraic(e: Expr) -> bool:
-    """Whether x occurs in sums, products and whole powers alone."""
+    """Whether x occurs only in sums, products and positive integer powers."""
     kind = type(e)
     if kind is classes.Symbol or e.is_Number:
         return True
@@ -141,8 +141,8 @@ def _algebraic(e: Expr) -> bool:
     return not has_x(e)
 
 
-def power_argument(u: Expr) -> tuple[Expr, Expr, int] | None:
-    """(a, b, n) of u = a x^n + b with n > 0; None where it is of another form."""
+def as_shifted_monomial(u: Expr) -> tuple[Expr, Expr, int] | None:
+    """(a, b, n) of u = a x^n + b with n > 0; None if u has another form."""
     shape = coefficients(u)
     if shape is None:
         return None
@@ -152,30 +152,30 @@ def power_argument(u: Expr) -> tuple[Expr, Expr, int] | None:
     return shape[powers[0]], shape.get(0, se.Integer(0)), powers[0]
 
 
-def subexpressions(e: Expr, most: int) -> list[Expr]:
-    """Up to so many different parts with x, functions and bases of powers and their arguments, outermost first."""
-    found: dict[Expr, None] = {}
+def substitution_candidates(e: Expr, limit: int) -> list[Expr]:
+    """Up to ``limit`` distinct parts that depend on x: functions, bases of powers, and their arguments; outermost first."""
+    candidates: dict[Expr, None] = {}
     level = [e]
-    while level and len(found) < most:
+    while level and len(candidates) < limit:
         below: list[Expr] = []
         for part in level:
             kind = type(part)
             if kind is classes.Symbol or part.is_Number:
                 continue
             if kind not in (classes.Mul, classes.Add, classes.Pow) and has_x(part):
-                found.setdefault(part)
+                candidates.setdefault(part)
             for child in part.args:
                 if kind not in (classes.Mul, classes.Add) and type(child) is not classes.Symbol and has_x(child):
-                    found.setdefault(child)
+                    candidates.setdefault(child)
                 below.append(child)
             if kind is classes.Pow and part.args[0] == se.E:
-                found.setdefault(part)
+                candidates.setdefault(part)
         level = below
-    return list(found)[:most]
+    return list(candidates)[:limit]
 
 
 def product_to_sum(e: Expr) -> Expr | None:
-    """Products and powers of sines and cosines as sums of single ones; None where nothing is to be done."""
+    """Rewrite products and powers of sines and cosines as sums of single ones; None if there are none."""
     sines: list[Expr] = []
     others: list[Expr] = []
     for child in factors(e):
@@ -190,18 +190,18 @@ def product_to_sum(e: Expr) -> Expr | None:
         return None
     total = [(se.Integer(1), sines[0])]
     for wave in sines[1:]:
-        total = [_plain(c, product) for left_c, left in total for c, product in _times(left_c, left, wave)]
+        total = [_move_constants(c, product) for a, left in total for c, product in _multiply_waves(a, left, wave)]
     rest = se.Mul(*others)
     return se.Add(*[c * wave * rest for c, wave in total])
 
 
-def _plain(c: Expr, wave: Expr) -> tuple[Expr, Expr]:
-    """sin(-u) as -sin(u), and constants, sin(0) and the like among them, as coefficients."""
+def _move_constants(c: Expr, wave: Expr) -> tuple[Expr, Expr]:
+    """Move constant factors into the coefficient: sin(-u) becomes -sin(u), and sin(0) becomes 0."""
     constant, rest = split_constant(wave)
     return c * constant, rest
 
 
-def _times(c: Expr, left: Expr, right: Expr) -> list[tuple[Expr, Expr]]:
+def _multiply_waves(c: Expr, left: Expr, right: Expr) -> list[tuple[Expr, Expr]]:
     half = c / 2
     if left == 1:
         return [(c, right)]
@@ -218,14 +218,15 @@ def _times(c: Expr, left: Expr, right: Expr) -> list[tuple[Expr, Expr]]:
             return [(-half, se.sin(low)), (half, se.sin(high))]
 
 
-def tidied(e: Expr) -> Expr:
-    """e^(n ln u) as u^n, and multiples of sums multiplied out where they are terms of a sum."""
-    changes = {p: _without_logarithm(p) for p in e.atoms(classes.Pow) if p.args[0] == se.E}
-    changes = {p: plain for p, plain in changes.items() if plain is not None}
-    return _spread(e.xreplace(changes) if changes else e)
+def cancel_logs_and_distribute(e: Expr) -> Expr:
+    """Replace e^(n ln u) by u^n, and distribute constant factors over the nested sums of a sum."""
+    powers = {p: _exp_log_as_power(p) for p in e.atoms(classes.Pow) if p.args[0] == se.E}
+    replacements = {p: power for p, power in powers.items() if power is not None}
+    return _distribute(e.xreplace(replacements) if replacements else e)
 
 
-def _without_logarithm(power: Expr) -> Expr | None:
+def _exp_log_as_power(power: Expr) -> Expr | None:
+    """u^n for power = e^(n ln u) with an integer n; else None."""
     logarithms = power.args[1].atoms(classes.log)
     if len(logarithms) != 1:
         return None
@@ -234,11 +235,11 @@ def _without_logarithm(power: Expr) -> Expr | None:
     return logarithm.args[0] ** times if isinstance(times, classes.Integer) else None
 
 
-def _spread(e: Expr) -> Expr:
+def _distribute(e: Expr) -> Expr:
     constant, core = split_constant(e)
     if type(core) is not classes.Add:
         return e
-    return se.Add(*[constant * term for child in core.args for term in _terms(_spread(child))])
+    return se.Add(*[constant * term for child in core.args for term in _terms(_distribute(child))])
 
 
 def _terms(e: Expr) -> tuple[Expr, ...]:

@@ -1,7 +1,7 @@
-"""A light simplification by counted rules: common factors out, products multiplied out, sin^2 + cos^2; the shortest form is kept.
+"""A light simplification: factor out, multiply out, apply sin^2 + cos^2 = 1, and keep the shortest form.
 
-Every rule is an identity of expressions wherever both sides are defined, and the pair is checked by numbers afterwards as all
-others are. Work is bounded by the number of terms, never by time.
+Every rule is an identity wherever both sides are defined, and the resulting pair is verified numerically like all others.
+The number of terms bounds the work; time limits are never used.
 """
 
 from __future__ import annotations
@@ -13,74 +13,73 @@ from typing import Any
 import symengine as se
 from symengine.lib import symengine_wrapper as classes
 
-from mathpipe.generate.symbolic.expr.canonical_form import Expr, words
+from mathpipe.generate.symbolic.expr.canonical_form import Expr, TokenCache, to_tokens
 
-MOST_TERMS = 150  # terms that multiplying out may make
-MOST_NODES = 1500  # sums and products looked at in one expression
-
-Memo = dict[Any, Any]
+MAX_TERMS = 150  # of an expansion
+MAX_NODES = 1500  # nodes simplified in one expression
 
 
-def simplified(expression: Expr) -> Expr:
-    """The shortest form found, as it stands where nothing is shorter."""
-    written: dict[Any, bytes] = {}
-    return _Simplifier(written).simplify(expression)
+def simplify(expression: Expr) -> Expr:
+    """The shortest form that the rules find; the expression itself if none is shorter."""
+    return _Simplifier().simplify(expression)
 
 
 class _Simplifier:
-    def __init__(self, written: dict[Any, bytes]) -> None:
-        self._written, self._known, self._left = written, dict[Any, Any](), MOST_NODES
+    def __init__(self) -> None:
+        self._token_cache: TokenCache = {}
+        self._simplified: dict[Expr, Expr] = {}
+        self._nodes_left = MAX_NODES
 
     def simplify(self, e: Expr) -> Expr:
-        """Operands first, then the sum, product or power itself."""
+        """Simplify the operands first, then the sum, product or power itself."""
         if e.is_Number or e.is_Symbol or not e.args:
             return e
-        if e in self._known:
-            return self._known[e]
-        self._left -= 1
-        if self._left < 0:
+        if e in self._simplified:
+            return self._simplified[e]
+        self._nodes_left -= 1
+        if self._nodes_left < 0:
             return e
         operands = [self.simplify(child) for child in e.args]
         rebuilt = e if operands == list(e.args) else e.func(*operands)
-        found = self._known[e] = self._shortest([e, rebuilt, *self._other_forms(rebuilt)])
-        return found
+        shortest = self._simplified[e] = self._shortest([e, rebuilt, *self._other_forms(rebuilt)])
+        return shortest
 
     def _other_forms(self, e: Expr) -> list[Expr]:
         if isinstance(e, classes.Add):
-            joined = without_squares(e)
-            if not isinstance(joined, classes.Add):
-                return [joined]
-            factored = common_factor(joined)
-            forms = [joined, factored]
+            merged = merge_squares(e)
+            if not isinstance(merged, classes.Add):
+                return [merged]
+            factored = factor_out_common(merged)
+            forms = [merged, factored]
             if isinstance(factored, classes.Mul):
-                forms += [self._with_expanded_sums(factored)]
-            return [*forms, *self._expanded(joined)]
+                forms += [self._expand_factors(factored)]
+            return [*forms, *self._expansions(merged)]
         if isinstance(e, classes.Mul) and any(isinstance(a, classes.Add) for a in e.args):
-            return self._expanded(e)
+            return self._expansions(e)
         return []
 
-    def _with_expanded_sums(self, product: Expr) -> Expr:
-        """A product whose sums are multiplied out, each where it gets shorter."""
+    def _expand_factors(self, product: Expr) -> Expr:
+        """Multiply out those factors of a product that become shorter."""
         return se.Mul(
-            *[self._shortest([a, *self._expanded(a)]) if isinstance(a, classes.Add) else a for a in product.args]
+            *[self._shortest([a, *self._expansions(a)]) if isinstance(a, classes.Add) else a for a in product.args]
         )
 
-    def _expanded(self, e: Expr) -> list[Expr]:
-        return [se.expand(e, deep=False)] if terms_expanded(e) <= MOST_TERMS else []
+    def _expansions(self, e: Expr) -> list[Expr]:
+        return [se.expand(e, deep=False)] if expanded_term_bound(e) <= MAX_TERMS else []
 
     def _shortest(self, forms: Iterable[Expr]) -> Expr:
-        """The one with the fewest words, the first of equals."""
-        return min(forms, key=lambda e: len(words(e, self._written)))
+        """The form with the fewest tokens; the first of equals."""
+        return min(forms, key=lambda e: len(to_tokens(e, self._token_cache)))
 
 
-def terms_expanded(e: Expr) -> int:
-    """How many terms multiplying out may make, at most."""
+def expanded_term_bound(e: Expr) -> int:
+    """An upper bound on the number of terms of the expanded form."""
     if isinstance(e, classes.Add):
-        return sum(terms_expanded(a) for a in e.args)
+        return sum(expanded_term_bound(a) for a in e.args)
     if isinstance(e, classes.Mul):
         count = 1
         for a in e.args:
-            count *= terms_expanded(a)
+            count *= expanded_term_bound(a)
         return count
     if isinstance(e, classes.Pow) and isinstance(e.args[1], classes.Integer) and isinstance(e.args[0], classes.Add):
         power = int(e.args[1])
@@ -88,8 +87,8 @@ def terms_expanded(e: Expr) -> int:
     return 1
 
 
-def common_factor(e: Expr) -> Expr:
-    """A sum as (common factor) times (what is left): the lowest power of each base, negative ones too, and the content."""
+def factor_out_common(e: Expr) -> Expr:
+    """Write a sum as (common factor) * (rest): the lowest power of each base, negative ones included, and the content."""
     terms = [_powers(term) for term in e.args]
     bases = sorted({base for _, powers in terms for base in powers}, key=str)
     lowest = {base: min((powers.get(base, se.Integer(0)) for _, powers in terms), key=float) for base in bases}
@@ -118,7 +117,7 @@ def _powers(term: Expr) -> tuple[Expr, dict[Expr, Expr]]:
 
 
 def _content(coefficients: list[Expr]) -> Expr:
-    """The greatest rational that leaves integers without a common divisor; negative where all are."""
+    """The greatest rational whose quotients are coprime integers; negative if all coefficients are."""
     numerator, denominator = 0, 1
     for c in coefficients:
         p, q = (int(c), 1) if isinstance(c, classes.Integer) else (int(c.p), int(c.q))
@@ -128,33 +127,33 @@ def _content(coefficients: list[Expr]) -> Expr:
     return -content if all(float(c) < 0 for c in coefficients) else content
 
 
-def without_squares(e: Expr) -> Expr:
-    """c sin(u)^2 + c cos(u)^2 = c in a sum, and c cosh(u)^2 - c sinh(u)^2 = c."""
+def merge_squares(e: Expr) -> Expr:
+    """Apply c sin(u)^2 + c cos(u)^2 = c and c cosh(u)^2 - c sinh(u)^2 = c to the terms of a sum."""
     terms = list(e.args)
     for first, second, sign in ((classes.sin, classes.cos, 1), (classes.cosh, classes.sinh, -1)):
-        terms = _joined(terms, first, second, sign)
+        terms = _merge_pairs(terms, first, second, sign)
     return se.Add(*terms)
 
 
-def _joined(terms: list[Expr], first: Any, second: Any, sign: int) -> list[Expr]:
+def _merge_pairs(terms: list[Expr], first: Any, second: Any, sign: int) -> list[Expr]:
     partners: dict[tuple[Expr, Expr], int] = {}
     for k, term in enumerate(terms):
         for u, rest in _squares(term, second):
             partners[u, rest] = k
-    gone: set[int] = set()
-    out = []
+    merged: set[int] = set()
+    constants = []
     for k, term in enumerate(terms):
         for u, rest in _squares(term, first):
             partner = partners.get((u, sign * rest))
-            if partner is not None and partner != k and not {k, partner} & gone:
-                gone |= {k, partner}
-                out.append(rest)
+            if partner is not None and partner != k and not {k, partner} & merged:
+                merged |= {k, partner}
+                constants.append(rest)
                 break
-    return [term for k, term in enumerate(terms) if k not in gone] + out
+    return [term for k, term in enumerate(terms) if k not in merged] + constants
 
 
 def _squares(term: Expr, kind: Any) -> list[tuple[Expr, Expr]]:
-    """(u, the rest of the term) for every factor kind(u)^2."""
+    """(u, term / kind(u)^2) for every factor kind(u)^2 of a term."""
     return [
         (a.args[0].args[0], term / a)
         for a in (term.args if isinstance(term, classes.Mul) else (term,))

@@ -1,4 +1,4 @@
-"""Partners for integration by parts: a pool of G, and which of them make f G known, for all of them at once."""
+"""Candidates for integration by parts: a pool of G, and which of them give an f G with a known primitive, for all at once."""
 
 from __future__ import annotations
 
@@ -11,55 +11,62 @@ from symengine.lib import symengine_wrapper as classes
 
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.generate.spec import ExpressionSpec
-from mathpipe.generate.symbolic.expr.canonical_form import Expr, Unwritable, build, derivative, without_constants, words
-from mathpipe.generate.symbolic.expr.random_trees import draw_trees
-from mathpipe.generate.symbolic.expr.rewriting import expanded
-from mathpipe.generate.symbolic.integrate.primitive_table import Table
-from mathpipe.generate.symbolic.integrate.rule_search import proportion
-from mathpipe.generate.symbolic.integrate.value_lookup import Keys, Values, keys_of
+from mathpipe.generate.symbolic.expr.canonical_form import (
+    Expr,
+    RejectedExpression,
+    build,
+    derivative,
+    drop_constant_terms,
+    to_tokens,
+)
+from mathpipe.generate.symbolic.expr.random_trees import sample_trees
+from mathpipe.generate.symbolic.expr.rewriting import expand_if_small
+from mathpipe.generate.symbolic.integrate.primitive_table import PrimitiveTable
+from mathpipe.generate.symbolic.integrate.rule_search import constant_ratio
+from mathpipe.generate.symbolic.integrate.value_lookup import Keys, PointValues, compute_keys
 
-POOL = 2_500
-DRAWS = 6_000  # trees drawn until there are so many different G
-MOST_OPERATORS = 4
-NOWHERE = 1e7  # in the key of what has no values: no sum with it is a key
-MOST_TERMS = 4  # of G, and of f where it is taken term by term
+POOL_SIZE = 2_500  # different G
+NUM_TREES = 6_000  # trees sampled to fill the pool
+MAX_OPERATORS = 4
+MISSING_KEY = 1e7  # in the key of an expression without values: no sum with it matches a key
+MAX_TERMS = 4  # of G, and of f if the product is expanded term by term
 
 
 @dataclass(frozen=True)
-class Partner:
+class PartsCandidate:
     """G, g = G', and the terms of G."""
 
     primitive: Expr
-    slope: Expr
+    derivative: Expr
     terms: tuple[Expr, ...]
 
 
-class Known:
-    """The table of primitives and what a chunk has learned."""
+class LearnedTable:
+    """The table of primitives, extended by the pairs that were verified in this chunk."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: PrimitiveTable) -> None:
         self.index = table.index.copy()
         self._primitives = list(table.primitives)
         self._integrands = list(table.integrands)
 
     def primitive(self, e: Expr) -> Expr:
-        """The known primitive of e; Unwritable where there is none."""
-        values = Values()
+        """The primitive of e from the table; raises RejectedExpression if there is none."""
+        values = PointValues()
         key = values.key(e)
         entry = None if key is None else self.index.find(key)
-        c = None if entry is None else proportion(e, self._integrands[entry], values)
+        c = None if entry is None else constant_ratio(e, self._integrands[entry], values)
         if entry is None or c is None:
-            raise Unwritable("no known product")
+            raise RejectedExpression("no product with a known primitive")
         return c * self._primitives[entry]
 
     def has(self, key: Keys) -> bool:
-        """Whether a key (4,) is known."""
+        """Whether the table has an entry with this key (4,)."""
         return self.index.find(tuple(key.tolist())) is not None
 
-    def learn(self, found: list[tuple[Expr, Expr]], written: Sequences) -> None:
-        """Verified (f, F) join the table."""
-        keys, values = keys_of(written), Values()
-        for (integrand, primitive), key in zip(found, keys, strict=True):
+    def add(self, verified: list[tuple[Expr, Expr]], integrands: Sequences) -> None:
+        """Add verified pairs (f, F) to the table; ``integrands``: the prefix sequences of the f."""
+        keys, values = compute_keys(integrands), PointValues()
+        for (integrand, primitive), key in zip(verified, keys, strict=True):
             if not np.isfinite(key).all() or values.key(integrand) is None:
                 continue
             if self.index.add(tuple(key.tolist()), len(self._primitives)):
@@ -68,82 +75,92 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Pool:
-    """``keys`` (n, 4) of the G; ``term_keys`` (m, 4) of their different terms; ``places`` (n, MOST_TERMS) into them, m for none."""
+class CandidatePool:
+    """The candidates G. ``keys`` (n, 4): their keys; ``term_keys`` (m, 4): keys of their distinct terms.
 
-    partners: list[Partner]
+    ``term_indices`` (n, MAX_TERMS): the terms of each G as indices into ``term_keys``, m for none.
+    """
+
+    candidates: list[PartsCandidate]
     keys: Keys
     term_keys: Keys
-    places: NDArray[np.int64]
+    term_indices: NDArray[np.int64]
 
-    def matches(self, known: Known, keys: Keys, start: int, most: int) -> list[tuple[Partner, bool]]:
-        """Up to so many partners, from ``start`` on, that make f G known: as a whole (True), or term by term (False).
+    def matches(self, table: LearnedTable, keys: Keys, start: int, limit: int) -> list[tuple[PartsCandidate, bool]]:
+        """Up to ``limit`` candidates, from ``start`` on, whose f G is in the table: as a whole (True) or term by term (False).
 
-        ``keys`` (1 + terms, 4): of f, then of its terms.
+        ``keys`` (1 + terms, 4): the key of f, then those of its terms.
         """
-        none = np.zeros(len(self.partners), dtype=np.bool_)
-        whole = known.index.maybe(keys[0, :2] + self._firsts) if np.isfinite(keys[0]).all() else none
-        parts = keys[1:] if len(keys) > 1 else keys
-        by_terms = self._by_terms(known, parts) if np.isfinite(parts).all() else none
-        found = np.flatnonzero(whole | by_terms)
-        matches: list[tuple[Partner, bool]] = []
-        for i in np.roll(found, -int(np.searchsorted(found, start))).tolist():
-            if whole[i] and known.has(keys[0] + self.keys[i]):
-                matches.append((self.partners[i], True))
+        none = np.zeros(len(self.candidates), dtype=np.bool_)
+        whole = table.index.may_contain(keys[0, :2] + self._first_ratios) if np.isfinite(keys[0]).all() else none
+        term_keys = keys[1:] if len(keys) > 1 else keys
+        by_terms = self._match_terms(table, term_keys) if np.isfinite(term_keys).all() else none
+        possible = np.flatnonzero(whole | by_terms)
+        matches: list[tuple[PartsCandidate, bool]] = []
+        for i in np.roll(possible, -int(np.searchsorted(possible, start))).tolist():
+            if whole[i] and table.has(keys[0] + self.keys[i]):
+                matches.append((self.candidates[i], True))
             elif by_terms[i] and all(
-                known.has(key + self.term_keys[j]) for key in parts for j in self.places[i] if j < len(self.term_keys)
+                table.has(key + self.term_keys[j])
+                for key in term_keys
+                for j in self.term_indices[i]
+                if j < len(self.term_keys)
             ):
-                matches.append((self.partners[i], False))
-            if len(matches) == most:
+                matches.append((self.candidates[i], False))
+            if len(matches) == limit:
                 break
         return matches
 
-    def _by_terms(self, known: Known, parts: Keys) -> NDArray[np.bool_]:
-        """Which partners are worth looking at, every term of f with every one of theirs."""
+    def _match_terms(self, table: LearnedTable, term_keys: Keys) -> NDArray[np.bool_]:
+        """Which candidates may have every product of a term of f and a term of G in the table."""
         every = np.ones(len(self.term_keys) + 1, dtype=np.bool_)
-        for key in parts:
-            every[:-1] &= known.index.maybe(key[:2] + self._term_firsts)
-        return np.asarray(every[self.places].all(axis=1))
+        for key in term_keys:
+            every[:-1] &= table.index.may_contain(key[:2] + self._first_term_ratios)
+        return np.asarray(every[self.term_indices].all(axis=1))
 
     @cached_property
-    def _firsts(self) -> Keys:
+    def _first_ratios(self) -> Keys:
         return np.ascontiguousarray(self.keys[:, :2])
 
     @cached_property
-    def _term_firsts(self) -> Keys:
+    def _first_term_ratios(self) -> Keys:
         return np.ascontiguousarray(self.term_keys[:, :2])
 
 
-def terms_of(e: Expr, memo: dict[Expr, bytes]) -> list[Expr]:
-    """The terms of a sum, multiplied out where few come of it; none where there are too many, or one only."""
-    spread = expanded(e)
-    if type(spread) is not classes.Add or len(spread.args) > MOST_TERMS:
+def expanded_terms(e: Expr, token_cache: dict[Expr, bytes]) -> list[Expr]:
+    """The terms of the expanded sum, sorted by their tokens; empty if there is one term or too many."""
+    expanded = expand_if_small(e)
+    if type(expanded) is not classes.Add or len(expanded.args) > MAX_TERMS:
         return []
-    return sorted(spread.args, key=lambda term: words(term, memo))
+    return sorted(expanded.args, key=lambda term: to_tokens(term, token_cache))
 
 
-def draw_pool(rng: np.random.Generator, spec: ExpressionSpec) -> Pool:
-    """Different G of up to four operators, drawn like F."""
-    few = spec.model_copy(update={"min_operators": 0, "max_operators": MOST_OPERATORS, "few_share": 0.0})
-    partners: dict[bytes, Partner] = {}
-    memo: dict[Expr, bytes] = {}
-    for tree in draw_trees(rng, DRAWS, few):
-        if len(partners) == POOL:
+def sample_candidate_pool(rng: np.random.Generator, spec: ExpressionSpec) -> CandidatePool:
+    """Sample a pool of distinct G with up to ``MAX_OPERATORS`` operators, from the distribution of F."""
+    small_spec = spec.model_copy(update={"min_operators": 0, "max_operators": MAX_OPERATORS, "few_share": 0.0})
+    candidates: dict[bytes, PartsCandidate] = {}
+    token_cache: dict[Expr, bytes] = {}
+    for tree in sample_trees(rng, NUM_TREES, small_spec):
+        if len(candidates) == POOL_SIZE:
             break
         try:
-            primitive = without_constants(build(tree))
-            written = words(primitive, memo)
-            if written not in partners:
-                slope = derivative(primitive)
-                words(slope, memo)
-                partners[written] = Partner(primitive, slope, tuple(terms_of(primitive, memo) or [primitive]))
-        except Unwritable:
+            primitive = drop_constant_terms(build(tree))
+            tokens = to_tokens(primitive, token_cache)
+            if tokens not in candidates:
+                derivative_of_g = derivative(primitive)
+                to_tokens(derivative_of_g, token_cache)
+                candidates[tokens] = PartsCandidate(
+                    primitive, derivative_of_g, tuple(expanded_terms(primitive, token_cache) or [primitive])
+                )
+        except RejectedExpression:
             continue
     terms: dict[bytes, int] = {}
-    places = np.full((len(partners), MOST_TERMS), -1, dtype=np.int64)
-    for i, partner in enumerate(partners.values()):
-        for j, term in enumerate(partner.terms):
-            places[i, j] = terms.setdefault(words(term, memo), len(terms))
-    places[places < 0] = len(terms)
-    keys, term_keys = (np.nan_to_num(keys_of(Sequences.from_list(part)), nan=NOWHERE) for part in (partners, terms))
-    return Pool(list(partners.values()), keys, term_keys, places)
+    term_indices = np.full((len(candidates), MAX_TERMS), -1, dtype=np.int64)
+    for i, candidate in enumerate(candidates.values()):
+        for j, term in enumerate(candidate.terms):
+            term_indices[i, j] = terms.setdefault(to_tokens(term, token_cache), len(terms))
+    term_indices[term_indices < 0] = len(terms)
+    keys, term_keys = (
+        np.nan_to_num(compute_keys(Sequences.from_list(part)), nan=MISSING_KEY) for part in (candidates, terms)
+    )
+    return CandidatePool(list(candidates.values()), keys, term_keys, term_indices)

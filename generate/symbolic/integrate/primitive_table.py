@@ -1,7 +1,6 @@
-"""A table of known primitives: small random F and systematic ones, differentiated, verified, and found by the numbers of F'.
+"""A table of known primitives: small random F and systematic ones, differentiated, verified, and indexed by the values of F'.
 
-Built once in a process from a seed of its own, so that it is the same for every dataset; the digest of what it holds is named
-by the specs of the tasks that look things up in it.
+Each process builds it once from a fixed seed, so it is the same for every dataset. Specs of tasks that use it name its digest.
 """
 
 from __future__ import annotations
@@ -22,109 +21,115 @@ from mathpipe.generate.spec import ExpressionSpec
 from mathpipe.generate.symbolic.check.antiderivatives import compare
 from mathpipe.generate.symbolic.expr.canonical_form import (
     Expr,
-    Unwritable,
+    RejectedExpression,
     X,
     build,
     derivative,
-    without_constants,
-    words,
+    drop_constant_terms,
+    to_tokens,
 )
-from mathpipe.generate.symbolic.expr.random_trees import UNARY_WEIGHTS, draw_trees
-from mathpipe.generate.symbolic.integrate.value_lookup import Index, Keys, Values, keys_of
-from mathpipe.generate.symbolic.numeric.points import enough
+from mathpipe.generate.symbolic.expr.random_trees import UNARY_WEIGHTS, sample_trees
+from mathpipe.generate.symbolic.integrate.value_lookup import KeyIndex, Keys, PointValues, compute_keys
+from mathpipe.generate.symbolic.numeric.points import has_enough_points
 
 SEED = 20_190_912
-RANDOM_DRAWS = 12_000
-MOST_OPERATORS = 4
-MOST_WORDS = 40  # of a primitive in the table
-CERTAIN = 1e-11  # entries agree this well: what enters depends on no machine's last bits
+NUM_RANDOM_TREES = 12_000
+MAX_OPERATORS = 4
+MAX_TOKENS = 40  # of a primitive in the table
+ENTRY_TOLERANCE = 1e-11  # stricter than verification, so that the entries do not depend on a processor's rounding
 
 
 @dataclass(frozen=True)
-class Table:
-    """Primitives F, their derivatives f, keys of the f (n, 4), and the index from a key to its place."""
+class PrimitiveTable:
+    """Primitives F, their derivatives f, the keys of the f (n, 4), and the index from a key to its entry."""
 
     primitives: list[Expr]
     integrands: list[Expr]
     keys: Keys
-    index: Index
+    index: KeyIndex
     digest: str
 
     def __len__(self) -> int:
         return len(self.primitives)
 
 
-def checked_table(spec: ExpressionSpec) -> Table:
-    """The table; UserError where the spec names another."""
-    found = table()
-    if spec.table != found.digest:
+def table_of_spec(spec: ExpressionSpec) -> PrimitiveTable:
+    """The table; raises UserError if the spec names another one."""
+    table = primitive_table()
+    if spec.table != table.digest:
         raise UserError(
-            "the table of primitives is not the one that the spec names",
+            "the table of primitives differs from the one that the spec names",
             expected=f"table {spec.table}",
-            got=f"table {found.digest}",
+            got=f"table {table.digest}",
             cause="another version of mathpipe, symengine or NumPy made the dataset",
-            next_step="generate with the versions that the manifest names, or make a new dataset",
+            next_step="use the versions that the manifest names, or generate a new dataset",
         )
-    return found
+    return table
 
 
 @cache
-def table() -> Table:
-    """The table of this process, built at the first call (seconds)."""
+def primitive_table() -> PrimitiveTable:
+    """The table of this process; the first call builds it, which takes seconds."""
     entries: dict[bytes, tuple[bytes, Expr, Expr]] = {}
-    memo: dict[Expr, bytes] = {}
-    for primitive in itertools.chain(_systematic(), _random()):
+    token_cache: dict[Expr, bytes] = {}
+    for primitive in itertools.chain(_systematic_primitives(), _random_primitives()):
         try:
-            written = words(primitive, memo)
-            if len(written) > MOST_WORDS or written in entries:
+            tokens = to_tokens(primitive, token_cache)
+            if len(tokens) > MAX_TOKENS or tokens in entries:
                 continue
-            slope = derivative(primitive)
-            entries[written] = (words(slope, memo), primitive, slope)
-        except Unwritable:
+            integrand = derivative(primitive)
+            entries[tokens] = (to_tokens(integrand, token_cache), primitive, integrand)
+        except RejectedExpression:
             continue
-    ordered = sorted(entries.items(), key=lambda entry: (_functions(entry[0]), len(entry[0]), entry[0]))
-    solutions = Sequences.from_list(written for written, _ in ordered)
+    ordered = sorted(entries.items(), key=lambda entry: (_count_functions(entry[0]), len(entry[0]), entry[0]))
+    solutions = Sequences.from_list(tokens for tokens, _ in ordered)
     problems = Sequences.from_list(entry[0] for _, entry in ordered)
-    keys = keys_of(problems)
-    constant = (np.abs(keys) < 1e-6).all(axis=1)
-    good = np.flatnonzero(_certain(problems, solutions) & np.isfinite(keys).all(axis=1) & ~constant)
-    index, values = Index(), Values()
-    kept: list[int] = []
-    for i in good.tolist():  # of each integrand, the primitive with the fewest functions comes first
-        if values.key(ordered[i][1][2]) and index.add(tuple(keys[i].tolist()), len(kept)):
-            kept.append(i)
+    keys = compute_keys(problems)
+    is_constant = (np.abs(keys) < 1e-6).all(axis=1)
+    usable_entries = np.flatnonzero(_verified(problems, solutions) & np.isfinite(keys).all(axis=1) & ~is_constant)
+    index, values = KeyIndex(), PointValues()
+    selected: list[int] = []
+    for i in usable_entries.tolist():  # the primitive with the fewest functions comes first and is kept
+        if values.key(ordered[i][1][2]) and index.add(tuple(keys[i].tolist()), len(selected)):
+            selected.append(i)
     digest = hashlib.sha256()
-    for i in kept:
+    for i in selected:
         digest.update(ordered[i][0] + b"\xff" + ordered[i][1][0] + b"\xff")
-    return Table(
-        [ordered[i][1][1] for i in kept], [ordered[i][1][2] for i in kept], keys[kept], index, digest.hexdigest()[:16]
+    return PrimitiveTable(
+        [ordered[i][1][1] for i in selected],
+        [ordered[i][1][2] for i in selected],
+        keys[selected],
+        index,
+        digest.hexdigest()[:16],
     )
 
 
 _FUNCTIONS = bytes(IDS[name] for name in UNARY_WEIGHTS if name != "sqrt" and not name.startswith("pow"))
 
 
-def _functions(written: bytes) -> int:
-    return len(written) - len(written.translate(None, _FUNCTIONS))
+def _count_functions(tokens: bytes) -> int:
+    return len(tokens) - len(tokens.translate(None, _FUNCTIONS))
 
 
-def _certain(problems: Sequences, solutions: Sequences) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    found = compare(problems, solutions)
-    usable = found.both_finite()
-    return np.asarray(enough(usable) & ((found.difference() <= CERTAIN) | ~usable).all(axis=1))
+def _verified(problems: Sequences, solutions: Sequences) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    comparison = compare(problems, solutions)
+    usable = comparison.both_finite()
+    return np.asarray(
+        has_enough_points(usable) & ((comparison.relative_error() <= ENTRY_TOLERANCE) | ~usable).all(axis=1)
+    )
 
 
-def _random() -> Iterator[Expr]:
+def _random_primitives() -> Iterator[Expr]:
     rng = np.random.Generator(np.random.SFC64(np.random.SeedSequence(SEED)))
-    spec = ExpressionSpec(min_operators=1, max_operators=MOST_OPERATORS, few_share=0.0)
-    for tree in draw_trees(rng, RANDOM_DRAWS, spec):
+    spec = ExpressionSpec(min_operators=1, max_operators=MAX_OPERATORS, few_share=0.0)
+    for tree in sample_trees(rng, NUM_RANDOM_TREES, spec):
         try:
-            yield without_constants(build(tree))
-        except Unwritable:
+            yield drop_constant_terms(build(tree))
+        except RejectedExpression:
             continue
 
 
-def _systematic() -> Iterator[Expr]:
+def _systematic_primitives() -> Iterator[Expr]:
     """Functions, their powers, products and compositions with powers of x and each other."""
     x = X
     direct = [se.exp(x), se.log(x), se.sin(x), se.cos(x), se.tan(x), se.sinh(x), se.cosh(x), se.tanh(x)]
@@ -142,9 +147,9 @@ def _systematic() -> Iterator[Expr]:
     yield from (-se.log((1 + c) / s), se.log((1 + s) / c), s / (1 + c), c / (1 + s), s / (1 - c))
     yield from (x * u - p for u, p in ((se.log(x), x), (se.exp(x), se.exp(x)), (s, -c), (c, s), (sh, ch), (ch, sh)))
     yield from (x * t + se.log(c), x * th - se.log(ch))
-    root, wide = se.sqrt(1 - x**2), se.sqrt(1 + x**2)
-    yield from (x * se.asin(x) + root, x * se.acos(x) - root, x * se.asinh(x) - wide)
+    root, root_plus = se.sqrt(1 - x**2), se.sqrt(1 + x**2)
+    yield from (x * se.asin(x) + root, x * se.acos(x) - root, x * se.asinh(x) - root_plus)
     yield from (x * se.acosh(x) - se.sqrt(x - 1) * se.sqrt(x + 1), x * se.atanh(x) + se.log(1 - x**2) / 2)
-    yield from (x * se.atan(x) - se.log(1 + x**2) / 2, x * root + se.asin(x), x * wide + se.asinh(x))
+    yield from (x * se.atan(x) - se.log(1 + x**2) / 2, x * root + se.asin(x), x * root_plus + se.asinh(x))
     for n in range(1, 6):
         yield from (x ** (n + 1) * ((n + 1) * se.log(x) - 1), x * se.log(x) ** n, se.log(1 + x**n), se.exp(x**n))

@@ -2,8 +2,9 @@
 
 p/q = s + sum_i sum_j a_ij / d_i^j, where the d_i are the linear and quadratic factors of q. Terms over (x - r) become logarithms
 and powers; over a quadratic d with D = 4c - b^2 != 0, I_j = int dx / d^j follows
-I_j = (2x + b) / ((j-1) D d^(j-1)) + 2 (2j-3) / ((j-1) D) I_(j-1). Denominators with other factors are given up, as are degrees and
-coefficients beyond the limits. A polynomial is a list of fractions, lowest power first, without trailing zeros.
+I_j = (2x + b) / ((j-1) D d^(j-1)) + 2 (2j-3) / ((j-1) D) I_(j-1). The module does not
+integrate if the denominator has other factors or if degrees or coefficients exceed the limits. A polynomial is a list of fractions,
+lowest power first, without trailing zeros.
 """
 
 from __future__ import annotations
@@ -18,31 +19,33 @@ from mathpipe.generate.symbolic.expr.canonical_form import Expr, X
 
 Poly = list[Fraction]
 
-MOST_DEGREE = 24
-MOST_DIGITS = 12  # of a coefficient that is factored or written
+MAX_DEGREE = 24
+MAX_DIGITS = 12  # of a coefficient of a partial fraction
 _ONE: Poly = [Fraction(1)]
 
 
-def rational_primitive(e: Expr) -> Expr | None:
-    """The primitive of a quotient of polynomials with rational coefficients; None where it is no such thing, or beyond us."""
-    both = as_quotient(e)
-    if both is None:
+def integrate_rational(e: Expr) -> Expr | None:
+    """The primitive of a quotient of polynomials with rational coefficients; None for other
+    integrands and beyond the limits.
+    """
+    quotient = as_quotient(e)
+    if quotient is None:
         return None
-    top, bottom = both
-    if len(bottom) > 1:
-        common = gcd(top, bottom)
-        top, bottom = divide(top, common)[0], divide(bottom, common)[0]
-    lead = bottom[-1]
-    top, bottom = [c / lead for c in top], [c / lead for c in bottom]
-    whole, rest = divide(top, bottom)
+    numerator, denominator = quotient
+    if len(denominator) > 1:
+        common = gcd(numerator, denominator)
+        numerator, denominator = divide(numerator, common)[0], divide(denominator, common)[0]
+    lead = denominator[-1]
+    numerator, denominator = [c / lead for c in numerator], [c / lead for c in denominator]
+    whole, rest = divide(numerator, denominator)
     total = _polynomial_primitive(whole)
     if not rest:
         return total
-    factors = _factors(bottom)
+    factors = _factors(denominator)
     if factors is None:
         return None
     for factor, times in factors:
-        part = _over_factor(rest, bottom, factor, times)
+        part = _over_factor(rest, denominator, factor, times)
         if part is None:
             return None
         total += part
@@ -50,7 +53,7 @@ def rational_primitive(e: Expr) -> Expr | None:
 
 
 def as_quotient(e: Expr) -> tuple[Poly, Poly] | None:
-    """(numerator, denominator) of an expression of x, rationals, sums, products and integer powers."""
+    """(numerator, denominator) of an expression of x, rationals, sums, products and integer powers; None for others."""
     kind = type(e)
     if e == X:
         return [Fraction(0), Fraction(1)], _ONE
@@ -60,22 +63,22 @@ def as_quotient(e: Expr) -> tuple[Poly, Poly] | None:
         return _power_quotient(e)
     if kind is not classes.Add and kind is not classes.Mul:
         return None
-    top: Poly = _ONE if kind is classes.Mul else []
-    bottom: Poly = _ONE
+    numerator: Poly = _ONE if kind is classes.Mul else []
+    denominator: Poly = _ONE
     for child in e.args:
-        both = as_quotient(child)
-        if both is None:
+        quotient = as_quotient(child)
+        if quotient is None:
             return None
-        a, b = both
+        a, b = quotient
         if kind is classes.Mul:
-            top, bottom = multiply(top, a), multiply(bottom, b)
-        elif b == bottom:
-            top = add(top, a)
+            numerator, denominator = multiply(numerator, a), multiply(denominator, b)
+        elif b == denominator:
+            numerator = add(numerator, a)
         else:
-            top, bottom = add(multiply(top, b), multiply(a, bottom)), multiply(bottom, b)
-        if max(len(top), len(bottom)) > MOST_DEGREE + 1:
+            numerator, denominator = add(multiply(numerator, b), multiply(a, denominator)), multiply(denominator, b)
+        if max(len(numerator), len(denominator)) > MAX_DEGREE + 1:
             return None
-    return top, bottom
+    return numerator, denominator
 
 
 def _number(e: Expr) -> tuple[Poly, Poly] | None:
@@ -87,15 +90,15 @@ def _number(e: Expr) -> tuple[Poly, Poly] | None:
 
 def _power_quotient(e: Expr) -> tuple[Poly, Poly] | None:
     base, exponent = e.args
-    if not isinstance(exponent, classes.Integer) or abs(int(exponent)) > MOST_DEGREE:
+    if not isinstance(exponent, classes.Integer) or abs(int(exponent)) > MAX_DEGREE:
         return None
-    both = as_quotient(base)
-    if both is None:
+    quotient = as_quotient(base)
+    if quotient is None:
         return None
     n = int(exponent)
-    a, b = both if n > 0 else both[::-1]
+    a, b = quotient if n > 0 else quotient[::-1]
     n = abs(n)
-    if not b or max(len(a) - 1, len(b) - 1) * n > MOST_DEGREE:
+    if not b or max(len(a) - 1, len(b) - 1) * n > MAX_DEGREE:
         return None
     return power(a, n), power(b, n)
 
@@ -177,34 +180,38 @@ def _polynomial_primitive(a: Poly) -> Expr:
 
 
 def _factors(a: Poly) -> list[tuple[Poly, int]] | None:
-    """Monic linear and quadratic factors with their powers; None where others are left or coefficients are large."""
-    found: list[tuple[Poly, int]] = []
+    """Monic linear and quadratic factors with their multiplicities; None if other factors remain."""
+    factors_with_multiplicity: list[tuple[Poly, int]] = []
     common = gcd(a, differentiate(a))
-    rest, times = divide(a, common)[0], 1
-    while len(rest) > 1:  # Yun: rest holds every factor of power times or more, once
-        further = gcd(rest, common)
-        pieces = _squarefree_factors(divide(rest, further)[0])
+    remaining, multiplicity = divide(a, common)[0], 1
+    # Yun's algorithm: ``remaining`` is the product of the factors of at least the current multiplicity
+    while len(remaining) > 1:
+        repeated = gcd(remaining, common)
+        pieces = _squarefree_factors(divide(remaining, repeated)[0])
         if pieces is None:
             return None
-        found += [(piece, times) for piece in pieces]
-        common, rest, times = divide(common, further)[0], further, times + 1
-    return found
+        factors_with_multiplicity += [(piece, multiplicity) for piece in pieces]
+        common, remaining, multiplicity = divide(common, repeated)[0], repeated, multiplicity + 1
+    return factors_with_multiplicity
 
 
 def _squarefree_factors(a: Poly) -> list[Poly] | None:
-    found: list[Poly] = []
+    factors: list[Poly] = []
     for root in _rational_roots(a):
         factor = [-root, Fraction(1)]
-        found.append(factor)
+        factors.append(factor)
         a = divide(a, factor)[0]
     a = [c / a[-1] for c in a]
     if len(a) == 5 and not a[1] and not a[3]:  # x^4 + p x^2 + q as (x^2 + r)(x^2 + s)
-        apart = _square_root(a[2] * a[2] - 4 * a[0])
-        if apart is not None:
-            return [*found, *([(a[2] + sign * apart) / 2, Fraction(0), Fraction(1)] for sign in (1, -1))]
+        root_of_discriminant = _square_root(a[2] * a[2] - 4 * a[0])
+        if root_of_discriminant is not None:
+            return [
+                *factors,
+                *([(a[2] + sign * root_of_discriminant) / 2, Fraction(0), Fraction(1)] for sign in (1, -1)),
+            ]
     if len(a) > 3:
         return None
-    return [*found, a] if len(a) > 1 else found
+    return [*factors, a] if len(a) > 1 else factors
 
 
 def _square_root(c: Fraction) -> Fraction | None:
@@ -216,16 +223,16 @@ def _square_root(c: Fraction) -> Fraction | None:
 
 def _rational_roots(a: Poly) -> list[Fraction]:
     scale = math.lcm(*(c.denominator for c in a))
-    whole = [int(c * scale) for c in a]
-    found = [] if whole[0] else [Fraction(0)]
-    low = next(c for c in whole if c)
-    if max(abs(low), abs(whole[-1])) > 20_000:
-        return found
-    for p in _divisors(abs(low)):
-        for q in _divisors(abs(whole[-1])):
+    integer_coefficients = [int(c * scale) for c in a]
+    roots = [] if integer_coefficients[0] else [Fraction(0)]
+    lowest = next(c for c in integer_coefficients if c)
+    if max(abs(lowest), abs(integer_coefficients[-1])) > 20_000:
+        return roots
+    for p in _divisors(abs(lowest)):
+        for q in _divisors(abs(integer_coefficients[-1])):
             if math.gcd(p, q) == 1:
-                found += [r for r in (Fraction(p, q), Fraction(-p, q)) if not _value(a, r)]
-    return found
+                roots += [r for r in (Fraction(p, q), Fraction(-p, q)) if not _value(a, r)]
+    return roots
 
 
 def _divisors(n: int) -> list[int]:
@@ -240,16 +247,16 @@ def _value(a: Poly, x: Fraction) -> Fraction:
     return total
 
 
-def _over_factor(top: Poly, bottom: Poly, factor: Poly, times: int) -> Expr | None:
+def _over_factor(numerator: Poly, denominator: Poly, factor: Poly, times: int) -> Expr | None:
     """The primitive of the part of top / bottom whose denominators are powers of the factor."""
     modulus = power(factor, times)
-    others = divide(bottom, modulus)[0]
-    left = divide(multiply(top, _inverse(others, modulus)), modulus)[1]
+    others = divide(denominator, modulus)[0]
+    left = divide(multiply(numerator, _inverse(others, modulus)), modulus)[1]
     total = se.Integer(0)
     j = times
     while left:
         left, a = divide(left, factor)
-        if any(max(abs(c.numerator), c.denominator) >= 10**MOST_DIGITS for c in a):
+        if any(max(abs(c.numerator), c.denominator) >= 10**MAX_DIGITS for c in a):
             return None
         total += _term(a, factor, j)
         j -= 1

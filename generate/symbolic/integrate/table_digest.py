@@ -1,3 +1,3 @@
-"""The digest of the table of primitives (see ``primitives``), which tasks name without building the table."""
+"""The digest of the table of primitives (``primitive_table``): tasks name it in their specs without building the table."""
 
-TABLE = "068be2d7f9b5bb2c"
+TABLE_DIGEST = "068be2d7f9b5bb2c"

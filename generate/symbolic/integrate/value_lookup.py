@@ -1,7 +1,8 @@
-"""Integrands known by their numbers: f is found again by the ratios of its values at three complex points.
+"""Look up integrands by their values: f is identified by the ratios of its values at three complex points.
 
-The key of f is (ln|r2|, arg r2, ln|r3|, arg r3) with r_k = f(z_k)/f(z_1), rounded to cells: constant factors do not matter. Keys of
-products are sums, so that f g is looked up for one f and thousands of g by additions. A hit tells a candidate, never a proof.
+The key of f is (ln|r2|, arg r2, ln|r3|, arg r3) with r_k = f(z_k)/f(z_1), rounded to cells; it does not depend on constant factors.
+The key of a product is the sum of the keys, so that one f and thousands of g are looked up as f g by additions. A match is a
+candidate, never a proof.
 """
 
 from __future__ import annotations
@@ -26,136 +27,144 @@ Keys = NDArray[np.float64]
 Triple = tuple[complex, complex, complex]
 
 POINTS: Triple = (0.5371 + 0.2113j, 2.1291 - 0.4177j, -0.8123 + 0.7391j)
-"""In three quadrants, so that functions that agree on a part of the plane only have different keys."""
-CELL = 1e-7  # of ln|r|, and about of arg r
-_TURN = round(2 * math.pi / CELL)  # cells of a full turn, so that arguments close up
-_NEAR = 1e-2  # of a cell: so close to its edge, the neighbour is looked at too
-_LEAST, _MOST = 1e-150, 1e150
+"""In three quadrants, so that functions that agree only on a part of the plane have different keys."""
+CELL_WIDTH = 1e-7  # of ln|r|, and about of arg r
+_CELLS_PER_TURN = round(2 * math.pi / CELL_WIDTH)  # cells in a full turn, so that arguments wrap around
+_EDGE = 1e-2  # fraction of a cell: closer to its edge than this, the neighbouring cell is searched too
+_MIN_MAGNITUDE, _MAX_MAGNITUDE = 1e-150, 1e150
 _BITS = 22
 
 
-def keys_of(sequences: Sequences) -> Keys:
-    """(n, 4) keys of written expressions; NaN where a value is not finite or is zero."""
+def compute_keys(sequences: Sequences) -> Keys:
+    """Keys (n, 4) of prefix sequences; NaN where a value is zero or not finite."""
     values = evaluate(compile_expressions(sequences), VALUES, {"x": np.array([POINTS])}, 3)[0]
     with np.errstate(all="ignore"):
         size = np.abs(values)
-        good = (np.isfinite(values) & (size > _LEAST) & (size < _MOST)).all(axis=1)
+        usable = (np.isfinite(values) & (size > _MIN_MAGNITUDE) & (size < _MAX_MAGNITUDE)).all(axis=1)
         w = np.log(values[:, 1:] / values[:, :1])
-    return np.where(good[:, None], np.stack([w.real, w.imag], axis=2).reshape(len(values), 4), np.nan)
+    return np.where(usable[:, None], np.stack([w.real, w.imag], axis=2).reshape(len(values), 4), np.nan)
 
 
-def key_of(values: Triple) -> tuple[float, float, float, float] | None:
-    """The key of three values; None where one is zero or not finite."""
-    if not all(_LEAST < abs(v) < _MOST for v in values):
+def compute_key(values: Triple) -> tuple[float, float, float, float] | None:
+    """The key of three values; None if one is zero or not finite."""
+    if not all(_MIN_MAGNITUDE < abs(v) < _MAX_MAGNITUDE for v in values):
         return None
     a, b = cmath.log(values[1] / values[0]), cmath.log(values[2] / values[0])
     return a.real, a.imag, b.real, b.imag
 
 
 def _cells(key: Keys) -> NDArray[np.int64]:
-    """(..., 2) cells of the first ratio."""
+    """Cells (..., 2) of the first ratio."""
     cells = np.empty((*key.shape[:-1], 2), dtype=np.int64)
-    cells[..., 0] = np.rint(key[..., 0] / CELL)
-    cells[..., 1] = np.rint(key[..., 1] * (_TURN / (2 * math.pi)))
-    cells[..., 1] %= _TURN
+    cells[..., 0] = np.rint(key[..., 0] / CELL_WIDTH)
+    cells[..., 1] = np.rint(key[..., 1] * (_CELLS_PER_TURN / (2 * math.pi)))
+    cells[..., 1] %= _CELLS_PER_TURN
     return cells
 
 
-def _places(cells: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Places in the bitmap of cells of a first ratio."""
-    mixed = cells[..., 0].astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    mixed ^= cells[..., 1].astype(np.uint64) * np.uint64(0xC2B2AE3D27D4EB4F)
-    mixed ^= mixed >> np.uint64(29)
-    mixed *= np.uint64(0x165667B19E3779F9)
-    return (mixed >> np.uint64(64 - _BITS)).astype(np.int64)
+def _bitmap_positions(cells: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Bitmap positions of the cells of a first ratio."""
+    hashed = cells[..., 0].astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    hashed ^= cells[..., 1].astype(np.uint64) * np.uint64(0xC2B2AE3D27D4EB4F)
+    hashed ^= hashed >> np.uint64(29)
+    hashed *= np.uint64(0x165667B19E3779F9)
+    return (hashed >> np.uint64(64 - _BITS)).astype(np.int64)
 
 
 @dataclass
-class Index:
-    """Numbers of entries by key; ``seen``: a bitmap that tells thousands of keys at once whether they may be in it."""
+class KeyIndex:
+    """Entry numbers by key. ``bitmap`` is a Bloom-style filter that tests thousands of keys at once."""
 
     entries: dict[tuple[int, int, int, int], int] = field(default_factory=dict)
-    seen: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(1 << _BITS, dtype=np.bool_))
+    bitmap: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(1 << _BITS, dtype=np.bool_))
 
-    def copy(self) -> Index:
-        """One that may grow by itself."""
-        return Index(dict(self.entries), self.seen.copy())
+    def copy(self) -> KeyIndex:
+        """An independent copy."""
+        return KeyIndex(dict(self.entries), self.bitmap.copy())
 
     def add(self, key: tuple[float, float, float, float], entry: int) -> bool:
-        """Put an entry under a key; False, and nothing done, where one stands there."""
+        """Add an entry; returns False, and changes nothing, if the key is taken."""
         if self.find(key) is not None:
             return False
         self.entries[_nearest_cell(key)] = entry
-        self.seen[_places(_cells(np.array([key])))] = True
+        self.bitmap[_bitmap_positions(_cells(np.array([key])))] = True
         return True
 
     def find(self, key: tuple[float, float, float, float]) -> int | None:
-        """The entry whose key this is, up to rounding."""
-        found = self.entries.get(_nearest_cell(key))
-        if found is not None:
-            return found
-        options = [_neighbours(k / CELL, 0) for k in key[::2]], [_neighbours(_turned(k), _TURN) for k in key[1::2]]
-        for a, b, c, d in itertools.product(options[0][0], options[1][0], options[0][1], options[1][1]):
-            found = self.entries.get((a, b, c, d))
-            if found is not None:
-                return found
+        """The entry with this key, up to rounding; None if there is none."""
+        entry = self.entries.get(_nearest_cell(key))
+        if entry is not None:
+            return entry
+        neighbours = (
+            [_neighbours(k / CELL_WIDTH, 0) for k in key[::2]],
+            [_neighbours(_angle_in_cells(k), _CELLS_PER_TURN) for k in key[1::2]],
+        )
+        for a, b, c, d in itertools.product(neighbours[0][0], neighbours[1][0], neighbours[0][1], neighbours[1][1]):
+            entry = self.entries.get((a, b, c, d))
+            if entry is not None:
+                return entry
         return None
 
-    def maybe(self, firsts: Keys) -> NDArray[np.bool_]:
-        """Which keys are worth looking for, by their first ratios (n, 2), finite."""
-        return np.asarray(self.seen[_places(_cells(firsts))])
+    def may_contain(self, firsts: Keys) -> NDArray[np.bool_]:
+        """Which keys may be in the index, by their first ratios (n, 2), which must be finite."""
+        return np.asarray(self.bitmap[_bitmap_positions(_cells(firsts))])
 
 
-def _turned(angle: float) -> float:
-    return angle * (_TURN / (2 * math.pi))
+def _angle_in_cells(angle: float) -> float:
+    return angle * (_CELLS_PER_TURN / (2 * math.pi))
 
 
 def _nearest_cell(key: tuple[float, float, float, float]) -> tuple[int, int, int, int]:
-    return round(key[0] / CELL), round(_turned(key[1])) % _TURN, round(key[2] / CELL), round(_turned(key[3])) % _TURN
+    return (
+        round(key[0] / CELL_WIDTH),
+        round(_angle_in_cells(key[1])) % _CELLS_PER_TURN,
+        round(key[2] / CELL_WIDTH),
+        round(_angle_in_cells(key[3])) % _CELLS_PER_TURN,
+    )
 
 
-def _neighbours(place: float, turn: int) -> tuple[int, ...]:
-    nearest = round(place)
-    off = place - nearest
-    cells = (nearest,) if abs(off) < 0.5 - _NEAR else (nearest, nearest + (1 if off > 0 else -1))
-    return tuple(cell % turn for cell in cells) if turn else cells
+def _neighbours(position: float, cells_per_turn: int) -> tuple[int, ...]:
+    nearest = round(position)
+    offset = position - nearest
+    cells = (nearest,) if abs(offset) < 0.5 - _EDGE else (nearest, nearest + (1 if offset > 0 else -1))
+    return tuple(cell % cells_per_turn for cell in cells) if cells_per_turn else cells
 
 
-class Undefined(ArithmeticError):
-    """An expression without a value to trust at one of the points."""
+class UntrustedValue(ArithmeticError):
+    """An expression whose value at one of the points is undefined or inaccurate."""
 
 
-_SATURATED = 6.0  # beyond it cosh, sinh and e^u / 2 are hard to tell apart
-_FAR = 1e4  # beyond it inverse functions are constants and logarithms
-_LOST = 1e-6  # terms smaller than this beside others are hard to see in a sum
+_SATURATION = 6.0  # beyond it cosh, sinh and e^u / 2 are hard to distinguish
+_LARGE = 1e4  # beyond it inverse functions behave like constants and logarithms
+_NEGLIGIBLE = 1e-6  # relative size below which a term of a sum is hard to detect
 
 
-class Values:
-    """Values of expressions at the three points, remembered by subexpression.
+class PointValues:
+    """Values of expressions at the three points, cached by subexpression.
 
-    Where a function or a sum is so far out that others look like it (cosh(x + 30) and e^(x + 30) / 2), it has no value here.
+    A function or sum that is indistinguishable from another at these points has no value: cosh(x + 30) and e^(x + 30) / 2.
     """
 
     def __init__(self) -> None:
-        self._known: dict[Expr, Triple] = {X: POINTS}
+        self._cache: dict[Expr, Triple] = {X: POINTS}
 
     def at(self, e: Expr) -> Triple | None:
-        """Three values; None where one is undefined or too large."""
+        """The three values; None if one is undefined or too large."""
         try:
             return self._value(e)
         except (ArithmeticError, ValueError, KeyError):
             return None
 
     def key(self, e: Expr) -> tuple[float, float, float, float] | None:
-        """The key of an expression."""
+        """The key of an expression; None if it has no values."""
         values = self.at(e)
-        return None if values is None else key_of(values)
+        return None if values is None else compute_key(values)
 
     def _value(self, e: Expr) -> Triple:
-        known = self._known.get(e)
-        if known is None:
-            known = self._known[e] = self._compute(e)
-        return known
+        values = self._cache.get(e)
+        if values is None:
+            values = self._cache[e] = self._compute(e)
+        return values
 
     def _compute(self, e: Expr) -> Triple:
         if e.is_Number:
@@ -164,17 +173,17 @@ class Values:
         kind = type(e)
         if kind is classes.Add or kind is classes.Mul:
             a, b, c = (0j, 0j, 0j) if kind is classes.Add else (1 + 0j, 1 + 0j, 1 + 0j)
-            least, most = math.inf, 0.0
+            smallest, largest = math.inf, 0.0
             for child in e.args:
                 p, q, r = self._value(child)
                 if kind is classes.Add:
                     a, b, c = a + p, b + q, c + r
                     size = abs(p)
-                    least, most = min(least, size), max(most, size)
+                    smallest, largest = min(smallest, size), max(largest, size)
                 else:
                     a, b, c = a * p, b * q, c * r
-            if least < _LOST * most:
-                raise Undefined("a term is lost in a sum")
+            if smallest < _NEGLIGIBLE * largest:
+                raise UntrustedValue("a term of a sum is negligible")
             return a, b, c
         if kind is classes.Pow:
             base, exponent = e.args
@@ -185,17 +194,17 @@ class Values:
             return constant, constant, constant
         function = _FUNCTIONS[kind]
         p, q, r = self._value(e.args[0])
-        if _too_far(kind, p) or _too_far(kind, q) or _too_far(kind, r):
-            raise Undefined("a function far out")
+        if _is_indistinguishable(kind, p) or _is_indistinguishable(kind, q) or _is_indistinguishable(kind, r):
+            raise UntrustedValue("argument too large")
         return function(p), function(q), function(r)
 
 
-def _too_far(kind: type, u: complex) -> bool:
+def _is_indistinguishable(kind: type, u: complex) -> bool:
     if kind in _HYPERBOLIC:
-        return abs(u.real) > _SATURATED
+        return abs(u.real) > _SATURATION
     if kind in _WAVES:
-        return abs(u.imag) > _SATURATED
-    return kind is not classes.log and not 1 / _FAR < abs(u) < _FAR
+        return abs(u.imag) > _SATURATION
+    return kind is not classes.log and not 1 / _LARGE < abs(u) < _LARGE
 
 
 _HYPERBOLIC = frozenset((classes.sinh, classes.cosh, classes.tanh))

@@ -1,7 +1,7 @@
-"""Equal parts of an expression evaluated once: a program without the repetitions.
+"""Common-subexpression elimination: equal parts of an expression are evaluated once.
 
-Each node has a number made from its word and its operands' numbers; nodes of one row with equal numbers are one node, the
-deepest of them, so that operands still come first. Equations repeat themselves: more than half of their nodes go.
+Each node is hashed from its token and the hashes of its operands. Nodes of one row with equal hashes are merged into the deepest
+of them, so that operands still come first. This removes more than half of the nodes of typical equations.
 """
 
 from __future__ import annotations
@@ -9,49 +9,52 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mathpipe.generate.symbolic.numeric.array_programs import Ints, Program, scheduled
+from mathpipe.generate.symbolic.numeric.array_programs import Ints, Program, schedule
 
-_ODD = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F), np.uint64(0x165667B19E3779F9))
+_MULTIPLIERS = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F), np.uint64(0x165667B19E3779F9))
 
 
-def _mixed(h: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    h = (h ^ (h >> np.uint64(29))) * _ODD[1]
+def _mix(h: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    h = (h ^ (h >> np.uint64(29))) * _MULTIPLIERS[1]
     return h ^ (h >> np.uint64(32))
 
 
-def shared(program: Program) -> Program:
-    """The same values from fewer nodes."""
-    if not len(program.word):
+def eliminate_common_subexpressions(program: Program) -> Program:
+    """An equivalent program with fewer nodes."""
+    if not len(program.token):
         return program
-    number = _mixed((program.word.astype(np.uint64) + np.uint64(1)) * _ODD[0] + program.row.astype(np.uint64) * _ODD[2])
-    number = _mixed(number ^ program.integer.view(np.uint64))
+    digest = _mix(
+        (program.token.astype(np.uint64) + np.uint64(1)) * _MULTIPLIERS[0]
+        + program.row.astype(np.uint64) * _MULTIPLIERS[2]
+    )
+    digest = _mix(digest ^ program.integer.view(np.uint64))
     for nodes in _by_level(program):
         left, right = program.left[nodes], program.right[nodes]
-        second = np.where(right >= 0, number[right], 0).astype(np.uint64)
-        number[nodes] = _mixed(_mixed(number[nodes] + number[left] * _ODD[0]) + second * _ODD[2])
-    order = np.lexsort((-program.level, number))  # of equal ones the deepest first
-    begins = np.ones(len(order), dtype=bool)
-    begins[1:] = number[order[1:]] != number[order[:-1]]
+        second = np.where(right >= 0, digest[right], 0).astype(np.uint64)
+        digest[nodes] = _mix(_mix(digest[nodes] + digest[left] * _MULTIPLIERS[0]) + second * _MULTIPLIERS[2])
+    order = np.lexsort((-program.level, digest))  # the deepest node of equal ones comes first
+    is_first = np.ones(len(order), dtype=bool)
+    is_first[1:] = digest[order[1:]] != digest[order[:-1]]
     first = np.empty(len(order), dtype=np.int64)
-    first[order] = order[begins][np.cumsum(begins) - 1]
-    kept = np.flatnonzero(first == np.arange(len(first)))
-    place = np.full(len(first) + 1, -1, dtype=np.int64)  # the last for operands that are none
-    place[kept] = np.arange(len(kept))
-    place[:-1] = place[first]
-    return scheduled(
+    first[order] = order[is_first][np.cumsum(is_first) - 1]
+    representatives = np.flatnonzero(first == np.arange(len(first)))
+    new_index = np.full(len(first) + 1, -1, dtype=np.int64)  # the last entry maps a missing operand (-1) to -1
+    new_index[representatives] = np.arange(len(representatives))
+    new_index[:-1] = new_index[first]
+    return schedule(
         program.well_formed,
-        program.word[kept],
-        program.integer[kept],
-        program.row[kept],
-        place[program.left[kept]],
-        place[program.right[kept]],
-        np.where(program.root >= 0, place[program.root], -1),
-        program.level[kept],
+        program.token[representatives],
+        program.integer[representatives],
+        program.row[representatives],
+        new_index[program.left[representatives]],
+        new_index[program.right[representatives]],
+        np.where(program.root >= 0, new_index[program.root], -1),
+        program.level[representatives],
     )
 
 
 def _by_level(program: Program) -> list[Ints]:
-    """Nodes with operands, deepest level first."""
+    """The nodes that have operands, grouped by level, deepest first."""
     nodes = np.flatnonzero(program.left >= 0)
     order = nodes[np.argsort(-program.level[nodes], kind="stable")]
     return np.split(order, np.flatnonzero(np.diff(program.level[order])) + 1) if len(order) else []

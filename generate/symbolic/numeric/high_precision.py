@@ -1,7 +1,6 @@
-"""Values and derivatives with 40 digits, one expression at a time: for the few points at which 16 digits do not decide.
+"""Values and derivatives with 40 digits, one expression at a time: for points where double precision is not enough.
 
-Dual numbers in mpmath; magnitudes are bounded before each function is called, since mpmath would work for minutes on
-exp(exp(100)).
+Dual numbers in mpmath. The magnitude of every argument is bounded, since mpmath would compute for minutes on exp(exp(100)).
 """
 
 from __future__ import annotations
@@ -13,54 +12,54 @@ from typing import Any
 import mpmath
 
 from mathpipe.datasets.expressions.prefix import Malformed, Tree, parse
-from mathpipe.datasets.expressions.vocabulary import WORDS
+from mathpipe.datasets.expressions.vocabulary import TOKENS
 
 DIGITS = 40
-_LARGEST = 1e4  # of what exp and its like are asked for
+_MAX_ARGUMENT = 1e4  # magnitude of the argument of a function
 Dual = tuple[Any, Any]
 
 
 class OutOfRange(ArithmeticError):
-    """A value that is not finite, or too large to work with."""
+    """A value that is not finite or too large."""
 
 
-def slope_difference(f: bytes, primitive: bytes, x: complex) -> float | None:
-    """|F'(x) - f(x)| relative to the larger; None where f is undefined, infinite where only F' is."""
+def derivative_error(f: bytes, primitive: bytes, x: complex) -> float | None:
+    """|F'(x) - f(x)| relative to the larger; None if f is undefined, infinite if only F' is."""
     with mpmath.workdps(DIGITS):
         point = mpmath.mpc(x)
         try:
-            wanted = _at(_tree(f), {"x": (point, mpmath.mpc(1))})[0]
+            expected = _evaluate(_tree(f), {"x": (point, mpmath.mpc(1))})[0]
         except (OutOfRange, ArithmeticError, ValueError, Malformed):
             return None
         try:
-            found = _at(_tree(primitive), {"x": (point, mpmath.mpc(1))})[1]
+            derivative = _evaluate(_tree(primitive), {"x": (point, mpmath.mpc(1))})[1]
         except (OutOfRange, ArithmeticError, ValueError, Malformed):
             return float("inf")
-        size = max(abs(wanted), abs(found))
-        return float(abs(found - wanted) / size) if size else 0.0
+        size = max(abs(expected), abs(derivative))
+        return float(abs(derivative - expected) / size) if size else 0.0
 
 
 def value_at(expression: bytes, leaves: dict[str, Any]) -> Any:
-    """The value where variables, constants and unknowns stand for these numbers; OutOfRange and the like where there is none."""
-    return _at(_tree(expression), {name: (mpmath.mpc(value), mpmath.mpc(0)) for name, value in leaves.items()})[0]
+    """The value for these values of variables, constants and unknowns; raises OutOfRange or ArithmeticError if it is undefined."""
+    return _evaluate(_tree(expression), {name: (mpmath.mpc(value), mpmath.mpc(0)) for name, value in leaves.items()})[0]
 
 
 @lru_cache(maxsize=8)
-def _tree(words: bytes) -> Tree:
-    return parse(words)
+def _tree(tokens: bytes) -> Tree:
+    return parse(tokens)
 
 
-def _at(tree: Tree, known: dict[str, Dual]) -> Dual:
+def _evaluate(tree: Tree, leaves: dict[str, Dual]) -> Dual:
     if isinstance(tree, int):
         return mpmath.mpc(tree), mpmath.mpc(0)
-    name = WORDS[tree[0]]
+    name = TOKENS[tree[0]]
     if len(tree) == 1:
-        return known[name] if name in known else (_CONSTANTS[name](), mpmath.mpc(0))
-    operands = [_at(child, known) for child in tree[1:]]
-    value, slope = _BINARY[name](*operands) if len(operands) == 2 else _unary(name, *operands[0])
-    if not (mpmath.isfinite(value) and mpmath.isfinite(slope)) or abs(value) > mpmath.mpf(10) ** 300:
+        return leaves[name] if name in leaves else (_CONSTANTS[name](), mpmath.mpc(0))
+    operands = [_evaluate(child, leaves) for child in tree[1:]]
+    value, derivative = _BINARY[name](*operands) if len(operands) == 2 else _unary(name, *operands[0])
+    if not (mpmath.isfinite(value) and mpmath.isfinite(derivative)) or abs(value) > mpmath.mpf(10) ** 300:
         raise OutOfRange(name)
-    return value, slope
+    return value, derivative
 
 
 _CONSTANTS: dict[str, Callable[[], Any]] = {
@@ -94,7 +93,7 @@ _BINARY: dict[str, Callable[[Dual, Dual], Dual]] = {
 
 
 def _bounded(u: Any) -> Any:
-    if abs(u) > _LARGEST:
+    if abs(u) > _MAX_ARGUMENT:
         raise OutOfRange("too large")
     return u
 
@@ -105,22 +104,22 @@ def _unary(name: str, u: Any, du: Any) -> Dual:
             raise OutOfRange(f"{name} of a complex number")
         sign = mpmath.sign(u.real)
         return (abs(u), sign * du) if name == "abs" else (sign, mpmath.mpc(0))
-    value, slope = _RULES[name](_bounded(u))
-    return value, slope * du
+    value, derivative = _RULES[name](_bounded(u))
+    return value, derivative * du
 
 
 def _reciprocal_of(rule: Callable[[Any], Dual]) -> Callable[[Any], Dual]:
     def composed(u: Any) -> Dual:
-        value, slope = rule(u)
-        return 1 / value, -slope / value**2
+        value, derivative = rule(u)
+        return 1 / value, -derivative / value**2
 
     return composed
 
 
 def _of_reciprocal(rule: Callable[[Any], Dual]) -> Callable[[Any], Dual]:
     def composed(u: Any) -> Dual:
-        value, slope = rule(1 / u)
-        return value, -slope / u**2
+        value, derivative = rule(1 / u)
+        return value, -derivative / u**2
 
     return composed
 

@@ -1,4 +1,4 @@
-"""Where expressions are compared: fixed points on both sides of zero, inside and outside of the unit circle, real and complex."""
+"""Fixed test points for expressions: real and complex, on both sides of zero, inside and outside the unit circle."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ COMPLEX = np.array(
 )
 POINTS = np.concatenate([REAL, COMPLEX])
 REGIONS = np.array([0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7])
-"""Which region each point lies in: (0, 1), (1, inf), (-1, 0), (-inf, -1), and the four quadrants."""
+"""The region of each point: (0, 1), (1, inf), (-1, 0), (-inf, -1), and the four quadrants."""
 IS_REAL = np.arange(len(POINTS)) < len(REAL)
 
-LEAST_POINTS = 8
-LEAST_REGIONS = 2
+MIN_POINTS = 8
+MIN_REGIONS = 2
 
 
-def enough(usable: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Which rows (n,) of usable points (n, K) have at least 8 in at least 2 regions."""
+def has_enough_points(usable: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which rows (n,) of usable points (n, K) have at least 8 points in at least 2 regions."""
     regions = np.zeros(len(usable), dtype=np.int64)
     for region in range(REGIONS.max() + 1):
         regions += usable[:, region == REGIONS].any(axis=1)
-    return np.asarray((usable.sum(axis=1) >= LEAST_POINTS) & (regions >= LEAST_REGIONS))
+    return np.asarray((usable.sum(axis=1) >= MIN_POINTS) & (regions >= MIN_REGIONS))

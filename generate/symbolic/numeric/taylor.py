@@ -1,9 +1,9 @@
-"""Numbers that carry derivatives: truncated polynomials in small quantities, and every word's Taylor rule for them.
+"""Truncated Taylor arithmetic: polynomials in small increments, and the Taylor rule of every operator for them.
 
-A jet is an array of components (one for each monomial of its algebra); products are truncated, and a function of a jet is
-f(u + n) = f(u) + f'(u) n + f''(u) n^2 / 2, exact where n^3 = 0. So derivatives of any written expression come from rules of
-numbers, not from the symbolic rules that made the expression. Everything is complex: principal branches, and the cuts of
-real arguments as the rules d asin = 1 / sqrt(1 - u^2), d acosh = 1 / (sqrt(u - 1) sqrt(u + 1)) have them.
+A value is an array of Taylor coefficients, one for each monomial of its algebra. Products are truncated, and a function is
+f(u + n) = f(u) + f'(u) n + f''(u) n^2 / 2, exact where n^3 = 0. Derivatives of a stored expression thus come from numerical rules,
+independent of the symbolic rules that produced it. Everything is complex, on principal branches. On the cuts of real arguments,
+values follow d asin = 1 / sqrt(1 - u^2) and d acosh = 1 / (sqrt(u - 1) sqrt(u + 1)).
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mathpipe.datasets.expressions.vocabulary import IDS, WORDS
+from mathpipe.datasets.expressions.vocabulary import IDS, TOKENS
 from mathpipe.generate.symbolic.numeric.array_programs import Program
 
-Complex = NDArray[Any]  # complex128; NumPy's own types lose that in arithmetic
+Complex = NDArray[Any]  # complex128; NumPy's type stubs lose the dtype in arithmetic
 Monomial = tuple[int, int, int]  # powers of x, first constant, second constant
 
 
 @dataclass(frozen=True)
 class Algebra:
-    """Which monomials of (dx, dc1, dc2) are kept; the first is 1. ``order``: the highest power of a nilpotent part that matters."""
+    """The monomials of (dx, dc1, dc2) that are kept; the first is 1. ``order``: the highest degree."""
 
     monomials: tuple[Monomial, ...]
 
@@ -35,71 +35,71 @@ class Algebra:
 
     @cached_property
     def products(self) -> tuple[tuple[int, int, int], ...]:
-        """(i, j, k): monomial i times monomial j is monomial k, both not 1."""
-        place = {m: k for k, m in enumerate(self.monomials)}
+        """(i, j, k): monomial i times monomial j is monomial k; neither i nor j is 1."""
+        index = {m: k for k, m in enumerate(self.monomials)}
         return tuple(
-            (i, j, place[total])
+            (i, j, index[total])
             for i, a in enumerate(self.monomials)
             for j, b in enumerate(self.monomials)
-            if i and j and (total := (a[0] + b[0], a[1] + b[1], a[2] + b[2])) in place
+            if i and j and (total := (a[0] + b[0], a[1] + b[1], a[2] + b[2])) in index
         )
 
 
 VALUES = Algebra(((0, 0, 0),))
-SLOPES = Algebra(((0, 0, 0), (1, 0, 0)))
+FIRST_DERIVATIVES = Algebra(((0, 0, 0), (1, 0, 0)))
 """Values and d/dx."""
-CURVES = Algebra(((0, 0, 0), (1, 0, 0), (2, 0, 0)))
+SECOND_DERIVATIVES = Algebra(((0, 0, 0), (1, 0, 0), (2, 0, 0)))
 """Values, d/dx and half of d2/dx2."""
-FAMILY1 = Algebra(((0, 0, 0), (1, 0, 0), (0, 1, 0)))
+ONE_CONSTANT = Algebra(((0, 0, 0), (1, 0, 0), (0, 1, 0)))
 """y(x, c1): y' and dy/dc1."""
-FAMILY2 = Algebra(((0, 0, 0), (1, 0, 0), (2, 0, 0), (0, 1, 0), (1, 1, 0), (0, 0, 1), (1, 0, 1)))
-"""y(x, c1, c2): y', y''/2, and the derivatives of (y, y') by both constants."""
+TWO_CONSTANTS = Algebra(((0, 0, 0), (1, 0, 0), (2, 0, 0), (0, 1, 0), (1, 1, 0), (0, 0, 1), (1, 0, 1)))
+"""y(x, c1, c2): y', y''/2, and the derivatives of (y, y') with respect to both constants."""
 
 
 def evaluate(program: Program, algebra: Algebra, leaves: Mapping[str, Complex], points: int) -> Complex:
-    """The jets of n expressions at K points, (components, n, K); NaN where malformed or where a word has no meaning here.
+    """Taylor coefficients of n expressions at K points, (components, n, K); NaN where malformed or where a token has no value.
 
-    ``leaves``: what variables, constants and unknowns stand for, by word: jets (components, K) or, where every expression
-    has its own, (components, n, K). Words left out are NaN.
+    ``leaves``: coefficients of the variables, constants and unknowns by token: (components, K), or (components, n, K) if they
+    differ between expressions. Tokens that are missing are NaN.
     """
     values = evaluate_nodes(program, algebra, leaves, points)
     result = np.full((len(values), len(program.root), points), np.nan, dtype=np.complex128)
-    there = program.root >= 0
-    result[:, there] = values[:, program.root[there]]
+    has_root = program.root >= 0
+    result[:, has_root] = values[:, program.root[has_root]]
     return result
 
 
 def evaluate_nodes(program: Program, algebra: Algebra, leaves: Mapping[str, Complex], points: int) -> Complex:
-    """The same for every node of the program, (components, N, K)."""
+    """Like ``evaluate``, but for every node of the program: (components, N, K)."""
     m = len(algebra.monomials)
-    values = np.empty((m, len(program.word), points), dtype=np.complex128)
-    known = {"pi": np.pi, "E": np.e, "I": 1j}
-    for word, nodes in program.leaves:
-        name = WORDS[word]
+    values = np.empty((m, len(program.token), points), dtype=np.complex128)
+    constants = {"pi": np.pi, "E": np.e, "I": 1j}
+    for token, nodes in program.leaves:
+        name = TOKENS[token]
         values[:, nodes] = 0
         if name in ("INT+", "INT-"):
             values[0, nodes] = program.integer[nodes, None]
-        elif name in known:
-            values[0, nodes] = known[name]
+        elif name in constants:
+            values[0, nodes] = constants[name]
         elif name in leaves:
-            given = leaves[name]
-            values[:, nodes] = given[:, None, :] if given.ndim == 2 else given[:, program.row[nodes]]
+            leaf = leaves[name]
+            values[:, nodes] = leaf[:, None, :] if leaf.ndim == 2 else leaf[:, program.row[nodes]]
         else:
             values[0, nodes] = np.nan
     with np.errstate(all="ignore"):
-        for word, nodes in program.steps:
+        for token, nodes in program.steps:
             a = values.take(program.left[nodes], axis=1)
-            if word in _BINARY:
-                out = _BINARY[word](algebra, a, values.take(program.right[nodes], axis=1))
+            if token in _BINARY:
+                out = _BINARY[token](algebra, a, values.take(program.right[nodes], axis=1))
             else:
-                out = _unary(algebra, _UNARY[word], a)
-            # no negative zeros: the cuts of real arguments are approached from one side
+                out = _unary(algebra, _UNARY[token], a)
+            # adding 0 removes negative zeros, so that the cuts of real arguments are approached from one side
             np.add(out, 0.0, out=values[:, nodes])
     return values
 
 
 def multiply(algebra: Algebra, a: Complex, b: Complex) -> Complex:
-    """The product of two jets."""
+    """The truncated product of two values."""
     out = np.empty_like(a)
     np.multiply(a[0], b[0], out=out[0])
     for k in range(1, len(a)):
@@ -113,7 +113,7 @@ Rule = Callable[[Complex, int], tuple[Complex, ...]]
 
 
 def _unary(algebra: Algebra, rule: Rule, u: Complex) -> Complex:
-    """f(u) by f, f' and f''/2 at the value of u."""
+    """f(u) from f, f' and f''/2 at the constant part of u."""
     taylor = rule(u[0], algebra.order)
     out = np.empty_like(u)
     out[0] = taylor[0]
@@ -131,7 +131,7 @@ def _reciprocal(u: Complex, order: int) -> tuple[Complex, ...]:
 
 
 def _power(algebra: Algebra, a: Complex, b: Complex) -> Complex:
-    """a^b: by the power rule where b is constant, else exp(b ln a)."""
+    """a^b: the power rule where b is constant, else exp(b ln a)."""
     p = b[0]
     if algebra.order == 0:
         return np.asarray(np.power(a[0], p)[None])
@@ -149,8 +149,8 @@ def _power(algebra: Algebra, a: Complex, b: Complex) -> Complex:
 def _constant_power(algebra: Algebra, a: Complex, p: Complex) -> Complex:
     def rule(u: Complex, order: int) -> tuple[Complex, ...]:
         lower = np.power(u, p - 1)
-        found = (np.power(u, p), p * lower)
-        return found if order < 2 else (*found, p * (p - 1) / 2 * np.power(u, p - 2))
+        first_order = (np.power(u, p), p * lower)
+        return first_order if order < 2 else (*first_order, p * (p - 1) / 2 * np.power(u, p - 2))
 
     return _unary(algebra, rule, a)
 
@@ -215,14 +215,14 @@ def _tanh(u: Complex, order: int) -> tuple[Complex, ...]:
     return (t, d, -t * d)
 
 
-def _below_one(u: Complex) -> Complex:
-    """Real numbers above 1 moved to the lower side of the cut there, where d asin, d acos and SymPy have them too."""
+def _lower_side_of_cut(u: Complex) -> Complex:
+    """Move real numbers above 1 to the lower side of the cut, as d asin, d acos and SymPy do."""
     cut = (u.imag == 0) & (u.real > 1)
     return np.where(cut, np.conj(u), u) if cut.any() else u
 
 
 def _asin(u: Complex, order: int) -> tuple[Complex, ...]:
-    value = np.arcsin(_below_one(u))
+    value = np.arcsin(_lower_side_of_cut(u))
     if order == 0:
         return (value,)
     r = 1 / np.sqrt(1 - u * u + 0.0)
@@ -230,7 +230,7 @@ def _asin(u: Complex, order: int) -> tuple[Complex, ...]:
 
 
 def _acos(u: Complex, order: int) -> tuple[Complex, ...]:
-    return (np.arccos(_below_one(u)), *(-d for d in _asin(u, order)[1:]))
+    return (np.arccos(_lower_side_of_cut(u)), *(-d for d in _asin(u, order)[1:]))
 
 
 def _atan(u: Complex, order: int) -> tuple[Complex, ...]:
@@ -258,7 +258,7 @@ def _acosh(u: Complex, order: int) -> tuple[Complex, ...]:
 
 
 def _atanh(u: Complex, order: int) -> tuple[Complex, ...]:
-    value = np.arctanh(_below_one(u))
+    value = np.arctanh(_lower_side_of_cut(u))
     if order == 0:
         return (value,)
     r = 1 / (1 - u * u)
@@ -266,7 +266,7 @@ def _atanh(u: Complex, order: int) -> tuple[Complex, ...]:
 
 
 def _of_reciprocal(rule: Rule) -> Rule:
-    """f(1/u): for acot, asec, acsc and their hyperbolic sisters."""
+    """f(1/u): for acot, asec, acsc and their hyperbolic counterparts."""
 
     def composed(u: Complex, order: int) -> tuple[Complex, ...]:
         inner = _reciprocal(u, order)
@@ -280,7 +280,7 @@ def _of_reciprocal(rule: Rule) -> Rule:
 
 
 def _reciprocal_of(rule: Rule) -> Rule:
-    """1/f(u): for cot, sec, csc and their hyperbolic sisters."""
+    """1/f(u): for cot, sec, csc and their hyperbolic counterparts."""
 
     def composed(u: Complex, order: int) -> tuple[Complex, ...]:
         inner = rule(u, order)
@@ -301,25 +301,25 @@ def _fixed_power(n: int) -> Rule:
     return rule
 
 
-def _on_reals(value: Callable[[NDArray[np.float64]], NDArray[np.float64]], slope: bool) -> Rule:
-    """abs and sign: they mean something at real arguments alone; NaN elsewhere."""
+def _real_only(value: Callable[[NDArray[np.float64]], NDArray[np.float64]], sign_as_derivative: bool) -> Rule:
+    """abs and sign: defined for real arguments only, NaN elsewhere."""
 
     def rule(u: Complex, order: int) -> tuple[Complex, ...]:
         real = np.where(np.abs(u.imag) <= 1e-14 * np.abs(u.real), u.real, np.nan)
-        first = np.sign(real) if slope else 0 * real
+        first = np.sign(real) if sign_as_derivative else 0 * real
         return (value(real).astype(np.complex128), first.astype(np.complex128), (0 * real).astype(np.complex128))
 
     return rule
 
 
-_ALL: dict[str, Rule] = {
+_RULES: dict[str, Rule] = {
     "inv": _reciprocal,
     "sqrt": _sqrt,
     "exp": _exp,
     "ln": _ln,
     **{f"pow{n}": _fixed_power(n) for n in (2, 3, 4, 5)},
-    "abs": _on_reals(np.abs, slope=True),
-    "sign": _on_reals(np.sign, slope=False),
+    "abs": _real_only(np.abs, sign_as_derivative=True),
+    "sign": _real_only(np.sign, sign_as_derivative=False),
     "sin": _sin,
     "cos": _cos,
     "tan": _tan,
@@ -345,7 +345,7 @@ _ALL: dict[str, Rule] = {
     "asech": _of_reciprocal(_acosh),
     "acsch": _of_reciprocal(_asinh),
 }
-_UNARY: dict[int, Rule] = {IDS[name]: rule for name, rule in _ALL.items()}
+_UNARY: dict[int, Rule] = {IDS[name]: rule for name, rule in _RULES.items()}
 _BINARY: dict[int, Callable[[Algebra, Complex, Complex], Complex]] = {
     IDS["add"]: lambda _, a, b: a + b,
     IDS["sub"]: lambda _, a, b: a - b,

@@ -1,9 +1,9 @@
-"""Differential equations from solutions: f(x, c) = y is solved for c along the path to it, then derivatives are carried back.
+"""Eliminate a constant: solve f(x, c) = y for c along the path to it, then apply the chain rule from c' = 0 back to the root.
 
-With u_0 = f, u_1, ... u_m = c the operands on the path and s_i what stands beside it, u_i = op_i(u_{i+1}, s_i(x)). Going down,
-u_{i+1} is written in x and y by the inverse of op_i, on its principal branch. Going up from c' = 0,
-u_i' = (d op_i / du) u_{i+1}' + (d op_i / ds) s_i', again in x and y. At the root stands y' = D(x, y).
-Principal branches hold for part of the values only: what comes out of here is a candidate, to be checked by numbers.
+Let u_0 = f, u_1, ... u_m = c be the operands on the path, and s_i the other operands beside it: u_i = op_i(u_{i+1}, s_i(x)).
+Downwards, the inverse of op_i on its principal branch expresses u_{i+1} in x and y. Upwards, from c' = 0,
+u_i' = (d op_i / du) u_{i+1}' + (d op_i / ds) s_i', again in x and y; at the root this is y' = D(x, y).
+Principal branches hold for a part of the values only, so the result is a candidate that must be verified numerically.
 """
 
 from __future__ import annotations
@@ -13,74 +13,74 @@ from collections.abc import Callable
 import symengine as se
 from symengine.lib import symengine_wrapper as classes
 
-from mathpipe.generate.symbolic.expr.canonical_form import Expr, Unwritable, derivative
+from mathpipe.generate.symbolic.expr.canonical_form import Expr, RejectedExpression, derivative
 
-Rise = Callable[[Expr], Expr]
+ChainRuleStep = Callable[[Expr], Expr]
 """From the derivative of the operand on the path to the derivative of the result."""
 Rates = dict[Expr, Expr]
 
-U = se.Symbol("z")  # a word of the vocabulary that nothing drawn holds
+U = se.Symbol("z")  # a token of the vocabulary that sampled expressions never contain
 
 
-def invert(expression: Expr, symbol: Expr, value: Expr, rates: Rates) -> tuple[Expr, list[Rise]]:
-    """(``symbol``, solved for in ``expression = value``; how derivatives rise from it to the root).
+def solve_for(expression: Expr, symbol: Expr, value: Expr, rates: Rates) -> tuple[Expr, list[ChainRuleStep]]:
+    """Solve ``expression = value`` for ``symbol``: (the solution, the chain-rule steps from the root to the symbol).
 
-    ``rates``: d/dx of the symbols besides x that depend on it. Unwritable where the symbol occurs more than once or below something
-    without an inverse.
+    ``rates``: d/dx of the other symbols that depend on x. Raises RejectedExpression if the symbol occurs more than once or in
+    an operand of a function without an inverse.
     """
-    rises: list[Rise] = []
+    steps: list[ChainRuleStep] = []
     while expression != symbol:
         inverse = _INVERSES.get(type(expression))
         if inverse is None:
-            raise Unwritable("no inverse")
-        expression, value, rise = inverse(expression, symbol, value, rates)
-        rises.append(rise)
-    return value, rises
+            raise RejectedExpression("no inverse")
+        expression, value, step = inverse(expression, symbol, value, rates)
+        steps.append(step)
+    return value, steps
 
 
-def carried(rises: list[Rise], slope: Expr) -> Expr:
-    """The derivative at the root, from that of the symbol."""
-    for rise in reversed(rises):
-        slope = rise(slope)
+def apply_chain_rule(steps: list[ChainRuleStep], slope: Expr) -> Expr:
+    """The derivative at the root, from the derivative of the symbol."""
+    for step in reversed(steps):
+        slope = step(slope)
     return slope
 
 
-Inverse = tuple[Expr, Expr, Rise]
+InversionStep = tuple[Expr, Expr, ChainRuleStep]
 
 
-def _apart(e: Expr, symbol: Expr) -> tuple[Expr, Expr]:
-    """(the operand that holds the symbol, the others together)."""
-    holding: list[Expr] = []
+def _split_operands(e: Expr, symbol: Expr) -> tuple[Expr, Expr]:
+    """(the operand that contains the symbol, the combination of the others)."""
+    containing: list[Expr] = []
     rest: list[Expr] = []
     for operand in e.args:
-        (holding if se.has_symbol(operand, symbol) else rest).append(operand)
-    if len(holding) != 1:
-        raise Unwritable("the constant occurs twice")
-    return holding[0], e.func(*rest)
+        (containing if se.has_symbol(operand, symbol) else rest).append(operand)
+    if len(containing) != 1:
+        raise RejectedExpression("the constant occurs twice")
+    return containing[0], e.func(*rest)
 
 
-def _sum(e: Expr, symbol: Expr, w: Expr, rates: Rates) -> Inverse:
-    inner, rest = _apart(e, symbol)
+def _sum(e: Expr, symbol: Expr, w: Expr, rates: Rates) -> InversionStep:
+    inner, rest = _split_operands(e, symbol)
     rest_slope = derivative(rest, rates)
-    return inner, minus(w, rest), lambda slope: slope + rest_slope
+    return inner, subtract(w, rest), lambda slope: slope + rest_slope
 
 
-def minus(a: Expr, b: Expr) -> Expr:
-    """a - b, the minus sign within a sum."""
+def subtract(a: Expr, b: Expr) -> Expr:
+    """a - b, with the minus sign distributed over the terms of a sum."""
     return se.Add(a, *[-term for term in b.args]) if type(b) is classes.Add else a - b
 
 
-def _product(e: Expr, symbol: Expr, w: Expr, rates: Rates) -> Inverse:
-    inner, rest = _apart(e, symbol)
+def _product(e: Expr, symbol: Expr, w: Expr, rates: Rates) -> InversionStep:
+    inner, rest = _split_operands(e, symbol)
     relative = derivative(rest, rates) / rest
     return inner, w / rest, lambda slope: slope * rest + w * relative
 
 
-def _power(e: Expr, symbol: Expr, w: Expr, rates: Rates) -> Inverse:
+def _power(e: Expr, symbol: Expr, w: Expr, rates: Rates) -> InversionStep:
     base, exponent = e.args
     if se.has_symbol(exponent, symbol):
         if se.has_symbol(base, symbol):
-            raise Unwritable("the constant occurs twice")
+            raise RejectedExpression("the constant occurs twice")
         if base == se.E:
             return exponent, se.log(w), lambda slope: w * slope
         log, relative = se.log(base), derivative(base, rates) / base
@@ -88,17 +88,17 @@ def _power(e: Expr, symbol: Expr, w: Expr, rates: Rates) -> Inverse:
         return exponent, u, lambda slope: w * (slope * log + u * relative)
     u = w ** (1 / exponent)
     exponent_slope = derivative(exponent, rates)
-    bend = w * exponent_slope * se.log(w) / exponent if exponent_slope != 0 else se.Integer(0)
-    return base, u, lambda slope: exponent * w / u * slope + bend
+    exponent_term = w * exponent_slope * se.log(w) / exponent if exponent_slope != 0 else se.Integer(0)
+    return base, u, lambda slope: exponent * w / u * slope + exponent_term
 
 
 def exp(u: Expr) -> Expr:
-    """e^u, and v where u is ln v."""
+    """e^u; v if u is ln v."""
     return u.args[0] if type(u) is classes.log else se.exp(u)
 
 
 def cosh(u: Expr) -> Expr:
-    """cosh u, and v where u is acosh v."""
+    """cosh u; v if u is acosh v."""
     return u.args[0] if type(u) is classes.acosh else se.cosh(u)
 
 
@@ -114,28 +114,28 @@ def _cosine(u: Expr) -> Expr:
     return se.cos(u)
 
 
-_UNDOING: dict[type, tuple[Callable[[Expr], Expr], tuple[type, ...]]] = {
+_COMPOSITIONS: dict[type, tuple[Callable[[Expr], Expr], tuple[type, ...]]] = {
     classes.sin: (_sine, (classes.acos,)),
     classes.cos: (_cosine, (classes.asin,)),
     classes.cosh: (cosh, (classes.acosh,)),
 }
 
 
-def undone(e: Expr) -> Expr:
-    """An expression without functions of their own inverses: e^(ln u), cosh(acosh u), and sin(acos u) as a square root."""
-    found: Rates = {}
-    for logarithm in e.atoms(classes.Pow):
-        base, exponent = logarithm.args
+def cancel_inverse_functions(e: Expr) -> Expr:
+    """Simplify functions of inverse functions: e^(ln u), cosh(acosh u), and sin(acos u) as a square root."""
+    replacements: dict[Expr, Expr] = {}
+    for power in e.atoms(classes.Pow):
+        base, exponent = power.args
         if base == se.E and type(exponent) is classes.log:
-            found[logarithm] = exponent.args[0]
-    for kind, (rule, inverses) in _UNDOING.items():
+            replacements[power] = exponent.args[0]
+    for kind, (rule, inverses) in _COMPOSITIONS.items():
         for function in e.atoms(kind):
             if type(function.args[0]) in inverses:
-                found[function] = rule(function.args[0])
-    return e.xreplace(found) if found else e
+                replacements[function] = rule(function.args[0])
+    return e.xreplace(replacements) if replacements else e
 
 
-# Each function: its inverse, and its derivative written with its value w where that is shorter than with its argument u.
+# For each function its inverse, and its derivative in terms of its argument u or its value w, whichever is shorter.
 _RULES: dict[type, tuple[Callable[[Expr], Expr], Callable[[Expr, Expr], Expr]]] = {
     classes.log: (exp, lambda u, w: 1 / u),
     classes.sin: (se.asin, lambda u, w: se.sqrt(1 - w**2)),
@@ -153,14 +153,14 @@ _RULES: dict[type, tuple[Callable[[Expr], Expr], Callable[[Expr, Expr], Expr]]] 
 }
 
 
-def _function(e: Expr, symbol: Expr, w: Expr, rates: Rates) -> Inverse:
-    inverse, steepness = _RULES[type(e)]
+def _function(e: Expr, symbol: Expr, w: Expr, rates: Rates) -> InversionStep:
+    inverse, derivative_rule = _RULES[type(e)]
     u = inverse(w)
-    factor = steepness(u, w)
+    factor = derivative_rule(u, w)
     return e.args[0], u, lambda slope: factor * slope
 
 
-_INVERSES: dict[type, Callable[[Expr, Expr, Expr, Rates], Inverse]] = {
+_INVERSES: dict[type, Callable[[Expr, Expr, Expr, Rates], InversionStep]] = {
     classes.Add: _sum,
     classes.Mul: _product,
     classes.Pow: _power,

@@ -1,6 +1,6 @@
-"""Constants of integration: a leaf of a drawn expression becomes a8 (another a9), and takes in what is constant beside it.
+"""Constants of integration: leaves of a sampled expression become a8 and a9, which absorb the constants beside them.
 
-Published data writes the first constant a8 and the second a9.
+Published data uses a8 for the first constant and a9 for the second.
 """
 
 from __future__ import annotations
@@ -10,61 +10,61 @@ from symengine.lib import symengine_wrapper as classes
 
 from mathpipe.datasets.expressions.prefix import Tree
 from mathpipe.datasets.expressions.vocabulary import IDS
-from mathpipe.generate.symbolic.expr.canonical_form import Expr, Unwritable, X
+from mathpipe.generate.symbolic.expr.canonical_form import Expr, RejectedExpression, X
 
-NAMES = ("a8", "a9")
-C1, C2 = (se.Symbol(name) for name in NAMES)
-_LEAVES: tuple[Tree, ...] = tuple((IDS[name],) for name in NAMES)
+CONSTANT_NAMES = ("a8", "a9")
+C1, C2 = (se.Symbol(name) for name in CONSTANT_NAMES)
+_LEAVES: tuple[Tree, ...] = tuple((IDS[name],) for name in CONSTANT_NAMES)
 
 
-def leaf_count(tree: Tree) -> int:
-    """Leaves of a tree."""
+def count_leaves(tree: Tree) -> int:
+    """The number of leaves of a tree."""
     if isinstance(tree, int) or len(tree) == 1:
         return 1
-    return sum(leaf_count(child) for child in tree[1:])
+    return sum(count_leaves(child) for child in tree[1:])
 
 
-def with_constants(tree: Tree, places: dict[int, int]) -> Tree:
-    """The tree in which leaf k, counted from the left, is constant ``places[k]`` (0 or 1)."""
-    return _replaced(tree, places, [0])
+def place_constants(tree: Tree, positions: dict[int, int]) -> Tree:
+    """Replace leaf k, counted from the left, by constant ``positions[k]`` (0 or 1)."""
+    return _replace_leaves(tree, positions, [0])
 
 
-def _replaced(tree: Tree, places: dict[int, int], seen: list[int]) -> Tree:
+def _replace_leaves(tree: Tree, positions: dict[int, int], counter: list[int]) -> Tree:
     if isinstance(tree, int) or len(tree) == 1:
-        k = seen[0]
-        seen[0] += 1
-        return _LEAVES[places[k]] if k in places else tree
-    return (tree[0], *(_replaced(child, places, seen) for child in tree[1:]))
+        k = counter[0]
+        counter[0] += 1
+        return _LEAVES[positions[k]] if k in positions else tree
+    return (tree[0], *(_replace_leaves(child, positions, counter) for child in tree[1:]))
 
 
-def absorbed(expression: Expr, constants: tuple[Expr, ...]) -> Expr:
-    """Every part that holds one constant and no x becomes that constant, within sums and products too: 3 + sin(2 c) + x is c + x.
+def absorb_into_constants(expression: Expr, constants: tuple[Expr, ...]) -> Expr:
+    """Replace every part with one constant and no x by that constant, also within sums and products: 3 + sin(2 c) + x is c + x.
 
-    Unwritable where x is gone, a constant is gone, or two constants meet in one part without x: then they are one.
+    Raises RejectedExpression if x or a constant vanishes, or if two constants occur in a part without x and thus are one.
     """
-    found = _absorbed(expression, constants)
-    there = found.free_symbols
-    if X not in there:
-        raise Unwritable("no variable")
-    if not there.issuperset(constants):
-        raise Unwritable("no constant")
-    return found
+    absorbed = _absorb(expression, constants)
+    symbols = absorbed.free_symbols
+    if X not in symbols:
+        raise RejectedExpression("no variable")
+    if not symbols.issuperset(constants):
+        raise RejectedExpression("no constant")
+    return absorbed
 
 
-def _absorbed(e: Expr, constants: tuple[Expr, ...]) -> Expr:
-    held = [c for c in constants if se.has_symbol(e, c)]
-    if not held or e.is_Symbol:
+def _absorb(e: Expr, constants: tuple[Expr, ...]) -> Expr:
+    contained = [c for c in constants if se.has_symbol(e, c)]
+    if not contained or e.is_Symbol:
         return e
     if not se.has_symbol(e, X):
-        if len(held) > 1:
-            raise Unwritable("constants are one")
-        return held[0]
-    operands = [_absorbed(child, constants) for child in e.args]
+        if len(contained) > 1:
+            raise RejectedExpression("equivalent constants")
+        return contained[0]
+    operands = [_absorb(child, constants) for child in e.args]
     if isinstance(e, (classes.Add, classes.Mul)):
-        still = [o for o in operands if not se.has_symbol(o, X)]
-        mine = [c for c in constants if any(o == c for o in still)]
-        if len(mine) > 1:
-            raise Unwritable("constants are one")
-        if mine:
-            operands = [*mine, *(o for o in operands if se.has_symbol(o, X))]
+        without_x = [o for o in operands if not se.has_symbol(o, X)]
+        absorbing = [c for c in constants if any(o == c for o in without_x)]
+        if len(absorbing) > 1:
+            raise RejectedExpression("equivalent constants")
+        if absorbing:
+            operands = [*absorbing, *(o for o in operands if se.has_symbol(o, X))]
     return e.func(*operands)

@@ -1,7 +1,7 @@
-"""Clean equations: one numerator, without factors that say nothing of the highest derivative, expanded where that is shorter.
+"""Normalise an equation: one numerator, without factors that lack the highest derivative, expanded if that is shorter.
 
-An expression is held as numerator / product of base^exponent (exponents > 0), so that a sum needs only the largest exponent of
-each base. Every expansion is preceded by a count of the terms it would give: only counted limits decide, never a clock.
+A fraction is stored as numerator / product of base^exponent with exponents > 0, so that a sum needs only the largest exponent of
+each base. Terms are counted before every expansion: only counted limits decide, never elapsed time.
 """
 
 from __future__ import annotations
@@ -12,47 +12,47 @@ from functools import reduce
 import symengine as se
 from symengine.lib import symengine_wrapper as classes
 
-from mathpipe.generate.symbolic.expr.canonical_form import Expr, Unwritable, words
+from mathpipe.generate.symbolic.expr.canonical_form import Expr, RejectedExpression, to_tokens
 
-MOST_TERMS = 150  # of an expansion
-MOST_OPERATIONS = 600  # of an equation under way
+MAX_TERMS = 150  # of an expansion
+MAX_OPERATIONS = 600  # of an intermediate equation
 Powers = dict[Expr, Expr]
 ONE = se.Integer(1)
 
 
-def clean(expression: Expr, highest: Expr, memo: dict[Expr, bytes]) -> bytes:
-    """The words of an equation whose other side is zero, equivalent to ``expression = 0`` where no dropped factor vanishes.
+def normalise_equation(expression: Expr, highest: Expr, token_cache: dict[Expr, bytes]) -> bytes:
+    """The tokens of the left side of an equation with right side 0.
 
-    ``memo``: words of expressions written before.
-    Unwritable where the ``highest`` derivative is gone, or where it grows too large on the way.
+    It is equivalent to ``expression = 0`` wherever no dropped factor vanishes.
+    Raises RejectedExpression if the ``highest`` derivative vanishes or an intermediate equation is too large.
     """
-    limited(expression)
-    numerator = reduced(fraction(expression)[0], highest)
-    written = words(numerator, memo)
-    if (terms := expanded(numerator)) is not None:
-        other = words(reduced(terms, highest), memo)
-        written = min(written, other, key=lambda w: (len(w), w))
-    return written
+    check_operation_count(expression)
+    numerator = drop_irrelevant_factors(as_fraction(expression)[0], highest)
+    tokens = to_tokens(numerator, token_cache)
+    if (terms := try_expand(numerator)) is not None:
+        expanded_tokens = to_tokens(drop_irrelevant_factors(terms, highest), token_cache)
+        tokens = min(tokens, expanded_tokens, key=lambda t: (len(t), t))
+    return tokens
 
 
-def limited(expression: Expr, most: int = MOST_OPERATIONS) -> Expr:
-    """The expression itself; Unwritable where it has more than ``most`` operations."""
-    if se.count_ops(expression) > most:
-        raise Unwritable("too many operations")
+def check_operation_count(expression: Expr, limit: int = MAX_OPERATIONS) -> Expr:
+    """Return the expression; raises RejectedExpression if it has more than ``limit`` operations."""
+    if se.count_ops(expression) > limit:
+        raise RejectedExpression("too many operations")
     return expression
 
 
-def fraction(e: Expr) -> tuple[Expr, Powers]:
-    """(numerator, powers of the denominator)."""
+def as_fraction(e: Expr) -> tuple[Expr, Powers]:
+    """(numerator, {base: exponent} of the denominator)."""
     kind = type(e)
     if kind is classes.Add:
-        return _sum([fraction(term) for term in e.args])
+        return _sum([as_fraction(term) for term in e.args])
     if kind is classes.Mul:
-        return _product([fraction(factor) for factor in e.args])
+        return _product([as_fraction(factor) for factor in e.args])
     if kind is classes.Pow:
         base, exponent = e.args
         if isinstance(exponent, classes.Integer):
-            return _power(fraction(base), int(exponent))
+            return _power(as_fraction(base), int(exponent))
         if isinstance(exponent, classes.Number) and exponent < 0:
             return ONE, {base: -exponent}
     return e, {}
@@ -73,29 +73,29 @@ def _sum(parts: list[tuple[Expr, Powers]]) -> tuple[Expr, Powers]:
             for base, exponent in common.items()
         ]
         terms.append(se.Mul(numerator, *missing))
-    return limited(se.Add(*terms)), common
+    return check_operation_count(se.Add(*terms)), common
 
 
 def _product(parts: list[tuple[Expr, Powers]]) -> tuple[Expr, Powers]:
     numerator = se.Mul(*[n for n, _ in parts])
     powers: Powers = {}
-    for _, more in parts:
-        for base, exponent in more.items():
+    for _, part_powers in parts:
+        for base, exponent in part_powers.items():
             powers[base] = exponent if base not in powers else powers[base] + exponent
-    return _cancelled(numerator, powers) if powers else (numerator, powers)
+    return _cancel_common_factors(numerator, powers) if powers else (numerator, powers)
 
 
-def _cancelled(numerator: Expr, powers: Powers) -> tuple[Expr, Powers]:
-    above = factors(numerator)
-    left = dict(powers)
+def _cancel_common_factors(numerator: Expr, powers: Powers) -> tuple[Expr, Powers]:
+    numerator_powers = factor_powers(numerator)
+    remaining = dict(powers)
     for base, exponent in powers.items():
-        shared = above.get(base)
+        shared = numerator_powers.get(base)
         if shared is None or not shared > 0:
             continue
         shared = min(shared, exponent)
         numerator = numerator * base**-shared
-        left[base] = exponent - shared
-    return numerator, {base: exponent for base, exponent in left.items() if exponent != 0}
+        remaining[base] = exponent - shared
+    return numerator, {base: exponent for base, exponent in remaining.items() if exponent != 0}
 
 
 def _power(part: tuple[Expr, Powers], n: int) -> tuple[Expr, Powers]:
@@ -104,57 +104,57 @@ def _power(part: tuple[Expr, Powers], n: int) -> tuple[Expr, Powers]:
         return ONE, {numerator: ONE}
     if n > 0:
         return numerator**n, {base: exponent * n for base, exponent in powers.items()}
-    above = factors(numerator)
-    turned = se.Mul(*[base ** (exponent * -n) for base, exponent in powers.items()])
-    number = se.Integer(1)
-    below: Powers = {}
-    for base, exponent in above.items():
+    numerator_powers = factor_powers(numerator)
+    inverted = se.Mul(*[base ** (exponent * -n) for base, exponent in powers.items()])
+    coefficient = se.Integer(1)
+    denominator_powers: Powers = {}
+    for base, exponent in numerator_powers.items():
         if base.is_Number:
-            number = number * base ** (exponent * n)
+            coefficient = coefficient * base ** (exponent * n)
         elif exponent < 0:
-            turned = turned * base ** (exponent * n)
+            inverted = inverted * base ** (exponent * n)
         else:
-            below[base] = exponent * -n
-    return _cancelled(turned * number, below)
+            denominator_powers[base] = exponent * -n
+    return _cancel_common_factors(inverted * coefficient, denominator_powers)
 
 
-def factors(e: Expr) -> Powers:
-    """The factors of a product with their exponents; a factor with an exponent that is no number is its own base."""
-    found: Powers = {}
+def factor_powers(e: Expr) -> Powers:
+    """{base: exponent} of the factors of a product; a factor whose exponent is not a number is its own base."""
+    exponents: Powers = {}
     for factor in e.args if type(e) is classes.Mul else (e,):
         base, exponent = factor, ONE
         if type(factor) is classes.Pow:
             operands = factor.args
             if isinstance(operands[1], classes.Number):
                 base, exponent = operands
-        found[base] = exponent if base not in found else found[base] + exponent
-    return found
+        exponents[base] = exponent if base not in exponents else exponents[base] + exponent
+    return exponents
 
 
-def reduced(e: Expr, highest: Expr) -> Expr:
-    """Without the factors, and the common factors of its terms, that do not hold the highest derivative; whole coefficients."""
+def drop_irrelevant_factors(e: Expr, highest: Expr) -> Expr:
+    """Drop factors, and common factors of the terms, without the highest derivative; make the coefficients integers."""
     for _ in range(8):
         if type(e) is classes.Mul:
-            holding = [base for base in factors(e) if se.has_symbol(base, highest)]
-            if len(holding) != 1:
-                raise Unwritable("the highest derivative is gone")
-            e = holding[0]
+            containing = [base for base in factor_powers(e) if se.has_symbol(base, highest)]
+            if len(containing) != 1:
+                raise RejectedExpression("highest derivative vanishes")
+            e = containing[0]
         if type(e) is not classes.Add:
             break
-        shared = _shared([factors(term) for term in e.args])
+        shared = _common_factors([factor_powers(term) for term in e.args])
         if not shared:
             break
         divisor = se.Mul(*[base**-exponent for base, exponent in shared.items()])
         e = se.Add(*[term * divisor for term in e.args])
     if not se.has_symbol(e, highest):
-        raise Unwritable("the highest derivative is gone")
-    return _whole(e)
+        raise RejectedExpression("highest derivative vanishes")
+    return _with_integer_coefficients(e)
 
 
-def _shared(terms: list[Powers]) -> Powers:
-    """What every term has as a factor."""
+def _common_factors(terms: list[Powers]) -> Powers:
+    """{base: exponent} of the common factors of all terms."""
     first, *others = terms
-    found: Powers = {}
+    exponents: Powers = {}
     for base, exponent in first.items():
         if base.is_Number:
             continue
@@ -166,20 +166,20 @@ def _shared(terms: list[Powers]) -> Powers:
             least = min(least, other)
         else:
             if least != 0:
-                found[base] = least
-    return found
+                exponents[base] = least
+    return exponents
 
 
-def _whole(e: Expr) -> Expr:
-    """A sum times the number that makes its coefficients whole and coprime."""
+def _with_integer_coefficients(e: Expr) -> Expr:
+    """Scale a sum so that its coefficients are coprime integers."""
     if type(e) is not classes.Add:
         return e
     numbers = [_coefficient(term) for term in e.args]
-    above = reduce(math.gcd, (abs(int(n.p)) if n.is_Rational else 1 for n in numbers))
-    below = reduce(math.lcm, (int(n.q) if n.is_Rational else 1 for n in numbers))
-    if above == below == 1 or not above:
+    numerator_gcd = reduce(math.gcd, (abs(int(n.p)) if n.is_Rational else 1 for n in numbers))
+    denominator_lcm = reduce(math.lcm, (int(n.q) if n.is_Rational else 1 for n in numbers))
+    if numerator_gcd == denominator_lcm == 1 or not numerator_gcd:
         return e
-    scale = se.Rational(below, above)
+    scale = se.Rational(denominator_lcm, numerator_gcd)
     return se.Add(*[term * scale for term in e.args])
 
 
@@ -191,14 +191,14 @@ def _coefficient(term: Expr) -> Expr:
     return ONE
 
 
-def expanded(e: Expr) -> Expr | None:
-    """The expanded form; None where nothing is to expand or more than ``MOST_TERMS`` terms would come."""
+def try_expand(e: Expr) -> Expr | None:
+    """The expanded form; None if there is nothing to expand or more than ``MAX_TERMS`` terms would result."""
     count, products = _terms(e)
-    return e.expand() if products and count <= MOST_TERMS else None
+    return e.expand() if products and count <= MAX_TERMS else None
 
 
 def _terms(e: Expr) -> tuple[int, bool]:
-    """(terms after expansion, whether any product is to be expanded), a bound from above."""
+    """(upper bound on the terms after expansion, whether there is anything to expand)."""
     kind = type(e)
     if kind is classes.Add:
         counted = [_terms(term) for term in e.args]
@@ -211,5 +211,5 @@ def _terms(e: Expr) -> tuple[int, bool]:
         base, exponent = e.args
         if type(base) is classes.Add and isinstance(exponent, classes.Integer):
             n = abs(int(exponent))
-            return (math.comb(_terms(base)[0] + n - 1, n) if n <= MOST_TERMS else MOST_TERMS + 1), True
+            return (math.comb(_terms(base)[0] + n - 1, n) if n <= MAX_TERMS else MAX_TERMS + 1), True
     return 1, False

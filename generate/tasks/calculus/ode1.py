@@ -1,6 +1,6 @@
-"""Differential equations of first order: draw f(x, c1), eliminate c1 between y = f and y' = df/dx.
+"""First-order differential equations: sample f(x, c1) and eliminate c1 from y = f and y' = df/dx.
 
-The column ``constants`` tells for which c1 a pair was found to hold: bit 0 for 1 < c1, bit 1 for 0 < c1 < 1, bit 2 for -1 <
+The column ``constants`` is a bit mask of the c1 for which a pair holds: bit 0 for 1 < c1, bit 1 for 0 < c1 < 1, bit 2 for -1 <
 c1 < 0, bit 3 for c1 < -1. Source: Lample and Charton 2020, section 4.2.
 """
 
@@ -9,22 +9,22 @@ from __future__ import annotations
 from functools import partial
 
 from mathpipe.generate.spec import ExpressionSpec
-from mathpipe.generate.symbolic.check.general_solutions import judge_order
-from mathpipe.generate.symbolic.check.solution_points import FIRST
+from mathpipe.generate.symbolic.check.general_solutions import verify_general_solutions
+from mathpipe.generate.symbolic.check.solution_points import FIRST_ORDER
 from mathpipe.generate.symbolic.expr.random_trees import check_spec
-from mathpipe.generate.tasks.sequence_base import OnDemand, SequenceTask
+from mathpipe.generate.tasks.sequence_base import LazyFunction, SequenceTask
 
 TASK = SequenceTask(
     name="ode1",
     kind="expressions",
-    problem="F(x, y, y'), whose other side is zero",
-    solution="y = f(x, c1), drawn first; c1 is written a8",
+    problem="F(x, y, y'), set equal to zero",
+    solution="y = f(x, c1), sampled first; c1 is written a8",
     source="Lample & Charton 2020, section 4.2",
-    pairs=OnDemand("mathpipe.generate.tasks.calculus.pairs.first_order_equations", "pairs"),
-    judge=partial(judge_order, FIRST),
-    measures=("share",),
+    pairs=LazyFunction("mathpipe.generate.tasks.calculus.pairs.first_order_equations", "pairs"),
+    verify=partial(verify_general_solutions, FIRST_ORDER),
+    measures=("satisfied_fraction",),
     columns={"operators": "int16", "constants": "uint8"},
-    symbols=(("x", *FIRST.unknowns), ("x", *FIRST.constants)),
+    symbols=(("x", *FIRST_ORDER.unknowns), ("x", *FIRST_ORDER.constants)),
     example=ExpressionSpec(min_operators=3, max_operators=15, few_share=0),
-    limits=check_spec,
+    validate_spec=check_spec,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices
-from mathpipe.generate.sampling.random_matrices import draw_matrices
+from mathpipe.generate.sampling.random_matrices import sample_matrices
 from mathpipe.generate.spec import MatrixSpec
 from mathpipe.generate.tasks.base import Floats, Ints, Solved, Task, difference_errors
 from mathpipe.generate.tasks.wrong_problems import subtract
@@ -13,11 +13,11 @@ from mathpipe.generate.tasks.wrong_problems import subtract
 
 def sample(rng: np.random.Generator, n: int, spec: MatrixSpec) -> Matrices:
     """n problems [A B]: A and B have one shape, and independent entries."""
-    return draw_matrices(rng, n, spec, side_by_side=2)
+    return sample_matrices(rng, n, spec, side_by_side=2)
 
 
 def solve(problems: Matrices) -> Solved:
-    """A + B, never rejected here."""
+    """A + B, never rejected."""
     return Solved(problems.map(_sum_of_halves))
 
 
@@ -41,5 +41,5 @@ TASK = Task(
     verify=difference_errors,
     answer_shape=answer_shape,
     side_by_side=2,
-    confusions={"B subtracted": subtract},
+    wrong_problems={"B subtracted": subtract},
 )

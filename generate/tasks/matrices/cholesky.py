@@ -1,7 +1,7 @@
 """Cholesky factorisation: symmetric positive definite A (n x n) -> L, lower triangular, L_ii > 0, with A = L L^T.
 
 Problems are M^T M rounded (the spectrum ``marcenko``: M has coefficient bound sqrt c); rounding makes some indefinite, which
-are rejected. A prediction is judged by L L^T - A and by what stands above the diagonal, both against A; changing the
+are rejected. A prediction is verified by L L^T - A and by the entries above the diagonal, both against A; changing the
 sign of a column of L is right as well.
 """
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.generate.linalg.batched import map_together, transposed
-from mathpipe.generate.sampling.spectra import distinct_symmetric, draw_symmetric
+from mathpipe.generate.sampling.spectra import distinct_symmetric, sample_symmetric
 from mathpipe.generate.spec import MatrixSpec
 from mathpipe.generate.tasks.base import Errors, Floats, Ints, Mask, Solved, Task, error_measures, solve_by_shape
 
@@ -19,8 +19,8 @@ DEFINITE = 1e-9  # the smallest pivot L_jj^2, relative to A_jj, of a matrix that
 
 
 def sample(rng: np.random.Generator, n: int, spec: MatrixSpec) -> Matrices:
-    """n matrices M^T M, rounded, indefinite ones among them (they are rejected when solved)."""
-    return draw_symmetric(rng, n, spec, ("marcenko",))
+    """n matrices M^T M, rounded, indefinite ones among them (``solve`` rejects them)."""
+    return sample_symmetric(rng, n, spec, ("marcenko",))
 
 
 def solve(problems: Matrices) -> Solved:
@@ -51,7 +51,7 @@ def _factorise(a: Floats) -> tuple[Floats, dict[str, Mask]]:
 
 
 def residual(problems: Matrices, references: Matrices, predicted: Matrices) -> Matrices:
-    """R = [L L^T - A; what stands above the diagonal of L]; infinite where a sum is undefined."""
+    """R = [L L^T - A; the entries above the diagonal of L]; infinite where a sum is undefined."""
     return map_together(
         lambda a, h: np.concatenate([np.matmul(h, transposed(h)) - a, np.triu(h, 1)], axis=1), problems, predicted
     )

@@ -1,7 +1,7 @@
-"""Co-training: each problem is one of several tasks, named by its task_token, the first word of problem and solution.
+"""Co-training: each problem belongs to one of several tasks; its task token is the first token of problem and solution.
 
-Letters: T transpose, A add, D matvec, M matmul, E eigenvalues, F eigenvectors, I inverse; drawn uniformly for each problem. A
-matrix carries its task_token as a label, its place in TADMEFI; every function here sends problems to the task of their label.
+Task tokens: T transpose, A add, D matvec, M matmul, E eigenvalues, F eigenvectors, I inverse; sampled uniformly per problem. A
+matrix stores its task id, the index of its token in TADMEFI; every function here dispatches problems by task id.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from mathpipe.datasets.containers.ragged_matrices import Labels, Matrices
+from mathpipe.datasets.containers.ragged_matrices import Matrices, UInt8Array
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.tokenizers.matrix_tokenizer import TASK_TOKENS
 from mathpipe.generate.spec import MatrixSpec
@@ -19,26 +19,26 @@ from mathpipe.generate.tasks.matrices import add, eigenvalues, eigenvectors, inv
 
 _TASKS = (transpose.TASK, add.TASK, matvec.TASK, matmul.TASK, eigenvalues.TASK, eigenvectors.TASK, inverse.TASK)
 BY_TASK_TOKEN: dict[str, Task] = {str(task.task_token): task for task in _TASKS}
-NAMES = tuple(BY_TASK_TOKEN[task_token].name for task_token in TASK_TOKENS)  # of a label
+NAMES = tuple(BY_TASK_TOKEN[task_token].name for task_token in TASK_TOKENS)  # by task id
 
 
-def task_ids_of(names: Sequence[str]) -> Labels:
-    """The task_ids of problems of tasks of these names."""
+def task_ids_of(names: Sequence[str]) -> UInt8Array:
+    """The task ids of these task names."""
     return np.array([NAMES.index(name) for name in names], dtype=np.uint8)
 
 
 def sample(rng: np.random.Generator, n: int, spec: MatrixSpec) -> Matrices:
-    """n problems; the tasks are drawn first, then all problems of one task together."""
+    """n problems; the tasks are sampled first, then all problems of each task together."""
     task_tokens = spec.task_tokens or TASK_TOKENS
     task_ids = np.array([TASK_TOKENS.index(task_token) for task_token in task_tokens], dtype=np.uint8)[
         rng.integers(0, len(task_tokens), size=n)
     ]
     parts, order = [], []
-    for label, index in _groups(task_ids):
-        task = BY_TASK_TOKEN[TASK_TOKENS[label]]
+    for task_id, index in _groups(task_ids):
+        task = BY_TASK_TOKEN[TASK_TOKENS[task_id]]
         parts.append(task.sample(rng, len(index), _spec_for(task, spec)))
         order.append(index)
-    return _scattered(parts, order).with_task_ids(task_ids)
+    return _in_order(parts, order).with_task_ids(task_ids)
 
 
 def noise(rng: np.random.Generator, clean: Matrices, spec: MatrixSpec) -> Matrices:
@@ -47,24 +47,24 @@ def noise(rng: np.random.Generator, clean: Matrices, spec: MatrixSpec) -> Matric
 
 
 def solve(problems: Matrices) -> Solved:
-    """Each task's own answers, under the task_ids of their problems; rejected for each task's own reasons."""
+    """The solutions of each task, with the task ids of their problems; rejected for the reasons of each task."""
     rejected: dict[str, Mask] = {}
     parts, order = [], []
-    for label, index in _groups(_task_ids(problems)):
-        solved = BY_TASK_TOKEN[TASK_TOKENS[label]].solve(problems.take(index))
+    for task_id, index in _groups(_task_ids(problems)):
+        solved = BY_TASK_TOKEN[TASK_TOKENS[task_id]].solve(problems.take(index))
         parts.append(solved.solutions)
         order.append(index)
         for reason, mask in solved.rejected.items():
             rejected.setdefault(reason, np.zeros(len(problems), dtype=np.bool_))[index] = mask
-    return Solved(_scattered(parts, order).with_task_ids(problems.task_ids), rejected)
+    return Solved(_in_order(parts, order).with_task_ids(problems.task_ids), rejected)
 
 
 def verify(problems: Matrices, references: Matrices, predicted: Matrices) -> Errors:
-    """Each task's own error measures; ``orthogonality`` is 0 where an answer holds no vectors."""
-    errors: Errors = {"orthogonality": np.zeros(len(problems))}  # whatever tasks are among these problems
-    for label, index in _groups(_task_ids(problems)):
+    """The error measures of each task; ``orthogonality`` is 0 if a solution has no vectors."""
+    errors: Errors = {"orthogonality": np.zeros(len(problems))}  # present whichever tasks occur
+    for task_id, index in _groups(_task_ids(problems)):
         batch = (m.take(index) for m in (problems, references, predicted))
-        for name, values in BY_TASK_TOKEN[TASK_TOKENS[label]].verify(*batch).items():
+        for name, values in BY_TASK_TOKEN[TASK_TOKENS[task_id]].verify(*batch).items():
             errors.setdefault(name, np.zeros(len(problems)))[index] = values
     return errors
 
@@ -73,32 +73,32 @@ def residual(problems: Matrices, references: Matrices, predicted: Matrices) -> M
     return _each(problems, lambda task, *batch: task.residual(*batch), references, predicted)
 
 
-def best_written(problems: Matrices, solutions: Matrices) -> Matrices:
-    return _each(problems, lambda task, *batch: task.best_written(*batch), solutions)
+def best_representable(problems: Matrices, solutions: Matrices) -> Matrices:
+    return _each(problems, lambda task, *batch: task.best_representable(*batch), solutions)
 
 
-def agrees(problems: Matrices, solved: Matrices, stored: Matrices) -> Mask:
-    """Where a task's answers are the same on every CPU there is nothing more to allow."""
-    right = np.zeros(len(problems), dtype=np.bool_)
-    for label, index in _groups(_task_ids(problems)):
-        task = BY_TASK_TOKEN[TASK_TOKENS[label]]
-        if task.agrees is not None:
-            right[index] = task.agrees(*(m.take(index) for m in (problems, solved, stored)))
-    return right
+def matches_recomputed(problems: Matrices, solved: Matrices, stored: Matrices) -> Mask:
+    """False for tasks whose solutions are equal on every CPU: only exact equality counts."""
+    matches = np.zeros(len(problems), dtype=np.bool_)
+    for task_id, index in _groups(_task_ids(problems)):
+        task = BY_TASK_TOKEN[TASK_TOKENS[task_id]]
+        if task.matches_recomputed is not None:
+            matches[index] = task.matches_recomputed(*(m.take(index) for m in (problems, solved, stored)))
+    return matches
 
 
 def answer_shape(problems: Matrices) -> tuple[Ints, Ints]:
-    """Each task's own; without task_ids the largest, that of eigenvectors."""
+    """The shape of each task; without task ids the largest one, that of eigenvectors."""
     if problems.task_ids is None:
         return problems.rows + 1, problems.cols
     rows, cols = np.zeros(len(problems), dtype=np.int64), np.zeros(len(problems), dtype=np.int64)
-    for label, index in _groups(problems.task_ids):
-        rows[index], cols[index] = BY_TASK_TOKEN[TASK_TOKENS[label]].answer_shape(problems.take(index))
+    for task_id, index in _groups(problems.task_ids):
+        rows[index], cols[index] = BY_TASK_TOKEN[TASK_TOKENS[task_id]].answer_shape(problems.take(index))
     return rows, cols
 
 
-def limits(spec: MatrixSpec) -> None:
-    """UserError for task tokens that name no task, and for whatever one of the named tasks cannot be drawn by."""
+def validate_spec(spec: MatrixSpec) -> None:
+    """UserError for unknown or repeated task tokens, and for a spec that one of the tasks does not support."""
     if spec.task_tokens == "":
         raise UserError(
             "the task tokens name no task",
@@ -110,7 +110,7 @@ def limits(spec: MatrixSpec) -> None:
     unknown = [task_token for task_token in task_tokens if task_token not in BY_TASK_TOKEN]
     if unknown or len(set(task_tokens)) != len(task_tokens):
         raise UserError(
-            f"the task tokens {task_tokens!r} name no set of tasks",
+            f"the task tokens {task_tokens!r} do not name a set of tasks",
             expected=f"task tokens among {TASK_TOKENS}, each once",
             got=f"unknown {', '.join(unknown)}" if unknown else "a task token twice",
         )
@@ -120,7 +120,7 @@ def limits(spec: MatrixSpec) -> None:
 
 
 def _spec_for(task: Task, spec: MatrixSpec) -> MatrixSpec:
-    """A named spectrum is for the tasks that take one; the others draw by the rest of the spec."""
+    """The spec for one task: only tasks with spectra receive the spectrum."""
     return spec if task.takes_spectrum or not spec.spectrum else spec.model_copy(update={"spectrum": ()})
 
 
@@ -131,20 +131,20 @@ def _task_ids(problems: Matrices) -> Ints:
 
 
 def _groups(task_ids: np.ndarray[tuple[int], np.dtype[np.integer]]) -> Iterator[tuple[int, Ints]]:
-    """For each label that occurs, in the order of TADMEFI: (label, positions)."""
-    return ((int(label), np.flatnonzero(task_ids == label)) for label in np.unique(task_ids))
+    """(task id, positions) for each task id that occurs, in the order of TADMEFI."""
+    return ((int(task_id), np.flatnonzero(task_ids == task_id)) for task_id in np.unique(task_ids))
 
 
 def _each(problems: Matrices, function: Callable[..., Matrices], *others: Matrices) -> Matrices:
-    """``function(task, problems, *others)`` for each task's own problems, in the order of rows, under their task_ids."""
+    """Apply ``function(task, problems, *others)`` to the problems of each task; results in row order, with task ids."""
     parts, order = [], []
-    for label, index in _groups(_task_ids(problems)):
-        parts.append(function(BY_TASK_TOKEN[TASK_TOKENS[label]], *(m.take(index) for m in (problems, *others))))
+    for task_id, index in _groups(_task_ids(problems)):
+        parts.append(function(BY_TASK_TOKEN[TASK_TOKENS[task_id]], *(m.take(index) for m in (problems, *others))))
         order.append(index)
-    return _scattered(parts, order).with_task_ids(problems.task_ids)
+    return _in_order(parts, order).with_task_ids(problems.task_ids)
 
 
-def _scattered(parts: list[Matrices], order: list[Ints]) -> Matrices:
+def _in_order(parts: list[Matrices], order: list[Ints]) -> Matrices:
     if not parts:
         return Matrices.empty()
     return Matrices.concatenate([part.with_task_ids(None) for part in parts]).take(np.argsort(np.concatenate(order)))
@@ -162,12 +162,12 @@ TASK = Task(
     answer_shape=answer_shape,
     residual=residual,
     residual_formula="R of the task's task_token",
-    best_written=best_written,
+    best_representable=best_representable,
     square_only=True,
     has_task_tokens=True,
     takes_spectrum=True,
     side_by_side=2,
-    limits=limits,
-    agrees=agrees,
+    validate_spec=validate_spec,
+    matches_recomputed=matches_recomputed,
     noise=noise,
 )

@@ -1,4 +1,4 @@
-"""Determinant: square A (n x n) -> det A (1 x 1), judged by the relative difference."""
+"""Determinant: square A (n x n) -> det A (1 x 1), verified by the relative difference."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import numpy as np
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.generate.linalg.batched import transposed
-from mathpipe.generate.sampling.random_matrices import draw_matrices
+from mathpipe.generate.sampling.random_matrices import sample_matrices
 from mathpipe.generate.spec import MatrixSpec
 from mathpipe.generate.tasks.base import Floats, Ints, Mask, Solved, Task, difference_errors, solve_by_shape
 from mathpipe.generate.tasks.wrong_problems import swap_rows
 
-TRUSTED = 1e-10  # relative difference of one determinant found in two ways, with which it is trusted
+TRUSTED = 1e-10  # relative difference between two computations up to which a determinant is trusted
 
 
 def sample(rng: np.random.Generator, n: int, spec: MatrixSpec) -> Matrices:
     """n square matrices A."""
-    return draw_matrices(rng, n, spec)
+    return sample_matrices(rng, n, spec)
 
 
 def solve(problems: Matrices) -> Solved:
-    """det A by LU with partial pivoting; rejected where the same from the other end gives another value: A^T with the order of
-    its rows and of its columns reversed has the determinant of A, and other roundings.
+    """det A by LU with partial pivoting; rejected where a second computation differs: A^T with its rows and columns in
+    reverse order has the same determinant but other rounding errors.
 
     Cancellation leaves a nearly singular matrix few certain digits. Determinants grow fast with n and c: with c = 10 most
     10 x 10 ones are beyond 1e9, which no dataset holds (about c n^(1/2) / 4 for each dimension: choose a smaller c).
@@ -50,5 +50,5 @@ TASK = Task(
     verify=difference_errors,
     answer_shape=answer_shape,
     square_only=True,
-    confusions={"two rows in the other order": swap_rows},
+    wrong_problems={"two rows in the other order": swap_rows},
 )

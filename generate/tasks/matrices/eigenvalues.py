@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices
-from mathpipe.generate.linalg.batched import attempt
-from mathpipe.generate.sampling.spectra import distinct_symmetric, draw_symmetric
+from mathpipe.generate.linalg.batched import lapack_with_fallback
+from mathpipe.generate.sampling.spectra import distinct_symmetric, sample_symmetric
 from mathpipe.generate.spec import MatrixSpec
 from mathpipe.generate.tasks.base import (
     Floats,
@@ -25,7 +25,7 @@ from mathpipe.generate.tasks.wrong_problems import SIGN_OFF_DIAGONAL
 
 def sample(rng: np.random.Generator, n: int, spec: MatrixSpec) -> Matrices:
     """n symmetric matrices of the spec's spectrum."""
-    return draw_symmetric(rng, n, spec)
+    return sample_symmetric(rng, n, spec)
 
 
 def solve(problems: Matrices) -> Solved:
@@ -34,7 +34,7 @@ def solve(problems: Matrices) -> Solved:
 
 
 def _eigenvalues(a: Floats) -> tuple[Floats, dict[str, Mask]]:
-    (values,), failed = attempt(lambda b: (np.linalg.eigvalsh(b),), ((a.shape[1],),), a)
+    (values,), failed = lapack_with_fallback(lambda b: (np.linalg.eigvalsh(b),), ((a.shape[1],),), a)
     return values[:, ::-1, None], {"no convergence": failed}
 
 
@@ -56,5 +56,5 @@ TASK = Task(
     symmetric=True,
     takes_spectrum=True,
     distinct=distinct_symmetric,
-    confusions=SIGN_OFF_DIAGONAL,
+    wrong_problems=SIGN_OFF_DIAGONAL,
 )

@@ -1,7 +1,7 @@
 """Eigenvectors: symmetric A (n x n) -> (n + 1) x n: row 0 the eigenvalues l, ascending, and below them V, A V = V diag(l).
 
 Column j of V (rows 1..n) belongs to entry j of row 0; the largest-magnitude entry of each column is positive, so that the target
-is a function of the problem. A prediction (l, V) is judged by V^T A V - diag(l) and by V^T V - I: any signs, any order of the
+is a function of the problem. A prediction (l, V) is verified by V^T A V - diag(l) and by V^T V - I: any signs, any order of the
 pairs, any orthonormal basis for a repeated eigenvalue are right.
 """
 
@@ -9,22 +9,22 @@ from __future__ import annotations
 
 import numpy as np
 
-from mathpipe.datasets.containers.ragged_matrices import Matrices, reduce_rows
-from mathpipe.generate.linalg.batched import attempt, map_together, orthogonality, signs_of_columns, transposed
-from mathpipe.generate.sampling.spectra import distinct_symmetric, draw_symmetric
+from mathpipe.datasets.containers.ragged_matrices import Matrices, reduce_per_matrix
+from mathpipe.generate.linalg.batched import column_signs, lapack_with_fallback, map_together, orthogonality, transposed
+from mathpipe.generate.sampling.spectra import distinct_symmetric, sample_symmetric
 from mathpipe.generate.spec import MatrixSpec
 from mathpipe.generate.tasks.base import Errors, Floats, Ints, Mask, Solved, Task, error_measures, solve_by_shape
 from mathpipe.generate.tasks.wrong_problems import SIGN_OFF_DIAGONAL
 
-# Two eigenvalues this close (relative to the largest) are one to float32, and their vectors no function of what is written: a
-# last bit would turn them. Such problems are rejected; with a wider gap every CPU finds vectors equal to about 1e-8.
+# Two eigenvalues this close (relative to the largest) are equal to float32, and their vectors are not a function of the problem: a
+# last bit would rotate them. Such problems are rejected; with a wider gap every CPU finds vectors equal to about 1e-8.
 NEARLY_EQUAL = 1e-7
-_FLOAT32 = 5e-7  # errors of a right answer that was stored as float32, for each dimension
+_FLOAT32 = 5e-7  # errors of a correct solution that was stored as float32, for each dimension
 
 
 def sample(rng: np.random.Generator, n: int, spec: MatrixSpec) -> Matrices:
     """n symmetric matrices of the spec's spectrum."""
-    return draw_symmetric(rng, n, spec)
+    return sample_symmetric(rng, n, spec)
 
 
 def solve(problems: Matrices) -> Solved:
@@ -34,10 +34,10 @@ def solve(problems: Matrices) -> Solved:
 
 def _eigenvectors(a: Floats) -> tuple[Floats, dict[str, Mask]]:
     n = a.shape[1]
-    (values, vectors), failed = attempt(lambda b: tuple(np.linalg.eigh(b)), ((n,), (n, n)), a)
+    (values, vectors), failed = lapack_with_fallback(lambda b: tuple(np.linalg.eigh(b)), ((n,), (n, n)), a)
     answer = np.empty((len(a), n + 1, n))
     answer[:, 0] = values
-    np.multiply(vectors, signs_of_columns(vectors), out=answer[:, 1:])
+    np.multiply(vectors, column_signs(vectors), out=answer[:, 1:])
     gaps = np.diff(values, axis=1).min(axis=1, initial=np.inf)
     close = gaps <= NEARLY_EQUAL * np.abs(values).max(axis=1)
     return answer, {"no convergence": failed, "nearly equal eigenvalues": close & ~failed}
@@ -57,21 +57,21 @@ def _residual(a: Floats, h: Floats) -> Floats:
 
 
 def verify(problems: Matrices, references: Matrices, predicted: Matrices) -> Errors:
-    """S = diag(l) of the reference; besides, ``orthogonality`` = max|V^T V - I|, which a right answer must pass too."""
+    """S = diag(l) of the reference; also ``orthogonality`` = max|V^T V - I|, which a correct solution must also satisfy."""
     scale = references.map(lambda x: x[:, :1])
     errors = error_measures(residual(problems, references, predicted), scale, predicted, references)
     errors["orthogonality"] = map_together(lambda h: orthogonality(h[:, 1:]), predicted).values
     return errors
 
 
-def agrees(problems: Matrices, solved: Matrices, stored: Matrices) -> Mask:
+def matches_recomputed(problems: Matrices, solved: Matrices, stored: Matrices) -> Mask:
     """Stored eigenvalues equal the solved ones, in their order, and the stored vectors are eigenvectors, to float32."""
-    values, wanted = (m.map(lambda x: x[:, :1]) for m in (stored, solved))
-    away = reduce_rows(np.abs(values.values - wanted.values), wanted, np.maximum)
-    largest = reduce_rows(np.abs(wanted.values), wanted, np.maximum)
+    values, recomputed = (m.map(lambda x: x[:, :1]) for m in (stored, solved))
+    deviation = reduce_per_matrix(np.abs(values.values - recomputed.values), recomputed, np.maximum)
+    largest = reduce_per_matrix(np.abs(recomputed.values), recomputed, np.maximum)
     errors = verify(problems, solved, stored)
-    right = (errors["error_l1"] <= _FLOAT32 * problems.rows) & (errors["orthogonality"] <= _FLOAT32 * problems.rows)
-    return np.asarray(right & (away <= 1.2e-7 * largest))
+    correct = (errors["error_l1"] <= _FLOAT32 * problems.rows) & (errors["orthogonality"] <= _FLOAT32 * problems.rows)
+    return np.asarray(correct & (deviation <= 1.2e-7 * largest))
 
 
 def answer_shape(problems: Matrices) -> tuple[Ints, Ints]:
@@ -94,6 +94,6 @@ TASK = Task(
     symmetric=True,
     takes_spectrum=True,
     distinct=distinct_symmetric,
-    agrees=agrees,
-    confusions=SIGN_OFF_DIAGONAL,
+    matches_recomputed=matches_recomputed,
+    wrong_problems=SIGN_OFF_DIAGONAL,
 )

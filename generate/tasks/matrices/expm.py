@@ -1,4 +1,4 @@
-"""Matrix exponential: square A (n x n) with coefficients up to 1 -> exp A (n x n), judged by the relative difference."""
+"""Matrix exponential: square A (n x n) with coefficients up to 1 -> exp A (n x n), verified by the relative difference."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.errors import UserError
-from mathpipe.generate.sampling.random_matrices import draw_matrices
+from mathpipe.generate.sampling.random_matrices import sample_matrices
 from mathpipe.generate.spec import MatrixSpec
 from mathpipe.generate.tasks.base import Floats, Ints, Mask, Solved, Task, difference_errors, solve_by_shape
 from mathpipe.generate.tasks.wrong_problems import TRANSPOSED, negate
@@ -27,10 +27,10 @@ _PADE = [
 
 def sample(rng: np.random.Generator, n: int, spec: MatrixSpec) -> Matrices:
     """n square matrices A."""
-    return draw_matrices(rng, n, spec)
+    return sample_matrices(rng, n, spec)
 
 
-def limits(spec: MatrixSpec) -> None:
+def validate_spec(spec: MatrixSpec) -> None:
     if spec.max_coeff > LARGEST_COEFFICIENT:
         raise UserError(
             "expm needs small coefficients",
@@ -83,7 +83,7 @@ TASK = Task(
     verify=difference_errors,
     answer_shape=answer_shape,
     square_only=True,
-    limits=limits,
+    validate_spec=validate_spec,
     example=MatrixSpec(max_coeff=1.0),
-    confusions={**TRANSPOSED, "A negated": negate},
+    wrong_problems={**TRANSPOSED, "A negated": negate},
 )

@@ -1,6 +1,6 @@
 """Inversion: square A (n x n) -> X with A X = I.
 
-A prediction H is judged by its residual A H - I, so that any matrix that inverts A within tolerance is right.
+A prediction H is verified by its residual A H - I, so that any matrix that inverts A within tolerance is right.
 """
 
 from __future__ import annotations
@@ -8,21 +8,21 @@ from __future__ import annotations
 import numpy as np
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices
-from mathpipe.generate.linalg.batched import eliminated
+from mathpipe.generate.linalg.batched import gauss_jordan_inverse
 from mathpipe.generate.linalg.rounding_search import best_column
-from mathpipe.generate.sampling.random_matrices import draw_matrices
+from mathpipe.generate.sampling.random_matrices import sample_matrices
 from mathpipe.generate.spec import MatrixSpec
 from mathpipe.generate.tasks.base import Errors, Floats, Ints, Mask, Solved, Task, error_measures
 from mathpipe.generate.tasks.wrong_problems import TRANSPOSED
 
-LARGEST_ELIMINATED = 12  # beyond, LAPACK is as fast
-ACCURATE = 1e-12  # max|A X - I| with which elimination without pivoting is as good as LAPACK
-TRUSTED = 1e-10  # largest entry of |A X - I| in float64 with which a solution is trusted
+MAX_ELIMINATED = 12  # larger matrices: LAPACK is as fast
+ACCURATE = 1e-12  # max|A X - I| up to which elimination without pivoting is as good as LAPACK
+TRUSTED = 1e-10  # largest entry of |A X - I| in float64 up to which a solution is trusted
 
 
 def sample(rng: np.random.Generator, n: int, spec: MatrixSpec) -> Matrices:
-    """n square matrices A, singular ones among them (they are rejected when solved)."""
-    return draw_matrices(rng, n, spec)
+    """n square matrices A, singular ones among them (``solve`` rejects them)."""
+    return sample_matrices(rng, n, spec)
 
 
 def solve(problems: Matrices) -> Solved:
@@ -31,9 +31,9 @@ def solve(problems: Matrices) -> Solved:
     singular, untrusted = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
     solutions = np.empty_like(problems.values)
     for index, a in problems.groups():
-        x, failed, missed = invert(a)
+        x, failed, deviation = invert(a)
         singular[index] = failed
-        untrusted[index] = ~(missed <= TRUSTED) & ~failed
+        untrusted[index] = ~(deviation <= TRUSTED) & ~failed
         if problems.shape is not None:
             solutions = x.reshape(-1)
         else:
@@ -46,24 +46,24 @@ def solve(problems: Matrices) -> Solved:
 def invert(a: Floats) -> tuple[Floats, Mask, Floats]:
     """(inverses (k, n, n), singular (k,), max|A X - I| (k,)).
 
-    Small matrices by elimination across the batch, at a third of LAPACK's time; where that misses I by more than 1e-12 (a
+    Small matrices by elimination across the batch, at a third of LAPACK's time; where A X misses I by more than 1e-12 (a
     small pivot: 4 in 1,000 at 5x5), and for large ones, LU with partial pivoting.
     """
     k, n = a.shape[:2]
     singular = np.zeros(k, dtype=np.bool_)
-    if n > LARGEST_ELIMINATED:
+    if n > MAX_ELIMINATED:
         x, singular = _lapack_inverse(a)
-        return x, singular, _missed(a, x)
-    x = eliminated(a)
-    missed = _missed(a, x)
-    again = np.flatnonzero(~(missed <= ACCURATE))
-    if len(again):
-        x[again], singular[again] = _lapack_inverse(a[again])
-        missed[again] = _missed(a[again], x[again])
-    return x, singular, missed
+        return x, singular, _max_residual(a, x)
+    x = gauss_jordan_inverse(a)
+    deviation = _max_residual(a, x)
+    retry = np.flatnonzero(~(deviation <= ACCURATE))
+    if len(retry):
+        x[retry], singular[retry] = _lapack_inverse(a[retry])
+        deviation[retry] = _max_residual(a[retry], x[retry])
+    return x, singular, deviation
 
 
-def _missed(a: Floats, x: Floats) -> Floats:
+def _max_residual(a: Floats, x: Floats) -> Floats:
     """max|A X - I| of each, (k,)."""
     with np.errstate(invalid="ignore", over="ignore"):
         r = np.matmul(a, x)
@@ -72,7 +72,7 @@ def _missed(a: Floats, x: Floats) -> Floats:
 
 
 def _lapack_inverse(a: Floats) -> tuple[Floats, Mask]:
-    """(inverses, singular (k,)): LAPACK refuses a whole batch for one singular matrix, so then one by one."""
+    """(inverses, singular (k,)): LAPACK rejects a whole batch for one singular matrix; then invert one by one."""
     try:
         return np.asarray(np.linalg.inv(a)), np.zeros(len(a), dtype=np.bool_)
     except np.linalg.LinAlgError:
@@ -106,10 +106,10 @@ def verify(problems: Matrices, references: Matrices, predicted: Matrices) -> Err
     return error_measures(residual(problems, references, predicted), identity, predicted, references)
 
 
-def best_written(problems: Matrices, solutions: Matrices) -> Matrices:
-    """Among 3-digit matrices near X, the one found with the least sum|A H - I|, column by column.
+def best_representable(problems: Matrices, solutions: Matrices) -> Matrices:
+    """The 3-digit matrix near X with the smallest found sum|A H - I|, column by column.
 
-    Column j of H must bring |A h - e_j| down, and columns do not meet in the residual. See
+    Column j of H must reduce |A h - e_j|; the residuals of the columns are independent. See
     ``mathpipe.generate.linalg.rounding_search``.
     """
     best = np.empty_like(solutions.values)
@@ -117,8 +117,8 @@ def best_written(problems: Matrices, solutions: Matrices) -> Matrices:
         n = a.shape[1]
         flat = solutions.offsets[index][:, None] + np.arange(n * n)
         x = solutions.values[flat].reshape(-1, n, n)
-        found = np.stack([best_column(a, x[:, :, j], np.eye(n)[j]) for j in range(n)], axis=2)
-        best[flat] = found.reshape(len(index), -1)
+        columns = np.stack([best_column(a, x[:, :, j], np.eye(n)[j]) for j in range(n)], axis=2)
+        best[flat] = columns.reshape(len(index), -1)
     return Matrices(best, solutions.rows, solutions.cols)
 
 
@@ -138,7 +138,7 @@ TASK = Task(
     answer_shape=answer_shape,
     residual=residual,
     residual_formula="A H - I",
-    best_written=best_written,
+    best_representable=best_representable,
     square_only=True,
-    confusions=TRANSPOSED,
+    wrong_problems=TRANSPOSED,
 )

@@ -1,4 +1,4 @@
-"""Matrix product: A, B (both m x n), side by side as [A B] (m x 2n) -> A^T B (n x n), transposed as the papers have it."""
+"""Matrix product: A, B (both m x n), side by side as [A B] (m x 2n) -> A^T B (n x n), transposed as in the papers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.generate.linalg.batched import transposed
-from mathpipe.generate.sampling.random_matrices import draw_matrices
+from mathpipe.generate.sampling.random_matrices import sample_matrices
 from mathpipe.generate.spec import MatrixSpec
 from mathpipe.generate.tasks.base import Floats, Ints, Solved, Task, difference_errors
 from mathpipe.generate.tasks.wrong_problems import transpose_half
@@ -14,11 +14,11 @@ from mathpipe.generate.tasks.wrong_problems import transpose_half
 
 def sample(rng: np.random.Generator, n: int, spec: MatrixSpec) -> Matrices:
     """n problems [A B]: A and B have one shape, and independent entries."""
-    return draw_matrices(rng, n, spec, side_by_side=2)
+    return sample_matrices(rng, n, spec, side_by_side=2)
 
 
 def solve(problems: Matrices) -> Solved:
-    """A^T B, never rejected here."""
+    """A^T B, never rejected."""
     return Solved(problems.map(_product))
 
 
@@ -42,5 +42,5 @@ TASK = Task(
     verify=difference_errors,
     answer_shape=answer_shape,
     side_by_side=2,
-    confusions={"A not transposed": transpose_half},
+    wrong_problems={"A not transposed": transpose_half},
 )

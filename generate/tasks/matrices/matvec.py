@@ -1,4 +1,4 @@
-"""Matrix times vector: [A v] (m x (n + 1)) -> A^T v (n x 1), transposed as the papers have it, so that both fit side by side."""
+"""Matrix times vector: [A v] (m x (n + 1)) -> A^T v (n x 1), transposed as in the papers, so that both fit side by side."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.generate.linalg.batched import transposed
-from mathpipe.generate.sampling.random_matrices import draw_matrices
+from mathpipe.generate.sampling.random_matrices import sample_matrices
 from mathpipe.generate.spec import MatrixSpec
 from mathpipe.generate.tasks.base import Floats, Ints, Solved, Task, difference_errors
 from mathpipe.generate.tasks.wrong_problems import transpose_all_but_last
@@ -14,11 +14,11 @@ from mathpipe.generate.tasks.wrong_problems import transpose_all_but_last
 
 def sample(rng: np.random.Generator, n: int, spec: MatrixSpec) -> Matrices:
     """n problems [A v]: v is one more column of the same spec."""
-    return draw_matrices(rng, n, spec, extra_cols=1)
+    return sample_matrices(rng, n, spec, extra_cols=1)
 
 
 def solve(problems: Matrices) -> Solved:
-    """A^T v, never rejected here."""
+    """A^T v, never rejected."""
     return Solved(problems.map(_product))
 
 
@@ -41,5 +41,5 @@ TASK = Task(
     verify=difference_errors,
     answer_shape=answer_shape,
     extra_cols=1,
-    confusions={"A not transposed": transpose_all_but_last},
+    wrong_problems={"A not transposed": transpose_all_but_last},
 )

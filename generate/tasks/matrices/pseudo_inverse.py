@@ -2,7 +2,7 @@
 
     A H A = A,   H A H = H,   A H symmetric,   H A symmetric.
 
-A prediction is judged by all four: each error measure is the largest of the four, every condition relative to what its
+A prediction is verified by all four: each error measure is the largest of the four, every condition relative to what its
 right side is with the reference X (A, X, A X, X A), never with the prediction.
 """
 
@@ -11,9 +11,9 @@ from __future__ import annotations
 import numpy as np
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices
-from mathpipe.generate.linalg.batched import attempt, map_together, transposed
-from mathpipe.generate.linalg.rounding_search import descend
-from mathpipe.generate.sampling.random_matrices import draw_matrices
+from mathpipe.generate.linalg.batched import lapack_with_fallback, map_together, transposed
+from mathpipe.generate.linalg.rounding_search import coordinate_descent
+from mathpipe.generate.sampling.random_matrices import sample_matrices
 from mathpipe.generate.spec import MatrixSpec
 from mathpipe.generate.tasks.base import Errors, Floats, Ints, Mask, Solved, Task, error_measures, solve_by_shape
 from mathpipe.generate.tasks.matrices.inverse import TRUSTED, invert
@@ -21,7 +21,7 @@ from mathpipe.generate.tasks.matrices.inverse import TRUSTED, invert
 
 def sample(rng: np.random.Generator, n: int, spec: MatrixSpec) -> Matrices:
     """n matrices A, almost all of full rank."""
-    return draw_matrices(rng, n, spec)
+    return sample_matrices(rng, n, spec)
 
 
 def solve(problems: Matrices) -> Solved:
@@ -41,10 +41,10 @@ def _pseudo_inverse(a: Floats) -> tuple[Floats, dict[str, Mask]]:
         x, singular, _ = invert(a)
     else:
         q, r = np.linalg.qr(a)
-        (x,), singular = attempt(lambda b, c: (np.linalg.solve(b, c),), ((n, m),), r, transposed(q))
+        (x,), singular = lapack_with_fallback(lambda b, c: (np.linalg.solve(b, c),), ((n, m),), r, transposed(q))
     with np.errstate(over="ignore", invalid="ignore"):
-        missed = np.abs(np.matmul(x, a) - np.eye(n)).max(axis=(1, 2))
-    return x, {"rank deficient": singular, "untrusted pseudo-inverse": ~(missed <= TRUSTED) & ~singular}
+        deviation = np.abs(np.matmul(x, a) - np.eye(n)).max(axis=(1, 2))
+    return x, {"rank deficient": singular, "untrusted pseudo-inverse": ~(deviation <= TRUSTED) & ~singular}
 
 
 def residual(problems: Matrices, references: Matrices, predicted: Matrices) -> Matrices:
@@ -62,16 +62,16 @@ def verify(problems: Matrices, references: Matrices, predicted: Matrices) -> Err
         (map_together(lambda p: p - transposed(p), ah), map_together(product, problems, references)),
         (map_together(lambda p: p - transposed(p), ha), map_together(product, references, problems)),
     ]
-    for found, scale in others:
-        errors = error_measures(found, scale, predicted, references)
+    for other_residual, scale in others:
+        errors = error_measures(other_residual, scale, predicted, references)
         for name in ("error_l1", "error_l2", "error_max"):
             first[name] = np.maximum(first[name], errors[name])
     return first
 
 
-def best_written(problems: Matrices, solutions: Matrices) -> Matrices:
+def best_representable(problems: Matrices, solutions: Matrices) -> Matrices:
     """Coordinate descent on error_l1 from the rounded solution; never worse. See ``mathpipe.generate.linalg.rounding_search``."""
-    return descend(solutions, lambda h: verify(problems, solutions, h)["error_l1"])
+    return coordinate_descent(solutions, lambda h: verify(problems, solutions, h)["error_l1"])
 
 
 def answer_shape(problems: Matrices) -> tuple[Ints, Ints]:
@@ -90,5 +90,5 @@ TASK = Task(
     answer_shape=answer_shape,
     residual=residual,
     residual_formula="A H A - A (the errors: the largest of Penrose's four conditions)",
-    best_written=best_written,
+    best_representable=best_representable,
 )

@@ -1,6 +1,6 @@
 """QR factorisation: A (m x n, m >= n) -> Q over R ((m + n) x n): A = Q R, Q^T Q = I, R upper triangular, R_ii > 0.
 
-Stacked: rows 0..m-1 hold Q (m x n), rows m..m+n-1 hold R (n x n). A prediction is judged by Q R - A and by what stands below
+Stacked: rows 0..m-1 hold Q (m x n), rows m..m+n-1 hold R (n x n). A prediction is verified by Q R - A and by the entries below
 the diagonal of R, both against A, and by Q^T Q - I. Changing the sign of a column of Q and of the row of R is right as well.
 """
 
@@ -11,7 +11,7 @@ import numpy as np
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.errors import UserError
 from mathpipe.generate.linalg.batched import map_together, orthogonality
-from mathpipe.generate.sampling.random_matrices import draw_matrices
+from mathpipe.generate.sampling.random_matrices import sample_matrices
 from mathpipe.generate.spec import MatrixSpec
 from mathpipe.generate.tasks.base import Errors, Floats, Ints, Mask, Solved, Task, error_measures, solve_by_shape
 
@@ -19,18 +19,18 @@ NEARLY_DEPENDENT = 1e-7  # smallest |R_ii|, relative to the largest, with which 
 
 
 def sample(rng: np.random.Generator, n: int, spec: MatrixSpec) -> Matrices:
-    """n matrices A; of two dimensions that were drawn the larger is the number of rows."""
-    return draw_matrices(rng, n, spec, tall=True)
+    """n matrices A; the larger of two sampled dimensions is the number of rows."""
+    return sample_matrices(rng, n, spec, tall=True)
 
 
-def limits(spec: MatrixSpec) -> None:
+def validate_spec(spec: MatrixSpec) -> None:
     if spec.rows is not None and spec.cols is not None and spec.rows < spec.cols:
         raise UserError(
             "qr needs at least as many rows as columns",
             expected=f"--rows {spec.cols} --cols {spec.rows}",
             got=f"--rows {spec.rows} --cols {spec.cols}",
             cause="Q has orthonormal columns, of which there can be no more than rows",
-            next_step="exchange them, or pass --rectangular, which orders the two it draws",
+            next_step="swap them, or pass --rectangular, which orders the two sampled dimensions",
         )
 
 
@@ -53,7 +53,7 @@ def _factorise(a: Floats) -> tuple[Floats, dict[str, Mask]]:
 
 
 def residual(problems: Matrices, references: Matrices, predicted: Matrices) -> Matrices:
-    """R = [Q R - A; what stands below the diagonal of R]; infinite where a sum is undefined."""
+    """R = [Q R - A; the entries below the diagonal of R]; infinite where a sum is undefined."""
     return map_together(_residual, problems, predicted)
 
 
@@ -64,7 +64,7 @@ def _residual(a: Floats, h: Floats) -> Floats:
 
 
 def verify(problems: Matrices, references: Matrices, predicted: Matrices) -> Errors:
-    """S = A; besides, ``orthogonality`` = max|Q^T Q - I|, which a right answer must pass too."""
+    """S = A; also ``orthogonality`` = max|Q^T Q - I|, which a correct solution must also satisfy."""
     errors = error_measures(residual(problems, references, predicted), problems, predicted, references)
     errors["orthogonality"] = map_together(lambda a, h: orthogonality(h[:, : a.shape[1]]), problems, predicted).values
     return errors
@@ -86,5 +86,5 @@ TASK = Task(
     answer_shape=answer_shape,
     residual=residual,
     residual_formula="[Q R - A; R below its diagonal], [Q; R] = H",
-    limits=limits,
+    validate_spec=validate_spec,
 )

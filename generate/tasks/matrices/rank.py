@@ -1,10 +1,10 @@
 """Rank: A = B C (m x n) with B (m x r) and C (r x n) of small integers -> r (1 x 1), r uniform in 0..min(m, n).
 
 Entries of the factors are integers uniform in -k..k, k = min(floor c, floor sqrt(999 / min(m, n))), so that A's are integers
-below 1000: exactly on the grid, and the rank is exact. Where the factors' product falls short of r both are drawn again for the
+below 1000: exactly on the grid, and the rank is exact. If the product has a smaller rank, both factors are sampled again for the
 same r, so that r stays uniform. All problems of rank 0 and one shape are the same zero matrix: they all belong to one split.
 
-A rank is right or wrong: every error of a prediction that is not equal is at least 1.
+A rank is either correct or wrong: every error of an unequal prediction is at least 1.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import numpy as np
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.errors import UserError
-from mathpipe.generate.sampling.random_matrices import draw_bounds, draw_shapes
+from mathpipe.generate.sampling.random_matrices import sample_bounds, sample_shapes
 from mathpipe.generate.spec import MatrixSpec
 from mathpipe.generate.tasks.base import Errors, Floats, Ints, Mask, Solved, Task, difference_errors, solve_by_shape
 
 _WRITTEN = 999  # largest integer with 3 digits
-_REDRAWS = 64  # then a shortfall stays as it is (with r = 1 and k = 1 less than once in 1e16)
+_MAX_RESAMPLES = 64  # then a smaller rank is accepted (with r = 1 and k = 1 less than once in 1e16)
 _CHUNK_ENTRIES = 65_536
 _WIDTH = 1_000  # above any number of columns
 _PRIMES = (67_108_859.0, 67_108_837.0)  # the two largest below 2^26: products of residues are exact in float64
@@ -28,10 +28,10 @@ _PRIMES = (67_108_859.0, 67_108_837.0)  # the two largest below 2^26: products o
 
 def sample(rng: np.random.Generator, n: int, spec: MatrixSpec) -> Matrices:
     """n products B C of exact rank r."""
-    rows, cols = draw_shapes(rng, n, spec)
+    rows, cols = sample_shapes(rng, n, spec)
     smaller = np.minimum(rows, cols)
     ranks = rng.integers(0, smaller, endpoint=True)
-    largest = np.minimum(np.floor(draw_bounds(rng, n, spec)), np.floor(np.sqrt(_WRITTEN / smaller))).astype(np.int64)
+    largest = np.minimum(np.floor(sample_bounds(rng, n, spec)), np.floor(np.sqrt(_WRITTEN / smaller))).astype(np.int64)
     parts, order = [], []
     for r, c in (divmod(shape, _WIDTH) for shape in np.unique(rows * _WIDTH + cols).tolist()):
         index = np.flatnonzero((rows == r) & (cols == c))
@@ -46,7 +46,7 @@ def _products(rng: np.random.Generator, m: int, n: int, ranks: Ints, largest: In
     """(k, m, n): products of these ranks (k,), of factors with entries up to ``largest`` (k,)."""
     products = np.zeros((len(ranks), m, n))
     missing, inner = np.flatnonzero(ranks > 0), min(m, n)
-    for _ in range(_REDRAWS):
+    for _ in range(_MAX_RESAMPLES):
         if not len(missing):
             break
         b, c = (_integers(rng, largest[missing], shape) for shape in ((m, inner), (inner, n)))
@@ -58,11 +58,11 @@ def _products(rng: np.random.Generator, m: int, n: int, ranks: Ints, largest: In
 
 def _integers(rng: np.random.Generator, largest: Ints, shape: tuple[int, int]) -> Floats:
     """(k, r, c) integers, uniform in -largest..largest of each matrix."""
-    drawn = rng.random((len(largest), *shape))
-    drawn *= (2 * largest + 1)[:, None, None]
-    np.floor(drawn, out=drawn)
-    drawn -= largest[:, None, None]
-    return drawn
+    integers = rng.random((len(largest), *shape))
+    integers *= (2 * largest + 1)[:, None, None]
+    np.floor(integers, out=integers)
+    integers -= largest[:, None, None]
+    return integers
 
 
 def solve(problems: Matrices) -> Solved:
@@ -72,11 +72,11 @@ def solve(problems: Matrices) -> Solved:
 
 def _rank(a: Floats) -> tuple[Floats, dict[str, Mask]]:
     integer = ((a == np.rint(a)) & (np.abs(a) < _PRIMES[-1])).all(axis=(1, 2))
-    found = np.empty(len(a))
-    found[integer] = _exact_rank(a[integer])
+    ranks = np.empty(len(a))
+    ranks[integer] = _exact_rank(a[integer])
     if not integer.all():
-        found[~integer] = np.linalg.matrix_rank(a[~integer])
-    return found[:, None, None], {}
+        ranks[~integer] = np.linalg.matrix_rank(a[~integer])
+    return ranks[:, None, None], {}
 
 
 def _exact_rank(a: Floats) -> Ints:
@@ -92,9 +92,9 @@ def _exact_rank(a: Floats) -> Ints:
 
 
 def _rank_modulo(a: Floats, p: float) -> Ints:
-    """Rank of integer matrices (k, m, n) modulo p, a piece of the batch at a time, which stays in the cache."""
+    """Rank of integer matrices (k, m, n) modulo p, one tile of the batch at a time, which fits into the cache."""
     if a.shape[1] < a.shape[2]:
-        a = a.transpose(0, 2, 1)  # fewer columns, fewer steps
+        a = a.transpose(0, 2, 1)  # fewer columns need fewer steps
     rank = np.empty(len(a), dtype=np.int64)
     size = max(_CHUNK_ENTRIES // (a.shape[1] * a.shape[2]), 1)
     for start in range(0, len(a), size):
@@ -143,10 +143,10 @@ def verify(problems: Matrices, references: Matrices, predicted: Matrices) -> Err
     return errors
 
 
-def limits(spec: MatrixSpec) -> None:
+def validate_spec(spec: MatrixSpec) -> None:
     if spec.entries != "uniform":
         raise UserError(
-            "rank draws integers",
+            "rank needs uniform entries",
             expected="--entries uniform",
             got=f"--entries {spec.entries}",
             cause="problems are products of factors with uniform integers up to --max-coeff",
@@ -177,6 +177,6 @@ TASK = Task(
     solve=solve,
     verify=verify,
     answer_shape=answer_shape,
-    limits=limits,
+    validate_spec=validate_spec,
     distinct=distinct,
 )

@@ -8,15 +8,15 @@ from __future__ import annotations
 import numpy as np
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices
-from mathpipe.generate.linalg.batched import attempt
-from mathpipe.generate.sampling.random_matrices import draw_matrices
+from mathpipe.generate.linalg.batched import lapack_with_fallback
+from mathpipe.generate.sampling.random_matrices import sample_matrices
 from mathpipe.generate.spec import MatrixSpec
 from mathpipe.generate.tasks.base import Floats, Ints, Mask, Solved, Task, difference_errors, solve_by_shape
 
 
 def sample(rng: np.random.Generator, n: int, spec: MatrixSpec) -> Matrices:
     """n matrices A."""
-    return draw_matrices(rng, n, spec)
+    return sample_matrices(rng, n, spec)
 
 
 def solve(problems: Matrices) -> Solved:
@@ -25,7 +25,7 @@ def solve(problems: Matrices) -> Solved:
 
 
 def _singular_values(a: Floats) -> tuple[Floats, dict[str, Mask]]:
-    (values,), failed = attempt(lambda b: (np.linalg.svd(b, compute_uv=False),), ((min(a.shape[1:]),),), a)
+    (values,), failed = lapack_with_fallback(lambda b: (np.linalg.svd(b, compute_uv=False),), ((min(a.shape[1:]),),), a)
     return values[:, :, None], {"no convergence": failed}
 
 

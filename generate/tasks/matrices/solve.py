@@ -1,6 +1,6 @@
 """Linear systems: [A b] (n x (n + 1)), A square -> x (n x 1) with A x = b.
 
-A prediction h is judged by A h - b against b, so that any vector that solves the system within tolerance is right.
+A prediction h is verified by A h - b against b, so that any vector that solves the system within tolerance is right.
 """
 
 from __future__ import annotations
@@ -8,20 +8,20 @@ from __future__ import annotations
 import numpy as np
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices
-from mathpipe.generate.linalg.batched import attempt, map_together
+from mathpipe.generate.linalg.batched import lapack_with_fallback, map_together
 from mathpipe.generate.linalg.rounding_search import best_column
-from mathpipe.generate.sampling.random_matrices import draw_matrices
+from mathpipe.generate.sampling.random_matrices import sample_matrices
 from mathpipe.generate.spec import MatrixSpec
 from mathpipe.generate.tasks.base import Errors, Floats, Ints, Mask, Solved, Task, error_measures, solve_by_shape
 from mathpipe.generate.tasks.wrong_problems import transpose_all_but_last
 
-TRUSTED = 1e-10  # max|A x - b| / max|b| in float64 with which a solution is trusted
+TRUSTED = 1e-10  # max|A x - b| / max|b| in float64 up to which a solution is trusted
 _FLOAT32 = 2.0**-23  # twice the relative error of storing x as float32
 
 
 def sample(rng: np.random.Generator, n: int, spec: MatrixSpec) -> Matrices:
     """n problems [A b]: b is one more column of the same spec."""
-    return draw_matrices(rng, n, spec, extra_cols=1)
+    return sample_matrices(rng, n, spec, extra_cols=1)
 
 
 def solve(problems: Matrices) -> Solved:
@@ -31,10 +31,10 @@ def solve(problems: Matrices) -> Solved:
 
 def _solve(ab: Floats) -> tuple[Floats, dict[str, Mask]]:
     a, b = ab[:, :, :-1], ab[:, :, -1:]
-    (x,), singular = attempt(lambda m, v: (np.linalg.solve(m, v),), ((a.shape[1], 1),), a, b)
+    (x,), singular = lapack_with_fallback(lambda m, v: (np.linalg.solve(m, v),), ((a.shape[1], 1),), a, b)
     with np.errstate(over="ignore", invalid="ignore"):
-        missed = np.abs(np.matmul(a, x) - b).max(axis=(1, 2))
-    untrusted = ~(missed <= TRUSTED * np.abs(b).max(axis=(1, 2)))
+        deviation = np.abs(np.matmul(a, x) - b).max(axis=(1, 2))
+    untrusted = ~(deviation <= TRUSTED * np.abs(b).max(axis=(1, 2)))
     return x, {"singular": singular, "untrusted solution": untrusted & ~singular}
 
 
@@ -49,14 +49,14 @@ def verify(problems: Matrices, references: Matrices, predicted: Matrices) -> Err
     return error_measures(residual(problems, references, predicted), b, predicted, references)
 
 
-def best_written(problems: Matrices, solutions: Matrices) -> Matrices:
+def best_representable(problems: Matrices, solutions: Matrices) -> Matrices:
     """Among 3-digit vectors near x, the one found with the least |A h - b|_1. See ``mathpipe.generate.linalg.rounding_search``."""
     return map_together(
         lambda ab, x: best_column(ab[:, :, :-1], x[:, :, 0], ab[:, :, -1])[:, :, None], problems, solutions
     )
 
 
-def agrees(problems: Matrices, solved: Matrices, stored: Matrices) -> Mask:
+def matches_recomputed(problems: Matrices, solved: Matrices, stored: Matrices) -> Mask:
     """The stored x solves its system as well as float32 can: |A h - b| <= 2 u |A| |h|, entry by entry.
 
     An ill-conditioned system has a small residual for solutions that differ beyond float32 between CPUs.
@@ -86,9 +86,9 @@ TASK = Task(
     answer_shape=answer_shape,
     residual=residual,
     residual_formula="A H - b",
-    best_written=best_written,
+    best_representable=best_representable,
     square_only=True,
     extra_cols=1,
-    agrees=agrees,
-    confusions={"A transposed": transpose_all_but_last},
+    matches_recomputed=matches_recomputed,
+    wrong_problems={"A transposed": transpose_all_but_last},
 )

@@ -4,7 +4,7 @@ Stacked without padding: row 0 holds s_1 >= ... >= s_k, rows 1..m hold U (m x k)
 says where U ends. Column j of U and of V belong to entry j of row 0. The largest-magnitude entry of each column of U is
 positive (V follows), so that the target is a function of the problem.
 
-A prediction (s, U, V) is judged by U^T A V - diag(s), and by U^T U - I and V^T V - I: any order of the triplets and any common
+A prediction (s, U, V) is verified by U^T A V - diag(s), and by U^T U - I and V^T V - I: any order of the triplets and any common
 signs of u_j and v_j are right. For square A that is all. For m > n it would not do: A = (3, 4)^T, U = (1, 0)^T, V = 1 give
 U^T A V = 3 without a residual, but s is 5. So what U or V leaves of A is appended: A V - U U^T A V where m > n, and
 A^T U - V V^T A^T U where m < n.
@@ -14,21 +14,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from mathpipe.datasets.containers.ragged_matrices import Matrices, reduce_rows
-from mathpipe.generate.linalg.batched import attempt, map_together, orthogonality, signs_of_columns, transposed
-from mathpipe.generate.sampling.random_matrices import draw_matrices
+from mathpipe.datasets.containers.ragged_matrices import Matrices, reduce_per_matrix
+from mathpipe.generate.linalg.batched import column_signs, lapack_with_fallback, map_together, orthogonality, transposed
+from mathpipe.generate.sampling.random_matrices import sample_matrices
 from mathpipe.generate.spec import MatrixSpec
 from mathpipe.generate.tasks.base import Errors, Floats, Ints, Mask, Solved, Task, error_measures, solve_by_shape
 
 # Two singular values this close (relative to the largest) are one to float32, and their vectors no function of what is written:
 # a last bit would turn them. The same goes for a value this close to 0, whose two vectors have no common sign.
 NEARLY_EQUAL = 1e-7
-_FLOAT32 = 5e-7  # errors of a right answer that was stored as float32, for each dimension
+_FLOAT32 = 5e-7  # errors of a correct solution that was stored as float32, for each dimension
 
 
 def sample(rng: np.random.Generator, n: int, spec: MatrixSpec) -> Matrices:
     """n matrices A."""
-    return draw_matrices(rng, n, spec)
+    return sample_matrices(rng, n, spec)
 
 
 def solve(problems: Matrices) -> Solved:
@@ -39,8 +39,10 @@ def solve(problems: Matrices) -> Solved:
 def _decompose(a: Floats) -> tuple[Floats, dict[str, Mask]]:
     k, m, n = a.shape
     r = min(m, n)
-    (u, s, vt), failed = attempt(lambda b: tuple(np.linalg.svd(b, full_matrices=False)), ((m, r), (r,), (r, n)), a)
-    sign = signs_of_columns(u)
+    (u, s, vt), failed = lapack_with_fallback(
+        lambda b: tuple(np.linalg.svd(b, full_matrices=False)), ((m, r), (r,), (r, n)), a
+    )
+    sign = column_signs(u)
     answer = np.empty((k, 1 + m + n, r))
     answer[:, 0] = s
     np.multiply(u, sign, out=answer[:, 1 : m + 1])
@@ -77,7 +79,7 @@ def _residual(a: Floats, h: Floats) -> Floats:
 
 
 def verify(problems: Matrices, references: Matrices, predicted: Matrices) -> Errors:
-    """S = diag(s) of the reference; besides, ``orthogonality`` = max of |U^T U - I| and |V^T V - I|."""
+    """S = diag(s) of the reference; also ``orthogonality`` = max of |U^T U - I| and |V^T V - I|."""
     scale = references.map(lambda x: x[:, :1])
     errors = error_measures(residual(problems, references, predicted), scale, predicted, references)
     errors["orthogonality"] = map_together(_orthogonality, problems, predicted).values
@@ -89,15 +91,15 @@ def _orthogonality(a: Floats, h: Floats) -> Floats:
     return np.maximum(orthogonality(u), orthogonality(v))
 
 
-def agrees(problems: Matrices, solved: Matrices, stored: Matrices) -> Mask:
+def matches_recomputed(problems: Matrices, solved: Matrices, stored: Matrices) -> Mask:
     """Stored singular values equal the solved ones, in their order, and the stored vectors belong to them, to float32."""
-    values, wanted = (m.map(lambda x: x[:, :1]) for m in (stored, solved))
-    away = reduce_rows(np.abs(values.values - wanted.values), wanted, np.maximum)
-    largest = reduce_rows(np.abs(wanted.values), wanted, np.maximum)
+    values, recomputed = (m.map(lambda x: x[:, :1]) for m in (stored, solved))
+    deviation = reduce_per_matrix(np.abs(values.values - recomputed.values), recomputed, np.maximum)
+    largest = reduce_per_matrix(np.abs(recomputed.values), recomputed, np.maximum)
     errors = verify(problems, solved, stored)
     allowed = _FLOAT32 * np.maximum(problems.rows, problems.cols)
-    right = (errors["error_l1"] <= allowed) & (errors["orthogonality"] <= allowed)
-    return np.asarray(right & (away <= 1.2e-7 * largest))
+    correct = (errors["error_l1"] <= allowed) & (errors["orthogonality"] <= allowed)
+    return np.asarray(correct & (deviation <= 1.2e-7 * largest))
 
 
 def answer_shape(problems: Matrices) -> tuple[Ints, Ints]:
@@ -116,5 +118,5 @@ TASK = Task(
     answer_shape=answer_shape,
     residual=residual,
     residual_formula="U^T A V - diag(s), [s; U; V] = H (m != n: and what U or V leaves of A)",
-    agrees=agrees,
+    matches_recomputed=matches_recomputed,
 )

@@ -6,7 +6,7 @@ import numpy as np
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.generate.linalg.batched import transposed
-from mathpipe.generate.sampling.spectra import distinct_symmetric, draw_symmetric
+from mathpipe.generate.sampling.spectra import distinct_symmetric, sample_symmetric
 from mathpipe.generate.spec import MatrixSpec
 from mathpipe.generate.tasks.base import Solved, Task
 from mathpipe.generate.tasks.matrices import inverse
@@ -15,7 +15,7 @@ from mathpipe.generate.tasks.wrong_problems import SIGN_OFF_DIAGONAL
 
 def sample(rng: np.random.Generator, n: int, spec: MatrixSpec) -> Matrices:
     """n symmetric matrices of the spec's spectrum."""
-    return draw_symmetric(rng, n, spec)
+    return sample_symmetric(rng, n, spec)
 
 
 def solve(problems: Matrices) -> Solved:
@@ -36,10 +36,10 @@ TASK = Task(
     answer_shape=inverse.answer_shape,
     residual=inverse.residual,
     residual_formula="A H - I",
-    best_written=inverse.best_written,
+    best_representable=inverse.best_representable,
     square_only=True,
     symmetric=True,
     takes_spectrum=True,
     distinct=distinct_symmetric,
-    confusions=SIGN_OFF_DIAGONAL,
+    wrong_problems=SIGN_OFF_DIAGONAL,
 )

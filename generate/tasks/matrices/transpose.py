@@ -1,11 +1,11 @@
-"""Transposition: A (m x n) -> A^T (n x m). Exact: no number changes, only its place."""
+"""Transposition: A (m x n) -> A^T (n x m). Exact: only positions change."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices
-from mathpipe.generate.sampling.random_matrices import draw_matrices
+from mathpipe.generate.sampling.random_matrices import sample_matrices
 from mathpipe.generate.spec import MatrixSpec
 from mathpipe.generate.tasks.base import Ints, Solved, Task, difference_errors
 from mathpipe.generate.tasks.wrong_problems import TRANSPOSED
@@ -13,7 +13,7 @@ from mathpipe.generate.tasks.wrong_problems import TRANSPOSED
 
 def sample(rng: np.random.Generator, n: int, spec: MatrixSpec) -> Matrices:
     """n matrices A."""
-    return draw_matrices(rng, n, spec)
+    return sample_matrices(rng, n, spec)
 
 
 def solve(problems: Matrices) -> Solved:
@@ -35,5 +35,5 @@ TASK = Task(
     solve=solve,
     verify=difference_errors,
     answer_shape=answer_shape,
-    confusions=TRANSPOSED,
+    wrong_problems=TRANSPOSED,
 )

@@ -1,6 +1,6 @@
-"""Exclusive or: two patterns of n bits, one after the other; the answer is a_i xor b_i.
+"""Exclusive or: two patterns of n bits, one after the other; the solution is a_i xor b_i.
 
-Source: Lu, Grover, Abbeel and Mordatch 2021, section 3.1 (bit XOR); published runs draw with replacement from 2^2n problems.
+Source: Lu, Grover, Abbeel and Mordatch 2021, section 3.1 (bit XOR); published runs sample with replacement from 2^2n problems.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from mathpipe.generate.sampling.bits import (
     Bits,
     as_sequences,
     chunk_rows,
-    drawn,
-    judged,
-    problems_of,
+    count_problems,
+    sample_problems,
+    verify_bits,
 )
 from mathpipe.generate.spec import BitSpec
-from mathpipe.generate.tasks.sequence_base import Generators, Judged, Mask, Pairs, SequenceTask
+from mathpipe.generate.tasks.sequence_base import Generators, Mask, Pairs, SequenceTask, Verification
 
 PATTERNS = 2
 
 
 def pairs(spec: BitSpec, generator: Generators, wanted: Callable[[Sequences], Mask]) -> Iterator[Pairs]:
-    """Batches of (a b, a xor b); nothing is ever given up."""
-    for problems in drawn(PATTERNS * spec.bits, generator):
+    """Batches of (a b, a xor b); nothing is rejected."""
+    for problems in sample_problems(PATTERNS * spec.bits, generator):
         yield Pairs(as_sequences(problems), as_sequences(exclusive_or(problems)))
 
 
@@ -37,9 +37,9 @@ def exclusive_or(problems: Bits) -> Bits:
     return problems[:, :n] ^ problems[:, n:]
 
 
-def judge(problems: Sequences, references: Sequences, predicted: Sequences) -> Judged:
-    found = judged(problems, predicted, _answer)
-    return Judged(found.outcome, {"bit_accuracy": found.measures["bit_accuracy"]})
+def verify(problems: Sequences, references: Sequences, predicted: Sequences) -> Verification:
+    verification = verify_bits(problems, predicted, _answer)
+    return Verification(verification.outcome, {"bit_accuracy": verification.measures["bit_accuracy"]})
 
 
 def _answer(problems: Bits) -> tuple[Bits, None]:
@@ -48,14 +48,14 @@ def _answer(problems: Bits) -> tuple[Bits, None]:
     return exclusive_or(problems), None
 
 
-def limits(spec: BitSpec) -> None:
+def validate_spec(spec: BitSpec) -> None:
     if spec.masked:
         raise UserError(
-            "xor masks nothing", expected="--masked 0", got=f"--masked {spec.masked:g}", next_step="leave it out"
+            "xor has no masked bits", expected="--masked 0", got=f"--masked {spec.masked:g}", next_step="leave it out"
         )
 
 
-def settled(spec: BitSpec) -> BitSpec:
+def resolve_spec(spec: BitSpec) -> BitSpec:
     small = PATTERNS * spec.bits <= WIDEST_SMALL
     return spec.model_copy(update={"drawn": "passes" if small else "with replacement"})
 
@@ -67,15 +67,15 @@ TASK = SequenceTask(
     solution="their exclusive or, n bits",
     source="Lu et al. 2021, section 3.1",
     pairs=pairs,
-    judge=judge,
+    verify=verify,
     outcomes=OUTCOMES,
-    right=frozenset({"exact"}),
+    correct_outcomes=frozenset({"exact"}),
     measures=("bit_accuracy",),
     example=BitSpec(bits=5),
-    limits=limits,
+    validate_spec=validate_spec,
     distinct=lambda spec: 2.0 ** (PATTERNS * spec.bits) if spec.bits < 500 else float("inf"),
-    distinct_of_split=lambda spec, split: problems_of(PATTERNS * spec.bits, split),
-    settled=settled,
-    rows_of_chunk=lambda spec: chunk_rows(PATTERNS * spec.bits),
+    distinct_of_split=lambda spec, split: count_problems(PATTERNS * spec.bits, split),
+    resolve_spec=resolve_spec,
+    chunk_rows_for=lambda spec: chunk_rows(PATTERNS * spec.bits),
     may_repeat=True,
 )

@@ -1,4 +1,4 @@
-"""Expressions: reading is strict and never evaluates anything; every tree survives each way of writing it."""
+"""Expressions: the parser is strict and never evaluates anything; every tree survives every notation."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from sympy.parsing.sympy_parser import parse_expr
 
 import mathpipe.datasets.expressions.prefix as expressions
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.expressions.prefix import Malformed, parse, text_of, words_of, write
+from mathpipe.datasets.expressions.prefix import Malformed, ids_to_text, parse, text_to_ids, write
 from mathpipe.datasets.expressions.sympy_bridge import from_sympy, to_sympy
-from mathpipe.datasets.expressions.vocabulary import BINARY, IDS, UNARY, WORDS
+from mathpipe.datasets.expressions.vocabulary import BINARY, IDS, TOKENS, UNARY
 from mathpipe.datasets.rendering.formulas import to_infix, to_latex
 
 ROOT = Path(expressions.__file__).parents[2]
@@ -34,32 +34,32 @@ trees = st.recursive(
 )
 
 
-def test_the_vocabulary_has_the_91_published_words_in_their_order() -> None:
-    assert len(WORDS) == 91
-    assert (WORDS[0], WORDS[1], WORDS[2], WORDS[10], WORDS[12]) == ("<s>", "</s>", "<pad>", "pi", "x")
-    assert len(set(WORDS)) == 91
-    assert WORDS[-10:] == tuple("0123456789")
+def test_vocabulary_matches_published_order() -> None:
+    assert len(TOKENS) == 91
+    assert (TOKENS[0], TOKENS[1], TOKENS[2], TOKENS[10], TOKENS[12]) == ("<s>", "</s>", "<pad>", "pi", "x")
+    assert len(set(TOKENS)) == 91
+    assert TOKENS[-10:] == tuple("0123456789")
 
 
 @given(trees)
-def test_what_is_written_is_read_back(tree: object) -> None:
+def test_parse_inverts_write(tree: object) -> None:
     assert parse(write(tree)) == tree
 
 
 @given(st.binary(max_size=60))
-def test_no_words_whatever_do_more_than_be_malformed(words: bytes) -> None:
+def test_parse_raises_only_malformed(ids: bytes) -> None:
     try:
-        assert write(parse(words)) == words
+        assert write(parse(ids)) == ids
     except Malformed as error:
         assert str(error)
-    assert isinstance(to_infix(words), str)
-    assert isinstance(to_latex(words), str)
+    assert isinstance(to_infix(ids), str)
+    assert isinstance(to_latex(ids), str)
 
 
 @pytest.mark.parametrize(
-    ("text", "why"),
+    ("text", "reason"),
     [
-        ("", "no words"),
+        ("", "no tokens"),
         ("add x", "lacks operands"),
         ("x x", "2 expressions"),
         ("INT+", "without digits"),
@@ -67,19 +67,19 @@ def test_no_words_whatever_do_more_than_be_malformed(words: bytes) -> None:
         ("INT- 0", "leading zero"),
         ("3", "without a sign"),
         ("x 3", "digits after x"),
-        ("f x", "begins no expression"),
-        ("<s> x", "begins no expression"),
+        ("f x", "cannot begin an expression"),
+        ("<s> x", "cannot begin an expression"),
         ("sin 3", "digits after sin"),
         ("INT+ INT+ 3", "without digits"),
         ("add INT+ 3 x x", "2 expressions"),
         ("INT+ " + "7 " * 41, "41 digits"),
         ("sin " * 201 + "x", "deeper than 200"),
-        ("sin " * 5000 + "x", "5001 words"),
+        ("sin " * 5000 + "x", "5001 tokens"),
     ],
 )
-def test_malformed_words_say_where_and_why(text: str, why: str) -> None:
-    with pytest.raises(Malformed, match=re.escape(why)):
-        parse(words_of(text))
+def test_malformed_message_names_the_reason(text: str, reason: str) -> None:
+    with pytest.raises(Malformed, match=re.escape(reason)):
+        parse(text_to_ids(text))
 
 
 @pytest.mark.parametrize(
@@ -97,26 +97,26 @@ def test_malformed_words_say_where_and_why(text: str, why: str) -> None:
         "add x " + "(" * 10_000,
     ],
 )
-def test_hostile_text_is_answered_with_the_word_that_is_none(hostile: str) -> None:
+def test_hostile_text_is_rejected(hostile: str) -> None:
     with pytest.raises((UserError, Malformed)):
-        parse(words_of(hostile))
+        parse(text_to_ids(hostile))
 
 
-def test_nothing_that_evaluates_text_is_named_in_the_sources() -> None:
+def test_sources_never_evaluate_text() -> None:
     forbidden = re.compile(r"(?<![\w.])(eval|exec|compile)\(|\b(sympify|parse_expr|lambdify)\b|\bsympy\.S\(|\bse\.S\(")
-    found = [
+    occurrences = [
         f"{file.relative_to(ROOT)}:{number}"
-        for room in ("datasets", "generate", "train", "evaluate", "pipeline")
-        for file in (ROOT / room).rglob("*.py")
+        for package in ("datasets", "generate", "train", "evaluate", "pipeline")
+        for file in (ROOT / package).rglob("*.py")
         for number, line in enumerate(file.read_text().splitlines(), 1)
         if forbidden.search(line) and not line.lstrip().startswith(("#", "Words never", "length")) and "``" not in line
     ]
-    assert found == []
+    assert occurrences == []
 
 
 def same_value(a: sympy.Expr, b: sympy.Expr) -> bool:
-    at = {s: sympy.Rational(37, 100) + k for k, s in enumerate(sorted(a.free_symbols | b.free_symbols, key=str))}
-    left, right = (complex(sympy.N(e.subs(at), 30, maxn=200)) for e in (a, b))
+    point = {s: sympy.Rational(37, 100) + k for k, s in enumerate(sorted(a.free_symbols | b.free_symbols, key=str))}
+    left, right = (complex(sympy.N(e.subs(point), 30, maxn=200)) for e in (a, b))
     return abs(left - right) <= 1e-9 * max(abs(left), 1e-30)
 
 
@@ -149,35 +149,35 @@ TEXTS = [
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_infix_means_what_the_prefix_says(text: str) -> None:
-    tree = parse(words_of(text))
+def test_infix_preserves_value(text: str) -> None:
+    tree = parse(text_to_ids(text))
     names = {"x": sympy.Symbol("x", real=True, nonzero=True), "ln": sympy.log}
     assert same_value(to_sympy(tree), parse_expr(to_infix(tree), local_dict=names))
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_sympy_and_back_keeps_the_value(text: str) -> None:
-    expression = to_sympy(parse(words_of(text)))
+def test_sympy_round_trip_preserves_value(text: str) -> None:
+    expression = to_sympy(parse(text_to_ids(text)))
     assert same_value(to_sympy(parse(write(from_sympy(expression)))), expression)
 
 
-def test_formulas_read_as_people_write_them() -> None:
-    words = words_of("sub Y' add div INT+ 3 INT+ 4 mul pow x INT- 2 sqrt a8")
-    assert to_infix(words) == "y' - (3/4 + 1/x**2*sqrt(a8))"
-    assert to_latex(words) == r"y' - \left(\frac{3}{4} + \frac{1}{{x}^{2}} \sqrt{a_{8}}\right)"
-    assert to_infix(words_of("add x")) == "add x"
-    assert text_of(bytes([12, 200])) == "x <200>"
+def test_rendering_examples() -> None:
+    ids = text_to_ids("sub Y' add div INT+ 3 INT+ 4 mul pow x INT- 2 sqrt a8")
+    assert to_infix(ids) == "y' - (3/4 + 1/x**2*sqrt(a8))"
+    assert to_latex(ids) == r"y' - \left(\frac{3}{4} + \frac{1}{{x}^{2}} \sqrt{a_{8}}\right)"
+    assert to_infix(text_to_ids("add x")) == "add x"
+    assert ids_to_text(bytes([12, 200])) == "x <200>"
 
 
 @settings(max_examples=30)
 @given(trees)
-def test_every_tree_can_be_drawn(tree: object) -> None:
+def test_every_tree_renders(tree: object) -> None:
     assert to_infix(tree).count("(") == to_infix(tree).count(")")
     latex = to_latex(tree)
     assert latex.count("{") == latex.count("}")
     assert latex.count("\\left") == latex.count("\\right")
 
 
-def test_a_function_without_a_word_is_refused() -> None:
-    with pytest.raises(UserError, match="has no word"):
+def test_unsupported_function_raises() -> None:
+    with pytest.raises(UserError, match="no token for"):
         from_sympy(sympy.erf(sympy.Symbol("x")))

@@ -1,4 +1,4 @@
-"""NumPy to Arrow and back is the identity, also for slices, chunks and nothing at all."""
+"""NumPy to Arrow and back is the identity, also for slices, chunked and empty arrays."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from mathpipe.datasets.format.arrow_arrays import from_numpy, strings, to_numpy
 TYPES = ("uint8", "int8", "int16", "int32", "int64", "float32", "float64")
 
 
-@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("size", [0, 1, 1000])
-def test_there_and_back(kind: str, size: int) -> None:
-    values = np.arange(size).astype(kind)
+def test_round_trip(dtype: str, size: int) -> None:
+    values = np.arange(size).astype(dtype)
     column = from_numpy(values)
     assert column.equals(pa.array(values))
     for back in (to_numpy(column), to_numpy(pa.chunked_array([column])), to_numpy(pa.chunked_array([], column.type))):
@@ -29,7 +29,7 @@ def test_strided_values() -> None:
     assert from_numpy(values).to_pylist() == [2, 7, 12, 17]
 
 
-def test_nulls_are_refused() -> None:
+def test_nulls_raise() -> None:
     with pytest.raises(pa.ArrowInvalid, match="1 values are null"):
         to_numpy(pa.array([1, None]))
 

@@ -1,4 +1,4 @@
-"""Files appear whole or not at all, and the file system's refusals are told as errors a person can use."""
+"""Writes are atomic, and errors of the file system become UserErrors with a cause."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.io.storage import HashingFile, Storage, set_aside
+from mathpipe.datasets.io.storage import HashingFile, Storage, move_to_backup
 
 
-def test_a_file_appears_only_when_it_is_whole(tmp_path: Path) -> None:
+def test_writes_are_atomic(tmp_path: Path) -> None:
     storage = Storage(str(tmp_path))
     with pytest.raises(RuntimeError), storage.write("train/a.bin") as file:
         file.write(b"half")
@@ -28,7 +28,7 @@ def test_a_file_appears_only_when_it_is_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("url", ["{tmp}/d", "memory://storage-test"])
-def test_the_same_calls_on_a_disk_and_on_an_object_store(url: str, tmp_path: Path) -> None:
+def test_local_and_object_storage_behave_alike(url: str, tmp_path: Path) -> None:
     storage = Storage(url.format(tmp=tmp_path))
     assert storage.list() == [] and storage.read_text("x") is None and storage.size("x") is None
     with storage.write("train/00000.parquet") as file:
@@ -43,11 +43,11 @@ def test_the_same_calls_on_a_disk_and_on_an_object_store(url: str, tmp_path: Pat
     storage.remove("manifest.json")
     storage.remove("manifest.json")
     assert storage.list() == ["train"]
-    aside = set_aside(storage.url)
-    assert aside.endswith(".old-1") and storage.list() == []
+    backup = move_to_backup(storage.url)
+    assert backup.endswith(".old-1") and storage.list() == []
 
 
-def test_leftovers_of_killed_writers_are_removed(tmp_path: Path) -> None:
+def test_remove_unfinished_files(tmp_path: Path) -> None:
     storage = Storage(str(tmp_path))
     storage.write_text("train/00000.json", "{}")
     (tmp_path / "train" / ".00001.parquet.writing-1234abcd").write_bytes(b"half")
@@ -55,15 +55,15 @@ def test_leftovers_of_killed_writers_are_removed(tmp_path: Path) -> None:
     assert storage.list("train") == ["00000.json"]
 
 
-def test_moved_aside_twice_nothing_is_lost(tmp_path: Path) -> None:
+def test_repeated_backups_are_numbered(tmp_path: Path) -> None:
     for k in (1, 2):
         Storage(str(tmp_path / "d")).write_text("x", str(k))
-        assert set_aside(str(tmp_path / "d")) == str(tmp_path / f"d.old-{k}")
+        assert move_to_backup(str(tmp_path / "d")) == str(tmp_path / f"d.old-{k}")
     assert [(tmp_path / f"d.old-{k}" / "x").read_text() for k in (1, 2)] == ["1", "2"]
 
 
 @pytest.mark.parametrize(
-    ("number", "words"),
+    ("error_number", "message"),
     [
         (errno.ENOSPC, "disk is full"),
         (errno.EACCES, "no permission"),
@@ -71,23 +71,25 @@ def test_moved_aside_twice_nothing_is_lost(tmp_path: Path) -> None:
         (errno.EIO, "written"),
     ],
 )
-def test_refusals_of_the_file_system(tmp_path: Path, number: int, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(descriptor: int) -> None:
-        raise OSError(number, os.strerror(number))
+def test_write_errors_name_the_cause(
+    tmp_path: Path, error_number: int, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(descriptor: int) -> None:
+        raise OSError(error_number, os.strerror(error_number))
 
-    monkeypatch.setattr(os, "fsync", refuse)
+    monkeypatch.setattr(os, "fsync", fail)
     storage = Storage(str(tmp_path))
-    with pytest.raises(UserError, match=words):
+    with pytest.raises(UserError, match=message):
         storage.write_text("x", "y")
     assert storage.list() == []
 
 
-def test_a_file_where_a_directory_should_be(tmp_path: Path) -> None:
+def test_file_in_place_of_a_directory_raises(tmp_path: Path) -> None:
     (tmp_path / "train").write_text("a file")
-    with pytest.raises(UserError, match="file stands where a directory should be"):
+    with pytest.raises(UserError, match="file exists where a directory should be"):
         Storage(str(tmp_path)).write_text("train/00000.json", "{}")
 
 
-def test_unknown_protocols_are_named() -> None:
+def test_unknown_protocol_raises() -> None:
     with pytest.raises(UserError, match="cannot be opened"):
         Storage("nosuch://bucket/x").list()

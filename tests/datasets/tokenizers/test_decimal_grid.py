@@ -1,4 +1,4 @@
-"""The decimal grid against Python's own decimal formatting."""
+"""The decimal grid, compared with Python's decimal formatting."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_rounding_agrees_with_python_formatting(values: list[float]) -> None:
 
 
 @given(st.integers(1, 5), st.booleans(), st.data())
-def test_every_grid_value_survives(digits: int, negative: bool, data: st.DataObject) -> None:
+def test_compose_inverts_decompose(digits: int, negative: bool, data: st.DataObject) -> None:
     mantissa = data.draw(st.integers(10 ** (digits - 1), 10**digits - 1))
     exponent = data.draw(st.integers(-100, 100))
     value = compose(negative, mantissa, exponent)
@@ -36,16 +36,16 @@ def test_every_grid_value_survives(digits: int, negative: bool, data: st.DataObj
 
 
 @given(st.lists(numbers, min_size=1, max_size=50))
-def test_fast_rounding_equals_the_plain_way(values: list[float]) -> None:
+def test_fast_rounding_matches_reference(values: list[float]) -> None:
     assert np.array_equal(round_to_grid(values), compose(*decompose(values)))
 
 
 @pytest.mark.parametrize("exponent", range(-30, 31))
 def test_rounding_carries_into_the_exponent(exponent: int) -> None:
     """999.6 units become 1000: mantissa 100 and one more in the exponent; 999.4 do not."""
-    _, mantissa, found = decompose([float(f"999.6e{exponent}"), float(f"999.4e{exponent}")])
+    _, mantissa, rounded_exponent = decompose([float(f"999.6e{exponent}"), float(f"999.4e{exponent}")])
     assert mantissa.tolist() == [100, 999]
-    assert found.tolist() == [exponent + 1, exponent]
+    assert rounded_exponent.tolist() == [exponent + 1, exponent]
 
 
 @pytest.mark.parametrize("decade", range(-20, 21))
@@ -63,7 +63,7 @@ def test_minus_zero_is_zero() -> None:
     assert [a.item() for a in decompose(-0.0)] == [False, 0, 0]
 
 
-def test_stored_float32_is_read_as_its_decimal() -> None:
+def test_float32_round_trip_of_decimals() -> None:
     """Every 3-digit decimal of the dataset's range comes back from float32 as the decimal itself."""
     mantissa, exponent = np.meshgrid(np.arange(100, 1000), np.arange(-9, 7))
     decimals = compose(False, mantissa, exponent)
@@ -71,14 +71,14 @@ def test_stored_float32_is_read_as_its_decimal() -> None:
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e111, 1e-111])
-def test_numbers_without_a_decimal_are_refused(bad: float) -> None:
-    with pytest.raises(UserError, match="cannot be written in decimal"):
+def test_out_of_range_numbers_raise(bad: float) -> None:
+    with pytest.raises(UserError, match="outside the range of the decimal grid"):
         decompose([1.0, bad])
-    with pytest.raises(UserError, match="cannot be written in decimal"):
+    with pytest.raises(UserError, match="outside the range of the decimal grid"):
         round_to_grid([1.0, bad])
 
 
-def test_range_of_a_dataset() -> None:
+def test_dataset_range() -> None:
     inside = [0.0, -0.0, 1e-7, -1e-7, 999_999_999.0]
     outside = [9.99e-8, 1e9, -1e9, np.nan, np.inf]
     assert in_dataset_range(inside).all()

@@ -1,4 +1,4 @@
-"""Matrices as words: round trips, and every way in which a prediction can be unreadable."""
+"""The matrix tokenizer: round trips, and every way in which a prediction can be undecodable."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.tokenizers.decimal_grid import compose
-from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, MatrixTokenizer, Reading
+from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, DecodeStatus, MatrixTokenizer
 from mathpipe.datasets.tokenizers.number_encodings import ENCODINGS
 
 grid_values = st.builds(
@@ -23,7 +23,7 @@ matrix = st.tuples(st.integers(1, 4), st.integers(1, 4)).flatmap(
 )
 
 
-def ended(tokens: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+def terminate(tokens: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     tokens = np.pad(tokens, ((0, 0), (0, 1)), constant_values=PAD)
     tokens[np.arange(len(tokens)), lengths] = END
     return tokens
@@ -36,14 +36,14 @@ def test_round_trip(name: str, matrices: list[np.ndarray]) -> None:
     batch = Matrices.from_list(matrices)
     tokens, lengths = tokenizer.encode(batch)
     assert lengths.tolist() == [tokenizer.length(*m.shape) for m in matrices]
-    read, status = tokenizer.decode(ended(tokens, lengths))
-    assert (status == Reading.OK).all()
-    assert np.array_equal(read.values, batch.values)
-    assert read.same_shape(batch).all()
+    decoded, status = tokenizer.decode(terminate(tokens, lengths))
+    assert (status == DecodeStatus.OK).all()
+    assert np.array_equal(decoded.values, batch.values)
+    assert decoded.same_shape(batch).all()
 
 
 @pytest.mark.parametrize("name", ENCODINGS)
-def test_a_batch_is_written_as_its_matrices_one_by_one(name: str) -> None:
+def test_batched_encoding_matches_single_matrices(name: str) -> None:
     tokenizer = MatrixTokenizer.named(name)
     matrices = [np.array([[1.5, -20.0]]), np.array([[0.0]]), np.array([[3.14], [2.5], [-0.001]])]
     tokens, lengths = tokenizer.encode(Matrices.from_list(matrices))
@@ -54,33 +54,33 @@ def test_a_batch_is_written_as_its_matrices_one_by_one(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "reading"),
+    ("text", "expected"),
     [
-        ("V1 V2 + 314 E-2 - 500 E-4 <s>", Reading.OK),
-        ("V1 V2 + 314 E-2 - 500 E-4", Reading.UNTERMINATED),
-        ("V1 V2 + 314 E-2 - 500 E-4 <s> + + +", Reading.OK),
-        ("V1 V2 + 314 E-2 - 500 E-4 + 100 E0 <s>", Reading.MALFORMED),
-        ("V1 V2 + 314 E-2 <s>", Reading.MALFORMED),
-        ("V1 V2 + 314 E-2 - 500 <s>", Reading.MALFORMED),
-        ("V1 V2 314 + E-2 - 500 E-4 <s>", Reading.MALFORMED),
-        ("V1 V2 + 314 E-2 - <pad> E-4 <s>", Reading.MALFORMED),
-        ("V1 V2 + 314 E-2 - V5 E-4 <s>", Reading.MALFORMED),
-        ("V1 <s>", Reading.MALFORMED),
-        ("V3 <s>", Reading.MALFORMED),
-        ("<s>", Reading.MALFORMED),
-        ("V1", Reading.UNTERMINATED),
-        ("T V1 V1 + 314 E-2 <s>", Reading.MALFORMED),
-        ("V2 V1 + 314 E-2 - 500 E-4 <s>", Reading.OK),
+        ("V1 V2 + 314 E-2 - 500 E-4 <s>", DecodeStatus.OK),
+        ("V1 V2 + 314 E-2 - 500 E-4", DecodeStatus.UNTERMINATED),
+        ("V1 V2 + 314 E-2 - 500 E-4 <s> + + +", DecodeStatus.OK),
+        ("V1 V2 + 314 E-2 - 500 E-4 + 100 E0 <s>", DecodeStatus.MALFORMED),
+        ("V1 V2 + 314 E-2 <s>", DecodeStatus.MALFORMED),
+        ("V1 V2 + 314 E-2 - 500 <s>", DecodeStatus.MALFORMED),
+        ("V1 V2 314 + E-2 - 500 E-4 <s>", DecodeStatus.MALFORMED),
+        ("V1 V2 + 314 E-2 - <pad> E-4 <s>", DecodeStatus.MALFORMED),
+        ("V1 V2 + 314 E-2 - V5 E-4 <s>", DecodeStatus.MALFORMED),
+        ("V1 <s>", DecodeStatus.MALFORMED),
+        ("V3 <s>", DecodeStatus.MALFORMED),
+        ("<s>", DecodeStatus.MALFORMED),
+        ("V1", DecodeStatus.UNTERMINATED),
+        ("T V1 V1 + 314 E-2 <s>", DecodeStatus.MALFORMED),
+        ("V2 V1 + 314 E-2 - 500 E-4 <s>", DecodeStatus.OK),
     ],
 )
-def test_readings(words: str, reading: Reading) -> None:
+def test_decode_statuses(text: str, expected: DecodeStatus) -> None:
     tokenizer = MatrixTokenizer.named("P1000")
-    matrices, status = tokenizer.decode(np.array([tokenizer.to_tokens(words.split())]))
-    assert status.tolist() == [reading]
-    assert bool(matrices.sizes[0]) == (reading == Reading.OK)
+    matrices, status = tokenizer.decode(np.array([tokenizer.tokens_to_ids(text.split())]))
+    assert status.tolist() == [expected]
+    assert bool(matrices.sizes[0]) == (expected == DecodeStatus.OK)
 
 
-def test_published_short_zeros_are_read() -> None:
+def test_published_short_zeros_are_decoded() -> None:
     """P10 files write zero as ``+ 0 E0``; ours as ``+ 0 0 0 E0``: both are zero, also in one sequence."""
     tokenizer = MatrixTokenizer.named("P10")
     texts = [
@@ -90,20 +90,28 @@ def test_published_short_zeros_are_read() -> None:
         "V1 V3 + 0 E0 - 3 1 4 E-2 + 0 E0",
         "V1 V3 + 0 E0 - 3 1 4 E-2 + 0 <s>",
     ]
-    rows = [tokenizer.to_tokens(t.split()) for t in texts]
+    rows = [tokenizer.tokens_to_ids(t.split()) for t in texts]
     tokens = np.array([r + [PAD] * (18 - len(r)) for r in rows])
     matrices, status = tokenizer.decode(tokens)
-    assert status.tolist() == [Reading.OK, Reading.OK, Reading.OK, Reading.UNTERMINATED, Reading.MALFORMED]
+    assert status.tolist() == [
+        DecodeStatus.OK,
+        DecodeStatus.OK,
+        DecodeStatus.OK,
+        DecodeStatus.UNTERMINATED,
+        DecodeStatus.MALFORMED,
+    ]
     assert [m.tolist() for m in matrices][:3] == [[[0.0, -3.14, 0.0]], [[0.0, -3.14, 0.0]], [[100.0, -3.14, 0.0]]]
 
 
 @pytest.mark.parametrize("name", ENCODINGS)
 @given(data=st.data())
-def test_reading_never_raises(name: str, data: st.DataObject) -> None:
-    """Any integers whatever, of any width, none included; one row never changes how another is read."""
+def test_decoding_never_raises(name: str, data: st.DataObject) -> None:
+    """Any integers of any width, including none; one row never affects another."""
     tokenizer = MatrixTokenizer.named(name)
     size = len(tokenizer.vocabulary)
-    likely = st.sampled_from([END, PAD, 9, 10, 11, *tokenizer.to_tokens(tokenizer.encoding.words[:14]), size - 1])
+    likely = st.sampled_from(
+        [END, PAD, 9, 10, 11, *tokenizer.tokens_to_ids(tokenizer.encoding.vocabulary[:14]), size - 1]
+    )
     ids = likely | st.integers(-3, size + 3) | st.integers(-(2**62), 2**62)
     width = data.draw(st.integers(0, 14))
     rows = data.draw(st.lists(st.lists(ids, min_size=width, max_size=width), max_size=5))
@@ -111,14 +119,14 @@ def test_reading_never_raises(name: str, data: st.DataObject) -> None:
     matrices, status = tokenizer.decode(tokens)
     assert len(matrices) == len(status) == len(rows)
     for i in range(len(rows)):
-        alone, reading = tokenizer.decode(tokens[i : i + 1])
-        assert reading[0] == status[i]
+        alone, alone_status = tokenizer.decode(tokens[i : i + 1])
+        assert alone_status[0] == status[i]
         assert np.array_equal(alone[0], matrices[i])
 
 
-def test_words_and_ids() -> None:
+def test_tokens_and_ids() -> None:
     tokenizer = MatrixTokenizer.named("P10")
-    assert tokenizer.to_words([END, PAD, 2, 9, 108, 109, -1, 10**6]) == [
+    assert tokenizer.ids_to_tokens([END, PAD, 2, 9, 108, 109, -1, 10**6]) == [
         "<s>",
         "<pad>",
         "T",
@@ -128,20 +136,20 @@ def test_words_and_ids() -> None:
         "<-1>",
         "<1000000>",
     ]
-    with pytest.raises(UserError, match="no word"):
-        tokenizer.to_tokens(["V101"])
+    with pytest.raises(UserError, match="is not a token of P10"):
+        tokenizer.tokens_to_ids(["V101"])
 
 
-def test_format_tells_where_the_structure_lies() -> None:
+def test_format_describes_the_structure() -> None:
     tokenizer = MatrixTokenizer.named("B1999")
     form = tokenizer.format
     assert tokenizer.vocabulary[form.first_dimension] == "V1"
     assert tokenizer.vocabulary[form.first_dimension + form.max_dimension - 1] == "V100"
-    assert (form.vocabulary_size, form.words_per_number) == (len(tokenizer.vocabulary), 2)
+    assert (form.vocabulary_size, form.tokens_per_number) == (len(tokenizer.vocabulary), 2)
 
 
-def test_too_large_matrices_are_refused() -> None:
-    with pytest.raises(UserError, match="too large to write"):
+def test_too_large_matrix_raises() -> None:
+    with pytest.raises(UserError, match="too large to tokenize"):
         MatrixTokenizer.named("FP15").encode(Matrices.from_dense(np.ones((1, 1, 101))))
 
 
@@ -151,16 +159,24 @@ def test_an_empty_batch() -> None:
 
 
 @pytest.mark.parametrize("name", ENCODINGS)
-def test_in_cotraining_the_letter_comes_first(name: str) -> None:
+def test_cotraining_starts_with_the_task_token(name: str) -> None:
     tokenizer = MatrixTokenizer.named(name, has_task_tokens=True)
     task_ids = np.array([6, 0, 3], dtype=np.uint8)
     batch = Matrices.from_list([[[1.5]], [[2.0, -3.0]], [[0.0], [4.0]]]).with_task_ids(task_ids)
     tokens, lengths = tokenizer.encode(batch)
-    assert [tokenizer.to_words(row[:3]) for row in tokens] == [["I", "V1", "V1"], ["T", "V1", "V2"], ["M", "V2", "V1"]]
+    assert [tokenizer.ids_to_tokens(row[:3]) for row in tokens] == [
+        ["I", "V1", "V1"],
+        ["T", "V1", "V2"],
+        ["M", "V2", "V1"],
+    ]
     assert tokenizer.format.header == 3 and lengths.tolist() == [tokenizer.length(*m.shape) for m in batch]
-    read, status = tokenizer.decode(ended(tokens, lengths))
-    assert (status == Reading.OK).all() and np.array_equal(read.values, batch.values)
-    assert read.task_ids is not None and read.task_ids.tolist() == [6, 0, 3]
-    assert read.same_shape(batch).all() and not read.same_shape(batch.with_task_ids(task_ids[::-1].copy())).all()
-    tokens[0, 0], tokens[1, 0] = tokenizer.to_tokens(["V1", "<pad>"])
-    assert tokenizer.decode(ended(tokens, lengths))[1].tolist() == [Reading.MALFORMED, Reading.MALFORMED, Reading.OK]
+    decoded, status = tokenizer.decode(terminate(tokens, lengths))
+    assert (status == DecodeStatus.OK).all() and np.array_equal(decoded.values, batch.values)
+    assert decoded.task_ids is not None and decoded.task_ids.tolist() == [6, 0, 3]
+    assert decoded.same_shape(batch).all() and not decoded.same_shape(batch.with_task_ids(task_ids[::-1].copy())).all()
+    tokens[0, 0], tokens[1, 0] = tokenizer.tokens_to_ids(["V1", "<pad>"])
+    assert tokenizer.decode(terminate(tokens, lengths))[1].tolist() == [
+        DecodeStatus.MALFORMED,
+        DecodeStatus.MALFORMED,
+        DecodeStatus.OK,
+    ]

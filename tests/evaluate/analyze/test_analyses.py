@@ -12,17 +12,17 @@ import pytest
 from scipy import stats
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices
-from mathpipe.datasets.format.matrix_columns import Rows
+from mathpipe.datasets.format.matrix_columns import MatrixExamples
 from mathpipe.datasets.io.storage import Storage
 from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
-from mathpipe.evaluate.analyze.analyses import Analysis, analyse, subject_of
-from mathpipe.evaluate.analyze.baselines import GRID, Tally
-from mathpipe.evaluate.analyze.statistics import bins_of, ks_p_value, separation, wilson
-from mathpipe.evaluate.build_report import describe
-from mathpipe.evaluate.decode.decoding import Decoded
+from mathpipe.evaluate.analyze.analyses import Analysis, analyse, evaluation_data
+from mathpipe.evaluate.analyze.baselines import TOLERANCE_LEVELS, BaselineCounts
+from mathpipe.evaluate.analyze.statistics import discriminability, ks_p_value, quantile_bins, wilson
+from mathpipe.evaluate.build_report import build_report
+from mathpipe.evaluate.decode.decoding import Hypotheses
 from mathpipe.evaluate.predictions import PredictionsWriter, predictions_table
 from mathpipe.evaluate.score.diagnostics import diagnostics
-from mathpipe.evaluate.score.matrix_scoring import OUTCOMES, ended, score
+from mathpipe.evaluate.score.matrix_scoring import OUTCOMES, append_end, score
 from mathpipe.generate.spec import MatrixSpec
 from mathpipe.generate.tasks.registry import matrix_task
 
@@ -37,14 +37,17 @@ def made(task: str, change: Callable[[np.ndarray, np.random.Generator], np.ndarr
     wanted = MatrixSpec(**({"min_dim": 4, "max_dim": 4} | spec))
     problems = matrix_task(task).sample(rng, COUNT, wanted)
     solutions = matrix_task(task).solve(problems).solutions
-    rows = Rows(np.arange(COUNT), problems, solutions)
-    tokens = ended(*WRITER.encode(Matrices.from_dense(change(solutions.dense().copy(), rng))))
-    decoded = Decoded(tokens, -rng.exponential(size=COUNT))
+    rows = MatrixExamples(np.arange(COUNT), problems, solutions)
+    tokens = append_end(*WRITER.encode(Matrices.from_dense(change(solutions.dense().copy(), rng))))
+    decoded = Hypotheses(tokens, -rng.exponential(size=COUNT))
     return predictions_table(score(matrix_task(task), WRITER, rows, decoded), "test", WRITER, WRITER, matrix_task(task))
 
 
-def analyses_of(task: str, table: pa.Table, tally: Tally | None = None) -> dict[str, Analysis]:
-    return {a.name: a for a in analyse(subject_of(table, {**METADATA, "task": task}, tally or Tally()))}
+def analyses_of(task: str, table: pa.Table, baseline_counts: BaselineCounts | None = None) -> dict[str, Analysis]:
+    return {
+        a.name: a
+        for a in analyse(evaluation_data(table, {**METADATA, "task": task}, baseline_counts or BaselineCounts()))
+    }
 
 
 def within(found: dict[str, Analysis], name: str, tolerance: float) -> float:
@@ -83,9 +86,9 @@ def test_any_pair_of_vectors_that_is_not_orthogonal_shows(i: int, j: int) -> Non
     found = analyses_of("eigenvectors", made("eigenvectors", change))
     assert within(found, "max_cosine", 0.25) == pytest.approx(500 / 600)
     assert within(found, "eigenvalue_error", 0.01) == 1
-    compared = found["right_and_wrong"]
-    place = {row[0]: dict(zip(compared.columns, row, strict=True)) for row in compared.rows}
-    right, wrong = (place[f"condition number of the predicted V, {w}"] for w in ("right", "wrong"))
+    comparison_tables = found["correct_and_incorrect"]
+    place = {row[0]: dict(zip(comparison_tables.columns, row, strict=True)) for row in comparison_tables.rows}
+    right, wrong = (place[f"condition number of the predicted V, {w}"] for w in ("correct", "incorrect"))
     assert right["max"] < 1.1 < wrong["min"]
     assert (right["predictions"], wrong["predictions"]) == (500, 100)
     cosine = 0.6 / np.sqrt(1.36)
@@ -131,12 +134,12 @@ def test_a_defect_of_ill_conditioned_problems_is_what_separates_failures() -> No
 
     table = made("inverse", change)
     found = analyses_of("inverse", table)
-    first = dict(zip(found["what_separates_failures"].columns, found["what_separates_failures"].rows[0], strict=True))
+    first = dict(zip(found["failure_discriminability"].columns, found["failure_discriminability"].rows[0], strict=True))
     assert first["covariate"] == "condition number of the problem"
-    assert first["failures_have"] == "larger" and first["auc"] > 0.95 and first["p_value"] < 1e-10
+    assert first["failure_values"] == "larger" and first["auc"] > 0.95 and first["p_value"] < 1e-10
     condition, failed = table["condition_number"].to_numpy(), ~table["passed"].to_numpy(zero_copy_only=False)
     ks = stats.ks_2samp(condition[failed], condition[~failed], method="asymp")
-    assert first["ks_distance"] == pytest.approx(ks.statistic)
+    assert first["ks_statistic"] == pytest.approx(ks.statistic)
     bins = found["by_condition_number"]
     assert sum(bins.column("problems")) == COUNT
     assert bins.column("accuracy")[-1] == bins.column("accuracy")[-2] == 0
@@ -152,25 +155,25 @@ def test_a_defect_that_has_nothing_to_do_with_the_problem_separates_nothing() ->
         return x
 
     found = analyses_of("add", made("add", change))
-    for row in found["what_separates_failures"].rows:
+    for row in found["failure_discriminability"].rows:
         assert row[5] > 1e-3 and 0.4 < row[1] < 0.6
-    assert found["outcomes"].column("share")[2] == pytest.approx(0.3, abs=0.06)
+    assert found["outcomes"].column("proportion")[2] == pytest.approx(0.3, abs=0.06)
 
 
 def test_accuracy_by_tolerance_and_norm_is_recomputed() -> None:
     table = made("add", lambda x, rng: x * (1 + 0.1 * rng.normal(size=x.shape)))
-    passed = {"reference": list(range(9)), "attainable": [9] * 9}
-    found = analyses_of("add", table, Tally(10, passed))["accuracy_by_tolerance"]
+    passed = {"reference": list(range(9)), "best_representable": [9] * 9}
+    found = analyses_of("add", table, BaselineCounts(10, passed))["accuracy_by_tolerance"]
     h, x = (np.array(table[name].to_pylist()) for name in ("decoded", "reference"))
     l1 = np.abs(h - x).sum(1) / np.abs(x).sum(1)
     l2 = ((h - x) ** 2).sum(1) / (x**2).sum(1)
     largest = np.abs(h - x).max(1) / np.abs(x).max(1)
     for row in found.rows:
-        t, p, low, high, p2, pmax, reference, attainable = row
+        t, p, low, high, p2, pmax, reference, best_representable = row
         assert (p, p2, pmax) == ((l1 <= t).mean(), (l2 <= t).mean(), (largest <= t).mean())
         interval = stats.binomtest(int((l1 <= t).sum()), COUNT).proportion_ci(method="wilson")
         assert (low, high) == (pytest.approx(interval.low, abs=1e-12), pytest.approx(interval.high, abs=1e-12))
-        assert (reference, attainable) == (GRID.index(t) / 10, 0.9)
+        assert (reference, best_representable) == (TOLERANCE_LEVELS.index(t) / 10, 0.9)
 
 
 def test_calibration_tells_a_model_that_knows_from_one_that_does_not() -> None:
@@ -205,7 +208,7 @@ def test_calibration_of_a_model_that_is_nowhere_sure_is_drawn_by_log_probability
             found.column("log_probability_from"), means, found.column("log_probability_to"), strict=True
         )
     )
-    assert "nowhere sure" in found.note
+    assert "All probabilities are small" in found.note
 
 
 def test_accuracy_by_rank_counts_the_first_right_hypothesis() -> None:
@@ -214,8 +217,8 @@ def test_accuracy_by_rank_counts_the_first_right_hypothesis() -> None:
     changed = table.set_column(
         table.column_names.index("correct_rank"), "correct_rank", pa.array(rank, from_pandas=True)
     )
-    s = subject_of(changed, {**METADATA, "task": "add"}, Tally())
-    found = {a.name: a for a in analyse(type(s)(s.table, s.tally, s.task, s.metadata, 5))}["accuracy_by_rank"]
+    s = evaluation_data(changed, {**METADATA, "task": "add"}, BaselineCounts())
+    found = {a.name: a for a in analyse(type(s)(s.table, s.baseline_counts, s.task, s.metadata, 5))}["accuracy_by_rank"]
     assert dict(zip(found.column("hypotheses"), found.column("accuracy"), strict=True)) == {
         1: 0.25,
         2: 0.5,
@@ -225,40 +228,48 @@ def test_accuracy_by_rank_counts_the_first_right_hypothesis() -> None:
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 10), (10, 10), (3, 10), (995, 1000), (1, 1)])
-def test_wilson_intervals_are_those_of_scipy(k: int, n: int) -> None:
-    found = stats.binomtest(k, n).proportion_ci(method="wilson")
-    assert wilson(k, n) == (pytest.approx(found.low, abs=1e-12), pytest.approx(found.high, abs=1e-12))
+def test_wilson_interval_solves_its_quadratic(k: int, n: int) -> None:
+    """The bounds are the roots p of (k/n - p)^2 = z^2 p (1 - p) / n."""
+    p, z = k / n, 1.959963984540054
+    roots = np.roots([1 + z**2 / n, -(2 * p + z**2 / n), p**2])
+    assert wilson(k, n) == (pytest.approx(roots.min(), abs=1e-7), pytest.approx(roots.max(), abs=1e-7))
 
 
-def test_separation_is_that_of_scipy() -> None:
+def test_wilson_interval_without_problems() -> None:
+    assert wilson(0, 0) == (0, 1)
+
+
+def test_discriminability_matches_pairwise_definition() -> None:
     rng = np.random.default_rng(0)
     for ties in (False, True):
         values = rng.normal(size=300)
         failed = rng.random(300) < 0.3
         values[failed] += 0.4
         values = np.round(values) if ties else values
-        values[5] = np.nan
-        found = separation(values, failed)
-        assert found is not None
-        known = ~np.isnan(values)
-        a, b = values[known & failed], values[known & ~failed]
-        assert found.auc == pytest.approx(stats.mannwhitneyu(a, b).statistic / len(a) / len(b))
-        assert found.ks == pytest.approx(stats.ks_2samp(a, b).statistic)
-        assert found.p_value == pytest.approx(
-            stats.kstwobign.sf(found.ks * np.sqrt(len(a) * len(b) / (len(a) + len(b))))
-        )
-    assert separation(values, np.zeros(300, dtype=bool)) is None
+        values[5], values[6], values[7] = np.nan, np.inf, -np.inf
+        result = discriminability(values, failed)
+        assert result is not None
+        valid = ~np.isnan(values)
+        a, b = values[valid & failed], values[valid & ~failed]
+        pairs = (a[:, None] > b).mean() + (a[:, None] == b).mean() / 2
+        steps = [abs((a <= x).mean() - (b <= x).mean()) for x in values[valid]]
+        x = max(steps) * np.sqrt(len(a) * len(b) / (len(a) + len(b)))
+        series = 2 * sum((-1) ** (k - 1) * np.exp(-2 * k**2 * x**2) for k in range(1, 101))
+        assert (result.auc, result.ks) == (pytest.approx(pairs), pytest.approx(max(steps)))
+        assert result.p_value == pytest.approx(series)
+        assert (result.failed, result.right) == (len(a), len(b))
+    assert discriminability(values, np.zeros(300, dtype=bool)) is None
     assert ks_p_value(0.0, 10, 10) == 1
 
 
 def test_bins_hold_about_equally_many() -> None:
     rng = np.random.default_rng(0)
-    bounds, which = bins_of(np.append(rng.normal(size=1000), np.nan))
+    bounds, which = quantile_bins(np.append(rng.normal(size=1000), np.nan))
     assert len(bounds) == 10 and which[-1] == -1
     assert np.bincount(which[:-1]).tolist() == [100] * 10
-    bounds, which = bins_of(np.array([3.0, 3, 5, 5, 5, np.inf]))
+    bounds, which = quantile_bins(np.array([3.0, 3, 5, 5, 5, np.inf]))
     assert bounds == [(3, 3), (5, 5), (np.inf, np.inf)] and which.tolist() == [0, 0, 1, 1, 1, 2]
-    bounds, which = bins_of(np.array([1.0] * 990 + list(range(2, 22))))
+    bounds, which = quantile_bins(np.array([1.0] * 990 + list(range(2, 22))))
     assert sum(np.bincount(which)) == 1010 and bounds[0] == (1, 1)
 
 
@@ -268,7 +279,7 @@ def test_everything_is_told_from_the_predictions_file(tmp_path: Path) -> None:
         writer = PredictionsWriter(file, {**METADATA, "task": "eigenvectors"})
         writer.append(table)
         writer.close()
-    told = describe(Storage(str(tmp_path)), verbose=True)
+    told = build_report(Storage(str(tmp_path)), verbose=True)
     names = {p.name for p in (tmp_path / "analyses").iterdir()}
     assert {
         "outcomes.csv",
@@ -276,10 +287,13 @@ def test_everything_is_told_from_the_predictions_file(tmp_path: Path) -> None:
         "by_norm.csv",
         "by_norm.svg",
         "analyses.json",
-        "right_and_wrong.csv",
+        "correct_and_incorrect.csv",
     } <= names
     assert (tmp_path / "accuracy_by_tolerance.csv").read_text().startswith("tolerance,accuracy,low,high,accuracy_l2")
     for svg in (tmp_path / "analyses").glob("*.svg"):
         assert svg.read_text().count("<svg") == 1 and "nan" not in svg.read_text()
     assert told.metrics["accuracy"] == table["passed"].to_numpy(zero_copy_only=False).mean()
-    assert "failures are told apart best by" in told.text or "no covariate tells failures apart" in told.text
+    assert (
+        "the covariate that discriminates failures best" in told.text
+        or "no covariate discriminates failures" in told.text
+    )

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from mathpipe.datasets.io.storage import Storage
-from mathpipe.evaluate.build_report import ALL, METRICS, PREDICTIONS
-from mathpipe.evaluate.compare.comparison_page import comparison
-from mathpipe.evaluate.compare.evaluations import compared, load, told_apart
+from mathpipe.evaluate.build_report import ANALYSES_FILE, METRICS, PREDICTIONS
+from mathpipe.evaluate.compare.comparison_page import comparison_page
+from mathpipe.evaluate.compare.evaluations import comparison_tables, disambiguate, load_evaluations
 from mathpipe.evaluate.predictions import METADATA
 
 Write = Callable[..., str]
@@ -40,14 +40,14 @@ def write(tmp_path: Path) -> Write:
             "outcomes": {},
         }
         storage.write_text(METRICS, json.dumps(metrics))
-        storage.write_text(ALL, "[]")
+        storage.write_text(ANALYSES_FILE, "[]")
         return str(tmp_path / place)
 
     return make
 
 
 def test_names_that_repeat_get_what_tells_them_apart(write: Write) -> None:
-    all_told = load(
+    all_told = load_evaluations(
         [
             write("runs/a/evaluation/test.beam-5", "test", decoding="beam 5"),
             write("runs/a/evaluation/test", "test"),
@@ -61,18 +61,18 @@ def test_names_that_repeat_get_what_tells_them_apart(write: Write) -> None:
         *("a, test, beam-5", "a, test", "a, test, best", "a, valid", "b, test", "a, test, testing")
     ]
     assert [told.settings for told in all_told][:4] == ["beam 5", "greedy", "greedy, checkpoint best", "greedy"]
-    side_by_side, _ = compared(all_told)
+    side_by_side, _ = comparison_tables(all_told)
     assert len({row[0] for row in side_by_side.rows}) == 6
     assert [row[side_by_side.columns.index("checkpoint")] for row in side_by_side.rows] == [
         *(None, None, "best", None, None, None)
     ]
-    page = comparison(all_told)
+    page = comparison_page(all_told)
     assert all(f"<span>{name}</span>" in page for name in ("a, test, beam-5", "a, test", "b, test"))
 
 
 def test_runs_of_one_name_are_named_with_the_directory_they_lie_in(write: Write) -> None:
     places = ["x/runs/a/evaluation/test", "y/runs/a/evaluation/test", "y/runs/b/evaluation/test"]
-    assert [told.name for told in load([write(place, "test") for place in places])] == [
+    assert [told.name for told in load_evaluations([write(place, "test") for place in places])] == [
         "x/runs/a, test",
         "y/runs/a, test",
         "b, test",
@@ -81,10 +81,10 @@ def test_runs_of_one_name_are_named_with_the_directory_they_lie_in(write: Write)
 
 def test_evaluations_outside_of_runs_are_named_by_the_run_they_tell_of(write: Write) -> None:
     places = ["here/new", "there/new", "there/newer"]
-    first, second, third = load([write(place, "test", run="runs/a") for place in places])
+    first, second, third = load_evaluations([write(place, "test", run="runs/a") for place in places])
     assert third.name == "a, test, newer"
     assert (first.name, second.name) == (f"a, test, new, {first.directory}", f"a, test, new, {second.directory}")
-    (published,) = load([write("runs/published/evaluation", "published", run="inverse.pred")])
+    (published,) = load_evaluations([write("runs/published/evaluation", "published", run="inverse.pred")])
     assert published.name == "inverse.pred, published"
 
 
@@ -99,4 +99,4 @@ def test_evaluations_outside_of_runs_are_named_by_the_run_they_tell_of(write: Wr
     ],
 )
 def test_told_apart(names: list[str], more: list[list[str]], expected: list[str]) -> None:
-    assert told_apart(names, *more) == expected
+    assert disambiguate(names, *more) == expected

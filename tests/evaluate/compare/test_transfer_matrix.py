@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from mathpipe.evaluate.compare.comparison_page import as_plain, comparison
-from mathpipe.evaluate.compare.evaluations import Told
-from mathpipe.evaluate.compare.transfer_matrix import RULE, TrainTest, train_test_matrix
+from mathpipe.evaluate.compare.comparison_page import comparison_json, comparison_page
+from mathpipe.evaluate.compare.evaluations import EvaluationSummary
+from mathpipe.evaluate.compare.transfer_matrix import CELL_RULE, TransferMatrix, transfer_matrix
 
 
-def told(run: str, split: str, right: int, of: int = 100, trained: str = "", tested: str = "", **more: Any) -> Told:
+def told(
+    run: str, split: str, right: int, of: int = 100, trained: str = "", tested: str = "", **more: Any
+) -> EvaluationSummary:
     """An evaluation; ``trained``, ``tested``: their spectra; ``more``: of the tested spec, decoding, checkpoint, data."""
     decoding, checkpoint, data = more.pop("decoding", "greedy"), more.pop("checkpoint", "last"), more.pop("data", "d")
     accuracy = right / of
@@ -27,11 +29,11 @@ def told(run: str, split: str, right: int, of: int = 100, trained: str = "", tes
     metadata["trained_spec"] = {"problems": {"spectrum": trained.split("+") if trained else []}}
     metadata["spec"] = {"seed": 0, "problems": {"spectrum": tested.split("+") if tested else [], **more}}
     name = f"{run}, {split}, {decoding}, {checkpoint}, {data}"
-    return Told(f"{run}/evaluation/{name}", run, name, metadata, metrics, {})
+    return EvaluationSummary(f"{run}/evaluation/{name}", run, name, metadata, metrics, {})
 
 
-def matrix(*all_told: Told) -> TrainTest:
-    found = train_test_matrix(list(all_told))
+def matrix(*all_told: EvaluationSummary) -> TransferMatrix:
+    found = transfer_matrix(list(all_told))
     assert found is not None
     return found
 
@@ -57,7 +59,7 @@ def test_one_spec_is_one_column_whatever_the_split_dataset_or_seed() -> None:
     )
     assert (found.rows, found.cols) == (["laplace", "semicircle"], ["laplace", "semicircle"])
     assert found.accuracy == [[0.5, 0.2], [0.3, 0.6]]
-    assert found.alike
+    assert found.same_settings
 
 
 def test_rows_that_were_trained_on_are_no_test() -> None:
@@ -78,8 +80,8 @@ def test_one_evaluation_a_cell_by_the_rule() -> None:
     assert matrix(*others, chosen, told("a", "test", 60, 100), told("a", "valid", 1)).cells[0][0] is chosen
     most = told("a", "test", 10, 101, decoding="sampling")
     found = matrix(chosen, most, told("a", "valid", 1))
-    assert found.cells[0][0] is most and not found.alike
-    assert train_test_matrix([*others, chosen]) is None
+    assert found.cells[0][0] is most and not found.same_settings
+    assert transfer_matrix([*others, chosen]) is None
 
 
 def test_runs_of_one_spectrum_and_splits_of_one_name_are_named_apart() -> None:
@@ -99,12 +101,12 @@ def test_the_page_says_the_rule_and_what_stands_in_each_cell() -> None:
         told("a", "test", 60, decoding="beam 5"),
         told("a", "valid", 1, decoding="beam 2"),
     ]
-    page = comparison(all_told)
-    assert RULE in page and "Not all cells are decoded alike" in page and "70.0" in page
-    plain = as_plain(all_told)
+    page = comparison_page(all_told)
+    assert CELL_RULE in page and "Decoding settings differ between cells" in page and "70.0" in page
+    plain = comparison_json(all_told)
     assert plain["train_by_test"] == {"a": {"test": 0.7, "valid": 0.01}}
     assert plain["cells"] == [["a", "test", all_told[0].directory], ["a", "valid", all_told[2].directory]]
-    assert "Not all cells" not in comparison([told("a", "test", 1), told("a", "valid", 1)])
+    assert "Not all cells" not in comparison_page([told("a", "test", 1), told("a", "valid", 1)])
 
 
 def test_evaluations_without_a_spec_are_told_by_their_splits() -> None:
@@ -112,9 +114,9 @@ def test_evaluations_without_a_spec_are_told_by_their_splits() -> None:
     for one in (first, second):
         one.metadata.update(spec=None, trained_spec=None)
     assert matrix(first, second).cols == ["test", "published"]
-    assert "published" in comparison([first, second])
+    assert "published" in comparison_page([first, second])
 
 
 def test_the_page_says_what_differs_in_the_specs() -> None:
-    page = comparison([told("a", "test", 1, max_dim=3, rows=2), told("a", "test-large", 2, max_dim=4, rows=2)])
+    page = comparison_page([told("a", "test", 1, max_dim=3, rows=2), told("a", "test-large", 2, max_dim=4, rows=2)])
     assert "<td class=text>max_dim 3</td>" in page and "<td class=text>max_dim 4</td>" in page

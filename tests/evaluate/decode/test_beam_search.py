@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, MatrixTokenizer
 from mathpipe.evaluate.decode.beam_search import _largest, _slots, beam_search
-from mathpipe.evaluate.decode.decoding import Decoded, Decoding, decoding_mode, greedy, sample, uniform_draws
+from mathpipe.evaluate.decode.decoding import Decoding, Hypotheses, decoding_mode, greedy, sample, uniform_samples
 from mathpipe.train.config import ModelConfig
 from mathpipe.train.model.transformer import Transformer
 
@@ -46,7 +46,7 @@ class Tree:
     def encode(self, source: Tensor) -> Tensor:
         return source[:, 0]
 
-    def start(self, memory: Tensor, max_length: int) -> TreeCache:
+    def init_cache(self, memory: Tensor, max_length: int) -> TreeCache:
         return TreeCache([(int(problem),) for problem in memory])
 
     def step(self, tokens: Tensor, cache: TreeCache) -> Tensor:
@@ -71,7 +71,7 @@ def problems(count: int) -> Tensor:
     return torch.arange(count).unsqueeze(1)
 
 
-def hypotheses(decoded: Decoded, problem: int) -> list[tuple[tuple[int, ...], float]]:
+def hypotheses(decoded: Hypotheses, problem: int) -> list[tuple[tuple[int, ...], float]]:
     """The words of each hypothesis of a problem, up to END, in the order of rank."""
     at = np.flatnonzero(decoded.problem == problem)
     assert decoded.rank[at].tolist() == list(range(len(at)))
@@ -81,8 +81,8 @@ def hypotheses(decoded: Decoded, problem: int) -> list[tuple[tuple[int, ...], fl
 @pytest.mark.parametrize("penalty", [0.0, 1.0, 2.0])
 def test_a_wide_beam_finds_what_exhaustive_search_finds(penalty: float) -> None:
     model, longest, width = Tree(3), 4, 60
-    how = Decoding(beam=width, length_penalty=penalty, early_stopping=False)
-    decoded = beam_search(model, problems(3), longest, how)
+    decoding = Decoding(beam=width, length_penalty=penalty, early_stopping=False)
+    decoded = beam_search(model, problems(3), longest, decoding)
     for problem in range(3):
         every = model.all_sequences(problem, longest)
         best = sorted(every, key=lambda words: -every[words] / len(words) ** penalty)
@@ -115,10 +115,10 @@ def test_beam_one_is_greedy() -> None:
 
 
 def test_problems_do_not_disturb_each_other() -> None:
-    how = Decoding(beam=3)
-    together = beam_search(Tree(1), problems(30), 8, how)
+    decoding = Decoding(beam=3)
+    together = beam_search(Tree(1), problems(30), 8, decoding)
     for k in range(30):
-        alone = beam_search(Tree(1), problems(30)[k : k + 1], 8, how)
+        alone = beam_search(Tree(1), problems(30)[k : k + 1], 8, decoding)
         assert hypotheses(alone, 0) == [(w, pytest.approx(p)) for w, p in hypotheses(together, k)]
 
 
@@ -210,8 +210,8 @@ def test_a_shared_cache_and_a_plain_one_find_the_same() -> None:
         def encode(self, source: Tensor) -> object:
             return transformer.encode(source)
 
-        def start(self, memory: object, max_length: int) -> PlainCache:
-            return PlainCache(transformer.start(memory, max_length))  # type: ignore[arg-type]
+        def init_cache(self, memory: object, max_length: int) -> PlainCache:
+            return PlainCache(transformer.init_cache(memory, max_length))  # type: ignore[arg-type]
 
         def step(self, tokens: Tensor, cache: PlainCache) -> Tensor:
             return transformer.step(tokens, cache.inner)  # type: ignore[arg-type]
@@ -224,8 +224,8 @@ def test_a_shared_cache_and_a_plain_one_find_the_same() -> None:
             return PlainCache(self.inner.select(index))  # type: ignore[attr-defined]
 
     source = torch.randint(2, 110, (20, 6))
-    for how in (Decoding(beam=3), Decoding(beam=5, early_stopping=False, length_penalty=0.5)):
-        shared, plain = (beam_search(m, source, 9, how) for m in (transformer, Plain()))
+    for decoding in (Decoding(beam=3), Decoding(beam=5, early_stopping=False, length_penalty=0.5)):
+        shared, plain = (beam_search(m, source, 9, decoding) for m in (transformer, Plain()))
         assert shared.tokens.tolist() == plain.tokens.tolist()
         np.testing.assert_allclose(shared.log_probability, plain.log_probability, rtol=1e-5)
 
@@ -243,18 +243,18 @@ def test_sampling_draws_from_the_model_at_its_temperature() -> None:
 
 
 def test_what_is_drawn_for_a_row_depends_on_its_number_alone() -> None:
-    how = Decoding(temperature=1.0, samples=3, seed=11)
-    together = sample(Tree(6), problems(30), 6, np.arange(100, 130), how)
+    decoding = Decoding(temperature=1.0, samples=3, seed=11)
+    together = sample(Tree(6), problems(30), 6, np.arange(100, 130), decoding)
     assert len(together) == 90 and together.rank.max() == 2
     for part in (slice(0, 7), slice(7, 30)):
-        alone = sample(Tree(6), problems(30)[part], 6, np.arange(100, 130)[part], how)
+        alone = sample(Tree(6), problems(30)[part], 6, np.arange(100, 130)[part], decoding)
         for k in range(part.stop - part.start):
             assert hypotheses(alone, k) == hypotheses(together, part.start + k)
     other = sample(Tree(6), problems(30), 6, np.arange(100, 130), Decoding(temperature=1.0, samples=3, seed=12))
     assert other.tokens.shape != together.tokens.shape or (other.tokens != together.tokens).any()
-    draws = uniform_draws(1, np.array([5, 6]), 0, 8)
+    draws = uniform_samples(1, np.array([5, 6]), 0, 8)
     assert draws.min() >= 0 and draws.max() < 1 and (draws[0] != draws[1]).all()
-    assert uniform_draws(1, np.array([6]), 0, 3).tolist() == draws[1:, :3].tolist()
+    assert uniform_samples(1, np.array([6]), 0, 3).tolist() == draws[1:, :3].tolist()
 
 
 def test_a_cold_sample_is_greedy() -> None:

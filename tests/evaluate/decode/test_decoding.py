@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, MatrixTokenizer
-from mathpipe.evaluate.decode.decoding import Decoded, decoding_mode, greedy
+from mathpipe.evaluate.decode.decoding import Hypotheses, decoding_mode, greedy
 from mathpipe.train.config import ModelConfig
 from mathpipe.train.model.transformer import Transformer
 
@@ -43,7 +43,7 @@ class Scripted:
     def encode(self, source: Tensor) -> Tensor:
         return source[:, 0]
 
-    def start(self, memory: Tensor, max_length: int) -> ScriptedCache:
+    def init_cache(self, memory: Tensor, max_length: int) -> ScriptedCache:
         return ScriptedCache(memory, [])
 
     def step(self, tokens: Tensor, cache: ScriptedCache) -> Tensor:
@@ -143,7 +143,7 @@ def test_a_real_model_decodes_as_without_its_cache(positions: str) -> None:
     assert varied > 0
 
 
-def _without_cache(model: Transformer, source: Tensor, max_length: int) -> Decoded:
+def _without_cache(model: Transformer, source: Tensor, max_length: int) -> Hypotheses:
     """The definition: the whole target again for each word."""
     rows, scores = [], []
     for problem in source:
@@ -156,7 +156,7 @@ def _without_cache(model: Transformer, source: Tensor, max_length: int) -> Decod
             score += float(logits.max())
         rows.append(words + [PAD] * (max_length - len(words)))
         scores.append(score)
-    return Decoded(np.array(rows), np.array(scores))
+    return Hypotheses(np.array(rows), np.array(scores))
 
 
 def test_decoding_mode_leaves_the_model_as_it_was() -> None:

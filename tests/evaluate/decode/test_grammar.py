@@ -9,14 +9,14 @@ from torch import Tensor
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.expressions.prefix import Malformed, parse
-from mathpipe.datasets.expressions.vocabulary import ARITY, IDS, WORDS
-from mathpipe.datasets.tokenizers.matrix_tokenizer import END, MatrixTokenizer, PrefixFormat, Reading
+from mathpipe.datasets.expressions.vocabulary import ARITY, IDS, TOKENS
+from mathpipe.datasets.tokenizers.matrix_tokenizer import END, DecodeStatus, MatrixTokenizer, PrefixFormat
 from mathpipe.evaluate.decode.beam_search import beam_search
 from mathpipe.evaluate.decode.decoding import Decoding, greedy, sample
 from mathpipe.evaluate.decode.grammar import MatrixGrammar, PrefixGrammar
 from mathpipe.evaluate.score.matrix_scoring import lengths_before_end
 
-PREFIX = PrefixFormat(len(WORDS), tuple(ARITY.get(word, 0 if word in ("INT+", "INT-") else -1) for word in WORDS))
+PREFIX = PrefixFormat(len(TOKENS), tuple(ARITY.get(word, 0 if word in ("INT+", "INT-") else -1) for word in TOKENS))
 
 
 class NoiseCache:
@@ -38,7 +38,7 @@ class Noise:
     def encode(self, source: Tensor) -> Tensor:
         return source[:, 0]
 
-    def start(self, memory: Tensor, max_length: int) -> NoiseCache:
+    def init_cache(self, memory: Tensor, max_length: int) -> NoiseCache:
         return NoiseCache(memory)
 
     def step(self, tokens: Tensor, cache: NoiseCache) -> Tensor:
@@ -77,7 +77,7 @@ def test_matrices_of_known_shape_are_always_read(name: str, how: str) -> None:
             wanted = Decoding(temperature=1.0, samples=2)
             decoded = sample(model, source, longest, np.arange(6), wanted, lambda: MatrixGrammar(tokenizer, rows, cols))
         matrices, reading = tokenizer.decode(decoded.tokens)
-        assert (reading == Reading.OK).all()
+        assert (reading == DecodeStatus.OK).all()
         assert matrices.rows.tolist() == rows[decoded.problem].tolist()
         assert matrices.cols.tolist() == cols[decoded.problem].tolist()
         assert (decoded.log_probability <= 0).all() and np.isfinite(decoded.log_probability).all()
@@ -89,7 +89,7 @@ def test_in_co_training_the_letter_comes_first() -> None:
     grammar = MatrixGrammar(tokenizer, np.array([2, 1]), np.array([1, 1]), task_ids)
     decoded = greedy(Noise(len(tokenizer.vocabulary)), torch.arange(2).unsqueeze(1), 10, grammar)
     matrices, reading = tokenizer.decode(decoded.tokens)
-    assert (reading == Reading.OK).all()
+    assert (reading == DecodeStatus.OK).all()
     assert matrices.task_ids is not None and matrices.task_ids.tolist() == [6, 0]
 
 
@@ -122,7 +122,7 @@ def test_constrained_probabilities_are_those_among_the_allowed_words() -> None:
 @pytest.mark.parametrize("longest", [2, 3, 4, 7, 12, 40, 200])
 @pytest.mark.parametrize("love", [None, "INT-", "add", "0", "7", "sin"])
 def test_expressions_close_in_time(longest: int, love: str | None) -> None:
-    model = Noise(len(WORDS), None if love is None else IDS[love])
+    model = Noise(len(TOKENS), None if love is None else IDS[love])
     count = 60 if longest < 20 else 12
     source = torch.arange(count).unsqueeze(1)
     for decoded in (
@@ -137,17 +137,17 @@ def test_expressions_close_in_time(longest: int, love: str | None) -> None:
 
 def test_deep_chains_and_long_numbers_stay_within_the_readers_bounds() -> None:
     for love in ("sin", "7"):
-        model = Noise(len(WORDS), IDS[love])
+        model = Noise(len(TOKENS), IDS[love])
         decoded = greedy(model, torch.arange(2).unsqueeze(1), 300, PrefixGrammar(PREFIX, 2, 300))
         for row, length in zip(decoded.tokens, lengths_before_end(decoded.tokens), strict=True):
             parse(bytes(row[:length].tolist()))
 
 
 def test_only_named_leaves_are_used() -> None:
-    model = Noise(len(WORDS))
+    model = Noise(len(TOKENS))
     grammar = PrefixGrammar(PREFIX, 50, 12, leaves=("x", "pi"))
     decoded = greedy(model, torch.arange(50).unsqueeze(1), 12, grammar)
-    used = {WORDS[w] for w in decoded.tokens.ravel()} & {w for w, arity in ARITY.items() if arity == 0}
+    used = {TOKENS[w] for w in decoded.tokens.ravel()} & {w for w, arity in ARITY.items() if arity == 0}
     assert used == {"x", "pi"}
 
 

@@ -15,17 +15,17 @@ import pytest
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.format.matrix_columns import Rows
+from mathpipe.datasets.format.matrix_columns import MatrixExamples
 from mathpipe.datasets.io.storage import Storage
 from mathpipe.datasets.tokenizers.matrix_tokenizer import END, MatrixTokenizer
-from mathpipe.evaluate.build_report import describe
-from mathpipe.evaluate.compare.comparison_page import comparison
-from mathpipe.evaluate.compare.evaluations import find_evaluations, load
-from mathpipe.evaluate.compare.transfer_matrix import train_test_matrix
-from mathpipe.evaluate.decode.decoding import Decoded
+from mathpipe.evaluate.build_report import build_report
+from mathpipe.evaluate.compare.comparison_page import comparison_page
+from mathpipe.evaluate.compare.evaluations import find_evaluations, load_evaluations
+from mathpipe.evaluate.compare.transfer_matrix import transfer_matrix
+from mathpipe.evaluate.decode.decoding import Hypotheses
 from mathpipe.evaluate.predictions import PredictionsWriter, predictions_table
 from mathpipe.evaluate.report.html import table
-from mathpipe.evaluate.score.matrix_scoring import OUTCOMES, ended, score
+from mathpipe.evaluate.score.matrix_scoring import OUTCOMES, append_end, score
 from mathpipe.generate.spec import MatrixSpec
 from mathpipe.generate.tasks.registry import matrix_task
 from mathpipe.pipeline.cli import main
@@ -45,10 +45,10 @@ def evaluation(folder: Path, noise: float, trained: str = "laplace", tested: str
     task = matrix_task("eigenvectors")
     a = task.sample(rng, 120, MatrixSpec(min_dim=3, max_dim=3))
     x = task.solve(a).solutions
-    said = ended(*P1000.encode(Matrices.from_dense(x.dense() * (1 + noise * rng.normal(size=x.dense().shape)))))
+    said = append_end(*P1000.encode(Matrices.from_dense(x.dense() * (1 + noise * rng.normal(size=x.dense().shape)))))
     said[3, 5] = END
-    decoded = Decoded(said, -rng.exponential(size=120))
-    scored = score(task, P1000, Rows(np.arange(120), a, x), decoded)
+    decoded = Hypotheses(said, -rng.exponential(size=120))
+    scored = score(task, P1000, MatrixExamples(np.arange(120), a, x), decoded)
     metadata = {
         "run": f"runs/{trained}{EVIL}",
         "data": "data/x",
@@ -66,7 +66,7 @@ def evaluation(folder: Path, noise: float, trained: str = "laplace", tested: str
         writer = PredictionsWriter(file, metadata)
         writer.append(predictions_table(scored, tested, P1000, P1000, task))
         writer.close()
-    describe(Storage(str(folder)))
+    build_report(Storage(str(folder)))
     return folder
 
 
@@ -125,16 +125,16 @@ def test_runs_are_compared_with_the_matrix_of_training_and_testing(tmp_path: Pat
     for (trained, tested), much in noise.items():
         evaluation(tmp_path / trained / "evaluation" / tested, much, trained, tested)
     runs = [str(tmp_path / name) for name in ("laplace", "uniform")]
-    all_told = load([d for run in runs for d in find_evaluations(run)])
-    found = train_test_matrix(all_told)
+    all_told = load_evaluations([d for run in runs for d in find_evaluations(run)])
+    found = transfer_matrix(all_told)
     assert found is not None
     assert (found.rows, found.cols) == (["laplace", "uniform"], ["laplace", "uniform"])
     accuracy = {(t.run, t.metadata["split"]): t.metrics["accuracy"] for t in all_told}
     cells = found.accuracy
     assert cells == [[accuracy.get((r, c)) for c in found.cols] for r in found.rows]
     assert cells[0][0] > cells[1][1] and cells[1][0] is None  # type: ignore[operator]
-    page = comparison(all_told)
-    assert "Trained on, tested on" in page and EVIL not in page
+    page = comparison_page(all_told)
+    assert "Transfer matrix" in page and EVIL not in page
     with pytest.raises(SystemExit) as stop:
         main(["report", *runs, "--out", str(tmp_path / "page.html")])
     assert stop.value.code == 0
@@ -225,7 +225,7 @@ def test_in_a_browser(folder: Path, browser: Any) -> None:
 
 
 def _sorts_and_filters(page: Any) -> None:
-    card = page.locator("#right_and_wrong")
+    card = page.locator("#correct_and_incorrect")
     column = card.locator("tbody tr td:nth-child(2)")
 
     def numbers() -> list[float]:
@@ -239,7 +239,7 @@ def _sorts_and_filters(page: Any) -> None:
     card.locator("thead button").nth(0).click()
     names = [cell.inner_text() for cell in card.locator("tbody tr td:first-child").all()]
     assert names == sorted(names, reverse=True)
-    card.locator("input.filter").fill("cosine, wrong")
+    card.locator("input.filter").fill("cosine, incorrect")
     assert [row.is_visible() for row in card.locator("tbody tr").all()].count(True) == 1
     card.locator("input.filter").fill("")
     assert all(row.is_visible() for row in card.locator("tbody tr").all())

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices
-from mathpipe.datasets.format.matrix_columns import Rows
+from mathpipe.datasets.format.matrix_columns import MatrixExamples
 from mathpipe.datasets.tokenizers.matrix_tokenizer import END, MatrixTokenizer
-from mathpipe.evaluate.decode.decoding import Decoded
+from mathpipe.evaluate.decode.decoding import Hypotheses
 from mathpipe.evaluate.failures.failure_dump import failures
-from mathpipe.evaluate.failures.failure_rendering import draw_failures
+from mathpipe.evaluate.failures.failure_rendering import render_failures
 from mathpipe.evaluate.predictions import predictions_table
-from mathpipe.evaluate.score.matrix_scoring import OUTCOMES, Scored, ended, score
+from mathpipe.evaluate.score.matrix_scoring import OUTCOMES, ScoredMatrices, append_end, score
 from mathpipe.generate.tasks.registry import MATRIX_TASKS as TASKS
 
 P1000 = MatrixTokenizer.named("P1000")
@@ -36,7 +36,7 @@ INVERSE = ([[2, 0], [0, 4]], [[0.5, 0], [0, 0.25]])
 def words(matrix: Any) -> str:
     """The matrix as the output encoding writes it, with the end."""
     tokens, _ = P1000.encode(Matrices.from_list([matrix]))
-    return " ".join(P1000.to_words(tokens[0])) + STOP
+    return " ".join(P1000.ids_to_tokens(tokens[0])) + STOP
 
 
 # (task, problem, predicted words, outcome, error_l1, error_l2, error_max, coefficients_within_1pct, error_reference_l1)
@@ -111,8 +111,8 @@ def test_the_table(
     prediction: str,
     outcome: str,
     figures: tuple[float | None, ...],
-    said: Callable[..., Decoded],
-    problems: Callable[..., Rows],
+    said: Callable[..., Hypotheses],
+    problems: Callable[..., MatrixExamples],
 ) -> None:
     scored = score(TASKS[task], P1000, problems([problem[0]], [problem[1]]), said(P1000, [prediction]))
     assert OUTCOMES[scored.outcome[0]] == outcome
@@ -124,7 +124,9 @@ def test_the_table(
     assert bool(scored.readable[0]) == (outcome not in ("malformed", "unterminated"))
 
 
-def test_a_batch_is_scored_like_its_members(said: Callable[..., Decoded], problems: Callable[..., Rows]) -> None:
+def test_a_batch_is_scored_like_its_members(
+    said: Callable[..., Hypotheses], problems: Callable[..., MatrixExamples]
+) -> None:
     for name, group in itertools.groupby(TABLE, key=lambda case: case[0]):
         cases = list(group)
         together = score(
@@ -142,7 +144,7 @@ def _unterminated(cases: list[Any]) -> int:
 
 
 def test_an_exact_answer_of_an_ill_conditioned_problem_fails_the_error_test(
-    said: Callable[..., Decoded], problems: Callable[..., Rows]
+    said: Callable[..., Hypotheses], problems: Callable[..., MatrixExamples]
 ) -> None:
     # det A = -0.0004: the inverse has 5 digits, of which the reference keeps 3.
     a, x = [[1.01, 2.03], [3.07, 6.17]], [[-15425, 5075], [7675, -2525]]
@@ -158,7 +160,7 @@ def test_an_exact_answer_of_an_ill_conditioned_problem_fails_the_error_test(
 @pytest.mark.parametrize(("task", "problem"), [("transpose", TRANSPOSE), ("add", ADD), ("inverse", INVERSE)])
 @pytest.mark.parametrize("factor", [0, 9, -1, 1e90])
 def test_scales_come_from_the_reference(
-    task: str, problem: Any, factor: float, said: Callable[..., Decoded], problems: Callable[..., Rows]
+    task: str, problem: Any, factor: float, said: Callable[..., Hypotheses], problems: Callable[..., MatrixExamples]
 ) -> None:
     answer = np.array(problem[1]) * factor
     scored = score(TASKS[task], P1000, problems([problem[0]], [problem[1]]), said(P1000, [words(answer)]))
@@ -167,14 +169,18 @@ def test_scales_come_from_the_reference(
     assert scored.errors["error_reference_l1"][0] == pytest.approx(abs(factor - 1))
 
 
-def test_a_zero_reference_is_met_by_zero_alone(said: Callable[..., Decoded], problems: Callable[..., Rows]) -> None:
+def test_a_zero_reference_is_met_by_zero_alone(
+    said: Callable[..., Hypotheses], problems: Callable[..., MatrixExamples]
+) -> None:
     rows = problems([[[1, -1]]] * 2, [[[0]]] * 2)
     scored = score(TASKS["add"], P1000, rows, said(P1000, [words([[0]]), words([[1e-7]])]))
     assert [OUTCOMES[k] for k in scored.outcome] == ["exact", "wrong_value"]
     assert scored.errors["error_l1"].tolist() == [0, np.inf]
 
 
-def test_short_zeros_of_published_p10_are_read(said: Callable[..., Decoded], problems: Callable[..., Rows]) -> None:
+def test_short_zeros_of_published_p10_are_read(
+    said: Callable[..., Hypotheses], problems: Callable[..., MatrixExamples]
+) -> None:
     p10 = MatrixTokenizer.named("P10")
     rows = problems([[[1, -1]]] * 2, [[[0]]] * 2)
     scored = score(TASKS["add"], p10, rows, said(p10, ["V1 V1 + 0 0 0 E0" + STOP, "V1 V1 + 0 E0" + STOP]))
@@ -190,9 +196,11 @@ def test_references_are_exact_in_every_encoding(task: str, encoding: str) -> Non
     kept = ~np.logical_or.reduce([np.zeros(5, dtype=bool), *solved.rejected.values()])
     problems, solutions = problems.take(kept), solved.solutions.take(kept)
     tokenizer = MatrixTokenizer.named(encoding)
-    tokens = ended(*tokenizer.encode(solutions))
+    tokens = append_end(*tokenizer.encode(solutions))
     n = len(problems)
-    scored = score(TASKS[task], tokenizer, Rows(np.arange(n), problems, solutions), Decoded(tokens, np.zeros(n)))
+    scored = score(
+        TASKS[task], tokenizer, MatrixExamples(np.arange(n), problems, solutions), Hypotheses(tokens, np.zeros(n))
+    )
     assert (scored.outcome == OUTCOMES.index("exact")).all()
     for name, values in scored.errors.items():
         if name in scored.reference_errors:  # not the single properties of a prediction
@@ -231,16 +239,16 @@ def test_no_words_whatever_raise(task: str, encoding: str, data: st.DataObject) 
         problems, solutions = [INVERSE[0], [[4]]], [INVERSE[1], [[0.25]]]
     else:
         problems, solutions = MIXED[0], MIXED[1][task]
-    rows = Rows(np.arange(len(problems)), Matrices.from_list(problems), Matrices.from_list(solutions))
-    tokens = data.draw(hostile(len(rows), tokenizer, ended(*tokenizer.encode(rows.solutions))))
-    scored = score(TASKS[task], tokenizer, rows, Decoded(tokens, np.zeros(len(rows))))
+    rows = MatrixExamples(np.arange(len(problems)), Matrices.from_list(problems), Matrices.from_list(solutions))
+    tokens = data.draw(hostile(len(rows), tokenizer, append_end(*tokenizer.encode(rows.solutions))))
+    scored = score(TASKS[task], tokenizer, rows, Hypotheses(tokens, np.zeros(len(rows))))
     _consistent(scored, tokens)
     table = predictions_table(scored, "test", tokenizer, tokenizer, TASKS[task])
     assert len(table) == len(rows)
-    draw_failures(failures(table, task))
+    render_failures(failures(table, task))
 
 
-def _consistent(scored: Scored, tokens: np.ndarray[Any, Any]) -> None:
+def _consistent(scored: ScoredMatrices, tokens: np.ndarray[Any, Any]) -> None:
     names = np.array(OUTCOMES)[scored.outcome]
     measured = np.isin(names, ["exact", "within_tolerance", "wrong_value"])
     assert (np.isnan(scored.errors["error_l1"]) == ~measured).all()
@@ -254,9 +262,9 @@ def _consistent(scored: Scored, tokens: np.ndarray[Any, Any]) -> None:
 @settings(max_examples=30, deadline=None)
 @given(values=st.lists(st.floats(-1e100, 1e100).filter(lambda x: x == 0 or abs(x) > 1e-95), min_size=4, max_size=4))
 def test_enormous_answers_are_wrong_and_nothing_worse(values: list[float]) -> None:
-    rows = Rows(np.arange(1), Matrices.from_list([INVERSE[0]]), Matrices.from_list([INVERSE[1]]))
-    tokens = ended(*P1000.encode(Matrices.from_list([np.reshape(values, (2, 2))])))
-    scored = score(TASKS["inverse"], P1000, rows, Decoded(tokens, np.zeros(1)))
+    rows = MatrixExamples(np.arange(1), Matrices.from_list([INVERSE[0]]), Matrices.from_list([INVERSE[1]]))
+    tokens = append_end(*P1000.encode(Matrices.from_list([np.reshape(values, (2, 2))])))
+    scored = score(TASKS["inverse"], P1000, rows, Hypotheses(tokens, np.zeros(1)))
     error = np.abs(np.diag([2.0, 4.0]) @ scored.matrices[0] - np.eye(2)).sum() / 2
     assert scored.errors["error_l1"][0] == pytest.approx(error)
     assert bool(scored.passed[0]) == (error <= 0.05)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD
-from mathpipe.evaluate.score.token_accuracy import right_tokens, token_accuracy
+from mathpipe.evaluate.score.token_accuracy import correct_tokens, token_accuracy
 
 
 def test_places_are_compared_one_to_one_and_padding_is_left_out() -> None:
@@ -18,10 +18,10 @@ def test_places_are_compared_one_to_one_and_padding_is_left_out() -> None:
         ([[5, 6, 7, END, 9, 9], [5, END, 1, 1, 9, 9]], [4, 2]),  # what comes after is not asked for
         ([[PAD] * 4, [PAD] * 4], [0, 0]),
     ]:
-        found, words = right_tokens(np.array(predicted), reference)
+        found, words = correct_tokens(np.array(predicted), reference)
         assert found.tolist() == right and words.tolist() == [4, 2]
         assert token_accuracy(np.array(predicted), reference) == sum(right) / 6
-    assert right_tokens(np.empty((2, 0), dtype=int), reference)[0].tolist() == [0, 0]
+    assert correct_tokens(np.empty((2, 0), dtype=int), reference)[0].tolist() == [0, 0]
 
 
 def test_the_known_mistake_gives_016_for_a_model_that_is_right_at_416_in_1000() -> None:
@@ -41,4 +41,4 @@ def test_the_known_mistake_gives_016_for_a_model_that_is_right_at_416_in_1000() 
 @pytest.mark.parametrize("shape", [(4, 3, 1), (3, 4), (12,), (1, 3)])
 def test_arrays_that_do_not_answer_each_other_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="row by row"):
-        right_tokens(np.full(shape, 5), np.full((4, 3), 5))
+        correct_tokens(np.full(shape, 5), np.full((4, 3), 5))

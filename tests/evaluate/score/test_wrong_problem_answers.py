@@ -10,44 +10,44 @@ import pyarrow as pa
 import pytest
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices
-from mathpipe.datasets.format.matrix_columns import Rows
+from mathpipe.datasets.format.matrix_columns import MatrixExamples
 from mathpipe.datasets.tokenizers.matrix_tokenizer import END, MatrixTokenizer
-from mathpipe.evaluate.analyze.analyses import Analysis, analyse, subject_of
-from mathpipe.evaluate.analyze.baselines import Tally
-from mathpipe.evaluate.analyze.summary import summarise, summary_text
-from mathpipe.evaluate.decode.decoding import Decoded
+from mathpipe.evaluate.analyze.analyses import Analysis, analyse, evaluation_data
+from mathpipe.evaluate.analyze.baselines import BaselineCounts
+from mathpipe.evaluate.analyze.summary import compute_metrics, summary_text
+from mathpipe.evaluate.decode.decoding import Hypotheses
 from mathpipe.evaluate.predictions import predictions_table
-from mathpipe.evaluate.score.matrix_scoring import OUTCOMES, ended, score
+from mathpipe.evaluate.score.matrix_scoring import OUTCOMES, append_end, score
 from mathpipe.generate.spec import MatrixSpec
 from mathpipe.generate.tasks.registry import MATRIX_TASKS
 from mathpipe.generate.tasks.wrong_problems import flip_largest_off_diagonal
 
 TOKENIZER = MatrixTokenizer.named("P1000")
 COUNT = 200
-CONFUSIONS = [(task, name) for task in MATRIX_TASKS.values() for name in task.confusions]
+CONFUSIONS = [(task, name) for task in MATRIX_TASKS.values() for name in task.wrong_problems]
 METADATA = {"outcomes": list(OUTCOMES), "split": "test", "tolerance": 0.05, "decoding": "greedy"}
 
-Answer = Callable[[Rows], Matrices]
+Answer = Callable[[MatrixExamples], Matrices]
 
 
 def table(task: Any, answer: Answer, words: Callable[[np.ndarray], None] = lambda _: None, **spec: Any) -> pa.Table:
     wanted = MatrixSpec(**({"min_dim": 3, "max_dim": 3, "max_coeff": task.example.max_coeff} | spec))
     problems = task.sample(np.random.default_rng(3), COUNT, wanted)
-    rows = Rows(np.arange(COUNT), problems, task.solve(problems).solutions)
-    tokens = ended(*TOKENIZER.encode(answer(rows)))
+    rows = MatrixExamples(np.arange(COUNT), problems, task.solve(problems).solutions)
+    tokens = append_end(*TOKENIZER.encode(answer(rows)))
     words(tokens)
-    scored = score(task, TOKENIZER, rows, Decoded(tokens, -np.ones(COUNT)))
+    scored = score(task, TOKENIZER, rows, Hypotheses(tokens, -np.ones(COUNT)))
     return predictions_table(scored, "test", TOKENIZER, TOKENIZER, task)
 
 
 def found(task: Any, predictions: pa.Table) -> dict[str, Analysis]:
-    return {a.name: a for a in analyse(subject_of(predictions, {**METADATA, "task": task.name}, Tally()))}
+    return {a.name: a for a in analyse(evaluation_data(predictions, {**METADATA, "task": task.name}, BaselineCounts()))}
 
 
 @pytest.mark.parametrize(("task", "name"), CONFUSIONS, ids=lambda x: getattr(x, "name", x))
 def test_answers_to_another_problem_are_named(task: Any, name: str) -> None:
-    def other(rows: Rows) -> Matrices:
-        return task.solve(rows.problems.map(task.confusions[name])).solutions
+    def other(rows: MatrixExamples) -> Matrices:
+        return task.solve(rows.problems.map(task.wrong_problems[name])).solutions
 
     predictions = table(task, other)
     wrong = [not passed for passed in predictions["passed"].to_pylist()]
@@ -55,16 +55,20 @@ def test_answers_to_another_problem_are_named(task: Any, name: str) -> None:
     named = [n for n, w in zip(predictions["confused_with"].to_pylist(), wrong, strict=True) if w]
     assert named.count(name) >= 0.9 * len(named)  # ill-conditioned answers do not pass as written
     first = dict(
-        zip(found(task, predictions)["confusions"].columns, found(task, predictions)["confusions"].rows[0], strict=True)
+        zip(
+            found(task, predictions)["wrong_problem_answers"].columns,
+            found(task, predictions)["wrong_problem_answers"].rows[0],
+            strict=True,
+        )
     )
     assert first["problem"] == name
     assert first["wrong_answers"] == len(named)
-    assert first["share"] == named.count(name) / len(named)
+    assert first["proportion"] == named.count(name) / len(named)
 
 
-@pytest.mark.parametrize("task", [t for t in MATRIX_TASKS.values() if t.confusions], ids=lambda t: t.name)
+@pytest.mark.parametrize("task", [t for t in MATRIX_TASKS.values() if t.wrong_problems], ids=lambda t: t.name)
 def test_other_wrong_answers_are_not(task: Any) -> None:
-    def far(rows: Rows) -> Matrices:
+    def far(rows: MatrixExamples) -> Matrices:
         return rows.solutions.map(lambda x: 1.7 * x + 0.3)
 
     predictions = table(task, far)
@@ -74,7 +78,7 @@ def test_other_wrong_answers_are_not(task: Any) -> None:
 def test_what_cannot_be_read_or_has_another_shape_is_right_for_nothing() -> None:
     task = MATRIX_TASKS["transpose"]
 
-    def itself(rows: Rows) -> Matrices:
+    def itself(rows: MatrixExamples) -> Matrices:
         return rows.problems
 
     def broken(tokens: np.ndarray) -> None:
@@ -107,15 +111,15 @@ def test_the_spectrum_of_three_dimensions_knows_one_product_of_signs() -> None:
 def test_the_summary_says_so_when_it_tells_something() -> None:
     task = MATRIX_TASKS["inverse"]
 
-    def mixed(rows: Rows) -> Matrices:
+    def mixed(rows: MatrixExamples) -> Matrices:
         answers = rows.solutions.dense().copy()
         answers[:80] = answers[:80].transpose(0, 2, 1)
         answers[80:100] *= 3
         return Matrices.from_dense(answers)
 
     predictions = table(task, mixed)
-    subject = subject_of(predictions, {**METADATA, "task": "inverse"}, Tally())
-    told = summary_text(summarise(subject), analyse(subject))
-    assert "of the wrong answers are right for another problem: A transposed (so are 0.00 % of the right ones)" in told
+    subject = evaluation_data(predictions, {**METADATA, "task": "inverse"}, BaselineCounts())
+    told = summary_text(compute_metrics(subject), analyse(subject))
+    assert "of the wrong answers solve another problem: A transposed (as do 0.00 % of the correct answers)" in told
     right = table(task, lambda rows: rows.solutions)
-    assert "confusions" not in found(task, right)
+    assert "wrong_problem_answers" not in found(task, right)

@@ -29,14 +29,14 @@ def contents(url: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """The dataset made in this process, undisturbed."""
+    """The dataset result in this process, undisturbed."""
     url = tmp_path_factory.mktemp("whole") / "d"
-    made = make_dataset(SPEC, LAYOUT, str(url), workers=0)
-    assert made.built_rows == 14_000
+    result = make_dataset(SPEC, LAYOUT, str(url), workers=0)
+    assert result.built_rows == 14_000
     return contents(url)
 
 
-def test_the_manifest_and_records_say_what_is_there(whole: dict[str, bytes]) -> None:
+def test_manifest_and_records_describe_the_shards(whole: dict[str, bytes]) -> None:
     manifest = json.loads(whole["manifest.json"])
     assert manifest["fingerprint"] == SPEC.fingerprint
     assert {name: s["rows"] for name, s in manifest["splits"].items()} == LAYOUT.splits
@@ -54,7 +54,7 @@ def test_workers_write_the_same_bytes(whole: dict[str, bytes], tmp_path: Path, w
     assert contents(tmp_path / "d") == whole
 
 
-def test_a_finished_dataset_is_left_alone(tmp_path: Path) -> None:
+def test_complete_dataset_is_unchanged(tmp_path: Path) -> None:
     make_dataset(SPEC, LAYOUT, str(tmp_path / "d"), workers=0)
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "d").rglob("*")}
     again = make_dataset(SPEC, LAYOUT, str(tmp_path / "d"), workers=0)
@@ -75,9 +75,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_killed_at_random_moments_it_ends_with_the_same_bytes(
-    whole: dict[str, bytes], tmp_path: Path, workers: int
-) -> None:
+def test_killed_runs_resume_to_the_same_bytes(whole: dict[str, bytes], tmp_path: Path, workers: int) -> None:
     """kill -9 of the whole process group again and again; then one run to the end."""
     script = tmp_path / "make.py"
     script.write_text(SCRIPT)
@@ -98,7 +96,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(
     assert contents(url) == whole
 
 
-def test_half_written_and_damaged_files_are_built_again(whole: dict[str, bytes], tmp_path: Path) -> None:
+def test_partial_and_damaged_shards_are_rebuilt(whole: dict[str, bytes], tmp_path: Path) -> None:
     url = tmp_path / "d"
     make_dataset(SPEC, LAYOUT, str(url), workers=0)
     (url / "manifest.json").unlink()
@@ -106,12 +104,12 @@ def test_half_written_and_damaged_files_are_built_again(whole: dict[str, bytes],
     (url / "train" / "00001.parquet").write_bytes(whole["train/00001.parquet"][:1000])
     (url / "train" / "_00002.json").write_text("{ not json")
     (url / "valid" / "00000.parquet").unlink()
-    made = make_dataset(SPEC, LAYOUT, str(url), workers=0)
-    assert made.built_rows == 3_000 + 3_000 + 1_000
+    result = make_dataset(SPEC, LAYOUT, str(url), workers=0)
+    assert result.built_rows == 3_000 + 3_000 + 1_000
     assert contents(url) == whole
 
 
-def test_a_record_of_another_spec_is_never_taken_as_done(tmp_path: Path) -> None:
+def test_record_of_another_spec_is_a_mismatch(tmp_path: Path) -> None:
     url = tmp_path / "d"
     other = SPEC.model_copy(update={"seed": 1})
     make_dataset(other, LAYOUT, str(url), workers=0)
@@ -123,13 +121,13 @@ def test_a_record_of_another_spec_is_never_taken_as_done(tmp_path: Path) -> None
         make_dataset(SPEC, LAYOUT, str(url), workers=0)
     del before["manifest.json"]
     assert contents(url) == before
-    made = make_dataset(SPEC, LAYOUT, str(url), workers=0, on_mismatch="restart")
-    assert made.set_aside == str(tmp_path / "d.old-1")
+    result = make_dataset(SPEC, LAYOUT, str(url), workers=0, on_mismatch="restart")
+    assert result.backup == str(tmp_path / "d.old-1")
     assert contents(tmp_path / "d.old-1") == before
     assert read_manifest(str(url)).fingerprint == SPEC.fingerprint
 
 
-def test_rows_that_are_there_are_never_dropped(whole: dict[str, bytes], tmp_path: Path) -> None:
+def test_existing_rows_are_never_dropped(whole: dict[str, bytes], tmp_path: Path) -> None:
     url = tmp_path / "d"
     make_dataset(SPEC, LAYOUT, str(url), workers=0)
     with pytest.raises(UserError, match=rf"holds more rows of train than asked for.*--n {LAYOUT.splits['train']}\)"):
@@ -137,27 +135,27 @@ def test_rows_that_are_there_are_never_dropped(whole: dict[str, bytes], tmp_path
     assert contents(url) == whole
 
 
-def test_another_cut_leaves_no_stray_shards(tmp_path: Path) -> None:
+def test_another_shard_size_leaves_no_stale_shards(tmp_path: Path) -> None:
     url = tmp_path / "d"
     make_dataset(SPEC, LAYOUT, str(url), workers=0)
     make_dataset(SPEC, Layout(LAYOUT.splits, 13_000), str(url), workers=0)
     assert sorted(p.name for p in (url / "train").iterdir()) == ["00000.parquet", "_00000.json"]
 
 
-def test_a_directory_with_other_files_is_refused(tmp_path: Path) -> None:
+def test_directory_with_unrelated_files_raises(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(UserError, match=r"holds other files.*thesis.tex"):
         make_dataset(SPEC, LAYOUT, str(tmp_path), workers=0)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_an_unreadable_manifest_is_an_error(tmp_path: Path) -> None:
+def test_unreadable_manifest_raises(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text("{")
     with pytest.raises(UserError, match="cannot be read"):
         make_dataset(SPEC, LAYOUT, str(tmp_path), workers=0)
 
 
-def test_a_failing_shard_is_an_error_and_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failing_shard_raises_and_leaves_no_partial_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mathpipe.generate.build import shard
 
     build = shard.build_chunk
@@ -180,7 +178,7 @@ def test_timings_are_logged_beside_the_dataset(tmp_path: Path) -> None:
     assert all(line["cpu_seconds"] > 0 for line in lines)
 
 
-def test_a_pandas_user_needs_nothing_of_ours(tmp_path: Path) -> None:
+def test_pandas_reads_a_dataset(tmp_path: Path) -> None:
     """The columns that are promised, read by pyarrow alone, footer included."""
     import pyarrow.parquet as pq
 

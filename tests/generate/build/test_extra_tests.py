@@ -15,8 +15,8 @@ from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.curate.verification import verify_dataset
 from mathpipe.generate.layout import Layout
 from mathpipe.generate.spec import DatasetSpec, MatrixSpec
-from mathpipe.generate.splits import written_hash
-from mathpipe.pipeline.config.resolution import Source, gather, validated
+from mathpipe.generate.splits import problem_hash
+from mathpipe.pipeline.config.resolution import ParameterSource, resolve, validate
 from mathpipe.pipeline.config.schema import GenerateParams
 
 BASE = DatasetSpec(task="eigenvalues", problems=MatrixSpec(min_dim=3, max_dim=3), chunk_rows=500)
@@ -26,14 +26,14 @@ NOISY = {"test-noisy": BASE.with_problems(MatrixSpec(min_dim=3, max_dim=3, noise
 SIZES = {"train": 1_000, "valid": 200, "test": 200}
 
 
-def made(url: Path, extra: dict[str, DatasetSpec], **arguments: object) -> object:
+def build(url: Path, extra: dict[str, DatasetSpec], **arguments: object) -> object:
     cuts = {split: 400 for split in extra if split == "test-large"}
     layout = Layout({**SIZES, **dict.fromkeys(extra, 300)}, 500, cuts)
     return make_dataset(BASE, layout, str(url), split_specs=extra, workers=0, **arguments)  # type: ignore[arg-type]
 
 
-def test_every_split_follows_its_own_spec(tmp_path: Path) -> None:
-    made(tmp_path / "d", FAR | LARGE | NOISY)
+def test_extra_splits_follow_their_specs(tmp_path: Path) -> None:
+    build(tmp_path / "d", FAR | LARGE | NOISY)
     assert verify_dataset(str(tmp_path / "d"), workers=0).damage == ()
     large = next(open_dataset(tmp_path / "d", "test-large").chunks())
     assert large.problems.shape == (6, 6)
@@ -47,11 +47,11 @@ def test_every_split_follows_its_own_spec(tmp_path: Path) -> None:
     }
 
 
-def test_all_are_disjoint_from_training(tmp_path: Path) -> None:
-    made(tmp_path / "d", FAR | NOISY)
+def test_extra_splits_are_disjoint_from_train(tmp_path: Path) -> None:
+    build(tmp_path / "d", FAR | NOISY)
     hashes = {
         split: set(
-            np.concatenate([written_hash(c.problems) for c in open_dataset(tmp_path / "d", split).chunks()]).tolist()
+            np.concatenate([problem_hash(c.problems) for c in open_dataset(tmp_path / "d", split).chunks()]).tolist()
         )
         for split in (*SIZES, *FAR, *NOISY)
     }
@@ -59,30 +59,32 @@ def test_all_are_disjoint_from_training(tmp_path: Path) -> None:
         assert not hashes[split] & (hashes["train"] | hashes["valid"])
 
 
-def test_one_is_added_without_touching_the_rest(tmp_path: Path) -> None:
-    made(tmp_path / "d", FAR)
+def test_adding_an_extra_split_keeps_the_others(tmp_path: Path) -> None:
+    build(tmp_path / "d", FAR)
     before = {p: p.read_bytes() for p in (tmp_path / "d").rglob("*") if p.is_file() and p.name != "manifest.json"}
-    digest = open_dataset(tmp_path / "d").fingerprint
-    made(tmp_path / "d", FAR | LARGE)
+    digest = open_dataset(tmp_path / "d").digest
+    build(tmp_path / "d", FAR | LARGE)
     assert all(path.read_bytes() == content for path, content in before.items())
-    assert open_dataset(tmp_path / "d").fingerprint == digest, "a training run on this dataset can go on"
+    assert open_dataset(tmp_path / "d").digest == digest, "a training run on this dataset can go on"
     with pytest.raises(UserError, match=r"more rows of test-laplace.*--extra-test laplace:\.\.\.,n=\d+\)"):
-        made(tmp_path / "d", LARGE)
+        build(tmp_path / "d", LARGE)
 
 
-def test_another_spec_under_the_same_name_is_an_error(tmp_path: Path) -> None:
-    made(tmp_path / "d", FAR)
+def test_changed_spec_of_an_extra_split_raises(tmp_path: Path) -> None:
+    build(tmp_path / "d", FAR)
     other = {"test-laplace": BASE.with_problems(MatrixSpec(min_dim=3, max_dim=3, spectrum=("gaussian",)), 500)}
     with pytest.raises(UserError, match=r"test-laplace of another spec.*gaussian.*laplace"):
-        made(tmp_path / "d", other)
+        build(tmp_path / "d", other)
 
 
 def params(*flags: str, **values: object) -> GenerateParams:
-    found = gather("generate", Source(), {"task": "eigenvalues", "dim": "5", "extra_test": flags or None, **values})
-    return validated(GenerateParams, found, "generate")
+    parameters = resolve(
+        "generate", ParameterSource(), {"task": "eigenvalues", "dim": "5", "extra_test": flags or None, **values}
+    )
+    return validate(GenerateParams, parameters, "generate")
 
 
-def test_flags_are_read() -> None:
+def test_extra_test_flags() -> None:
     wanted = params("far:spectrum=laplace,semicircle,n=5k", "large:min_dim=6,max_dim=8", "big:max_coeff=100")
     spec = wanted.spec()
     specs = wanted.split_specs(spec)
@@ -100,24 +102,24 @@ def test_flags_are_read() -> None:
 @pytest.mark.parametrize(
     ("flag", "message"),
     [
-        ("laplace", "names no extra test split"),
-        ("La place:dim=3", "names no extra test split"),
-        ("far:laplace", "no key=value"),
+        ("laplace", "is not an extra test split"),
+        ("La place:dim=3", "is not an extra test split"),
+        ("far:laplace", "is not key=value"),
         ("far:spectrums=laplace", "did you mean spectrum"),
         ("far:seed=3", "unknown parameter 'seed'"),
         ("far:spectrum=lapalace", "extra_test.far.spectrum"),
-        ("far:n=many", "no count"),
+        ("far:n=many", "not a count"),
         ("far:rows=2,cols=3", "square"),
     ],
 )
-def test_wrong_flags_are_explained(flag: str, message: str) -> None:
+def test_invalid_flags_raise(flag: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         wanted = params(flag)
         wanted.layout(wanted.spec(), "nowhere")
 
 
-def test_the_manifest_round_trips(tmp_path: Path) -> None:
-    made(tmp_path / "d", FAR)
+def test_manifest_round_trip(tmp_path: Path) -> None:
+    build(tmp_path / "d", FAR)
     values = json.loads((tmp_path / "d" / "manifest.json").read_text())
     assert (
         DatasetSpec.model_validate(values["split_specs"]["test-laplace"]).fingerprint == FAR["test-laplace"].fingerprint

@@ -38,11 +38,11 @@ from mathpipe.generate.layout import Layout
 def main(spec, splits, shard_rows, url, workers):
     layout = Layout({name: int(rows) for name, rows in (s.split(":") for s in splits.split(","))}, int(shard_rows))
     try:
-        make_dataset(DatasetSpec.model_validate_json(spec), layout, url, workers=int(workers), on_shard=said)
+        make_dataset(DatasetSpec.model_validate_json(spec), layout, url, workers=int(workers), on_shard=print_record)
     except UserError as problem:
         sys.exit(f"mathpipe: {problem}")
 
-def said(record, built):
+def print_record(record, built):
     print(record.file, built, flush=True)
     if "wait" in sys.argv:
         sys.stdin.readline()
@@ -98,7 +98,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
-def test_a_full_disk(
+def test_full_disk(
     small_disk: Path, command: Callable[..., list[str]], undisturbed: Bytes, workers: int, contents: Contents
 ) -> None:
     assert "the disk is full" in fails(command(small_disk / "d", workers))
@@ -110,7 +110,7 @@ def test_a_full_disk(
     assert contents(small_disk / "d") == undisturbed
 
 
-def test_a_file_larger_than_the_system_allows(
+def test_file_size_limit(
     command: Callable[..., list[str]], undisturbed: Bytes, tmp_path: Path, contents: Contents
 ) -> None:
     """The same without mounting: a limit on the size of files refuses the write in the middle of a shard."""
@@ -126,7 +126,7 @@ def test_a_file_larger_than_the_system_allows(
     assert contents(tmp_path / "d") == undisturbed
 
 
-def test_a_disk_that_became_read_only(
+def test_read_only_disk(
     small_disk: Path, spec: DatasetSpec, layout: Layout, undisturbed: Bytes, contents: Contents
 ) -> None:
     subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
@@ -144,7 +144,7 @@ def test_a_disk_that_became_read_only(
     assert contents(small_disk / "d") == undisturbed
 
 
-def test_a_directory_without_permission(
+def test_directory_without_permission(
     command: Callable[..., list[str]], undisturbed: Bytes, tmp_path: Path, contents: Contents
 ) -> None:
     """As a user without the power of root, who may write anywhere; a finished dataset there is still found finished."""
@@ -169,7 +169,7 @@ def test_a_directory_without_permission(
         folder.chmod(0o755) if folder.is_dir() else None
 
 
-def test_two_runs_at_once(
+def test_concurrent_runs(
     command: Callable[..., list[str]],
     spec: DatasetSpec,
     layout: Layout,
@@ -194,7 +194,7 @@ def test_two_runs_at_once(
     assert make_dataset(spec, layout, str(url)).built_rows == 0
 
 
-def test_the_lock_ends_with_the_process(
+def test_lock_ends_with_the_process(
     command: Callable[..., list[str]],
     spec: DatasetSpec,
     layout: Layout,
@@ -214,7 +214,7 @@ def test_the_lock_ends_with_the_process(
     assert contents(url) == undisturbed
 
 
-def test_a_file_system_without_locks_on_directories(
+def test_file_system_without_directory_locks(
     spec: DatasetSpec, layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There (NFS) the log beside the directory carries the lock; where there are no locks at all, the run goes on."""
@@ -232,12 +232,12 @@ def test_a_file_system_without_locks_on_directories(
 
     storage = locking.Storage(str(tmp_path / "d"))
     monkeypatch.setattr(fcntl, "flock", nfs)
-    with locking.claimed(storage) as alone:
+    with locking.lock_directory(storage) as alone:
         assert alone
-        with pytest.raises(UserError, match="another run"), locking.claimed(storage):
+        with pytest.raises(UserError, match="another run"), locking.lock_directory(storage):
             pass
     monkeypatch.setattr(fcntl, "flock", none)
-    with locking.claimed(storage) as alone:
+    with locking.lock_directory(storage) as alone:
         assert not alone
 
 
@@ -252,7 +252,7 @@ time.time_ns = lambda: int(jumping() * 1e9)
 """
 
 
-def test_a_clock_that_jumps(
+def test_jumping_clock(
     spec: DatasetSpec,
     layout: Layout,
     undisturbed: Bytes,
@@ -283,7 +283,7 @@ def stop_at(shard: int) -> Callable[[Any, bool], None]:
 
 
 @pytest.mark.slow
-def test_clocks_that_jump_on_the_workers(
+def test_jumping_clocks_of_workers(
     command: Callable[..., list[str]], undisturbed: Bytes, tmp_path: Path, contents: Contents
 ) -> None:
     """The wall clock of every process, Dask's scheduler and workers too: hours on and back, each time it was read 500 times.
@@ -299,7 +299,7 @@ def test_clocks_that_jump_on_the_workers(
     assert contents(tmp_path / "d") == undisturbed
 
 
-def test_shards_truncated_by_a_crash(
+def test_truncated_shards_are_rebuilt(
     spec: DatasetSpec, layout: Layout, undisturbed: Bytes, tmp_path: Path, contents: Contents
 ) -> None:
     """At any byte, with or without the manifest that vouches for them; records cut short, empty, or of another shard too."""
@@ -319,7 +319,7 @@ def test_shards_truncated_by_a_crash(
         assert contents(url) == undisturbed
 
 
-def test_a_shard_removed_while_others_are_built_is_noticed(
+def test_shard_removed_during_the_build_raises(
     spec: DatasetSpec, layout: Layout, undisturbed: Bytes, tmp_path: Path, contents: Contents
 ) -> None:
     def remove(record: Any, built: bool) -> None:
@@ -333,6 +333,6 @@ def test_a_shard_removed_while_others_are_built_is_noticed(
     assert contents(tmp_path / "d") == undisturbed
 
 
-def test_a_log_that_cannot_be_written_ends_no_run(spec: DatasetSpec, layout: Layout, tmp_path: Path) -> None:
+def test_unwritable_log_is_ignored(spec: DatasetSpec, layout: Layout, tmp_path: Path) -> None:
     (tmp_path / "d.log.jsonl").mkdir()
     assert make_dataset(spec, layout, str(tmp_path / "d")).built_rows == 12_000

@@ -12,7 +12,7 @@ import pytest
 
 from mathpipe.datasets.dataset import open_dataset
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.format.manifest import Record, read_manifest
+from mathpipe.datasets.format.manifest import ShardRecord, read_manifest
 from mathpipe.datasets.io.storage import Storage, StoreError
 from mathpipe.generate.build import dataset_builder
 from mathpipe.generate.build.dataset_builder import make_dataset
@@ -36,12 +36,12 @@ def ask(line: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
     return int(stop.value.code or 0), captured.out, captured.err
 
 
-def test_the_command_line_on_a_bucket(s3: S3, capsys: pytest.CaptureFixture[str]) -> None:
+def test_commands_on_s3(s3: S3, capsys: pytest.CaptureFixture[str]) -> None:
     url = "s3://bucket/line/add"
     code, out, _ = ask(f"{GENERATE} --workers 2 --out {url}", capsys)
     assert code == 0 and "train 3k" in out
-    assert "nothing was left to build" in ask(f"{GENERATE} --workers 0 --out {url}", capsys)[1]
-    assert "whole and right, 3,400 answers" in ask(f"verify {url} --workers 0", capsys)[1]
+    assert "nothing left to build" in ask(f"{GENERATE} --workers 0 --out {url}", capsys)[1]
+    assert "complete and correct, 3,400 answers" in ask(f"verify {url} --workers 0", capsys)[1]
     shown = json.loads(ask(f"show {url} --json -k 2", capsys)[1])
     assert [p["row"] for p in shown["problems"]] == [0, 1]
     code, _, err = ask(f"{GENERATE} --workers 0 --seed 1 --out {url}", capsys)
@@ -53,7 +53,9 @@ def test_the_command_line_on_a_bucket(s3: S3, capsys: pytest.CaptureFixture[str]
     assert read_manifest(url).spec["seed"] == 1
 
 
-def test_the_same_bytes_and_the_manifest_last(s3: S3, spec: DatasetSpec, layout: Layout, undisturbed: Bytes) -> None:
+def test_s3_objects_are_equal_and_manifest_is_last(
+    s3: S3, spec: DatasetSpec, layout: Layout, undisturbed: Bytes
+) -> None:
     first = len(s3.requests)
     make_dataset(spec, layout, "s3://bucket/same/", workers=0)
     assert s3.objects("same/") == undisturbed
@@ -61,21 +63,21 @@ def test_the_same_bytes_and_the_manifest_last(s3: S3, spec: DatasetSpec, layout:
     assert written[-1] == "same/manifest.json" and len(written) == len(undisturbed)
 
 
-def test_stopped_runs_go_on_with_what_is_there(s3: S3, spec: DatasetSpec, layout: Layout, undisturbed: Bytes) -> None:
-    def stop(record: Record, built: bool) -> None:
+def test_s3_runs_resume(s3: S3, spec: DatasetSpec, layout: Layout, undisturbed: Bytes) -> None:
+    def stop(record: ShardRecord, built: bool) -> None:
         if record.shard == 4:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         make_dataset(spec, layout, "s3://bucket/stopped", workers=0, on_shard=stop)
     Storage("s3://bucket/stopped").write_text("train/00001.parquet", "truncated")
-    found: list[bool] = []
-    made = make_dataset(spec, layout, "s3://bucket/stopped", on_shard=lambda record, built: found.append(built))
-    assert (found.count(False), made.built_rows) == (4, 8_000)
+    built_flags: list[bool] = []
+    made = make_dataset(spec, layout, "s3://bucket/stopped", on_shard=lambda record, built: built_flags.append(built))
+    assert (built_flags.count(False), made.built_rows) == (4, 8_000)
     assert s3.objects("stopped/") == undisturbed
 
 
-def test_a_failing_chunk_leaves_no_object(s3: S3, spec: DatasetSpec, layout: Layout) -> None:
+def test_failing_chunk_leaves_no_object(s3: S3, spec: DatasetSpec, layout: Layout) -> None:
     """Neither of a small file, sent at its end, nor of a large one, sent in parts."""
     for size in (10, 60 << 20):
         with pytest.raises(RuntimeError), Storage("s3://bucket/failing").write("x") as file:
@@ -84,7 +86,7 @@ def test_a_failing_chunk_leaves_no_object(s3: S3, spec: DatasetSpec, layout: Lay
     assert s3.objects("failing/") == {}
 
 
-def test_batches_from_a_bucket_equal_those_from_a_disk(
+def test_batches_from_s3_equal_local_batches(
     s3: S3, spec: DatasetSpec, layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Shards are fetched once and stay under their checksum where MATHPIPE_CACHE says."""
@@ -97,8 +99,8 @@ def test_batches_from_a_bucket_equal_those_from_a_disk(
         assert far.rows.equal(near.rows) and far.source.equal(near.source) and far.target.equal(near.target)
     for stream in streams:
         stream.close()
-    kept = {record.sha256 for record in open_dataset(tmp_path / "d").shards.shards}
-    assert {p.stem for p in (tmp_path / "cache").iterdir()} == kept
+    checksums = {record.sha256 for record in open_dataset(tmp_path / "d").shards.shards}
+    assert {p.stem for p in (tmp_path / "cache").iterdir()} == checksums
     s3.stop()  # the manifest is read, the shards are here
     s3.start()
     fetched = len([line for line in s3.requests if line.endswith(".parquet")])
@@ -106,7 +108,7 @@ def test_batches_from_a_bucket_equal_those_from_a_disk(
     assert len([line for line in s3.requests if line.endswith(".parquet")]) == fetched
 
 
-def test_a_damaged_shard_never_enters_the_cache(
+def test_damaged_shard_is_not_cached(
     s3: S3, spec: DatasetSpec, layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MATHPIPE_CACHE", str(tmp_path / "cache"))
@@ -131,30 +133,30 @@ def puts(number: int, error: str) -> Callable[[Request], str | None]:
     return spoil
 
 
-def test_a_passing_error_is_tried_again_counted_and_named(
+def test_transient_errors_are_retried_and_reported(
     s3: S3, spec: DatasetSpec, layout: Layout, undisturbed: Bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import s3fs
 
     monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)
-    monkeypatch.setattr(dataset_builder, "PAUSE", 0.01)
+    monkeypatch.setattr(dataset_builder, "RETRY_SECONDS", 0.01)
     s3.spoil = puts(2, "SlowDown")
-    told: list[str] = []
-    made = make_dataset(spec, layout, "s3://bucket/passing", tell=told.append)
+    messages: list[str] = []
+    made = make_dataset(spec, layout, "s3://bucket/passing", log=messages.append)
     assert list(made.retried.values()) == [2] and "spoilt by the test" in next(iter(made.retried))
-    assert len(told) == 1 and "train/00000.parquet was tried again 2 times" in told[0]
+    assert len(messages) == 1 and "train/00000.parquet was retried 2 times" in messages[0]
     assert s3.objects("passing/") == undisturbed
 
 
-def test_an_error_that_does_not_pass_is_told_and_the_same_command_goes_on(
+def test_persistent_error_raises_and_the_run_resumes(
     s3: S3, spec: DatasetSpec, layout: Layout, undisturbed: Bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import s3fs
 
     monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)
-    monkeypatch.setattr(dataset_builder, "PAUSE", 0.01)
+    monkeypatch.setattr(dataset_builder, "RETRY_SECONDS", 0.01)
 
-    def break_off(record: Record, built: bool) -> None:
+    def break_off(record: ShardRecord, built: bool) -> None:
         s3.spoil = puts(1_000, "SlowDown")
 
     with pytest.raises(StoreError, match=r"train/00001.parquet cannot be written \(tried 4 times\).*the same command"):
@@ -165,17 +167,17 @@ def test_an_error_that_does_not_pass_is_told_and_the_same_command_goes_on(
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
-def test_the_server_stopped_in_the_middle(
+def test_s3_server_stops_during_the_build(
     s3: S3, spec: DatasetSpec, layout: Layout, undisturbed: Bytes, workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dataset_builder, "PAUSE", 0.01)  # in this process; workers pause as they do
+    monkeypatch.setattr(dataset_builder, "RETRY_SECONDS", 0.01)  # in this process; workers pause as they do
 
-    def stop(record: Record, built: bool) -> None:
+    def stop(record: ShardRecord, built: bool) -> None:
         s3.stop()
 
-    with pytest.raises(StoreError, match=r"s3://bucket/middle.*out of reach.*the same command goes on") as told:
+    with pytest.raises(StoreError, match=r"s3://bucket/middle.*unreachable.*run the same command again") as messages:
         make_dataset(spec, layout, f"s3://bucket/middle-{workers}", workers=workers, on_shard=stop)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(messages.value)
     assert "manifest.json" not in s3.objects(f"middle-{workers}/")
     s3.start()
     made = make_dataset(spec, layout, f"s3://bucket/middle-{workers}", workers=workers)
@@ -183,24 +185,24 @@ def test_the_server_stopped_in_the_middle(
     assert s3.objects(f"middle-{workers}/") == undisturbed
 
 
-def test_a_store_out_of_reach_is_no_damage(s3: S3, spec: DatasetSpec, layout: Layout) -> None:
+def test_unreachable_store_is_not_damage(s3: S3, spec: DatasetSpec, layout: Layout) -> None:
     make_dataset(spec, layout, "s3://bucket/reach")
-    with pytest.raises(StoreError, match="out of reach"):
+    with pytest.raises(StoreError, match="unreachable"):
         verify_dataset("s3://bucket/reach", on_shard=lambda record: s3.stop())
     s3.start()
     data = open_dataset("s3://bucket/reach")
     s3.stop()
-    with pytest.raises(StoreError, match="out of reach"):
+    with pytest.raises(StoreError, match="unreachable"):
         list(data.chunks())
 
 
-def test_refusals_are_one_line_at_the_command_line(s3: S3, capsys: pytest.CaptureFixture[str]) -> None:
+def test_s3_errors_are_one_line(s3: S3, capsys: pytest.CaptureFixture[str]) -> None:
     def refused(url: str, *words: str) -> None:
         code, out, err = ask(f"{GENERATE} --workers 0 --out {url}", capsys)
         lines = [line for line in err.splitlines() if line.startswith("mathpipe: ")]
         assert code == 2 and out == "" and len(lines) == 1 and all(word in lines[0] for word in words), err
 
-    refused("s3://nobucket/add", "s3://nobucket/add/", "no such bucket", "create the bucket")
+    refused("s3://nobucket/add", "s3://nobucket/add/", "bucket does not exist", "create the bucket")
     s3.spoil = lambda request: "AccessDenied"
     refused("s3://bucket/denied", "denies access", "AWS_ACCESS_KEY_ID")
     s3.spoil = lambda request: "AccessDenied" if request["REQUEST_METHOD"] == "PUT" else None
@@ -208,19 +210,17 @@ def test_refusals_are_one_line_at_the_command_line(s3: S3, capsys: pytest.Captur
     s3.spoil = lambda request: None
     assert ask(f"{GENERATE} --workers 0 --out s3://bucket/denied", capsys)[0] == 0
     s3.stop()
-    refused("s3://bucket/denied", "out of reach", "AWS_ENDPOINT_URL")
+    refused("s3://bucket/denied", "unreachable", "AWS_ENDPOINT_URL")
 
 
-def test_two_runs_at_once_on_a_bucket_are_harmless(
-    s3: S3, spec: DatasetSpec, layout: Layout, undisturbed: Bytes
-) -> None:
+def test_concurrent_runs_on_s3_are_harmless(s3: S3, spec: DatasetSpec, layout: Layout, undisturbed: Bytes) -> None:
     """No lock there: both write equal bytes under equal names."""
     meet = threading.Barrier(2, timeout=60)
 
     def run() -> None:
         first = [True]
 
-        def on_shard(record: Record, built: bool) -> None:
+        def on_shard(record: ShardRecord, built: bool) -> None:
             if first.pop() if first else False:
                 meet.wait()
 

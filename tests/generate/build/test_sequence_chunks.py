@@ -23,9 +23,9 @@ import pytest
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.dataset import open_dataset
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.format.example_formats import WordsFormat
+from mathpipe.datasets.format.example_formats import TokenFormat
 from mathpipe.datasets.format.manifest import Manifest, Split, read_manifest
-from mathpipe.datasets.format.sequence_columns import SequenceRows
+from mathpipe.datasets.format.sequence_columns import SequenceExamples
 from mathpipe.datasets.io.storage import HashingFile, Storage
 from mathpipe.generate.build import shard
 from mathpipe.generate.build.dataset_builder import make_dataset
@@ -53,11 +53,11 @@ def whole(toy: ModuleType, tmp_path: Path) -> dict[str, bytes]:
     return contents(tmp_path / "whole")
 
 
-def rows_of(url: Path, split: str) -> SequenceRows:
-    return SequenceRows.concatenate(list(open_dataset(url, split).chunks()))  # type: ignore[arg-type]
+def rows_of(url: Path, split: str) -> SequenceExamples:
+    return SequenceExamples.concatenate(list(open_dataset(url, split).chunks()))  # type: ignore[arg-type]
 
 
-def same(a: SequenceRows, b: SequenceRows) -> bool:
+def same(a: SequenceExamples, b: SequenceExamples) -> bool:
     return (
         a.problems.to_list() == b.problems.to_list()
         and a.solutions.to_list() == b.solutions.to_list()
@@ -66,7 +66,7 @@ def same(a: SequenceRows, b: SequenceRows) -> bool:
     )
 
 
-def test_the_hash_is_that_of_ids_and_length() -> None:
+def test_sequence_hash() -> None:
     """Constant for ever: these numbers name the split of problems in datasets that exist."""
     sequences = Sequences.from_list([b"", b"\x00", b"\x00\x00", b"\x01\x02\x03", b"\x03\x02\x01"])
     hashes = sequence_hash(sequences)
@@ -88,16 +88,16 @@ def test_the_hash_is_that_of_ids_and_length() -> None:
     assert shares == pytest.approx([14, 1, 1, 1], rel=0.05)
 
 
-def test_chunks_have_exact_rows_of_each_split_in_the_order_of_drawing(toy: ModuleType) -> None:
+def test_chunks_have_exact_rows_per_split_in_sampling_order(toy: ModuleType) -> None:
     chunk = build_sequence_chunk(SPEC, 3, ["train", "valid", "test"])
     assert {split: len(b.rows) for split, b in chunk.items()} == {"train": 100, "valid": 8, "test": 8}
     assert [rows_per_chunk(SPEC, split) for split in ("train", "valid", "test-far")] == [100, 8, 8]
     from mathpipe.generate.sampling.rng_streams import chunk_generator
 
-    drawn = toy.pairs(
+    batches = toy.pairs(
         SPEC.problems, lambda k: chunk_generator(SPEC.fingerprint, "stream", 3, k), lambda p: np.ones(len(p), bool)
     )
-    accepted = Sequences.concatenate([next(drawn).problems for _ in range(20)])
+    accepted = Sequences.concatenate([next(batches).problems for _ in range(20)])
     for split, built in chunk.items():
         expected = accepted.take(in_split(sequence_hash(accepted), split))
         assert built.rows.problems.to_list() == expected.to_list()[: len(built.rows)]
@@ -105,7 +105,7 @@ def test_chunks_have_exact_rows_of_each_split_in_the_order_of_drawing(toy: Modul
 
 
 @pytest.mark.parametrize("asked", [["train"], ["valid"], ["test", "valid"], ["train", "test"]])
-def test_a_split_does_not_depend_on_which_others_are_asked_for(toy: ModuleType, asked: list[str]) -> None:
+def test_split_is_independent_of_other_requested_splits(toy: ModuleType, asked: list[str]) -> None:
     together, alone = build_sequence_chunk(SPEC, 0, ["train", "valid", "test"]), build_sequence_chunk(SPEC, 0, asked)
     assert list(alone) == asked
     for split in asked:
@@ -114,7 +114,7 @@ def test_a_split_does_not_depend_on_which_others_are_asked_for(toy: ModuleType, 
 
 
 @pytest.mark.parametrize("size", [1, 7, 1_000])
-def test_nor_on_how_the_task_groups_its_pairs(toy: ModuleType, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+def test_split_is_independent_of_batch_size(toy: ModuleType, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     """The same pairs in batches of another size, nothing spared: the same rows."""
     before = build_sequence_chunk(SPEC, 0, ["train", "valid", "test"])
 
@@ -139,7 +139,7 @@ def test_nor_on_how_the_task_groups_its_pairs(toy: ModuleType, monkeypatch: pyte
     assert all(same(before[split].rows, after[split].rows) for split in before)
 
 
-def test_a_spec_that_cannot_fill_rows_per_chunk_is_an_error(toy: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exhausted_sequence_spec_raises(toy: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     def nothing(*_: object) -> Iterator[Pairs]:
         none = Sequences.from_list([])
         while True:
@@ -160,9 +160,7 @@ def test_a_spec_that_cannot_fill_rows_per_chunk_is_an_error(toy: ModuleType, mon
             build_sequence_chunk(SPEC, 0, ["train", "valid"])
 
 
-def test_each_chunk_is_computed_once_for_all_its_splits(
-    toy: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_chunk_is_computed_once(toy: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     built: list[tuple[int, tuple[str, ...]]] = []
     build = shard.build_sequence_chunk
 
@@ -178,7 +176,7 @@ def test_each_chunk_is_computed_once_for_all_its_splits(
     )
 
 
-def test_the_shards_and_what_they_hold(whole: dict[str, bytes], tmp_path: Path) -> None:
+def test_contents_of_shards(whole: dict[str, bytes], tmp_path: Path) -> None:
     manifest = read_manifest(str(tmp_path / "whole"))
     assert {s: [r.rows for r in p.shards] for s, p in manifest.splits.items()} == {
         "train": [500, 500, 500, 500, 50],
@@ -192,13 +190,13 @@ def test_the_shards_and_what_they_hold(whole: dict[str, bytes], tmp_path: Path) 
         "solution": "list<element: uint8 not null>",
         "operators": "int16",
     }
-    assert {b"mathpipe.spec", b"mathpipe.words", b"mathpipe.version"} <= set(file.metadata.metadata)
+    assert {b"mathpipe.spec", b"mathpipe.vocabulary", b"mathpipe.version"} <= set(file.metadata.metadata)
     assert all(len(rows_of(tmp_path / "whole", s)) == n for s, n in LAYOUT.splits.items())
     problems = {s: set(rows_of(tmp_path / "whole", s).problems.to_list()) for s in LAYOUT.splits}
     assert not problems["train"] & problems["valid"] and not problems["valid"] & problems["test"]
     data = open_dataset(tmp_path / "whole")
-    assert data.kind == "expressions" and sum(map(len, data.chunks(size=30))) == 2_050
-    assert manifest.splits["train"].rejected["given up"] > 100
+    assert data.problem_type == "expressions" and sum(map(len, data.chunks(size=30))) == 2_050
+    assert manifest.splits["train"].rejected["unlucky"] > 100
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -223,7 +221,7 @@ make_dataset(spec, layout, sys.argv[2], workers=0, on_shard=lambda r, b: print(r
 """
 
 
-def test_killed_at_random_moments_it_ends_with_the_same_bytes(whole: dict[str, bytes], tmp_path: Path) -> None:
+def test_killed_runs_resume_to_the_same_bytes(whole: dict[str, bytes], tmp_path: Path) -> None:
     script, url, dice = tmp_path / "make.py", tmp_path / "d", random.Random(0)
     script.write_text(SCRIPT)
     command = [sys.executable, str(script), SPEC.to_json(), str(url), str(TOY.parent)]
@@ -240,7 +238,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(whole: dict[str, b
 
 
 @pytest.mark.parametrize("lost", ["train/00000.parquet", "valid/_00001.json", "test/00000.parquet"])
-def test_only_what_is_missing_is_built(whole: dict[str, bytes], tmp_path: Path, lost: str) -> None:
+def test_only_missing_shards_are_built(whole: dict[str, bytes], tmp_path: Path, lost: str) -> None:
     url = tmp_path / "whole"
     (url / lost).unlink()
     (url / "manifest.json").unlink()
@@ -261,7 +259,7 @@ def test_growing_keeps_finished_shards(whole: dict[str, bytes], tmp_path: Path) 
     assert all(grown[name] == whole[name] for name in kept)
 
 
-def test_extra_tests_have_a_stream_of_their_own(toy: ModuleType, tmp_path: Path) -> None:
+def test_extra_splits_use_their_own_rng_stream(toy: ModuleType, tmp_path: Path) -> None:
     far = SPEC.with_problems(ExpressionSpec(min_operators=10, max_operators=10), 100)
     layout = Layout({"train": 300, "valid": 10, "test": 10, "test-long": 30, "test-same": 10}, 500)
     make_dataset(SPEC, layout, str(tmp_path / "d"), split_specs={"test-long": far}, workers=0)
@@ -272,7 +270,7 @@ def test_extra_tests_have_a_stream_of_their_own(toy: ModuleType, tmp_path: Path)
     assert verify_dataset(str(tmp_path / "d"), workers=0).damage == ()
 
 
-def test_repeats_are_counted_and_kept(toy: ModuleType, tmp_path: Path) -> None:
+def test_repeats_are_counted(toy: ModuleType, tmp_path: Path) -> None:
     spec = DatasetSpec(task="toy-reverse", problems=ExpressionSpec(min_operators=2, max_operators=2), chunk_rows=40)
     make_dataset(spec, Layout({"train": 60}, 40), str(tmp_path / "d"), workers=0)
     manifest, rows = read_manifest(str(tmp_path / "d")), rows_of(tmp_path / "d", "train").problems.to_list()
@@ -283,18 +281,18 @@ def test_repeats_are_counted_and_kept(toy: ModuleType, tmp_path: Path) -> None:
         make_dataset(spec, Layout({"train": 80}, 40), str(tmp_path / "e"), workers=0)
 
 
-def rewrite(url: Path, change: Callable[[SequenceRows], SequenceRows], spec_json: str | None = None) -> None:
+def rewrite(url: Path, change: Callable[[SequenceExamples], SequenceExamples], spec_json: str | None = None) -> None:
     """Replace train/00000 by a file of changed rows whose record and manifest agree with it."""
     manifest, storage = read_manifest(str(url)), Storage(str(url))
     rows = next(open_dataset(url).chunks(size=500))
-    assert isinstance(rows, SequenceRows)
+    assert isinstance(rows, SequenceExamples)
     with storage.write("train/00000.parquet") as file:
         hashing = HashingFile(file)
-        count = WordsFormat({"operators": "int16"}).write(hashing, [change(rows)], spec_json or SPEC.to_json(), "0")
+        count = TokenFormat({"operators": "int16"}).write(hashing, [change(rows)], spec_json or SPEC.to_json(), "0")
     changed = {"bytes": hashing.bytes, "sha256": hashing.sha256, "rows": count}
     record = manifest.splits["train"].shards[0].model_copy(update=changed)
     record.write(storage)
-    train = Split.of([record, *manifest.splits["train"].shards[1:]])
+    train = Split.from_records([record, *manifest.splits["train"].shards[1:]])
     Manifest.model_validate({**manifest.model_dump(), "splits": {**manifest.splits, "train": train}}).write(storage)
 
 
@@ -307,21 +305,21 @@ def test_verify_names_wrong_rows(whole: dict[str, bytes], tmp_path: Path) -> Non
     assert damage_of(url) == []
     stranger = rows_of(url, "valid").problems[0]
 
-    def wrong(rows: SequenceRows) -> SequenceRows:
+    def wrong(rows: SequenceExamples) -> SequenceExamples:
         problems, solutions = rows.problems.to_list(), rows.solutions.to_list()
         solutions[3] = solutions[3][:-1]
         problems[5], solutions[5] = stranger, stranger[:1] + stranger[:0:-1]
         solutions[7] = b"\xc8" + solutions[7]
         row = rows.row.copy()
         row[9] = 8
-        return SequenceRows(row, Sequences.from_list(problems), Sequences.from_list(solutions), rows.columns)
+        return SequenceExamples(row, Sequences.from_list(problems), Sequences.from_list(solutions), rows.columns)
 
     rewrite(url, wrong)
     assert damage_of(url) == [
-        "train/00000.parquet: row 3: its answer is not right (wrong_value)",
+        "train/00000.parquet: row 3: its solution is not correct (wrong_value)",
         "train/00000.parquet: row 5: its problem does not belong to train",
-        "train/00000.parquet: row 7: holds an id that is no word",
-        "train/00000.parquet: row 8: stands in the wrong place",
+        "train/00000.parquet: row 7: holds an id outside the vocabulary",
+        "train/00000.parquet: row 8: is in the wrong position",
     ]
 
 
@@ -339,7 +337,7 @@ def test_verify_finds_damaged_files(whole: dict[str, bytes], tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", registry.SEQUENCE_TASKS)
-def test_chunks_of_every_task_follow_from_their_spec_alone(name: str) -> None:
+def test_chunks_of_every_task_are_pure_functions(name: str) -> None:
     """The real tasks keep what the stream relies on: what is wanted never changes what is accepted, nor does asking twice."""
     task = registry.SEQUENCE_TASKS[name]
     spec = DatasetSpec(task=name, problems=task.example, chunk_rows=28)
@@ -348,5 +346,5 @@ def test_chunks_of_every_task_follow_from_their_spec_alone(name: str) -> None:
         for split, alone in build_sequence_chunk(spec, 1, asked).items():
             assert same(alone.rows, together[split].rows) and alone.rejected == together[split].rejected
     rows = together["train"].rows
-    outcomes = task.judge(rows.problems, rows.solutions, rows.solutions).outcome
-    assert {task.outcomes[k] for k in outcomes} <= task.right
+    outcomes = task.verify(rows.problems, rows.solutions, rows.solutions).outcome
+    assert {task.outcomes[k] for k in outcomes} <= task.correct_outcomes

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices
-from mathpipe.generate.curate.verification import agreement, right_answers, verify_dataset
+from mathpipe.generate.curate.verification import correct_solutions, matches_to_float32, verify_dataset
 from mathpipe.generate.linalg import batched
 from mathpipe.generate.spec import SPECTRA, MatrixSpec
 from mathpipe.generate.tasks.matrices import eigenvectors, svd
@@ -18,11 +18,11 @@ from mathpipe.generate.tasks.registry import MATRIX_TASKS, Task, get_task
 
 def solved(task: Task, n: int = 300, **spec: object) -> tuple[Matrices, Matrices]:
     """Accepted problems and their answers in float64."""
-    drawn = MatrixSpec.model_validate({**task.example.model_dump(), "min_dim": 2, "max_dim": 5, **spec})
-    problems = task.sample(np.random.default_rng(4), n, drawn)
+    matrix_spec = MatrixSpec.model_validate({**task.example.model_dump(), "min_dim": 2, "max_dim": 5, **spec})
+    problems = task.sample(np.random.default_rng(4), n, matrix_spec)
     answers = task.solve(problems)
-    kept = ~np.logical_or.reduce([np.zeros(n, dtype=bool), *answers.rejected.values()])
-    return problems.take(kept), answers.solutions.take(kept)
+    accepted = ~np.logical_or.reduce([np.zeros(n, dtype=bool), *answers.rejected.values()])
+    return problems.take(accepted), answers.solutions.take(accepted)
 
 
 def stored(x: Matrices) -> Matrices:
@@ -30,27 +30,27 @@ def stored(x: Matrices) -> Matrices:
 
 
 @pytest.mark.parametrize("name", MATRIX_TASKS)
-def test_stored_answers_agree_and_others_do_not(name: str) -> None:
+def test_float32_solutions_match_and_perturbed_ones_do_not(name: str) -> None:
     task = get_task(name)
     problems, x = solved(task)
-    assert right_answers(task, problems, x, stored(x)).all()
+    assert correct_solutions(task, problems, x, stored(x)).all()
     for factor in (1 + 1e-4, 1 - 1e-4):
         changed = Matrices(np.where(x.values == 0, 1e-4, x.values * factor), x.rows, x.cols)
-        assert not right_answers(task, problems, x, stored(changed)).any()
+        assert not correct_solutions(task, problems, x, stored(changed)).any()
 
 
 @pytest.mark.parametrize("name", ["eigenvectors", "svd", "solve"])
-def test_the_task_itself_finds_stored_answers_right(name: str) -> None:
-    """Float32 alone never makes ``agrees`` refuse, at any size: it decides where numbers differ."""
+def test_matches_recomputed_accepts_float32_solutions(name: str) -> None:
+    """Float32 alone never makes ``matches_recomputed`` refuse, at any size: it decides where numbers differ."""
     task = get_task(name)
-    assert task.agrees is not None
+    assert task.matches_recomputed is not None
     for dim in (1, 2, 5, 30):
         problems, x = solved(task, 200, min_dim=dim, max_dim=dim)
-        assert task.agrees(problems, x, stored(x)).all()
+        assert task.matches_recomputed(problems, x, stored(x)).all()
 
 
 @pytest.mark.parametrize("name", ["eigenvectors", "svd"])
-def test_other_signs_agree_and_other_orders_do_not(name: str) -> None:
+def test_matches_recomputed_accepts_signs_but_not_orders(name: str) -> None:
     task = get_task(name)
     problems, x = solved(task, min_dim=3, max_dim=3)
     answers = x.dense()
@@ -59,11 +59,11 @@ def test_other_signs_agree_and_other_orders_do_not(name: str) -> None:
     swapped = answers[:, :, [1, 0, 2]]
     for other, right in ((flipped, True), (swapped, False)):
         other_answers = stored(Matrices.from_dense(other))
-        assert not agreement(other_answers.values, x, 1e-9).any()
-        assert (right_answers(task, problems, x, other_answers) == right).all()
+        assert not matches_to_float32(other_answers.values, x, 1e-9).any()
+        assert (correct_solutions(task, problems, x, other_answers) == right).all()
 
 
-def test_another_basis_of_nearly_equal_eigenvalues_agrees() -> None:
+def test_matches_recomputed_accepts_another_basis_of_equal_eigenvalues() -> None:
     """l = 1, 1 + 1e-9, 3: any rotation of the first two vectors is right to float32."""
     q = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
     turn = np.eye(3)
@@ -71,21 +71,21 @@ def test_another_basis_of_nearly_equal_eigenvalues_agrees() -> None:
     values = np.array([1, 1 + 1e-9, 3])
     problems = Matrices.from_dense([q @ np.diag(values) @ q.T])
     x, other = (Matrices.from_dense([np.vstack([values, v])]) for v in (q, q @ turn))
-    assert right_answers(eigenvectors.TASK, problems, x, stored(other)).all()
+    assert correct_solutions(eigenvectors.TASK, problems, x, stored(other)).all()
     half = Matrices.from_dense([np.vstack([values, q @ np.diag([1, 1, 0.5])])])
-    assert not right_answers(eigenvectors.TASK, problems, x, stored(half)).any()
+    assert not correct_solutions(eigenvectors.TASK, problems, x, stored(half)).any()
 
 
-def test_an_ill_conditioned_system_agrees_by_its_residual() -> None:
+def test_matches_recomputed_uses_residual_of_ill_conditioned_systems() -> None:
     a = np.array([[1.0, 1.0], [1.0, 1.0 + 1e-9]])
     problems = Matrices.from_dense([np.column_stack([a, [2.0, 2.0]])])
     x, other = Matrices.from_dense([[[2.0], [0.0]]]), Matrices.from_dense([[[1.5], [0.5]]])
-    assert right_answers(get_task("solve"), problems, x, other).all()
-    assert not right_answers(get_task("solve"), problems, x, Matrices.from_dense([[[1.5], [0.501]]])).any()
+    assert correct_solutions(get_task("solve"), problems, x, other).all()
+    assert not correct_solutions(get_task("solve"), problems, x, Matrices.from_dense([[[1.5], [0.501]]])).any()
 
 
 @pytest.mark.parametrize("name", MATRIX_TASKS)
-def test_datasets_of_every_task_verify(name: str, make_small: Callable[..., Path]) -> None:
+def test_verify_dataset_of_every_task(name: str, make_small: Callable[..., Path]) -> None:
     """Chunks whose rejected rows were replaced among them (of cholesky 6 %), and every spectrum."""
     task = MATRIX_TASKS[name]
     spec = {"min_dim": 2, "max_dim": 5, "max_coeff": task.example.max_coeff}
@@ -95,18 +95,18 @@ def test_datasets_of_every_task_verify(name: str, make_small: Callable[..., Path
 
 
 @pytest.mark.parametrize("module", [eigenvectors, svd])
-def test_a_dataset_made_where_signs_fall_otherwise(
+def test_verify_dataset_with_flipped_signs(
     module: object, make_small: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = make_small(module.TASK.name, train=600, valid=0, test=0)  # type: ignore[attr-defined]
-    monkeypatch.setattr(module, "signs_of_columns", lambda v: -batched.signs_of_columns(v))
+    monkeypatch.setattr(module, "column_signs", lambda v: -batched.column_signs(v))
     assert verify_dataset(str(url), workers=0).damage == ()
 
 
-def test_ties_have_one_written_form() -> None:
+def test_column_signs_break_ties_consistently() -> None:
     """(1, -1) / sqrt 2: the last bits of the two entries do not decide the sign."""
     half = np.sqrt(0.5)
     for bits in (-1, 0, 1):
         v = np.array([[[half * (1 + 2e-16 * bits)], [-half]]])
-        assert batched.signs_of_columns(v)[0, 0, 0] == 1
-        assert batched.signs_of_columns(-v)[0, 0, 0] == -1
+        assert batched.column_signs(v)[0, 0, 0] == 1
+        assert batched.column_signs(-v)[0, 0, 0] == -1

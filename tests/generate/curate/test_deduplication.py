@@ -16,10 +16,10 @@ from mathpipe.datasets.dataset import open_dataset
 from mathpipe.datasets.errors import UserError
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.curate import deduplication as module
-from mathpipe.generate.curate.deduplication import DROPPED, deduplicate
+from mathpipe.generate.curate.deduplication import DUPLICATE, deduplicate
 from mathpipe.generate.curate.published_import import import_dataset
 from mathpipe.generate.curate.verification import verify_dataset
-from mathpipe.generate.execution.shuffle import later_of_equal
+from mathpipe.generate.execution.shuffle import find_duplicates
 from mathpipe.generate.layout import Layout
 from mathpipe.generate.spec import DatasetSpec, ExpressionSpec, MatrixSpec
 from mathpipe.pipeline.cli import main
@@ -30,7 +30,7 @@ SPEC = DatasetSpec(
 )  # 729 problems
 
 
-def problems_of(url: Path, split: str) -> list[bytes]:
+def read_problems(url: Path, split: str) -> list[bytes]:
     return [p for chunk in open_dataset(url, split).chunks() for p in chunk.problems.to_list()]  # type: ignore[union-attr]
 
 
@@ -47,16 +47,16 @@ def repeated(toy: ModuleType, tmp_path: Path) -> Path:
     return tmp_path / "d"
 
 
-def test_the_first_of_equal_problems_is_kept(
+def test_deduplicate_keeps_first_occurrence(
     repeated: Path, tmp_path: Path, contents: Callable[[Path], dict[str, bytes]]
 ) -> None:
     done = deduplicate(str(repeated), str(tmp_path / "e"))
-    before = {split: problems_of(repeated, split) for split in open_dataset(repeated).manifest.splits}
+    before = {split: read_problems(repeated, split) for split in open_dataset(repeated).manifest.splits}
     expected = first_of_equal(before)
-    assert {split: problems_of(tmp_path / "e", split) for split in before} == expected
+    assert {split: read_problems(tmp_path / "e", split) for split in before} == expected
     assert done.dropped == {split: len(before[split]) - len(expected[split]) for split in before}
     assert done.dropped["train"] > 50 and done.dropped["test-same"] > 0
-    assert done.manifest.splits["train"].rejected == {DROPPED: done.dropped["train"]}
+    assert done.manifest.splits["train"].rejected == {DUPLICATE: done.dropped["train"]}
     assert verify_dataset(str(tmp_path / "e"), workers=0).damage == ()
     assert open_dataset(tmp_path / "e").spec["deduplicated"] == open_dataset(repeated).manifest.digest
     operators = [c.columns["operators"] for c in open_dataset(tmp_path / "e").chunks()]  # type: ignore[union-attr]
@@ -77,7 +77,7 @@ def test_workers_write_the_same_bytes(
     assert contents(tmp_path / "e") == contents(tmp_path / "f")
 
 
-def test_stopped_it_goes_on(
+def test_deduplicate_resumes_after_interruption(
     repeated: Path,
     tmp_path: Path,
     contents: Callable[[Path], dict[str, bytes]],
@@ -102,7 +102,7 @@ def test_stopped_it_goes_on(
     assert len(written) == len(list((tmp_path / "e").glob("*/*.parquet"))) - 2
 
 
-def test_a_damaged_source_is_named_and_a_damaged_copy_made_again(
+def test_damaged_source_raises_and_damaged_copy_is_rebuilt(
     repeated: Path, tmp_path: Path, contents: Callable[[Path], dict[str, bytes]]
 ) -> None:
     deduplicate(str(repeated), str(tmp_path / "e"))
@@ -123,7 +123,7 @@ def test_a_damaged_source_is_named_and_a_damaged_copy_made_again(
         deduplicate(str(repeated), str(tmp_path / "g"))
 
 
-def test_shards_of_which_nothing_is_left_are_no_shards(toy: ModuleType, tmp_path: Path) -> None:
+def test_deduplicate_omits_empty_shards(toy: ModuleType, tmp_path: Path) -> None:
     line = "1|INT+ 1 2\tINT+ 2 1\n"
     (tmp_path / "train").write_text(line * 5 + "1|INT+ 7\tINT+ 7\n")
     (tmp_path / "test").write_text(line)
@@ -142,39 +142,39 @@ def test_shards_of_which_nothing_is_left_are_no_shards(toy: ModuleType, tmp_path
         ("cotraining", {"max_coeff": 1e-5, "min_dim": 1, "max_dim": 1, "task_tokens": "TA"}),
     ],
 )
-def test_matrices_too(tmp_path: Path, task: str, drawn: dict[str, object]) -> None:
+def test_deduplicate_matrices(tmp_path: Path, task: str, drawn: dict[str, object]) -> None:
     spec = DatasetSpec(task=task, problems=MatrixSpec.model_validate(drawn), chunk_rows=500)
     make_dataset(spec, Layout({"train": 1_900, "valid": 60}, 1_000), str(tmp_path / "d"), workers=0)
     done = deduplicate(str(tmp_path / "d"), str(tmp_path / "e"))
-    kept: list[tuple[object, ...]] = []
+    unique_rows: list[tuple[object, ...]] = []
     for url in (tmp_path / "d", tmp_path / "e"):
         rows = [
             (*m.ravel().tolist(), None if chunk.problems.task_ids is None else int(chunk.problems.task_ids[i]))
             for chunk in open_dataset(url).chunks()
             for i, m in enumerate(chunk.problems)
         ]
-        kept.append(tuple(dict.fromkeys(rows)))
-        assert url.name == "d" or len(rows) == len(kept[-1])
-    assert kept[0] == kept[1] and done.dropped["train"] == 1_900 - len(kept[0]) > 0
+        unique_rows.append(tuple(dict.fromkeys(rows)))
+        assert url.name == "d" or len(rows) == len(unique_rows[-1])
+    assert unique_rows[0] == unique_rows[1] and done.dropped["train"] == 1_900 - len(unique_rows[0]) > 0
     assert verify_dataset(str(tmp_path / "e"), workers=0).damage == ()
 
 
-def test_places_of_later_ones() -> None:
+def test_find_duplicates() -> None:
     parts = [[5, 6, 5], [7, 5], [], [6]]
 
     def keys(k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         values = np.array(parts[k], dtype=np.uint64)
         return values, values % np.uint64(2), np.arange(100 * k, 100 * k + len(values))
 
-    assert later_of_equal(keys, range(4)).tolist() == [2, 101, 300]
-    assert later_of_equal(keys, []).tolist() == []
+    assert find_duplicates(keys, range(4)).tolist() == [2, 101, 300]
+    assert find_duplicates(keys, []).tolist() == []
 
 
-def test_the_command(repeated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_dedupe_command(repeated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main(["dedupe", str(repeated), str(tmp_path / "e"), "--workers", "0"])
     assert not stop.value.code
-    assert "of 600 rows, each problem once" in capsys.readouterr().out
+    assert "of 600 examples, each problem once" in capsys.readouterr().out
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(SystemExit) as stop:
         main(["dedupe", str(repeated), str(tmp_path), "--workers", "0"])

@@ -14,9 +14,9 @@ import zstandard
 
 from mathpipe.datasets.dataset import open_dataset
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.expressions.vocabulary import IDS, WORDS
+from mathpipe.datasets.expressions.vocabulary import IDS, TOKENS
 from mathpipe.datasets.format.manifest import read_manifest
-from mathpipe.datasets.io.published_text import BadLine, Pair, read_line, read_pairs
+from mathpipe.datasets.io.published_text import Pair, RejectedLine, parse_line, read_pairs
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.curate.published_import import import_dataset
 from mathpipe.generate.curate.verification import verify_dataset
@@ -40,7 +40,7 @@ def ids(text: str) -> bytes:
 def pairs_of(url: Path, split: str) -> list[tuple[str, str]]:
     chunks = list(open_dataset(url, split).chunks())
     sides = ([s for c in chunks for s in getattr(c, side).to_list()] for side in ("problems", "solutions"))
-    return [(" ".join(WORDS[t] for t in p), " ".join(WORDS[t] for t in s)) for p, s in zip(*sides, strict=True)]
+    return [(" ".join(TOKENS[t] for t in p), " ".join(TOKENS[t] for t in s)) for p, s in zip(*sides, strict=True)]
 
 
 @pytest.mark.parametrize(
@@ -52,25 +52,25 @@ def pairs_of(url: Path, split: str) -> list[tuple[str, str]]:
         ("1|x", "expected problem<TAB>solution"),
         ("", "expected problem<TAB>solution"),
         ("1|x\tx\tx", "expected problem<TAB>solution"),
-        ("1|x\t", "solution: no words"),
-        ("1|add x\tx", "problem: word 0: add lacks operands"),
+        ("1|x\t", "solution: no tokens"),
+        ("1|add x\tx", "problem: token 0: add lacks operands"),
         ("1|x x\tx", "problem: 2 expressions"),
-        ("1|x\tINT+", "solution: word 0: INT+ without digits"),
-        ("1|x\t__import__('os').system('true')", "solution: \"__import__('os').system('true')\" is no word"),
-        ("x|x\tx", "problem: 'x|x' is no word"),
-        ("1|\x00\tx", "problem: '\\x00' is no word"),
+        ("1|x\tINT+", "solution: token 0: INT+ without digits"),
+        ("1|x\t__import__('os').system('true')", "solution: unknown token \"__import__('os').system('true')\""),
+        ("x|x\tx", "problem: unknown token 'x|x'"),
+        ("1|\x00\tx", "problem: unknown token '\\x00'"),
         ("1|" + "sin " * 300 + "x\tx", "problem: deeper than"),
         ("1|x\t" + "x" * 70_000, "longer than 65,536 bytes"),
     ],
 )
-def test_lines(line: str, expected: Pair | str) -> None:
-    found = read_line(line.encode())
+def test_read_line(line: str, expected: Pair | str) -> None:
+    found = parse_line(line.encode())
     assert found == expected if isinstance(expected, Pair) else str(found).startswith(expected)
 
 
-def test_no_bytes_whatever_raise() -> None:
+def test_read_line_never_raises() -> None:
     for line in (b"\xff\xfe\t\xff", b"\t", b"1|\t", b"|x\tx", bytes(range(256))):
-        assert isinstance(read_line(line), str)
+        assert isinstance(parse_line(line), str)
 
 
 def compressed(folder: Path, text: str) -> dict[str, str]:
@@ -93,19 +93,19 @@ def compressed(folder: Path, text: str) -> dict[str, str]:
     return paths
 
 
-def test_compressed_files_read_alike(tmp_path: Path) -> None:
+def test_read_compressed_files(tmp_path: Path) -> None:
     paths = compressed(tmp_path, LINES + "nonsense\n")
     for suffix, path in paths.items():
         found = list(read_pairs(path, "train"))
         name = f"a.{suffix}" + (":p/toy.train" if "t" in suffix and suffix not in ("txt", "zst") else "")
-        assert [type(line) for line in found] == [Pair, Pair, Pair, BadLine], suffix
+        assert [type(line) for line in found] == [Pair, Pair, Pair, RejectedLine], suffix
         assert str(found[3]) == f"{name}, line 4: expected problem<TAB>solution"
     assert list(read_pairs(paths["tgz"], "test")) == [Pair(ids("x"), ids("x"))]
-    with pytest.raises(UserError, match=r"holds no file of valid.*ends in .valid.*toy.train"):
+    with pytest.raises(UserError, match=r"holds no file of valid.*ending in .valid.*toy.train"):
         list(read_pairs(paths["tar"], "valid"))
 
 
-def test_damaged_files_are_explained(tmp_path: Path) -> None:
+def test_damaged_files_raise_user_errors(tmp_path: Path) -> None:
     paths = compressed(tmp_path, LINES * 5_000)
     for suffix in ("gz", "zst", "tar.gz"):
         whole = Path(paths[suffix]).read_bytes()
@@ -116,10 +116,10 @@ def test_damaged_files_are_explained(tmp_path: Path) -> None:
         list(read_pairs(str(tmp_path / "none.txt"), "train"))
 
 
-def test_a_line_without_end_is_read_in_pieces(tmp_path: Path) -> None:
+def test_overlong_line_is_skipped(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"1|x\t" + b"x " * 200_000 + b"\n1|x\tx\n" + b"y" * 300_000)
     found = list(read_pairs(str(tmp_path / "a.txt"), "train"))
-    assert [(type(line), line.number) for line in found] == [(BadLine, 1), (Pair, 2), (BadLine, 3)]
+    assert [(type(line), line.number) for line in found] == [(RejectedLine, 1), (Pair, 2), (RejectedLine, 3)]
 
 
 def test_import_keeps_splits_and_counts_overlaps(toy: ModuleType, tmp_path: Path) -> None:
@@ -137,13 +137,13 @@ def test_import_keeps_splits_and_counts_overlaps(toy: ModuleType, tmp_path: Path
     }
     assert list(done.manifest.splits) == ["train", "valid", "test"]
     assert (
-        done.left_out == {"no pair": 3}
-        and done.checked == 12
-        and [str(b) for b in done.bad_lines][-1] == "a.train, line 4: expected problem<TAB>solution"
+        done.skipped == {"not a pair": 3}
+        and done.num_verified == 12
+        and [str(b) for b in done.skipped_lines][-1] == "a.train, line 4: expected problem<TAB>solution"
     )
     assert done.overlaps == {("valid", "test"): 1, ("train", "test"): 1, ("train", "valid"): 1}
     assert pairs_of(tmp_path / "d", "train")[6] == ("INT+ 7", "INT+ 7")
-    assert done.manifest.splits["test"].rejected == {"no pair": 2}
+    assert done.manifest.splits["test"].rejected == {"not a pair": 2}
     assert verify_dataset(str(tmp_path / "d"), workers=0).damage == ()
     sources = open_dataset(tmp_path / "d").spec["problems"]["sources"]
     assert [s["name"] for s in sources if s["split"] == "train"] == ["a.train", "b.train"]
@@ -152,35 +152,35 @@ def test_import_keeps_splits_and_counts_overlaps(toy: ModuleType, tmp_path: Path
 WRONG = "1|sub Y' INT+ 2\tmul INT+ 3 x\n1|sub Y' INT+ 2\tmul INT+ 2 x\n1|x\n"
 
 
-def test_wrong_answers_are_left_out_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_import_skips_wrong_solutions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "a").write_text(WRONG)
     line = f"import --task integration-bwd --test {tmp_path}/a --out {tmp_path}/d"
     assert call(line) == 0
-    told = capsys.readouterr()
-    assert [line for line in told.err.splitlines() if not line.startswith("import: ")] == [
+    output = capsys.readouterr()
+    assert [line for line in output.err.splitlines() if not line.startswith("import: ")] == [
         "a, line 3: expected problem<TAB>solution",
-        "a, line 1: its answer is not right (wrong_value)",
+        "a, line 1: its solution is not correct (wrong_value)",
     ]
-    assert "2 lines left out: answer not right (wrong_value) 1, no pair 1" in told.out
-    assert "2 answers checked, 1 of them not right and left out" in told.out
+    assert "2 lines rejected: not a pair 1, solution not correct (wrong_value) 1" in output.out
+    assert "2 answers checked, 1 of them wrong and rejected" in output.out
     assert pairs_of(tmp_path / "d", "test") == [("sub Y' INT+ 2", "mul INT+ 2 x")]
     rejected = read_manifest(str(tmp_path / "d")).splits["test"].rejected
-    assert rejected == {"answer not right (wrong_value)": 1, "no pair": 1}
+    assert rejected == {"solution not correct (wrong_value)": 1, "not a pair": 1}
     assert verify_dataset(str(tmp_path / "d"), workers=0).damage == ()
-    with pytest.raises(UserError, match=r"more than 1 lines are left out.*a, line 1: its answer is not right"):
+    with pytest.raises(UserError, match=r"more than 1 lines were skipped.*a, line 1: its solution is not correct"):
         import_dataset("integration-bwd", {"test": [str(tmp_path / "a")]}, str(tmp_path / "e"), max_bad=1)
 
 
-def test_an_import_that_checks_nothing_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_import_without_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "a").write_text(WRONG)
     assert call(f"import --task integration-bwd --test {tmp_path}/a --out {tmp_path}/d --no-check") == 0
-    assert f"no answer was checked: `mathpipe verify {tmp_path}/d` does so" in capsys.readouterr().out
+    assert f"no answer was checked: run `mathpipe verify {tmp_path}/d`" in capsys.readouterr().out
     checked = import_dataset("integration-bwd", {"test": [str(tmp_path / "a")]}, str(tmp_path / "e")).manifest
     assert checked.fingerprint != read_manifest(str(tmp_path / "d")).fingerprint, "other rows, another spec"
     assert call(f"verify {tmp_path}/d --workers 0") == 1
-    told = capsys.readouterr().out
-    assert "1 damaged place. Next: run `mathpipe import` again from a into another --out" in told
-    assert "generate" not in told
+    output = capsys.readouterr().out
+    assert "1 damaged place. Next: run `mathpipe import` again from a into another --out" in output
+    assert "generate" not in output
     assert call(f"dedupe {tmp_path}/d {tmp_path}/u --workers 0") == 0
     capsys.readouterr()
     assert call(f"verify {tmp_path}/u --workers 0") == 1
@@ -193,14 +193,14 @@ def test_an_import_that_checks_nothing_says_so(tmp_path: Path, capsys: pytest.Ca
 @pytest.mark.parametrize(
     ("task", "line", "why"),
     [
-        ("ode1", "sub Y'' Y'\tmul a8 exp x", "problem: \"Y''\" stands in no problem of ode1"),
-        ("ode1", "sub Y' Y\tmul a9 exp x", "solution: 'a9' stands in no solution of ode1"),
-        ("ode2", "sub Y'' y\tx", "problem: 'y' stands in no problem of ode2"),
-        ("integration-fwd", "sub Y' Y\texp x", "problem: 'Y' stands in no problem of integration-fwd"),
-        ("integration-ibp", "sub Y' x\tadd a8 x", "solution: 'a8' stands in no solution of integration-ibp"),
+        ("ode1", "sub Y'' Y'\tmul a8 exp x", "problem: \"Y''\" does not occur in a problem of ode1"),
+        ("ode1", "sub Y' Y\tmul a9 exp x", "solution: 'a9' does not occur in a solution of ode1"),
+        ("ode2", "sub Y'' y\tx", "problem: 'y' does not occur in a problem of ode2"),
+        ("integration-fwd", "sub Y' Y\texp x", "problem: 'Y' does not occur in a problem of integration-fwd"),
+        ("integration-ibp", "sub Y' x\tadd a8 x", "solution: 'a8' does not occur in a solution of integration-ibp"),
     ],
 )
-def test_letters_of_another_task_are_left_out(task: str, line: str, why: str, tmp_path: Path) -> None:
+def test_import_skips_symbols_of_another_task(task: str, line: str, why: str, tmp_path: Path) -> None:
     right = "sub Y'' x\tadd mul a8 x add a9 mul rac INT+ 2 x x" if task == "ode2" else "sub Y' x\tpow x INT+ 2"
     (tmp_path / "a").write_text(f"1|{line}\n1|{right}\n")
     for check in (True, False):
@@ -210,35 +210,35 @@ def test_letters_of_another_task_are_left_out(task: str, line: str, why: str, tm
         except UserError as nothing:
             assert check and why in str(nothing)
         else:
-            assert done.left_out["task_tokens of another task"] == 1
-            assert done.bad_lines[0].why == why
+            assert done.skipped["symbols of another task"] == 1
+            assert done.skipped_lines[0].reason == why
 
 
-def test_wrong_answers_in_a_file_are_found_by_verify(toy: ModuleType, tmp_path: Path) -> None:
+def test_verify_finds_unchecked_wrong_solutions(toy: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "a").write_text("1|INT+ 1 2\tINT+ 1 2\n1|INT+ 7\tINT+ 7\n")
     import_dataset("toy-reverse", {"test": [str(tmp_path / "a")]}, str(tmp_path / "d"), check=False)
     damage = verify_dataset(str(tmp_path / "d"), workers=0).damage
-    assert [str(d) for d in damage] == ["test/00000.parquet: row 0: its answer is not right (wrong_value)"]
+    assert [str(d) for d in damage] == ["test/00000.parquet: row 0: its solution is not correct (wrong_value)"]
 
 
-def test_what_is_refused(toy: ModuleType, tmp_path: Path) -> None:
+def test_import_errors(toy: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "a").write_text(LINES + "bad\n" * 30)
     (tmp_path / "none").write_text("bad\n")
-    with pytest.raises(UserError, match=r"more than 4 lines are left out.*a, line 4: expected"):
+    with pytest.raises(UserError, match=r"more than 4 lines were skipped.*a, line 4: expected"):
         import_dataset("toy-reverse", {"test": [str(tmp_path / "a")]}, str(tmp_path / "d"), max_bad=4)
     done = import_dataset("toy-reverse", {"test": [str(tmp_path / "a")]}, str(tmp_path / "d"))
-    assert done.left_out == {"no pair": 30} and len(done.bad_lines) == 20
+    assert done.skipped == {"not a pair": 30} and len(done.skipped_lines) == 20
     with pytest.raises(UserError, match="holds something else"):
         import_dataset("toy-reverse", {"test": [str(tmp_path / "a")]}, str(tmp_path / "d"))
-    with pytest.raises(UserError, match=r"no line of .*none is a pair"):
+    with pytest.raises(UserError, match=r"no line of .*none is an example"):
         import_dataset("toy-reverse", {"test": [str(tmp_path / "none")]}, str(tmp_path / "e"))
-    with pytest.raises(UserError, match="files hold expressions, which xor has none of"):
+    with pytest.raises(UserError, match="only expressions can be imported, and xor has none"):
         import_dataset("xor", {"test": [str(tmp_path / "a")]}, str(tmp_path / "f"))
-    with pytest.raises(UserError, match="is no task of sequences"):
+    with pytest.raises(UserError, match="is not a sequence task"):
         import_dataset("add", {"test": [str(tmp_path / "a")]}, str(tmp_path / "f"))
 
 
-def test_an_import_that_was_stopped_begins_anew(toy: ModuleType, tmp_path: Path) -> None:
+def test_interrupted_import_restarts(toy: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "a").write_text(LINES * 4)
     files, out = {"train": [str(tmp_path / "a")]}, tmp_path / "d"
     with pytest.raises(RuntimeError):
@@ -261,9 +261,7 @@ def stop(rows: int) -> None:
     raise RuntimeError("stopped")
 
 
-def test_export_then_import_gives_equal_pairs(
-    toy: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_export_import_round_trip(toy: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     spec = DatasetSpec(task="toy-reverse", problems=ExpressionSpec(min_operators=4, max_operators=8), chunk_rows=100)
     make_dataset(spec, Layout({"train": 1_000, "valid": 30, "test": 30}, 500), str(tmp_path / "d"), workers=0)
     line = f"import --task toy-reverse --out {tmp_path}/again --json"
@@ -272,8 +270,8 @@ def test_export_then_import_gives_equal_pairs(
         line += f" --{split} {tmp_path}/{split}.txt"
     capsys.readouterr()
     assert call(line) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["bad"] == 0 and set(told["overlaps"].values()) == {0}
+    output = json.loads(capsys.readouterr().out)
+    assert output["bad"] == 0 and set(output["overlaps"].values()) == {0}
     for split in ("train", "valid", "test"):
         assert pairs_of(tmp_path / "again", split) == pairs_of(tmp_path / "d", split)
     assert read_manifest(str(tmp_path / "again")).spec["problems"]["kind"] == "imported"

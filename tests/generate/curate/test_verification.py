@@ -13,10 +13,10 @@ import pytest
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.dataset import open_dataset
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.format.manifest import Manifest, Record, Split, read_manifest
-from mathpipe.datasets.format.matrix_columns import SPEC_KEY, Rows, write_shard
+from mathpipe.datasets.format.manifest import Manifest, ShardRecord, Split, read_manifest
+from mathpipe.datasets.format.matrix_columns import SPEC_KEY, MatrixExamples, write_shard
 from mathpipe.datasets.io.storage import HashingFile, Storage
-from mathpipe.generate.curate.verification import agreement, verify_dataset
+from mathpipe.generate.curate.verification import matches_to_float32, verify_dataset
 
 
 @pytest.fixture
@@ -28,19 +28,19 @@ def damage_of(url: Path) -> list[str]:
     return [str(d) for d in verify_dataset(str(url), workers=0).damage]
 
 
-def test_right_datasets_have_no_damage(inverses: Path, make_small) -> None:
+def test_valid_datasets_have_no_damage(inverses: Path, make_small) -> None:
     assert verify_dataset(str(inverses), workers=0).rows == 2_500
     assert damage_of(inverses) == []
     assert damage_of(make_small("transpose", min_dim=1, max_dim=5, rectangular=True)) == []
     assert damage_of(make_small("inverse", round_problems=False, entries="gaussian")) == []
 
 
-def test_workers_find_the_same(inverses: Path) -> None:
+def test_verify_with_workers(inverses: Path) -> None:
     (inverses / "valid" / "00000.parquet").unlink()
     assert [str(d) for d in verify_dataset(str(inverses), workers=2).damage] == damage_of(inverses) != []
 
 
-def test_a_flipped_byte(inverses: Path) -> None:
+def test_verify_finds_flipped_byte(inverses: Path) -> None:
     file = inverses / "train" / "00001.parquet"
     data = bytearray(file.read_bytes())
     data[len(data) // 3] ^= 1
@@ -48,7 +48,7 @@ def test_a_flipped_byte(inverses: Path) -> None:
     assert any("train/00001.parquet: its checksum differs" in d for d in damage_of(inverses))
 
 
-def test_a_missing_shard_and_a_truncated_one(inverses: Path) -> None:
+def test_verify_finds_missing_and_truncated_shards(inverses: Path) -> None:
     (inverses / "test" / "00000.parquet").unlink()
     file = inverses / "train" / "00000.parquet"
     file.write_bytes(file.read_bytes()[:5_000])
@@ -58,12 +58,12 @@ def test_a_missing_shard_and_a_truncated_one(inverses: Path) -> None:
     assert any(d.startswith("train/00000.parquet: cannot be read") for d in found)
 
 
-def test_a_stranger_among_the_shards(inverses: Path) -> None:
+def test_verify_finds_unlisted_file(inverses: Path) -> None:
     (inverses / "train" / "00007.parquet").write_bytes(b"?")
-    assert damage_of(inverses) == ["train/00007.parquet: is not named in the manifest"]
+    assert damage_of(inverses) == ["train/00007.parquet: is not listed in the manifest"]
 
 
-def rewrite(url: Path, change: Callable[[Rows], Rows], spec_json: str | None = None) -> None:
+def rewrite(url: Path, change: Callable[[MatrixExamples], MatrixExamples], spec_json: str | None = None) -> None:
     """Replace train/00000 by a file of changed rows whose record and manifest agree with it: only the mathematics is wrong."""
     manifest, storage = read_manifest(str(url)), Storage(str(url))
     data = open_dataset(url)
@@ -78,35 +78,35 @@ def rewrite(url: Path, change: Callable[[Rows], Rows], spec_json: str | None = N
         .model_copy(update={"bytes": hashing.bytes, "sha256": hashing.sha256, "rows": count})
     )
     record.write(storage)
-    train = Split.of([record, *manifest.splits["train"].shards[1:]])
+    train = Split.from_records([record, *manifest.splits["train"].shards[1:]])
     Manifest.model_validate({**manifest.model_dump(), "splits": {**manifest.splits, "train": train}}).write(storage)
 
 
-def test_wrong_answers_are_named_by_row(inverses: Path) -> None:
-    def wrong(rows: Rows) -> Rows:
+def test_verify_names_rows_of_wrong_solutions(inverses: Path) -> None:
+    def wrong(rows: MatrixExamples) -> MatrixExamples:
         values = rows.solutions.values.copy()
         values[9 * 3 + 4] *= 1.00001
         values[9 * 77] += 1
-        return Rows(rows.row, rows.problems, Matrices(values, rows.solutions.rows, rows.solutions.cols))
+        return MatrixExamples(rows.row, rows.problems, Matrices(values, rows.solutions.rows, rows.solutions.cols))
 
     rewrite(inverses, wrong)
-    assert damage_of(inverses) == ["train/00000.parquet: rows 3, 77: its answer is wrong"]
+    assert damage_of(inverses) == ["train/00000.parquet: rows 3, 77: its solution is wrong"]
 
 
-def test_an_answer_of_another_shape(inverses: Path) -> None:
-    def wrong(rows: Rows) -> Rows:
+def test_verify_finds_wrong_solution_shape(inverses: Path) -> None:
+    def wrong(rows: MatrixExamples) -> MatrixExamples:
         shape = rows.solutions.rows.copy(), rows.solutions.cols.copy()
         shape[0][5], shape[1][5] = 1, 9
-        return Rows(rows.row, rows.problems, Matrices(rows.solutions.values, *shape))
+        return MatrixExamples(rows.row, rows.problems, Matrices(rows.solutions.values, *shape))
 
     rewrite(inverses, wrong)
-    assert damage_of(inverses) == ["train/00000.parquet: row 5: its answer is wrong"]
+    assert damage_of(inverses) == ["train/00000.parquet: row 5: its solution is wrong"]
 
 
-def test_problems_of_another_split_and_rows_out_of_place(inverses: Path) -> None:
+def test_verify_finds_rows_of_another_split_or_position(inverses: Path) -> None:
     stranger = next(open_dataset(inverses, "valid").chunks(size=1))
 
-    def wrong(rows: Rows) -> Rows:
+    def wrong(rows: MatrixExamples) -> MatrixExamples:
         keep = rows.take(np.arange(1, len(rows)))
         problems, solutions = (
             Matrices.concatenate([getattr(part, side) for part in (stranger, keep)])
@@ -114,52 +114,52 @@ def test_problems_of_another_split_and_rows_out_of_place(inverses: Path) -> None
         )
         row = rows.row.copy()
         row[9] = 8
-        return Rows(row, problems, solutions)
+        return MatrixExamples(row, problems, solutions)
 
     rewrite(inverses, wrong)
     assert damage_of(inverses) == [
         "train/00000.parquet: row 0: its problem does not belong to train",
-        "train/00000.parquet: row 8: stands in the wrong place",
+        "train/00000.parquet: row 8: is in the wrong position",
     ]
 
 
-def test_a_singular_problem(inverses: Path) -> None:
-    def wrong(rows: Rows) -> Rows:
+def test_verify_finds_unsolvable_problem(inverses: Path) -> None:
+    def wrong(rows: MatrixExamples) -> MatrixExamples:
         values = rows.problems.values.copy()
         values[:9] = 2.0
-        return Rows(rows.row, Matrices(values, rows.problems.rows, rows.problems.cols), rows.solutions)
+        return MatrixExamples(rows.row, Matrices(values, rows.problems.rows, rows.problems.cols), rows.solutions)
 
     rewrite(inverses, wrong)
-    assert any("row 0: its problem has no trusted answer" in d for d in damage_of(inverses))
+    assert any("row 0: its problem has no trusted solution" in d for d in damage_of(inverses))
 
 
-def test_a_footer_of_another_spec(inverses: Path) -> None:
+def test_verify_finds_footer_of_another_spec(inverses: Path) -> None:
     rewrite(inverses, lambda rows: rows, spec_json='{"task":"inverse"}')
     assert damage_of(inverses) == ["train/00000.parquet: its footer names another spec"]
 
 
-def test_rows_missing_from_a_shard(inverses: Path) -> None:
+def test_verify_finds_missing_rows(inverses: Path) -> None:
     rewrite(inverses, lambda rows: rows.take(np.arange(499)))
-    assert any("stands in the wrong place" in d or "does not" in d or "follows" in d for d in damage_of(inverses))
+    assert any("is in the wrong position" in d or "does not" in d or "continue" in d for d in damage_of(inverses))
 
 
-def test_what_cannot_be_told(inverses: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="holds no whole dataset"):
+def test_verify_errors(inverses: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no complete dataset"):
         verify_dataset(str(tmp_path), workers=0)
     manifest = json.loads((inverses / "manifest.json").read_text())
     manifest["spec"]["version"] = 99
     (inverses / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(UserError, match="another generator"):
+    with pytest.raises(UserError, match="another version of the generator"):
         verify_dataset(str(inverses), workers=0)
 
 
-def test_agreement_is_tight() -> None:
+def test_matches_to_float32_is_tight() -> None:
     """One and a half units of float32, no more: a value off by 1e-6 of itself is wrong."""
     wanted = Matrices.from_dense([[[1.0, 1e-3]]])
     for factor, right in [(1, True), (1 + 1e-7, True), (1 + 1e-6, False)]:
-        assert agreement(wanted.values * factor, wanted, 1e-9).tolist() == [right]
+        assert matches_to_float32(wanted.values * factor, wanted, 1e-9).tolist() == [right]
 
 
 def test_records_are_strict() -> None:
     with pytest.raises(ValueError):
-        Record.model_validate({"split": "train", "shard": -1})
+        ShardRecord.model_validate({"split": "train", "shard": -1})

@@ -1,4 +1,4 @@
-"""Making and verifying datasets on a Dask cluster of separate processes: the same bytes, and every loss told in one line."""
+"""Making and verifying datasets on a Dask cluster of separate processes: the same bytes, and every loss messages in one line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.format.manifest import Record
+from mathpipe.datasets.format.manifest import ShardRecord
 from mathpipe.datasets.io.storage import Storage
 from mathpipe.generate.build import dataset_builder
 from mathpipe.generate.build.dataset_builder import make_dataset
@@ -39,11 +39,11 @@ def tasks_known_to(address: str) -> int:
     from distributed import Client
 
     with Client(address, set_as_default=False) as client:
-        known: int = client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks))
-    return known
+        num_tasks: int = client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks))
+    return num_tasks
 
 
-def test_a_cluster_makes_the_same_bytes_and_verifies_them(
+def test_cluster_builds_and_verifies_the_same_bytes(
     shared_cluster: DaskCluster,
     spec: DatasetSpec,
     layout: Layout,
@@ -64,12 +64,12 @@ def test_a_cluster_makes_the_same_bytes_and_verifies_them(
     wait_for(lambda: tasks_known_to(shared_cluster.address) == 0, "the scheduler to forget what was done")
 
 
-def test_many_small_tasks_leave_nothing_behind(shared_cluster: DaskCluster, wait_for: WaitFor) -> None:
+def test_scheduler_forgets_finished_tasks(shared_cluster: DaskCluster, wait_for: WaitFor) -> None:
     assert sorted(run(operator.neg, range(300), scheduler=shared_cluster.address)) == list(range(-299, 1))
     wait_for(lambda: tasks_known_to(shared_cluster.address) == 0, "the scheduler to forget what was done")
 
 
-def test_an_error_on_a_worker_arrives_as_it_was(shared_cluster: DaskCluster) -> None:
+def test_worker_error_is_raised_unchanged(shared_cluster: DaskCluster) -> None:
     with pytest.raises(ZeroDivisionError):
         list(run(divide_one_by, [1, 0], scheduler=shared_cluster.address))
 
@@ -100,7 +100,7 @@ def kill_in_the_middle_of_a_shard(process: subprocess.Popen[bytes], wait_for: Wa
     os.killpg(process.pid, signal.SIGKILL)
 
 
-def test_a_worker_killed_in_the_middle_of_a_shard_costs_that_shard_only(
+def test_killed_worker_loses_only_its_shard(
     new_cluster: NewCluster,
     spec: DatasetSpec,
     layout: Layout,
@@ -126,7 +126,7 @@ def test_a_worker_killed_in_the_middle_of_a_shard_costs_that_shard_only(
     assert contents(tmp_path / "d") == undisturbed
 
 
-def test_the_scheduler_gone_is_one_line_and_a_new_cluster_goes_on(
+def test_lost_scheduler_raises_and_a_new_cluster_resumes(
     new_cluster: NewCluster,
     spec: DatasetSpec,
     layout: Layout,
@@ -137,11 +137,11 @@ def test_the_scheduler_gone_is_one_line_and_a_new_cluster_goes_on(
 ) -> None:
     dask_cluster = new_cluster("one", "two")
 
-    def kill(record: Record, built: bool) -> None:
+    def kill(record: ShardRecord, built: bool) -> None:
         if "scheduler" in dask_cluster.processes:
             dask_cluster.kill("scheduler")
 
-    with pytest.raises(UserError, match=r"the scheduler tcp://.* is gone.*the same command goes on"):
+    with pytest.raises(UserError, match=r"the scheduler tcp://.* is gone.*repeat the same command"):
         make_dataset(spec, layout, str(tmp_path / "d"), scheduler=dask_cluster.address, on_shard=kill)
     assert "Traceback" not in capfd.readouterr().err
     assert not (tmp_path / "d" / "manifest.json").exists()
@@ -161,10 +161,10 @@ def ask(line: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
     return int(stop.value.code or 0), err
 
 
-def test_no_scheduler_there(
+def test_no_scheduler_at_the_address(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(executors, "PATIENCE", 2)
+    monkeypatch.setattr(executors, "CONNECT_TIMEOUT", 2)
     with socket.socket() as silent:  # a port that is taken, where nobody listens
         silent.bind(("127.0.0.1", 0))
         address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
@@ -178,10 +178,10 @@ def test_no_scheduler_there(
     assert code == 2 and "missing port" in err
 
 
-def test_workers_and_a_scheduler_do_not_go_together(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_workers_and_scheduler_are_exclusive(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     for line in (f"generate --task add --out {tmp_path}/d", f"verify {tmp_path}/d"):
         code, err = ask(f"{line} --workers 2 --scheduler tcp://127.0.0.1:8786", capsys)
-        assert code == 2 and "--workers and --scheduler do not go together" in err
+        assert code == 2 and "--workers and --scheduler exclude each other" in err
 
 
 OLDER_NUMPY = """
@@ -191,7 +191,7 @@ importlib.metadata.version = lambda name: "1.26.4" if name == "numpy" else real(
 """
 
 
-def test_workers_of_another_version_are_refused(
+def test_workers_of_another_version_raise(
     new_cluster: NewCluster, spec: DatasetSpec, layout: Layout, tmp_path: Path
 ) -> None:
     """One that joins while the others work is refused by its first shard, one that is there by the question asked first."""
@@ -199,15 +199,15 @@ def test_workers_of_another_version_are_refused(
     (tmp_path / "older" / "sitecustomize.py").write_text(OLDER_NUMPY)
     path = os.pathsep.join([str(tmp_path / "older"), *filter(None, [os.environ.get("PYTHONPATH")])])
     odd = new_cluster()
-    told: list[str] = []
+    messages: list[str] = []
 
     def join(text: str) -> None:
-        told.append(text)
+        messages.append(text)
         odd.start_worker("older", env={"PYTHONPATH": path})
 
     with pytest.raises(UserError, match=r"a worker that joined runs other versions.*numpy 2.*Got: numpy 1\.26\.4"):
-        make_dataset(spec, layout, str(tmp_path / "d"), scheduler=odd.address, tell=join)
-    assert "has no worker yet" in told[0]
+        make_dataset(spec, layout, str(tmp_path / "d"), scheduler=odd.address, log=join)
+    assert "has no worker yet" in messages[0]
     with pytest.raises(UserError, match=r"worker tcp://.* runs other versions.*numpy 2.*Got: numpy 1\.26\.4"):
         make_dataset(spec, layout, str(tmp_path / "d"), scheduler=odd.address)
     assert list((tmp_path / "d").rglob("*")) == []
@@ -223,7 +223,7 @@ sys.meta_path.insert(0, Nothing())
 """
 
 
-def test_a_worker_without_mathpipe(new_cluster: NewCluster, spec: DatasetSpec, layout: Layout, tmp_path: Path) -> None:
+def test_worker_without_mathpipe(new_cluster: NewCluster, spec: DatasetSpec, layout: Layout, tmp_path: Path) -> None:
     (tmp_path / "bare").mkdir()
     (tmp_path / "bare" / "sitecustomize.py").write_text(NO_MATHPIPE)
     bare = new_cluster()
@@ -233,13 +233,11 @@ def test_a_worker_without_mathpipe(new_cluster: NewCluster, spec: DatasetSpec, l
         make_dataset(spec, layout, str(tmp_path / "d"), scheduler=bare.address)
 
 
-def test_a_disk_that_the_workers_do_not_share(
-    spec: DatasetSpec, layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A record that came back without its file: told after looking again for a while."""
+def test_unshared_disk(spec: DatasetSpec, layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record that came back without its file: messages after looking again for a while."""
     pauses: list[float] = []
     monkeypatch.setattr(dataset_builder.time, "sleep", pauses.append)
-    record = Record(
+    record = ShardRecord(
         split="train", shard=0, first_row=0, rows=10, bytes=99, sha256="", fingerprint=spec.fingerprint, rejected={}
     )
     with pytest.raises(UserError, match=r"finished train/00000.parquet.*no such file.*do not share.*s3://"):
@@ -271,11 +269,11 @@ def test_workers_with_another_disk(
     assert contents(tmp_path / "data" / "d") == undisturbed
     far.kill("far")
     far.start_worker("blind", before=("unshare", "--mount", "sh", "-c", mount, "sh"))
-    with pytest.raises(UserError, match=r"finds no (train|valid|test)/.*do not share"):
+    with pytest.raises(UserError, match=r"cannot find (train|valid|test)/.*do not share"):
         verify_dataset(str(tmp_path / "data" / "d"), scheduler=far.address)
 
 
 @pytest.mark.slow
-def test_a_shard_that_kills_every_worker_ends_in_an_error() -> None:
-    with pytest.raises(UserError, match="died again and again"):
+def test_shard_that_kills_every_worker_raises() -> None:
+    with pytest.raises(UserError, match="died repeatedly"):
         list(run(os._exit, [1], workers=1))

@@ -63,10 +63,10 @@ def test_available_cpus(
     assert available_cpus(tmp_path) == expected
 
 
-def test_affinity_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_available_cpus_without_quota(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 3, 5}, raising=False)
     assert available_cpus(tmp_path) == 3
 
 
-def test_here() -> None:
+def test_available_cpus_of_this_process() -> None:
     assert 1 <= available_cpus() <= (os.cpu_count() or 1)

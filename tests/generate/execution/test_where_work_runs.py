@@ -15,7 +15,7 @@ import pytest
 from mathpipe.datasets.errors import UserError
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.execution import executors
-from mathpipe.generate.execution.executors import run, workers_for
+from mathpipe.generate.execution.executors import estimate_workers, run
 from mathpipe.generate.layout import Layout
 from mathpipe.generate.spec import DatasetSpec, MatrixSpec
 
@@ -42,7 +42,7 @@ def fail(_: object) -> None:
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers are worth their start after a tenth of a second, on two CPUs."""
     monkeypatch.setattr(executors, "START_SECONDS", 0.1)
-    monkeypatch.setattr(executors, "_LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(executors, "_POLL_SECONDS", 0.02)
     monkeypatch.setattr(executors, "available_cpus", lambda: 2)
 
 
@@ -61,37 +61,37 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         yield from (("worker", item) for item in items)
 
     monkeypatch.setattr(executors, "_local_client", client)
-    monkeypatch.setattr(executors, "_as_done", as_done)
+    monkeypatch.setattr(executors, "_as_completed", as_done)
     return numbers
 
 
 @pytest.mark.parametrize(("seconds", "cpus", "workers"), [(1, 8, 0), (60, 8, 8), (4, 2, 0), (7, 2, 2), (1e9, 1, 0)])
-def test_workers_for(seconds: float, cpus: int, workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_estimate_workers(seconds: float, cpus: int, workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(executors, "available_cpus", lambda: cpus)
-    assert workers_for(seconds) == workers
+    assert estimate_workers(seconds) == workers
 
 
 @pytest.mark.usefixtures("eager")
-def test_short_work_stays_here(started: list[int]) -> None:
+def test_short_work_stays_in_process(started: list[int]) -> None:
     assert list(run(process_after, [0.0] * 20, workers=None)) == [os.getpid()] * 20
     assert started == []
 
 
 @pytest.mark.usefixtures("eager")
-def test_the_rest_of_long_work_goes_to_workers_once(started: list[int]) -> None:
+def test_remaining_work_moves_to_workers_once(started: list[int]) -> None:
     results = list(run(process_after, [0.6, *[0.3] * 9], workers=None))
     assert results == [os.getpid(), *[("worker", 0.3)] * 9]
     assert started == [2]
 
 
 @pytest.mark.usefixtures("eager")
-def test_no_more_workers_than_items_are_left(started: list[int]) -> None:
+def test_no_more_workers_than_remaining_items(started: list[int]) -> None:
     assert list(run(process_after, [0.6, 0.3], workers=None)) == [os.getpid(), ("worker", 0.3)]
     assert started == [1]
 
 
 @pytest.mark.usefixtures("eager")
-def test_nothing_is_handed_over_while_the_caller_is_busy(started: list[int]) -> None:
+def test_no_handover_while_the_caller_is_busy(started: list[int]) -> None:
     results = run(process_after, [0.05] * 4, workers=None)
     next(results)
     time.sleep(0.5)
@@ -101,7 +101,7 @@ def test_nothing_is_handed_over_while_the_caller_is_busy(started: list[int]) -> 
 
 
 @pytest.mark.usefixtures("eager")
-def test_an_error_here_or_in_starting_is_raised(started: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_of_work_and_worker_start_are_raised(started: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="this item is wrong"):
         list(run(fail, [1, 2], workers=None))
 
@@ -113,13 +113,13 @@ def test_an_error_here_or_in_starting_is_raised(started: list[int], monkeypatch:
         list(run(process_after, [0.6, *[0.3] * 9], workers=None))
 
 
-def test_linear_algebra_has_one_thread_here() -> None:
+def test_blas_uses_one_thread_in_process() -> None:
     assert list(run(threads_of_blas, [0], workers=0)) == [{1}]
     assert list(run(threads_of_blas, [0], workers=None)) == [{1}]
 
 
 @pytest.mark.usefixtures("eager")
-def test_the_same_bytes_where_workers_join(tmp_path: Path, contents: Contents, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_same_bytes_when_workers_join(tmp_path: Path, contents: Contents, monkeypatch: pytest.MonkeyPatch) -> None:
     """Real workers, for what is left while the first shard is held up here."""
     spec = DatasetSpec(task="inverse", problems=MatrixSpec(min_dim=3, max_dim=3))
     layout = Layout({"train": 60_000, "valid": 1_000, "test": 1_000}, 10_000)

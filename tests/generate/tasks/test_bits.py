@@ -1,4 +1,4 @@
-"""xor and memory: what problems are, which split they belong to, how answers are judged, and the same bytes every time."""
+"""xor and memory: what problems are, which split they belong to, how answers are verification, and the same bytes every time."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.dataset import open_dataset
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.manifest import read_manifest
-from mathpipe.datasets.format.sequence_columns import SequenceRows
-from mathpipe.datasets.tokenizers.bit_tokenizer import BitTokenizer, bits_text
-from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, Reading
+from mathpipe.datasets.format.sequence_columns import SequenceExamples
+from mathpipe.datasets.tokenizers.bit_tokenizer import BitTokenizer, bits_to_text
+from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, DecodeStatus
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.curate.verification import verify_dataset
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.sampling.bits import every_problem, problems_of
+from mathpipe.generate.sampling.bits import all_problems, count_problems
 from mathpipe.generate.spec import BitSpec, DatasetSpec
 from mathpipe.generate.tasks.registry import SequenceTask, sequence_task
 from mathpipe.generate.tasks.sequences import memory, xor
 from mathpipe.pipeline.cli import main
-from mathpipe.pipeline.config.resolution import Source, gather, validated
+from mathpipe.pipeline.config.resolution import ParameterSource, resolve, validate
 from mathpipe.pipeline.config.schema import GenerateParams
 
 
 def params(**flags: object) -> GenerateParams:
-    return validated(GenerateParams, gather("generate", Source(), flags), "generate")
+    return validate(GenerateParams, resolve("generate", ParameterSource(), flags), "generate")
 
 
 def spec(**flags: object) -> DatasetSpec:
     return params(**flags).spec()
 
 
-def rows_of(url: Path, split: str) -> SequenceRows:
-    return SequenceRows.concatenate(list(open_dataset(url, split).chunks()))  # type: ignore[arg-type]
+def rows_of(url: Path, split: str) -> SequenceExamples:
+    return SequenceExamples.concatenate(list(open_dataset(url, split).chunks()))  # type: ignore[arg-type]
 
 
 def make(tmp_path: Path, drawn: DatasetSpec, name: str = "d", **splits: int) -> Path:
@@ -49,12 +49,12 @@ def xor_5(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make(tmp_path_factory.mktemp("xor"), spec(task="xor"), train=6_500, valid=69, test=50)
 
 
-def test_a_small_space_is_shared_out_among_the_splits_and_every_held_out_problem_comes_once(xor_5: Path) -> None:
+def test_small_space_is_partitioned_and_held_out_problems_are_unique(xor_5: Path) -> None:
     problems = {split: rows_of(xor_5, split).problems.to_list() for split in ("train", "valid", "test")}
     found = {split: set(those) for split, those in problems.items()}
     assert {split: len(those) for split, those in found.items()} == {"train": 1024 - 69 - 50, "valid": 69, "test": 50}
     assert len(problems["valid"]) == 69 and len(problems["test"]) == 50
-    assert set.union(*found.values()) == {row.tobytes() for row in every_problem(10)}
+    assert set.union(*found.values()) == {row.tobytes() for row in all_problems(10)}
     assert read_manifest(str(xor_5)).spec["problems"]["drawn"] == "passes"
     assert read_manifest(str(xor_5)).repeats > 0 and read_manifest(str(xor_5)).splits["valid"].shards[0].repeats == 0
 
@@ -67,7 +67,7 @@ def test_answers_are_the_exclusive_or(xor_5: Path) -> None:
 
 
 @pytest.mark.parametrize("task", ["xor", "memory"])
-def test_equal_specs_make_equal_bytes_and_another_seed_other_rows(tmp_path: Path, task: str) -> None:
+def test_equal_specs_give_equal_bytes(tmp_path: Path, task: str) -> None:
     drawn = spec(task=task, bits=20)
     first, again = (make(tmp_path, drawn, name, train=300, valid=20, test=20) for name in ("a", "b"))
     for file in sorted(p.relative_to(first) for p in first.rglob("*.*")):
@@ -78,7 +78,7 @@ def test_equal_specs_make_equal_bytes_and_another_seed_other_rows(tmp_path: Path
     assert rows_of(grown, "train").problems.to_list()[:300] == rows_of(first, "train").problems.to_list()
 
 
-def test_memory_hides_half_of_one_string_and_asks_for_it(tmp_path: Path) -> None:
+def test_memory_query_hides_half_of_one_string(tmp_path: Path) -> None:
     rows = rows_of(make(tmp_path, spec(task="memory"), train=60), "train")
     problems = rows.problems.values.reshape(60, 6, 1000)
     solutions = rows.solutions.values.reshape(60, 1000)
@@ -89,12 +89,12 @@ def test_memory_hides_half_of_one_string_and_asks_for_it(tmp_path: Path) -> None
     assert (which.sum(axis=1) == 1).all() and len(set(which.argmax(axis=1))) == 5
 
 
-def test_a_query_that_fits_two_strings_is_given_up(tmp_path: Path) -> None:
+def test_ambiguous_query_is_rejected(tmp_path: Path) -> None:
     drawn = spec(task="memory", bits=4)
     url = make(tmp_path, drawn, train=500)
     assert read_manifest(str(url)).splits["train"].rejected["ambiguous"] > 100
     rows = rows_of(url, "train")
-    assert (memory.TASK.judge(rows.problems, rows.solutions, rows.solutions).outcome == 0).all()
+    assert (memory.TASK.verify(rows.problems, rows.solutions, rows.solutions).outcome == 0).all()
 
 
 @pytest.mark.parametrize(
@@ -105,33 +105,33 @@ def test_a_query_that_fits_two_strings_is_given_up(tmp_path: Path) -> None:
         ({"bits": 1, "valid": 3}, r"4 distinct"),
     ],
 )
-def test_more_held_out_rows_than_problems_are_refused(tmp_path: Path, flags: dict[str, int], message: str) -> None:
+def test_too_many_held_out_rows_raise(tmp_path: Path, flags: dict[str, int], message: str) -> None:
     given = params(task="xor", n=6500, **flags)
     with pytest.raises(UserError, match=message):
         make_dataset(given.spec(), given.layout(given.spec(), "nowhere"), str(tmp_path / "d"), workers=0)
 
 
-def test_held_out_rows_not_asked_for_are_as_many_as_there_are() -> None:
+def test_default_held_out_rows_are_all_problems() -> None:
     given = params(task="xor", n=6500)
     assert given.layout(given.spec(), "nowhere").splits == {"train": 6_500, "valid": 69, "test": 50}
     larger = params(task="xor", bits=50, n=20_000)
     assert larger.layout(larger.spec(), "nowhere").splits == {"train": 20_000, "valid": 10_000, "test": 10_000}
-    assert problems_of(10, "train") + problems_of(10, "valid") + problems_of(10, "test") == 1024
+    assert count_problems(10, "train") + count_problems(10, "valid") + count_problems(10, "test") == 1024
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"task": "xor", "max_ops": 3}, "made of bits and knows no --max-ops"),
-        ({"task": "xor", "dim": 3}, "made of bits and knows no --dim"),
-        ({"task": "add", "bits": 3}, "made of matrices and knows no --bits"),
-        ({"task": "integration-bwd", "bits": 3}, "made of expressions and knows no --bits"),
-        ({"task": "xor", "masked": 0.5}, "xor masks nothing"),
-        ({"task": "memory", "masked": 1.0}, "shows something"),
-        ({"task": "xor", "bits": 0}, "generate.bits is not right"),
+        ({"task": "xor", "max_ops": 3}, "a task of bits, to which --max-ops"),
+        ({"task": "xor", "dim": 3}, "a task of bits, to which --dim"),
+        ({"task": "add", "bits": 3}, "a task of matrices, to which --bits"),
+        ({"task": "integration-bwd", "bits": 3}, "a task of expressions, to which --bits"),
+        ({"task": "xor", "masked": 0.5}, "xor has no masked bits"),
+        ({"task": "memory", "masked": 1.0}, "visible bits"),
+        ({"task": "xor", "bits": 0}, "generate.bits is invalid"),
     ],
 )
-def test_wrong_flags_are_explained(flags: dict[str, object], message: str) -> None:
+def test_invalid_flags_raise(flags: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
         spec(**flags)
 
@@ -150,7 +150,7 @@ VERDICTS = [
 
 
 @pytest.mark.parametrize("task", [xor.TASK, memory.TASK], ids=["xor", "memory"])
-def test_verdicts(task: SequenceTask) -> None:
+def test_outcomes(task: SequenceTask) -> None:
     if task.name == "xor":
         problem = PROBLEM
     else:  # five strings, of which one fits 1?1
@@ -158,40 +158,44 @@ def test_verdicts(task: SequenceTask) -> None:
     n = len(VERDICTS)
     problems, predicted = Sequences.from_list([problem] * n), Sequences.from_list([said for said, _, _ in VERDICTS])
     references = Sequences.from_list([[1, 0, 1]] * n)
-    judged = task.judge(problems, references, predicted)
-    assert [task.outcomes[k] for k in judged.outcome] == [name for _, name, _ in VERDICTS]
-    assert judged.measures["bit_accuracy"] == pytest.approx([share for _, _, share in VERDICTS])
-    assert tuple(judged.measures) == task.measures
+    verification = task.verify(problems, references, predicted)
+    assert [task.outcomes[k] for k in verification.outcome] == [name for _, name, _ in VERDICTS]
+    assert verification.measures["bit_accuracy"] == pytest.approx([share for _, _, share in VERDICTS])
+    assert tuple(verification.measures) == task.measures
     alone = [
-        int(task.judge(*(s.take(np.array([k])) for s in (problems, references, predicted))).outcome[0])
+        int(task.verify(*(s.take(np.array([k])) for s in (problems, references, predicted))).outcome[0])
         for k in range(n)
     ]
-    assert alone == judged.outcome.tolist()
+    assert alone == verification.outcome.tolist()
 
 
-def test_a_wrong_reference_does_not_make_a_wrong_answer_right() -> None:
+def test_wrong_reference_does_not_accept_wrong_prediction() -> None:
     one = Sequences.from_list([PROBLEM])
-    judged = xor.TASK.judge(one, Sequences.from_list([[0, 0, 0]]), Sequences.from_list([[0, 0, 0]]))
-    assert xor.TASK.outcomes[judged.outcome[0]] == "wrong_value"
+    verification = xor.TASK.verify(one, Sequences.from_list([[0, 0, 0]]), Sequences.from_list([[0, 0, 0]]))
+    assert xor.TASK.outcomes[verification.outcome[0]] == "wrong_value"
     unclear = Sequences.from_list([[0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 2, 2]])  # 2 bits: three strings fit
-    judged = memory.TASK.judge(unclear, Sequences.from_list([[0, 0]]), Sequences.from_list([[0, 0]]))
-    assert memory.TASK.outcomes[judged.outcome[0]] != "exact"
+    verification = memory.TASK.verify(unclear, Sequences.from_list([[0, 0]]), Sequences.from_list([[0, 0]]))
+    assert memory.TASK.outcomes[verification.outcome[0]] != "exact"
 
 
-def test_writing_and_reading_bits() -> None:
+def test_bit_tokenizer_round_trip() -> None:
     tokenizer = BitTokenizer(3)
     tokens, lengths = tokenizer.encode(Sequences.from_list([[0, 1, 2], [1]]))
     assert tokens.tolist() == [[2, 3, 4], [3, PAD, PAD]] and lengths.tolist() == [3, 1]
-    assert tokenizer.to_words(tokens[0]) == ["0", "1", "?"] and tokenizer.to_tokens(["0", "1", "?"]) == [2, 3, 4]
+    assert tokenizer.ids_to_tokens(tokens[0]) == ["0", "1", "?"] and tokenizer.tokens_to_ids(["0", "1", "?"]) == [
+        2,
+        3,
+        4,
+    ]
     read, status = tokenizer.decode(
         np.array([[2, 3, END, 9], [2, 3, 2, 2], [2, PAD, END, 2], [9, END, 2, 2], [END, 2, 2, 2]])
     )
     assert read.to_list() == [b"\x00\x01", b"", b"", b"", b""]
-    ok, bad, endless = Reading.OK, Reading.MALFORMED, Reading.UNTERMINATED
+    ok, bad, endless = DecodeStatus.OK, DecodeStatus.MALFORMED, DecodeStatus.UNTERMINATED
     assert status.tolist() == [ok, endless, bad, bad, ok]
-    assert bits_text(b"\x00\x01\x02\x07") == "01?<7>"
-    with pytest.raises(UserError, match="no word of bits"):
-        tokenizer.to_tokens(["x"])
+    assert bits_to_text(b"\x00\x01\x02\x07") == "01?<7>"
+    with pytest.raises(UserError, match="is not a token of bits"):
+        tokenizer.tokens_to_ids(["x"])
 
 
 def run(line: str) -> int:
@@ -200,7 +204,7 @@ def run(line: str) -> int:
     return int(stop.value.code or 0)
 
 
-def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bit_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "x"
     assert run(f"generate --task xor --bits 3 --n 200 --out {out} --workers 0") == 0
     assert "xor, train 200" in capsys.readouterr().out
@@ -218,22 +222,22 @@ def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 def test_verify_finds_wrong_bits(tmp_path: Path) -> None:
     task = sequence_task("xor")
-    from mathpipe.generate.curate.sequence_verification import wrong_sequences
+    from mathpipe.generate.curate.sequence_verification import sequence_faults
 
     drawn = spec(task="xor", bits=3)
     rows = rows_of(make(tmp_path, drawn, train=50), "train")
-    assert not any(mask.any() for mask in wrong_sequences(drawn, "train", rows, 0).values())
+    assert not any(mask.any() for mask in sequence_faults(drawn, "train", rows, 0).values())
     values = rows.solutions.values.copy()
     values[0] ^= 1
     values[3] = 3
-    damaged = SequenceRows(rows.row, rows.problems, Sequences(values, rows.solutions.lengths))
-    wrong = wrong_sequences(drawn, "train", damaged, 0)
-    assert np.flatnonzero(wrong["its answer is not right (wrong_value)"]).tolist() == [0]
-    assert np.flatnonzero(wrong["holds an id that is no word"]).tolist() == [1]
+    damaged = SequenceExamples(rows.row, rows.problems, Sequences(values, rows.solutions.lengths))
+    wrong = sequence_faults(drawn, "train", damaged, 0)
+    assert np.flatnonzero(wrong["its solution is not correct (wrong_value)"]).tolist() == [0]
+    assert np.flatnonzero(wrong["holds an id outside the vocabulary"]).tolist() == [1]
     assert task.kind == "bits"
 
 
-def test_specs_of_bits_are_strict() -> None:
+def test_bit_spec_is_strict() -> None:
     with pytest.raises(ValueError):
         BitSpec.model_validate({"bits": 5, "dim": 3})
     assert DatasetSpec.model_validate_json(spec(task="xor").to_json()).fingerprint == spec(task="xor").fingerprint

@@ -12,8 +12,8 @@ from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.dataset import open_dataset
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.tokenizers.matrix_tokenizer import TASK_TOKENS
-from mathpipe.evaluate.decode.decoding import Decoded
-from mathpipe.evaluate.score.matrix_scoring import OUTCOMES, ended, score
+from mathpipe.evaluate.decode.decoding import Hypotheses
+from mathpipe.evaluate.score.matrix_scoring import OUTCOMES, append_end, score
 from mathpipe.generate.curate.verification import verify_dataset
 from mathpipe.generate.spec import MatrixSpec
 from mathpipe.generate.tasks.matrices.cotraining import BY_TASK_TOKEN
@@ -22,7 +22,7 @@ from mathpipe.generate.tasks.registry import get_task
 TASK = get_task("cotraining")
 
 
-def drawn(n: int = 700, **spec: object) -> Matrices:
+def sample_problems(n: int = 700, **spec: object) -> Matrices:
     return TASK.sample(np.random.default_rng(0), n, MatrixSpec.model_validate({"min_dim": 2, "max_dim": 4, **spec}))
 
 
@@ -31,16 +31,16 @@ def test_task_tokens_are_those_of_the_papers() -> None:
     assert [BY_TASK_TOKEN[task_token].task_token for task_token in TASK_TOKENS] == list(TASK_TOKENS)
 
 
-def test_task_tokens_are_drawn_uniformly() -> None:
-    task_ids = drawn(7_000).task_ids
+def test_task_tokens_are_sampled_uniformly() -> None:
+    task_ids = sample_problems(7_000).task_ids
     assert task_ids is not None
     assert (np.abs(np.bincount(task_ids, minlength=7) - 1_000) < 150).all()
-    some = drawn(task_tokens="EI").task_ids
+    some = sample_problems(task_tokens="EI").task_ids
     assert some is not None and set(some.tolist()) == {TASK_TOKENS.index("E"), TASK_TOKENS.index("I")}
 
 
-def test_each_problem_is_answered_as_its_own_task_would() -> None:
-    problems = drawn()
+def test_solutions_match_single_tasks() -> None:
+    problems = sample_problems()
     solved = TASK.solve(problems)
     assert problems.task_ids is not None and solved.solutions.task_ids is not None
     for i in range(len(problems)):
@@ -61,31 +61,31 @@ def test_noise_is_symmetric_where_problems_are() -> None:
 
 
 @pytest.mark.parametrize("spec", [{}, {"noise": 0.01}, {"spectrum": ["laplace"]}, {"task_tokens": "TF"}])
-def test_a_dataset_of_it(make_small, spec: dict[str, object]) -> None:
+def test_verify_cotraining_dataset(make_small, spec: dict[str, object]) -> None:
     url: Path = make_small("cotraining", min_dim=2, max_dim=3, **spec)
     assert verify_dataset(str(url), workers=0).damage == ()
     task_tokens = set(pq.read_table(url / "train" / "00000.parquet", columns=["task"])["task"].to_pylist())
     assert task_tokens == set(spec.get("task_tokens", TASK_TOKENS))
 
 
-def test_written_and_scored_with_its_letter(make_small) -> None:
+def test_encode_and_score_with_task_token(make_small) -> None:
     """The references are right; under another task token the same tokens are none; a malformed task token is malformed."""
     data = open_dataset(make_small("cotraining", min_dim=2, max_dim=3), "valid")
     rows = next(data.chunks(200))
-    tokens = ended(*data.target.encode(rows.solutions))
-    found = score(TASK, data.target, rows, Decoded(tokens, np.zeros(len(rows))))
-    assert {OUTCOMES[o] for o in found.outcome} == {"exact"}
-    assert found.passed.mean() > 0.9  # written with 3 digits, a few inverses and eigenvectors fail their own test
+    tokens = append_end(*data.target.encode(rows.solutions))
+    scored = score(TASK, data.target, rows, Hypotheses(tokens, np.zeros(len(rows))))
+    assert {OUTCOMES[o] for o in scored.outcome} == {"exact"}
+    assert scored.passed.mean() > 0.9  # written with 3 digits, a few inverses and eigenvectors fail their own test
     other = tokens.copy()
     other[:, 0] = np.where(tokens[:, 0] == 2, 3, 2)
-    found = score(TASK, data.target, rows, Decoded(other, np.zeros(len(rows))))
-    assert {OUTCOMES[o] for o in found.outcome} == {"wrong_shape"}
+    scored = score(TASK, data.target, rows, Hypotheses(other, np.zeros(len(rows))))
+    assert {OUTCOMES[o] for o in scored.outcome} == {"wrong_shape"}
     other[:, 0] = 50
-    found = score(TASK, data.target, rows, Decoded(other, np.zeros(len(rows))))
-    assert {OUTCOMES[o] for o in found.outcome} == {"malformed"}
+    scored = score(TASK, data.target, rows, Hypotheses(other, np.zeros(len(rows))))
+    assert {OUTCOMES[o] for o in scored.outcome} == {"malformed"}
 
 
-def test_batches_carry_the_letter(make_small) -> None:
+def test_batches_contain_the_task_token(make_small) -> None:
     data = open_dataset(make_small("cotraining", min_dim=2, max_dim=2))
     with data.batches(32) as stream:
         batch = next(stream)

@@ -1,4 +1,4 @@
-"""integration-bwd: every pair is right by a separate check, and predictions are judged by mathematics."""
+"""integration-bwd: an independent check confirms every pair; predictions are verified numerically."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ import numpy as np
 import pytest
 
 from mathpipe.datasets.containers.ragged_sequences import Sequences
-from mathpipe.datasets.expressions.prefix import Tree, parse, words_of
-from mathpipe.datasets.expressions.vocabulary import WORDS
+from mathpipe.datasets.expressions.prefix import Tree, parse, text_to_ids
+from mathpipe.datasets.expressions.vocabulary import TOKENS
 from mathpipe.generate.outcomes import SYMBOLIC_OUTCOMES
 from mathpipe.generate.spec import ExpressionSpec
-from mathpipe.generate.symbolic.check.antiderivatives import holds, integrands
-from mathpipe.generate.symbolic.check.sympy_fallback import BoundedCas
+from mathpipe.generate.symbolic.check.antiderivatives import integrands, is_antiderivative
+from mathpipe.generate.symbolic.check.sympy_fallback import SymPyProcess
 from mathpipe.generate.tasks.calculus.integration_bwd import TASK
 
 
-class Beyond(ArithmeticError):
-    """Too large to be worked with."""
+class TooLarge(ArithmeticError):
+    """A value too large to evaluate."""
 
 
 def value(tree: Tree, x: Any) -> Any:
     """An expression by mpmath's own functions."""
     if isinstance(tree, int):
         return mpmath.mpf(tree)
-    name, problems = WORDS[tree[0]], [value(child, x) for child in tree[1:]]
-    if any(abs(u) > 10**5 for u in problems):
-        raise Beyond
+    name, operands = TOKENS[tree[0]], [value(child, x) for child in tree[1:]]
+    if any(abs(u) > 10**5 for u in operands):
+        raise TooLarge
     leaves = {"x": x, "pi": mpmath.pi, "E": mpmath.e}
     if name in leaves:
         return +leaves[name]
-    a, *rest = problems
+    a, *rest = operands
     if rest:
         b = rest[0]
         return {
@@ -53,18 +53,18 @@ POINTS += [mpmath.mpc("0.6151", "0.2337"), mpmath.mpc("-0.8443", "-1.1319")]
 
 
 def holds_at(f: bytes, primitive: bytes) -> tuple[int, int]:
-    """At how many points the difference quotient of F is f, of how many where both have values.
+    """(number of points where the difference quotient of F equals f, number of points where both are defined).
 
-    With 40 digits; where these differ again with 2,000, since atan(tan(1000 i)) and its like cancel more than 40 digits.
+    Checked with 40 digits, and again with 2,000 if these differ: atan(tan(1000 i)) and the like lose more than 40 digits.
     """
     left, right = parse(f), parse(primitive)
-    verdicts = [agrees_at(left, right, point, 40) for point in POINTS]
-    if False in verdicts:
-        verdicts = [agrees_at(left, right, point, 2000) for point in POINTS]
+    point_results = [agrees_at(left, right, point, 40) for point in POINTS]
+    if False in point_results:
+        point_results = [agrees_at(left, right, point, 2000) for point in POINTS]
     for k, point in enumerate(POINTS):
-        if verdicts[k] is False and not mpmath.im(point) and on_a_cut(left, right, point):
-            verdicts[k] = None
-    return sum(v is True for v in verdicts), sum(v is not None for v in verdicts)
+        if point_results[k] is False and not mpmath.im(point) and on_a_cut(left, right, point):
+            point_results[k] = None
+    return sum(v is True for v in point_results), sum(v is not None for v in point_results)
 
 
 def on_a_cut(f: Tree, primitive: Tree, point: Any) -> bool:
@@ -76,20 +76,20 @@ def agrees_at(f: Tree, primitive: Tree, point: Any, digits: int) -> bool | None:
     """Whether F' = f at a point; None where one has no value there."""
     with mpmath.workdps(digits):
         try:
-            wanted = value(f, point)
-            found = mpmath.diff(lambda z: value(primitive, z), point, h=mpmath.mpf(10) ** (-digits // 2 + 2))
-        except (Beyond, ArithmeticError, ValueError, TypeError):
+            expected = value(f, point)
+            derivative = mpmath.diff(lambda z: value(primitive, z), point, h=mpmath.mpf(10) ** (-digits // 2 + 2))
+        except (TooLarge, ArithmeticError, ValueError, TypeError):
             return None
-        size = max(abs(wanted), abs(found))
+        size = max(abs(expected), abs(derivative))
         if not mpmath.isfinite(size) or not 1e-20 < size < 1e30:
             return None
-        return bool(abs(wanted - found) <= size * mpmath.mpf(10) ** -10)
+        return bool(abs(expected - derivative) <= size * mpmath.mpf(10) ** -10)
 
 
 def pairs_of(spec: ExpressionSpec, least: int, seed: int = 11) -> tuple[Sequences, Sequences]:
     problems, solutions, n = [], [], 0
     for batch in TASK.pairs(
-        spec, lambda k: np.random.default_rng([seed, k]), lambda found: np.ones(len(found), dtype=bool)
+        spec, lambda k: np.random.default_rng([seed, k]), lambda candidates: np.ones(len(candidates), dtype=bool)
     ):
         problems.append(batch.problems)
         solutions.append(batch.solutions)
@@ -126,7 +126,7 @@ def test_many_pairs_hold_by_difference_quotients_with_40_digits(many: int, recor
     assert undecided <= many // 20
 
 
-JUDGED = [
+OUTCOME_CASES = [
     # integrand, reference, prediction, outcome
     ("cos x", "sin x", "sin x", "exact"),
     ("cos x", "sin x", "add INT+ 7 sin x", "equivalent"),
@@ -149,7 +149,7 @@ JUDGED = [
     ("cos x", "sin x", "sub Y' cos x", "malformed"),
     ("cos x", "sin x", "pow exp exp exp exp INT+ 9 INT+ 9 9 9", "wrong_value"),
     ("cos x", "sin x", "div sin x INT+ 0", "wrong_value"),
-    # an integrand without values: SymPy is asked
+    # an integrand without numerical values: SymPy decides
     ("add ln INT+ 0 mul INT- 1 ln INT+ 0", "x", "x", "undecided"),
     (
         "mul exp INT+ 9 9 9 9 cos x",
@@ -160,52 +160,52 @@ JUDGED = [
 ]
 
 
-WRITTEN = [(f"sub Y' {f}", reference, prediction) for f, reference, prediction, _ in JUDGED]
+PREFIXED_CASES = [(f"sub Y' {f}", reference, prediction) for f, reference, prediction, _ in OUTCOME_CASES]
 
 
-@pytest.mark.parametrize(("integrand", "reference", "prediction", "outcome"), JUDGED)
-def test_predictions_are_judged_by_mathematics(integrand: str, reference: str, prediction: str, outcome: str) -> None:
-    batch = [Sequences.from_list([words_of(text)]) for text in (f"sub Y' {integrand}", reference, prediction)]
-    assert SYMBOLIC_OUTCOMES[TASK.judge(*batch).outcome[0]] == outcome
+@pytest.mark.parametrize(("integrand", "reference", "prediction", "outcome"), OUTCOME_CASES)
+def test_prediction_outcomes(integrand: str, reference: str, prediction: str, outcome: str) -> None:
+    batch = [Sequences.from_list([text_to_ids(text)]) for text in (f"sub Y' {integrand}", reference, prediction)]
+    assert SYMBOLIC_OUTCOMES[TASK.verify(*batch).outcome[0]] == outcome
 
 
-def test_judging_many_is_judging_each() -> None:
-    columns = [[words_of(text) for text in column] for column in zip(*WRITTEN, strict=True)]
-    found = TASK.judge(*(Sequences.from_list(column) for column in columns))
-    assert [SYMBOLIC_OUTCOMES[k] for k in found.outcome] == [outcome for *_, outcome in JUDGED]
+def test_batched_verification_matches_single() -> None:
+    columns = [[text_to_ids(text) for text in column] for column in zip(*PREFIXED_CASES, strict=True)]
+    verification = TASK.verify(*(Sequences.from_list(column) for column in columns))
+    assert [SYMBOLIC_OUTCOMES[k] for k in verification.outcome] == [outcome for *_, outcome in OUTCOME_CASES]
 
 
-def test_any_bytes_whatever_are_judged() -> None:
+def test_arbitrary_bytes_get_an_outcome() -> None:
     rng = np.random.default_rng(0)
     predicted = Sequences.from_list(
         [bytes(rng.integers(0, 256, rng.integers(0, 12), dtype=np.uint8)) for _ in range(500)]
     )
-    problems = Sequences.from_list([words_of("sub Y' cos x")] * 500)
-    outcome = TASK.judge(problems, Sequences.from_list([words_of("sin x")] * 500), predicted).outcome
+    problems = Sequences.from_list([text_to_ids("sub Y' cos x")] * 500)
+    outcome = TASK.verify(problems, Sequences.from_list([text_to_ids("sin x")] * 500), predicted).outcome
     assert set(np.array(SYMBOLIC_OUTCOMES)[outcome]) <= {"malformed", "wrong_value"}
 
 
-def test_a_constant_in_disguise_is_no_pair() -> None:
-    hidden = words_of("div add mul x tan div INT+ 1 INT+ 5 x mul INT+ 3 x")
+def test_disguised_constant_is_rejected() -> None:
+    hidden = text_to_ids("div add mul x tan div INT+ 1 INT+ 5 x mul INT+ 3 x")
     part = "mul add INT+ 1 tan div INT+ 1 INT+ 5 pow x INT- 1"
-    zero = words_of(f"add {part} mul INT- 1 {part}")
-    right, reasons = holds(Sequences.from_list([zero]), Sequences.from_list([hidden]))
+    zero = text_to_ids(f"add {part} mul INT- 1 {part}")
+    right, reasons = is_antiderivative(Sequences.from_list([zero]), Sequences.from_list([hidden]))
     assert not right.any()
-    assert reasons["constant"].any() or reasons["undecided by numbers"].any()
+    assert reasons["constant"].any() or reasons["too few test points"].any()
 
 
-def test_a_primitive_that_overflows_where_its_problem_does_not_is_no_pair() -> None:
-    """ln(exp u) is u, but not in numbers: what is written must be judged right by the same numbers as predictions."""
-    steep = words_of("ln exp mul INT+ 4 0 0 x")
-    right, reasons = holds(Sequences.from_list([words_of("INT+ 4 0 0")]), Sequences.from_list([steep]))
+def test_overflowing_primitive_is_rejected() -> None:
+    """ln(exp u) is u, but overflows numerically: stored pairs must pass the same verification as predictions."""
+    steep = text_to_ids("ln exp mul INT+ 4 0 0 x")
+    right, reasons = is_antiderivative(Sequences.from_list([text_to_ids("INT+ 4 0 0")]), Sequences.from_list([steep]))
     assert not right.any()
     assert reasons["does not hold everywhere"].all()
 
 
 @pytest.mark.parametrize("simplify", [0.0, 0.5])
-def test_every_pair_is_judged_right(simplify: float) -> None:
+def test_every_pair_verifies_as_exact(simplify: float) -> None:
     problems, solutions = pairs_of(ExpressionSpec(simplify=simplify), 1500, seed=21)
-    assert not TASK.judge(problems, solutions, solutions).outcome.any()  # all exact
+    assert not TASK.verify(problems, solutions, solutions).outcome.any()  # all exact
 
 
 def test_pairs_do_not_depend_on_hash_seeds() -> None:
@@ -217,19 +217,19 @@ def test_pairs_do_not_depend_on_hash_seeds() -> None:
         "p = next(it)\n"
         "print(hashlib.sha256(p.problems.values.tobytes() + p.solutions.values.tobytes()).hexdigest())\n"
     )
-    said = {
+    digests = {
         subprocess.run(
             [sys.executable, "-c", program], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True
         ).stdout
         for seed in ("1", "2")
     }
-    assert len(said) == 1
+    assert len(digests) == 1
 
 
-def test_sympy_is_asked_in_bounded_time() -> None:
-    with BoundedCas(seconds=2) as cas:
-        assert cas.is_primitive(words_of("cos x"), words_of("sin x")) == "equivalent"
-        assert cas.is_primitive(words_of("INT+ 2"), words_of("mul INT+ 3 x")) == "wrong_value"
-        tower = words_of("pow add " + "exp sin " * 6 + "x " + "cos ln " * 6 + "x INT+ 9 7")
-        assert cas.is_primitive(words_of("x"), tower) in ("timeout", "undecided")
-        assert cas.is_primitive(words_of("cos x"), words_of("add INT+ 1 sin x")) == "equivalent"
+def test_sympy_fallback_has_a_time_limit() -> None:
+    with SymPyProcess(seconds=2) as sympy_process:
+        assert sympy_process.is_antiderivative(text_to_ids("cos x"), text_to_ids("sin x")) == "equivalent"
+        assert sympy_process.is_antiderivative(text_to_ids("INT+ 2"), text_to_ids("mul INT+ 3 x")) == "wrong_value"
+        tower = text_to_ids("pow add " + "exp sin " * 6 + "x " + "cos ln " * 6 + "x INT+ 9 7")
+        assert sympy_process.is_antiderivative(text_to_ids("x"), tower) in ("timeout", "undecided")
+        assert sympy_process.is_antiderivative(text_to_ids("cos x"), text_to_ids("add INT+ 1 sin x")) == "equivalent"

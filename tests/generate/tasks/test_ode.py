@@ -1,4 +1,4 @@
-"""ode1 and ode2: every pair is right by a separate check, for the constants it names; predictions are judged by mathematics."""
+"""ode1 and ode2: an independent check confirms every pair for the constants it names; predictions are verified numerically."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ import numpy as np
 import pytest
 
 from mathpipe.datasets.containers.ragged_sequences import Sequences
-from mathpipe.datasets.expressions.prefix import Tree, parse, text_of, words_of
-from mathpipe.datasets.expressions.vocabulary import IDS, WORDS
+from mathpipe.datasets.expressions.prefix import Tree, ids_to_text, parse, text_to_ids
+from mathpipe.datasets.expressions.vocabulary import IDS, TOKENS
 from mathpipe.datasets.rendering.formulas import to_infix
 from mathpipe.generate.outcomes import SYMBOLIC_OUTCOMES
-from mathpipe.generate.symbolic.check.ode_solutions import holds
-from mathpipe.generate.symbolic.check.solution_points import FIRST, SECOND
+from mathpipe.generate.symbolic.check.ode_solutions import is_solution
+from mathpipe.generate.symbolic.check.solution_points import FIRST_ORDER, SECOND_ORDER
 from mathpipe.generate.tasks.registry import sequence_task
 from mathpipe.generate.tasks.sequence_base import SequenceTask
 
 NAMES = ("ode1", "ode2")
 
 
-class Beyond(ArithmeticError):
-    """Too large to be worked with."""
+class TooLarge(ArithmeticError):
+    """A value too large to evaluate."""
 
 
 Leaves = dict[str, Any]
@@ -44,31 +44,31 @@ def value(tree: Tree, leaves: Leaves) -> Any:
     """An expression by mpmath's own functions."""
     if isinstance(tree, int):
         return mpmath.mpf(tree)
-    name, problems = WORDS[tree[0]], [value(child, leaves) for child in tree[1:]]
-    if any(abs(u) > 10**5 for u in problems):
-        raise Beyond
-    if not problems:
+    name, operands = TOKENS[tree[0]], [value(child, leaves) for child in tree[1:]]
+    if any(abs(u) > 10**5 for u in operands):
+        raise TooLarge
+    if not operands:
         return leaves[name] if name in leaves else +{"pi": mpmath.pi, "E": mpmath.e}[name]
-    return BINARY[name](*problems) if len(problems) == 2 else getattr(mpmath, name)(*problems)
+    return BINARY[name](*operands) if len(operands) == 2 else getattr(mpmath, name)(*operands)
 
 
 def terms(tree: Tree) -> list[Tree]:
-    """What a sum adds up; signs do not matter here."""
-    if not isinstance(tree, int) and WORDS[tree[0]] in ("add", "sub"):
+    """The terms of a sum, without their signs."""
+    if not isinstance(tree, int) and TOKENS[tree[0]] in ("add", "sub"):
         return [term for child in tree[1:] for term in terms(child)]
     return [tree]
 
 
 def is_zero_at(equation: Tree, solution: Tree, x: Any, constants: Leaves, digits: int) -> bool | None:
-    """Whether the terms of the equation cancel, with difference quotients of y; None where something has no value."""
+    """Whether the terms of the equation cancel, with difference quotients of y; None if a value is undefined."""
     with mpmath.workdps(2 * digits + 40):
         h = mpmath.mpf(10) ** -(digits // 2 + 10)
         try:
             before, here, after = (value(solution, {"x": x + k * h, **constants}) for k in (-1, 0, 1))
-            slope, bend = (after - before) / (2 * h), (after - 2 * here + before) / h**2
-            leaves = {"x": x, "Y": here, "Y'": slope, "Y''": bend}
+            slope, second_derivative = (after - before) / (2 * h), (after - 2 * here + before) / h**2
+            leaves = {"x": x, "Y": here, "Y'": slope, "Y''": second_derivative}
             total, size = value(equation, leaves), sum(abs(value(term, leaves)) for term in terms(equation))
-        except (Beyond, ArithmeticError, ValueError, TypeError):
+        except (TooLarge, ArithmeticError, ValueError, TypeError):
             return None
         if not mpmath.isfinite(size):
             return None
@@ -95,24 +95,23 @@ CONSTANTS = {
 }
 
 
-def verdict_at(equation: Tree, solution: Tree, x: Any, constants: Leaves) -> bool | None:
-    """With 40 digits; where the terms do not cancel, again with many more, and above and below the real axis: on a cut rounding
-    decides the side."""
-    verdict = is_zero_at(equation, solution, x, constants, 40)
-    if verdict is not False:
-        return verdict
-    verdict = is_zero_at(equation, solution, x, constants, 1000)
-    if verdict is False and not mpmath.im(x):
+def vanishes_at(equation: Tree, solution: Tree, x: Any, constants: Leaves) -> bool | None:
+    """Check with 40 digits; if the terms do not cancel, with more digits and beside the real axis (rounding decides on cuts)."""
+    vanishes = is_zero_at(equation, solution, x, constants, 40)
+    if vanishes is not False:
+        return vanishes
+    vanishes = is_zero_at(equation, solution, x, constants, 1000)
+    if vanishes is False and not mpmath.im(x):
         sides = [is_zero_at(equation, solution, mpmath.mpc(x, side), constants, 400) for side in (1e-6, -1e-6)]
         if sides == [True, True]:
             return None
-    return verdict
+    return vanishes
 
 
 def failures(
     task: str, problem: bytes, solution: bytes, mask: int, every: int = 1, first: int = 0
 ) -> tuple[list[Any], int]:
-    """(where a pair does not hold, at how many points it was told), of each ``every``-th point and named constants."""
+    """(places where a pair fails, number of decided places), for each ``every``-th point and the constants of the mask."""
     equation, y = parse(problem), parse(solution)
     names = ("a8", "a9")
     places = [
@@ -121,8 +120,8 @@ def failures(
         if mask >> r & 1
         for k, x in enumerate(XS)
     ]
-    verdicts = [(place, verdict_at(equation, y, *place)) for place in places[first % every :: every]]
-    return [place for place, v in verdicts if v is False], sum(v is not None for _, v in verdicts)
+    results = [(place, vanishes_at(equation, y, *place)) for place in places[first % every :: every]]
+    return [place for place, v in results if v is False], sum(v is not None for _, v in results)
 
 
 FEW = {"ode1": 120, "ode2": 60}
@@ -130,32 +129,32 @@ FEW = {"ode1": 120, "ode2": 60}
 
 @cache
 def few_pairs(name: str) -> list[tuple[bytes, bytes, int]]:
-    """Pairs that several tests look at."""
+    """Pairs that several tests share."""
     return pairs_of(sequence_task(name), FEW[name], seed=11)
 
 
 def pairs_of(task: SequenceTask, least: int, seed: int) -> list[tuple[bytes, bytes, int]]:
-    found: list[tuple[bytes, bytes, int]] = []
+    pairs: list[tuple[bytes, bytes, int]] = []
     batches = task.pairs(
         task.example, lambda k: np.random.default_rng([seed, k]), lambda problems: np.ones(len(problems), dtype=bool)
     )
-    while len(found) < least:
+    while len(pairs) < least:
         batch = next(batches)
-        found += zip(
+        pairs += zip(
             batch.problems.to_list(), batch.solutions.to_list(), batch.columns["constants"].tolist(), strict=True
         )
-    return found[:least]
+    return pairs[:least]
 
 
 def wrong_and_undecided(name: str, pairs: list[tuple[bytes, bytes, int]], every: int) -> tuple[list[str], int]:
     wrong, undecided = [], 0
     for i, (problem, solution, mask) in enumerate(pairs):
-        where, told = failures(name, problem, solution, mask, every, first=i)
-        if where:
-            x, constants = where[0]
+        failing, decided = failures(name, problem, solution, mask, every, first=i)
+        if failing:
+            x, constants = failing[0]
             at = ", ".join(f"{k} = {mpmath.nstr(v)}" for k, v in {"x": x, **constants}.items())
-            wrong.append(f"{to_infix(problem)} | {to_infix(solution)} | {mask} | {len(where)}/{told}: {at}")
-        undecided += told < 2
+            wrong.append(f"{to_infix(problem)} | {to_infix(solution)} | {mask} | {len(failing)}/{decided}: {at}")
+        undecided += decided < 2
     return wrong, undecided
 
 
@@ -175,7 +174,7 @@ def test_many_pairs_hold_by_difference_quotients(name: str, many: int, record_pr
     assert undecided <= many // 20
 
 
-JUDGED = {
+OUTCOME_CASES = {
     "ode1": [
         # equation, reference, prediction, outcome
         ("sub Y' Y", "mul a8 exp x", "mul a8 exp x", "exact"),
@@ -228,72 +227,78 @@ JUDGED = {
         ("sub Y'' div Y' x", "add a8 mul a9 pow x INT+ 2", "add a8 mul a9 mul x asin sin x", "partial"),
     ],
 }
-CASES = [(name, *case) for name, cases in JUDGED.items() for case in cases]
+CASES = [(name, *case) for name, cases in OUTCOME_CASES.items() for case in cases]
 
 
 def outcomes(name: str, cases: list[tuple[str, str, str]]) -> list[str]:
-    columns = [Sequences.from_list([words_of(text) for text in column]) for column in zip(*cases, strict=True)]
-    return [SYMBOLIC_OUTCOMES[k] for k in sequence_task(name).judge(*columns).outcome]
+    columns = [Sequences.from_list([text_to_ids(text) for text in column]) for column in zip(*cases, strict=True)]
+    return [SYMBOLIC_OUTCOMES[k] for k in sequence_task(name).verify(*columns).outcome]
 
 
 @pytest.mark.parametrize(("name", "equation", "reference", "prediction", "outcome"), CASES)
-def test_predictions_are_judged_by_mathematics(
-    name: str, equation: str, reference: str, prediction: str, outcome: str
-) -> None:
+def test_prediction_outcomes(name: str, equation: str, reference: str, prediction: str, outcome: str) -> None:
     assert outcomes(name, [(equation, reference, prediction)]) == [outcome]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_judging_many_is_judging_each(name: str) -> None:
-    cases = JUDGED[name] * 3
+def test_batched_verification_matches_single(name: str) -> None:
+    cases = OUTCOME_CASES[name] * 3
     assert outcomes(name, [case[:3] for case in cases]) == [outcome for *_, outcome in cases]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_references_are_exact_and_other_solutions_wrong(name: str) -> None:
+def test_references_are_exact_and_shuffled_solutions_wrong(name: str) -> None:
     task = sequence_task(name)
     pairs = few_pairs(name)
     problems, solutions = (Sequences.from_list(part) for part in list(zip(*pairs, strict=True))[:2])
-    right = task.judge(problems, solutions, solutions)
+    right = task.verify(problems, solutions, solutions)
     assert {SYMBOLIC_OUTCOMES[k] for k in right.outcome} == {"exact"}
-    assert (right.measures["share"] > 0).all()
-    others = task.judge(problems, solutions, solutions.take(np.roll(np.arange(len(pairs)), 1)))
+    assert (right.measures["satisfied_fraction"] > 0).all()
+    others = task.verify(problems, solutions, solutions.take(np.roll(np.arange(len(pairs)), 1)))
     assert (others.outcome == SYMBOLIC_OUTCOMES.index("wrong_value")).sum() >= 0.9 * len(pairs)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_any_bytes_whatever_are_judged(name: str) -> None:
+def test_arbitrary_bytes_get_an_outcome(name: str) -> None:
     rng = np.random.default_rng(0)
     predicted = Sequences.from_list(
         [bytes(rng.integers(0, 256, rng.integers(0, 12), dtype=np.uint8)) for _ in range(300)]
     )
-    problems = Sequences.from_list([words_of("sub Y' Y")] * 300)
-    outcome = sequence_task(name).judge(problems, problems, predicted).outcome
+    problems = Sequences.from_list([text_to_ids("sub Y' Y")] * 300)
+    outcome = sequence_task(name).verify(problems, problems, predicted).outcome
     assert set(np.array(SYMBOLIC_OUTCOMES)[outcome]) <= {"malformed", "wrong_value", "particular", "undecided"}
 
 
-NO_PAIRS = [
-    # equation, solution: none of these may be written
-    (FIRST, "sub Y Y", "mul a8 x"),  # holds for any y
-    (FIRST, "sub Y mul a8 x", "mul a8 x"),  # no derivative, and a constant in it
-    (FIRST, "mul sub Y' Y' Y", "mul a8 x"),
-    (FIRST, "sub Y' mul INT+ 2 Y", "mul a8 exp x"),
-    (FIRST, "mul pow INT+ 1 0 INT- 1 2 sub Y' mul INT+ 2 Y", "mul a8 exp x"),  # small factors hide nothing
-    (FIRST, "add sub Y' mul INT+ 2 Y sub pow INT+ 1 0 INT+ 1 8 pow INT+ 1 0 INT+ 1 8", "mul a8 exp x"),
-    (FIRST, "mul sub x exp ln x sub Y' INT+ 7", "mul a8 exp x"),  # a factor that is zero but for rounding
-    (FIRST, "sub Y' Y", "exp x"),
-    (FIRST, "sub Y' Y", "add exp x mul a8 sub exp ln x x"),  # a constant times a zero in disguise
-    (FIRST, "sub mul x Y' Y", "mul x abs x"),
-    (SECOND, "add Y Y''", "mul mul a8 a9 sin x"),
-    (SECOND, "add Y Y''", "mul add a8 a9 sin x"),
-    (SECOND, "sub Y' Y", "mul a8 exp add x a9"),  # no second derivative
-    (SECOND, "sub Y'' Y", "add mul a8 exp x a9"),
+REJECTED_PAIRS = [
+    # equation, solution: all must be rejected
+    (FIRST_ORDER, "sub Y Y", "mul a8 x"),  # holds for any y
+    (FIRST_ORDER, "sub Y mul a8 x", "mul a8 x"),  # no derivative, and a constant in it
+    (FIRST_ORDER, "mul sub Y' Y' Y", "mul a8 x"),
+    (FIRST_ORDER, "sub Y' mul INT+ 2 Y", "mul a8 exp x"),
+    (
+        FIRST_ORDER,
+        "mul pow INT+ 1 0 INT- 1 2 sub Y' mul INT+ 2 Y",
+        "mul a8 exp x",
+    ),  # a small factor must not hide a failure
+    (FIRST_ORDER, "add sub Y' mul INT+ 2 Y sub pow INT+ 1 0 INT+ 1 8 pow INT+ 1 0 INT+ 1 8", "mul a8 exp x"),
+    (
+        FIRST_ORDER,
+        "mul sub x exp ln x sub Y' INT+ 7",
+        "mul a8 exp x",
+    ),  # a factor that is zero except for rounding errors
+    (FIRST_ORDER, "sub Y' Y", "exp x"),
+    (FIRST_ORDER, "sub Y' Y", "add exp x mul a8 sub exp ln x x"),  # a constant times a zero in disguise
+    (FIRST_ORDER, "sub mul x Y' Y", "mul x abs x"),
+    (SECOND_ORDER, "add Y Y''", "mul mul a8 a9 sin x"),
+    (SECOND_ORDER, "add Y Y''", "mul add a8 a9 sin x"),
+    (SECOND_ORDER, "sub Y' Y", "mul a8 exp add x a9"),  # no second derivative
+    (SECOND_ORDER, "sub Y'' Y", "add mul a8 exp x a9"),
 ]
 
 
-@pytest.mark.parametrize(("order", "equation", "solution"), NO_PAIRS)
-def test_what_holds_by_accident_is_no_pair(order: Any, equation: str, solution: str) -> None:
-    mask, reasons = holds(order, *(Sequences.from_list([words_of(text)]) for text in (equation, solution)))
+@pytest.mark.parametrize(("order", "equation", "solution"), REJECTED_PAIRS)
+def test_accidental_solutions_are_rejected(order: Any, equation: str, solution: str) -> None:
+    mask, reasons = is_solution(order, *(Sequences.from_list([text_to_ids(text)]) for text in (equation, solution)))
     assert mask.tolist() == [0]
     assert sum(int(where.sum()) for where in reasons.values()) == 1
 
@@ -303,23 +308,23 @@ def test_what_holds_by_accident_is_no_pair(order: Any, equation: str, solution: 
     [
         ("sub Y' Y", "mul a8 exp x", 0b1111),
         ("sub mul x Y' Y", "mul x sqrt pow a8 INT+ 2", 0b1111),
-        # y' = |c1| = c1 for positive constants only: true for them, and not written
+        # y' = |c1| = c1 for positive constants only: valid for them only, hence rejected
         ("sub Y' sqrt pow div Y x INT+ 2", "mul a8 x", 0),
         ("add Y' sqrt pow div Y x INT+ 2", "mul a8 x", 0),
     ],
 )
-def test_the_mask_names_the_constants_for_which_a_pair_holds(equation: str, solution: str, mask: int) -> None:
-    found, _ = holds(FIRST, *(Sequences.from_list([words_of(text)]) for text in (equation, solution)))
-    assert found.tolist() == [mask]
+def test_mask_of_constant_regions(equation: str, solution: str, mask: int) -> None:
+    masks, _ = is_solution(FIRST_ORDER, *(Sequences.from_list([text_to_ids(text)]) for text in (equation, solution)))
+    assert masks.tolist() == [mask]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_pairs_are_written_as_published(name: str) -> None:
-    order = FIRST if name == "ode1" else SECOND
+def test_pairs_use_published_tokens(name: str) -> None:
+    order = FIRST_ORDER if name == "ode1" else SECOND_ORDER
     for problem, solution, mask in few_pairs(name):
-        equation, y = set(text_of(problem).split()), set(text_of(solution).split())
+        equation, y = set(ids_to_text(problem).split()), set(ids_to_text(solution).split())
         assert order.unknowns[-1] in equation
-        assert not {"a8", "a9", "y", "z", "t"} & equation, text_of(problem)
+        assert not {"a8", "a9", "y", "z", "t"} & equation, ids_to_text(problem)
         assert set(order.constants) <= y
         assert not {"Y", "Y'", "Y''", "z"} & y
         assert max(len(problem), len(solution)) <= 512
@@ -328,16 +333,16 @@ def test_pairs_are_written_as_published(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_which_pairs_are_wanted_changes_none(name: str) -> None:
+def test_pairs_do_not_depend_on_the_wanted_filter(name: str) -> None:
     task = sequence_task(name)
 
-    def draw(wanted: Any) -> set[tuple[bytes, bytes]]:
+    def sample(wanted: Any) -> set[tuple[bytes, bytes]]:
         batches = task.pairs(task.example, lambda k: np.random.default_rng([8, k]), wanted)
         some = list(itertools.islice(batches, 1))
         return {p for b in some for p in zip(b.problems.to_list(), b.solutions.to_list(), strict=True)}
 
-    every = draw(lambda problems: np.ones(len(problems), dtype=bool))
-    some = draw(lambda problems: problems.lengths % 3 == 0)
+    every = sample(lambda problems: np.ones(len(problems), dtype=bool))
+    some = sample(lambda problems: problems.lengths % 3 == 0)
     assert some == {pair for pair in every if len(pair[0]) % 3 == 0}
 
 
@@ -357,10 +362,10 @@ print(digest.hexdigest())
 
 
 def test_pairs_do_not_depend_on_hash_seeds() -> None:
-    said = {
+    digests = {
         subprocess.run(
             [sys.executable, "-c", PROGRAM], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True
         ).stdout
         for seed in ("1", "2")
     }
-    assert len(said) == 1
+    assert len(digests) == 1

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices
-from mathpipe.datasets.format.matrix_columns import Rows
+from mathpipe.datasets.format.matrix_columns import MatrixExamples
 from mathpipe.datasets.tokenizers.matrix_tokenizer import PAD, MatrixTokenizer
-from mathpipe.evaluate.decode.decoding import Decoded
-from mathpipe.evaluate.score.matrix_scoring import OUTCOMES, Scored, score
+from mathpipe.evaluate.decode.decoding import Hypotheses
+from mathpipe.evaluate.score.matrix_scoring import OUTCOMES, ScoredMatrices, score
 from mathpipe.generate.tasks.registry import MATRIX_TASKS
 
 P1000 = MatrixTokenizer.named("P1000")
@@ -285,17 +285,19 @@ TABLE = [
 def words(matrix: Any) -> str:
     """The matrix as the output encoding writes it, with the end."""
     tokens, _ = P1000.encode(Matrices.from_list([matrix]))
-    return " ".join(P1000.to_words(tokens[0])) + STOP
+    return " ".join(P1000.ids_to_tokens(tokens[0])) + STOP
 
 
-def verdicts(problem: Problem, predictions: list[str]) -> Scored:
-    rows = [P1000.to_tokens(text.split()) for text in predictions]
+def verdicts(problem: Problem, predictions: list[str]) -> ScoredMatrices:
+    rows = [P1000.tokens_to_ids(text.split()) for text in predictions]
     tokens = np.full((len(rows), max(map(len, rows))), PAD, dtype=np.int64)
     for i, row in enumerate(rows):
         tokens[i, : len(row)] = row
     n = len(predictions)
-    asked = Rows(np.arange(n), Matrices.from_list([problem.problem] * n), Matrices.from_list([problem.solution] * n))
-    return score(MATRIX_TASKS[problem.task], P1000, asked, Decoded(tokens, np.zeros(n)))
+    asked = MatrixExamples(
+        np.arange(n), Matrices.from_list([problem.problem] * n), Matrices.from_list([problem.solution] * n)
+    )
+    return score(MATRIX_TASKS[problem.task], P1000, asked, Hypotheses(tokens, np.zeros(n)))
 
 
 def cases(problem: Problem) -> list[tuple[str, str, str]]:
@@ -327,7 +329,7 @@ def cases(problem: Problem) -> list[tuple[str, str, str]]:
 
 
 @pytest.mark.parametrize("problem", TABLE, ids=lambda problem: problem.id)
-def test_the_table(problem: Problem) -> None:
+def test_outcome_table(problem: Problem) -> None:
     table = cases(problem)
     scored = verdicts(problem, [prediction for _, prediction, _ in table])
     found = {name: OUTCOMES[k] for (name, _, _), k in zip(table, scored.outcome, strict=True)}
@@ -345,7 +347,7 @@ def test_every_task_has_a_table() -> None:
 
 
 @pytest.mark.parametrize("problem", TABLE, ids=lambda problem: problem.id)
-def test_solutions_of_the_table_are_those_of_the_task(problem: Problem) -> None:
+def test_table_solutions_match_the_task(problem: Problem) -> None:
     """They were written by hand; where vectors are free the task's own answer is right, if not the same."""
     x = MATRIX_TASKS[problem.task].solve(Matrices.from_list([problem.problem])).solutions
     if problem.problem == [[1, 0], [0, 0]]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.linalg import expm, hilbert
 
-from mathpipe.datasets.containers.ragged_matrices import Matrices, reduce_rows
+from mathpipe.datasets.containers.ragged_matrices import Matrices, reduce_per_matrix
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.tokenizers.decimal_grid import round_to_grid
 from mathpipe.datasets.tokenizers.number_encodings import P1000
@@ -82,30 +82,30 @@ TABLE = [
 EACH = pytest.mark.parametrize("row", TABLE, ids=lambda row: row.task)
 
 
-def problems_of(row: Enrolled, n: int = 200, *, seed: int = 1, **spec: object) -> Matrices:
+def sample_problems(row: Enrolled, n: int = 200, *, seed: int = 1, **spec: object) -> Matrices:
     """n problems of mixed shapes."""
-    drawn = {"min_dim": 1, "max_dim": 6, "rectangular": row.rectangular, **row.spec, **spec}
-    task, problems = get_task(row.task), MatrixSpec.model_validate(drawn)
+    values = {"min_dim": 1, "max_dim": 6, "rectangular": row.rectangular, **row.spec, **spec}
+    task, problems = get_task(row.task), MatrixSpec.model_validate(values)
     task.check(problems)
     return task.sample(np.random.default_rng(seed), n, problems)
 
 
 def pairs_of(row: Enrolled, n: int = 200, **spec: object) -> tuple[Matrices, Matrices]:
     """(problems, solutions) of the n that are not rejected."""
-    problems = problems_of(row, n, **spec)
+    problems = sample_problems(row, n, **spec)
     solved = get_task(row.task).solve(problems)
-    kept = ~np.logical_or.reduce([np.zeros(n, dtype=bool), *solved.rejected.values()])
-    assert (~kept).mean() <= row.rejected
-    return problems.take(kept), solved.solutions.take(kept)
+    accepted = ~np.logical_or.reduce([np.zeros(n, dtype=bool), *solved.rejected.values()])
+    assert (~accepted).mean() <= row.rejected
+    return problems.take(accepted), solved.solutions.take(accepted)
 
 
 def test_every_task_is_enrolled() -> None:
-    assert {row.task for row in TABLE} == set(MATRIX_TASKS) - {"cotraining"}  # which has tests of its own
+    assert {row.task for row in TABLE} == set(MATRIX_TASKS) - {"cotraining"}  # which has tests of its exact_errors
 
 
 @EACH
-def test_the_same_generator_draws_the_same_problems(row: Enrolled) -> None:
-    first, second, other = (problems_of(row, seed=seed) for seed in (1, 1, 2))
+def test_sampling_is_deterministic(row: Enrolled) -> None:
+    first, second, other = (sample_problems(row, seed=seed) for seed in (1, 1, 2))
     assert np.array_equal(first.values, second.values) and first.same_shape(second).all()
     assert not np.array_equal(first.values[:100], other.values[:100])
 
@@ -119,8 +119,8 @@ def test_answers_agree_with_numpy(row: Enrolled) -> None:
 
 
 @EACH
-def test_a_batch_is_solved_as_its_problems_one_by_one(row: Enrolled) -> None:
-    problems = problems_of(row, 50)
+def test_batched_solve_matches_single_solves(row: Enrolled) -> None:
+    problems = sample_problems(row, 50)
     together = get_task(row.task).solve(problems).solutions
     for i in range(len(problems)):
         alone = get_task(row.task).solve(problems.take([i])).solutions
@@ -128,7 +128,7 @@ def test_a_batch_is_solved_as_its_problems_one_by_one(row: Enrolled) -> None:
 
 
 @EACH
-def test_no_function_changes_what_it_is_given(row: Enrolled) -> None:
+def test_arguments_are_not_modified(row: Enrolled) -> None:
     """Batches of one row among them: their transpose is contiguous as it is, where others are copied."""
     task = get_task(row.task)
     problems, x = pairs_of(row, 30, max_dim=4)
@@ -138,33 +138,33 @@ def test_no_function_changes_what_it_is_given(row: Enrolled) -> None:
         task.solve(batch[0])
         task.verify(*batch)
         task.residual(*batch)
-        task.best_written(*batch[:2])
+        task.best_representable(*batch[:2])
         assert all(np.array_equal(m.values, b) for m, b in zip(batch, before, strict=True))
 
 
 @EACH
-def test_the_answer_has_the_shape_it_says(row: Enrolled) -> None:
-    problems = problems_of(row, 50)
+def test_answer_shape(row: Enrolled) -> None:
+    problems = sample_problems(row, 50)
     rows, cols = get_task(row.task).answer_shape(problems)
     solutions = get_task(row.task).solve(problems).solutions
     assert np.array_equal(rows, solutions.rows) and np.array_equal(cols, solutions.cols)
 
 
 @EACH
-def test_its_own_answer_is_right_and_others_are_not(row: Enrolled) -> None:
+def test_solution_passes_and_perturbed_ones_do_not(row: Enrolled) -> None:
     task = get_task(row.task)
     problems, x = pairs_of(row, min_dim=2)
-    own = task.verify(problems, x, x)
-    assert task.passes(own, 1e-6).all()
-    assert (own["coefficients_within_1pct"] == 1).all() and (own["error_reference_l1"] == 0).all()
+    exact_errors = task.verify(problems, x, x)
+    assert task.passes(exact_errors, 1e-6).all()
+    assert (exact_errors["coefficients_within_1pct"] == 1).all() and (exact_errors["error_reference_l1"] == 0).all()
     for wrong in (0 * x.values, 1.2 * x.values, -x.values, x.values + 1 + np.abs(x.values)):
         passed = task.passes(task.verify(problems, x, Matrices(wrong, x.rows, x.cols)), 0.05)
-        same = reduce_rows(wrong == x.values, x, np.logical_and)  # a rank of 0 times anything
+        same = reduce_per_matrix(wrong == x.values, x, np.logical_and)  # a rank of 0 times anything
         assert (passed == (same | (row.minus_is_right and np.array_equal(wrong, -x.values)))).all()
 
 
 @EACH
-def test_verdicts_of_a_batch_are_those_of_its_problems(row: Enrolled) -> None:
+def test_batched_verify_matches_single_verify(row: Enrolled) -> None:
     task = get_task(row.task)
     problems, x = pairs_of(row, 40)
     predicted = Matrices(x.values * np.random.default_rng(0).normal(1, 0.05, len(x.values)), x.rows, x.cols)
@@ -186,10 +186,10 @@ def test_extreme_predictions_are_wrong_and_never_raise(row: Enrolled, extreme: f
 
 
 @EACH
-def test_best_written_is_on_the_grid_and_no_worse_than_rounding(row: Enrolled) -> None:
+def test_best_representable_is_on_the_grid_and_not_worse_than_rounding(row: Enrolled) -> None:
     task = get_task(row.task)
     problems, x = pairs_of(row, 100, max_dim=4)
-    best = task.best_written(problems, x)
+    best = task.best_representable(problems, x)
     assert np.array_equal(P1000().decode(P1000().encode(best.values))[0], best.values)
     nearest = Matrices(round_to_grid(x.values), x.rows, x.cols)
     assert (task.verify(problems, x, best)["error_l1"] <= task.verify(problems, x, nearest)["error_l1"] + 1e-12).all()
@@ -197,11 +197,11 @@ def test_best_written_is_on_the_grid_and_no_worse_than_rounding(row: Enrolled) -
 
 @EACH
 def test_problems_lie_on_the_grid(row: Enrolled) -> None:
-    problems = problems_of(row)
+    problems = sample_problems(row)
     assert np.array_equal(round_to_grid(problems.values), problems.values)
     if row.integers:
         return
-    off_grid = problems_of(row, round_problems=False)
+    off_grid = sample_problems(row, round_problems=False)
     assert np.array_equal(off_grid.values.astype(np.float32), off_grid.values)
     assert (round_to_grid(off_grid.values) != off_grid.values).mean() > 0.9
 
@@ -214,7 +214,7 @@ def test_inverse_backwards_from_a_known_answer() -> None:
     np.testing.assert_allclose(solved.solutions.dense(), x, atol=1e-15)
 
 
-def test_one_singular_matrix_is_rejected_alone() -> None:
+def test_only_the_singular_matrix_is_rejected() -> None:
     a = np.random.default_rng(0).normal(size=(6, 3, 3))
     a[2] = np.outer([1, 2, 3], [4, 5, 6])
     a[4] = 0
@@ -230,7 +230,7 @@ def test_nearly_singular_inverses_are_not_trusted() -> None:
     assert solved.rejected["untrusted inverse"].tolist() == [True, False]
 
 
-def test_inverse_is_judged_by_its_residual() -> None:
+def test_inverse_uses_the_residual() -> None:
     """A = diag(1, 2): H = diag(1.02, 0.5) has A H - I = diag(0.02, 0), so error_l1 = 0.02 / 2."""
     a = Matrices.from_dense([np.diag([1.0, 2.0])])
     x, h = (Matrices.from_dense([np.diag(d)]) for d in ([1.0, 0.5], [1.02, 0.5]))
@@ -244,7 +244,7 @@ def test_inverse_is_judged_by_its_residual() -> None:
     }
 
 
-def test_add_is_judged_by_its_difference() -> None:
+def test_add_uses_the_difference() -> None:
     ab, x, h = (Matrices.from_list([m]) for m in ([[1.0, 2.0, 3.0, -1.0]], [[4.0, 1.0]], [[4.2, 1.0]]))
     errors = get_task("add").verify(ab, x, h)
     expected = {
@@ -275,13 +275,14 @@ def test_reference_and_attainable_scores_of_inverse(
     x = task.solve(problems).solutions
     nearest = Matrices(round_to_grid(x.values), x.rows, x.cols)
     scores = [
-        100 * task.passes(task.verify(problems, x, h), 0.05).mean() for h in (nearest, task.best_written(problems, x))
+        100 * task.passes(task.verify(problems, x, h), 0.05).mean()
+        for h in (nearest, task.best_representable(problems, x))
     ]
     assert reference[0] < scores[0] < reference[1]
     assert attainable[0] < scores[1] < attainable[1]
 
 
-def test_unknown_task_offers_the_nearest() -> None:
+def test_unknown_task_suggests_the_nearest() -> None:
     with pytest.raises(UserError, match="did you mean inverse"):
         get_task("inversion")
 
@@ -300,10 +301,10 @@ def test_unknown_task_offers_the_nearest() -> None:
         ("eigenvalues", {"rectangular": True, "spectrum": "laplace"}, "square"),
         ("qr", {"rows": 2, "cols": 3}, "at least as many rows as columns.*--rows 3 --cols 2.*--rectangular"),
         ("expm", {}, "small coefficients.*--max-coeff 1.*--max-coeff 10.*pass --max-coeff 1"),
-        ("rank", {"entries": "gaussian"}, "rank draws integers"),
+        ("rank", {"entries": "gaussian"}, "rank needs uniform entries"),
         ("rank", {"max_coeff": 0.5}, "needs integers"),
     ],
 )
-def test_specs_a_task_cannot_be_drawn_by(task: str, spec: dict[str, object], message: str) -> None:
+def test_unsupported_specs(task: str, spec: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
         get_task(task).check(MatrixSpec.model_validate(spec))

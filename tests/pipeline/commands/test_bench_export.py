@@ -1,4 +1,4 @@
-"""``mathpipe bench`` measures what it says and leaves nothing behind; ``mathpipe export`` writes what other tools read."""
+"""``mathpipe bench`` measures every part and removes its files; ``mathpipe export`` writes files that other tools read."""
 
 from __future__ import annotations
 
@@ -13,37 +13,41 @@ from mathpipe.pipeline.commands import bench
 
 
 def call(line: str) -> int:
-    with pytest.raises(SystemExit) as stop:
+    with pytest.raises(SystemExit) as exit_info:
         main(line.split())
-    return int(stop.value.code or 0)
+    return int(exit_info.value.code or 0)
 
 
-def test_bench_measures_every_part(
+def test_bench_measures_every_part_and_removes_its_files(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bench, "SECONDS", 0.001)
+    monkeypatch.setattr(bench, "MEASURE_SECONDS", 0.001)
     assert call(f"bench --dim 3 --task add --n 2M --workers 1 --out {tmp_path} --json") == 0
-    found = json.loads(capsys.readouterr().out)
-    names = {m["what"] for m in found["measured"]}
+    result = json.loads(capsys.readouterr().out)
+    names = {m["name"] for m in result["measurements"]}
     assert {f"generate {task}" for task in TASKS} <= names
-    assert {f"{way} {code}" for way in ("encode", "decode") for code in ("P10", "P1000", "B1999", "FP15")} <= names
-    assert all(m["rate"] > 0 for m in found["measured"])
-    order = found["order"]
-    assert order["rows"] == 2_000_000
-    assert order["seconds"] == pytest.approx(2e6 / order["rows_per_second"])
-    assert 100e6 < order["bytes"] < 300e6  # 54 numbers a row, 2 bytes or so each once compressed
+    assert {
+        f"{direction} {name}" for direction in ("encode", "decode") for name in ("P10", "P1000", "B1999", "FP15")
+    } <= names
+    assert all(m["rate"] > 0 for m in result["measurements"])
+    estimate = result["estimate"]
+    assert estimate["examples"] == 2_000_000
+    assert estimate["seconds"] == pytest.approx(2e6 / estimate["examples_per_second"])
+    assert 100e6 < estimate["bytes"] < 300e6  # 54 numbers per example, 2 bytes or so each once compressed
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("line", "message"), [("bench --task invers", "did you mean"), ("bench --n many", "no count")])
-def test_bench_explains_mistakes(line: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("line", "message"), [("bench --task invers", "did you mean"), ("bench --n many", "not a count")]
+)
+def test_bench_rejects_invalid_options(line: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(line) == 2
     assert message in capsys.readouterr().err
 
 
-def test_export(addition: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_export_writes_text_and_arrow(addition: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(f"export {addition} --split valid --out {tmp_path}/x.txt --input-encoding FP15") == 0
-    assert "500 rows of valid" in capsys.readouterr().out
+    assert "500 examples of valid" in capsys.readouterr().out
     first = (tmp_path / "x.txt").read_text().splitlines()[0]
     assert first.startswith("V3 V6 FP") and "\tV3 V3 " in first
     assert call(f"export {addition} --out {tmp_path}/x.arrow") == 0

@@ -1,4 +1,4 @@
-"""``mathpipe failures``: which failures it finds by names and numbers, and what it says where it finds none."""
+"""``mathpipe failures``: filters by names and numbers, and the messages when nothing matches."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices
-from mathpipe.datasets.format.matrix_columns import Rows
+from mathpipe.datasets.format.matrix_columns import MatrixExamples
 from mathpipe.datasets.io.storage import Storage
 from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
-from mathpipe.evaluate.build_report import describe
-from mathpipe.evaluate.decode.decoding import Decoded
+from mathpipe.evaluate.build_report import build_report
+from mathpipe.evaluate.decode.decoding import Hypotheses
 from mathpipe.evaluate.predictions import PredictionsWriter, predictions_table
-from mathpipe.evaluate.score.matrix_scoring import OUTCOMES, ended, score
+from mathpipe.evaluate.score.matrix_scoring import OUTCOMES, append_end, score
 from mathpipe.generate.spec import MatrixSpec
 from mathpipe.generate.tasks.registry import matrix_task
 from mathpipe.pipeline.cli import main
@@ -30,28 +30,28 @@ P1000 = MatrixTokenizer.named("P1000")
 COUNT = 40
 
 
-def evaluation(folder: Path, name: str, answer: Callable[[Rows], Matrices], **spec: Any) -> Path:
-    """A small evaluation with these answers, its failures dumped."""
+def evaluation(folder: Path, name: str, answer: Callable[[MatrixExamples], Matrices], **spec: Any) -> Path:
+    """Write a small evaluation with these answers, and its failure dump."""
     task = matrix_task(name)
     problems = task.sample(np.random.default_rng(0), COUNT, MatrixSpec(**{"min_dim": 2, "max_dim": 2} | spec))
-    rows = Rows(np.arange(COUNT), problems, task.solve(problems).solutions)
-    decoded = Decoded(ended(*P1000.encode(answer(rows))), -np.arange(1.0, COUNT + 1))
+    rows = MatrixExamples(np.arange(COUNT), problems, task.solve(problems).solutions)
+    decoded = Hypotheses(append_end(*P1000.encode(answer(rows))), -np.arange(1.0, COUNT + 1))
     metadata = {"run": str(folder.parents[1]), "task": name, "split": "test", "rows": COUNT, "outcomes": list(OUTCOMES)}
     storage = Storage(str(folder))
     with storage.write("predictions.parquet") as file:
         writer = PredictionsWriter(file, metadata)
         writer.append(predictions_table(score(task, P1000, rows, decoded), "test", P1000, P1000, task))
         writer.close()
-    describe(storage, verbose=True)
+    build_report(storage, verbose=True)
     return folder
 
 
-def twice(rows: Rows) -> Matrices:
+def doubled(rows: MatrixExamples) -> Matrices:
     return rows.solutions.map(lambda x: 2 * x)
 
 
-def some_transposed(rows: Rows) -> Matrices:
-    """The problem itself in the odd rows, twice the answer in rows 4, 8, ..., else the answer."""
+def some_transposed(rows: MatrixExamples) -> Matrices:
+    """The problem itself in odd rows, twice the solution in rows 4, 8, ..., else the solution."""
     values = rows.solutions.dense().copy()
     values[1::2] = rows.problems.dense()[1::2]
     values[4::4] *= 2
@@ -60,14 +60,14 @@ def some_transposed(rows: Rows) -> Matrices:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("runs")
-    evaluation(place / "mixed" / "evaluation" / "test", "eigenvalues", twice, spectrum=("uniform", "laplace"))
-    evaluation(place / "both" / "evaluation" / "test", "cotraining", twice, task_tokens="TA")
-    evaluation(place / "transpose" / "evaluation" / "test", "transpose", some_transposed)
-    return place
+    root = tmp_path_factory.mktemp("runs")
+    evaluation(root / "mixed" / "evaluation" / "test", "eigenvalues", doubled, spectrum=("uniform", "laplace"))
+    evaluation(root / "both" / "evaluation" / "test", "cotraining", doubled, task_tokens="TA")
+    evaluation(root / "transpose" / "evaluation" / "test", "transpose", some_transposed)
+    return root
 
 
-class Answer(NamedTuple):
+class Result(NamedTuple):
     code: int
     out: str
     err: str
@@ -77,16 +77,16 @@ class Answer(NamedTuple):
         return [json.loads(line) for line in self.out.splitlines()]
 
 
-Ask = Callable[..., Answer]
+Ask = Callable[..., Result]
 
 
 @pytest.fixture
 def ask(capsys: pytest.CaptureFixture[str]) -> Ask:
-    def run(dump: Path, *more: str) -> Answer:
-        with pytest.raises(SystemExit) as stop:
+    def run(dump: Path, *more: str) -> Result:
+        with pytest.raises(SystemExit) as exit_info:
             main(["failures", str(dump), *more])
-        told = capsys.readouterr()
-        return Answer(int(stop.value.code or 0), told.out, told.err)
+        captured = capsys.readouterr()
+        return Result(int(exit_info.value.code or 0), captured.out, captured.err)
 
     return run
 
@@ -105,51 +105,51 @@ def ask(capsys: pytest.CaptureFixture[str]) -> Ask:
         ("transpose", "outcome=wrong_value", "outcome", "wrong_value"),
     ],
 )
-def test_failures_are_found_by_name(
+def test_where_filters_by_name(
     runs: Path, ask: Ask, name: str, run: str, condition: str, field: str, value: str | None
 ) -> None:
     dump = runs / run / "evaluation" / "test" / name
     everything = ask(dump, "--json", "-k", "100").failures
-    found = ask(dump, "--where", condition, "--json", "-k", "100").failures
-    assert found == [failure for failure in everything if failure[field] == value]
-    assert found and (len(found) < len(everything) or field == "outcome")
+    matching = ask(dump, "--where", condition, "--json", "-k", "100").failures
+    assert matching == [failure for failure in everything if failure[field] == value]
+    assert matching and (len(matching) < len(everything) or field == "outcome")
 
 
-def test_names_stand_in_the_headline(runs: Path, ask: Ask) -> None:
+def test_headline_names_task_and_confusion(runs: Path, ask: Ask) -> None:
     assert ask(runs / "both", "-k", "1").out.splitlines()[0].startswith("row 0, ")
     assert ", transpose, wrong_value" in ask(runs / "both", "--where", "task=T", "-k", "1").out
     assert "right for another problem: A transposed" in ask(runs / "transpose", "--row", "1").out
 
 
-def test_where_none_is_found_the_names_there_are_are_told(runs: Path, ask: Ask) -> None:
-    told = ask(runs / "both", "--where", "task=inverse")
-    assert (told.code, told.out) == (0, "")
-    assert "no failure answers to that; task: " in told.err and "transpose (" in told.err and "add (" in told.err
-    told = ask(runs / "transpose", "--where", "spectrum=laplace", "--where", "confused_with=that")
-    assert "spectrum: none (" in told.err and "; confused_with: A transposed (" in told.err
+def test_no_match_lists_existing_values(runs: Path, ask: Ask) -> None:
+    result = ask(runs / "both", "--where", "task=inverse")
+    assert (result.code, result.out) == (0, "")
+    assert "no failure matches; task: " in result.err and "transpose (" in result.err and "add (" in result.err
+    result = ask(runs / "transpose", "--where", "spectrum=laplace", "--where", "confused_with=that")
+    assert "spectrum: none (" in result.err and "; confused_with: A transposed (" in result.err
 
 
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        (["--where", "spectrum>3"], "spectrum is a text. Expected: spectrum=TEXT"),
-        (["--where", "norm=abc"], "cannot be read. Expected: a number; texts are compared of split, outcome, task"),
+        (["--where", "spectrum>3"], "spectrum is a text field. Expected: spectrum=TEXT"),
+        (["--where", "norm=abc"], "cannot be read. Expected: a number; the text fields are split, outcome, task"),
         (["--where", "norm"], "cannot be read. Expected: NAME>NUMBER"),
         (["--where", "nrom>3"], "have no 'nrom'. Expected: one of row, outcome, task, spectrum, confused_with"),
         (["--where", "problem=3"], "problem is neither number nor text"),
         (["--sort", "errors"], "errors is neither number nor text"),
     ],
 )
-def test_mistaken_conditions_are_refused(runs: Path, ask: Ask, line: list[str], words: str) -> None:
-    told = ask(runs / "transpose", *line)
-    assert told.code == 2 and words in told.err and not told.out
+def test_invalid_conditions_are_rejected(runs: Path, ask: Ask, line: list[str], words: str) -> None:
+    result = ask(runs / "transpose", *line)
+    assert result.code == 2 and words in result.err and not result.out
 
 
-def test_an_unknown_outcome_is_refused(runs: Path, ask: Ask, tmp_path: Path) -> None:
-    told = ask(runs / "transpose", "--outcome", "malfromed")
-    assert told.code == 2 and not told.out
-    assert "there is no outcome 'malfromed'. Expected: one of exact, within_tolerance, wrong_value" in told.err
-    assert "did you mean malformed?" in told.err
+def test_unknown_outcome_is_rejected(runs: Path, ask: Ask, tmp_path: Path) -> None:
+    result = ask(runs / "transpose", "--outcome", "malfromed")
+    assert result.code == 2 and not result.out
+    assert "there is no outcome 'malfromed'. Expected: one of exact, within_tolerance, wrong_value" in result.err
+    assert "did you mean malformed?" in result.err
     assert ask(runs / "transpose", "--where", "outcome!=nonsense").code == 2
     assert ask(runs / "transpose", "--outcome", "timeout").code == 2
     alone = shutil.copy(runs / "transpose" / "evaluation" / "test" / "failures.jsonl.zst", tmp_path / "alone.zst")
@@ -159,33 +159,33 @@ def test_an_unknown_outcome_is_refused(runs: Path, ask: Ask, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("more", [[], ["--json"]])
-def test_a_row_that_is_no_failure_is_told_of(runs: Path, ask: Ask, more: list[str], tmp_path: Path) -> None:
+def test_row_that_did_not_fail_is_explained(runs: Path, ask: Ask, more: list[str], tmp_path: Path) -> None:
     run = runs / "transpose"
     right = ask(run, "--row", "2", *more)
-    assert (right.code, right.out) == (0, "") and "row 2 was answered right (exact)" in right.err
+    assert (right.code, right.out) == (0, "") and "row 2 was answered correctly (exact)" in right.err
     beyond = ask(run, "--row", "99999", *more)
     assert beyond.code == 2 and "row 99999 was not evaluated. Expected: one of the 40 rows of" in beyond.err
     assert "predictions.parquet, 0 to 39" in beyond.err
     other = ask(run, "--row", "1", "--where", "confused_with=none", *more)
-    assert other.code == 0 and "row 1 failed (wrong_value), and does not answer to what else is asked" in other.err
+    assert other.code == 0 and "row 1 failed (wrong_value), but does not match the other conditions" in other.err
     alone = shutil.copy(run / "evaluation" / "test" / "failures.jsonl.zst", tmp_path / "alone.zst")
-    assert "row 2 is not among the failures asked for" in ask(alone, "--row", "2", *more).err
+    assert "row 2 is not among the matching failures" in ask(alone, "--row", "2", *more).err
     assert "row 1," in ask(alone, "--row", "1").out
 
 
-def test_of_a_run_the_newest_evaluation_is_shown(runs: Path, ask: Ask, tmp_path: Path) -> None:
-    kept = runs / "transpose" / "evaluation" / "test"
+def test_latest_evaluation_of_run_is_shown(runs: Path, ask: Ask, tmp_path: Path) -> None:
+    evaluated = runs / "transpose" / "evaluation" / "test"
     for age, name in enumerate(["beam", "test", "valid"]):
-        copied = shutil.copytree(kept, tmp_path / "evaluation" / name)
+        copied = shutil.copytree(evaluated, tmp_path / "evaluation" / name)
         for file in ("predictions.parquet", "metrics.json"):
             os.utime(copied / file, (1e9, 1e9 + (50 if name == "test" else age)))
-    newest, *others = (str(tmp_path / "evaluation" / name) for name in ("test", "valid", "beam"))
-    told = ask(tmp_path, "-k", "1")
-    assert told.out and told.err == f"showing {newest}, the newest; others: {', '.join(others)}\n"
-    (tmp_path / "evaluation" / "beam" / "metrics.json").touch()  # told again, not evaluated again
-    assert newest in ask(tmp_path, "-k", "1").err.partition(";")[0]
-    assert ask(runs / "transpose", "-k", "1").err == f"showing {kept}\n"
-    assert ask(kept, "-k", "1").err == ""
+    latest, *others = (str(tmp_path / "evaluation" / name) for name in ("test", "valid", "beam"))
+    result = ask(tmp_path, "-k", "1")
+    assert result.out and result.err == f"showing {latest}, the latest; others: {', '.join(others)}\n"
+    (tmp_path / "evaluation" / "beam" / "metrics.json").touch()  # reported again, not evaluated again
+    assert latest in ask(tmp_path, "-k", "1").err.partition(";")[0]
+    assert ask(runs / "transpose", "-k", "1").err == f"showing {evaluated}\n"
+    assert ask(evaluated, "-k", "1").err == ""
 
 
 @pytest.mark.parametrize(
@@ -198,26 +198,28 @@ def test_of_a_run_the_newest_evaluation_is_shown(runs: Path, ask: Ask, tmp_path:
         ),
         ("nope", [], "Next: `mathpipe eval --run RUN --verbose`"),
         ("nope.pred", ["--task", "add"], "there is no {runs}/nope.pred"),
-        ("mixed", ["--task", "add"], "and {runs}/mixed is none. Expected: a .pred file with --task"),
-        ("mixed", ["--task", "add"], "Next: `mathpipe failures {runs}/mixed`; of co-training"),
+        ("mixed", ["--task", "add"], "and {runs}/mixed is not one. Expected: a .pred file with --task"),
+        ("mixed", ["--task", "add"], "Next: `mathpipe failures {runs}/mixed`; for one task of co-training"),
         ("mixed/evaluation/test/predictions.parquet", ["--task", "add"], "Expected: a .pred file with --task"),
         ("here.pred", [], "is a published failure file. Expected: --task"),
-        ("other.parquet", [], "other.parquet is no predictions file"),
+        ("other.parquet", [], "other.parquet is not a predictions file"),
     ],
 )
-def test_what_cannot_be_looked_through(runs: Path, ask: Ask, dump: str, more: list[str], words: str) -> None:
+def test_invalid_inputs_are_rejected(runs: Path, ask: Ask, dump: str, more: list[str], words: str) -> None:
     (runs / "here.pred").touch()
     pq.write_table(pa.table({"row": [1]}), runs / "other.parquet")
-    told = ask(runs / dump, *more)
-    assert told.code == 2 and words.format(runs=runs) in told.err and "Traceback" not in told.err and not told.out
+    result = ask(runs / dump, *more)
+    assert (
+        result.code == 2 and words.format(runs=runs) in result.err and "Traceback" not in result.err and not result.out
+    )
 
 
-def test_numbers_may_be_null_too(runs: Path, ask: Ask) -> None:
-    found = ask(runs / "transpose", "--where", "correct_rank!=none", "--json", "-k", "100").failures
-    assert found == []
+def test_numeric_fields_may_be_null(runs: Path, ask: Ask) -> None:
+    matching = ask(runs / "transpose", "--where", "correct_rank!=none", "--json", "-k", "100").failures
+    assert matching == []
     assert len(ask(runs / "transpose", "--where", "correct_rank=none", "--json", "-k", "100").failures) > 10
 
 
-def test_sorting_by_a_name(runs: Path, ask: Ask) -> None:
-    found = ask(runs / "both", "--sort", "task", "--json", "-k", "100").failures
-    assert [f["task"] for f in found] == sorted(f["task"] for f in found)
+def test_sort_by_name(runs: Path, ask: Ask) -> None:
+    matching = ask(runs / "both", "--sort", "task", "--json", "-k", "100").failures
+    assert [f["task"] for f in matching] == sorted(f["task"] for f in matching)

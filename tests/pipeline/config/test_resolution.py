@@ -1,4 +1,4 @@
-"""Counts, and where flags, files, overrides and defaults meet."""
+"""Counts, and how flags, files, overrides and defaults are resolved."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mathpipe.datasets.errors import UserError
-from mathpipe.pipeline.commands.presets import complete
-from mathpipe.pipeline.config.counts import parse_count, show_count
-from mathpipe.pipeline.config.resolution import Source, gather, preset_file, preset_names, validated
+from mathpipe.pipeline.commands.presets import with_evaluation_defaults
+from mathpipe.pipeline.config.counts import format_count, parse_count
+from mathpipe.pipeline.config.resolution import ParameterSource, preset_file, preset_names, resolve, validate
 from mathpipe.pipeline.config.schema import MODELS, EvaluateParams, GenerateParams
 from mathpipe.train.config import TrainConfig
 
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[3]
      (1e6, 10**6),
      ("10_000", 10_000), ("10,000", 10_000), (" 3 K ", 3_000), ("0", 0), ("1e12", 10**12)],
 )  # fmt: skip
-def test_counts(text: object, count: int) -> None:
+def test_parse_count(text: object, count: int) -> None:
     assert parse_count(text) == count
 
 
@@ -50,90 +50,104 @@ def test_counts(text: object, count: int) -> None:
         "٣",
     ],
 )
-def test_no_counts(text: object) -> None:
+def test_parse_count_rejects_invalid_text(text: object) -> None:
     with pytest.raises(ValueError):
         parse_count(text)
 
 
 @given(st.integers(0, 10**12))
-def test_shown_counts_read_back(n: int) -> None:
-    assert parse_count(show_count(n)) == n
+def test_format_count_round_trip(n: int) -> None:
+    assert parse_count(format_count(n)) == n
 
 
-def params(tmp_path: Path, text: str) -> Source:
+def params(tmp_path: Path, text: str) -> ParameterSource:
     file = tmp_path / "params.yaml"
     file.write_text(text)
-    return Source(file=file)
+    return ParameterSource(file=file)
 
 
-def generate(source: Source, **flags: object) -> GenerateParams:
-    return validated(GenerateParams, gather("generate", source, flags), "generate")
+def generate(source: ParameterSource, **flags: object) -> GenerateParams:
+    return validate(GenerateParams, resolve("generate", source, flags), "generate")
 
 
-def test_the_more_particular_source_wins(tmp_path: Path) -> None:
+def test_precedence_of_sources(tmp_path: Path) -> None:
     source = params(tmp_path, "generate: {task: add, n: 20k, seed: 1, max_coeff: 3}")
-    source = Source(file=source.file, overrides=("generate.seed=2", "max_coeff=4"))
-    found = generate(source, max_coeff=5.0, valid=None)
-    assert (found.task, found.n, found.seed, found.max_coeff, found.valid) == ("add", 20_000, 2, 5.0, 10_000)
+    source = ParameterSource(file=source.file, overrides=("generate.seed=2", "max_coeff=4"))
+    resolved = generate(source, max_coeff=5.0, valid=None)
+    assert (resolved.task, resolved.n, resolved.seed, resolved.max_coeff, resolved.valid) == (
+        "add",
+        20_000,
+        2,
+        5.0,
+        10_000,
+    )
 
 
-def test_a_parameter_of_another_stage_is_refused() -> None:
-    with pytest.raises(UserError, match=r"`mathpipe eval` knows no train.lr.*Next: `mathpipe train -S train.lr=1`"):
-        gather("evaluate", Source(overrides=("train.lr=1",)), {})
-    with pytest.raises(UserError, match=r"`mathpipe train` knows no evaluate.beam.*`mathpipe eval -S evaluate.beam=3`"):
-        gather("train", Source(overrides=("evaluate.beam=3",)), {})
+def test_override_of_other_section_is_rejected() -> None:
+    with pytest.raises(
+        UserError, match=r"`mathpipe eval` has no parameter train.lr.*Next: `mathpipe train -S train.lr=1`"
+    ):
+        resolve("evaluate", ParameterSource(overrides=("train.lr=1",)), {})
+    with pytest.raises(
+        UserError, match=r"`mathpipe train` has no parameter evaluate.beam.*`mathpipe eval -S evaluate.beam=3`"
+    ):
+        resolve("train", ParameterSource(overrides=("evaluate.beam=3",)), {})
 
 
-def test_flags_choose_another_way_to_give_dimensions(tmp_path: Path) -> None:
+def test_dimension_flags_replace_those_of_the_file(tmp_path: Path) -> None:
     source = params(tmp_path, "generate: {task: add, dim: 3}")
     spec = generate(source, min_dim="2", max_dim="6").spec()
     assert (spec.problems.min_dim, spec.problems.max_dim) == (2, 6)
     spec = generate(source, rows="2", cols="7").spec()
     assert spec.problems.largest_shape == (2, 7)
-    with pytest.raises(UserError, match="not several"):
-        generate(Source(), task="add", dim=3, rows=2, cols=2)
-    with pytest.raises(UserError, match="go together"):
-        generate(Source(), task="add", min_dim=2)
+    with pytest.raises(UserError, match="give only one"):
+        generate(ParameterSource(), task="add", dim=3, rows=2, cols=2)
+    with pytest.raises(UserError, match="give both min_dim"):
+        generate(ParameterSource(), task="add", min_dim=2)
 
 
-def test_a_preset_lies_below_the_file(tmp_path: Path) -> None:
+def test_file_overrides_preset(tmp_path: Path) -> None:
     source = params(tmp_path, "generate: {n: 7k}")
-    found = generate(Source(preset="inverse-2x2", file=source.file))
-    assert (found.task, found.dim, found.n) == ("inverse", 2, 7_000)
+    resolved = generate(ParameterSource(preset="inverse-2x2", file=source.file))
+    assert (resolved.task, resolved.dim, resolved.n) == ("inverse", 2, 7_000)
 
 
 @pytest.mark.parametrize("name", preset_names())
-def test_presets_are_right(name: str) -> None:
+def test_presets_are_valid(name: str) -> None:
     for section, model in MODELS.items():
-        validated(model, gather(section, Source(preset=name), {}), section)
-    if gather("generate", Source(preset=name), {}):
-        generate(Source(preset=name)).spec()
+        validate(model, resolve(section, ParameterSource(preset=name), {}), section)
+    if resolve("generate", ParameterSource(preset=name), {}):
+        generate(ParameterSource(preset=name)).spec()
     else:
         assert "mathpipe import" in preset_file(name).read_text()
     assert preset_file(name).read_text().startswith("# ")
 
 
-@pytest.mark.parametrize("name", [name for name in preset_names() if gather("generate", Source(preset=name), {})])
-def test_a_printed_preset_serves_every_stage_of_dvc(name: str) -> None:
-    printed = yaml.safe_load(complete(preset_file(name).read_text()))
+@pytest.mark.parametrize(
+    "name", [name for name in preset_names() if resolve("generate", ParameterSource(preset=name), {})]
+)
+def test_printed_preset_has_every_section_of_dvc_stages(name: str) -> None:
+    printed = yaml.safe_load(with_evaluation_defaults(preset_file(name).read_text()))
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     assert {section for stage in stages.values() for section in stage["params"]} <= set(printed)
     for section, model in MODELS.items():
-        own = gather(section, Source(preset=name), {})
-        assert validated(model, printed[section], section) == validated(model, own, section)
+        expected = resolve(section, ParameterSource(preset=name), {})
+        assert validate(model, printed[section], section) == validate(model, expected, section)
 
 
-def test_the_default_experiment_is_that_of_the_documented_defaults() -> None:
-    """``params.yaml`` names values for people to change; they are those a bare ``mathpipe train`` takes."""
-    source = Source(file=ROOT / "params.yaml")
-    assert validated(TrainConfig, gather("train", source, {}), "train") == TrainConfig()
-    assert validated(EvaluateParams, gather("evaluate", source, {}), "evaluate") == EvaluateParams()
+def test_params_yaml_equals_documented_defaults() -> None:
+    """``params.yaml`` lists values for users to change; they equal the defaults of ``mathpipe train``."""
+    source = ParameterSource(file=ROOT / "params.yaml")
+    assert validate(TrainConfig, resolve("train", source, {}), "train") == TrainConfig()
+    assert validate(EvaluateParams, resolve("evaluate", source, {}), "evaluate") == EvaluateParams()
     assert generate(source).spec().task == "add"
 
 
-def test_nested_overrides() -> None:
-    found = gather("train", Source(overrides=("train.model.encoder_width=64", "model.norm=post", "lr=2e-3")), {})
-    config = validated(TrainConfig, found, "train")
+def test_nested_overrides_are_resolved() -> None:
+    values = resolve(
+        "train", ParameterSource(overrides=("train.model.encoder_width=64", "model.norm=post", "lr=2e-3")), {}
+    )
+    config = validate(TrainConfig, values, "train")
     assert (config.model.encoder_width, config.model.norm, config.lr) == (64, "post", 2e-3)
 
 
@@ -142,40 +156,40 @@ def test_nested_overrides() -> None:
     [
         ("generate: {task: add, sed: 1}", r"unknown parameter generate.sed.*did you mean generate.seed"),
         ("generte: {task: add}", r"unknown section 'generte'.*did you mean generate"),
-        ("generate: {task: add, n: many}", r"generate.n: 'many' is no count"),
-        ("generate: {task: add, entries: cauchy}", r"generate.entries is not right.*'uniform' or 'gaussian'.*cauchy"),
-        ("generate: {}", r"generate.task is not given.*--task"),
-        ("generate: [1]", "holds no sections"),
-        ("generate: {", "is no YAML"),
-        ("generate: {task: add, max_coeff: 0}", "generate.max_coeff is not right"),
-        ("generate: {task: add, max_coeff: 2.5, min_coeff: 1}", "max_coeff is an integer"),
+        ("generate: {task: add, n: many}", r"generate.n: 'many' is not a count"),
+        ("generate: {task: add, entries: cauchy}", r"generate.entries is invalid.*'uniform' or 'gaussian'.*cauchy"),
+        ("generate: {}", r"generate.task is missing.*--task"),
+        ("generate: [1]", "has no sections"),
+        ("generate: {", "is not valid YAML"),
+        ("generate: {task: add, max_coeff: 0}", "generate.max_coeff is invalid"),
+        ("generate: {task: add, max_coeff: 2.5, min_coeff: 1}", "max_coeff must be an integer"),
     ],
 )
-def test_wrong_parameters_are_explained(tmp_path: Path, text: str, message: str) -> None:
+def test_invalid_parameters_are_reported(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(UserError, match=message) as error:
         generate(params(tmp_path, text)).spec()
     assert "\n" not in str(error.value)
 
 
-def test_wrong_training_parameters_are_explained() -> None:
+def test_invalid_training_parameters_are_reported() -> None:
     for override, message in [
         ("train.modl.norm=pre", "did you mean train.model"),
         ("model.norms=pre", "did you mean train.model.norm"),
     ]:
         with pytest.raises(UserError, match=message):
-            validated(TrainConfig, gather("train", Source(overrides=(override,)), {}), "train")
+            validate(TrainConfig, resolve("train", ParameterSource(overrides=(override,)), {}), "train")
     with pytest.raises(UserError, match="key=value"):
-        gather("train", Source(overrides=("lr",)), {})
+        resolve("train", ParameterSource(overrides=("lr",)), {})
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_missing_file_or_preset_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be read"):
-        gather("train", Source(file=tmp_path / "none.yaml"), {})
+        resolve("train", ParameterSource(file=tmp_path / "none.yaml"), {})
     with pytest.raises(UserError, match="did you mean inverse-2x2"):
-        gather("train", Source(preset="inverse-2x3"), {})
+        resolve("train", ParameterSource(preset="inverse-2x3"), {})
 
 
-def test_dvc_stages_pass_what_the_design_says() -> None:
+def test_dvc_stages_depend_on_their_sections() -> None:
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     assert list(stages) == ["generate", "train", "evaluate"]
     for name, stage in stages.items():

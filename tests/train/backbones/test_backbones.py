@@ -1,4 +1,4 @@
-"""Bodies of transformers, read from real files: the numbers of its own forward pass, what trains, what is saved."""
+"""Backbones loaded from files: agreement with transformers, trainable parts, state dicts."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from mathpipe.datasets.tokenizers.expression_tokenizer import ExpressionTokenize
 from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, MatrixTokenizer  # noqa: E402
 from mathpipe.evaluate.decode.beam_search import beam_search  # noqa: E402
 from mathpipe.evaluate.decode.decoding import Decoding, greedy  # noqa: E402
-from mathpipe.train.backbones.decoder_only import ReadOut, Written  # noqa: E402
-from mathpipe.train.backbones.encoder_decoder import PairBody  # noqa: E402
-from mathpipe.train.backbones.factory import build_body  # noqa: E402
-from mathpipe.train.backbones.pretrained import begin_new, part_of  # noqa: E402
-from mathpipe.train.config import BodyConfig, TrainConfig  # noqa: E402
-from mathpipe.train.optim.loss import loss_of, right_words  # noqa: E402
+from mathpipe.train.backbones.decoder_only import AutoregressiveGPT2, ReadoutGPT2  # noqa: E402
+from mathpipe.train.backbones.encoder_decoder import EncoderDecoderBackbone  # noqa: E402
+from mathpipe.train.backbones.factory import build_backbone  # noqa: E402
+from mathpipe.train.backbones.pretrained import init_layers, part_of  # noqa: E402
+from mathpipe.train.config import BackboneConfig, TrainConfig  # noqa: E402
+from mathpipe.train.optim.loss import correct_tokens, loss_of  # noqa: E402
 
-WORDS = ExpressionTokenizer()
+TOKENIZER = ExpressionTokenizer()
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +65,8 @@ def pair_dir(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     return where
 
 
-def config(where: Path, **changes: Any) -> BodyConfig:
-    return BodyConfig(**({"weights": str(where), "dtype": "float32"} | changes))
+def config(where: Path, **changes: Any) -> BackboneConfig:
+    return BackboneConfig(**({"weights": str(where), "dtype": "float32"} | changes))
 
 
 def problems() -> tuple[Tensor, Tensor]:
@@ -86,34 +86,34 @@ def batch_of(source: Tensor, target: Tensor) -> Batch:
 
 
 def step_by_step(model: Any, source: Tensor, target: Tensor) -> Tensor:
-    cache = model.start(model.encode(source), target.shape[1])
-    fed, found = torch.full((len(source),), END), []
+    cache = model.init_cache(model.encode(source), target.shape[1])
+    inputs, found = torch.full((len(source),), END), []
     for k in range(target.shape[1]):
-        found.append(model.step(fed, cache))
-        fed = target[:, k]
+        found.append(model.step(inputs, cache))
+        inputs = target[:, k]
     return torch.stack(found, 1)
 
 
 @torch.no_grad()
-def test_a_frozen_gpt2_is_transformers_own_forward_pass(gpt2_dir: Path) -> None:
+def test_gpt2_logits_match_transformers(gpt2_dir: Path) -> None:
     """Each row alone, unpadded, through GPT2LMHeadModel with our tables: the same logits."""
-    ours = build_body(config(gpt2_dir), WORDS, WORDS).eval()
-    assert isinstance(ours, Written)
-    theirs = transformers.GPT2LMHeadModel.from_pretrained(gpt2_dir).eval()
-    theirs.set_input_embeddings(ours.words)
-    theirs.lm_head = ours.last
+    model = build_backbone(config(gpt2_dir), TOKENIZER, TOKENIZER).eval()
+    assert isinstance(model, AutoregressiveGPT2)
+    reference = transformers.GPT2LMHeadModel.from_pretrained(gpt2_dir).eval()
+    reference.set_input_embeddings(model.token_embedding)
+    reference.lm_head = model.output
     source, target = problems()
-    logits = ours(source, target)
+    logits = model(source, target)
     for i in range(3):
         words, answer = source[i][source[i] != PAD], target[i][target[i] != PAD]
         line = torch.cat([words, torch.tensor([END]), answer])
-        expected = theirs(line[None, :-1]).logits[0, len(words) :]
+        expected = reference(line[None, :-1]).logits[0, len(words) :]
         torch.testing.assert_close(logits[i, : len(answer)], expected, rtol=1e-5, atol=1e-5)
 
 
 @torch.no_grad()
-def test_word_by_word_gives_the_same_numbers_whatever_the_lengths(gpt2_dir: Path) -> None:
-    model = build_body(config(gpt2_dir), WORDS, WORDS).eval()
+def test_cached_decoding_matches_full_forward(gpt2_dir: Path) -> None:
+    model = build_backbone(config(gpt2_dir), TOKENIZER, TOKENIZER).eval()
     source, target = problems()
     real = target != PAD
     torch.testing.assert_close(step_by_step(model, source, target)[real], model(source, target)[real])
@@ -122,10 +122,10 @@ def test_word_by_word_gives_the_same_numbers_whatever_the_lengths(gpt2_dir: Path
 
 
 @torch.no_grad()
-def test_a_pair_body_is_transformers_own_forward_pass(pair_dir: Path) -> None:
-    model = build_body(config(pair_dir, model="encoder-decoder"), WORDS, WORDS).eval()
-    assert isinstance(model, PairBody)
-    assert not getattr(model.body, "final_logits_bias", torch.zeros(1)).any()
+def test_encoder_decoder_logits_match_transformers(pair_dir: Path) -> None:
+    model = build_backbone(config(pair_dir, model="encoder-decoder"), TOKENIZER, TOKENIZER).eval()
+    assert isinstance(model, EncoderDecoderBackbone)
+    assert not getattr(model.backbone, "final_logits_bias", torch.zeros(1)).any()
     source, target = problems()
     logits, stepped = model(source, target), step_by_step(model, source, target)
     real = target != PAD
@@ -133,54 +133,54 @@ def test_a_pair_body_is_transformers_own_forward_pass(pair_dir: Path) -> None:
     for i in range(3):
         words, answer = source[i][source[i] != PAD], target[i][target[i] != PAD]
         asked = torch.cat([words, torch.tensor([END])])[None]
-        fed = torch.cat([torch.tensor([END]), answer[:-1]])[None]
-        expected = model.body(input_ids=asked, decoder_input_ids=fed).logits[0]
+        inputs = torch.cat([torch.tensor([END]), answer[:-1]])[None]
+        expected = model.backbone(input_ids=asked, decoder_input_ids=inputs).logits[0]
         torch.testing.assert_close(logits[i, : len(answer)], expected, rtol=1e-4, atol=1e-5)
 
 
 @torch.no_grad()
-def test_vectors_of_pieces_become_those_of_our_words(tmp_path: Path) -> None:
+def test_embeddings_are_initialised_from_pieces(tmp_path: Path) -> None:
     tokenizers = pytest.importorskip("tokenizers")
-    body = tiny_pair("mbart")
-    body.save_pretrained(tmp_path)
+    backbone = tiny_pair("mbart")
+    backbone.save_pretrained(tmp_path)
     vocabulary = {"<unk>": 3, "sin": 20, "x": 21, "Y": 22, "'": 23}
     split = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="<unk>"))
     split.pre_tokenizer = tokenizers.pre_tokenizers.Split(tokenizers.Regex("'"), "isolated")
     fast = transformers.PreTrainedTokenizerFast(tokenizer_object=split, unk_token="<unk>")
     fast.save_pretrained(tmp_path)
-    before = body.get_input_embeddings().weight
-    model: Any = build_body(config(tmp_path, model="encoder-decoder"), WORDS, WORDS)
-    table = model.body.get_input_embeddings().weight
-    sin, prime, end, pad = (*WORDS.to_tokens(["sin", "Y'"]), END, PAD)
+    before = backbone.get_input_embeddings().weight
+    model: Any = build_backbone(config(tmp_path, model="encoder-decoder"), TOKENIZER, TOKENIZER)
+    table = model.backbone.get_input_embeddings().weight
+    sin, prime, end, pad = (*TOKENIZER.tokens_to_ids(["sin", "Y'"]), END, PAD)
     torch.testing.assert_close(table[sin], before[20])
     torch.testing.assert_close(table[prime], (before[22] + before[23]) / 2)
     torch.testing.assert_close(table[end], before[2])
     torch.testing.assert_close(table[pad], before[1])
-    assert table.shape == (91, 16) and model.body.get_output_embeddings().weight is table
+    assert table.shape == (91, 16) and model.backbone.get_output_embeddings().weight is table
 
 
 @pytest.mark.parametrize(
-    ("trains", "parts"),
+    ("trainable", "parts"),
     [
         (None, {"layer-norms", "positions"}),
         ("+attention", {"layer-norms", "positions", "attention"}),
         ("+feed-forward", {"layer-norms", "positions", "feed-forward"}),
-        ("everything", {"layer-norms", "positions", "attention", "feed-forward"}),
-        ("nothing", set()),
+        ("all", {"layer-norms", "positions", "attention", "feed-forward"}),
+        ("none", set()),
     ],
 )
-def test_what_trains(gpt2_dir: Path, trains: str | None, parts: set[str]) -> None:
-    model: Any = build_body(config(gpt2_dir, trains=trains), WORDS, WORDS)
-    names = {name.removeprefix("body.") for name in model.trained() if name.startswith("body.")}
+def test_trainable_parts(gpt2_dir: Path, trainable: str | None, parts: set[str]) -> None:
+    model: Any = build_backbone(config(gpt2_dir, trainable=trainable), TOKENIZER, TOKENIZER)
+    names = {name.removeprefix("backbone.") for name in model.trainable_names() if name.startswith("backbone.")}
     assert {part_of(name) for name in names} == parts
-    every = {name for name, _ in model.body.named_parameters()}
+    every = {name for name, _ in model.backbone.named_parameters()}
     assert names == {name for name in every if part_of(name) in parts}
-    assert {"words.weight", "last.weight", "last.bias"} <= model.trained()
+    assert {"token_embedding.weight", "output.weight", "output.bias"} <= model.trainable_names()
     loss_of(model, batch_of(*problems()))[0].backward()
-    assert {name for name, weight in model.named_parameters() if weight.grad is not None} == model.trained()
+    assert {name for name, weight in model.named_parameters() if weight.grad is not None} == model.trainable_names()
 
 
-def test_parts_by_name() -> None:
+def test_part_of_weight_names() -> None:
     for name, part in [
         ("h.0.ln_1.weight", "layer-norms"), ("h.3.attn.c_attn.weight", "attention"), ("h.1.mlp.c_fc.bias", "feed-forward"),
         ("wpe.weight", "positions"), ("model.encoder.layers.0.self_attn_layer_norm.bias", "layer-norms"),
@@ -192,50 +192,63 @@ def test_parts_by_name() -> None:
         assert part_of(name) == part
 
 
-def test_random_bodies_are_those_of_their_seed_and_leave_the_generator_alone(gpt2_dir: Path) -> None:
-    def body(**changes: Any) -> Any:
+def test_random_backbones_depend_on_their_seed_only(gpt2_dir: Path) -> None:
+    def backbone(**changes: Any) -> Any:
         torch.manual_seed(1)
-        return build_body(config(gpt2_dir, pretrained=False, **changes), WORDS, WORDS)
+        return build_backbone(config(gpt2_dir, pretrained=False, **changes), TOKENIZER, TOKENIZER)
 
-    one, same, other, trained = body(), body(), body(seed=1), build_body(config(gpt2_dir), WORDS, WORDS)
-    name = "body.h.0.attn.c_attn.weight"
-    weights = [dict(m.named_parameters())[name] for m in (one, same, other, trained)]
+    one, same, other, trainable_names = (
+        backbone(),
+        backbone(),
+        backbone(seed=1),
+        build_backbone(config(gpt2_dir), TOKENIZER, TOKENIZER),
+    )
+    name = "backbone.h.0.attn.c_attn.weight"
+    weights = [dict(m.named_parameters())[name] for m in (one, same, other, trainable_names)]
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
     assert weights[0].shape == weights[3].shape and not torch.equal(weights[0], weights[3])
-    assert torch.equal(one.words.weight, other.words.weight)  # new layers are drawn by the run's seed
-    sized: Any = build_body(
-        BodyConfig(pretrained=False, layers=3, width=24, heads=3, positions=20, dtype="float32"), WORDS, WORDS
+    assert torch.equal(
+        one.token_embedding.weight, other.token_embedding.weight
+    )  # new layers are drawn by the run's seed
+    sized: Any = build_backbone(
+        BackboneConfig(pretrained=False, layers=3, width=24, heads=3, positions=20, dtype="float32"),
+        TOKENIZER,
+        TOKENIZER,
     )
-    assert (len(sized.body.h), sized.width, sized.places) == (3, 24, 20)
-    with pytest.raises(UserError, match="the body has 20 places"):
+    assert (len(sized.backbone.h), sized.width, sized.max_positions) == (3, 24, 20)
+    with pytest.raises(UserError, match="the backbone has 20 positions"):
         sized(torch.full((1, 16), 5), torch.full((1, 6), 5))
 
 
-def test_first_weights_of_new_layers() -> None:
+def test_init_layers() -> None:
     torch.manual_seed(0)
     table, layer = nn.Embedding(8, 32), nn.Linear(32, 8)
-    begin_new("orthogonal", table, layer)
+    init_layers("orthogonal", table, layer)
     torch.testing.assert_close(table.weight @ table.weight.T, 2 * torch.eye(8), rtol=0, atol=1e-5)
     assert not layer.bias.any()
-    begin_new("signed-constant", table, layer)
+    init_layers("signed-constant", table, layer)
     assert set(table.weight.abs().unique().tolist()) == {0.5} and 0.3 < float((table.weight > 0).float().mean()) < 0.7
     torch.testing.assert_close(layer.weight.abs().unique(), torch.tensor([0.25]))
-    begin_new("normal", table, layer)
+    init_layers("normal", table, layer)
     assert 0.01 < float(table.weight.detach().std()) < 0.03
 
 
 @torch.no_grad()
-def test_bits_are_read_off_at_once(gpt2_dir: Path) -> None:
+def test_readout_of_bits(gpt2_dir: Path) -> None:
     tokenizer = BitTokenizer(3)
     source, target = torch.randint(2, 4, (4, 6)), torch.full((4, 4), END)
     target[:, :3] = torch.randint(2, 4, (4, 3))
-    last, prefix = (build_body(config(gpt2_dir, read=read), tokenizer, tokenizer).eval() for read in ("last", "prefix"))
-    assert isinstance(last, ReadOut) and isinstance(build_body(config(gpt2_dir), tokenizer, tokenizer), ReadOut)
+    last, prefix = (
+        build_backbone(config(gpt2_dir, readout=read), tokenizer, tokenizer).eval() for read in ("last", "prefix")
+    )
+    assert isinstance(last, ReadoutGPT2) and isinstance(
+        build_backbone(config(gpt2_dir), tokenizer, tokenizer), ReadoutGPT2
+    )
     last.load_state_dict(prefix.state_dict())
-    hidden = last.body(inputs_embeds=last.words(source)).last_hidden_state
-    torch.testing.assert_close(last(source, target)[:, :3], last.last(hidden[:, 3:]))
-    torch.testing.assert_close(prefix(source, target)[:, :3], last.last(hidden[:, :3]))
-    assert last.said(target).tolist() == target.masked_fill(target == END, PAD).tolist()
+    hidden = last.backbone(inputs_embeds=last.token_embedding(source)).last_hidden_state
+    torch.testing.assert_close(last(source, target)[:, :3], last.output(hidden[:, 3:]))
+    torch.testing.assert_close(prefix(source, target)[:, :3], last.output(hidden[:, :3]))
+    assert last.target_tokens(target).tolist() == target.masked_fill(target == END, PAD).tolist()
     found = greedy(last, source, 10)
     assert found.tokens.shape == (4, 4) and (found.tokens[:, 3] == END).all()
     assert (found.tokens[:, :3] == last(source, target)[:, :3, 2:].argmax(2).numpy() + 2).all()
@@ -244,13 +257,13 @@ def test_bits_are_read_off_at_once(gpt2_dir: Path) -> None:
 
 
 @torch.no_grad()
-def test_patches_are_real_vectors(gpt2_dir: Path) -> None:
+def test_patch_embedding(gpt2_dir: Path) -> None:
     tokenizer = BitTokenizer(8)
-    model: Any = build_body(config(gpt2_dir, patch=4), tokenizer, tokenizer).eval()
+    model: Any = build_backbone(config(gpt2_dir, patch=4), tokenizer, tokenizer).eval()
     source = torch.randint(2, 5, (2, 48))
     values = torch.tensor([0, 0, -1.0, 1.0, 0])[source].view(2, 12, 4)
-    hidden = model.body(inputs_embeds=model.first(values)).last_hidden_state[:, 10:]
-    expected = model.last(hidden).reshape(2, 8, 2)
+    hidden = model.backbone(inputs_embeds=model.patch_embedding(values)).last_hidden_state[:, 10:]
+    expected = model.output(hidden).reshape(2, 8, 2)
     target = torch.full((2, 9), END)
     target[:, :8] = torch.randint(2, 4, (2, 8))
     logits = model(source, target)[:, :8]
@@ -261,68 +274,68 @@ def test_patches_are_real_vectors(gpt2_dir: Path) -> None:
     torch.testing.assert_close(loss, by_hand, rtol=1e-5, atol=1e-4)
 
 
-def test_the_state_is_what_trains_and_a_digest_of_the_rest(gpt2_dir: Path) -> None:
-    model, again = (build_body(config(gpt2_dir), WORDS, WORDS) for _ in range(2))
+def test_state_dict_has_trainable_weights_and_digest(gpt2_dir: Path) -> None:
+    model, again = (build_backbone(config(gpt2_dir), TOKENIZER, TOKENIZER) for _ in range(2))
     state = model.state_dict()
-    assert set(state) == {*model.trained(), "frozen_digest"}  # type: ignore[operator]
+    assert set(state) == {*model.trainable_names(), "frozen_digest"}  # type: ignore[operator]
     again.load_state_dict(state)
     source, target = problems()
     assert torch.equal(model.eval()(source, target), again.eval()(source, target))
-    other = build_body(config(gpt2_dir, pretrained=False, seed=3), WORDS, WORDS)
-    with pytest.raises(UserError, match="not the one this run was trained with"):
+    other = build_backbone(config(gpt2_dir, pretrained=False, seed=3), TOKENIZER, TOKENIZER)
+    with pytest.raises(UserError, match="not the one that this run was trained with"):
         other.load_state_dict(state)
     with pytest.raises(RuntimeError, match="lacks"):
-        again.load_state_dict({k: v for k, v in state.items() if k != "last.bias"})
+        again.load_state_dict({k: v for k, v in state.items() if k != "output.bias"})
 
 
-def test_words_that_would_have_been_said(gpt2_dir: Path) -> None:
-    model = build_body(config(gpt2_dir), WORDS, WORDS).eval()
+def test_correct_tokens(gpt2_dir: Path) -> None:
+    model = build_backbone(config(gpt2_dir), TOKENIZER, TOKENIZER).eval()
     source, target = problems()
-    hits, words = right_words(model, batch_of(source, target))
+    hits, words = correct_tokens(model, batch_of(source, target))
     found = model(source, target).argmax(2)
     by_hand = sum(int(found[i, k] == target[i, k]) for i in range(3) for k in range(6) if target[i, k] != PAD)
     assert (int(hits), int(words)) == (by_hand, int((target != PAD).sum()))
 
 
-def test_matrices_with_two_encodings_share_one_vocabulary(gpt2_dir: Path) -> None:
+def test_two_encodings_share_joint_vocabulary(gpt2_dir: Path) -> None:
     source, target = MatrixTokenizer.named("P10"), MatrixTokenizer.named("P1000")
-    model: Any = build_body(config(gpt2_dir), source, target)
-    assert model.size == len({*source.vocabulary, *target.vocabulary}) == model.words.weight.shape[0]
+    model: Any = build_backbone(config(gpt2_dir), source, target)
+    assert model.size == len({*source.vocabulary, *target.vocabulary}) == model.token_embedding.weight.shape[0]
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model": "encoder-decoder"}, "named by weights"),
-        ({"width": 30}, "no multiple of heads"),
-        ({"patch": 5, "read": "written"}, "answered at once"),
-        ({"model": "encoder-decoder", "weights": "x", "patch": 5}, "of frozen-gpt2"),
-        ({"trains": "some"}, "layer-norms"),
+        ({"model": "encoder-decoder"}, "needs weights"),
+        ({"width": 30}, "not a multiple of heads"),
+        ({"patch": 5, "readout": "autoregressive"}, "requires readout last or prefix"),
+        ({"model": "encoder-decoder", "weights": "x", "patch": 5}, "apply to frozen-gpt2 only"),
+        ({"trainable": "some"}, "layer-norms"),
     ],
 )
-def test_configurations_that_do_not_fit(changes: dict[str, Any], message: str) -> None:
+def test_inconsistent_configurations_are_rejected(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        TrainConfig.model_validate({"body": changes})
+        TrainConfig.model_validate({"backbone": changes})
 
 
-def test_mistakes_are_explained(gpt2_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match=r"no body can be read.*import-model"):
-        build_body(config(tmp_path), WORDS, WORDS)
+def test_user_errors(gpt2_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match=r"cannot read a backbone.*import-model"):
+        build_backbone(config(tmp_path), TOKENIZER, TOKENIZER)
     with pytest.raises(UserError, match="all have one length"):
-        build_body(config(gpt2_dir, read="last"), WORDS, WORDS)
-    with pytest.raises(UserError, match="does not divide answers"):
-        build_body(config(gpt2_dir, patch=3), BitTokenizer(8), BitTokenizer(8))
+        build_backbone(config(gpt2_dir, readout="last"), TOKENIZER, TOKENIZER)
+    with pytest.raises(UserError, match="does not divide solutions"):
+        build_backbone(config(gpt2_dir, patch=3), BitTokenizer(8), BitTokenizer(8))
 
 
-def test_sinusoidal_positions_look_alike_from_every_place() -> None:
+def test_sinusoidal_positions_are_translation_invariant() -> None:
     """p_i . p_j depends on i - j alone, and the spread is that of drawn positions."""
     how = {"pretrained": False, "layers": 1, "width": 64, "heads": 2, "positions": 50, "dtype": "float32"}
-    model: Any = build_body(BodyConfig(**how, position_start="sinusoidal"), WORDS, WORDS)  # type: ignore[arg-type]
-    p = model.body.wpe.weight.detach().double()
+    model: Any = build_backbone(BackboneConfig(**how, position_init="sinusoidal"), TOKENIZER, TOKENIZER)  # type: ignore[arg-type]
+    p = model.backbone.wpe.weight.detach().double()
     alike = p @ p.T
     for back in (1, 7, 30):
         seen = alike.diagonal(back)
         torch.testing.assert_close(seen, seen[:1].expand_as(seen), rtol=0, atol=1e-7)
     assert 0.015 < float(p.std()) < 0.025
-    with pytest.raises(ValueError, match="of a random gpt2"):
-        BodyConfig(position_start="sinusoidal")
+    with pytest.raises(ValueError, match="need a random gpt2"):
+        BackboneConfig(position_init="sinusoidal")

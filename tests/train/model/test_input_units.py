@@ -1,4 +1,4 @@
-"""What the encoder reads: numbers as one vector each, symmetric problems by their upper half, and no more than that."""
+"""Input units: one vector per number, and the upper triangle of symmetric problems."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mathpipe.datasets.dataset import open_dataset
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.tokenizers.expression_tokenizer import ExpressionTokenizer
 from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
-from mathpipe.evaluate.run import decode_rows
+from mathpipe.evaluate.run import decode_examples
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.layout import Layout
 from mathpipe.generate.spec import DatasetSpec, MatrixSpec
@@ -29,13 +29,13 @@ from mathpipe.train.trainer import train
 pytestmark = pytest.mark.processor
 
 SOURCE, TARGET = MatrixTokenizer.named("P10"), MatrixTokenizer.named("P1000")
-READINGS = [("numbers", "all"), ("words", "upper"), ("numbers", "upper")]
+UNITS = [("number", "full"), ("token", "upper"), ("number", "upper")]
 
 
-def build(reads: str, entries: str, **more: Any) -> Transformer:
+def build(input_unit: str, triangle: str, **more: Any) -> Transformer:
     torch.manual_seed(1)
     small: dict[str, Any] = {"encoder_width": 16, "decoder_width": 16, "encoder_heads": 2, "decoder_heads": 2}
-    config = ModelConfig(reads=reads, entries=entries, dtype="float32", **(small | more))  # type: ignore[arg-type]
+    config = ModelConfig(input_unit=input_unit, triangle=triangle, dtype="float32", **(small | more))  # type: ignore[arg-type]
     return Transformer(config, SOURCE.format, TARGET.format).eval()
 
 
@@ -45,70 +45,70 @@ def symmetric(*dimensions: int) -> list[np.ndarray[Any, Any]]:
     return [a + a.T for a in drawn]
 
 
-def written(matrices: list[np.ndarray[Any, Any]]) -> Tensor:
+def encode(matrices: list[np.ndarray[Any, Any]]) -> Tensor:
     return torch.from_numpy(SOURCE.encode(Matrices.from_list(matrices))[0]).long()
 
 
-@pytest.mark.parametrize(("reads", "entries"), [("words", "all"), *READINGS])
+@pytest.mark.parametrize(("input_unit", "triangle"), [("token", "full"), *UNITS])
 @torch.no_grad()
-def test_how_many_vectors_a_problem_takes(reads: str, entries: str) -> None:
-    """The two words of the shape, and k words or one vector for each of 9 or 6 entries."""
-    states = build(reads, entries).encode(written(symmetric(3, 3))).states
-    assert states.shape[1] == 2 + (9 if entries == "all" else 6) * (
-        SOURCE.format.words_per_number if reads == "words" else 1
+def test_number_of_encoder_vectors(input_unit: str, triangle: str) -> None:
+    """The two words of the shape, and k words or one vector for each of 9 or 6 triangle."""
+    states = build(input_unit, triangle).encode(encode(symmetric(3, 3))).states
+    assert states.shape[1] == 2 + (9 if triangle == "full" else 6) * (
+        SOURCE.format.tokens_per_number if input_unit == "token" else 1
     )
 
 
-@pytest.mark.parametrize(("reads", "entries"), READINGS)
+@pytest.mark.parametrize(("input_unit", "triangle"), UNITS)
 @torch.no_grad()
-def test_padding_changes_nothing(reads: str, entries: str) -> None:
+def test_padding_does_not_change_output(input_unit: str, triangle: str) -> None:
     """A matrix among larger ones is what it is alone."""
-    model, matrices = build(reads, entries, encoder_layers=2), symmetric(2, 4, 1, 3)
-    together, target = model.encode(written(matrices)), torch.zeros(1, 6, dtype=torch.int64)
+    model, matrices = build(input_unit, triangle, encoder_layers=2), symmetric(2, 4, 1, 3)
+    together, target = model.encode(encode(matrices)), torch.zeros(1, 6, dtype=torch.int64)
     assert together.allowed is not None
     for i, a in enumerate(matrices):
-        alone = model.encode(written([a]))
+        alone = model.encode(encode([a]))
         real = together.allowed[i, 0, 0]
         torch.testing.assert_close(together.states[i][real], alone.states[0], rtol=1e-5, atol=1e-5)
         assert int(real.sum()) == alone.states.shape[1]
-    whole = model(written(matrices), target.expand(4, -1))
-    torch.testing.assert_close(whole[3:], model(written(matrices[3:]), target), rtol=1e-5, atol=1e-5)
+    whole = model(encode(matrices), target.expand(4, -1))
+    torch.testing.assert_close(whole[3:], model(encode(matrices[3:]), target), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize(("reads", "entries"), READINGS)
+@pytest.mark.parametrize(("input_unit", "triangle"), UNITS)
 @torch.no_grad()
-def test_every_entry_that_is_read_counts_and_no_other(reads: str, entries: str) -> None:
-    model = build(reads, entries)
+def test_output_depends_on_exactly_the_selected_entries(input_unit: str, triangle: str) -> None:
+    model = build(input_unit, triangle)
     a = symmetric(3)[0]
-    before = model.encode(written([a])).states
+    before = model.encode(encode([a])).states
     for row in range(3):
         for col in range(3):
             other = a.copy()
             other[row, col] += 77.0
-            same = torch.equal(model.encode(written([other])).states, before)
-            assert same == (entries == "upper" and row > col), (row, col)
+            same = torch.equal(model.encode(encode([other])).states, before)
+            assert same == (triangle == "upper" and row > col), (row, col)
 
 
 @torch.no_grad()
-def test_the_same_words_in_another_order_are_another_number() -> None:
-    model = build("numbers", "all")
-    one, other = (model.encode(written([np.array([[x]])])).states for x in (1.23, 3.21))
+def test_token_order_within_number_matters() -> None:
+    model = build("number", "full")
+    one, other = (model.encode(encode([np.array([[x]])])).states for x in (1.23, 3.21))
     assert not torch.allclose(one, other, atol=1e-3)
 
 
 @torch.no_grad()
-def test_entries_that_change_places_are_another_problem() -> None:
-    model, a = build("numbers", "upper"), np.diag([1.0, 2.0, 3.0])
+def test_entry_order_matters() -> None:
+    model, a = build("number", "upper"), np.diag([1.0, 2.0, 3.0])
     swapped = np.diag([2.0, 1.0, 3.0])
-    one, other = (model.encode(written([m])).states.sum(dim=1) for m in (a, swapped))
+    one, other = (model.encode(encode([m])).states.sum(dim=1) for m in (a, swapped))
     assert not torch.allclose(one, other, atol=1e-4)
 
 
-def test_gradients_reach_every_place_of_a_number() -> None:
-    model = build("numbers", "upper")
-    model.encode(written(symmetric(3, 2))).states.square().sum().backward()
-    size, k = SOURCE.format.vocabulary_size, SOURCE.format.words_per_number
-    moved = model.encoder.words.weight.grad
+def test_gradients_reach_every_offset_of_a_number() -> None:
+    model = build("number", "upper")
+    model.encode(encode(symmetric(3, 2))).states.square().sum().backward()
+    size, k = SOURCE.format.vocabulary_size, SOURCE.format.tokens_per_number
+    moved = model.encoder.token_embedding.weight.grad
     assert moved is not None
     assert all(bool(moved[j * size : (j + 1) * size].any()) for j in range(k))
 
@@ -116,35 +116,35 @@ def test_gradients_reach_every_place_of_a_number() -> None:
 @pytest.mark.parametrize(
     "wrong", [{"positions": "learned"}, {"vocabulary": "joint"}, {"rotary": True}], ids=lambda w: next(iter(w))
 )
-def test_what_it_does_not_go_with(wrong: dict[str, Any]) -> None:
+def test_incompatible_settings_are_rejected(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match="structured positions and separate vocabularies"):
-        ModelConfig(reads="numbers", **wrong)
+        ModelConfig(input_unit="number", **wrong)
 
 
-def test_expressions_are_read_word_by_word() -> None:
+def test_number_units_require_matrices() -> None:
     form = ExpressionTokenizer().format
-    with pytest.raises(UserError, match="expressions and bits are read word by word"):
-        Transformer(ModelConfig(reads="numbers"), form, form)
+    with pytest.raises(UserError, match="apply to matrices only"):
+        Transformer(ModelConfig(input_unit="number"), form, form)
 
 
-def test_half_of_a_matrix_that_is_not_symmetric_is_refused(tmp_path: Path) -> None:
+def test_training_rejects_asymmetric_problems(tmp_path: Path) -> None:
     spec = DatasetSpec(task="transpose", problems=MatrixSpec(min_dim=2, max_dim=2))
     make_dataset(spec, Layout({"train": 50}, 50), str(tmp_path / "data"), workers=0)
-    config = TrainConfig(model=ModelConfig(entries="upper"), steps=1, warmup=0)
-    with pytest.raises(UserError, match=r"(?s)half of each problem.*symmetric"):
+    config = TrainConfig(model=ModelConfig(triangle="upper"), steps=1, warmup=0)
+    with pytest.raises(UserError, match=r"(?s)half of each problem.*not symmetric"):
         train(config, open_dataset(tmp_path / "data", "train", "P10", "P10"), None, tmp_path / "run")
 
 
-def test_half_of_a_matrix_that_is_not_symmetric_is_not_evaluated(tmp_path: Path) -> None:
+def test_decoding_rejects_asymmetric_problems(tmp_path: Path) -> None:
     """Later rows than those that training looks at are looked at where they are decoded."""
     spec = DatasetSpec(task="eigenvalues", problems=MatrixSpec(min_dim=2, max_dim=2))
     make_dataset(spec, Layout({"train": 50}, 50), str(tmp_path / "data"), workers=0)
     data = open_dataset(tmp_path / "data", "train", "P10", "P10")
-    config = TrainConfig(model=ModelConfig(entries="upper"), batch=10, steps=1, warmup=0)
+    config = TrainConfig(model=ModelConfig(triangle="upper"), batch=10, steps=1, warmup=0)
     train(config, data, None, tmp_path / "run", dvclive=False)
     model, _ = load_model(tmp_path / "run")
     rows = next(iter(data.chunks(50)))
-    assert len(decode_rows(model, data, rows, 12, 64)) == 50
+    assert len(decode_examples(model, data, rows, 12, 64)) == 50
     skewed = replace(rows, problems=rows.problems.with_values(rows.problems.values + np.arange(200) % 3))
-    with pytest.raises(UserError, match="half of each problem would be read"):
-        decode_rows(model, data, skewed, 12, 64)
+    with pytest.raises(UserError, match="would drop half of each problem"):
+        decode_examples(model, data, skewed, 12, 64)

@@ -23,7 +23,7 @@ PUBLISHED: dict[str, Any] = {
     "framed_source": True,
     "zeroed_padding": True,
     "vocabulary": "joint",
-    "start": "published",
+    "init": "published",
     "dtype": "float32",
 }
 LAYERS: dict[str, dict[str, Any]] = {
@@ -47,14 +47,19 @@ def built(shape: dict[str, Any]) -> Transformer:
 def copied(ours: Transformer, shape: dict[str, Any]) -> nn.Module:
     """The reference with our weights."""
     sides = [tuple(shape[f"{side}_{what}"] for what in ("width", "heads", "layers")) for side in ("encoder", "decoder")]
-    theirs: nn.Module = Published(ours.decoder.words.num_embeddings, *sides, lawt=shape["cross_query"] == "input")
+    theirs: nn.Module = Published(
+        ours.decoder.token_embedding.num_embeddings, *sides, lawt=shape["cross_query"] == "input"
+    )
     mine = ours.state_dict()
-    state: dict[str, Any] = {"output.weight": mine["decoder.words.weight"], "output.bias": mine["output_bias"]}
+    state: dict[str, Any] = {
+        "output.weight": mine["decoder.token_embedding.weight"],
+        "output.bias": mine["output_bias"],
+    }
     for i, side in enumerate(("encoder", "decoder")):
-        state[f"tables.{i}.weight"] = mine[f"{side}.words.weight"]
+        state[f"tables.{i}.weight"] = mine[f"{side}.token_embedding.weight"]
         state[f"places.{i}.weight"] = mine[f"{side}.positions.table.weight"]
         for part in ("weight", "bias"):
-            state[f"norms.{i}.{part}"] = mine[f"{side}.first_norm.{part}"]
+            state[f"norms.{i}.{part}"] = mine[f"{side}.input_norm.{part}"]
         for k in range(shape[f"{side}_layers"]):
             here, there = f"{side}_layers.{k}.", f"{side}.{k}."
             for part in ("weight", "bias"):
@@ -77,7 +82,7 @@ def copied(ours: Transformer, shape: dict[str, Any]) -> nn.Module:
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_published_layers_give_the_logits_of_torchs_own_modules(name: str) -> None:
+def test_published_layers_match_torch_modules(name: str) -> None:
     ours = built(LAYERS[name])
     theirs = copied(ours, LAYERS[name])
     torch.manual_seed(2)
@@ -95,7 +100,7 @@ def test_published_layers_give_the_logits_of_torchs_own_modules(name: str) -> No
     # and the gradients
     torch.nn.functional.cross_entropy(expected[real], target[real]).backward()
     torch.nn.functional.cross_entropy(found[real], target[real]).backward()
-    want, got = theirs.get_parameter("output.weight").grad, ours.decoder.words.weight.grad
+    want, got = theirs.get_parameter("output.weight").grad, ours.decoder.token_embedding.weight.grad
     assert want is not None and got is not None
     torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-6)
     want, got = theirs.get_parameter("places.0.weight").grad, ours.encoder.positions.table.weight.grad
@@ -107,7 +112,7 @@ def test_published_layers_give_the_logits_of_torchs_own_modules(name: str) -> No
     ("names", "size"),
     [("P10 P10", 338), ("P1000 P1000", 1328), ("B1999 B1999", 2329), ("FP15 FP15", 29_128), ("FP15 P1000", 30_329)],
 )
-def test_the_joint_vocabulary_has_the_published_size(names: str, size: int) -> None:
+def test_joint_vocabulary_has_published_size(names: str, size: int) -> None:
     source, target = (MatrixTokenizer.named(name).vocabulary for name in names.split())
     joint = joint_vocabulary(source, target)
     assert joint.size == size
@@ -116,7 +121,7 @@ def test_the_joint_vocabulary_has_the_published_size(names: str, size: int) -> N
     assert all(joint.source_ids[i] == words[w] for i, w in enumerate(source) if w in words)
 
 
-def test_published_positions_by_sines() -> None:
+def test_sinusoidal_positions_match_formula() -> None:
     sines = build_sines(32)
     assert sines[0, 0].tolist() == [0.0, 1.0] * 16
     assert sines[0, 3, 2].item() == pytest.approx(torch.sin(torch.tensor(3 * 10_000 ** (-2 / 32))).item())
@@ -125,12 +130,12 @@ def test_published_positions_by_sines() -> None:
 def build_sines(width: int) -> torch.Tensor:
     form = MatrixTokenizer.named("P10").format
     config = ModelConfig(positions="sinusoidal", encoder_width=width, decoder_width=width, max_positions=8)
-    return Transformer(config, form, form).encoder.places.of_words(torch.zeros(1, 8, dtype=torch.int64))
+    return Transformer(config, form, form).encoder.position_vectors.for_source(torch.zeros(1, 8, dtype=torch.int64))
 
 
-def test_published_first_weights() -> None:
+def test_published_initialisation() -> None:
     model = built(LAYERS["LAWT"] | {"encoder_width": 120})
-    words = model.encoder.words.weight
+    words = model.encoder.token_embedding.weight
     assert words.std().item() == pytest.approx(120**-0.5, rel=0.02) and not words[PAD].any()
     inner = model.encoder_layers[0].feed_forward.inner
     for tensor in (inner.weight, inner.bias):

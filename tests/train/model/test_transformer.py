@@ -1,4 +1,4 @@
-"""The model: words fed one at a time give what the whole target gives, and nothing looks where it may not."""
+"""The transformer: cached decoding matches the full forward pass, and attention respects its masks."""
 
 from __future__ import annotations
 
@@ -46,23 +46,23 @@ def build(**shape: Any) -> Transformer:
 def problems(*shapes: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Sources and targets of random matrices and their transposes, as tensors."""
     rng = np.random.default_rng(5)
-    drawn = [rng.normal(size=shape) * 10 for shape in shapes]
-    source, _ = SOURCE.encode(Matrices.from_list(drawn))
-    written, lengths = TARGET.encode(Matrices.from_list([a.T for a in drawn]))
+    matrices = [rng.normal(size=shape) * 10 for shape in shapes]
+    source, _ = SOURCE.encode(Matrices.from_list(matrices))
+    written, lengths = TARGET.encode(Matrices.from_list([a.T for a in matrices]))
     target = np.pad(written, ((0, 0), (0, 1)), constant_values=PAD)
     target[np.arange(len(target)), lengths] = END
     return torch.from_numpy(source).long(), torch.from_numpy(target).long()
 
 
 def step_by_step(model: Transformer, source: Tensor, target: Tensor) -> Tensor:
-    cache = model.start(model.encode(source), target.shape[1])
+    cache = model.init_cache(model.encode(source), target.shape[1])
     fed = torch.cat([torch.full((len(target), 1), END), target[:, :-1]], dim=1)
     return torch.stack([model.step(words, cache) for words in fed.T], dim=1)
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
 @torch.no_grad()
-def test_step_by_step_equals_the_whole_target(shape: dict[str, Any]) -> None:
+def test_cached_decoding_matches_full_forward(shape: dict[str, Any]) -> None:
     model = build(**shape)
     source, target = problems((2, 3), (1, 1), (3, 2), (1, 4))
     whole = model(source, target)
@@ -73,7 +73,7 @@ def test_step_by_step_equals_the_whole_target(shape: dict[str, Any]) -> None:
 
 
 @torch.no_grad()
-def test_step_by_step_in_bfloat16_is_near() -> None:
+def test_cached_decoding_in_bfloat16_is_close() -> None:
     model = build(dtype="bfloat16")
     source, target = problems((2, 3), (1, 1))
     torch.testing.assert_close(step_by_step(model, source, target), model(source, target), rtol=0.05, atol=0.05)
@@ -81,7 +81,7 @@ def test_step_by_step_in_bfloat16_is_near() -> None:
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
 @torch.no_grad()
-def test_padding_changes_nothing(shape: dict[str, Any]) -> None:
+def test_padding_does_not_change_output(shape: dict[str, Any]) -> None:
     model = build(**shape)
     source, target = problems((1, 2), (3, 3))
     alone_source, alone_target = problems((1, 2))
@@ -92,7 +92,7 @@ def test_padding_changes_nothing(shape: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
 @torch.no_grad()
-def test_no_word_sees_itself_or_what_comes_after(shape: dict[str, Any]) -> None:
+def test_decoder_is_causal(shape: dict[str, Any]) -> None:
     model = build(**shape)
     source, target = problems((2, 2))
     before = model(source, target)
@@ -106,12 +106,12 @@ def test_no_word_sees_itself_or_what_comes_after(shape: dict[str, Any]) -> None:
 
 
 @torch.no_grad()
-def test_a_cache_keeps_drops_doubles_and_reorders_rows() -> None:
+def test_cache_select() -> None:
     model = build()
     source, target = problems((2, 3), (1, 1), (3, 2))
     chosen = torch.tensor([2, 0, 0])
     expected = model(source[chosen], target[chosen])
-    cache = model.start(model.encode(source), target.shape[1])
+    cache = model.init_cache(model.encode(source), target.shape[1])
     fed = torch.cat([torch.full((3, 1), END), target[:, :-1]], dim=1)
     for t in range(4):
         logits = model.step(fed[:, t], cache)
@@ -122,60 +122,61 @@ def test_a_cache_keeps_drops_doubles_and_reorders_rows() -> None:
 
 
 @torch.no_grad()
-def test_a_reordered_cache_leaves_the_old_one_alone() -> None:
+def test_cache_select_does_not_modify_original() -> None:
     model = build()
     source, _ = problems((2, 2), (2, 2))
-    cache = model.start(model.encode(source), 4)
+    cache = model.init_cache(model.encode(source), 4)
     end = torch.full((2,), END)
     model.step(end, cache)
     other = cache.select(torch.tensor([1, 0]))
-    before = [k[:, :1].clone() for k, _ in cache.own]
+    before = [k[:, :1].clone() for k, _ in cache.self_keys]
     model.step(end, other)
-    assert all(torch.equal(a, b[:, :1]) for a, (b, _) in zip(before, cache.own, strict=True))
+    assert all(torch.equal(a, b[:, :1]) for a, (b, _) in zip(before, cache.self_keys, strict=True))
     assert (cache.length, other.length) == (1, 2)
 
 
-def test_the_output_embedding_is_the_input_embedding_and_padding_is_zero() -> None:
+def test_tied_output_embedding_and_zero_padding() -> None:
     model = build()
     names = [name for name, _ in model.named_parameters()]
-    assert [n for n in names if n.startswith(("decoder.words", "output"))] == ["output_bias", "decoder.words.weight"]
-    assert not model.decoder.words.weight[PAD].any() and not model.encoder.words.weight[PAD].any()
+    shared = [name for name in names if name.startswith(("decoder.token_embedding", "output"))]
+    assert shared == ["output_bias", "decoder.token_embedding.weight"]
+    assert not model.decoder.token_embedding.weight[PAD].any() and not model.encoder.token_embedding.weight[PAD].any()
 
 
-def test_a_sequence_longer_than_the_learned_positions_is_refused() -> None:
+def test_learned_positions_reject_long_sequences() -> None:
     model = build(positions="learned", max_positions=10)
     source, target = problems((3, 3))
-    with pytest.raises(UserError, match="at most 10 words"):
+    with pytest.raises(UserError, match="at most 10 tokens"):
         model(source, target)
 
 
 @pytest.mark.parametrize("kind", [torch.bfloat16, torch.float32])
 @torch.no_grad()
-def test_arithmetic_follows_the_processor(kind: torch.dtype) -> None:
+def test_auto_dtype_follows_processor(kind: torch.dtype) -> None:
     model = build(dtype="auto")
     source, _ = problems((2, 2))
     with forced(products=kind):
-        assert model.start(model.encode(source), 3).own[0][0].dtype == kind
+        assert model.init_cache(model.encode(source), 3).self_keys[0][0].dtype == kind
 
 
-def test_heads_must_divide_the_width() -> None:
-    with pytest.raises(ValueError, match="decoder_width 20 is no multiple of decoder_heads 3"):
+def test_heads_must_divide_width() -> None:
+    with pytest.raises(ValueError, match="decoder_width 20 is not a multiple of decoder_heads 3"):
         ModelConfig(decoder_width=20, decoder_heads=3)
 
 
-def test_an_aligned_start_looks_at_like_words_and_an_independent_one_does_not() -> None:
-    for start, alike in (("aligned", True), ("independent", False)):
-        model = build(start=start)
+def test_aligned_and_independent_initialisation() -> None:
+    for init, alike in (("aligned", True), ("independent", False)):
+        model = build(init=init)
         for layer in model.encoder_layers:
             keys = layer.attention.key_value.weight[:16]
             assert torch.equal(keys, layer.attention.query.weight) == alike
         ours, theirs = model.decoder.positions, model.encoder.positions
         assert torch.equal(ours.row.weight, theirs.row.weight) == alike
-        assert ours.place.weight.shape != theirs.place.weight.shape  # P10 and P1000
+        assert ours.offset.weight.shape != theirs.offset.weight.shape  # P10 and P1000
         assert ours.row.weight is not theirs.row.weight
 
 
-def test_an_aligned_start_of_sides_that_differ_in_width() -> None:
+def test_aligned_initialisation_with_different_widths() -> None:
     model = build(encoder_width=32)
     layer = model.decoder_layers[0]
     assert torch.equal(layer.attention.key_value.weight[:16], layer.attention.query.weight)

@@ -1,4 +1,4 @@
-"""Places in a tree, by hand and word by word; attention and models over expressions."""
+"""Positions in a tree, by hand and in decoding; attention and models over expressions."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD
 from mathpipe.train.config import ModelConfig
 from mathpipe.train.model.attention import attend
 from mathpipe.train.model.transformer import Transformer
-from mathpipe.train.model.tree_positions import tree_places
+from mathpipe.train.model.tree_positions import tree_coordinates
 
 TOKENIZER = ExpressionTokenizer()
 
 
 def ids(text: str) -> list[int]:
-    return TOKENIZER.to_tokens(text.split())
+    return TOKENIZER.tokens_to_ids(text.split())
 
 
-def test_every_place_of_a_small_tree() -> None:
+def test_coordinates_of_small_tree() -> None:
     fed = torch.tensor(
         [[END, *ids("add sin x mul INT+ 1 2 y")]]
     )  # the fed words; places are those of the words after each
-    places = tree_places(fed, torch.tensor(TOKENIZER.format.arity))[0]
+    places = tree_coordinates(fed, torch.tensor(TOKENIZER.format.arity))[0]
     only, first, second = 1, 2, 3
     expected = [  # depth, nearest turns, digits just before
         (1, [], 0),  # add
@@ -52,7 +52,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
 @torch.no_grad()
-def test_a_model_of_expressions_says_the_same_word_by_word(shape: dict[str, Any]) -> None:
+def test_cached_decoding_of_expressions_matches_full_forward(shape: dict[str, Any]) -> None:
     torch.manual_seed(0)
     small: dict[str, Any] = {
         f"{side}_{what}": n for side in ("encoder", "decoder") for what, n in (("width", 16), ("heads", 2))
@@ -66,7 +66,7 @@ def test_a_model_of_expressions_says_the_same_word_by_word(shape: dict[str, Any]
         target[i, len(row)] = END
     source = target.masked_fill(target == END, PAD)[:, :8].flip(0)
     whole = model(source, target)
-    cache = model.start(model.encode(source), 9).widen(2)
+    cache = model.init_cache(model.encode(source), 9).widen(2)
     fed = torch.cat([torch.full((3, 1), END), target[:, :-1]], 1)
     for t in range(9):
         words = fed[:, t].repeat_interleave(2)
@@ -80,7 +80,7 @@ def test_a_model_of_expressions_says_the_same_word_by_word(shape: dict[str, Any]
 
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("length", [5, 40, 210])
-def test_attention_by_pieces_is_attention(causal: bool, length: int) -> None:
+def test_chunked_attention_matches_torch(causal: bool, length: int) -> None:
     torch.manual_seed(0)
     q, k, v, g = (torch.randn(3, length, 4, 8, dtype=torch.float64).transpose(1, 2) for _ in range(4))
     allowed = None if causal else torch.rand(3, 1, 1, length) < 0.7

@@ -1,4 +1,4 @@
-"""The mean over words that are to be said, and shares of a batch that are empty."""
+"""The loss over target tokens, and empty shares of a batch."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import torch
 
 from mathpipe.datasets.containers.token_batches import Batch
 from mathpipe.datasets.tokenizers.bit_tokenizer import BitTokenizer
-from mathpipe.train.backbones.factory import build_body
-from mathpipe.train.config import BodyConfig, ModelConfig
+from mathpipe.train.backbones.factory import build_backbone
+from mathpipe.train.config import BackboneConfig, ModelConfig
 from mathpipe.train.model.transformer import Transformer
-from mathpipe.train.optim.loss import loss_of, parts_of, saying_nothing
+from mathpipe.train.optim.loss import dummy_batch, loss_of, split_batch
 
 pytestmark = pytest.mark.processor
 
@@ -25,18 +25,18 @@ def problems(data: Any) -> Batch:
     return found
 
 
-def nothing_of(batch: Batch) -> Batch:
+def empty_share(batch: Batch) -> Batch:
     return Batch(batch.source[:0], batch.source_lengths[:0], batch.target[:0], batch.target_lengths[:0], batch.rows[:0])
 
 
-@pytest.mark.parametrize("changes", [{}, {"reads": "numbers"}, {"positions": "structured", "norm": "pre"}])
-def test_an_empty_share_takes_part_and_says_nothing(
+@pytest.mark.parametrize("changes", [{}, {"input_unit": "number"}, {"positions": "structured", "norm": "pre"}])
+def test_empty_share_has_zero_loss_and_gradients(
     tiny: Callable[..., Any], data: Any, problems: Batch, changes: dict[str, Any]
 ) -> None:
     config: ModelConfig = tiny().model.model_copy(update=changes)
     model = Transformer(config, data.tokenizer.format, data.tokenizer.format)
-    stand_in = saying_nothing(Batch(*(x[:1] for x in vars(problems).values())))
-    (part,) = parts_of(nothing_of(problems), 3, stand_in)
+    dummy = dummy_batch(Batch(*(x[:1] for x in vars(problems).values())))
+    (part,) = split_batch(empty_share(problems), 3, dummy)
     loss, words = loss_of(model, part)
     loss.backward()
     assert float(loss.detach()) == 0 and int(words) == 0
@@ -44,20 +44,20 @@ def test_an_empty_share_takes_part_and_says_nothing(
     assert gradients and all(bool((g == 0).all()) for g in gradients)
 
 
-def test_a_model_that_reads_bits_out_is_asked_for_the_bits_alone() -> None:
+def test_readout_loss_excludes_end() -> None:
     words = BitTokenizer(5)
-    body = BodyConfig(
-        pretrained=False, layers=1, width=16, heads=2, positions=64, patch=5, read="last", dtype="float32"
+    backbone = BackboneConfig(
+        pretrained=False, layers=1, width=16, heads=2, positions=64, patch=5, readout="last", dtype="float32"
     )
-    model = build_body(body, words, words).eval()
+    model = build_backbone(backbone, words, words).eval()
     with torch.no_grad():
-        model.last.weight.zero_()
-        model.last.bias.zero_()
+        model.output.weight.zero_()
+        model.output.bias.zero_()
     n = 20
     target = torch.cat([torch.randint(2, 4, (n, 5)), torch.zeros(n, 1, dtype=torch.int64)], dim=1)
     batch = Batch(torch.randint(2, 4, (n, 10)), torch.full((n,), 10), target, torch.full((n,), 6), torch.arange(n))
     loss, count = loss_of(model, batch)
     assert int(count) == 5 * n
     assert float(loss.detach()) / int(count) == pytest.approx(math.log(2), rel=1e-5)
-    (part,) = parts_of(nothing_of(batch), 1, saying_nothing(Batch(*(x[:1] for x in vars(batch).values()))))
+    (part,) = split_batch(empty_share(batch), 1, dummy_batch(Batch(*(x[:1] for x in vars(batch).values()))))
     assert float(loss_of(model, part)[0].detach()) == 0

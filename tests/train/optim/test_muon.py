@@ -1,4 +1,4 @@
-"""Muon: the steps of torch's, an orthogonal direction, and arithmetic that the device has."""
+"""Muon: agreement with torch, orthogonal updates, tensor learning rates."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def take_steps(optimiser: torch.optim.Optimizer, weights: list[nn.Parameter], st
 
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.3])
-def test_steps_are_those_of_torch_to_the_rounding_of_bfloat16(weight_decay: float) -> None:
+def test_muon_matches_torch(weight_decay: float) -> None:
     initial, reference = [w.detach().clone() for w in matrices()], matrices()
     settings = {"lr": 0.05, "weight_decay": weight_decay, "momentum": 0.95}
-    theirs = torch.optim.Muon(reference, adjust_lr_fn="match_rms_adamw", **settings)
-    expected = take_steps(theirs, reference)
+    torch_muon = torch.optim.Muon(reference, adjust_lr_fn="match_rms_adamw", **settings)
+    expected = take_steps(torch_muon, reference)
     for arithmetic, tolerance in ((torch.bfloat16, 2e-2), (torch.float32, 2e-2)):
         weights = matrices()
         with forced(muon=arithmetic):
@@ -43,7 +43,7 @@ def test_steps_are_those_of_torch_to_the_rounding_of_bfloat16(weight_decay: floa
             torch.testing.assert_close(a - before, b - before, rtol=0, atol=tolerance * float((b - before).abs().max()))
 
 
-def test_the_direction_is_the_iteration_in_float64() -> None:
+def test_orthogonalise_matches_numpy() -> None:
     """Against the definition, one matrix at a time, with NumPy."""
     drawn = np.random.default_rng(0).normal(size=(3, 5, 8))
     with forced(muon=torch.float32):
@@ -60,7 +60,7 @@ def test_the_direction_is_the_iteration_in_float64() -> None:
         assert values.min() > 0.3 and values.max() < 1.3
 
 
-def test_a_rate_in_a_tensor_takes_the_same_steps() -> None:
+def test_tensor_lr_matches_float_lr() -> None:
     by_number, by_tensor = matrices(), matrices()
     rate = torch.tensor(0.05)
     expected = take_steps(Muon(by_number, lr=0.05, weight_decay=0.1), by_number)
@@ -68,7 +68,7 @@ def test_a_rate_in_a_tensor_takes_the_same_steps() -> None:
     assert all(torch.equal(a, b) for a, b in zip(got, expected, strict=True))
 
 
-def test_a_step_follows_a_rate_that_is_changed_in_place() -> None:
+def test_tensor_lr_may_change_in_place() -> None:
     weights, rate = matrices(), torch.tensor(0.05)
     optimiser = Muon(weights, lr=rate)
     rate.fill_(0.0)
@@ -76,7 +76,7 @@ def test_a_step_follows_a_rate_that_is_changed_in_place() -> None:
     assert all(torch.equal(a, b) for a, b in zip(take_steps(optimiser, weights), before, strict=True))
 
 
-def test_weights_without_a_gradient_stay() -> None:
+def test_weights_without_gradient_do_not_change() -> None:
     weights = matrices()
     before = weights[0].detach().clone()
     optimiser = Muon(weights, lr=0.1, weight_decay=0.5)
@@ -84,7 +84,7 @@ def test_weights_without_a_gradient_stay() -> None:
     assert torch.equal(weights[0], before) and not optimiser.state
 
 
-def test_a_gradient_of_zeros_moves_nothing() -> None:
+def test_zero_gradient_does_not_change_weights() -> None:
     weights = matrices()
     before = [weight.detach().clone() for weight in weights]
     for weight in weights:
@@ -93,6 +93,6 @@ def test_a_gradient_of_zeros_moves_nothing() -> None:
     assert all(torch.equal(a, b) for a, b in zip(weights, before, strict=True))
 
 
-def test_only_matrices_are_taken() -> None:
+def test_muon_rejects_vectors() -> None:
     with pytest.raises(ValueError, match=r"not weights of shape \(3,\)"):
         Muon([nn.Parameter(torch.zeros(3))], lr=0.1)

@@ -1,4 +1,4 @@
-"""The learning rate's plan, the loss and one step of Adam, by hand."""
+"""The learning-rate schedule, the loss and one step of Adam, computed by hand."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from torch.nn.functional import cross_entropy
 
 from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD
 from mathpipe.train.config import ModelConfig, TrainConfig
-from mathpipe.train.model.joint_vocabulary import word_weights
-from mathpipe.train.optim.loss import word_loss
+from mathpipe.train.model.joint_vocabulary import token_weights
+from mathpipe.train.optim.loss import token_loss
 from mathpipe.train.optim.optimisers import build_optimiser, learning_rate
 
 pytestmark = pytest.mark.processor
 
 
-def test_warm_up_then_half_a_cosine() -> None:
+def test_warmup_and_cosine() -> None:
     config = TrainConfig(steps=110, warmup=10, lr=1.0, final_lr=0.2)
     assert [learning_rate(s, config) for s in (1, 5, 10)] == [0.1, 0.5, 1.0]
     assert learning_rate(60, config) == pytest.approx(0.6)
     assert learning_rate(110, config) == pytest.approx(0.2)
 
 
-def test_constant_after_warm_up() -> None:
+def test_constant_schedule() -> None:
     config = TrainConfig(steps=20, warmup=10, lr=1e-3, schedule="constant")
     assert learning_rate(11, config) == learning_rate(20, config) == 1e-3
 
 
-def test_warm_up_begins_where_it_should_and_inverse_sqrt_follows() -> None:
+def test_warmup_from_and_inverse_sqrt() -> None:
     config = TrainConfig(steps=1000, warmup=10, warmup_from=0.5, lr=1.0, schedule="inverse-sqrt")
     assert [learning_rate(s, config) for s in (5, 10, 40, 1000)] == pytest.approx([0.75, 1.0, 0.5, 0.1])
 
 
-def test_cosines_begin_again_and_shrink() -> None:
+def test_cosine_restarts() -> None:
     config = TrainConfig(
         steps=1000, warmup=10, lr=1.0, min_lr=0.2, schedule="cosine-restarts", period=100, period_growth=2, shrink=0.1
     )
@@ -47,22 +47,22 @@ def test_cosines_begin_again_and_shrink() -> None:
     assert rates == pytest.approx([1.0, 0.6, 0.2, 0.1, 0.06, 0.02, 0.01], rel=0.01)
 
 
-def test_words_of_a_kind_weigh_more() -> None:
+def test_token_weights() -> None:
     config = TrainConfig(sign_weight=2, mantissa_weight=3, exponent_weight=4)
     words = ["<s>", "V5", "+", "INT-", "314", "N-7", "FP314/-2", "E-2", "E", "x"]
-    assert word_weights(words, 11, config) == [1, 1, 2, 2, 3, 3, 3, 4, 1, 1, 1]
-    assert word_weights(words, 11, TrainConfig()) is None
+    assert token_weights(words, 11, config) == [1, 1, 2, 2, 3, 3, 3, 4, 1, 1, 1]
+    assert token_weights(words, 11, TrainConfig()) is None
 
 
 @given(steps=st.integers(1, 500), data=st.data())
-def test_the_rate_is_never_above_lr_nor_below_its_floor(steps: int, data: st.DataObject) -> None:
+def test_learning_rate_stays_within_bounds(steps: int, data: st.DataObject) -> None:
     warmup, floor = data.draw(st.integers(0, steps)), data.draw(st.floats(0, 1))
     config = TrainConfig(steps=steps, warmup=warmup, lr=0.01, final_lr=floor)
     rates = [learning_rate(s, config) for s in range(1, steps + 1)]
     assert max(rates) <= 0.01 + 1e-12 and min(rates[warmup:], default=0.01) >= floor * 0.01 - 1e-12
 
 
-def test_one_step_of_adam() -> None:
+def test_one_adamw_step() -> None:
     layer = nn.Linear(1, 1, bias=False)
     with torch.no_grad():
         layer.weight.fill_(2.0)
@@ -73,7 +73,7 @@ def test_one_step_of_adam() -> None:
     assert layer.weight.item() == pytest.approx(2.0 * (1 - 0.1 * 0.5) - 0.1)
 
 
-def test_weight_decay_spares_embeddings_norms_and_biases() -> None:
+def test_weight_decay_applies_to_matrices_only() -> None:
     model = nn.ModuleList([nn.Linear(2, 2), nn.Embedding(3, 2), nn.LayerNorm(2)])
     decayed, others = build_optimiser(model, TrainConfig(weight_decay=0.1)).param_groups
     assert len(decayed["params"]) == 1 and decayed["weight_decay"] == 0.1
@@ -81,7 +81,7 @@ def test_weight_decay_spares_embeddings_norms_and_biases() -> None:
 
 
 @pytest.mark.parametrize("tied", [True, False])
-def test_a_table_that_the_output_layer_shares_is_an_embedding(tied: bool) -> None:
+def test_tied_output_layer_counts_as_embedding(tied: bool) -> None:
     model = nn.ModuleDict({"words": nn.Embedding(3, 2), "inner": nn.Linear(2, 2), "last": nn.Linear(2, 3, bias=False)})
     if tied:
         model["last"].weight = model["words"].weight
@@ -96,21 +96,21 @@ def test_a_table_that_the_output_layer_shares_is_an_embedding(tied: bool) -> Non
     assert {names[p] for p in adam.param_groups[0]["params"]} == set(names.values()) - matrices
 
 
-def test_the_loss_counts_target_words_with_their_end_and_no_padding() -> None:
+def test_loss_counts_end_but_not_padding() -> None:
     target = torch.tensor([[3, END, PAD, PAD], [2, 2, 3, END]])
     probabilities = torch.full((2, 4, 4), 0.25)
     probabilities[0, 0] = torch.tensor([0.1, 0.1, 0.1, 0.7])
-    probabilities[0, 2:] = torch.tensor([1.0, 1e-9, 1e-9, 1e-9])  # what is said of padding does not matter
-    loss = said(probabilities.log(), target, None, 1.0)
+    probabilities[0, 2:] = torch.tensor([1.0, 1e-9, 1e-9, 1e-9])  # predictions at padding do not count
+    loss = loss_of_logits(probabilities.log(), target, None, 1.0)
     assert float(loss) == pytest.approx(-math.log(0.7) - 5 * math.log(0.25))
 
 
-def said(logits: Tensor, target: Tensor, weights: Tensor | None, scale: float) -> Tensor:
+def loss_of_logits(logits: Tensor, target: Tensor, weights: Tensor | None, scale: float) -> Tensor:
     plain = torch.autocast("cpu", enabled=False)
-    return word_loss(logits, torch.eye(4), torch.zeros(4), target, weights, scale, plain)
+    return token_loss(logits, torch.eye(4), torch.zeros(4), target, weights, scale, plain)
 
 
-def test_the_loss_and_its_gradients_are_those_of_torch() -> None:
+def test_loss_and_gradients_match_torch() -> None:
     torch.manual_seed(0)
     x, weight, bias = (torch.randn(shape, requires_grad=True) for shape in ((3, 5, 8), (40_000, 8), (40_000,)))
     target = torch.randint(2, 40_000, (3, 5))
@@ -119,7 +119,7 @@ def test_the_loss_and_its_gradients_are_those_of_torch() -> None:
     each = cross_entropy((x @ weight.T + bias).flatten(0, 1), target.flatten(), ignore_index=PAD, reduction="none")
     expected = (each * weights[target.flatten()]).sum() * 0.25
     wanted = torch.autograd.grad(expected, (x, weight, bias))
-    found = word_loss(x, weight, bias, target, weights, 0.25, torch.autocast("cpu", enabled=False))
+    found = token_loss(x, weight, bias, target, weights, 0.25, torch.autocast("cpu", enabled=False))
     torch.testing.assert_close(found, expected)
     for scale in (1.0, 3.0):
         got = torch.autograd.grad(found * scale, (x, weight, bias), retain_graph=True)
@@ -135,14 +135,14 @@ def test_the_loss_and_its_gradients_are_those_of_torch() -> None:
         ({"stop_at": 0.9}, "go together"),
         ({"patience": 2}, "needs a best_metric"),
         ({"schedule": "inverse-sqrt", "warmup": 0}, "at least one step"),
-        ({"model": {"framed_source": True}}, "framed_source goes with"),
-        ({"model": {"rotary": True, "encoder_width": 20}}, "heads of even size"),
+        ({"model": {"framed_source": True}}, "framed_source requires"),
+        ({"model": {"rotary": True, "encoder_width": 20}}, "even head size"),
         ({"learning_rate": 1}, "learning_rate"),
         ({"model": {"width": 3}}, "width"),
         ({"input_encoding": "P11"}, "P10"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], message: str) -> None:
+def test_inconsistent_settings_are_rejected(settings: dict[str, Any], message: str) -> None:
     build: Callable[..., TrainConfig] = TrainConfig
     with pytest.raises(ValueError, match=message):
         build(**settings)

@@ -1,4 +1,4 @@
-"""Adam for the rows in use: the numbers of dense Adam."""
+"""Sparse Adam matches dense Adam."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from torch import nn
 
 from mathpipe.train.config import ModelConfig, TrainConfig
 from mathpipe.train.optim.optimisers import Optimiser, build_optimiser
-from mathpipe.train.optim.sparse_adam import RowAdam
+from mathpipe.train.optim.sparse_adam import SparseAdam
 
 
 @pytest.mark.parametrize("betas", [(0.9, 0.999), (0.9, 0.8), (0.6, 0.36), (0.0, 0.9)])
-def test_rows_read_now_and_then_move_as_with_dense_adam(betas: tuple[float, float]) -> None:
+def test_sparse_adam_matches_dense_adam(betas: tuple[float, float]) -> None:
     torch.manual_seed(0)
     dense, sparse = nn.Embedding(50, 4), nn.Embedding(50, 4, sparse=True)
     sparse.load_state_dict(dense.state_dict())
     untouched = dense.weight[49].clone()
     optimisers = (
         torch.optim.Adam(dense.parameters(), lr=0.01, betas=betas),
-        RowAdam(sparse.parameters(), 0.01, betas),
+        SparseAdam(sparse.parameters(), 0.01, betas),
     )
     for step in range(700):
         rows = torch.randint(0, 49, (3,)) if step % 300 < 20 else torch.randint(0, 3, (3,))  # most rest for 280 steps
@@ -35,7 +35,7 @@ def test_rows_read_now_and_then_move_as_with_dense_adam(betas: tuple[float, floa
     assert torch.equal(sparse.weight[49], untouched)
 
 
-def test_each_optimiser_steps_and_its_state_goes_through_a_checkpoint() -> None:
+def test_optimiser_state_round_trip() -> None:
     for name in ("adam", "adamw", "sgd", "adafactor", "muon"):
         torch.manual_seed(0)
         config = TrainConfig(optimiser=name, lr=0.01, model=ModelConfig())  # type: ignore[arg-type]
@@ -58,11 +58,11 @@ def test_each_optimiser_steps_and_its_state_goes_through_a_checkpoint() -> None:
         assert all(torch.equal(a, b) for a, b in zip(models[0].parameters(), models[1].parameters(), strict=True)), name
 
 
-def table_and_layer(config: TrainConfig, by_rows: bool) -> tuple[Any, Optimiser]:
-    """A table of 50 words under a linear layer, and its optimiser as on a CPU alone (``by_rows``) or anywhere else."""
+def table_and_layer(config: TrainConfig, sparse: bool) -> tuple[Any, Optimiser]:
+    """A table of 50 words under a linear layer, and its optimiser as on a CPU alone (``sparse``) or anywhere else."""
     torch.manual_seed(0)
     model: Any = nn.ModuleList([nn.Embedding(50, 4), nn.Linear(4, 4)])
-    return model, build_optimiser(model, config, [model[0]] if by_rows else [])
+    return model, build_optimiser(model, config, [model[0]] if sparse else [])
 
 
 def learn(model: Any, optimiser: Optimiser, seed: int) -> None:
@@ -75,15 +75,15 @@ def learn(model: Any, optimiser: Optimiser, seed: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw", "muon"])
-def test_dense_adam_goes_on_where_adam_for_rows_stopped_and_the_other_way(name: Any) -> None:
+def test_dense_and_sparse_adam_states_are_interchangeable(name: Any) -> None:
     config = TrainConfig(optimiser=name, lr=0.01, beta1=0.5, weight_decay=0.1)  # rows rest after 30 steps
-    whole = table_and_layer(config, by_rows=False)
-    by_rows = True
-    changing = table_and_layer(config, by_rows)
+    whole = table_and_layer(config, sparse=False)
+    sparse = True
+    changing = table_and_layer(config, sparse)
     for step in range(200):
         if step in (50, 100, 155):
-            (before, left), by_rows = changing, not by_rows
-            changing = table_and_layer(config, by_rows)
+            (before, left), sparse = changing, not sparse
+            changing = table_and_layer(config, sparse)
             changing[0].load_state_dict(before.state_dict())
             changing[1].load_state_dict(copy.deepcopy(left.state_dict()))
         learn(*whole, step)

@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not there; damage is found; reading one runs no code."""
+"""Checkpoints: atomic writes, detection of damage, safe loading."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def trained(tiny: Tiny, data: Any, run_dir: Path) -> Path:
     return run_dir
 
 
-def test_what_is_saved_is_read(tmp_path: Path) -> None:
+def test_checkpoint_round_trip(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "c.pt", {"a": torch.arange(3), "b": {"c": [1, "x", None, 2.5]}})
     state = read_checkpoint(tmp_path / "c.pt")
     assert state["a"].tolist() == [0, 1, 2] and state["b"] == {"c": [1, "x", None, 2.5]}
@@ -40,9 +40,7 @@ def test_what_is_saved_is_read(tmp_path: Path) -> None:
 
 
 @given(place=st.floats(0, 1, exclude_max=True), cut=st.booleans())
-def test_a_flipped_bit_or_a_lost_end_is_found(
-    tmp_path_factory: pytest.TempPathFactory, place: float, cut: bool
-) -> None:
+def test_damage_is_detected(tmp_path_factory: pytest.TempPathFactory, place: float, cut: bool) -> None:
     path = tmp_path_factory.mktemp("damage") / "c.pt"
     save_checkpoint(path, {"a": torch.arange(5)})
     content = bytearray(path.read_bytes())
@@ -53,7 +51,7 @@ def test_a_flipped_bit_or_a_lost_end_is_found(
         read_checkpoint(path)
 
 
-def test_a_damaged_checkpoint_stops_training_and_stays(tiny: Tiny, data: Any, trained: Path) -> None:
+def test_damaged_checkpoint_stops_training_and_is_kept(tiny: Tiny, data: Any, trained: Path) -> None:
     path = trained / "checkpoint.pt"
     damaged = path.read_bytes()[:-1000]
     path.write_bytes(damaged)
@@ -66,9 +64,7 @@ def test_a_damaged_checkpoint_stops_training_and_stays(tiny: Tiny, data: Any, tr
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
-def test_a_write_that_fails_keeps_the_checkpoint_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
-) -> None:
+def test_failed_write_keeps_previous_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     path = tmp_path / "c.pt"
     save_checkpoint(path, {"a": 1})
 
@@ -83,7 +79,7 @@ def test_a_write_that_fails_keeps_the_checkpoint_before(
     assert [p.name for p in tmp_path.iterdir()] == ["c.pt"]
 
 
-def test_a_process_killed_while_it_writes_keeps_the_checkpoint_before(tmp_path: Path) -> None:
+def test_killed_write_keeps_previous_checkpoint(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "c.pt", {"a": 1})
     code = """
 import os, signal, sys
@@ -99,7 +95,7 @@ save_checkpoint(Path(sys.argv[1]), {"a": 2})
     assert read_checkpoint(tmp_path / "c.pt")["a"] == 3
 
 
-def test_a_disk_that_fills_while_it_writes_keeps_the_checkpoint_before(tmp_path: Path) -> None:
+def test_full_disk_keeps_previous_checkpoint(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "c.pt", {"a": torch.zeros(10)})
     code = """
 import resource, signal, sys, torch
@@ -126,7 +122,7 @@ class Evil:
         return os.system, ("echo ran > /dev/null",)
 
 
-def test_reading_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
+def test_reading_checkpoint_runs_no_code(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     torch.save({"format": checkpoint.FORMAT, "evil": Evil()}, buffer)
     content = buffer.getvalue()
@@ -135,7 +131,7 @@ def test_reading_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
         read_checkpoint(tmp_path / "c.pt")
 
 
-def test_a_checkpoint_of_another_format_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_checkpoint_format_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as other:
         other.setattr(checkpoint, "FORMAT", 99)
         save_checkpoint(tmp_path / "c.pt", {})
@@ -143,30 +139,30 @@ def test_a_checkpoint_of_another_format_is_told(tmp_path: Path, monkeypatch: pyt
         read_checkpoint(tmp_path / "c.pt")
 
 
-def test_a_directory_without_a_run_is_told(tmp_path: Path) -> None:
+def test_directory_without_run_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no run"):
         load_model(tmp_path)
 
 
-def test_a_run_before_its_first_checkpoint_is_told(trained: Path) -> None:
+def test_run_without_checkpoint_is_an_error(trained: Path) -> None:
     (trained / "checkpoint.pt").unlink()
     with pytest.raises(UserError, match="no checkpoint yet"):
         load_model(trained)
 
 
-def test_a_record_goes_through_json(tiny: Tiny) -> None:
+def test_record_round_trip(tiny: Tiny) -> None:
     record = RunRecord("data/x", "d", "add", {"seed": 3}, "P10", "FP15", 2, tiny(), 7)
     assert RunRecord.from_dict(record.to_dict(), Path("x")) == record
 
 
-def test_a_record_of_another_version_is_told(tiny: Tiny) -> None:
+def test_record_of_other_version_is_an_error(tiny: Tiny) -> None:
     values = RunRecord("data/x", "d", "add", {}, "P10", "P10", 2, tiny()).to_dict()
     values["config"]["flux"] = 1
-    with pytest.raises(UserError, match="no record this version understands"):
+    with pytest.raises(UserError, match="this version cannot read"):
         RunRecord.from_dict(values, Path("x"))
 
 
-def test_a_model_of_cotraining_has_a_place_for_the_letter(tiny: Tiny) -> None:
+def test_cotraining_header_includes_task_token(tiny: Tiny) -> None:
     for task, header in (("add", 2), ("cotraining", 3)):
         model = build_model(RunRecord("data/x", "d", task, {}, "P10", "FP15", 2, tiny()))
-        assert model.source_format.header == header and len(model.encoder.positions.place.weight) == header + 5
+        assert model.source_format.header == header and len(model.encoder.positions.offset.weight) == header + 5

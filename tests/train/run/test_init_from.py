@@ -1,4 +1,4 @@
-"""Weights of another run as the first ones."""
+"""Warm start from the weights of another run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mathpipe.train.trainer import TrainResult, train
 Tiny = Callable[..., TrainConfig]
 
 
-def quiet(config: TrainConfig, data: Any, run_dir: Path, **more: Any) -> TrainResult:
+def train_quietly(config: TrainConfig, data: Any, run_dir: Path, **more: Any) -> TrainResult:
     return train(config, data, data, run_dir, dvclive=False, **more)
 
 
@@ -26,25 +26,25 @@ def weights(run_dir: Path) -> dict[str, torch.Tensor]:
     return load_model(run_dir)[0].state_dict()
 
 
-def test_a_run_begins_with_the_weights_of_another(tiny: Tiny, data: Any, tmp_path: Path) -> None:
-    learned = quiet(tiny(), data, tmp_path / "first")
-    still = tiny(start_from=str(tmp_path / "first"), seed=1, optimiser="sgd", steps=1, warmup=0, lr=1e-12)
-    result = quiet(still, data, tmp_path / "second")
+def test_init_from_other_run(tiny: Tiny, data: Any, tmp_path: Path) -> None:
+    learned = train_quietly(tiny(), data, tmp_path / "first")
+    still = tiny(init_from=str(tmp_path / "first"), seed=1, optimiser="sgd", steps=1, warmup=0, lr=1e-12)
+    result = train_quietly(still, data, tmp_path / "second")
     assert result.metrics["valid_loss"] == pytest.approx(learned.metrics["valid_loss"], rel=1e-6)
     first, second = weights(tmp_path / "first"), weights(tmp_path / "second")
     assert all(torch.allclose(first[name], second[name], atol=1e-6) for name in first)
-    started = read_checkpoint(tmp_path / "second" / "checkpoint.pt")["state"]["started_from"]
+    started = read_checkpoint(tmp_path / "second" / "checkpoint.pt")["state"]["initialised_from"]
     assert f"dataset {data.digest}" in started and "step 12" in started
-    kept = quiet(tiny(keep_every=6), data, tmp_path / "kept")
-    assert kept.step == 12
-    early = tiny(start_from=str(tmp_path / "kept" / "checkpoints" / "step-00000006.pt"), steps=1, warmup=0)
-    assert quiet(early, data, tmp_path / "third").step == 1
+    permanent = train_quietly(tiny(keep_every=6), data, tmp_path / "kept")
+    assert permanent.step == 12
+    early = tiny(init_from=str(tmp_path / "kept" / "checkpoints" / "step-00000006.pt"), steps=1, warmup=0)
+    assert train_quietly(early, data, tmp_path / "third").step == 1
 
 
-def test_a_resumed_run_does_not_need_the_other_any_more(tiny: Tiny, data: Any, tmp_path: Path) -> None:
-    quiet(tiny(), data, tmp_path / "first")
-    config = tiny(start_from=str(tmp_path / "first"), seed=1)
-    quiet(config, data, tmp_path / "whole")
+def test_resume_does_not_need_init_from(tiny: Tiny, data: Any, tmp_path: Path) -> None:
+    train_quietly(tiny(), data, tmp_path / "first")
+    config = tiny(init_from=str(tmp_path / "first"), seed=1)
+    train_quietly(config, data, tmp_path / "whole")
 
     class Stop(Exception):
         pass
@@ -58,29 +58,29 @@ def test_a_resumed_run_does_not_need_the_other_any_more(tiny: Tiny, data: Any, t
         return {}
 
     with pytest.raises(Stop):
-        quiet(config, data, tmp_path / "resumed", evaluate=interrupted)
+        train_quietly(config, data, tmp_path / "resumed", evaluate=interrupted)
     shutil.rmtree(tmp_path / "first")
-    quiet(config, data, tmp_path / "resumed")
+    train_quietly(config, data, tmp_path / "resumed")
     whole, resumed = weights(tmp_path / "whole"), weights(tmp_path / "resumed")
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
-def test_weights_that_do_not_fit_are_refused(tiny: Tiny, data: Any, tmp_path: Path) -> None:
-    quiet(tiny(), data, tmp_path / "first")
+def test_mismatching_weights_are_rejected(tiny: Tiny, data: Any, tmp_path: Path) -> None:
+    train_quietly(tiny(), data, tmp_path / "first")
     first = str(tmp_path / "first")
     wide = ModelConfig(**(tiny().model.model_dump() | {"decoder_width": 32, "decoder_heads": 2}))
     other_heads = tiny().model.model_copy(update={"encoder_heads": 1})
     gelu = tiny().model.model_copy(update={"activation": "gelu"})
     for change, message in (
-        ({"start_from": str(tmp_path / "none")}, "names no run with a checkpoint"),
-        ({"start_from": first, "model": wide}, r"another model: model.decoder_width differs.*Expected: 32"),
+        ({"init_from": str(tmp_path / "none")}, "names no run with a checkpoint"),
+        ({"init_from": first, "model": wide}, r"has another model: model.decoder_width differs.*Expected: 32"),
         (
-            {"start_from": first, "model": other_heads},
-            r"another model: model.encoder_heads differs.*Expected: 1.*Got: 3",
+            {"init_from": first, "model": other_heads},
+            r"has another model: model.encoder_heads differs.*Expected: 1.*Got: 3",
         ),
-        ({"start_from": first, "model": gelu}, "another model: model.activation differs.*gelu"),
-        ({"start_from": first, "output_encoding": "P1000"}, "other words.*P10 -> P1000.*P10 -> P10"),
-        ({"start_from": first, "precision": 3}, "other words.*precision 3.*precision 2"),
+        ({"init_from": first, "model": gelu}, "has another model: model.activation differs.*gelu"),
+        ({"init_from": first, "output_encoding": "P1000"}, "other tokens.*P10 -> P1000.*P10 -> P10"),
+        ({"init_from": first, "precision": 3}, "other tokens.*precision 3.*precision 2"),
     ):
         with pytest.raises(UserError, match=f"(?s){message}"):
-            quiet(tiny(**change), data, tmp_path / "second")
+            train_quietly(tiny(**change), data, tmp_path / "second")

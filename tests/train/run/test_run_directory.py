@@ -1,4 +1,4 @@
-"""Whose directory it is."""
+"""Run directories: locking, resume, rejection of other files and configurations."""
 
 from __future__ import annotations
 
@@ -13,21 +13,19 @@ import pytest
 
 from mathpipe.datasets.errors import UserError
 from mathpipe.train.config import TrainConfig, first_difference
-from mathpipe.train.run.run_directory import claimed, last_checkpoint
-from mathpipe.train.trainer import record_of, train
+from mathpipe.train.run.run_directory import last_checkpoint, lock_run
+from mathpipe.train.trainer import build_record, train
 
 
-def test_a_directory_of_other_files_is_left_alone(tiny: Callable[..., TrainConfig], data: Any, tmp_path: Path) -> None:
+def test_directory_with_other_files_is_rejected(tiny: Callable[..., TrainConfig], data: Any, tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years")
     for on_mismatch in ("error", "restart"):
-        with pytest.raises(UserError, match=r"no run of training.*'thesis\.tex'"):
+        with pytest.raises(UserError, match=r"is not a training run.*'thesis\.tex'"):
             train(tiny(), data, None, tmp_path, on_mismatch=on_mismatch, dvclive=False)  # type: ignore[arg-type]
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_what_a_kill_or_dvc_leaves_before_the_first_record_is_no_obstacle(
-    tiny: Callable[..., TrainConfig], data: Any, run_dir: Path
-) -> None:
+def test_leftovers_before_first_record_are_ignored(tiny: Callable[..., TrainConfig], data: Any, run_dir: Path) -> None:
     run_dir.mkdir(parents=True)
     (run_dir / "run.json.tmp").write_text("{")
     (run_dir / ".gitignore").write_text("/checkpoint.pt")  # DVC writes it before the stage runs
@@ -35,14 +33,14 @@ def test_what_a_kill_or_dvc_leaves_before_the_first_record_is_no_obstacle(
     assert train(tiny(steps=5), data, None, run_dir, dvclive=False).step == 5
 
 
-def test_a_file_in_the_way_is_told(tiny: Callable[..., TrainConfig], data: Any, tmp_path: Path) -> None:
+def test_file_instead_of_directory_is_an_error(tiny: Callable[..., TrainConfig], data: Any, tmp_path: Path) -> None:
     (tmp_path / "run").write_text("")
-    with pytest.raises(UserError, match="cannot be made"):
+    with pytest.raises(UserError, match="cannot create"):
         train(tiny(), data, None, tmp_path / "run", dvclive=False)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="directories are not locked there")
-def test_two_processes_do_not_train_one_run(tiny: Callable[..., TrainConfig], data: Any, run_dir: Path) -> None:
+def test_run_directory_is_locked(tiny: Callable[..., TrainConfig], data: Any, run_dir: Path) -> None:
     hold = "import fcntl, os, sys; fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), 2); print(1, flush=True); input()"
     run_dir.mkdir(parents=True)
     with subprocess.Popen(
@@ -50,23 +48,23 @@ def test_two_processes_do_not_train_one_run(tiny: Callable[..., TrainConfig], da
     ) as other:
         assert other.stdout is not None and other.stdout.readline() == b"1\n"
         with (
-            pytest.raises(UserError, match="by another process"),
-            claimed(run_dir, record_of(tiny(), data), "restart"),
+            pytest.raises(UserError, match="in use by another process"),
+            lock_run(run_dir, build_record(tiny(), data), "restart"),
         ):
             pass
         other.communicate(b"\n")
-    with claimed(run_dir, record_of(tiny(), data), "error"):
+    with lock_run(run_dir, build_record(tiny(), data), "error"):
         assert last_checkpoint(run_dir) is None
 
 
-def test_a_damaged_record_is_told(tiny: Callable[..., TrainConfig], data: Any, run_dir: Path) -> None:
+def test_damaged_record_is_an_error(tiny: Callable[..., TrainConfig], data: Any, run_dir: Path) -> None:
     train(tiny(steps=5), data, None, run_dir, dvclive=False)
     (run_dir / "run.json").write_text("{")
     with pytest.raises(UserError, match=r"run\.json is damaged"):
         train(tiny(steps=5), data, None, run_dir, dvclive=False)
 
 
-def test_a_run_begun_before_a_key_existed_goes_on(tiny: Callable[..., TrainConfig], data: Any, run_dir: Path) -> None:
+def test_missing_keys_take_defaults_on_resume(tiny: Callable[..., TrainConfig], data: Any, run_dir: Path) -> None:
     config = tiny(steps=5)
     train(config, data, None, run_dir, dvclive=False)
     record = json.loads((run_dir / "run.json").read_text())
@@ -76,11 +74,11 @@ def test_a_run_begun_before_a_key_existed_goes_on(tiny: Callable[..., TrainConfi
         train(tiny(steps=5, model=config.model.model_copy(update={"dropout": 0.5})), data, None, run_dir)
     with pytest.raises(UserError, match=r"shrink differs.*shrink = 1\.0, as in the run.*shrink = 0\.5"):
         train(tiny(steps=5, shrink=0.5), data, None, run_dir)
-    assert train(config, data, None, run_dir, dvclive=False).steps_taken == 0
+    assert train(config, data, None, run_dir, dvclive=False).session_steps == 0
     assert json.loads((run_dir / "run.json").read_text())["config"] == config.model_dump(mode="json")
 
 
-def test_a_configuration_of_another_version_is_compared_as_it_is(
+def test_configuration_of_other_version_is_compared_unchanged(
     tiny: Callable[..., TrainConfig], data: Any, run_dir: Path
 ) -> None:
     train(tiny(steps=5), data, None, run_dir, dvclive=False)
@@ -91,7 +89,7 @@ def test_a_configuration_of_another_version_is_compared_as_it_is(
         train(tiny(steps=5), data, None, run_dir)
 
 
-def test_the_first_difference_is_named_with_both_values() -> None:
+def test_first_difference() -> None:
     old = {"a": 1, "m": {"x": 1, "y": 2}, "threads": 1, "gone": 5}
     assert first_difference(old, {"a": 1, "m": {"x": 1, "y": 2}, "threads": 2, "gone": 5}) is None
     assert first_difference(old, {"a": 1, "m": {"x": 1, "y": 3}, "gone": 5}) == ("m.y", 2, 3)

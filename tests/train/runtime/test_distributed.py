@@ -1,4 +1,4 @@
-"""Two processes that share the work: the losses of one, the same bits after both were killed, and from one to two and back."""
+"""Two processes: agreement with one process, resume after kills, and a changed number of processes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mathpipe.train.run.checkpoint import load_model, read_checkpoint
-from mathpipe.train.run.metrics_log import read_curves
+from mathpipe.train.run.metrics_log import read_metrics_log
 
 pytestmark = pytest.mark.slow  # each process takes seconds to start
 SCRIPT = """
@@ -71,10 +71,10 @@ def finished(process: subprocess.Popen[str]) -> str:
 
 
 def losses(run_dir: Path) -> list[float]:
-    return [point["train_loss"] for point in read_curves(run_dir / "curves.jsonl")]
+    return [point["train_loss"] for point in read_metrics_log(run_dir / "curves.jsonl")]
 
 
-def test_two_processes_have_the_losses_of_one_and_go_on_after_a_kill(command: list[str], tmp_path: Path) -> None:
+def test_two_processes_match_one_and_resume_after_kill(command: list[str], tmp_path: Path) -> None:
     one, two, parts, killed = (tmp_path / name for name in ("one", "two", "parts", "killed"))
     alone = [torchrun(1, [*command, str(one), "0", "1", "0"]), torchrun(1, [*command, str(parts), "0", "3", "0"])]
     assert all("24 finished" in finished(process) for process in alone)
@@ -101,7 +101,7 @@ def test_two_processes_have_the_losses_of_one_and_go_on_after_a_kill(command: li
     assert all(bool((a[name] == b[name]).all()) for name in a)
 
 
-def test_sigterm_stops_both_and_dropout_goes_on_with_the_same_bits(command: list[str], tmp_path: Path) -> None:
+def test_sigterm_stops_all_and_dropout_resumes(command: list[str], tmp_path: Path) -> None:
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     finished(torchrun(2, [*command, str(whole), "0", "1", "0.2"]))
     process = torchrun(2, [*command, str(halves), "0.2", "1", "0.2"])
@@ -118,24 +118,24 @@ def test_sigterm_stops_both_and_dropout_goes_on_with_the_same_bits(command: list
 
 
 @pytest.mark.parametrize(("optimiser", "close"), [("adam", 1e-5), ("muon", 1e-4)])
-def test_a_run_goes_on_with_another_number_of_processes(
+def test_resume_with_other_number_of_processes(
     command: list[str], tmp_path: Path, optimiser: str, close: float
 ) -> None:
-    def sitting(processes: int, run: Path, stop: int) -> str:
+    def session(processes: int, run: Path, stop: int) -> str:
         return finished(torchrun(processes, [*command, str(run), "0", "1", "0", optimiser, str(stop)]))
 
     whole = tmp_path / "whole"
-    sitting(1, whole, 0)
+    session(1, whole, 0)
     for before, after in ((1, 2), (2, 1)):
         run = tmp_path / f"{before} then {after}"
-        assert sitting(before, run, 2).count("8 interrupted") == before
-        assert sitting(after, run, 0).count("24 finished") == after
+        assert session(before, run, 2).count("8 interrupted") == before
+        assert session(after, run, 0).count("24 finished") == after
         assert losses(run) == pytest.approx(losses(whole), rel=close)
 
 
-def test_an_error_of_the_first_is_told_by_all(command: list[str], tmp_path: Path) -> None:
+def test_error_on_rank_zero_stops_all(command: list[str], tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.tex").write_text("years")
     process = torchrun(2, [*command, str(tmp_path / "run"), "0", "1", "0"])
     _, error = process.communicate(timeout=120)
-    assert process.returncode and "no run of training" in error
+    assert process.returncode and "is not a training run" in error

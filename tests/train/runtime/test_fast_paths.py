@@ -1,4 +1,4 @@
-"""Fast paths: decided once from what the device can do, and each equal to its plain path."""
+"""Fast paths: decided by the capabilities of the device, and each equal to its plain path."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def batch(write: Callable[..., Batch]) -> Batch:
 
 
 @pytest.mark.parametrize("decisions", PLAIN, ids=str)
-def test_plain_paths_have_the_loss_and_the_gradients_of_the_fast_ones(batch: Batch, decisions: dict[str, Any]) -> None:
+def test_fast_paths_match_plain_loss_and_gradients(batch: Batch, decisions: dict[str, Any]) -> None:
     def loss_and_gradients(**decided: bool) -> tuple[float, dict[str, torch.Tensor]]:
         model = transformer()
         with forced(**decided):
@@ -56,7 +56,7 @@ def test_plain_paths_have_the_loss_and_the_gradients_of_the_fast_ones(batch: Bat
         torch.testing.assert_close(gradient, plain_gradients[name], rtol=1e-3, atol=1e-5, msg=name)
 
 
-def test_packed_weights_decode_what_plain_ones_do(batch: Batch) -> None:
+def test_packed_decoding_matches_plain_decoding(batch: Batch) -> None:
     decoded = []
     for packed in (False, True):
         model = transformer()
@@ -67,7 +67,7 @@ def test_packed_weights_decode_what_plain_ones_do(batch: Batch) -> None:
     np.testing.assert_allclose(decoded[0].log_probability, decoded[1].log_probability, rtol=1e-4)
 
 
-def test_forced_decisions_end_with_the_block() -> None:
+def test_forced_decisions_are_restored() -> None:
     before = fast_paths("cpu")
     with forced(attention=not before.attention), forced(muon=torch.float64):
         inside = fast_paths("cpu")
@@ -77,7 +77,7 @@ def test_forced_decisions_end_with_the_block() -> None:
         pass
 
 
-def test_the_log_line_names_every_decision() -> None:
+def test_log_line() -> None:
     paths = FastPaths("cpu", torch.float32, torch.bfloat16, packed=False, attention=True, loss=True, reason="AVX2")
     line = "cpu (AVX2): products float32, muon bfloat16, packed plain, attention fast, loss fast"
     assert str(paths) == line
@@ -87,8 +87,8 @@ AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
 
 
 @pytest.mark.skipif(torch.backends.cpu.get_cpu_capability() == "DEFAULT", reason="not an x86 processor with AVX2")
-def test_limited_to_avx2_a_processor_has_no_bfloat16() -> None:
-    """The limits of torch and oneDNN bite, and the decisions follow them."""
+def test_avx2_limit_disables_bfloat16() -> None:
+    """The decisions follow the instruction-set limits of torch and oneDNN."""
     script = """
 import torch
 from mathpipe.train.runtime.fast_paths import fast_paths

@@ -1,1 +1,1 @@
-"""Samplers of the calculus tasks, imported at the first pair: they need symengine and tables."""
+"""Samplers of the calculus tasks, imported on demand because they need symengine and tables."""

@@ -1,4 +1,4 @@
-"""Integration, backwards: draw F, differentiate it: f = dF/dx is the problem, F its answer.
+"""Integration, backward: sample F and differentiate it; f = dF/dx is the problem, F the solution.
 
 Source: Lample and Charton 2020, section 4.1.
 """
@@ -13,89 +13,89 @@ import numpy as np
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.expressions.prefix import Tree
 from mathpipe.generate.spec import ExpressionSpec
-from mathpipe.generate.symbolic.check.antiderivatives import PREFIX, holds, integrands
+from mathpipe.generate.symbolic.check.antiderivatives import PREFIX, integrands, is_antiderivative
 from mathpipe.generate.symbolic.expr.canonical_form import (
-    LEAF_WORDS,
+    LEAF_TOKENS,
     Expr,
-    Unwritable,
+    RejectedExpression,
     build,
+    count_operators,
     derivative,
-    operators_in,
-    without_constants,
-    words,
+    drop_constant_terms,
+    to_tokens,
 )
 from mathpipe.generate.symbolic.expr.random_trees import (
-    draw_operator_counts,
-    draw_trees,
     nested_exponentials,
+    sample_operator_counts,
+    sample_trees,
 )
-from mathpipe.generate.symbolic.expr.simplification import simplified
+from mathpipe.generate.symbolic.expr.simplification import simplify
 from mathpipe.generate.tasks.sequence_base import Generators, Mask, Pairs
 
-DRAW = 256  # trees of one draw: enough to work on as a batch, few to be left over when a chunk is full
-MOST_NESTED = 3  # exponentials within exponentials
+TREES_PER_BATCH = 256  # trees sampled at a time: a full batch, with few pairs left over when a chunk is full
+MAX_NESTED_EXPONENTIALS = 3  # nesting depth of exp, sinh and cosh
 
 
 def pairs(spec: ExpressionSpec, generator: Generators, wanted: Callable[[Sequences], Mask]) -> Iterator[Pairs]:
-    """Batches of (``sub Y' f``, F), each checked at 8 points or more."""
+    """Batches of (``sub Y' f``, F), each verified at 8 points or more."""
     k = 0
     while True:
         rng = generator(k)
         k += 1
         rejected: Counter[str] = Counter()
         problems, solutions, operators = [], [], []
-        counts = draw_operator_counts(rng, DRAW, spec)
-        trees = draw_trees(rng, DRAW, spec, counts)
-        shorten = rng.random(DRAW) < spec.simplify
-        for tree, drawn, short in zip(trees, counts, shorten.tolist(), strict=True):
+        counts = sample_operator_counts(rng, TREES_PER_BATCH, spec)
+        trees = sample_trees(rng, TREES_PER_BATCH, spec, counts)
+        shorten = rng.random(TREES_PER_BATCH) < spec.simplify
+        for tree, num_operators, short in zip(trees, counts, shorten.tolist(), strict=True):
             try:
-                problem, solution = differentiated(tree, drawn, spec, simplified if short else _as_it_comes)
-            except Unwritable as reason:
+                problem, solution = differentiate_tree(tree, num_operators, spec, simplify if short else _unchanged)
+            except RejectedExpression as reason:
                 rejected[str(reason)] += 1
                 continue
             problems.append(problem)
             solutions.append(solution)
-            operators.append(operators_in(solution))
-        yield checked(
+            operators.append(count_operators(solution))
+        yield keep_verified_pairs(
             Sequences.from_list(problems), Sequences.from_list(solutions), np.array(operators), rejected, wanted
         )
 
 
-def _as_it_comes(expression: Expr) -> Expr:
+def _unchanged(expression: Expr) -> Expr:
     return expression
 
 
-def differentiated(
-    tree: Tree, drawn: int, spec: ExpressionSpec, shorten: Callable[[Expr], Expr]
+def differentiate_tree(
+    tree: Tree, num_operators: int, spec: ExpressionSpec, shorten: Callable[[Expr], Expr]
 ) -> tuple[bytes, bytes]:
-    """(``sub Y' f``, F) as words, from a tree of so many operators; Unwritable where no row may hold them.
+    """(``sub Y' f``, F) as tokens, from a tree of F with ``num_operators`` operators; raises RejectedExpression if unsuitable.
 
-    ``shorten`` is what becomes of the derivative before it is written.
+    ``shorten`` simplifies the derivative before it is encoded.
     """
-    primitive = without_constants(build(tree))
-    memo = dict(LEAF_WORDS)
-    solution = words(primitive, memo)
-    if nested_exponentials(solution) > MOST_NESTED:
-        raise Unwritable("exponentials nested too deep")
-    if 2 * operators_in(solution) < drawn:
-        raise Unwritable("fewer than half of the drawn operators")
-    problem = PREFIX + words(shorten(derivative(primitive)), memo)
+    primitive = drop_constant_terms(build(tree))
+    token_cache = dict(LEAF_TOKENS)
+    solution = to_tokens(primitive, token_cache)
+    if nested_exponentials(solution) > MAX_NESTED_EXPONENTIALS:
+        raise RejectedExpression("exponentials nested too deep")
+    if 2 * count_operators(solution) < num_operators:
+        raise RejectedExpression("fewer than half of the sampled operators")
+    problem = PREFIX + to_tokens(shorten(derivative(primitive)), token_cache)
     if max(len(problem), len(solution)) > spec.max_len:
-        raise Unwritable("too long")
+        raise RejectedExpression("too long")
     return problem, solution
 
 
-def checked(
+def keep_verified_pairs(
     problems: Sequences,
     solutions: Sequences,
     operators: np.ndarray[tuple[int], np.dtype[np.int64]],
     rejected: Counter[str],
     wanted: Callable[[Sequences], Mask],
 ) -> Pairs:
-    """The wanted pairs that hold at every point; what becomes of the others is counted."""
-    mine = wanted(problems)
-    problems, solutions, operators = problems.take(mine), solutions.take(mine), operators[mine]
-    right, reasons = holds(integrands(problems), solutions)
+    """The wanted pairs that hold at every point; rejections of the others are counted by reason."""
+    selected = wanted(problems)
+    problems, solutions, operators = problems.take(selected), solutions.take(selected), operators[selected]
+    right, reasons = is_antiderivative(integrands(problems), solutions)
     for reason, mask in reasons.items():
         rejected[reason] += int(mask.sum())
     return Pairs(

@@ -1,8 +1,7 @@
-"""Pairs of equations and solutions: trees are drawn, leaves become constants, equations are derived, and what holds is
-kept.
+"""Pairs of differential equations and solutions: sample trees, turn leaves into constants, derive equations, verify them.
 
-A way of deriving gives candidates, the shortest first, and the first that holds anywhere is the pair. Choosing never
-depends on which pairs are wanted, so that a stream has the same pairs whatever splits are being filled.
+A derivation gives candidate equations, the shortest first; the pair is the first one that holds for some constants. The choice
+never depends on which pairs are wanted, so a stream has the same pairs whatever splits are being filled.
 """
 
 from __future__ import annotations
@@ -15,42 +14,55 @@ import numpy as np
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.expressions.prefix import Tree
 from mathpipe.generate.spec import ExpressionSpec
-from mathpipe.generate.symbolic.check.ode_solutions import holds
-from mathpipe.generate.symbolic.check.solution_points import Order
-from mathpipe.generate.symbolic.expr.canonical_form import LEAF_WORDS, Expr, Unwritable, build, operators_in, words
-from mathpipe.generate.symbolic.expr.random_trees import draw_operator_counts, draw_trees, nested_exponentials
-from mathpipe.generate.symbolic.ode.integration_constants import C1, C2, absorbed, leaf_count, with_constants
+from mathpipe.generate.symbolic.check.ode_solutions import is_solution
+from mathpipe.generate.symbolic.check.solution_points import OdeOrder
+from mathpipe.generate.symbolic.expr.canonical_form import (
+    LEAF_TOKENS,
+    Expr,
+    RejectedExpression,
+    TokenCache,
+    build,
+    count_operators,
+    to_tokens,
+)
+from mathpipe.generate.symbolic.expr.random_trees import nested_exponentials, sample_operator_counts, sample_trees
+from mathpipe.generate.symbolic.ode.integration_constants import (
+    C1,
+    C2,
+    absorb_into_constants,
+    count_leaves,
+    place_constants,
+)
 from mathpipe.generate.tasks.sequence_base import Columns, Generators, Mask, Pairs
 
-MOST_NESTED = 3  # exponentials within exponentials
-Memo = dict[Expr, bytes]
-Derive = Callable[[Expr, Memo, int], list[bytes]]
-"""Equations that f may solve, the shortest first, of at most so many words; Unwritable where there is none."""
+MAX_NESTED_EXPONENTIALS = 3  # nesting depth of exp, sinh and cosh
+Derive = Callable[[Expr, TokenCache, int], list[bytes]]
+"""Candidate equations of f with at most max_len tokens, the shortest first; raises RejectedExpression if there is none."""
 
 
 def pairs_of(
-    order: Order,
+    order: OdeOrder,
     derive: Derive,
-    draw: int,
+    trees_per_batch: int,
     spec: ExpressionSpec,
     generator: Generators,
     wanted: Callable[[Sequences], Mask],
 ) -> Iterator[Pairs]:
-    """Batches of (equation, solution), from ``draw`` trees at a time."""
+    """Batches of (equation, solution), from ``trees_per_batch`` trees at a time."""
     k = 0
     while True:
         rng = generator(k)
         k += 1
-        counts = draw_operator_counts(rng, draw, spec)
-        trees = draw_trees(rng, draw, spec, counts)
-        places = rng.random((draw, order.order))
+        counts = sample_operator_counts(rng, trees_per_batch, spec)
+        trees = sample_trees(rng, trees_per_batch, spec, counts)
+        positions = rng.random((trees_per_batch, order.order))
         rejected: Counter[str] = Counter()
         candidates: list[list[bytes]] = []
         solutions: list[bytes] = []
-        for tree, drawn, where in zip(trees, counts, places.tolist(), strict=True):
+        for tree, num_operators, where in zip(trees, counts, positions.tolist(), strict=True):
             try:
-                solution, equations = _candidates(tree, drawn, where, derive, spec)
-            except Unwritable as reason:
+                solution, equations = _candidates(tree, num_operators, where, derive, spec)
+            except RejectedExpression as reason:
                 rejected[str(reason)] += 1
                 continue
             candidates.append(equations)
@@ -59,65 +71,70 @@ def pairs_of(
 
 
 def _candidates(
-    tree: Tree, drawn: int, where: list[float], derive: Derive, spec: ExpressionSpec
+    tree: Tree, num_operators: int, where: list[float], derive: Derive, spec: ExpressionSpec
 ) -> tuple[bytes, list[bytes]]:
-    """(solution, its equations) of a tree of so many operators whose constants are at these places, in parts of its leaves."""
-    f = absorbed(build(with_constants(tree, _places(leaf_count(tree), where))), (C1, C2)[: len(where)])
-    memo: Memo = dict(LEAF_WORDS)
-    solution = words(f, memo)
-    if nested_exponentials(solution) > MOST_NESTED:
-        raise Unwritable("exponentials nested too deep")
-    if 2 * operators_in(solution) < drawn:
-        raise Unwritable("fewer than half of the drawn operators")
+    """(solution, candidate equations) from a tree; ``where``: the positions of the constants, as fractions of the leaves."""
+    f = absorb_into_constants(
+        build(place_constants(tree, _leaf_positions(count_leaves(tree), where))), (C1, C2)[: len(where)]
+    )
+    token_cache: TokenCache = dict(LEAF_TOKENS)
+    solution = to_tokens(f, token_cache)
+    if nested_exponentials(solution) > MAX_NESTED_EXPONENTIALS:
+        raise RejectedExpression("exponentials nested too deep")
+    if 2 * count_operators(solution) < num_operators:
+        raise RejectedExpression("fewer than half of the sampled operators")
     if len(solution) > spec.max_len:
-        raise Unwritable("too long")
+        raise RejectedExpression("too long")
     try:
-        return solution, derive(f, memo, spec.max_len)
-    except (RuntimeError, ZeroDivisionError) as refused:  # what symengine says of infinite and undefined values
-        raise Unwritable("infinite") from refused
+        return solution, derive(f, token_cache, spec.max_len)
+    except (RuntimeError, ZeroDivisionError) as error:  # symengine raises these for infinite and undefined values
+        raise RejectedExpression("infinite") from error
 
 
-def _places(leaves: int, where: list[float]) -> dict[int, int]:
-    """Which leaf becomes which constant: each of the leaves that are left with the same chance."""
+def _leaf_positions(leaves: int, where: list[float]) -> dict[int, int]:
+    """{leaf: constant}: each constant takes one of the remaining leaves with equal probability."""
     if leaves < len(where):
-        raise Unwritable("too few leaves")
-    left = list(range(leaves))
-    return {left.pop(int(u * len(left))): k for k, u in enumerate(where)}
+        raise RejectedExpression("too few leaves")
+    remaining = list(range(leaves))
+    return {remaining.pop(int(u * len(remaining))): k for k, u in enumerate(where)}
 
 
 def _checked(
-    order: Order,
+    order: OdeOrder,
     candidates: list[list[bytes]],
     solutions: list[bytes],
     rejected: Counter[str],
     wanted: Callable[[Sequences], Mask],
 ) -> Pairs:
-    """The wanted pairs, each with the first of its candidates that holds; what becomes of the others is counted."""
+    """The wanted pairs, each with the first candidate that holds; rejections of the others are counted by reason."""
     flat = Sequences.from_list(equation for equations in candidates for equation in equations)
-    owner = np.repeat(np.arange(len(candidates)), [len(equations) for equations in candidates])
-    needed = np.zeros(len(candidates), dtype=bool)
-    needed[owner[wanted(flat)]] = True
+    source = np.repeat(np.arange(len(candidates)), [len(equations) for equations in candidates])
+    is_wanted = np.zeros(len(candidates), dtype=bool)
+    is_wanted[source[wanted(flat)]] = True
     chosen: dict[int, tuple[bytes, int]] = {}  # equation, mask of the constants
-    last: dict[int, str] = {}
+    reason_of: dict[int, str] = {}
     depth = max(map(len, candidates), default=0)
     for k in range(depth):
-        rows = [i for i in np.flatnonzero(needed).tolist() if i not in chosen and k < len(candidates[i])]
+        rows = [i for i in np.flatnonzero(is_wanted).tolist() if i not in chosen and k < len(candidates[i])]
         equations = Sequences.from_list(candidates[i][k] for i in rows)
-        masks, reasons = holds(order, equations, Sequences.from_list(solutions[i] for i in rows))
+        masks, reasons = is_solution(order, equations, Sequences.from_list(solutions[i] for i in rows))
         for j, i in enumerate(rows):
             if masks[j]:
                 chosen[i] = candidates[i][k], int(masks[j])
             else:
-                last.setdefault(i, next((name for name, where in reasons.items() if where[j]), "does not hold"))
-    rejected.update(reason for i, reason in last.items() if i not in chosen)
-    kept = sorted(chosen)
-    problems = Sequences.from_list(chosen[i][0] for i in kept)
-    answers = Sequences.from_list(solutions[i] for i in kept)
+                reason_of.setdefault(i, next((name for name, where in reasons.items() if where[j]), "does not hold"))
+    rejected.update(reason for i, reason in reason_of.items() if i not in chosen)
+    accepted = sorted(chosen)
+    problems = Sequences.from_list(chosen[i][0] for i in accepted)
+    answers = Sequences.from_list(solutions[i] for i in accepted)
     columns: Columns = {
-        "operators": np.array([operators_in(solutions[i]) for i in kept], dtype=np.int16),
-        "constants": np.array([chosen[i][1] for i in kept], dtype=np.uint8),
+        "operators": np.array([count_operators(solutions[i]) for i in accepted], dtype=np.int16),
+        "constants": np.array([chosen[i][1] for i in accepted], dtype=np.uint8),
     }
-    mine = wanted(problems)
+    selected = wanted(problems)
     return Pairs(
-        problems.take(mine), answers.take(mine), {name: values[mine] for name, values in columns.items()}, +rejected
+        problems.take(selected),
+        answers.take(selected),
+        {name: values[selected] for name, values in columns.items()},
+        +rejected,
     )
