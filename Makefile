@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 CONSTRAINTS ?= -c constraints.txt  # the versions that CI tested; empty: the newest that pyproject.toml allows
-PYTEST := PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
+PYTEST := PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal $(PYTEST_FLAGS)
 OURS := pipeline generate train evaluate datasets
 
 .PHONY: repro test test-avx2 test-slow test-latest lint types bench lock clean
@@ -21,7 +21,7 @@ test-slow: $(VENV)/.installed-dev  ## kills, DVC, the whole pipeline at a small 
 	$(PYTEST) -m slow --timeout 900
 
 test-latest:                       ## the test suite with the newest versions, their deprecations as errors
-	$(MAKE) test VENV=.venv-latest CONSTRAINTS= PYTEST='$(subst $(VENV),.venv-latest,$(PYTEST)) -W error::FutureWarning'
+	$(MAKE) test VENV=.venv-latest CONSTRAINTS= PYTEST_FLAGS='-W error::FutureWarning'
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

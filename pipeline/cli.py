@@ -110,7 +110,7 @@ def main(args: Sequence[str] | None = None) -> None:
     """Run the command. A ``UserError`` or a usage error prints one line to stderr and exits with code 2, without a traceback."""
     # Must be set before torch is imported: spinning idle threads cost 4 times the CPU time here.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # Spin for some microseconds first: a step of the default model on two cores of an EPYC takes 0.32 s instead of 0.55 s.
+    # Spin for some microseconds first: sleeping at once costs a switch at each of the many short parallel regions of a step.
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     if not sys.stderr.isatty():
         hide_library_progress_bars()
