@@ -77,6 +77,11 @@ class Published(nn.Module):
 
     def forward(self, source: Tensor, fed: Tensor) -> Tensor:
         """Logits (B, Lt, V); source (B, Ls) and fed (B, Lt) begin with END, padded with PAD."""
+        logits: Tensor = self.output(self.states(source, fed))
+        return logits
+
+    def states(self, source: Tensor, fed: Tensor) -> Tensor:
+        """The input (B, Lt, W) of the output layer."""
         padding = source == PAD
         x = self.embed(0, source)
         mask = padding if padding.any() else None
@@ -87,5 +92,4 @@ class Published(nn.Module):
         y = self.embed(1, fed)
         for layer in self.decoder:
             y = layer(y, mask, x, hidden) * (fed != PAD).unsqueeze(2)
-        logits: Tensor = self.output(y)
-        return logits
+        return y
