@@ -1,28 +1,23 @@
 """The loss: cross-entropy summed over all target tokens, END included: sum_t w(t) (log sum_j exp z_tj - z_t,t).
 
-z = x W^T + b are the logits of a token, w its weight (1 unless configured). On the CPU the logits are computed in chunks, and the
-gradient is taken at once. The logits of a batch are thus never in memory together (600 MB for an inverse with the published joint
-vocabulary), and each chunk becomes its gradient while it is in the cache.
+z = x W^T + b are the logits of a token, w its weight (1 unless configured).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from mathpipe.datasets.containers.token_batches import Batch
 from mathpipe.datasets.tokenizers.matrix_tokenizer import PAD
+from mathpipe.train.runtime.chunked_loss import chunked_loss, reference_loss
 from mathpipe.train.runtime.fast_paths import fast_paths
 
 if TYPE_CHECKING:
     from mathpipe.train.model.interface import Model
-
-_PRODUCT_LOGITS = 1 << 25  # logits of one matrix product: 64 MB in bfloat16
-_CACHE_LOGITS = 1 << 18  # logits normalised at a time: 1 MB in float32
 
 
 def loss_of(
@@ -63,20 +58,13 @@ def token_loss(
     scale: float | Tensor,
     autocast: torch.autocast,
 ) -> Tensor:
-    """``scale`` times the weighted sum over tokens; x (B, L, W), target (B, L) with PAD at positions that do not count."""
-    if not fast_paths(x.device).loss:
-        with autocast:
-            logits = functional.linear(x, weight, bias).float()
-        losses = functional.cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=PAD, reduction="none")
-        return (losses if weights is None else losses * weights[target.flatten()]).sum() * scale
-    x, target = x.flatten(0, 1), target.flatten()
-    real = target != PAD
-    if not bool(real.all()):
-        x, target = x[real], target[real]
-    dtype = torch.bfloat16 if x.dtype == torch.bfloat16 or autocast._enabled else torch.float32
-    factors = None if weights is None else weights[target]
-    loss: Tensor = _ChunkedLoss.apply(x.to(dtype), weight, bias, target, factors, float(scale))  # type: ignore[no-untyped-call]
-    return loss
+    """``scale`` times the weighted sum over tokens; x (B, L, W), target (B, L) with PAD at positions that do not count.
+
+    weight (V, W) and bias (V,) of the output layer; ``weights`` (V,) or None.
+    """
+    loss = chunked_loss if fast_paths(x.device).loss else reference_loss
+    with autocast:
+        return loss(x, weight, bias, target, weights, scale)
 
 
 class LossModule(nn.Module):
@@ -123,58 +111,3 @@ def _select_rows(batch: Batch, rows: slice) -> Batch:
     return Batch(
         source, source_lengths, batch.target[rows, : int(target_lengths.max())], target_lengths, batch.rows[rows]
     )
-
-
-class _ChunkedLoss(torch.autograd.Function):
-    """The loss together with its gradient: x (T, W), weight (V, W), bias (V,), target (T,)."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, target: Tensor, factors: Tensor | None, scale: float
-    ) -> Tensor:
-        training = any(ctx.needs_input_grad[:3])
-        cast_weight, cast_bias = weight.to(x.dtype), bias.to(x.dtype)
-        rows = max(_PRODUCT_LOGITS // len(weight), 1)
-        total = torch.zeros((), dtype=torch.float32)
-        dx = torch.zeros_like(x) if training else None
-        dw: Tensor | None = None
-        db = torch.zeros_like(bias) if training else None
-        for i in range(0, len(x), rows):
-            xi = x[i : i + rows]
-            logits = functional.linear(xi, cast_weight, cast_bias)
-            chunk_factors = None if factors is None else factors[i : i + rows]
-            total += _loss_and_gradient(logits, target[i : i + rows], chunk_factors, scale, training)
-            if dx is not None and db is not None:
-                torch.mm(logits, cast_weight, out=dx[i : i + rows])
-                dw_chunk = logits.t() @ xi
-                dw = dw_chunk.to(weight.dtype) if dw is None else dw.add_(dw_chunk)
-                db += logits.sum(0, dtype=torch.float32)
-        if training and dw is None:  # no target tokens
-            dw = torch.zeros_like(weight)
-        ctx.save_for_backward(dx, dw, db)
-        return total * scale
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        dx, dw, db = ctx.saved_tensors
-        factor = gradients[0]
-        if float(factor) != 1:
-            dx, dw, db = dx * factor.to(dx.dtype), dw * factor, db * factor
-        return dx, dw, db, None, None, None
-
-
-def _loss_and_gradient(logits: Tensor, target: Tensor, factors: Tensor | None, scale: float, training: bool) -> Tensor:
-    """The summed loss of logits (T, V); in training, overwrites the logits with the gradient of ``scale`` times the loss."""
-    total = torch.zeros((), dtype=torch.float32)
-    rows = max(_CACHE_LOGITS // logits.shape[1], 1)
-    for i in range(0, len(logits), rows):
-        chunk, tokens = logits[i : i + rows], target[i : i + rows].unsqueeze(1)
-        log_probabilities = torch.log_softmax(chunk.float(), 1)
-        target_log_probabilities = log_probabilities.gather(1, tokens).squeeze(1)
-        factor = None if factors is None else factors[i : i + rows]
-        total -= (target_log_probabilities if factor is None else target_log_probabilities * factor).sum()
-        if training:
-            p = log_probabilities.exp_()
-            p.scatter_add_(1, tokens, torch.full(tokens.shape, -1.0))
-            chunk.copy_(p.mul_(scale if factor is None else (factor * scale).unsqueeze(1)))
-    return total

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from mathpipe.train.runtime.fast_paths import fast_paths
+from mathpipe.train.runtime.multi_tensor import interpolate, interpolate_, multiply_
 
 _A, _B, _C = 3.4445, -4.7750, 2.0315
 _ITERATIONS = 5
@@ -51,7 +52,7 @@ class Muon(torch.optim.Optimizer):
             directions = self._directions(params, group["momentum"])
             lr = torch.as_tensor(group["lr"], dtype=torch.float32, device=params[0].device)
             if group["weight_decay"]:
-                torch._foreach_mul_(params, 1 - lr * group["weight_decay"])
+                multiply_(params, 1 - lr * group["weight_decay"])
             by_shape: dict[tuple[int, int], list[int]] = defaultdict(list)
             for i, direction in enumerate(directions):
                 rows, columns = direction.shape
@@ -71,8 +72,8 @@ class Muon(torch.optim.Optimizer):
                 state["momentum_buffer"] = torch.zeros_like(p)
             buffers.append(state["momentum_buffer"])
         gradients = [p.grad for p in params if p.grad is not None]
-        torch._foreach_lerp_(buffers, gradients, 1 - momentum)
-        return list(torch._foreach_lerp(gradients, buffers, momentum))
+        interpolate_(buffers, gradients, 1 - momentum)
+        return interpolate(gradients, buffers, momentum)
 
 
 def orthogonalise(matrices: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from mathpipe.train.config import TrainConfig
 from mathpipe.train.optim.muon import Muon
 from mathpipe.train.optim.sparse_adam import SparseAdam, to_dense_state
+from mathpipe.train.runtime.multi_tensor import multiply_
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
@@ -91,9 +92,9 @@ class Optimiser:
             gradients.append(p.grad.values() if p.grad.is_sparse else p.grad)
         norm = torch.nn.utils.get_total_norm(gradients)
         if norm.is_cuda:
-            torch._foreach_mul_(gradients, (max_norm / (norm + 1e-6)).clamp(max=1))
+            multiply_(gradients, (max_norm / (norm + 1e-6)).clamp(max=1))
         elif float(norm) > max_norm:
-            torch._foreach_mul_(gradients, max_norm / (float(norm) + 1e-6))
+            multiply_(gradients, max_norm / (float(norm) + 1e-6))
 
     def step(self) -> None:
         for part in self.parts:

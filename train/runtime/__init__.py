@@ -1,1 +1,1 @@
-"""Distributed training, CUDA graphs, CPU weight packing, the allocator, fast paths."""
+"""What is fast by private means, each with a plain path beside it; distributed training; CUDA graphs."""

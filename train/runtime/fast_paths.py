@@ -2,15 +2,19 @@
 
 Every fast path has a plain path as its reference, which computes the same function with public operators of torch.
 
-============== =============================================== ==========================================================
-decision       fast                                            plain
-============== =============================================== ==========================================================
-``products``   matrix products in bfloat16 (``dtype: auto``)   float32, where bfloat16 would be emulated
-``muon``       Newton-Schulz iteration in bfloat16             float32, where bfloat16 would be emulated
-``packed``     weights packed once for decoding on a CPU       packed anew in every product
-``attention``  a chunk of the batch at a time, in the cache    ``scaled_dot_product_attention``
-``loss``       logits computed in chunks                       ``cross_entropy`` over all logits at once
-============== =============================================== ==========================================================
+================ =============================================== ==========================================================
+decision         fast                                            plain
+================ =============================================== ==========================================================
+``products``     matrix products in bfloat16 (``dtype: auto``)   float32, where bfloat16 would be emulated
+``muon``         Newton-Schulz iteration in bfloat16             float32, where bfloat16 would be emulated
+``packed``       weights packed once for decoding on a CPU       packed anew in every product
+``attention``    a chunk of the batch at a time, in the cache    ``scaled_dot_product_attention``
+``loss``         logits computed in chunks                       ``cross_entropy`` over all logits at once
+``multi_tensor`` one kernel for a list of tensors on CUDA        one kernel for each tensor
+================ =============================================== ==========================================================
+
+Only ``train.runtime`` calls private operators of torch. The allocator setting (``runtime.allocator``) changes no result and has no
+decision here.
 
 Emulated bfloat16 is slow: one core of an AMD EPYC with AVX2 reaches 1.8 GFLOP/s in bfloat16 and 57 in float32.
 """
@@ -37,6 +41,7 @@ class FastPaths:
     packed: bool
     attention: bool
     loss: bool
+    multi_tensor: bool
     reason: str
 
     def __str__(self) -> str:
@@ -73,14 +78,22 @@ def forced(**decisions: Any) -> Iterator[None]:
 def _decide(device: str) -> FastPaths:
     if device == "cuda":
         native = torch.cuda.is_bf16_supported(including_emulation=False)
-        dtype = torch.bfloat16 if native else torch.float32
-        reason = f"{torch.cuda.get_device_name()}, bfloat16 {'native' if native else 'emulated'}"
-        return FastPaths("cuda", dtype, dtype, packed=False, attention=False, loss=False, reason=reason)
-    native = device == "cpu" and _cpu_multiplies_bfloat16()
+        name = torch.cuda.get_device_name()
+    else:
+        native = device == "cpu" and _cpu_multiplies_bfloat16()
+        name = torch.backends.cpu.get_cpu_capability()
     dtype = torch.bfloat16 if native else torch.float32
-    reason = f"{torch.backends.cpu.get_cpu_capability()}, bfloat16 {'native' if native else 'emulated'}"
     on_cpu = device == "cpu"
-    return FastPaths(device, dtype, dtype, packed=native and _can_pack(), attention=on_cpu, loss=on_cpu, reason=reason)
+    return FastPaths(
+        device=device,
+        products=dtype,
+        muon=dtype,
+        packed=on_cpu and native and _can_pack(),
+        attention=on_cpu,
+        loss=on_cpu,
+        multi_tensor=device == "cuda",
+        reason=f"{name}, bfloat16 {'native' if native else 'emulated'}",
+    )
 
 
 def _cpu_multiplies_bfloat16() -> bool:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +25,7 @@ from mathpipe.train.optim.loss import loss_of
 from mathpipe.train.runtime.fast_paths import FastPaths, fast_paths, forced
 
 pytestmark = pytest.mark.processor
+ROOT = Path(__file__).parents[3]
 TOKENIZER = MatrixTokenizer.named("P10")
 PLAIN: list[dict[str, Any]] = [{"attention": False}, {"loss": False}, {"attention": False, "loss": False}]
 
@@ -78,9 +82,24 @@ def test_forced_decisions_are_restored() -> None:
 
 
 def test_log_line() -> None:
-    paths = FastPaths("cpu", torch.float32, torch.bfloat16, packed=False, attention=True, loss=True, reason="AVX2")
-    line = "cpu (AVX2): products float32, muon bfloat16, packed plain, attention fast, loss fast"
+    switches = {"packed": False, "attention": True, "loss": True, "multi_tensor": False}
+    paths = FastPaths("cpu", torch.float32, torch.bfloat16, **switches, reason="AVX2")
+    line = "cpu (AVX2): products float32, muon bfloat16, packed plain, attention fast, loss fast, multi_tensor plain"
     assert str(paths) == line
+
+
+def private_torch_names(file: Path) -> set[str]:
+    """Private attributes of torch, and operators called through ``torch.ops``, that a file uses."""
+    dotted = {ast.unparse(node) for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Attribute)}
+    return {name for name in dotted if re.match(r"torch\.(ops\b|(\w+\.)*_[a-z])", name)}
+
+
+def test_private_operators_are_confined_to_runtime() -> None:
+    runtime = ROOT / "train" / "runtime"
+    files = [file for stage in ("train", "evaluate", "datasets", "pipeline") for file in (ROOT / stage).rglob("*.py")]
+    outside = {file.relative_to(ROOT).as_posix(): private_torch_names(file) for file in files if file.parent != runtime}
+    assert {file: names for file, names in outside.items() if names} == {}
+    assert private_torch_names(runtime / "chunked_attention.py")
 
 
 AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
