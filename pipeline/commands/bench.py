@@ -31,7 +31,6 @@ from mathpipe.pipeline.config.counts import parse_count
 from mathpipe.pipeline.console import log
 
 SMALL_CHUNK = 50  # examples per chunk of expressions while measuring: some tasks take a second for this many
-MEASURE_SECONDS = 0.5  # a measurement is repeated for at least this long
 
 
 @dataclass(frozen=True)
@@ -75,8 +74,15 @@ class Estimate:
 @click.option(
     "--out", default=".", show_default=True, help="Directory on the disk to measure; temporary files are removed."
 )
+@click.option(
+    "--seconds",
+    default=0.5,
+    show_default=True,
+    type=click.FloatRange(0, min_open=True),
+    help="Repeat each measurement for at least this long.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the measurements as JSON.")
-def bench(task: str, dim: int, count: str, workers: int | None, out: str, as_json: bool) -> None:
+def bench(task: str, dim: int, count: str, workers: int | None, out: str, seconds: float, as_json: bool) -> None:
     """Measure every task, every number encoding, the loader and the disk; estimate time and size of a dataset.
 
     Other load on the machine lowers the measured rates.
@@ -90,7 +96,7 @@ def bench(task: str, dim: int, count: str, workers: int | None, out: str, as_jso
     log(f"training and evaluation on {_fast_paths()}")
     with _scratch(out) as folder:
         measurements = []
-        for measurement in _measurements(dim, folder):
+        for measurement in _measurements(dim, folder, seconds):
             measurements.append(measurement)
             if not as_json:
                 click.echo(f"{measurement.name:<34}{measurement.rate:>16,.0f} {measurement.unit}")
@@ -148,45 +154,45 @@ def _spec(name: str, dim: int) -> DatasetSpec:
     return DatasetSpec(task=name, problems=problems, chunk_rows=task.chunk_rows(problems))
 
 
-def _measurements(dim: int, folder: Path) -> Iterator[Measurement]:
+def _measurements(dim: int, folder: Path, seconds: float) -> Iterator[Measurement]:
     for name in TASKS:
         try:
             spec = _spec(name, dim)
         except UserError:  # the task has no problems of this dimension
             continue
-        yield Measurement(f"generate {name}", _generation_rate(spec), "examples/s")
+        yield Measurement(f"generate {name}", _generation_rate(spec, seconds), "examples/s")
     values = np.random.default_rng(0).uniform(-10, 10, 200_000)
     for name in ENCODINGS:
         number_encoding = get_number_encoding(name)
         tokens = number_encoding.encode(values)
         encode = functools.partial(number_encoding.encode, values)
         decode = functools.partial(number_encoding.decode, tokens)
-        yield Measurement(f"encode {name}", len(values) * _calls_per_second(encode), "numbers/s")
-        yield Measurement(f"decode {name}", len(values) * _calls_per_second(decode), "numbers/s")
-    yield _measure_loader(dim, folder)
-    yield _measure_disk(folder)
+        yield Measurement(f"encode {name}", len(values) * _calls_per_second(encode, seconds), "numbers/s")
+        yield Measurement(f"decode {name}", len(values) * _calls_per_second(decode, seconds), "numbers/s")
+    yield _measure_loader(dim, folder, seconds)
+    yield _measure_disk(folder, seconds)
 
 
-def _generation_rate(spec: DatasetSpec) -> float:
+def _generation_rate(spec: DatasetSpec, seconds: float) -> float:
     """Examples per second of chunks generated in memory, without writing."""
     chunks = itertools.count()
     if isinstance(spec.problems, MatrixSpec):
-        return spec.chunk_rows * _calls_per_second(lambda: build_chunk(spec, "train", next(chunks)))
+        return spec.chunk_rows * _calls_per_second(lambda: build_chunk(spec, "train", next(chunks)), seconds)
     small = spec.model_copy(update={"chunk_rows": SMALL_CHUNK})
-    return SMALL_CHUNK * _calls_per_second(lambda: build_sequence_chunk(small, next(chunks), ["train"]))
+    return SMALL_CHUNK * _calls_per_second(lambda: build_sequence_chunk(small, next(chunks), ["train"]), seconds)
 
 
-def _calls_per_second(function: Callable[[], object]) -> float:
-    """Calls per second, after one warm-up call."""
+def _calls_per_second(function: Callable[[], object], seconds: float) -> float:
+    """Calls per second over at least ``seconds``, after one warm-up call."""
     function()
     calls, started = 0, time.perf_counter()
-    while (elapsed := time.perf_counter() - started) < MEASURE_SECONDS:
+    while (elapsed := time.perf_counter() - started) < seconds:
         calls += 1
         function()
     return calls / elapsed
 
 
-def _measure_loader(dim: int, folder: Path) -> Measurement:
+def _measure_loader(dim: int, folder: Path, seconds: float) -> Measurement:
     from mathpipe.datasets.dataset import open_dataset  # here, since it imports torch
 
     url = str(folder / "loader")
@@ -194,12 +200,12 @@ def _measure_loader(dim: int, folder: Path) -> Measurement:
     with open_dataset(url).batches(64) as batches:
         return Measurement(
             "load and encode (P1000)",
-            64 * _calls_per_second(lambda: [next(batches) for _ in range(100)]) * 100,
+            64 * _calls_per_second(lambda: [next(batches) for _ in range(100)], seconds) * 100,
             "examples/s",
         )
 
 
-def _measure_disk(folder: Path) -> Measurement:
+def _measure_disk(folder: Path, seconds: float) -> Measurement:
     """Throughput of writing and syncing 64 MB at a time."""
     data = os.urandom(1 << 20)
 
@@ -210,7 +216,7 @@ def _measure_disk(folder: Path) -> Measurement:
             file.flush()
             os.fsync(file.fileno())
 
-    return Measurement("write and sync to disk", 64 * _calls_per_second(write), "MB/s")
+    return Measurement("write and sync to disk", 64 * _calls_per_second(write, seconds), "MB/s")
 
 
 def estimate_dataset(spec: DatasetSpec, examples: int, workers: int, folder: Path) -> Estimate:

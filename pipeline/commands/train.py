@@ -16,10 +16,13 @@ from mathpipe.evaluate.run import quick_accuracy, quick_metric_names
 from mathpipe.pipeline.config.options import parameter_options
 from mathpipe.pipeline.config.resolution import ParameterSource, parse_overrides, preset_task, resolve, validate
 from mathpipe.pipeline.console import log, quiet_option, warn
+from mathpipe.pipeline.extras import EXTRAS
 from mathpipe.pipeline.inputs.encodings import reject_number_encoding
 from mathpipe.pipeline.inputs.latest import latest_dataset
 from mathpipe.pipeline.progress import StepProgress
 from mathpipe.train.config import TrainConfig
+from mathpipe.train.run.checkpoint import CURVES
+from mathpipe.train.run.metrics_log import live_class
 from mathpipe.train.run.run_directory import OnMismatch
 from mathpipe.train.runtime.fast_paths import fast_paths
 from mathpipe.train.trainer import Evaluate, TrainResult
@@ -73,6 +76,7 @@ def train(
         )
         log(f"device: {fast_paths('cuda' if torch.cuda.is_available() else 'cpu')}")
         _warn_of_other_task(training, source)
+        _log_missing_dvclive(run_dir)
     result = train_run(
         config,
         training,
@@ -122,6 +126,13 @@ def _warn_of_other_task(data: Dataset, source: ParameterSource) -> None:
     intended_task = preset_task(source.preset) if source.preset is not None else None
     if intended_task not in (None, data.task):
         warn(f"preset {source.preset} is for {intended_task}, but {data.directory} holds {data.task}")
+
+
+def _log_missing_dvclive(run_dir: str) -> None:
+    """Say where metrics go if DVCLive is not installed."""
+    if live_class() is None:
+        extra = EXTRAS["dvclive"]
+        log(f"metrics go to {run_dir}/{CURVES} only; `pip install 'mathpipe[{extra}]'` adds DVCLive")
 
 
 def _greedy_accuracy(dataset: Dataset, limit: int) -> Evaluate:

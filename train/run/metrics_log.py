@@ -99,19 +99,26 @@ def _board(directory: Path, step: int) -> Any:
     return SummaryWriter(str(directory), purge_step=step + 1)
 
 
-def _live(directory: Path) -> Any:
-    """DVCLive as a writer of metrics and plots only, without experiments and dvc.yaml.
-
-    In a Git repository without DVC, DVCLive would initialise DVC and stage its files; the subclass prevents this.
-    None where DVCLive is not installed: the metrics log itself holds every point.
-    """
+def live_class() -> Any:
+    """The class ``Live`` of DVCLive, or None where DVCLive is not installed. Slow at the first call: it imports DVC."""
     try:
-        from dvclive.live import Live  # slow to import (it imports DVC), and optional
-        from scmrepo.exceptions import SCMError
+        from dvclive.live import Live
     except ModuleNotFoundError:
         return None
+    return Live
 
-    class Offline(Live):
+
+def _live(directory: Path) -> Any:
+    """DVCLive as a writer of metrics and plots only, without experiments and dvc.yaml; None where it is not installed.
+
+    In a Git repository without DVC, DVCLive would initialise DVC and stage its files; the subclass prevents this.
+    """
+    live = live_class()
+    if live is None:
+        return None
+    from scmrepo.exceptions import SCMError  # a dependency of DVCLive
+
+    class Offline(live):  # type: ignore[misc]
         def _init_dvc(self) -> None:
             pass
 
@@ -120,5 +127,5 @@ def _live(directory: Path) -> Any:
     settings: dict[str, Any] = {"dir": str(directory), "save_dvc_exp": False, "dvcyaml": None, "report": None}
     if within_dvc:
         with contextlib.suppress(SCMError):  # a Git repository without a commit
-            return Live(**settings)
+            return live(**settings)
     return Offline(**settings)

@@ -9,7 +9,6 @@ import pytest
 
 from mathpipe.generate.tasks.registry import TASKS
 from mathpipe.pipeline.cli import main
-from mathpipe.pipeline.commands import bench
 
 
 def call(line: str) -> int:
@@ -18,11 +17,8 @@ def call(line: str) -> int:
     return int(exit_info.value.code or 0)
 
 
-def test_bench_measures_every_part_and_removes_its_files(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(bench, "MEASURE_SECONDS", 0.001)
-    assert call(f"bench --dim 3 --task add --n 2M --workers 1 --out {tmp_path} --json") == 0
+def test_bench_measures_every_part_and_removes_its_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(f"bench --dim 3 --task add --n 2M --workers 1 --out {tmp_path} --seconds 0.001 --json") == 0
     result = json.loads(capsys.readouterr().out)
     names = {m["name"] for m in result["measurements"]}
     assert {f"generate {task}" for task in TASKS} <= names

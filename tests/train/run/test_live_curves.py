@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from mathpipe.train.run.metrics_log import MetricsLog
 
 def test_dvc_repository_without_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
-    subprocess.run(["dvc", "init", "--quiet"], check=True, cwd=tmp_path)
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet"], check=True, cwd=tmp_path)
     monkeypatch.chdir(tmp_path)
     with MetricsLog(tmp_path / "curves.jsonl", 0, tmp_path / "dvclive") as curves:
         curves.add(1, {"train_loss": 2.0})
