@@ -199,7 +199,7 @@ def cpu_seconds(function: Callable[[], object]) -> float:
 
 
 def measure(name: str, preset: str | None, data: str) -> Seconds:
-    """CPU-seconds of every part of a step of one contender, its batch and sequence lengths, and its number of parameters."""
+    """CPU-seconds of every part of a step of one contender, and the sizes of its batch."""
     torch.set_num_threads(1)
     config = validate(TrainConfig, resolve("train", ParameterSource(preset=preset), {}), "train")
     dataset = open_dataset(data, "train", config.input_encoding, config.output_encoding)

@@ -54,7 +54,7 @@ TOKENIZER = MatrixTokenizer.named("P1000")
 
 
 @pytest.fixture(autouse=True)
-def as_it_was() -> Iterator[None]:
+def restore_determinism() -> Iterator[None]:
     yield
     torch.use_deterministic_algorithms(False)
 
@@ -70,12 +70,12 @@ def model(**shape: Any) -> Transformer:
 def problems(write: Callable[..., Batch]) -> Callable[..., Batch]:
     """Matrices of these shapes and their transposes, written."""
 
-    def model_(*shapes: tuple[int, int]) -> Batch:
+    def build(*shapes: tuple[int, int]) -> Batch:
         rng = np.random.default_rng(5)
-        drawn = [rng.normal(size=shape) * 10 for shape in shapes]
-        return write(Matrices.from_list(drawn), Matrices.from_list([a.T for a in drawn]), TOKENIZER)
+        matrices = [rng.normal(size=shape) * 10 for shape in shapes]
+        return write(Matrices.from_list(matrices), Matrices.from_list([a.T for a in matrices]), TOKENIZER)
 
-    return model_
+    return build
 
 
 @pytest.fixture
@@ -91,16 +91,16 @@ def moved(batch: Batch, device: str) -> Batch:
 def test_loss_and_gradients_match_cpu(ragged: Batch, shape: dict[str, Any]) -> None:
     def loss_and_gradients(device: str) -> tuple[float, dict[str, Tensor]]:
         model_ = model(**shape).to(device).train()
-        loss, words = loss_of(model_, moved(ragged, device))
+        loss, token_count = loss_of(model_, moved(ragged, device))
         loss.backward()
-        assert int(words) == int((ragged.target != PAD).sum())
+        assert int(token_count) == int((ragged.target != PAD).sum())
         return loss.item(), {name: w.grad.cpu() for name, w in model_.named_parameters() if w.grad is not None}
 
-    (here, ours), (there, theirs) = (loss_and_gradients(device) for device in ("cpu", "cuda"))
-    assert there == pytest.approx(here, rel=1e-5)
-    assert ours.keys() == theirs.keys()
-    for name, gradient in ours.items():
-        torch.testing.assert_close(theirs[name], gradient, rtol=1e-3, atol=1e-4, msg=name)
+    (cpu_loss, cpu_gradients), (cuda_loss, cuda_gradients) = (loss_and_gradients(device) for device in ("cpu", "cuda"))
+    assert cuda_loss == pytest.approx(cpu_loss, rel=1e-5)
+    assert cpu_gradients.keys() == cuda_gradients.keys()
+    for name, gradient in cpu_gradients.items():
+        torch.testing.assert_close(cuda_gradients[name], gradient, rtol=1e-3, atol=1e-4, msg=name)
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
@@ -124,10 +124,10 @@ def test_decoding_matches_cpu(ragged: Batch, shape: dict[str, Any], decoding: De
                 return beam_search(model_, source, 32, decoding, grammar())
             return greedy(model_, source, 32, grammar())
 
-    here, there = decoded("cpu"), decoded("cuda")
-    assert there.tokens.tolist() == here.tokens.tolist()
-    assert (there.problem.tolist(), there.rank.tolist()) == (here.problem.tolist(), here.rank.tolist())
-    np.testing.assert_allclose(there.log_probability, here.log_probability, rtol=1e-4)
+    on_cpu, on_cuda = decoded("cpu"), decoded("cuda")
+    assert on_cuda.tokens.tolist() == on_cpu.tokens.tolist()
+    assert (on_cuda.problem.tolist(), on_cuda.rank.tolist()) == (on_cpu.problem.tolist(), on_cpu.rank.tolist())
+    np.testing.assert_allclose(on_cuda.log_probability, on_cpu.log_probability, rtol=1e-4)
 
 
 def test_beam_one_matches_greedy_in_bfloat16(problems: Callable[..., Batch]) -> None:
@@ -166,8 +166,8 @@ def test_resumed_run_has_identical_weights(tiny: Tiny, data: Any, tmp_path: Path
     train_quietly(config, data, tmp_path / "whole", evaluate=stopping(-1))
     assert train_quietly(config, data, tmp_path / "parts", evaluate=stopping(1)).outcome == "interrupted"
     assert train_quietly(config, data, tmp_path / "parts", evaluate=stopping(-1)).outcome == "finished"
-    whole, parts = (load_model(tmp_path / name)[0].state_dict() for name in ("whole", "parts"))
-    assert all(torch.equal(parts[name], w) for name, w in whole.items())
+    uninterrupted, resumed = (load_model(tmp_path / name)[0].state_dict() for name in ("whole", "parts"))
+    assert all(torch.equal(resumed[name], w) for name, w in uninterrupted.items())
     assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
 
 
@@ -221,14 +221,14 @@ def test_cuda_graphs_match_eager_weights(
         config = tiny(steps=24, batch=16, eval_every=10, cuda_graphs=cuda_graphs, **common)
         trainer.train(config, *splits, tmp_path / where, evaluate=stopping(stop), dvclive=False)
 
-    run("computed", False)
-    run("recorded", True)
+    run("eager", False)
+    run("captured", True)
     run("stopped", True, stop=1)
     run("stopped", True)
-    computed, *others = (load_model(tmp_path / w)[0].state_dict() for w in ("computed", "recorded", "stopped"))
-    assert losses(tmp_path / "recorded") == pytest.approx(losses(tmp_path / "computed"), rel=1e-4)
+    eager, *others = (load_model(tmp_path / w)[0].state_dict() for w in ("eager", "captured", "stopped"))
+    assert losses(tmp_path / "captured") == pytest.approx(losses(tmp_path / "eager"), rel=1e-4)
     for other in others:
-        for name, w in computed.items():
+        for name, w in eager.items():
             assert torch.equal(other[name], w), name
 
 
@@ -251,13 +251,15 @@ def test_train_and_evaluate_stored_dataset(tiny: Tiny, addition: Path, tmp_path:
     curve = losses(tmp_path / "run")
     assert curve[-1] < 0.8 * curve[0]
     for decoding in (Decoding(), Decoding(beam=3, constrained=True)):
-        there = evaluate_run(tmp_path / "run", limit=60, decoding=decoding, out_dir=tmp_path / f"there-{decoding.beam}")
-        here = evaluate_run(
-            tmp_path / "run", limit=60, decoding=decoding, device="cpu", out_dir=tmp_path / f"here-{decoding.beam}"
+        on_cuda = evaluate_run(
+            tmp_path / "run", limit=60, decoding=decoding, out_dir=tmp_path / f"cuda-{decoding.beam}"
         )
-        assert there.metrics["n"] == 60
-        assert there.metrics["accuracy"] == here.metrics["accuracy"]
-        assert there.metrics["outcomes"] == here.metrics["outcomes"]
+        on_cpu = evaluate_run(
+            tmp_path / "run", limit=60, decoding=decoding, device="cpu", out_dir=tmp_path / f"cpu-{decoding.beam}"
+        )
+        assert on_cuda.metrics["n"] == 60
+        assert on_cuda.metrics["accuracy"] == on_cpu.metrics["accuracy"]
+        assert on_cuda.metrics["outcomes"] == on_cpu.metrics["outcomes"]
 
 
 def test_random_backbones_learn(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def _board(directory: Path, step: int) -> Any:
     except ImportError:
         raise UserError(
             "train.tensorboard needs the package tensorboard, which is not installed",
-            next_step="`pip install tensorboard`, or set train.tensorboard=false",
+            next_step="`pip install 'mathpipe[tensorboard]'`, or set train.tensorboard=false",
         ) from None
     return SummaryWriter(str(directory), purge_step=step + 1)
 
@@ -118,7 +118,7 @@ def _live(directory: Path) -> Any:
         return None
     from scmrepo.exceptions import SCMError  # a dependency of DVCLive
 
-    class Offline(live):  # type: ignore[misc]
+    class Offline(live):  # type: ignore[misc, valid-type]
         def _init_dvc(self) -> None:
             pass
 

@@ -9,7 +9,7 @@ Point = dict[str, float]
 LOSSES = ("train_loss", "valid_loss")
 PROPORTIONS = ("accuracy", "exact", "invalid")
 _COLOURS = ("#1f4e79", "#c55a11", "#548235")
-_DASHES = ("-", "-", "--")  # dashed: exact and unreadable may coincide at 0
+_DASHES = ("-", "-", "--")  # dashed, because exact and invalid may coincide at 0
 
 
 def plot_curves(points: Sequence[Point], path: Path, title: str) -> bool:

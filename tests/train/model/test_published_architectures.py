@@ -1,4 +1,4 @@
-"""The published architectures, exactly: with equal weights, ours and torch's own modules give the same logits."""
+"""The published architectures: with equal weights, the model and torch's own modules give equal logits and gradients."""
 
 from __future__ import annotations
 
@@ -44,68 +44,76 @@ def built(shape: dict[str, Any]) -> Transformer:
     return build_model(RunRecord("d", "d", "inverse", {}, "FP15", "P1000", 2, config))
 
 
-def copied(ours: Transformer, shape: dict[str, Any]) -> nn.Module:
-    """The reference with our weights."""
+def copied(model: Transformer, shape: dict[str, Any]) -> nn.Module:
+    """The reference with the weights of ``model``."""
     sides = [tuple(shape[f"{side}_{what}"] for what in ("width", "heads", "layers")) for side in ("encoder", "decoder")]
-    theirs: nn.Module = Published(
-        ours.decoder.token_embedding.num_embeddings, *sides, lawt=shape["cross_query"] == "input"
+    reference: nn.Module = Published(
+        model.decoder.token_embedding.num_embeddings, *sides, lawt=shape["cross_query"] == "input"
     )
-    mine = ours.state_dict()
+    weights = model.state_dict()
     state: dict[str, Any] = {
-        "output.weight": mine["decoder.token_embedding.weight"],
-        "output.bias": mine["output_bias"],
+        "output.weight": weights["decoder.token_embedding.weight"],
+        "output.bias": weights["output_bias"],
     }
     for i, side in enumerate(("encoder", "decoder")):
-        state[f"tables.{i}.weight"] = mine[f"{side}.token_embedding.weight"]
-        state[f"places.{i}.weight"] = mine[f"{side}.positions.table.weight"]
+        state[f"embeddings.{i}.weight"] = weights[f"{side}.token_embedding.weight"]
+        state[f"positions.{i}.weight"] = weights[f"{side}.positions.table.weight"]
         for part in ("weight", "bias"):
-            state[f"norms.{i}.{part}"] = mine[f"{side}.input_norm.{part}"]
+            state[f"norms.{i}.{part}"] = weights[f"{side}.input_norm.{part}"]
         for k in range(shape[f"{side}_layers"]):
-            here, there = f"{side}_layers.{k}.", f"{side}.{k}."
+            source, destination = f"{side}_layers.{k}.", f"{side}.{k}."
             for part in ("weight", "bias"):
                 names = {"norm1": "attention_step.norm", "norm15": "cross_step.norm", "norm2": "feed_forward_step.norm",
-                         "inner": "feed_forward.inner", "outer": "feed_forward.outer", "own.out_proj": "attention.out",
-                         "cross.out_proj": "cross_attention.out"}  # fmt: skip
-                for theirs_name, name in names.items():
-                    if f"{here}{name}.{part}" in mine:
-                        state[f"{there}{theirs_name}.{part}"] = mine[f"{here}{name}.{part}"]
-                for theirs_name, name in (("own", "attention"), ("cross", "cross_attention")):
-                    if f"{here}{name}.query.{part}" in mine:
-                        three = mine[f"{here}{name}.query.{part}"], *mine[f"{here}{name}.key_value.{part}"].chunk(2)
-                        if part == "weight" and three[0].shape != three[1].shape:
-                            for letter, w in zip("qkv", three, strict=True):
-                                state[f"{there}{theirs_name}.{letter}_proj_weight"] = w
+                         "inner": "feed_forward.inner", "outer": "feed_forward.outer", "self_attention.out_proj": "attention.out",
+                         "cross_attention.out_proj": "cross_attention.out"}  # fmt: skip
+                for reference_name, name in names.items():
+                    if f"{source}{name}.{part}" in weights:
+                        state[f"{destination}{reference_name}.{part}"] = weights[f"{source}{name}.{part}"]
+                for reference_name, name in (("self_attention", "attention"), ("cross_attention", "cross_attention")):
+                    if f"{source}{name}.query.{part}" in weights:
+                        projections = (
+                            weights[f"{source}{name}.query.{part}"],
+                            *weights[f"{source}{name}.key_value.{part}"].chunk(2),
+                        )
+                        if part == "weight" and projections[0].shape != projections[1].shape:
+                            for letter, w in zip("qkv", projections, strict=True):
+                                state[f"{destination}{reference_name}.{letter}_proj_weight"] = w
                         else:
-                            state[f"{there}{theirs_name}.in_proj_{part}"] = torch.cat(three)
-    theirs.load_state_dict(state)
-    return theirs.eval()
+                            state[f"{destination}{reference_name}.in_proj_{part}"] = torch.cat(projections)
+    reference.load_state_dict(state)
+    return reference.eval()
 
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_published_layers_match_torch_modules(name: str) -> None:
-    ours = built(LAYERS[name])
-    theirs = copied(ours, LAYERS[name])
+    model = built(LAYERS[name])
+    reference = copied(model, LAYERS[name])
     torch.manual_seed(2)
-    source = torch.randint(2, ours.source_format.vocabulary_size, (5, 27))
-    target = torch.randint(2, ours.target_format.vocabulary_size, (5, 40))
+    source = torch.randint(2, model.source_format.vocabulary_size, (5, 27))
+    target = torch.randint(2, model.target_format.vocabulary_size, (5, 40))
     for i, (a, b) in enumerate(((27, 40), (11, 22), (27, 16), (5, 40), (19, 31))):
         source[i, a:], target[i, b:] = PAD, PAD
         target[i, b - 1] = END
-    fed = nn.functional.pad(target[:, :-1], (1, 0), value=END)
+    inputs = nn.functional.pad(target[:, :-1], (1, 0), value=END)
     joint = framed(source)
-    joint = torch.where(joint == PAD, PAD, ours.source_ids[joint])
-    expected, found = theirs(joint, fed), ours(source, target)
+    joint = torch.where(joint == PAD, PAD, model.source_ids[joint])
+    expected, logits = reference(joint, inputs), model(source, target)
     real = target != PAD
-    torch.testing.assert_close(found[real], expected[real], rtol=1e-5, atol=1e-5)
-    # and the gradients
+    torch.testing.assert_close(logits[real], expected[real], rtol=1e-5, atol=1e-5)
     torch.nn.functional.cross_entropy(expected[real], target[real]).backward()
-    torch.nn.functional.cross_entropy(found[real], target[real]).backward()
-    want, got = theirs.get_parameter("output.weight").grad, ours.decoder.token_embedding.weight.grad
-    assert want is not None and got is not None
-    torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-6)
-    want, got = theirs.get_parameter("places.0.weight").grad, ours.encoder.positions.table.weight.grad
-    assert want is not None and got is not None
-    torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-6)
+    torch.nn.functional.cross_entropy(logits[real], target[real]).backward()
+    expected_gradient, gradient = (
+        reference.get_parameter("output.weight").grad,
+        model.decoder.token_embedding.weight.grad,
+    )
+    assert expected_gradient is not None and gradient is not None
+    torch.testing.assert_close(gradient, expected_gradient, rtol=1e-4, atol=1e-6)
+    expected_gradient, gradient = (
+        reference.get_parameter("positions.0.weight").grad,
+        model.encoder.positions.table.weight.grad,
+    )
+    assert expected_gradient is not None and gradient is not None
+    torch.testing.assert_close(gradient, expected_gradient, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -117,8 +125,8 @@ def test_joint_vocabulary_has_published_size(names: str, size: int) -> None:
     joint = joint_vocabulary(source, target)
     assert joint.size == size
     assert (joint.source_ids[END], joint.source_ids[PAD]) == (END, PAD)
-    words = dict(zip(target, range(len(target)), strict=True))
-    assert all(joint.source_ids[i] == words[w] for i, w in enumerate(source) if w in words)
+    target_ids = dict(zip(target, range(len(target)), strict=True))
+    assert all(joint.source_ids[i] == target_ids[token] for i, token in enumerate(source) if token in target_ids)
 
 
 def test_sinusoidal_positions_match_formula() -> None:
@@ -135,8 +143,8 @@ def build_sines(width: int) -> torch.Tensor:
 
 def test_published_initialisation() -> None:
     model = built(LAYERS["LAWT"] | {"encoder_width": 120})
-    words = model.encoder.token_embedding.weight
-    assert words.std().item() == pytest.approx(120**-0.5, rel=0.02) and not words[PAD].any()
+    embedding = model.encoder.token_embedding.weight
+    assert embedding.std().item() == pytest.approx(120**-0.5, rel=0.02) and not embedding[PAD].any()
     inner = model.encoder_layers[0].feed_forward.inner
     for tensor in (inner.weight, inner.bias):
         assert tensor.abs().max() <= 120**-0.5 and tensor.std().item() == pytest.approx((120 * 3) ** -0.5, rel=0.1)

@@ -48,16 +48,16 @@ def problems(*shapes: tuple[int, int]) -> tuple[Tensor, Tensor]:
     rng = np.random.default_rng(5)
     matrices = [rng.normal(size=shape) * 10 for shape in shapes]
     source, _ = SOURCE.encode(Matrices.from_list(matrices))
-    written, lengths = TARGET.encode(Matrices.from_list([a.T for a in matrices]))
-    target = np.pad(written, ((0, 0), (0, 1)), constant_values=PAD)
+    encoded, lengths = TARGET.encode(Matrices.from_list([a.T for a in matrices]))
+    target = np.pad(encoded, ((0, 0), (0, 1)), constant_values=PAD)
     target[np.arange(len(target)), lengths] = END
     return torch.from_numpy(source).long(), torch.from_numpy(target).long()
 
 
 def step_by_step(model: Transformer, source: Tensor, target: Tensor) -> Tensor:
     cache = model.init_cache(model.encode(source), target.shape[1])
-    fed = torch.cat([torch.full((len(target), 1), END), target[:, :-1]], dim=1)
-    return torch.stack([model.step(words, cache) for words in fed.T], dim=1)
+    inputs = torch.cat([torch.full((len(target), 1), END), target[:, :-1]], dim=1)
+    return torch.stack([model.step(tokens, cache) for tokens in inputs.T], dim=1)
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
@@ -65,11 +65,11 @@ def step_by_step(model: Transformer, source: Tensor, target: Tensor) -> Tensor:
 def test_cached_decoding_matches_full_forward(shape: dict[str, Any]) -> None:
     model = build(**shape)
     source, target = problems((2, 3), (1, 1), (3, 2), (1, 4))
-    whole = model(source, target)
+    full = model(source, target)
     stepwise = step_by_step(model, source, target)
-    assert whole.shape == (4, target.shape[1], TARGET.format.vocabulary_size)
-    assert stepwise.dtype == whole.dtype == torch.float32
-    torch.testing.assert_close(stepwise, whole, rtol=1e-5, atol=1e-5)
+    assert full.shape == (4, target.shape[1], TARGET.format.vocabulary_size)
+    assert stepwise.dtype == full.dtype == torch.float32
+    torch.testing.assert_close(stepwise, full, rtol=1e-5, atol=1e-5)
 
 
 @torch.no_grad()
@@ -112,12 +112,12 @@ def test_cache_select() -> None:
     chosen = torch.tensor([2, 0, 0])
     expected = model(source[chosen], target[chosen])
     cache = model.init_cache(model.encode(source), target.shape[1])
-    fed = torch.cat([torch.full((3, 1), END), target[:, :-1]], dim=1)
+    inputs = torch.cat([torch.full((3, 1), END), target[:, :-1]], dim=1)
     for t in range(4):
-        logits = model.step(fed[:, t], cache)
+        logits = model.step(inputs[:, t], cache)
     cache = cache.select(chosen)
     for t in range(4, 9):
-        logits = model.step(fed[chosen, t], cache)
+        logits = model.step(inputs[chosen, t], cache)
         torch.testing.assert_close(logits, expected[:, t], rtol=1e-5, atol=1e-5)
 
 
@@ -165,15 +165,15 @@ def test_heads_must_divide_width() -> None:
 
 
 def test_aligned_and_independent_initialisation() -> None:
-    for init, alike in (("aligned", True), ("independent", False)):
+    for init, equal in (("aligned", True), ("independent", False)):
         model = build(init=init)
         for layer in model.encoder_layers:
             keys = layer.attention.key_value.weight[:16]
-            assert torch.equal(keys, layer.attention.query.weight) == alike
-        ours, theirs = model.decoder.positions, model.encoder.positions
-        assert torch.equal(ours.row.weight, theirs.row.weight) == alike
-        assert ours.offset.weight.shape != theirs.offset.weight.shape  # P10 and P1000
-        assert ours.row.weight is not theirs.row.weight
+            assert torch.equal(keys, layer.attention.query.weight) == equal
+        decoder, encoder = model.decoder.positions, model.encoder.positions
+        assert torch.equal(decoder.row.weight, encoder.row.weight) == equal
+        assert decoder.offset.weight.shape != encoder.offset.weight.shape  # P10 and P1000
+        assert decoder.row.weight is not encoder.row.weight
 
 
 def test_aligned_initialisation_with_different_widths() -> None:

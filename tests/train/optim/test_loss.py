@@ -21,8 +21,8 @@ pytestmark = pytest.mark.processor
 
 @pytest.fixture
 def problems(data: Any) -> Batch:
-    found: Batch = next(data.batches(8))
-    return found
+    batch: Batch = next(data.batches(8))
+    return batch
 
 
 def empty_share(batch: Batch) -> Batch:
@@ -37,19 +37,19 @@ def test_empty_share_has_zero_loss_and_gradients(
     model = Transformer(config, data.tokenizer.format, data.tokenizer.format)
     dummy = dummy_batch(Batch(*(x[:1] for x in vars(problems).values())))
     (part,) = split_batch(empty_share(problems), 3, dummy)
-    loss, words = loss_of(model, part)
+    loss, token_count = loss_of(model, part)
     loss.backward()
-    assert float(loss.detach()) == 0 and int(words) == 0
+    assert float(loss.detach()) == 0 and int(token_count) == 0
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     assert gradients and all(bool((g == 0).all()) for g in gradients)
 
 
 def test_readout_loss_excludes_end() -> None:
-    words = BitTokenizer(5)
+    tokenizer = BitTokenizer(5)
     backbone = BackboneConfig(
         pretrained=False, layers=1, width=16, heads=2, positions=64, patch=5, readout="last", dtype="float32"
     )
-    model = build_backbone(backbone, words, words).eval()
+    model = build_backbone(backbone, tokenizer, tokenizer).eval()
     with torch.no_grad():
         model.output.weight.zero_()
         model.output.bias.zero_()

@@ -35,20 +35,20 @@ def test_muon_matches_torch(weight_decay: float) -> None:
     settings = {"lr": 0.05, "weight_decay": weight_decay, "momentum": 0.95}
     torch_muon = torch.optim.Muon(reference, adjust_lr_fn="match_rms_adamw", **settings)
     expected = take_steps(torch_muon, reference)
-    for arithmetic, tolerance in ((torch.bfloat16, 2e-2), (torch.float32, 2e-2)):
+    for dtype, tolerance in ((torch.bfloat16, 2e-2), (torch.float32, 2e-2)):
         weights = matrices()
-        with forced(muon=arithmetic):
-            got = take_steps(Muon(weights, **settings), weights)
-        for before, a, b in zip(initial, got, expected, strict=True):
+        with forced(muon=dtype):
+            updated = take_steps(Muon(weights, **settings), weights)
+        for before, a, b in zip(initial, updated, expected, strict=True):
             torch.testing.assert_close(a - before, b - before, rtol=0, atol=tolerance * float((b - before).abs().max()))
 
 
 def test_orthogonalise_matches_numpy() -> None:
     """Against the definition, one matrix at a time, with NumPy."""
-    drawn = np.random.default_rng(0).normal(size=(3, 5, 8))
+    random_matrices = np.random.default_rng(0).normal(size=(3, 5, 8))
     with forced(muon=torch.float32):
-        got = orthogonalise(torch.from_numpy(drawn).float()).numpy()
-    for matrix, direction in zip(drawn, got, strict=True):
+        directions = orthogonalise(torch.from_numpy(random_matrices).float()).numpy()
+    for matrix, direction in zip(random_matrices, directions, strict=True):
         x = matrix / np.linalg.norm(matrix)
         for _ in range(5):
             s = x @ x.T
@@ -64,8 +64,8 @@ def test_tensor_lr_matches_float_lr() -> None:
     by_number, by_tensor = matrices(), matrices()
     rate = torch.tensor(0.05)
     expected = take_steps(Muon(by_number, lr=0.05, weight_decay=0.1), by_number)
-    got = take_steps(Muon(by_tensor, lr=rate, weight_decay=0.1), by_tensor)
-    assert all(torch.equal(a, b) for a, b in zip(got, expected, strict=True))
+    updated = take_steps(Muon(by_tensor, lr=rate, weight_decay=0.1), by_tensor)
+    assert all(torch.equal(a, b) for a, b in zip(updated, expected, strict=True))
 
 
 def test_tensor_lr_may_change_in_place() -> None:

@@ -49,9 +49,9 @@ def test_cosine_restarts() -> None:
 
 def test_token_weights() -> None:
     config = TrainConfig(sign_weight=2, mantissa_weight=3, exponent_weight=4)
-    words = ["<s>", "V5", "+", "INT-", "314", "N-7", "FP314/-2", "E-2", "E", "x"]
-    assert token_weights(words, 11, config) == [1, 1, 2, 2, 3, 3, 3, 4, 1, 1, 1]
-    assert token_weights(words, 11, TrainConfig()) is None
+    vocabulary = ["<s>", "V5", "+", "INT-", "314", "N-7", "FP314/-2", "E-2", "E", "x"]
+    assert token_weights(vocabulary, 11, config) == [1, 1, 2, 2, 3, 3, 3, 4, 1, 1, 1]
+    assert token_weights(vocabulary, 11, TrainConfig()) is None
 
 
 @given(steps=st.integers(1, 500), data=st.data())
@@ -82,9 +82,11 @@ def test_weight_decay_applies_to_matrices_only() -> None:
 
 @pytest.mark.parametrize("tied", [True, False])
 def test_tied_output_layer_counts_as_embedding(tied: bool) -> None:
-    model = nn.ModuleDict({"words": nn.Embedding(3, 2), "inner": nn.Linear(2, 2), "last": nn.Linear(2, 3, bias=False)})
+    model = nn.ModuleDict(
+        {"embedding": nn.Embedding(3, 2), "inner": nn.Linear(2, 2), "last": nn.Linear(2, 3, bias=False)}
+    )
     if tied:
-        model["last"].weight = model["words"].weight
+        model["last"].weight = model["embedding"].weight
     matrices = {"inner.weight"} if tied else {"inner.weight", "last.weight"}
     names = {weight: name for name, weight in model.named_parameters()}
     for kind in ("adamw", "muon"):
@@ -116,14 +118,16 @@ def test_loss_and_gradients_match_torch() -> None:
     target = torch.randint(2, 40_000, (3, 5))
     target[0, 3:] = PAD
     weights = torch.rand(40_000)
-    each = cross_entropy((x @ weight.T + bias).flatten(0, 1), target.flatten(), ignore_index=PAD, reduction="none")
-    expected = (each * weights[target.flatten()]).sum() * 0.25
-    wanted = torch.autograd.grad(expected, (x, weight, bias))
-    found = token_loss(x, weight, bias, target, weights, 0.25, torch.autocast("cpu", enabled=False))
-    torch.testing.assert_close(found, expected)
+    token_losses = cross_entropy(
+        (x @ weight.T + bias).flatten(0, 1), target.flatten(), ignore_index=PAD, reduction="none"
+    )
+    expected = (token_losses * weights[target.flatten()]).sum() * 0.25
+    expected_gradients = torch.autograd.grad(expected, (x, weight, bias))
+    loss = token_loss(x, weight, bias, target, weights, 0.25, torch.autocast("cpu", enabled=False))
+    torch.testing.assert_close(loss, expected)
     for scale in (1.0, 3.0):
-        got = torch.autograd.grad(found * scale, (x, weight, bias), retain_graph=True)
-        for a, b in zip(got, wanted, strict=True):
+        gradients = torch.autograd.grad(loss * scale, (x, weight, bias), retain_graph=True)
+        for a, b in zip(gradients, expected_gradients, strict=True):
             torch.testing.assert_close(a, b * scale, rtol=1e-4, atol=1e-6)
 
 

@@ -59,34 +59,34 @@ def test_optimiser_state_round_trip() -> None:
 
 
 def table_and_layer(config: TrainConfig, sparse: bool) -> tuple[Any, Optimiser]:
-    """A table of 50 words under a linear layer, and its optimiser as on a CPU alone (``sparse``) or anywhere else."""
+    """An embedding of 50 tokens and a linear layer, with their optimiser: sparse Adam, as on one CPU process, or dense."""
     torch.manual_seed(0)
     model: Any = nn.ModuleList([nn.Embedding(50, 4), nn.Linear(4, 4)])
     return model, build_optimiser(model, config, [model[0]] if sparse else [])
 
 
 def learn(model: Any, optimiser: Optimiser, seed: int) -> None:
-    """Of 49 words that are read in the first steps, three are read later."""
-    draw = torch.Generator().manual_seed(seed)
-    words = torch.randint(0, 49 if seed % 60 < 10 else 3, (8,), generator=draw)
+    """One step. Of every 60 steps the first ten use 49 tokens, the others three."""
+    generator = torch.Generator().manual_seed(seed)
+    tokens = torch.randint(0, 49 if seed % 60 < 10 else 3, (8,), generator=generator)
     optimiser.zero_grad()
-    (model[1](model[0](words)) * torch.randn(8, 4, generator=draw)).sum().backward()
+    (model[1](model[0](tokens)) * torch.randn(8, 4, generator=generator)).sum().backward()
     optimiser.step()
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw", "muon"])
 def test_dense_and_sparse_adam_states_are_interchangeable(name: Any) -> None:
     config = TrainConfig(optimiser=name, lr=0.01, beta1=0.5, weight_decay=0.1)  # rows rest after 30 steps
-    whole = table_and_layer(config, sparse=False)
+    dense = table_and_layer(config, sparse=False)
     sparse = True
     changing = table_and_layer(config, sparse)
     for step in range(200):
         if step in (50, 100, 155):
-            (before, left), sparse = changing, not sparse
+            (old_model, old_optimiser), sparse = changing, not sparse
             changing = table_and_layer(config, sparse)
-            changing[0].load_state_dict(before.state_dict())
-            changing[1].load_state_dict(copy.deepcopy(left.state_dict()))
-        learn(*whole, step)
+            changing[0].load_state_dict(old_model.state_dict())
+            changing[1].load_state_dict(copy.deepcopy(old_optimiser.state_dict()))
+        learn(*dense, step)
         learn(*changing, step)
-    for a, b in zip(whole[0].parameters(), changing[0].parameters(), strict=True):
+    for a, b in zip(dense[0].parameters(), changing[0].parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)

@@ -23,7 +23,7 @@ from mathpipe.datasets.errors import UserError
 from mathpipe.train.trainer import train
 data = small["SmallData"](uneven=True)
 pause = float(sys.argv[3])
-optimiser, calls = sys.argv[6:] or ("adam", 0)  # Muon works in bfloat16, in which another order of sums shows sooner
+optimiser, calls = sys.argv[6:] or ("adam", 0)
 left = int(calls)
 def evaluate(model):
     global left
@@ -54,11 +54,7 @@ def command(tmp_path: Path) -> list[str]:
 
 def torchrun(processes: int, arguments: list[str]) -> subprocess.Popen[str]:
     run = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] if processes > 1 else []
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "CUDA_VISIBLE_DEVICES": "",
-    }  # more processes than GPUs, perhaps
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}  # there may be fewer GPUs
     return subprocess.Popen(
         [sys.executable, *run, *arguments], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -101,7 +97,7 @@ def test_two_processes_match_one_and_resume_after_kill(command: list[str], tmp_p
     assert all(bool((a[name] == b[name]).all()) for name in a)
 
 
-def test_sigterm_stops_all_and_dropout_resumes(command: list[str], tmp_path: Path) -> None:
+def test_sigterm_stops_all_processes(command: list[str], tmp_path: Path) -> None:
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     finished(torchrun(2, [*command, str(whole), "0", "1", "0.2"]))
     process = torchrun(2, [*command, str(halves), "0.2", "1", "0.2"])
