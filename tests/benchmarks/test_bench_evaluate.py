@@ -1,6 +1,6 @@
 """Decoding, verification and analyses per CPU-second of one thread: ``make bench``.
 
-The published code, on one core of the same kind of machine: greedy decoding of the 5x5 inverse model, 79 words, 16.8 problems per
+The published code, on one core of the same kind of machine: greedy decoding of the 5x5 inverse model, 79 tokens, 16.8 problems per
 CPU-second; beam 10 of the transposition model 2.19; verification of eigenvectors about 2,000.
 """
 
@@ -31,7 +31,7 @@ from mathpipe.train.model.transformer import Transformer
 
 pytestmark = pytest.mark.benchmark(timer=time.process_time)  # CPU time, since machines are shared
 
-# the published models (docs: presets lawt/inverse, lawt/transpose), drawn at random; END is forbidden, so that all words are said
+# random models of the published shapes (presets lawt/inverse, lawt/transpose); END is forbidden, so that every token is decoded
 PUBLISHED = {"norm": "post", "cross_query": "input", "positions": "learned"}
 INVERSE = {"encoder_layers": 6, "encoder_width": 516, "encoder_heads": 12, "decoder_width": 512, "decoder_heads": 8}
 TRANSPOSE = {"encoder_layers": 1, "encoder_width": 256, "encoder_heads": 8, "decoder_width": 256, "decoder_heads": 8}
@@ -49,25 +49,27 @@ def rate(benchmark: BenchmarkFixture, work: Callable[[], object], items: int, ro
 def model(shape: dict[str, int], source: str, dtype: str) -> Transformer:
     torch.manual_seed(0)
     config = ModelConfig.model_validate({**PUBLISHED, **shape, "decoder_layers": 1, "dtype": dtype})
-    made = Transformer(config, MatrixTokenizer.named(source).format, MatrixTokenizer.named("P1000").format).eval()
+    transformer = Transformer(
+        config, MatrixTokenizer.named(source).format, MatrixTokenizer.named("P1000").format
+    ).eval()
     with torch.no_grad():
-        made.output_bias[[END, PAD]] = -1000
-    return made
+        transformer.output_bias[[END, PAD]] = -1000
+    return transformer
 
 
 def sources(name: str, count: int, n: int) -> torch.Tensor:
-    drawn = Matrices.from_dense(np.random.default_rng(0).uniform(-10, 10, (count, n, n)))
-    return torch.from_numpy(MatrixTokenizer.named(name).encode(drawn)[0].astype(np.int64))
+    matrices = Matrices.from_dense(np.random.default_rng(0).uniform(-10, 10, (count, n, n)))
+    return torch.from_numpy(MatrixTokenizer.named(name).encode(matrices)[0].astype(np.int64))
 
 
 @pytest.mark.benchmark(group="decoding", timer=time.process_time)
 @pytest.mark.parametrize("dtype", ["auto", "float32"])
 def test_greedy_inverse(benchmark: BenchmarkFixture, dtype: str) -> None:
-    made, source = model(INVERSE, "FP15", dtype), sources("FP15", 128, 5)
+    transformer, source = model(INVERSE, "FP15", dtype), sources("FP15", 128, 5)
 
     def work() -> None:
-        with decoding_mode(made):
-            assert greedy(made, source, 79).tokens.shape == (128, 79)
+        with decoding_mode(transformer):
+            assert greedy(transformer, source, 79).tokens.shape == (128, 79)
 
     rate(benchmark, work, 128)
 
@@ -75,29 +77,29 @@ def test_greedy_inverse(benchmark: BenchmarkFixture, dtype: str) -> None:
 @pytest.mark.benchmark(group="decoding", timer=time.process_time)
 @pytest.mark.parametrize(("n", "count"), [(5, 64), (5, 256), (5, 512), (10, 16)])
 def test_beam_transposition(benchmark: BenchmarkFixture, n: int, count: int) -> None:
-    made, source = model(TRANSPOSE, "P1000", "auto"), sources("P1000", count, n)
-    words = 3 * n * n + 4
+    transformer, source = model(TRANSPOSE, "P1000", "auto"), sources("P1000", count, n)
+    length = 3 * n * n + 4
 
     def work() -> None:
-        with decoding_mode(made):
-            assert beam_search(made, source, words, Decoding(beam=10)).tokens.shape == (10 * count, words)
+        with decoding_mode(transformer):
+            assert beam_search(transformer, source, length, Decoding(beam=10)).tokens.shape == (10 * count, length)
 
     rate(benchmark, work, count, rounds=1)
 
 
 def scored_answers(task: str, count: int) -> tuple[MatrixExamples, Hypotheses, Callable[[], ScoredMatrices]]:
-    chosen, writer = matrix_task(task), MatrixTokenizer.named("P1000")
-    problems = chosen.sample(np.random.default_rng(0), count, chosen.example)
-    rows = MatrixExamples(np.arange(count), problems, chosen.solve(problems).solutions)
-    written = Matrices(rows.solutions.values * 1.01, rows.solutions.rows, rows.solutions.cols)
-    decoded = Hypotheses(append_end(*writer.write(written)), -np.random.default_rng(1).exponential(size=count))
-    return rows, decoded, lambda: score(chosen, writer, rows, decoded)
+    verifier, tokenizer = matrix_task(task), MatrixTokenizer.named("P1000")
+    problems = verifier.sample(np.random.default_rng(0), count, verifier.example)
+    rows = MatrixExamples(np.arange(count), problems, verifier.solve(problems).solutions)
+    predictions = Matrices(rows.solutions.values * 1.01, rows.solutions.rows, rows.solutions.cols)
+    decoded = Hypotheses(append_end(*tokenizer.encode(predictions)), -np.random.default_rng(1).exponential(size=count))
+    return rows, decoded, lambda: score(verifier, tokenizer, rows, decoded)
 
 
 @pytest.mark.benchmark(group="verification", timer=time.process_time)
 @pytest.mark.parametrize("task", ["inverse", "transpose", "eigenvectors"])
 def test_verification(benchmark: BenchmarkFixture, task: str) -> None:
-    """Predictions as matrices: their errors alone."""
+    """The errors of predictions that are given as matrices."""
     rows, decoded, _ = scored_answers(task, 50_000)
     answers = MatrixTokenizer.named("P1000").decode(decoded.tokens)[0]
     verify = matrix_task(task).verify
@@ -107,7 +109,7 @@ def test_verification(benchmark: BenchmarkFixture, task: str) -> None:
 @pytest.mark.benchmark(group="verification", timer=time.process_time)
 @pytest.mark.parametrize("task", ["inverse", "transpose", "eigenvectors"])
 def test_scoring(benchmark: BenchmarkFixture, task: str) -> None:
-    """All of it: words read, references written, errors of both, single properties, outcomes."""
+    """Scoring of tokens: decoding, encoded references, errors of both, properties, outcomes."""
     _, _, work = scored_answers(task, 50_000)
     rate(benchmark, work, 50_000)
 
@@ -115,11 +117,11 @@ def test_scoring(benchmark: BenchmarkFixture, task: str) -> None:
 @pytest.mark.benchmark(group="analyses", timer=time.process_time)
 @pytest.mark.parametrize("task", ["inverse", "eigenvectors"])
 def test_report(benchmark: BenchmarkFixture, tmp_path: Path, task: str) -> None:
-    """50,000 predictions: everything that is told of them, failures dumped."""
+    """The report of 50,000 predictions, with every failure."""
     _, _, work = scored_answers(task, 50_000)
-    writer = MatrixTokenizer.named("P1000")
+    tokenizer = MatrixTokenizer.named("P1000")
     with (tmp_path / "predictions.parquet").open("wb") as file:
         predictions = PredictionsWriter(file, {"task": task, "split": "test", "outcomes": list(OUTCOMES)})
-        predictions.append(predictions_table(work(), "test", writer, writer, matrix_task(task)))
+        predictions.append(predictions_table(work(), "test", tokenizer, tokenizer, matrix_task(task)))
         predictions.close()
     rate(benchmark, lambda: build_report(Storage(str(tmp_path)), verbose=True), 50_000)

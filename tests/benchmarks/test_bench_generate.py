@@ -1,6 +1,6 @@
-"""Generation end to end against the bare loop, and each encoding both ways, per CPU-second of one thread: ``make bench``.
+"""Generation against a NumPy loop, verification and number encodings, per CPU-second of one thread: ``make bench``.
 
-The bare loop, ``random + numpy.linalg.inv + residual``, checks nothing else and writes nothing; the ratio to it, taken in one run,
+The NumPy loop, ``random + numpy.linalg.inv + residual``, checks nothing else and writes nothing; the ratio to it, taken in one run,
 is what can be compared between machines.
 """
 
@@ -38,13 +38,13 @@ def rate(
 
 @pytest.mark.benchmark(group="5x5 inverse", timer=time.process_time)
 def test_numpy_baseline(benchmark: BenchmarkFixture) -> None:
-    def bare() -> None:
+    def numpy_loop() -> None:
         rng = np.random.default_rng(0)
         for _ in range(ROWS // 10_000):
             a = rng.uniform(-10, 10, (10_000, 5, 5))
             np.abs(a @ np.linalg.inv(a) - np.eye(5)).max(axis=(1, 2))
 
-    rate(benchmark, bare, ROWS)
+    rate(benchmark, numpy_loop, ROWS)
 
 
 @pytest.mark.benchmark(group="5x5 inverse", timer=time.process_time)
@@ -66,15 +66,19 @@ def test_dataset_verification(benchmark: BenchmarkFixture, tmp_path: Path) -> No
 
 
 @pytest.mark.benchmark(group="encodings", timer=time.process_time)
-@pytest.mark.parametrize("way", ["encode", "decode"])
+@pytest.mark.parametrize("direction", ["encode", "decode"])
 @pytest.mark.parametrize("name", ENCODINGS)
-def test_number_encodings(benchmark: BenchmarkFixture, name: str, way: str) -> None:
-    code, values = get_number_encoding(name), np.random.default_rng(0).uniform(-10, 10, 1_000_000)
-    tokens = code.encode(values)
-    rate(benchmark, (lambda: code.encode(values)) if way == "encode" else (lambda: code.decode(tokens)), len(values))
+def test_number_encodings(benchmark: BenchmarkFixture, name: str, direction: str) -> None:
+    encoding, values = get_number_encoding(name), np.random.default_rng(0).uniform(-10, 10, 1_000_000)
+    tokens = encoding.encode(values)
+    rate(
+        benchmark,
+        (lambda: encoding.encode(values)) if direction == "encode" else (lambda: encoding.decode(tokens)),
+        len(values),
+    )
 
 
-@pytest.mark.benchmark(group="verdicts", timer=time.process_time)
+@pytest.mark.benchmark(group="verification", timer=time.process_time)
 @pytest.mark.parametrize("task", MATRIX_TASKS)
 def test_verification(benchmark: BenchmarkFixture, task: str) -> None:
     problems = MATRIX_TASKS[task].sample(np.random.default_rng(0), 50_000, MATRIX_TASKS[task].example)

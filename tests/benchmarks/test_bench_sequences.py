@@ -1,4 +1,4 @@
-"""Datasets of expressions: chunks of every task with everything that belongs to them, import, batches: ``make bench``."""
+"""Datasets of expressions: generation for every task, import, batches: ``make bench``."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def rate(benchmark: BenchmarkFixture, work: Callable[[], object], items: int) ->
 @pytest.mark.benchmark(group="expressions", timer=time.process_time)
 @pytest.mark.parametrize("name", SEQUENCE_TASKS)
 def test_dataset(benchmark: BenchmarkFixture, tmp_path: Path, name: str) -> None:
-    """Drawn, checked, routed to splits, written, recorded."""
-    rows, places = 280, itertools.count()
+    """Sampling, verification, splits, writing and manifest."""
+    rows, names = 280, itertools.count()
     spec = DatasetSpec(task=name, problems=SEQUENCE_TASKS[name].example, chunk_rows=rows)
     layout = Layout({"train": rows, "valid": rows // 14, "test": rows // 14}, rows)
     seeds = (spec.model_copy(update={"seed": k}) for k in itertools.count())
     rate(
         benchmark,
-        lambda: make_dataset(next(seeds), layout, str(tmp_path / str(next(places))), workers=0),
+        lambda: make_dataset(next(seeds), layout, str(tmp_path / str(next(names))), workers=0),
         rows + 2 * (rows // 14),
     )
 
@@ -55,9 +55,9 @@ def integrals(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_import(benchmark: BenchmarkFixture, integrals: Path, tmp_path: Path) -> None:
     with (tmp_path / "a.txt").open("wb") as file:
         export_text(open_dataset(integrals), file)
-    places = itertools.count()
+    names = itertools.count()
     files = {"train": [str(tmp_path / "a.txt")]}
-    rate(benchmark, lambda: import_dataset(BWD, files, str(tmp_path / f"d{next(places)}")), 16_000)
+    rate(benchmark, lambda: import_dataset(BWD, files, str(tmp_path / f"d{next(names)}")), 16_000)
 
 
 @pytest.mark.benchmark(group="expressions", timer=time.process_time)

@@ -1,4 +1,4 @@
-"""What starting costs: the wall time of whole commands, each in a process of its own."""
+"""Start-up: the elapsed time of whole commands, each in its own process."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def test_bench_command(benchmark: Any, line: str, tmp_path: Path) -> None:
     numbers = itertools.count()
 
     def call(text: str) -> None:
-        words = text.format(folder=tmp_path, k=next(numbers)).split()
-        subprocess.run([sys.executable, "-m", "mathpipe.pipeline.cli", *words], check=True, capture_output=True)
+        arguments = text.format(folder=tmp_path, k=next(numbers)).split()
+        subprocess.run([sys.executable, "-m", "mathpipe.pipeline.cli", *arguments], check=True, capture_output=True)
 
     call(GENERATE)
     benchmark.pedantic(call, (line,), rounds=5, warmup_rounds=1)

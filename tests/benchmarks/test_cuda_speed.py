@@ -2,8 +2,9 @@
 
 Training: the published step in torch's own modules (float32, one joint vocabulary, ``nn.MultiheadAttention``,
 ``torch.optim.Adam``, clipping; ``tests/reference_transformer.py``) against the exact and the fast presets. The fast one also runs
-compiled, and captured in CUDA graphs with Adam and with Muon. Each takes its preset's batch and eight times as many problems.
-Decoding: random models of the published shapes that generate every token. Wall time: the median of several turns, synchronised:
+compiled, and captured in CUDA graphs with Adam and with Muon. Batches: the preset's, and eight times as many problems.
+Decoding: random models of the published shapes that generate every token. Elapsed time, synchronised, the median of several
+repetitions:
 ``pytest tests/benchmarks/test_cuda_speed.py -m benchmark --benchmark-enable -s``.
 """
 
@@ -46,40 +47,39 @@ DECODED = runpy.run_path(
 )  # the models and problems timed on a CPU
 
 
-def median_seconds(act: Callable[[], object], turns: int = 5, warm: int = 2) -> float:
+def median_seconds(function: Callable[[], object], repetitions: int = 5, warmup: int = 2) -> float:
     times = []
-    for _ in range(warm + turns):
+    for _ in range(warmup + repetitions):
         torch.cuda.synchronize()
         before = time.perf_counter()
-        act()
+        function()
         torch.cuda.synchronize()
         times.append(time.perf_counter() - before)
-    return float(np.median(times[warm:]))
+    return float(np.median(times[warmup:]))
 
 
-def learner(who: str, task: str, data: Path, times: int) -> tuple[Callable[[Batch], None], Dataset, int]:
-    """What takes one step, the data it reads and the size of its batch."""
-    how = (f"compile={str('compiled' in who).lower()}", f"cuda_graphs={str('captured' in who).lower()}")
-    how += ("optimiser=muon",) if "Muon" in who else ()
-    preset = ("fast/" if who.startswith("fast") else "lawt/") + task
-    found = resolve("train", ParameterSource(preset=preset, overrides=how), {})
-    config = validate(TrainConfig, found, "train")
-    config = config.model_copy(update={"batch": config.batch * times})
+def build_step(name: str, task: str, data: Path, factor: int) -> tuple[Callable[[Batch], None], Dataset, int]:
+    """A function that takes one step, its dataset and its batch size."""
+    overrides = (f"compile={str('compiled' in name).lower()}", f"cuda_graphs={str('captured' in name).lower()}")
+    overrides += ("optimiser=muon",) if "Muon" in name else ()
+    preset = ("fast/" if name.startswith("fast") else "lawt/") + task
+    config = validate(TrainConfig, resolve("train", ParameterSource(preset=preset, overrides=overrides), {}), "train")
+    config = config.model_copy(update={"batch": config.batch * factor})
     dataset = open_dataset(data, "train", config.input_encoding, config.output_encoding)
-    if who != "reference":
+    if name != "reference":
         prepare(config)
         run = Run(build_record(config, dataset), Path(), dataset, None, None, Distributed(0, 1, "cuda"))
         return lambda batch: run.train_step(batch, 1), dataset, config.batch
-    built: Any = build_model(build_record(config, dataset))
-    m, ids = config.model, built.source_ids.cuda()
+    template: Any = build_model(build_record(config, dataset))
+    m, ids = config.model, template.source_ids.cuda()
     sides = (m.encoder_width, m.encoder_heads, m.encoder_layers), (m.decoder_width, m.decoder_heads, m.decoder_layers)
-    model = runpy.run_path(str(REFERENCE))["Published"](built.decoder.token_embedding.num_embeddings, *sides).cuda()
+    model = runpy.run_path(str(REFERENCE))["Published"](template.decoder.token_embedding.num_embeddings, *sides).cuda()
     optimiser = torch.optim.Adam(model.parameters(), lr=config.lr)
 
     def train_step(batch: Batch) -> None:
-        source, fed = framed(ids[batch.source]), functional.pad(batch.target[:, :-1], (1, 0), value=0)
+        source, target = framed(ids[batch.source]), functional.pad(batch.target[:, :-1], (1, 0), value=0)
         optimiser.zero_grad()
-        functional.cross_entropy(model(source, fed).flatten(0, 1), batch.target.flatten()).backward()
+        functional.cross_entropy(model(source, target).flatten(0, 1), batch.target.flatten()).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip or 1.0)
         optimiser.step()
 
@@ -91,38 +91,38 @@ def test_training_step_speed(task: str, tmp_path: Path) -> None:
     dim = 10 if task == "transpose" else 5
     spec = DatasetSpec(task=task, problems=MatrixSpec(min_dim=dim, max_dim=dim))
     make_dataset(spec, Layout({"train": 10_000}, 10_000), str(tmp_path / "data"), workers=0)
-    for times in (1, 8):
-        for who in CONTENDERS:
-            step(who, task, tmp_path / "data", times)
+    for factor in (1, 8):
+        for name in CONTENDERS:
+            measure_step(name, task, tmp_path / "data", factor)
 
 
-def step(who: str, task: str, data: Path, times: int) -> None:
+def measure_step(name: str, task: str, data: Path, factor: int) -> None:
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
-    train_step, dataset, size = learner(who, task, data, times)
+    train_step, dataset, size = build_step(name, task, data, factor)
     with dataset.batches(size, seed=0, device="cuda") as stream:
-        seconds = median_seconds(lambda: train_step(next(stream)), turns=20, warm=5)
+        seconds = median_seconds(lambda: train_step(next(stream)), repetitions=20, warmup=5)
     memory = torch.cuda.max_memory_allocated() / 1e9
-    print(f"\n{task}, batch {size}, {who}: {seconds * 1e3:.1f} ms, peak {memory:.1f} GB", flush=True)  # noqa: T201
+    print(f"\n{task}, batch {size}, {name}: {seconds * 1e3:.1f} ms, peak {memory:.1f} GB", flush=True)  # noqa: T201
 
 
 @pytest.mark.parametrize("dtype", ["auto", "float32"])
 def test_decoding_speed(dtype: str) -> None:
-    model, sources = DECODED["model"], DECODED["sources"]
-    inverse = model(DECODED["INVERSE"], "FP15", dtype).cuda()
-    transpose = model(DECODED["TRANSPOSE"], "P1000", dtype).cuda()
-    for made, encoding, count, beam in (
+    build, sources = DECODED["model"], DECODED["sources"]
+    inverse = build(DECODED["INVERSE"], "FP15", dtype).cuda()
+    transpose = build(DECODED["TRANSPOSE"], "P1000", dtype).cuda()
+    for model, encoding, count, beam in (
         (inverse, "FP15", 128, 1),
         (inverse, "FP15", 2048, 1),
         (transpose, "P1000", 64, 10),
         (transpose, "P1000", 1024, 10),
     ):
-        seconds = decoding(made, sources(encoding, count, 5).cuda(), Decoding(beam=beam))
+        seconds = decoding(model, sources(encoding, count, 5).cuda(), Decoding(beam=beam))
         print(f"\n{dtype}, beam {beam}, {count} problems: {count / seconds:,.0f} a second", flush=True)  # noqa: T201
 
 
-def decoding(made: Transformer, source: torch.Tensor, how: Decoding) -> float:
-    with decoding_mode(made):
-        if how.beam == 1:
-            return median_seconds(lambda: greedy(made, source, 79), turns=3, warm=1)
-        return median_seconds(lambda: beam_search(made, source, 79, how), turns=3, warm=1)
+def decoding(model: Transformer, source: torch.Tensor, settings: Decoding) -> float:
+    with decoding_mode(model):
+        if settings.beam == 1:
+            return median_seconds(lambda: greedy(model, source, 79), repetitions=3, warmup=1)
+        return median_seconds(lambda: beam_search(model, source, 79, settings), repetitions=3, warmup=1)

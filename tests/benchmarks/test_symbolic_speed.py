@@ -1,4 +1,4 @@
-"""Pairs a CPU-second of the tasks that look primitives up, with a fixed loop beside them to compare machines: ``make bench``."""
+"""Pairs per CPU-second of the tasks with a table of primitives, and a fixed loop to compare machines: ``make bench``."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ ROWS = 700
 
 
 def calibration() -> float:
-    """Turns a CPU-second of a loop of dictionary and integer work in plain Python, the best of five."""
+    """Iterations per CPU-second of a loop of dictionary and integer operations in Python, the best of five."""
     best = float("inf")
     for _ in range(5):
-        start, found, state = time.process_time(), {}, 1
+        start, table, state = time.process_time(), {}, 1
         for k in range(100_000):
             state = (state * 1_103_515_245 + 12_345) & 0x7FFFFFFF
-            found[state & 1023] = k
+            table[state & 1023] = k
         best = min(best, time.process_time() - start)
     return 100_000 / best
 
@@ -33,18 +33,19 @@ def calibration() -> float:
 @pytest.mark.benchmark(group="expressions", timer=time.process_time)
 @pytest.mark.parametrize("name", ["integration-fwd", "integration-ibp"])
 def test_pairs(benchmark: BenchmarkFixture, tmp_path: Path, name: str) -> None:
-    """A chunk of each split, the table of primitives built before; the fastest of three."""
+    """A chunk of each split, after the table of primitives is built; the fastest of three."""
     spec = DatasetSpec(task=name, problems=SEQUENCE_TASKS[name].example, chunk_rows=ROWS)
     layout = Layout({"train": ROWS, "valid": ROWS // 14, "test": ROWS // 14}, ROWS)
-    seeds, places = itertools.count(), itertools.count()
+    seeds, names = itertools.count(), itertools.count()
     benchmark.pedantic(
         lambda: make_dataset(
-            spec.model_copy(update={"seed": next(seeds)}), layout, str(tmp_path / str(next(places))), workers=0
+            spec.model_copy(update={"seed": next(seeds)}), layout, str(tmp_path / str(next(names))), workers=0
         ),
         rounds=3,
         warmup_rounds=1,
     )
     rate = (ROWS + 2 * (ROWS // 14)) / benchmark.stats.stats.min
-    turns = calibration()
-    benchmark.extra_info.update(per_cpu_second=round(rate), calibration_turns_per_cpu_second=round(turns))
-    print(f"\n{name}: {rate:,.0f} pairs a CPU-second, {1e6 * rate / turns:,.1f} a million calibration turns")  # noqa: T201
+    iterations = calibration()
+    benchmark.extra_info.update(per_cpu_second=round(rate), calibration_per_cpu_second=round(iterations))
+    relative = 1e6 * rate / iterations
+    print(f"\n{name}: {rate:,.0f} pairs per CPU-second, {relative:,.1f} per million iterations of the loop")  # noqa: T201

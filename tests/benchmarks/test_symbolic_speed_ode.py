@@ -1,6 +1,6 @@
-"""Differential equations per CPU-second of one process: pairs as datasets are made of them, and predictions: ``make bench``.
+"""Differential equations per CPU-second of one process: generation of pairs and verification of predictions: ``make bench``.
 
-``loop`` is a fixed piece of Python: the ratio to it, taken in one run, is what can be compared between machines.
+Compare machines by the ratio to ``test_python_loop``, a fixed loop, in the same run.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ def test_python_loop(benchmark: BenchmarkFixture) -> None:
 
 @pytest.mark.parametrize("name", ROWS)
 def test_pairs(benchmark: BenchmarkFixture, tmp_path: Path, name: str) -> None:
-    places = itertools.count()
+    names = itertools.count()
     spec = DatasetSpec(task=name, problems=sequence_task(name).example, chunk_rows=ROWS[name])
 
     def make() -> None:
-        make_dataset(spec, Layout({"train": ROWS[name]}, ROWS[name]), str(tmp_path / str(next(places))), workers=0)
+        make_dataset(spec, Layout({"train": ROWS[name]}, ROWS[name]), str(tmp_path / str(next(names))), workers=0)
 
     rate(benchmark, make, ROWS[name])
 
@@ -50,8 +50,10 @@ def test_pairs(benchmark: BenchmarkFixture, tmp_path: Path, name: str) -> None:
 def pairs(name: str) -> tuple[Sequences, Sequences]:
     task = sequence_task(name)
     batches = task.pairs(task.example, lambda k: np.random.default_rng([4, k]), lambda p: np.ones(len(p), dtype=bool))
-    some = list(itertools.islice(batches, 10))
-    return Sequences.concatenate([b.problems for b in some]), Sequences.concatenate([b.solutions for b in some])
+    first_batches = list(itertools.islice(batches, 10))
+    return Sequences.concatenate([b.problems for b in first_batches]), Sequences.concatenate(
+        [b.solutions for b in first_batches]
+    )
 
 
 @pytest.mark.parametrize("kind", ["right", "wrong"])

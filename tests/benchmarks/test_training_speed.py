@@ -1,11 +1,10 @@
-"""CPU seconds of a training step: the published step in torch's own modules against the exact and the fast presets.
+"""CPU-seconds of a training step: the published step in torch's own modules against the exact and the fast presets.
 
-``pytest tests/benchmarks/test_training_speed.py -m benchmark -s``. Each contender takes its steps in a process of its own with one
-thread, the reference as a user of torch would run it; they take turns, so that other work on the machine meets all of them, and the
-fastest step of each counts. The reference: float32, one joint vocabulary for both encodings with a softmax over all of it,
-``nn.MultiheadAttention``, ``torch.optim.Adam`` and clipping as torch has them (``tests/reference_transformer.py``). All
-read the same problems. The authors' own code took, on a quiet core of a like machine: transposition 1.35 s, eigenvalues 5.3 s,
-inverse 12.0 s.
+``pytest tests/benchmarks/test_training_speed.py -m benchmark -s``. Each contender has its own process with one thread. The
+contenders alternate, so that other work on the machine affects all of them, and the fastest step of each counts. The reference:
+float32, one joint vocabulary for both encodings with a softmax over all of it, ``nn.MultiheadAttention``, ``torch.optim.Adam`` and
+the clipping of torch (``tests/reference_transformer.py``). All read the same problems. The authors' own code took, on a quiet core
+of a similar machine: transposition 1.35 s, eigenvalues 5.3 s, inverse 12.0 s.
 """
 
 from __future__ import annotations
@@ -34,12 +33,12 @@ from mathpipe.train.runtime.distributed import Distributed
 from mathpipe.train.trainer import Run, build_record, prepare
 
 torch.set_num_threads(1)
-who, task, data, reference, steps = sys.argv[1:6]
-preset = ("fast/" if who == "fast" else "lawt/") + task
-overrides = ("threads=1",) + (("dtype=float32",) if who == "exact32" else ())
+name, task, data, reference, steps = sys.argv[1:6]
+preset = ("fast/" if name == "fast" else "lawt/") + task
+overrides = ("threads=1",) + (("dtype=float32",) if name == "exact32" else ())
 config = validate(TrainConfig, resolve("train", ParameterSource(preset=preset, overrides=overrides), {}), "train")
 dataset = open_dataset(data, "train", config.input_encoding, config.output_encoding)
-if who == "reference":
+if name == "reference":
     torch.manual_seed(0)
     m = config.model
     ids = build_model(build_record(config, dataset)).source_ids
@@ -50,9 +49,9 @@ if who == "reference":
     optimiser = torch.optim.Adam(model.parameters(), lr=config.lr)
 
     def train_step(batch):
-        source, fed = framed(ids[batch.source]), functional.pad(batch.target[:, :-1], (1, 0), value=0)
+        source, target = framed(ids[batch.source]), functional.pad(batch.target[:, :-1], (1, 0), value=0)
         optimiser.zero_grad()
-        functional.cross_entropy(model(source, fed).flatten(0, 1), batch.target.flatten()).backward()
+        functional.cross_entropy(model(source, target).flatten(0, 1), batch.target.flatten()).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
         optimiser.step()
 else:
@@ -71,13 +70,13 @@ print(min(times[1:]), sum(p.numel() for p in model.parameters()))
 """
 
 
-def seconds(who: str, task: str, data: Path) -> tuple[float, int]:
+def seconds(name: str, task: str, data: Path) -> tuple[float, int]:
     """(CPU seconds of the fastest step, parameters) of one contender in a process of its own."""
     reference = Path(__file__).parents[1] / "reference_transformer.py"
-    arguments = [sys.executable, "-c", SCRIPT, who, task, str(data), str(reference), str(STEPS)]
+    arguments = [sys.executable, "-c", SCRIPT, name, task, str(data), str(reference), str(STEPS)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    found = subprocess.run(arguments, capture_output=True, text=True, check=True, env=environment).stdout.split()
-    return float(found[-2]), int(found[-1])
+    output = subprocess.run(arguments, capture_output=True, text=True, check=True, env=environment).stdout.split()
+    return float(output[-2]), int(output[-1])
 
 
 @pytest.mark.parametrize("task", GOALS)
@@ -90,9 +89,9 @@ def test_training_step_speed(task: str, tmp_path: Path) -> None:
     spec = DatasetSpec(task=task, problems=MatrixSpec(min_dim=dim, max_dim=dim))
     make_dataset(spec, Layout({"train": 10_000}, 10_000), str(tmp_path / "data"), workers=0)
     turns = [
-        {who: seconds(who, task, tmp_path / "data") for who in ("reference", "exact", "fast")} for _ in range(TURNS)
+        {name: seconds(name, task, tmp_path / "data") for name in ("reference", "exact", "fast")} for _ in range(TURNS)
     ]
-    best = {who: min(turn[who][0] for turn in turns) for who in turns[0]}
+    best = {name: min(turn[name][0] for turn in turns) for name in turns[0]}
     exact, fast = GOALS[task]
     print(  # noqa: T201
         f"\n{task}: reference {best['reference']:.2f} CPU-s a step ({turns[0]['reference'][1] / 1e6:.1f}M parameters), "
