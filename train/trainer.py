@@ -45,6 +45,7 @@ from mathpipe.train.run.run_directory import OnMismatch, last_checkpoint, lock_r
 from mathpipe.train.run.session import Clock, stop_signal
 from mathpipe.train.runtime.allocator import keep_freed_memory
 from mathpipe.train.runtime.distributed import Distributed, initialised
+from mathpipe.train.runtime.fast_paths import fast_paths
 from mathpipe.train.training_progress import NoProgress, TrainingProgress
 
 Metrics = dict[str, float]
@@ -102,7 +103,8 @@ def train(
 
 def prepare(config: TrainConfig) -> None:
     """Configure the allocator, threads and determinism."""
-    keep_freed_memory()
+    if fast_paths("cpu").allocator:
+        keep_freed_memory()
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     if config.deterministic:

@@ -3,7 +3,7 @@
 ``pytest tests/benchmarks/test_step_parts.py -m benchmark -s`` prints a table of these contenders for each task:
 
     reference   the published layers in torch's own modules, at the sizes of the experiment, with torch's clipping and optimisers
-    plain       the default experiment with every fast path off
+    plain       the default experiment with the plain paths of attention and loss
     exact       the preset with the authors' configuration
     fast        the recommended preset, or the default experiment as it is
 

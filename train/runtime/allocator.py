@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import sys
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 
 
 def keep_freed_memory() -> None:
-    """Configure the allocator of glibc to keep freed memory; does nothing on other systems."""
-    if not sys.platform.startswith("linux"):
-        return
+    """Configure the allocator of glibc to keep freed memory, for the rest of the process; does nothing without glibc."""
     with contextlib.suppress(OSError, AttributeError):
         library = ctypes.CDLL("libc.so.6")
         library.mallopt(_MMAP_MAX, 0)

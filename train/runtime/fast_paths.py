@@ -11,10 +11,10 @@ decision         fast                                            plain
 ``attention``    a chunk of the batch at a time, in the cache    ``scaled_dot_product_attention``
 ``loss``         logits computed in chunks                       ``cross_entropy`` over all logits at once
 ``multi_tensor`` one kernel for a list of tensors on CUDA        one kernel for each tensor
+``allocator``    freed memory is kept for the next step          returned to the operating system
 ================ =============================================== ==========================================================
 
-Only ``train.runtime`` calls private operators of torch. The allocator setting (``runtime.allocator``) changes no result and has no
-decision here.
+Only ``train.runtime`` calls private operators of torch and of the C library.
 
 Emulated bfloat16 is slow: one core of an AMD EPYC with AVX2 reaches 1.8 GFLOP/s in bfloat16 and 57 in float32.
 """
@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
@@ -42,6 +43,7 @@ class FastPaths:
     attention: bool
     loss: bool
     multi_tensor: bool
+    allocator: bool
     reason: str
 
     def __str__(self) -> str:
@@ -92,6 +94,7 @@ def _decide(device: str) -> FastPaths:
         attention=on_cpu,
         loss=on_cpu,
         multi_tensor=device == "cuda",
+        allocator=sys.platform.startswith("linux"),
         reason=f"{name}, bfloat16 {'native' if native else 'emulated'}",
     )
 

@@ -82,9 +82,12 @@ def test_forced_decisions_are_restored() -> None:
 
 
 def test_log_line() -> None:
-    switches = {"packed": False, "attention": True, "loss": True, "multi_tensor": False}
+    switches = {"packed": False, "attention": True, "loss": True, "multi_tensor": False, "allocator": True}
     paths = FastPaths("cpu", torch.float32, torch.bfloat16, **switches, reason="AVX2")
-    line = "cpu (AVX2): products float32, muon bfloat16, packed plain, attention fast, loss fast, multi_tensor plain"
+    line = (
+        "cpu (AVX2): products float32, muon bfloat16, packed plain, attention fast, loss fast, multi_tensor plain, "
+        "allocator fast"
+    )
     assert str(paths) == line
 
 
