@@ -21,6 +21,7 @@ from mathpipe.datasets.expressions.lexemes import (
 )
 from mathpipe.datasets.expressions.operator_precedence import INFIX_RULES, Parser
 from mathpipe.datasets.expressions.prefix import MAX_DEPTH, MAX_DIGITS, MAX_TOKENS, Tree
+from mathpipe.datasets.expressions.tree_builder import Limits
 
 _LEXEME = re.compile(
     r"""(?P<space>[ \t\r\n]+)
@@ -39,14 +40,14 @@ def parse_infix(
     text: str, *, max_tokens: int = MAX_TOKENS, max_depth: int = MAX_DEPTH, max_digits: int = MAX_DIGITS
 ) -> Tree:
     """The tree of an infix expression; UserError with the character, what was expected and got."""
-    return Parser(INFIX_RULES, text, lexemes(text), max_tokens, max_depth, max_digits).expression()
+    return Parser(INFIX_RULES, text, lexemes(text), Limits(max_tokens, max_depth, max_digits)).expression()
 
 
 def parse_infix_equation(
     text: str, *, max_tokens: int = MAX_TOKENS, max_depth: int = MAX_DEPTH, max_digits: int = MAX_DIGITS
 ) -> tuple[Tree, Tree | None]:
     """(left side, right side) of ``y' = x y``; (expression, None) of a text without ``=``."""
-    return Parser(INFIX_RULES, text, lexemes(text), max_tokens, max_depth, max_digits).equation()
+    return Parser(INFIX_RULES, text, lexemes(text), Limits(max_tokens, max_depth, max_digits)).equation()
 
 
 def lexemes(text: str) -> list[Lexeme]:

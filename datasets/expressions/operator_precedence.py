@@ -2,14 +2,13 @@
 
 From loose to tight: sums, products, a sign, a function without brackets, powers. A complete operand that is followed by the
 start of another is a product where only one reading exists, and an error otherwise. Sums and products nest to the right, as
-everywhere in the package; ``-3`` is an integer, ``u^(1/2)`` is ``sqrt u`` and ``e^u`` is ``exp u``.
+everywhere in the package.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import NamedTuple, NoReturn
 
 from mathpipe.datasets.expressions.lexemes import (
@@ -20,7 +19,8 @@ from mathpipe.datasets.expressions.lexemes import (
     error,
 )
 from mathpipe.datasets.expressions.prefix import Tree
-from mathpipe.datasets.expressions.vocabulary import IDS
+from mathpipe.datasets.expressions.tree_builder import Limits, TreeBuilder
+from mathpipe.datasets.expressions.vocabulary import UNKNOWNS
 
 _SUM, _PRODUCT, _SIGN, _FUNCTION, _ARGUMENT, _POWER = (
     1,
@@ -32,12 +32,6 @@ _SUM, _PRODUCT, _SIGN, _FUNCTION, _ARGUMENT, _POWER = (
 )  # precedence; ARGUMENT: products like the 2x of sin 2x
 _PRECEDENCE = {"+": _SUM, "-": _SUM, "*": _PRODUCT, "/": _PRODUCT, "^": _POWER}
 _CLOSING = {"(": ")", "[": "]", "{": "}", r"\{": r"\}", "left|": "right|", "|": "|"}
-_HALF: Tree = (IDS["div"], 1, 2)
-_E: Tree = (IDS["E"],)
-_X: Tree = (IDS["x"],)
-_UNKNOWNS = ("Y", "Y'", "Y''")
-_VARIABLES = ("x", "z", "t", *_UNKNOWNS, *(f"a{k}" for k in range(10)))  # a function's argument ends after one of these
-_LEAVES: dict[str, Tree] = {token: (k,) for token, k in IDS.items()}
 _STARTS = (Kind.NAME, Kind.FUNCTION, Kind.OPEN, Kind.FRACTION, Kind.ROOT, Kind.BAR, Kind.NUMBER)
 
 
@@ -55,14 +49,6 @@ class Rules:
 
 INFIX_RULES = Rules("infix", single_tokens=False, application=True)
 LATEX_RULES = Rules("LaTeX", single_tokens=True, application=False)
-
-
-class _Operand(NamedTuple):
-    """A tree, its depth, and whether it is free of variables."""
-
-    tree: Tree
-    depth: int
-    constant: bool
 
 
 class _Operator(NamedTuple):
@@ -86,15 +72,11 @@ class _Bracket(NamedTuple):
 class Parser:
     """Parses the lexemes of one text, once."""
 
-    def __init__(
-        self, rules: Rules, text: str, lexemes: list[Lexeme], max_tokens: int, max_depth: int, max_digits: int
-    ) -> None:
+    def __init__(self, rules: Rules, text: str, lexemes: list[Lexeme], limits: Limits) -> None:
         self._rules, self._text, self._lexemes, self._position = rules, text, lexemes, 0
-        self._max_tokens, self._max_depth, self._max_digits = max_tokens, max_depth, max_digits
-        self._operands: list[_Operand] = []
+        self._builder = TreeBuilder(rules.notation, text, limits)
         self._stack: list[_Operator | _Bracket] = []
         self._brackets: list[_Bracket] = []
-        self._tokens = 0
         self._spellings: dict[str, Lexeme] = {}
         self._left: Tree | None = None
         self._closed: _Bracket | None = None  # the bracket that was closed last
@@ -171,23 +153,8 @@ class Parser:
         return False
 
     def _number(self, lexeme: Lexeme) -> bool:
-        self._push_number(lexeme, lexeme.value)
+        self._builder.number(lexeme.value, lexeme.start)
         return True
-
-    def _push_number(self, lexeme: Lexeme, digits: str) -> None:
-        whole, _, decimals = digits.partition(".")
-        if len(whole) + len(decimals) > self._max_digits:
-            self._fail(lexeme, f"a number of {len(whole) + len(decimals)} digits", f"at most {self._max_digits} digits")
-        value = Fraction(int(whole + decimals), 10 ** len(decimals)) if decimals else Fraction(int(whole))
-        if value.denominator == 1:
-            self._push(_Operand(int(value), 0, True), 1 + len(str(value.numerator)))
-        else:
-            if len(str(value.denominator)) > self._max_digits:
-                self._fail(
-                    lexeme, "a decimal of too many digits", f"a denominator of at most {self._max_digits} digits"
-                )
-            tokens = 3 + len(str(value.numerator)) + len(str(value.denominator))
-            self._push(_Operand((IDS["div"], value.numerator, value.denominator), 1, True), tokens)
 
     def _name(self, lexeme: Lexeme) -> bool:
         token = lexeme.value
@@ -195,9 +162,9 @@ class Parser:
             first = self._spellings.setdefault(token, lexeme)
             if self._spelling(first) != self._spelling(lexeme):
                 self._fail(lexeme, "two names of one constant of integration", self._spelling(first))
-        if token in _UNKNOWNS:
+        if token in UNKNOWNS:
             self._skip_argument_x()
-        self._push(_Operand(_LEAVES[token], 0, token not in _VARIABLES), 1)
+        self._builder.leaf(token, lexeme.start)
         return True
 
     def _spelling(self, lexeme: Lexeme) -> str:
@@ -301,7 +268,7 @@ class Parser:
         if lexeme.kind is Kind.NUMBER and lexeme.value[0] != ".":
             digits = self._single_token(lexeme)
             self._position += digits == lexeme.value
-            self._push_number(lexeme, digits)
+            self._builder.number(digits, lexeme.start)
         elif lexeme.kind is Kind.NAME:
             self._position += 1
             self._name(lexeme)
@@ -318,13 +285,11 @@ class Parser:
             case "index":
                 return self._argument("radicand", command)
             case "denominator":
-                self._apply("div", 2, start)
+                self._builder.apply("div", 2, start)
             case "square root":
-                self._apply("sqrt", 1, start)
+                self._builder.apply("sqrt", 1, start)
             case "radicand":
-                radicand, index = self._operands.pop(), self._operands.pop()
-                self._operands += [radicand] if index.tree == 2 else [radicand, index]
-                self._apply("sqrt" if index.tree == 2 else "rac", 1 if index.tree == 2 else 2, start)
+                self._builder.root(start)
         return True
 
     def _close(self, lexeme: Lexeme) -> bool:
@@ -343,9 +308,9 @@ class Parser:
         self._stack.pop()
         self._closed = self._brackets.pop()
         if bracket.symbol in ("|", "left|"):
-            self._apply("abs", 1, bracket.start)
+            self._builder.apply("abs", 1, bracket.start)
         if bracket.function is not None:
-            self._apply_function(bracket.function)
+            self._apply_operator(bracket.function)
             if bracket.symbol in ("|", "left|") and self._next().value == "^":
                 self._fail(self._next(), "ln|u|^2 has two readings", "brackets around what the exponent belongs to")
         return self._end_argument(bracket.role, bracket.start)
@@ -370,7 +335,7 @@ class Parser:
             return
         self._reduce(_ARGUMENT)
         top = self._stack[-1] if self._stack else None
-        if isinstance(top, _Operator) and top.precedence == _FUNCTION and self._operands[-1].constant:
+        if isinstance(top, _Operator) and top.precedence == _FUNCTION and self._builder.operands[-1].constant:
             self._fail(lexeme, "the argument of a function may end here or go on", "brackets around the argument")
 
     def _implicit_product(self, lexeme: Lexeme) -> None:
@@ -389,7 +354,7 @@ class Parser:
         if isinstance(top, _Operator) and top.precedence == _FUNCTION:
             below = self._stack[-2] if len(self._stack) > 1 else None
             nested = isinstance(below, _Operator) and below.precedence == _FUNCTION
-            if self._operands[-1].constant and lexeme.kind not in (Kind.FUNCTION, Kind.OPEN, Kind.BAR):
+            if self._builder.operands[-1].constant and lexeme.kind not in (Kind.FUNCTION, Kind.OPEN, Kind.BAR):
                 self._stack.append(_Operator(_ARGUMENT, "*", lexeme.start))
                 return
             if nested or lexeme.kind is not Kind.FUNCTION:
@@ -415,7 +380,7 @@ class Parser:
             self._fail(lexeme, "= has no meaning here", "an operator, a closing bracket or the end")
         self._reduce(0)
         self._position += 1
-        self._left = self._operands.pop().tree
+        self._left = self._builder.pop()
 
     def _reduce(self, precedence: int) -> None:
         """Applies the operators on the stack that bind at least as tightly, but ``+``, ``*`` and ``^`` of the same precedence."""
@@ -432,66 +397,13 @@ class Parser:
 
     def _apply_operator(self, operator: _Operator) -> None:
         if operator.precedence == _FUNCTION:
-            self._apply_function(operator)
+            self._builder.function(operator.symbol, operator.exponent, operator.start)
         elif operator.precedence == _SIGN:
-            self._negate(operator.start)
+            self._builder.negate(operator.start)
         elif operator.symbol == "^":
-            base, exponent = self._operands[-2].tree, self._operands[-1].tree
-            if exponent == _HALF or base == _E:
-                del self._operands[-1 if exponent == _HALF else -2]
-                self._apply("sqrt" if exponent == _HALF else "exp", 1, operator.start)
-            else:
-                self._apply("pow", 2, operator.start)
+            self._builder.power(operator.start)
         else:
-            self._apply(_TOKENS[operator.symbol], 2, operator.start)
-
-    def _apply_function(self, function: _Operator) -> None:
-        if function.symbol == "cbrt":
-            self._push(_Operand(3, 0, True), 2)
-            self._apply("rac", 2, function.start)
-        else:
-            self._apply(function.symbol, 1, function.start)
-        if function.exponent != 1:
-            self._push(_Operand(function.exponent, 0, True), 1 + len(str(function.exponent)))
-            self._apply("pow", 2, function.start)
-
-    def _negate(self, start: int) -> None:
-        """-u: a negative integer or fraction of integers, otherwise -1 times u."""
-        tree, depth, constant = self._operands[-1]
-        if isinstance(tree, int):
-            self._operands[-1] = _Operand(-tree, depth, constant)
-        elif tree[0] == IDS["div"] and isinstance(tree[1], int) and isinstance(tree[2], int):
-            self._operands[-1] = _Operand((tree[0], -tree[1], tree[2]), depth, constant)
-        else:
-            operand = self._operands.pop()
-            self._push(_Operand(-1, 0, True), 2)
-            self._operands.append(operand)
-            self._apply("mul", 2, start)
-
-    def _apply(self, token: str, arity: int, start: int) -> None:
-        """Replaces the last operands by a node of them."""
-        operands = self._operands[-arity:]
-        depth = 1 + max(operand.depth for operand in operands)
-        if depth > self._max_depth:
-            raise error(
-                self._rules.notation, self._text, start, "nested too deeply", f"at most {self._max_depth} levels"
-            )
-        del self._operands[-arity:]
-        tree = (IDS[token], *(operand.tree for operand in operands))
-        self._push(_Operand(tree, depth, all(operand.constant for operand in operands)), 1)
-
-    def _push(self, operand: _Operand, tokens: int) -> None:
-        self._tokens += tokens
-        if self._tokens > self._max_tokens:
-            start = self._lexemes[max(self._position - 1, 0)].start
-            raise error(
-                self._rules.notation,
-                self._text,
-                start,
-                "the expression is too long",
-                f"at most {self._max_tokens} tokens",
-            )
-        self._operands.append(operand)
+            self._builder.apply(_TOKENS[operator.symbol], 2, operator.start)
 
     def _finish(self) -> Tree:
         self._reduce(0)
@@ -504,7 +416,7 @@ class Parser:
                 f"{bracket.symbol} of character {bracket.start + 1} is not closed",
                 _CLOSING[bracket.symbol],
             )
-        return self._operands.pop().tree
+        return self._builder.pop()
 
 
 _TOKENS = {"+": "add", "-": "sub", "*": "mul", "/": "div"}

@@ -19,9 +19,14 @@ Floats = NDArray[np.float64]
 
 MAX_CHARACTERS = 1 << 20
 MAX_ENTRIES = 10_000
-_MAX_NUMBER = 400  # characters of one number: more digits than any double has
+_MAX_NUMBER = 4_000  # characters of one entry: Python's limit for integers from text is 4,300 digits
 _EXCERPT = 24
 _PLAIN = re.compile(r"[-+0-9eE./,\[\] \t\r\n]*", re.ASCII)
+_PLAIN_LATEX = re.compile(
+    r"\\begin\{(?P<name>[pb]matrix)\}(?P<body>[-+0-9eE./& \t\r\n]*(?:\\\\[-+0-9eE./& \t\r\n]+)*)\\end\{(?P=name)\}",
+    re.ASCII,
+)
+_SIGNED_DENOMINATOR = re.compile(r"/[ \t\r\n]*[-+]")
 _BETWEEN_ROWS = re.compile(r"\][ \t\r\n]*,[ \t\r\n]*\[")
 _LIST_PART = re.compile(r"[\[\],]|[^\[\],]+")
 _DECIMAL = r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
@@ -59,13 +64,18 @@ def parse_matrix(text: str) -> Floats:
 
 
 def _plain(text: str) -> Floats | None:
-    """A nested list of decimals and fractions with equal rows; None for anything else, right or wrong: the fast path."""
+    """A matrix of decimals and fractions with equal rows; None for anything else, right or wrong: the fast path."""
     body = text.strip(" \t\r\n")
-    if not (body.startswith("[[") and body.endswith("]]") and _PLAIN.fullmatch(body)):
+    if body.startswith("[[") and body.endswith("]]") and _PLAIN.fullmatch(body):
+        rows = [row.split(",") for row in _BETWEEN_ROWS.split(body[2:-2])]
+    elif (latex := _PLAIN_LATEX.fullmatch(body)) is not None:
+        rows = [row.split("&") for row in latex.group("body").split("\\\\")]
+    else:
         return None
-    rows = [row.split(",") for row in _BETWEEN_ROWS.split(body[2:-2])]
     width = len(rows[0])
-    if any(len(row) != width for row in rows) or len(rows) * width > MAX_ENTRIES or len(body) > 50 * len(rows) * width:
+    if any(len(row) != width for row in rows) or len(rows) * width > MAX_ENTRIES or _SIGNED_DENOMINATOR.search(body):
+        return None
+    if len(body) > _MAX_NUMBER and any(len(entry) > _MAX_NUMBER for row in rows for entry in row):
         return None
     try:
         values = np.array([[_plain_value(entry) for entry in row] for row in rows])
@@ -78,11 +88,12 @@ def _plain_value(entry: str) -> float:
     """The value of a decimal or fraction of digits, signs, points and exponents; ValueError for anything else."""
     if "/" not in entry:
         return float(entry)
-    p, _, q = (part.strip(" \t\r\n") for part in entry.partition("/"))
-    if not q or q[0] in "+-":
-        raise ValueError
-    exact = q.isdigit() and p.lstrip("+-").isdigit()
-    return (int(p) / int(q) if exact else 0.0) or float(p) / float(q)  # float: -0/3 is -0
+    p, _, q = entry.partition("/")
+    try:
+        exact = int(p) / int(q)
+    except ValueError:  # decimals
+        exact = 0.0
+    return exact or float(p) / float(q)  # -0/3 is -0
 
 
 def _fail(text: str, position: int, what: str, expected: str) -> UserError:
