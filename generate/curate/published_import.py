@@ -36,7 +36,7 @@ MAX_LISTED_LINES = 20  # skipped lines that are shown
 PUBLISHED = TextFormat()
 SHARD_ROWS = 100_000
 _BATCH_LINES = 5_000
-_WORKER_LINES = 200  # a batch of one worker: lines that need SymPy take seconds each
+_WORKER_LINES = range(8, 500)  # of a batch for a worker: lines that need SymPy take seconds each
 _IMPORT_FILE = re.compile(r"\d+\.parquet|_\d+\.json|\..*\.writing-.*")
 Hashes = NDArray[np.uint64]
 
@@ -196,7 +196,7 @@ def _batches(
 ) -> Iterator[SequenceExamples]:
     """The verified examples of the files in order; skipped lines and verified answers are counted in ``totals``."""
     lines = itertools.chain.from_iterable(read_lines(path, split) for path in paths)
-    for batch in map_in_order(verified, _chunks(lines, _WORKER_LINES if workers else _BATCH_LINES), workers):
+    for batch in map_in_order(verified, _chunks(lines, workers), workers):
         totals.num_verified += batch.num_verified
         for kind, line in batch.rejected:
             totals.add(kind, line)
@@ -204,9 +204,14 @@ def _batches(
             yield batch.rows
 
 
-def _chunks(lines: Iterator[Line], size: int) -> Iterator[list[Line]]:
+def _chunks(lines: Iterator[Line], workers: int) -> Iterator[list[Line]]:
+    """Batches of lines; for workers each is a small part of the lines before it, so that all workers end at about the same time."""
+    size, count = (_WORKER_LINES[0] if workers else _BATCH_LINES), 0
     while chunk := list(itertools.islice(lines, size)):
         yield chunk
+        count += len(chunk)
+        if workers:
+            size = min(max(count // (4 * workers), _WORKER_LINES[0]), _WORKER_LINES[-1])
 
 
 class _ShardWriter:

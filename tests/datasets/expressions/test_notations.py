@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import mpmath
@@ -515,11 +514,10 @@ HOSTILE = [
 ]
 
 
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("notation", NOTATIONS)
 @pytest.mark.parametrize("number", range(len(HOSTILE)))
-def test_hostile_texts_are_refused_in_bounded_time(notation: str, number: int) -> None:
-    """Seconds would be quadratic time: each takes milliseconds."""
-    start = time.process_time()
+def test_hostile_texts_are_refused_without_hanging(notation: str, number: int) -> None:
+    """Each takes milliseconds; quadratic time or more would be minutes."""
     with pytest.raises(UserError):
         NOTATIONS[notation](HOSTILE[number])
-    assert time.process_time() - start < 5

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -155,9 +153,9 @@ HOSTILE = [
 ]  # fmt: skip
 
 
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("number", range(len(HOSTILE)))
-def test_hostile_texts_are_refused_in_bounded_time(number: int) -> None:
-    start = time.process_time()
+def test_hostile_texts_are_refused_without_hanging(number: int) -> None:
+    """Each takes milliseconds; quadratic time or more would be minutes."""
     with pytest.raises(UserError):
         parse_matrix(HOSTILE[number])
-    assert time.process_time() - start < 10
