@@ -188,10 +188,24 @@ class SourceFile(BaseModel):
     sha256: str
 
 
+class TextFormat(BaseModel):
+    """How imported files write pairs. ``format``: ``text`` (problem<TAB>solution) or ``jsonl`` (an object a line).
+
+    ``problem``, ``solution``: the columns of ``jsonl`` that hold them. ``notation``: prefix tokens, infix or LaTeX.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal["text", "jsonl"] = "text"
+    notation: Literal["tokens", "infix", "latex"] = "tokens"
+    problem: str = "problem"
+    solution: str = "solution"
+
+
 class ImportedSpec(BaseModel):
     """Imported rows: those of the files, in their order and with the splits of the files, not of the hash.
 
-    ``checked``: lines with wrong solutions were skipped.
+    ``checked``: lines with wrong solutions were skipped. ``text``: how the files write pairs, if not as the published ones.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -199,12 +213,15 @@ class ImportedSpec(BaseModel):
     kind: Literal["imported"] = "imported"
     sources: tuple[SourceFile, ...]
     checked: bool = False
+    text: TextFormat = TextFormat()
 
     @model_serializer(mode="wrap")
     def _without_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         values: dict[str, Any] = handler(self)
         if not self.checked:
             del values["checked"]
+        if self.text == TextFormat():
+            del values["text"]
         return values
 
 

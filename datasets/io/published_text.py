@@ -14,7 +14,7 @@ import itertools
 import re
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any, cast
 
@@ -60,18 +60,25 @@ class Pair:
         return RejectedLine(self.file, self.number, reason)
 
 
-def read_pairs(path: str, split: str) -> Iterator[Pair | RejectedLine]:
+@dataclass(frozen=True)
+class Line:
+    """A line of a file as it stands there: file, line number (from 1), bytes without line end."""
+
+    file: str
+    number: int
+    text: bytes
+
+    def reject(self, reason: str) -> RejectedLine:
+        """This line as one that is left out."""
+        return RejectedLine(self.file, self.number, reason)
+
+
+def read_lines(path: str, split: str) -> Iterator[Line]:
     """Yield every line of a file in order; from an archive, of the files ending in ``.<split>`` (or of its only file)."""
     try:
         for name, file in _open_texts(path, split):
-            lines, first = _lines(file), 1
-            while batch := list(itertools.islice(lines, _BATCH_LINES)):
-                for number, pair in enumerate(_parse(batch), start=first):
-                    if isinstance(pair, str):
-                        yield RejectedLine(name, number, pair)
-                    else:
-                        yield Pair(pair.problem, pair.solution, name, number)
-                first += len(batch)
+            for number, text in enumerate(_lines(file), start=1):
+                yield Line(name, number, text)
     except (OSError, EOFError, tarfile.TarError, zstandard.ZstdError, zlib.error) as error:
         raise UserError(
             f"{path} cannot be read",
@@ -79,6 +86,24 @@ def read_pairs(path: str, split: str) -> Iterator[Pair | RejectedLine]:
             got=str(error).splitlines()[0] if str(error) else type(error).__name__,
             cause="the file is damaged, truncated, or its format differs from its extension",
         ) from error
+
+
+def read_pairs(path: str, split: str) -> Iterator[Pair | RejectedLine]:
+    """Yield the pair of every line of a file, or why the line is left out."""
+    lines = read_lines(path, split)
+    while batch := list(itertools.islice(lines, _BATCH_LINES)):
+        yield from parse_lines(batch)
+
+
+def parse_lines(lines: Sequence[Line]) -> list[Pair | RejectedLine]:
+    """The pair of each line, or why it is left out."""
+    results = _parse([line.text for line in lines])
+    return [
+        line.reject(result)
+        if isinstance(result, str)
+        else Pair(result.problem, result.solution, line.file, line.number)
+        for line, result in zip(lines, results, strict=True)
+    ]
 
 
 def parse_line(line: bytes) -> Pair | str:

@@ -18,27 +18,26 @@ from importlib.metadata import version
 import numpy as np
 from numpy.typing import NDArray
 
-from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.expressions.vocabulary import COEFFICIENTS, IDS, TOKENS, UNKNOWNS, VARIABLES
 from mathpipe.datasets.format.example_formats import TokenFormat
 from mathpipe.datasets.format.manifest import MANIFEST, Manifest, ShardRecord, Split, parse_record, shard_file
 from mathpipe.datasets.format.sequence_columns import SequenceExamples
-from mathpipe.datasets.io.published_text import Pair, RejectedLine, checksum, read_pairs
+from mathpipe.datasets.io.published_text import Line, RejectedLine, checksum, read_lines
 from mathpipe.datasets.io.storage import HashingFile, Storage
 from mathpipe.generate.build.locking import lock_directory
+from mathpipe.generate.curate.text_pairs import VerifiedBatch, verified_pairs
+from mathpipe.generate.execution.ordered_map import map_in_order
 from mathpipe.generate.provenance import collect_provenance
-from mathpipe.generate.spec import DatasetSpec, ImportedSpec, SourceFile
+from mathpipe.generate.spec import DatasetSpec, ImportedSpec, SourceFile, TextFormat
 from mathpipe.generate.splits import TEST, TRAIN, VALID, sequence_hash
-from mathpipe.generate.tasks.registry import SequenceTask, sequence_task
+from mathpipe.generate.tasks.registry import sequence_task
 
 MAX_LISTED_LINES = 20  # skipped lines that are shown
-_EXPECTED = "lines count|problem<TAB>solution as prefix tokens, of this task and correct"
+PUBLISHED = TextFormat()
 SHARD_ROWS = 100_000
 _BATCH_LINES = 5_000
+_WORKER_LINES = range(8, 500)  # of a batch for a worker: lines that need SymPy take seconds each
 _IMPORT_FILE = re.compile(r"\d+\.parquet|_\d+\.json|\..*\.writing-.*")
-_SYMBOLS = bytes(IDS[word] for word in (*VARIABLES, *COEFFICIENTS, *UNKNOWNS))
-NO_PAIR, FOREIGN = "not a pair", "symbols of another task"
 Hashes = NDArray[np.uint64]
 
 
@@ -64,29 +63,33 @@ def import_dataset(
     check: bool = True,
     max_bad: int | None = None,
     shard_rows: int = SHARD_ROWS,
+    text: TextFormat = PUBLISHED,
+    workers: int = 0,
     on_rows: Callable[[int], object] = lambda rows: None,
 ) -> ImportResult:
     """Read the files of each split (train, valid, test) into a dataset at ``url``.
 
     ``check``: verify every solution, three times as slow as reading it; otherwise wrong solutions are written as well.
+    ``text``: how the files write pairs. ``workers``: number of processes that read and verify lines; 0: this one. The dataset does
+    not depend on it.
     UserError if more than ``max_bad`` lines are skipped, if no line remains, or if ``url`` holds anything else.
     """
-    expression_task = _expression_task(task)
+    _check_task(task)
     storage = Storage(url)
     sources = [SourceFile(split=s, name=p.rsplit("/", 1)[-1], sha256=checksum(p)) for s in files for p in files[s]]
-    spec = DatasetSpec(task=task, problems=ImportedSpec(sources=tuple(sources), checked=check))
+    spec = DatasetSpec(task=task, problems=ImportedSpec(sources=tuple(sources), checked=check, text=text))
     with lock_directory(storage):
         _check_free(storage, spec)
         _clear(storage)
-        skipped = _SkippedLines(max_bad)
-        verifier = _Verifier(expression_task, skipped) if check else None
+        skipped = _Totals(max_bad, _expected(text))
+        verified = functools.partial(verified_pairs, task, text, check)
         problem_sets: dict[str, _ProblemSet] = {}
         overlaps: dict[tuple[str, str], int] = {}
         records: dict[str, list[ShardRecord]] = {}
         for split in (TEST, VALID, TRAIN):  # train last: it is compared with the others while it is read
             if split not in files:
                 continue
-            rows = _batches(files[split], split, expression_task, verifier, skipped)
+            rows = _batches(files[split], split, verified, workers, skipped)
             writer = _ShardWriter(spec, split, storage, shard_rows, skipped)
             for batch in rows:
                 hashes = sequence_hash(batch.problems)
@@ -100,7 +103,7 @@ def import_dataset(
         if not any(records.values()):
             raise UserError(
                 f"no line of {', '.join(p for paths in files.values() for p in paths)} is an example of {task}",
-                expected=_EXPECTED,
+                expected=_expected(text),
                 got="; ".join(map(str, skipped.first[:3])) or "empty files",
                 next_step="name the task of the files (`mathpipe tasks` lists them)" if skipped.count else None,
             )
@@ -113,32 +116,38 @@ def import_dataset(
             provenance=collect_provenance(),
         )
         manifest.write(storage)
-    return ImportResult(
-        manifest, dict(skipped.kinds), skipped.first, verifier.num_verified if verifier else 0, overlaps
-    )
+    return ImportResult(manifest, dict(skipped.kinds), skipped.first, skipped.num_verified, overlaps)
 
 
-def _expression_task(name: str) -> SequenceTask:
-    """The task of this name; UserError if its problems are not expressions."""
-    task = sequence_task(name)
-    if task.kind != "expressions":
+def _check_task(name: str) -> None:
+    """UserError unless there is a task of this name, and its problems are expressions."""
+    if sequence_task(name).kind != "expressions":
         raise UserError(
             f"only expressions can be imported, and {name} has none",
             expected="a task of expressions, such as integration-bwd or ode1",
             got=repr(name),
             next_step=f"`mathpipe generate --task {name}` generates its problems",
         )
-    return task
+
+
+def _expected(text: TextFormat) -> str:
+    """Describes the lines that become examples."""
+    notation = {"tokens": "prefix tokens", "infix": "infix", "latex": "LaTeX"}[text.notation]
+    pairs = "problem<TAB>solution" if text.format == "text" else f"objects with columns {text.problem}, {text.solution}"
+    count = "count|" if text == PUBLISHED else ""
+    return f"lines {count}{pairs} as {notation}, of this task and correct"
 
 
 @dataclass
-class _SkippedLines:
-    """Skipped lines: counts by reason, the first lines, and counts since the last ``take``."""
+class _Totals:
+    """Skipped lines: counts by reason, the first lines, and counts since the last ``take``; and the number of verified answers."""
 
     limit: int | None
+    expected: str
     first: list[RejectedLine] = field(default_factory=list)
     kinds: Counter[str] = field(default_factory=Counter)
     since: Counter[str] = field(default_factory=Counter)
+    num_verified: int = 0
 
     @property
     def count(self) -> int:
@@ -152,7 +161,7 @@ class _SkippedLines:
         if self.limit is not None and self.count > self.limit:
             raise UserError(
                 f"more than {self.limit:,} lines were skipped",
-                expected=_EXPECTED,
+                expected=self.expected,
                 got="; ".join(map(str, self.first[:5])),
                 next_step="pass a larger --max-bad to skip them",
             )
@@ -183,70 +192,32 @@ class _ProblemSet:
 
 
 def _batches(
-    paths: Sequence[str], split: str, task: SequenceTask, verifier: _Verifier | None, skipped: _SkippedLines
+    paths: Sequence[str], split: str, verified: Callable[[Sequence[Line]], VerifiedBatch], workers: int, totals: _Totals
 ) -> Iterator[SequenceExamples]:
-    lines = itertools.chain.from_iterable(read_pairs(path, split) for path in paths)
-    while chunk := list(itertools.islice(lines, _BATCH_LINES)):
-        pairs = []
-        for line in chunk:
-            if isinstance(line, RejectedLine):
-                skipped.add(NO_PAIR, line)
-            elif (reason := _foreign_symbol(task, line)) is not None:
-                skipped.add(FOREIGN, line.reject(reason))
-            else:
-                pairs.append(line)
-        problems, solutions = ([getattr(pair, side) for pair in pairs] for side in ("problem", "solution"))
-        row = np.zeros(len(pairs), dtype=np.int64)
-        rows = SequenceExamples(row, Sequences.from_list(problems), Sequences.from_list(solutions))
-        if verifier is not None and pairs:
-            rows = rows.take(verifier.correct(pairs, rows))
-        if len(rows):
-            yield rows
+    """The verified examples of the files in order; skipped lines and verified answers are counted in ``totals``."""
+    lines = itertools.chain.from_iterable(read_lines(path, split) for path in paths)
+    for batch in map_in_order(verified, _chunks(lines, workers), workers):
+        totals.num_verified += batch.num_verified
+        for kind, line in batch.rejected:
+            totals.add(kind, line)
+        if len(batch.rows):
+            yield batch.rows
 
 
-def _foreign_symbol(task: SequenceTask, pair: Pair) -> str | None:
-    """Describes the first symbol of a pair that its task does not use; None if there is none."""
-    if task.symbols is None:
-        return None
-    for side, tokens, allowed in zip(("problem", "solution"), (pair.problem, pair.solution), task.symbols, strict=True):
-        foreign = tokens.translate(None, _all_but_foreign(allowed))
-        if foreign:
-            return f"{side}: {TOKENS[foreign[0]]!r} does not occur in a {side} of {task.name}"
-    return None
-
-
-@functools.cache
-def _all_but_foreign(allowed: tuple[str, ...]) -> bytes:
-    """All ids except those of symbols that are not allowed."""
-    foreign = set(_SYMBOLS) - {IDS[word] for word in allowed}
-    return bytes(k for k in range(256) if k not in foreign)
-
-
-@dataclass
-class _Verifier:
-    """Verifies every pair with its task and skips those that are not correct."""
-
-    task: SequenceTask
-    skipped: _SkippedLines
-    num_verified: int = 0
-
-    def correct(self, pairs: Sequence[Pair], rows: SequenceExamples) -> NDArray[np.int64]:
-        """Indices of the pairs with correct solutions."""
-        self.num_verified += len(pairs)
-        outcomes = self.task.verify(rows.problems, rows.solutions, rows.solutions).outcome.tolist()
-        names = [self.task.outcomes[k] for k in outcomes]
-        for pair, name in zip(pairs, names, strict=True):
-            if name not in self.task.correct_outcomes:
-                self.skipped.add(f"solution not correct ({name})", pair.reject(f"its solution is not correct ({name})"))
-        return np.flatnonzero([name in self.task.correct_outcomes for name in names])
+def _chunks(lines: Iterator[Line], workers: int) -> Iterator[list[Line]]:
+    """Batches of lines; for workers each is a small part of the lines before it, so that all workers end at about the same time."""
+    size, count = (_WORKER_LINES[0] if workers else _BATCH_LINES), 0
+    while chunk := list(itertools.islice(lines, size)):
+        yield chunk
+        count += len(chunk)
+        if workers:
+            size = min(max(count // (4 * workers), _WORKER_LINES[0]), _WORKER_LINES[-1])
 
 
 class _ShardWriter:
     """Writes the shards of one split in sequence."""
 
-    def __init__(
-        self, spec: DatasetSpec, split: str, storage: Storage, shard_rows: int, skipped: _SkippedLines
-    ) -> None:
+    def __init__(self, spec: DatasetSpec, split: str, storage: Storage, shard_rows: int, skipped: _Totals) -> None:
         self._spec, self._split, self._storage, self._size, self._skipped = spec, split, storage, shard_rows, skipped
         self._pending: list[SequenceExamples] = []
         self._rows = 0

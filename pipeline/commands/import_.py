@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+from typing import Literal
 
 import click
 
-from mathpipe.datasets.errors import UserError
-from mathpipe.generate.curate.published_import import (
-    FOREIGN,
-    MAX_LISTED_LINES,
-    NO_PAIR,
-    SHARD_ROWS,
-    ImportResult,
-    import_dataset,
-)
+from mathpipe.datasets.errors import UserError, nearest
+from mathpipe.generate.curate.published_import import MAX_LISTED_LINES, SHARD_ROWS, ImportResult, import_dataset
+from mathpipe.generate.curate.text_pairs import FOREIGN, NO_PAIR
+from mathpipe.generate.spec import TextFormat
 from mathpipe.generate.splits import TEST, TRAIN, VALID
 from mathpipe.pipeline.config.counts import format_count, parse_count
 from mathpipe.pipeline.console import log, quiet_option
@@ -28,6 +24,34 @@ from mathpipe.pipeline.progress import Progress
 @click.option("--valid", multiple=True, metavar="FILE", help="Text file of the validation split; may be repeated.")
 @click.option("--test", multiple=True, metavar="FILE", help="Text file of the test split; may be repeated.")
 @click.option("--out", required=True, help="Directory or fsspec URL of the dataset.")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["text", "jsonl"]),
+    default="text",
+    show_default=True,
+    help="problem<TAB>solution on each line, or a JSON object on each line.",
+)
+@click.option(
+    "--columns",
+    default=None,
+    metavar="NAMES",
+    help="Columns of --format jsonl.  [default: problem=problem,solution=solution]",
+)
+@click.option(
+    "--notation",
+    type=click.Choice(["tokens", "infix", "latex"]),
+    default="tokens",
+    show_default=True,
+    help="How expressions are written: as prefix tokens, x*exp(-x^2)/2 or \\frac{x}{2} e^{-x^2}.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Processes that read and verify lines; 0: this one.",
+)
 @click.option(
     "--max-bad", default=None, metavar="COUNT", help="Fail if more lines than this are rejected.  [default: no limit]"
 )
@@ -47,31 +71,68 @@ def import_files(
     valid: tuple[str, ...],
     test: tuple[str, ...],
     out: str,
+    format_: Literal["text", "jsonl"],
+    columns: str | None,
+    notation: Literal["tokens", "infix", "latex"],
+    workers: int,
     max_bad: str | None,
     check: bool,
     shard_rows: str,
     as_json: bool,
 ) -> None:
-    """Import published text (count|problem<TAB>solution in prefix notation, plain, .gz, .zst or .tar.gz) as a dataset.
+    """Import text or JSON Lines (plain, .gz, .zst or .tar.gz) as a dataset; by default published files of prefix tokens.
 
+    A problem in infix or LaTeX is an integrand or an equation, its solution F(x) or y = F(x). Nothing is evaluated.
     Lines that are not pairs of the task, or whose solution is wrong, are rejected and counted, and the first ones are listed.
     The splits of the files are kept; problems that occur in two splits are counted.
 
     \b
     Example:
       mathpipe import --task integration-bwd --train prim_bwd.tar.gz --test prim_bwd.tar.gz --out data/published-bwd
+      mathpipe import --task integration-bwd --test sheet.jsonl --format jsonl \\
+        --columns problem=integrand,solution=integral --notation infix --out data/sheet
     """
     files = {split: paths for split, paths in ((TRAIN, train), (VALID, valid), (TEST, test)) if paths}
     if not files:
         raise UserError("no files are given", expected="--train, --valid or --test FILE", next_step="name at least one")
+    text = TextFormat(format=format_, notation=notation, **_columns(columns, format_))
     max_rejected = None if max_bad is None else _count("--max-bad", max_bad, minimum=0)
     rows = _count("--shard-rows", shard_rows, minimum=1)
     with contextlib.closing(Progress("import")) as progress:
         progress.start(None)
         result = import_dataset(
-            task, files, out, check=check, max_bad=max_rejected, shard_rows=rows, on_rows=progress.advance
+            task,
+            files,
+            out,
+            check=check,
+            max_bad=max_rejected,
+            shard_rows=rows,
+            text=text,
+            workers=workers,
+            on_rows=progress.advance,
         )
     _print_result(result, task, out, as_json)
+
+
+def _columns(names: str | None, format_: str) -> dict[str, str]:
+    """``problem=a,solution=b`` as a dictionary."""
+    if names is None:
+        return {}
+    if format_ != "jsonl":
+        raise UserError("--columns without --format jsonl", expected="--format jsonl", got=f"--format {format_}")
+    columns: dict[str, str] = {}
+    for part in names.split(","):
+        side, equals, column = part.strip().partition("=")
+        if side not in ("problem", "solution") or not equals or not column or side in columns:
+            near = nearest(side, ("problem", "solution"))
+            raise UserError(
+                f"--columns: {part.strip()!r} names no column",
+                expected="problem=NAME,solution=NAME",
+                got=repr(names),
+                next_step=f"did you mean {near}={column or 'NAME'}?" if near and side not in columns else None,
+            )
+        columns[side] = column
+    return columns
 
 
 def _count(flag: str, text: str, minimum: int) -> int:

@@ -158,8 +158,8 @@ def test_import_skips_wrong_solutions(tmp_path: Path, capsys: pytest.CaptureFixt
     assert call(line) == 0
     output = capsys.readouterr()
     assert [line for line in output.err.splitlines() if not line.startswith("import: ")] == [
-        "a, line 3: expected problem<TAB>solution",
         "a, line 1: its solution is not correct (wrong_value)",
+        "a, line 3: expected problem<TAB>solution",
     ]
     assert "2 lines rejected: not a pair 1, solution not correct (wrong_value) 1" in output.out
     assert "2 answers checked, 1 of them wrong and rejected" in output.out
