@@ -2,7 +2,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-CONSTRAINTS ?= -c constraints.txt  # the versions that CI tested; empty: the newest that pyproject.toml allows
+INSTALL ?= $(BIN)/pip install --quiet -c constraints.txt  # the versions that CI tested
+# The newest that pyproject.toml allows, by uv: pip takes more than 15 minutes to choose them.
+INSTALL_LATEST = $(BIN)/pip install --quiet uv && $(BIN)/uv pip install --quiet --python $(BIN)/python
 PYTEST := PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal $(PYTEST_FLAGS)
 OURS := pipeline generate train evaluate datasets
 
@@ -21,7 +23,7 @@ test-slow: $(VENV)/.installed-dev  ## kills, DVC, the whole pipeline at a small 
 	$(PYTEST) -m slow --timeout 900
 
 test-latest:                       ## the test suite with the newest versions, their deprecations as errors
-	$(MAKE) test VENV=.venv-latest CONSTRAINTS= PYTEST_FLAGS='-W error::FutureWarning'
+	$(MAKE) test VENV=.venv-latest INSTALL='$$(INSTALL_LATEST)' PYTEST_FLAGS='-W error::FutureWarning'
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -42,13 +44,13 @@ $(VENV)/bin/python:
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "installing mathpipe and what it needs into $(VENV): a few minutes"
-	$(BIN)/pip install --quiet $(CONSTRAINTS) -e '.[dvc]'
+	$(INSTALL) -e '.[dvc]'
 	$(BIN)/python -m compileall -q $(OURS)
 	touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "installing mathpipe and what its tests need into $(VENV): a few minutes"
-	$(BIN)/pip install --quiet $(CONSTRAINTS) -e '.[dev]'
+	$(INSTALL) -e '.[dev]'
 	$(BIN)/python -m compileall -q $(OURS)
 	touch $(VENV)/.installed $@
 

@@ -10,28 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mathpipe.datasets.containers.token_batches import Batch, TokenizedExamples
 from mathpipe.datasets.errors import UserError, nearest
-from mathpipe.datasets.format.example_formats import (
-    Examples,
-    MatrixFormat,
-    ProblemType,
-    TokenFormat,
-    format_for_spec,
-    get_problem_type,
-)
+from mathpipe.datasets.format.example_formats import ExampleFormat
+from mathpipe.datasets.format.examples import Examples
 from mathpipe.datasets.format.manifest import Manifest, ShardRecord, Split, read_manifest
-from mathpipe.datasets.tokenizers.bit_tokenizer import BitTokenizer
-from mathpipe.datasets.tokenizers.expression_tokenizer import ExpressionTokenizer
-from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, MatrixTokenizer
+from mathpipe.datasets.loader import BatchStream
+from mathpipe.datasets.problem_types.problem_type import ProblemType
+from mathpipe.datasets.problem_types.type_registry import problem_type_of
+from mathpipe.datasets.shard_reader import ShardReader
+from mathpipe.datasets.tokenizers.tokenizer import END, PAD, Tokenizer
 
 if TYPE_CHECKING:
     import torch
-
-from mathpipe.datasets.containers.token_batches import Batch, TokenizedExamples
-from mathpipe.datasets.loader import BatchStream
-from mathpipe.datasets.shard_reader import ShardReader
-
-Tokenizer = MatrixTokenizer | ExpressionTokenizer | BitTokenizer
 
 
 def open_dataset(
@@ -43,7 +34,7 @@ def open_dataset(
 ) -> Dataset:
     """Open one split of a complete dataset: a directory or any fsspec URL.
 
-    The number encodings and ``precision`` apply to matrices only; expressions and bits have one fixed vocabulary. Raises
+    The number encodings and ``precision`` apply to matrices only; expressions and sequences have one fixed vocabulary. Raises
     UserError if the dataset is incomplete, has no such split, or the encoding is unknown.
     """
     manifest = read_manifest(str(directory))
@@ -55,18 +46,9 @@ def open_dataset(
             got=repr(split),
             next_step=f"did you mean {suggestion}?" if suggestion else None,
         )
-    problem_type = get_problem_type(manifest.spec_of(split))
-    if problem_type == "expressions":
-        return Dataset(str(directory), split, manifest, ExpressionTokenizer(), ExpressionTokenizer())
-    if problem_type == "bits":
-        tokenizer = BitTokenizer.from_spec(manifest.spec_of(split))
-        return Dataset(str(directory), split, manifest, tokenizer, tokenizer)
-    has_task_tokens = manifest.task == "cotraining"
-    source, target = (
-        MatrixTokenizer.named(name, precision, has_task_tokens=has_task_tokens)
-        for name in (input_encoding, output_encoding)
-    )
-    return Dataset(str(directory), split, manifest, source, target)
+    spec = manifest.spec_of(split)
+    tokenizers = problem_type_of(spec).tokenizers(spec, input_encoding, output_encoding, precision)
+    return Dataset(str(directory), split, manifest, *tokenizers)
 
 
 @dataclass(frozen=True)
@@ -85,13 +67,13 @@ class Dataset:
 
     @property
     def problem_type(self) -> ProblemType:
-        """What problems and solutions are: matrices, expressions or bits."""
-        return get_problem_type(self.spec)
+        """What problems and solutions are."""
+        return problem_type_of(self.spec)
 
     @cached_property
-    def format(self) -> MatrixFormat | TokenFormat:
+    def format(self) -> ExampleFormat:
         """How examples are stored in the shards of this split."""
-        return format_for_spec(self.spec)
+        return self.problem_type.example_format(self.spec)
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -134,8 +116,8 @@ class Dataset:
 
     def encode(self, examples: Examples) -> TokenizedExamples:
         """Tokenize problems and solutions; UserError for a value that the number encoding cannot represent."""
-        source, source_lengths = self.source.encode(examples.problems)  # type: ignore[arg-type]  # the tokenizer of this problem type
-        target, target_lengths = self.target.encode(examples.solutions)  # type: ignore[arg-type]
+        source, source_lengths = self.source.encode(examples.problems)
+        target, target_lengths = self.target.encode(examples.solutions)
         target = np.pad(target, ((0, 0), (0, 1)), constant_values=PAD)
         target[np.arange(len(target)), target_lengths] = END
         return TokenizedExamples(source, source_lengths, target, target_lengths + 1, examples.row)
@@ -143,16 +125,6 @@ class Dataset:
     def batch(self, examples: Examples, device: str | torch.device = "cpu") -> Batch:
         """These examples as one batch of tensors."""
         return self.encode(examples).batch(np.arange(len(examples)), device)
-
-    @property
-    def has_task_tokens(self) -> bool:
-        """Whether the dataset mixes several tasks and each problem starts with its task token (co-training)."""
-        return self.task == "cotraining"
-
-    @property
-    def noisy(self) -> bool:
-        """Whether the problems are noisy; the noise-free ones are then stored as ``clean_problem``."""
-        return float(self.spec["problems"].get("noise", 0)) > 0
 
     def batches(
         self,

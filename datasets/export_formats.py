@@ -8,17 +8,19 @@ Arrow: the columns of a shard, in an Arrow IPC file that can be memory-mapped.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import IO
+from collections.abc import Callable, Iterator
+from typing import IO, Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
+from mathpipe.datasets.containers.array_types import Ints
 from mathpipe.datasets.dataset import Dataset
-from mathpipe.datasets.expressions.vocabulary import TOKENS
-from mathpipe.datasets.format.example_formats import Examples
-from mathpipe.datasets.format.matrix_columns import SPEC_KEY
-from mathpipe.datasets.format.sequence_columns import SequenceExamples
+from mathpipe.datasets.format.examples import Examples
+from mathpipe.datasets.format.shard_writer import SPEC_KEY
 from mathpipe.datasets.shard_reader import ShardReader
+from mathpipe.datasets.tokenizers.tokenizer import Tokenizer
 
 Progress = Callable[[int], object]
 
@@ -32,17 +34,18 @@ def export_text(dataset: Dataset, file: IO[bytes], progress: Progress = lambda n
 
 
 def _lines(dataset: Dataset, examples: Examples) -> str:
-    if isinstance(examples, SequenceExamples):
-        pairs = zip(examples.problems.to_list(), examples.solutions.to_list(), strict=True)
-        return "".join(f"1|{' '.join([TOKENS[t] for t in p])}\t{' '.join([TOKENS[t] for t in s])}\n" for p, s in pairs)
+    start = dataset.problem_type.line_start
     tokens = dataset.encode(examples)
-    source, target = dataset.source.vocabulary, dataset.target.vocabulary
-    problems = zip(tokens.source.tolist(), tokens.source_lengths.tolist(), strict=True)
-    solutions = zip(tokens.target.tolist(), (tokens.target_lengths - 1).tolist(), strict=True)
-    return "".join(
-        f"{' '.join([source[t] for t in p[:n]])}\t{' '.join([target[t] for t in s[:m]])}\n"
-        for (p, n), (s, m) in zip(problems, solutions, strict=True)
-    )
+    problems = _texts(dataset.source, tokens.source, tokens.source_lengths)
+    solutions = _texts(dataset.target, tokens.target, tokens.target_lengths - 1)
+    return "".join(f"{start}{p}\t{s}\n" for p, s in zip(problems, solutions, strict=True))
+
+
+def _texts(tokenizer: Tokenizer, ids: NDArray[np.integer[Any]], lengths: Ints) -> Iterator[str]:
+    """The tokens of each row of ``ids`` (n, L), separated by spaces, without padding."""
+    vocabulary = tokenizer.vocabulary
+    for row, length in zip(ids, lengths.tolist(), strict=True):
+        yield " ".join([vocabulary[t] for t in row[:length].tolist()])
 
 
 def export_arrow(dataset: Dataset, file: IO[bytes], progress: Progress = lambda num_rows: None) -> int:
@@ -55,7 +58,7 @@ def export_arrow(dataset: Dataset, file: IO[bytes], progress: Progress = lambda 
     with pa.ipc.new_file(pa.PythonFile(file, mode="w"), schema) as writer:
         return _for_each_row_group(
             dataset,
-            lambda examples: writer.write_table(dataset.format.to_arrow(examples, schema)),  # type: ignore[arg-type]
+            lambda examples: writer.write_table(dataset.format.to_arrow(examples, schema)),
             progress,
         )
 

@@ -15,18 +15,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mathpipe.datasets.containers.array_types import Ints
 from mathpipe.datasets.containers.token_batches import Batch, TokenizedExamples
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.shard_reader import ShardReader
-from mathpipe.datasets.tokenizers.matrix_tokenizer import PAD
+from mathpipe.datasets.tokenizers.tokenizer import PAD
 
 if TYPE_CHECKING:
     import torch
 from typing import Protocol
 
-from mathpipe.datasets.format.example_formats import Examples
+from mathpipe.datasets.format.examples import Examples
 from mathpipe.datasets.shard_reader import StoredSplit
 
 PREFETCHED_WINDOWS = 1
@@ -51,7 +51,7 @@ class Window:
     epoch: int
     index: int
     examples: TokenizedExamples
-    batches: list[NDArray[np.int64]]
+    batches: list[Ints]
 
 
 class BatchStream:
@@ -160,13 +160,13 @@ class BatchStream:
             self.close()
 
 
-def plan_epoch(num_groups: int, window: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
+def plan_epoch(num_groups: int, window: int, seed: int, epoch: int) -> list[Ints]:
     """The row groups of each window of an epoch: a permutation of all, split into runs of ``window`` groups."""
     order = _generator(seed, epoch).permutation(num_groups)
     return [order[first : first + window] for first in range(0, num_groups, window)]
 
 
-def plan_window(lengths: NDArray[np.int64], size: int, seed: int, epoch: int, window: int) -> list[NDArray[np.int64]]:
+def plan_window(lengths: Ints, size: int, seed: int, epoch: int, window: int) -> list[Ints]:
     """Batches of a window as positions (k,) within it: examples are permuted, then batched by length within pools.
 
     The last batch holds the remainder, so that an epoch uses every example once.
@@ -175,7 +175,7 @@ def plan_window(lengths: NDArray[np.int64], size: int, seed: int, epoch: int, wi
     order = rng.permutation(len(lengths))
     if not len(lengths) or lengths.min() == lengths.max():
         return [order[first : first + size] for first in range(0, len(order), size)]
-    batches: list[NDArray[np.int64]] = []
+    batches: list[Ints] = []
     for first in range(0, len(order), size * _BUCKETING_POOL):
         pool = order[first : first + size * _BUCKETING_POOL]
         pool = pool[np.argsort(lengths[pool], kind="stable")]

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.format.example_formats import Examples, MatrixFormat, TokenFormat
+from mathpipe.datasets.format.example_formats import ExampleFormat
+from mathpipe.datasets.format.examples import Examples
 from mathpipe.datasets.format.manifest import Manifest, ShardRecord
-from mathpipe.datasets.format.sequence_columns import sequence_schema
 from mathpipe.datasets.io.storage import Storage, StoreError
 
 
@@ -30,7 +30,7 @@ class StoredSplit(Protocol):
         ...
 
     @property
-    def format(self) -> MatrixFormat | TokenFormat: ...
+    def format(self) -> ExampleFormat: ...
 
 
 class ShardReader:
@@ -95,7 +95,7 @@ class ShardReader:
         if self._dataset.format.schema is not None:
             return self._dataset.format.schema
         if not self._dataset.row_groups:
-            return sequence_schema({})
+            return self._dataset.format.common_schema
         self.read(0)
         assert self._file is not None
         return self._file.schema_arrow.remove_metadata()

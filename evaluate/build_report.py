@@ -19,10 +19,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mathpipe.datasets.io.storage import Storage
-from mathpipe.evaluate.analyze.analyses import Analysis, EvaluationData, analyse, evaluation_data, required_columns
+from mathpipe.evaluate.adapters.adapter_registry import AnyAdapter, adapter_of
+from mathpipe.evaluate.analyze.analysis import Analysis
 from mathpipe.evaluate.analyze.baselines import BaselineCounts
-from mathpipe.evaluate.analyze.summary import Metrics, compute_metrics, summary_text
-from mathpipe.evaluate.failures.failure_dump import Failure, FailureWriter, WorstFailures, failures
+from mathpipe.evaluate.analyze.evaluation_data import EvaluationData, evaluation_data, required_columns
+from mathpipe.evaluate.analyze.summary import Metrics
+from mathpipe.evaluate.failures.failure import Failure
+from mathpipe.evaluate.failures.failure_dump import FailureWriter
+from mathpipe.evaluate.failures.worst_failures import WorstFailures
 from mathpipe.evaluate.predictions import predictions_metadata, read_predictions
 from mathpipe.evaluate.report.charts import render_chart
 from mathpipe.evaluate.report.evaluation_page import page
@@ -63,18 +67,19 @@ def build_report(
     with pq.ParquetFile(path, filesystem=storage.fs) as file:
         columns = required_columns(file.schema_arrow)
     table = read_predictions(path, columns, storage.fs)
-    s = evaluation_data(table, metadata, BaselineCounts(**metadata.get("baselines", {"n": 0, "passed": {}})))
-    analyses = analyse(s)
-    worst, typical = _failures(storage, s, verbose)
+    baseline_counts = BaselineCounts(**metadata.get("baselines", {"n": 0, "passed": {}}))
+    data, adapter = evaluation_data(table, metadata, baseline_counts), adapter_of(metadata["task"])
+    analyses = adapter.analyse(data)
+    worst, typical = _failures(storage, data, adapter, verbose)
     durations = dict(seconds or {}) | ({} if started is None else {"total": time.perf_counter() - started})
-    metrics = compute_metrics(s, durations)
+    metrics = adapter.metrics(data) | {"seconds": {name: round(value, 3) for name, value in durations.items()}}
     _write_analyses(storage, analyses)
-    storage.write_text(REPORT, page(metadata, metrics, analyses, worst, typical))
+    storage.write_text(REPORT, page(metadata, metrics, analyses, worst, typical, adapter.worst_order))
     storage.write_text(METRICS, json.dumps(metrics, indent=2, allow_nan=False) + "\n")
     return ReportResult(
         metrics,
         analyses,
-        summary_text(metrics, analyses),
+        adapter.summary(metrics, analyses),
         storage.path(TOLERANCE_CURVE),
         storage.path(REPORT),
         storage.path(FAILURES) if verbose else None,
@@ -90,12 +95,15 @@ def remove_previous_results(storage: Storage) -> None:
         storage.remove(f"{ANALYSES}/{name}")
 
 
-def _failures(storage: Storage, s: EvaluationData, verbose: bool) -> tuple[list[Failure], list[Failure]]:
+def _failures(
+    storage: Storage, data: EvaluationData, adapter: AnyAdapter, verbose: bool
+) -> tuple[list[Failure], list[Failure]]:
     """The worst and the most typical failures; with ``verbose``, all failures are streamed into a dump."""
-    worst, typical, typical_rows = WorstFailures(), list[Failure](), set(typical_failure_rows(s))
+    worst, typical = WorstFailures(), list[Failure]()
+    typical_rows = set(typical_failure_rows(data, adapter.typical_column))
 
-    def watched() -> Iterator[Failure]:
-        for failure in worst.observe(iter_failures(storage, s.task)):
+    def observed() -> Iterator[Failure]:
+        for failure in worst.observe(iter_failures(storage, data.task)):
             if failure.row in typical_rows:
                 typical.append(failure)
             yield failure
@@ -103,30 +111,31 @@ def _failures(storage: Storage, s: EvaluationData, verbose: bool) -> tuple[list[
     if verbose:
         with storage.write(FAILURES) as file:
             writer = FailureWriter(file)
-            writer.append(watched())
+            writer.append(observed())
             writer.close()
     else:
-        for _ in watched():
+        for _ in observed():
             pass
     return worst.selected(), typical
 
 
 def iter_failures(storage: Storage, task: str, name: str = PREDICTIONS) -> Iterator[Failure]:
     """Iterate over the failed problems of a predictions file in constant memory."""
+    adapter = adapter_of(task)
     with pq.ParquetFile(storage.path(name), filesystem=storage.fs) as file:
         for batch in file.iter_batches(batch_size=_GROUP_ROWS, use_threads=False):
-            yield from failures(pa.Table.from_batches([batch]), task)
+            yield from adapter.failures(pa.Table.from_batches([batch]))
 
 
-def typical_failure_rows(s: EvaluationData) -> list[int]:
-    """Rows of the wrong values nearest to the median error_l1 (sequences: the median problem length)."""
-    wrong = ~s.passed & pc.equal(s.table["outcome"], "wrong_value").to_numpy()
-    measure = s.of("error_l1") if s.matrices else s.of("problem_length")
+def typical_failure_rows(data: EvaluationData, column: str) -> list[int]:
+    """Rows of the wrong values nearest to the median of a column."""
+    wrong = ~data.passed & pc.equal(data.table["outcome"], "wrong_value").to_numpy()
+    measure = data.of(column)
     wrong = wrong & (measure == measure) & (measure < math.inf)
     indices = wrong.nonzero()[0]
     indices = indices[measure[indices].argsort(kind="stable")]
     first = max(len(indices) // 2 - _NUM_TYPICAL // 2, 0)
-    rows = s.of("row")
+    rows = data.of("row")
     return [int(rows[k]) for k in indices[first : first + _NUM_TYPICAL]]
 
 

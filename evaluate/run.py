@@ -23,27 +23,29 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from mathpipe.datasets.dataset import Dataset, open_dataset
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.io.storage import Storage
-from mathpipe.datasets.tokenizers.matrix_tokenizer import PAD
-from mathpipe.evaluate.analyze.baselines import BaselineCounts
+from mathpipe.datasets.tokenizers.tokenizer import PAD
+from mathpipe.evaluate.adapters.adapter_registry import AnyAdapter, adapter_of
+from mathpipe.evaluate.analyze.baselines import BaselineCounts, Baselines
 from mathpipe.evaluate.analyze.summary import Metrics
 from mathpipe.evaluate.build_report import METRICS, PREDICTIONS, ReportResult, build_report, remove_previous_results
 from mathpipe.evaluate.decode.beam_search import beam_search
 from mathpipe.evaluate.decode.decoding import GREEDY, Decoding, Hypotheses, decoding_mode, greedy, sample
+from mathpipe.evaluate.decode.grammar import Grammar
 from mathpipe.evaluate.evaluation_progress import EvaluationProgress, NoProgress
-from mathpipe.evaluate.failures.failure_dump import Failure
+from mathpipe.evaluate.failures.failure import Failure
 from mathpipe.evaluate.partial_results import PartialResults, evaluation_fingerprint
-from mathpipe.evaluate.problem_types import ProblemType, problem_type_of
-from mathpipe.evaluate.score.matrix_scoring import TOLERANCE, ScoredHypotheses
-from mathpipe.evaluate.score.token_accuracy import correct_tokens
+from mathpipe.evaluate.score.scoring import TOLERANCE, ScoredHypotheses
 from mathpipe.train.model.interface import Model
 from mathpipe.train.run.checkpoint import RunRecord, load_model
 
@@ -94,50 +96,71 @@ def evaluate_run(
     model, record = load_model(run_dir, resolve_device(device), checkpoint)
     dataset = dataset_of_run(record, data_dir, split)
     n = _row_count(dataset, limit, batch_size)
-    problem_type, timer = problem_type_of(dataset, workers), Timer()
-    max_length = problem_type.max_length(n)
+    adapter, timer = adapter_of(dataset.task, workers), Timer()
+    max_length = adapter.max_length(dataset, n)
     other_data = None if data_dir is None or str(data_dir) == record.data else str(data_dir)
     name = _name_of(split, checkpoint, decoding, None if n == len(dataset) else n, other_data)
     storage = Storage(str(out_dir or Path(run_dir) / "evaluation" / name))
-    metadata = _metadata(run_dir, checkpoint, record, dataset, n, max_length, decoding)
-    parts = PartialResults(
-        storage,
-        evaluation_fingerprint(
-            model, {**metadata, "run": None, "checkpoint": None, "data": None, "chunk": _CHUNK_ROWS}
-        ),
-    )
-    baselines, baseline_counts, count = None, BaselineCounts(), 0
+    metadata = {
+        **_metadata(run_dir, checkpoint, record, dataset, n, max_length, decoding),
+        "problem_type": adapter.problem_type,
+    }
+    fingerprint = {**metadata, "run": None, "checkpoint": None, "data": None, "chunk": _CHUNK_ROWS}
+    parts = PartialResults(storage, evaluation_fingerprint(model, fingerprint))
     progress = progress or NoProgress()
-    with problem_type.running(), closing(progress):
+    evaluator = _PartEvaluator(model, dataset, adapter, parts, timer, n, max_length, batch_size, decoding, progress)
+    with adapter.running(), closing(progress):
         progress.start(n)
-        for rows in dataset.chunks(_chunk_size(max_length, decoding), stop=n):
-            part_counts = parts.find(count)
-            if part_counts is None:
-                baselines = baselines or problem_type.baselines(n)
-                with timer("decoding"):
-                    decoded = decode_examples(
-                        model, dataset, rows, max_length, batch_size, progress.advance, decoding, problem_type
-                    )
-                with timer("scoring"):
-                    scored = problem_type.score(rows, decoded)
-                with timer("baselines"):
-                    part_counts = baselines.count_passes(scored)  # type: ignore[arg-type]  # of the same problem type
-                with timer("writing"):
-                    parts.write(count, problem_type.table(scored, split), part_counts)
-            else:
-                progress.advance(len(rows), fresh=False)
-            baseline_counts, count = baseline_counts + part_counts, count + 1
+        chunks = dataset.chunks(_chunk_size(max_length, decoding), stop=n)
+        counts = [evaluator.evaluate(k, examples) for k, examples in enumerate(chunks)]
     with timer("writing"):
         remove_previous_results(storage)
-        parts.join(
-            count,
-            PREDICTIONS,
-            {**metadata, "baselines": baseline_counts.to_json(), "outcomes": list(problem_type.outcomes)},
-        )
+        baselines = sum(counts, BaselineCounts()).to_json()
+        parts.join(len(counts), PREDICTIONS, {**metadata, "baselines": baselines, "outcomes": list(adapter.outcomes)})
     with timer("analyses"):
         report = build_report(storage, verbose=verbose, seconds=timer.seconds, started=started)
     parts.remove()
     return _evaluation(storage, report)
+
+
+@dataclass
+class _PartEvaluator:
+    """Decodes and scores one part after the other, and reuses the parts of an interrupted evaluation."""
+
+    model: Model
+    dataset: Dataset
+    adapter: AnyAdapter
+    parts: PartialResults
+    timer: Timer
+    n: int
+    max_length: int
+    batch_size: int | None
+    decoding: Decoding
+    progress: EvaluationProgress
+
+    @cached_property
+    def baselines(self) -> Baselines:
+        return self.adapter.baselines(self.dataset, self.n)
+
+    def evaluate(self, k: int, examples: Any) -> BaselineCounts:
+        """Write the predictions of part k, unless they are there, and count the passes of the baselines."""
+        counts = self.parts.find(k)
+        if counts is not None:
+            self.progress.advance(len(examples), fresh=False)
+            return counts
+        dataset, adapter, advance = self.dataset, self.adapter, self.progress.advance
+        with self.timer("decoding"):
+            decoded = decode_examples(
+                self.model, dataset, examples, self.max_length, self.batch_size, advance, self.decoding, adapter
+            )
+        with self.timer("scoring"):
+            scored = adapter.score(dataset.target, examples, decoded)
+        with self.timer("baselines"):
+            counts = self.baselines.count_passes(scored)
+        with self.timer("writing"):
+            table = adapter.table(scored, dataset.split, dataset.source, dataset.target)
+            self.parts.write(k, table, counts)
+        return counts
 
 
 def _name_of(split: str, checkpoint: str, decoding: Decoding, limit: int | None, other_data: str | None) -> str:
@@ -154,7 +177,7 @@ def _name_of(split: str, checkpoint: str, decoding: Decoding, limit: int | None,
         if decoding.length_penalty != 1:
             parts.append(f"penalty-{decoding.length_penalty:g}")
         if not decoding.early_stopping:
-            parts.append("to-the-end")
+            parts.append("no-early-stopping")
     if decoding.constrained:
         parts.append("constrained")
     if limit is not None:
@@ -181,7 +204,7 @@ QUICK_METRICS = ("accuracy", "accuracy_published", "exact", "invalid", "token_ac
 
 def quick_metric_names(dataset: Dataset) -> tuple[str, ...]:
     """Names of the metrics that ``quick_accuracy`` returns."""
-    return (*QUICK_METRICS, *problem_type_of(dataset).extra_metrics)
+    return (*QUICK_METRICS, *adapter_of(dataset.task).extra_metrics)
 
 
 def quick_accuracy(
@@ -194,29 +217,30 @@ def quick_accuracy(
     references' tokens predicted at the same position; the task's own metrics, such as ``bit_accuracy``; ``mean_log_probability``.
     """
     n = _row_count(dataset, limit, batch_size)
-    problem_type = problem_type_of(dataset, tolerance=tolerance)
-    max_length, scored_parts = problem_type.max_length(n), list[ScoredHypotheses]()
-    num_correct, num_tokens = 0, 0
+    adapter = adapter_of(dataset.task, tolerance=tolerance)
+    max_length, parts = adapter.max_length(dataset, n), list[ScoredHypotheses[Any, Any]]()
     for rows in dataset.chunks(_chunk_size(max_length, GREEDY), stop=n):
         decoded = decode_examples(model, dataset, rows, max_length, batch_size)
-        correct, tokens = correct_tokens(decoded.tokens, dataset.encode(rows).target)
-        num_correct, num_tokens = num_correct + int(correct.sum()), num_tokens + int(tokens.sum())
-        scored_parts.append(problem_type.score(rows, decoded))
-    names = np.array(problem_type.outcomes)[np.concatenate([scored.outcome for scored in scored_parts])]
+        parts.append(adapter.score(dataset.target, rows, decoded))
+
+    def mean(column: Callable[[ScoredHypotheses[Any, Any]], NDArray[Any]]) -> float:
+        return float(np.concatenate([column(scored) for scored in parts]).mean())
+
+    unread = [adapter.outcomes.index(name) for name in ("malformed", "unterminated")]
     return {
-        "accuracy": float(np.concatenate([scored.passed for scored in scored_parts]).mean()),
-        "accuracy_published": float(np.concatenate([scored.correct_published for scored in scored_parts]).mean()),
-        "exact": float((names == "exact").mean()),
-        "invalid": float(np.isin(names, ["malformed", "unterminated"]).mean()),
-        "token_accuracy": num_correct / num_tokens,
-        **{
-            name: float(np.nan_to_num(np.concatenate([scored.errors[name] for scored in scored_parts])).mean())
-            for name in problem_type.extra_metrics
-        },
-        "mean_log_probability": float(
-            np.concatenate([scored.decoded.log_probability for scored in scored_parts]).mean()
-        ),
+        "accuracy": mean(lambda scored: scored.passed),
+        "accuracy_published": mean(lambda scored: scored.correct_published),
+        "exact": mean(lambda scored: scored.outcome == adapter.outcomes.index("exact")),
+        "invalid": mean(lambda scored: np.isin(scored.outcome, unread)),
+        "token_accuracy": mean(lambda scored: scored.num_correct_tokens) / mean(lambda scored: scored.num_tokens),
+        **{name: mean(partial(_measure, name)) for name in adapter.extra_metrics},
+        "mean_log_probability": mean(lambda scored: scored.decoded.log_probability),
     }
+
+
+def _measure(name: str, scored: ScoredHypotheses[Any, Any]) -> NDArray[np.float64]:
+    """A measure of every hypothesis, 0 where it is undefined."""
+    return np.nan_to_num(scored.errors[name])
 
 
 @dataclass
@@ -242,9 +266,9 @@ def decode_examples(
     batch_size: int | None = None,
     on_rows: Callable[[int], object] = lambda rows: None,
     decoding: Decoding = GREEDY,
-    problem_type: ProblemType | None = None,
+    adapter: AnyAdapter | None = None,
 ) -> Hypotheses:
-    """Predictions in the order of ``rows``, decoded in batches of similar lengths. ``problem_type`` provides the grammar."""
+    """Predictions in the order of ``rows``, decoded in batches of similar lengths. ``adapter`` provides the grammar."""
     model.check(rows)
     encoded = dataset.encode(rows)
     order = np.lexsort((encoded.source_lengths, encoded.target_lengths))
@@ -254,32 +278,42 @@ def decode_examples(
         size = max(batch // decoding.hypotheses, min(_MIN_PROBLEMS, batch))
         for start in range(0, len(rows), size):
             index = order[start : start + size]
-            part = _decode(
-                model, encoded.batch(index, device).source, rows.take(index), max_length, decoding, problem_type, device
-            )
+            source, examples = encoded.batch(index, device).source, rows.take(index)
+            grammar = _grammar_factory(adapter, dataset, examples, max_length, decoding, device)
+            part = _decode(model, source, examples.row, max_length, decoding, grammar)
             parts.append(Hypotheses(part.tokens, part.log_probability, index[part.problem], part.rank))
             on_rows(len(index))
     return _concatenate(parts)
 
 
+def _grammar_factory(
+    adapter: AnyAdapter | None,
+    dataset: Dataset,
+    examples: Any,
+    max_length: int,
+    decoding: Decoding,
+    device: torch.device,
+) -> Callable[[], Grammar | None]:
+    """Makes a new grammar of these examples; each sample of a problem needs its own."""
+
+    def grammar() -> Grammar | None:
+        if adapter is None or not decoding.constrained:
+            return None
+        return adapter.grammar(dataset.target, examples, max_length, device)
+
+    return grammar
+
+
 def _decode(
     model: Model,
     source: torch.Tensor,
-    rows: Any,
+    numbers: NDArray[np.int64],
     max_length: int,
     decoding: Decoding,
-    problem_type: ProblemType | None,
-    device: torch.device,
+    grammar: Callable[[], Grammar | None],
 ) -> Hypotheses:
-    def grammar() -> Any:
-        return (
-            problem_type.grammar(rows, max_length, device)
-            if decoding.constrained and problem_type is not None
-            else None
-        )
-
     if decoding.temperature:
-        return sample(model, source, max_length, rows.row, decoding, grammar)
+        return sample(model, source, max_length, numbers, decoding, grammar)
     if decoding.beam > 1:
         return beam_search(model, source, max_length, decoding, grammar())
     return greedy(model, source, max_length, grammar())
@@ -359,7 +393,6 @@ def _metadata(
         "data": dataset.directory,
         "dataset_digest": dataset.digest,
         "task": dataset.task,
-        "kind": dataset.problem_type,
         "spec": dataset.spec,
         "trained_spec": record.spec,
         "split": dataset.split,

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from mathpipe.generate.build.dataset_builder import make_dataset
     from mathpipe.generate.curate.verification import verify_dataset
     from mathpipe.generate.layout import Layout
-    from mathpipe.generate.spec import BitSpec, DatasetSpec, ExpressionSpec, MatrixSpec
+    from mathpipe.generate.spec import DatasetSpec
+    from mathpipe.generate.specs.bit_spec import BitSpec
+    from mathpipe.generate.specs.expression_spec import ExpressionSpec
+    from mathpipe.generate.specs.matrix_spec import MatrixSpec
     from mathpipe.generate.tasks.registry import get_task
     from mathpipe.train.config import TrainConfig
     from mathpipe.train.run.checkpoint import load_model
@@ -57,9 +60,9 @@ _EXPORTS = {
     "verify_dataset": ("mathpipe.generate.curate.verification", "verify_dataset"),
     "Layout": ("mathpipe.generate.layout", "Layout"),
     "DatasetSpec": ("mathpipe.generate.spec", "DatasetSpec"),
-    "MatrixSpec": ("mathpipe.generate.spec", "MatrixSpec"),
-    "ExpressionSpec": ("mathpipe.generate.spec", "ExpressionSpec"),
-    "BitSpec": ("mathpipe.generate.spec", "BitSpec"),
+    "MatrixSpec": ("mathpipe.generate.specs.matrix_spec", "MatrixSpec"),
+    "ExpressionSpec": ("mathpipe.generate.specs.expression_spec", "ExpressionSpec"),
+    "BitSpec": ("mathpipe.generate.specs.bit_spec", "BitSpec"),
     "get_task": ("mathpipe.generate.tasks.registry", "get_task"),
     "TrainConfig": ("mathpipe.train.config", "TrainConfig"),
     "train_run": ("mathpipe.train.trainer", "train"),

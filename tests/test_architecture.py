@@ -28,12 +28,12 @@ REPEATED_NAMES: set[str] = set()
 TASKS = {"generate.tasks", "generate.tasks.matrices", "generate.tasks.calculus", "generate.tasks.sequences"}
 DATASETS = {
     "datasets", "datasets.containers", "datasets.expressions", "datasets.format", "datasets.io", "datasets.rendering",
-    "datasets.tokenizers",
+    "datasets.tokenizers", "datasets.problem_types",
 }  # fmt: skip
-PREPARE = {"generate", "generate.sampling", "generate.linalg"}
+PREPARE = {"generate", "generate.specs", "generate.sampling", "generate.linalg", "generate.chunks"}
 SYMBOLIC = {f"generate.symbolic.{part}" for part in ("expr", "numeric", "integrate", "ode", "check")}
-EVALUATE = {f"evaluate.{part}" for part in ("decode", "score", "analyze", "failures", "report", "compare")} | {
-    "evaluate"
+EVALUATE = {"evaluate"} | {
+    f"evaluate.{part}" for part in ("decode", "score", "analyze", "failures", "adapters", "report", "compare")
 }
 ERRORS = {"datasets.errors"}
 MAY_IMPORT: dict[str, set[str]] = {
@@ -41,18 +41,21 @@ MAY_IMPORT: dict[str, set[str]] = {
     "datasets.containers": ERRORS,
     "datasets.expressions": {*ERRORS, "datasets.containers"},
     "datasets.tokenizers": {*ERRORS, "datasets.containers", "datasets.expressions"},
-    "datasets.rendering": {*ERRORS, "datasets.expressions"},
+    "datasets.rendering": {*ERRORS, "datasets.containers", "datasets.expressions"},
     "datasets.io": {*ERRORS, "datasets.containers", "datasets.expressions"},
     "datasets.format": {*ERRORS, "datasets.containers", "datasets.expressions", "datasets.tokenizers", "datasets.io"},
+    "datasets.problem_types": {*ERRORS, "datasets.containers", "datasets.format", "datasets.rendering", "datasets.tokenizers"},
     "datasets": {*DATASETS, *ERRORS},
     "generate": {*DATASETS, *ERRORS},
-    "generate.sampling": {*DATASETS, *ERRORS, "generate"},
+    "generate.specs": {*DATASETS, *ERRORS, "generate"},
+    "generate.sampling": {*DATASETS, *ERRORS, "generate", "generate.specs"},
+    "generate.chunks": {*DATASETS, *ERRORS, "generate", "generate.sampling"},
     "generate.linalg": {*DATASETS, *ERRORS},
-    "generate.symbolic.expr": {*DATASETS, *ERRORS, "generate"},
+    "generate.symbolic.expr": {*DATASETS, *ERRORS, "generate", "generate.specs"},
     "generate.symbolic.numeric": {*DATASETS, *ERRORS},
-    "generate.symbolic.check": {*DATASETS, *ERRORS, "generate", "generate.symbolic.numeric"},
-    "generate.symbolic.integrate": {*DATASETS, *ERRORS, "generate", *SYMBOLIC} - {"generate.symbolic.ode"},
-    "generate.symbolic.ode": {*DATASETS, *ERRORS, "generate", "generate.symbolic.expr"},
+    "generate.symbolic.check": {*DATASETS, *ERRORS, "generate", "generate.specs", "generate.symbolic.numeric"},
+    "generate.symbolic.integrate": {*DATASETS, *ERRORS, "generate", "generate.specs", *SYMBOLIC} - {"generate.symbolic.ode"},
+    "generate.symbolic.ode": {*DATASETS, *ERRORS, "generate", "generate.specs", "generate.symbolic.expr"},
     "generate.tasks": {*DATASETS, *ERRORS, *PREPARE, *TASKS},
     "generate.tasks.matrices": {*DATASETS, *ERRORS, *PREPARE, "generate.tasks"},
     "generate.tasks.calculus": {*DATASETS, *ERRORS, *PREPARE, *SYMBOLIC, "generate.tasks"},
@@ -71,10 +74,13 @@ MAY_IMPORT: dict[str, set[str]] = {
         *DATASETS, *ERRORS, "train.config", "train.model.interface", "train.model", "train.optim", "train.run", "train.runtime",
     },
     "evaluate.decode": {*DATASETS, *ERRORS, "train.model", "train.model.interface", "train.runtime"},
-    "evaluate.score": {*DATASETS, *ERRORS, "evaluate.decode", *TASKS},
+    "evaluate.score": {*DATASETS, *ERRORS, "evaluate.decode", "generate", *TASKS},
     "evaluate.analyze": {*DATASETS, *ERRORS, "evaluate.score", *TASKS},
-    "evaluate.failures": {*DATASETS, *ERRORS, "evaluate.analyze", *TASKS},
-    "evaluate.report": {*DATASETS, *ERRORS, "evaluate.analyze", "evaluate.failures"},
+    "evaluate.failures": {*DATASETS, *ERRORS},
+    "evaluate.adapters": {
+        *DATASETS, *ERRORS, *TASKS, "evaluate.decode", "evaluate.score", "evaluate.analyze", "evaluate.failures",
+    },
+    "evaluate.report": {*DATASETS, *ERRORS, "evaluate.analyze", "evaluate.failures", "evaluate.adapters"},
     "evaluate.compare": EVALUATE | DATASETS | ERRORS,
     "evaluate": {
         *DATASETS, *ERRORS, *TASKS, *EVALUATE, "train.model.interface", "train.run",
@@ -165,8 +171,49 @@ def test_stages_keep_to_themselves() -> None:
             assert stages <= {"generate", "datasets"}, module
         elif module.startswith("evaluate"):
             tasks = [name for name in ours(file) if name.startswith("generate")]
-            assert all(name.startswith("generate.tasks") for name in tasks), module
+            assert all(name.startswith("generate.tasks") or name == "generate.outcomes" for name in tasks), module
             assert "pipeline" not in stages, module
+
+
+MOST_TYPE_TESTS = 10
+TYPE_NAMES = {"matrices", "expressions", "sequences", "imported"}
+
+
+def of_one_type(name: str) -> bool:
+    """Whether a class belongs to one problem type: its specs, tasks, examples, formats, tokenizers, adapters."""
+    roots = ("Matri", "Expression", "Sequence", "Pair", "Bit", "Prefix", "Token", "Imported")
+    ends = ("Spec", "Task", "Examples", "Format", "Tokenizer", "Adapter", "Type", "Matrices", "Sequences", "Pairs")
+    return name.startswith(roots) and name.endswith(ends)
+
+
+def type_tests(file: Path) -> list[int]:
+    """Lines that ask which problem type something has: ``isinstance`` with a class of one type, a comparison with its name."""
+    lines = []
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "isinstance":
+            names = {n.id for n in ast.walk(node.args[1]) if isinstance(n, ast.Name)}
+            names |= {n.attr for n in ast.walk(node.args[1]) if isinstance(n, ast.Attribute)}
+            asks = any(of_one_type(name) for name in names)
+        elif isinstance(node, ast.Compare):
+            asks = any(isinstance(n, ast.Constant) and n.value in TYPE_NAMES for n in ast.walk(node))
+        else:
+            continue
+        if asks:
+            lines.append(node.lineno)
+    return lines
+
+
+def test_problem_types_are_asked_of_their_adapters() -> None:
+    """Only registries tell problem types apart."""
+    registries = ("registry", "type_registry", "adapter_registry")
+    sites = [
+        f"{module}:{line}"
+        for module, file in modules().items()
+        if module.split(".")[-1] not in registries
+        for line in type_tests(file)
+    ]
+    assert len(sites) <= MOST_TYPE_TESTS, sites
+    assert type_tests(ROOT / "generate" / "tasks" / "registry.py"), "the search finds the tests of the registry"
 
 
 def cycles(graph: dict[str, set[str]]) -> list[list[str]]:

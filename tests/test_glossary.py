@@ -46,7 +46,7 @@ ALLOWED = {
     "FileNotFoundError",  # exceptions of others
     "ModuleNotFoundError",
     "ProfileNotFound",
-    "operand",  # of an operator in an expression
+    *("operand", "Operand", "_begin_operand"),  # of an operator in an expression
 }
 
 

@@ -6,16 +6,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, ClassVar
 
 import numpy as np
 
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.expressions.vocabulary import IDS
-from mathpipe.generate.spec import ExpressionSpec
+from mathpipe.generate.chunks.pair_chunks import Generators, Pairs
+from mathpipe.generate.outcomes import Verification
+from mathpipe.generate.specs.expression_spec import ExpressionSpec
 from mathpipe.generate.tasks import registry
-from mathpipe.generate.tasks.sequence_base import Generators, Mask, Pairs, SequenceTask, Verification
+from mathpipe.generate.tasks.pair_task import ExpressionTask, Wanted
 
 ZERO, PLUS = IDS["0"], bytes([IDS["INT+"]])
 BATCH = 40
@@ -25,7 +27,7 @@ def reverse(problems: Sequences) -> Sequences:
     return Sequences.from_list(p[:1] + p[:0:-1] for p in problems.to_list())
 
 
-def pairs(spec: ExpressionSpec, generator: Generators, wanted: Callable[[Sequences], Mask]) -> Iterator[Pairs]:
+def pairs(spec: ExpressionSpec, generator: Generators, wanted: Wanted) -> Iterator[Pairs]:
     """Numbers of ``min_operators`` to ``max_operators`` digits; one in eight is rejected, unwanted ones are skipped."""
     batch = 0
     while True:
@@ -43,24 +45,29 @@ def pairs(spec: ExpressionSpec, generator: Generators, wanted: Callable[[Sequenc
         yield Pairs(accepted, reverse(accepted), columns, Counter({"unlucky": int(rejected.sum())}))
 
 
-def verify(problems: Sequences, references: Sequences, predicted: Sequences) -> Verification:
-    correct = [a == b for a, b in zip(reverse(problems).to_list(), predicted.to_list(), strict=True)]
-    return Verification(np.where(correct, 0, 4).astype(np.int8))
+class ToyReverse(ExpressionTask):
+    """A number -> its digits in reverse."""
+
+    name = "toy-reverse"
+    problem = "a number"
+    solution = "its digits backwards"
+    source = "tests"
+    columns: ClassVar[dict[str, str]] = {"operators": "int16"}
+    chunk_size = 100
+    default_spec = ExpressionSpec(min_operators=4, max_operators=8)
+
+    def pairs(self, spec: ExpressionSpec, generator: Generators, wanted: Wanted) -> Iterator[Pairs]:
+        return pairs(spec, generator, wanted)
+
+    def verify(self, problems: Sequences, references: Sequences, predicted: Sequences) -> Verification:
+        correct = [a == b for a, b in zip(reverse(problems).to_list(), predicted.to_list(), strict=True)]
+        return Verification(np.where(correct, 0, 4).astype(np.int8))
+
+    def distinct_problems(self, spec: ExpressionSpec) -> float:
+        return float(sum(9**n for n in range(spec.min_operators, spec.max_operators + 1)))
 
 
-TASK = SequenceTask(
-    name="toy-reverse",
-    kind="expressions",
-    problem="a number",
-    solution="its digits backwards",
-    source="tests",
-    pairs=pairs,
-    verify=verify,
-    columns={"operators": "int16"},
-    chunk_rows=100,
-    example=ExpressionSpec(min_operators=4, max_operators=8),
-    distinct=lambda spec: float(sum(9**n for n in range(spec.min_operators, spec.max_operators + 1))),
-)
+TASK = ToyReverse()
 
 
 def register() -> None:

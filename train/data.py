@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 
 from mathpipe.datasets.containers.token_batches import Batch
-from mathpipe.datasets.format.example_formats import Examples
+from mathpipe.datasets.format.examples import Examples
 
 
 class Batches(Protocol):

@@ -10,23 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-UInt8Array = NDArray[np.uint8]
-SPECTRA = (
-    "semicircle",
-    "positive",
-    "uniform",
-    "gaussian",
-    "laplace",
-    "positive2",
-    "marcenko",
-)  # distributions of eigenvalues
+from mathpipe.datasets.containers.array_types import Bytes, Floats, Ints, Mask
+
+Spectrum = Literal["semicircle", "positive", "uniform", "gaussian", "laplace", "positive2", "marcenko"]
+SPECTRA: tuple[Spectrum, ...] = get_args(Spectrum)  # distributions of eigenvalues
 T = TypeVar("T", bound=np.generic)
 
 
@@ -41,8 +33,8 @@ class Matrices:
     values: Floats
     rows: Ints
     cols: Ints
-    task_ids: UInt8Array | None = None
-    spectra: UInt8Array | None = None
+    task_ids: Bytes | None = None
+    spectra: Bytes | None = None
 
     def __post_init__(self) -> None:
         if len(self.rows) != len(self.cols) or int((self.rows * self.cols).sum()) != len(self.values):
@@ -89,11 +81,11 @@ class Matrices:
         """The same shapes, tasks and spectra with other entries."""
         return Matrices(values, self.rows, self.cols, self.task_ids, self.spectra)
 
-    def with_task_ids(self, task_ids: UInt8Array | None) -> Matrices:
+    def with_task_ids(self, task_ids: Bytes | None) -> Matrices:
         """The same matrices with these task ids."""
         return Matrices(self.values, self.rows, self.cols, task_ids, self.spectra)
 
-    def with_spectra(self, spectra: UInt8Array | None) -> Matrices:
+    def with_spectra(self, spectra: Bytes | None) -> Matrices:
         """The same matrices with these spectra."""
         return Matrices(self.values, self.rows, self.cols, self.task_ids, spectra)
 
@@ -167,9 +159,9 @@ class Matrices:
         within = np.arange(int(sizes.sum())) - np.repeat(np.cumsum(sizes) - sizes, sizes)
         return Matrices(self.values[starts + within], self.rows[positions], self.cols[positions], task_ids, spectra)
 
-    def same_shape(self, other: Matrices) -> NDArray[np.bool_]:
+    def same_shape(self, other: Matrices) -> Mask:
         """(n,): which pairs have equal shapes, and equal task ids if both batches have them."""
-        result: NDArray[np.bool_] = (self.rows == other.rows) & (self.cols == other.cols)
+        result: Mask = (self.rows == other.rows) & (self.cols == other.cols)
         if self.task_ids is not None and other.task_ids is not None:
             result &= self.task_ids == other.task_ids
         return result

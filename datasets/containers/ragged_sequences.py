@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Bytes = NDArray[np.uint8]
-Ints = NDArray[np.int64]
+from mathpipe.datasets.containers.array_types import Bytes, Ints, Mask, Tokens
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +61,7 @@ class Sequences:
         within = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
         return Sequences(self.values[np.repeat(starts, lengths) + within], lengths)
 
-    def equals(self, other: Sequences) -> NDArray[np.bool_]:
+    def equals(self, other: Sequences) -> Mask:
         """(n,): which sequences equal those of ``other`` token for token."""
         equal = self.lengths == other.lengths
         index = np.flatnonzero(equal)
@@ -71,7 +70,7 @@ class Sequences:
         equal[index[differing]] = False
         return np.asarray(equal)
 
-    def padded(self, fill: int) -> NDArray[np.int32]:
+    def padded(self, fill: int) -> Tokens:
         """(n, longest) int32, padded with ``fill`` after the end of each sequence."""
         longest = int(self.lengths.max(initial=0))
         dense = np.full((len(self), longest), fill, dtype=np.int32)

@@ -7,13 +7,11 @@ expression if 1 + w_1 + ... + w_i first becomes 0 at its last node.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mathpipe.datasets.containers.array_types import Mask
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.expressions.prefix import MAX_DEPTH, MAX_DIGITS
 from mathpipe.datasets.expressions.vocabulary import ARITY, IDS, TOKENS
-
-Mask = NDArray[np.bool_]
 
 _ZERO, _PLUS, _MINUS = IDS["0"], IDS["INT+"], IDS["INT-"]
 _WEIGHT = np.zeros(256, dtype=np.int64)

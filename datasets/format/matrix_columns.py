@@ -8,23 +8,23 @@ numbers. The footer holds the spec, so that a single shard is self-describing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from mathpipe.datasets.containers.array_types import Floats, Ints
 from mathpipe.datasets.containers.ragged_matrices import SPECTRA, Matrices
 from mathpipe.datasets.format.arrow_arrays import from_numpy, strings, to_numpy
+from mathpipe.datasets.format.shard_writer import ShardWriter
 from mathpipe.datasets.io.storage import HashingFile
 from mathpipe.datasets.tokenizers.decimal_grid import round_to_grid
 from mathpipe.datasets.tokenizers.matrix_tokenizer import TASK_TOKENS
 
-SPEC_KEY, VERSION_KEY = b"mathpipe.spec", b"mathpipe.version"
 MATRIX_SCHEMA = pa.schema(
     [
         pa.field("row", pa.int64(), nullable=False),
@@ -55,7 +55,7 @@ class MatrixExamples:
     ``clean``: the noise-free problems that the solutions belong to; None without noise.
     """
 
-    row: NDArray[np.int64]
+    row: Ints
     problems: Matrices
     solutions: Matrices
     clean: Matrices | None = None
@@ -77,16 +77,20 @@ class MatrixExamples:
         clean = None if self.clean is None else self.clean.take(index)
         return MatrixExamples(self.row[index], self.problems.take(index), self.solutions.take(index), clean)
 
+    def extra_columns(self, i: int) -> dict[str, Any]:
+        """Nothing besides problem and solution."""
+        return {}
 
-def concatenate_examples(parts: Sequence[MatrixExamples]) -> MatrixExamples:
-    """Concatenate batches, of which all have clean problems, or none."""
-    clean = [part.clean for part in parts if part.clean is not None]
-    return MatrixExamples(
-        np.concatenate([part.row for part in parts]),
-        Matrices.concatenate([part.problems for part in parts]),
-        Matrices.concatenate([part.solutions for part in parts]),
-        Matrices.concatenate(clean) if clean else None,
-    )
+    @classmethod
+    def concatenate(cls, parts: Sequence[MatrixExamples]) -> MatrixExamples:
+        """Concatenate batches, of which all have clean problems, or none."""
+        clean = [part.clean for part in parts if part.clean is not None]
+        return cls(
+            np.concatenate([part.row for part in parts]),
+            Matrices.concatenate([part.problems for part in parts]),
+            Matrices.concatenate([part.solutions for part in parts]),
+            Matrices.concatenate(clean) if clean else None,
+        )
 
 
 def shard_schema(*, noisy: bool, has_task_tokens: bool = False, mixed: bool = False) -> pa.Schema:
@@ -96,26 +100,16 @@ def shard_schema(*, noisy: bool, has_task_tokens: bool = False, mixed: bool = Fa
     return schema.insert(1, _TASK) if has_task_tokens else schema
 
 
-def write_shard(
-    file: HashingFile, chunks: Iterable[MatrixExamples], spec_json: str, version: str, schema: pa.Schema = MATRIX_SCHEMA
-) -> int:
-    """Write each chunk as a row group; returns the number of rows."""
-    schema = schema.with_metadata({SPEC_KEY: spec_json.encode(), VERSION_KEY: version.encode()})
-    num_rows = 0
-    with pq.ParquetWriter(
-        pa.PythonFile(file, mode="w"),
+def matrix_writer(file: HashingFile, schema: pa.Schema) -> ShardWriter:
+    """A writer of a matrix shard, in which each added chunk becomes a row group."""
+    return ShardWriter(
+        file,
         schema,
-        compression="zstd",
+        to_arrow,
         compression_level=1,
         use_dictionary=[name for name in _SHAPES if name in schema.names],
         use_byte_stream_split=[name for name in _FLOATS if name.split(".")[0] in schema.names],
-        write_statistics=["row"],
-        write_page_checksum=True,
-    ) as writer:
-        for examples in chunks:
-            writer.write_table(to_arrow(examples, schema), row_group_size=max(len(examples), 1))
-            num_rows += len(examples)
-    return num_rows
+    )
 
 
 def to_arrow(examples: MatrixExamples, schema: pa.Schema) -> pa.Table:
@@ -172,7 +166,7 @@ def _matrices(table: pa.Table, name: str) -> Matrices:
     return Matrices(_values(table, name), rows, cols)
 
 
-def _values(table: pa.Table, name: str) -> NDArray[np.float64]:
+def _values(table: pa.Table, name: str) -> Floats:
     column = table[name].combine_chunks()
     if isinstance(column, pa.ChunkedArray):  # a table without rows has no chunks
         column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.nulls(0, column.type)

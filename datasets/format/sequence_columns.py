@@ -6,6 +6,7 @@ Columns: ``row`` int64, ``problem`` and ``solution`` list<uint8> of token ids, t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,8 +14,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from mathpipe.datasets.containers.array_types import Ints
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.format.arrow_arrays import from_numpy, to_numpy
+from mathpipe.datasets.format.shard_writer import BufferedShardWriter
+from mathpipe.datasets.io.storage import HashingFile
 
 _TOKEN_IDS = pa.list_(pa.field("element", pa.uint8(), nullable=False))
 _SCHEMA = pa.schema(
@@ -24,16 +28,22 @@ _SCHEMA = pa.schema(
         pa.field("solution", _TOKEN_IDS, nullable=False),
     ]
 )
+_TOKEN_PATHS = ("problem.list.element", "solution.list.element")
 
 
 @dataclass(frozen=True)
 class SequenceExamples:
     """n examples: ``row`` (n,) int64 indices, ``problems`` and ``solutions`` as token ids, ``columns``: name -> (n,) numbers."""
 
-    row: NDArray[np.int64]
+    row: Ints
     problems: Sequences
     solutions: Sequences
     columns: dict[str, NDArray[Any]] = field(default_factory=dict)
+
+    @property
+    def solved(self) -> Sequences:
+        """The problems that the solutions belong to: those stored."""
+        return self.problems
 
     def __len__(self) -> int:
         return len(self.row)
@@ -47,8 +57,12 @@ class SequenceExamples:
         """The same examples with the indices first, first + 1, ..."""
         return SequenceExamples(np.arange(first, first + len(self)), self.problems, self.solutions, self.columns)
 
+    def extra_columns(self, i: int) -> dict[str, Any]:
+        """The task's own columns of example i: name -> number."""
+        return {name: values[i].item() for name, values in self.columns.items()}
+
     @classmethod
-    def concatenate(cls, parts: list[SequenceExamples]) -> SequenceExamples:
+    def concatenate(cls, parts: Sequence[SequenceExamples]) -> SequenceExamples:
         """Concatenate batches with the same columns."""
         return cls(
             np.concatenate([p.row for p in parts]),
@@ -62,6 +76,12 @@ def sequence_schema(columns: dict[str, str]) -> pa.Schema:
     """The Arrow schema of a shard of sequences; ``columns``: names and NumPy types of the task's columns."""
     declared = [pa.field(name, pa.from_numpy_dtype(np.dtype(dtype)), nullable=False) for name, dtype in columns.items()]
     return pa.schema([*_SCHEMA, *declared])
+
+
+def sequence_writer(file: HashingFile, schema: pa.Schema) -> BufferedShardWriter:
+    """A writer of a shard of sequences, to which batches of any size are added."""
+    dictionary = [name for name in schema.names if name != "row"] + list(_TOKEN_PATHS)
+    return BufferedShardWriter(file, schema, sequences_to_arrow, compression_level=3, use_dictionary=dictionary)
 
 
 def is_sequence_schema(schema: pa.Schema) -> bool:

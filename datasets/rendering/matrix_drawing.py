@@ -16,9 +16,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Mask = NDArray[np.bool_]
+from mathpipe.datasets.containers.array_types import Floats, Mask
+
 Lines = list[str]
 
 _RED, _PLAIN = "\x1b[31m", "\x1b[0m"
@@ -90,6 +91,18 @@ def render_matrix(
     return [_bracket(line, len(rows), [column[line] for column in columns], glyphs) for line in range(len(rows))]
 
 
+def matrix_to_latex(matrix: ArrayLike, digits: int = 3) -> str:
+    """``\\begin{pmatrix} 3.14 & -0.5 \\\\ 0 & 10 \\end{pmatrix}``, every entry to ``digits`` significant digits."""
+    rows = np.atleast_2d(np.asarray(matrix, dtype=np.float64))
+    body = " \\\\ ".join(" & ".join(_number_to_latex(float(x), digits) for x in row) for row in rows)
+    return f"\\begin{{pmatrix}} {body} \\end{{pmatrix}}"
+
+
+def _number_to_latex(value: float, digits: int) -> str:
+    mantissa, _, exponent = format_number(value, digits).partition("e")
+    return f"{mantissa} \\cdot 10^{{{int(exponent)}}}" if exponent else mantissa
+
+
 def side_by_side(blocks: Sequence[tuple[str, Lines]], *, gap: int = 3, width: int | None = None) -> Lines:
     """Arrange captioned blocks beside each other, tops aligned; those that do not fit in ``width`` go below.
 
@@ -118,7 +131,7 @@ def _visible_indices(count: int, limit: int) -> list[int]:
     return [*range(max(limit, 2) - 1), -1, count - 1]
 
 
-def _column(array: NDArray[np.float64], rows: list[int], j: int, digits: int, glyphs: Glyphs) -> Lines:
+def _column(array: Floats, rows: list[int], j: int, digits: int, glyphs: Glyphs) -> Lines:
     """The entries of column j as texts of equal width with aligned decimal points."""
     if j < 0:
         return [glyphs.across] * len(rows)

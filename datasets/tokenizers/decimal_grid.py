@@ -9,14 +9,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mathpipe.datasets.containers.array_types import Floats, Ints, Mask
 from mathpipe.datasets.errors import UserError
 
 DIGITS = 3  # significant digits of the published encodings
 MAX_DECADE = 110  # magnitudes from 1e-110 up to (not including) 1e111 can be decomposed
 SMALLEST, LARGEST = 1e-7, 1e9  # range of a dataset: 0, or magnitudes in [1e-7, 1e9)
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 _DECADES = range(-MAX_DECADE - 1, MAX_DECADE + 2)
 _POWERS = np.array([float(f"1e{d}") for d in _DECADES])
@@ -37,7 +36,7 @@ _MULTIPLIERS = {d: np.array([float(f"1e{d - 1 - k}") if k < d - 1 else 1.0 for k
 _DIVISORS = {d: np.array([float(f"1e{k - d + 1}") if k > d - 1 else 1.0 for k in _DECADES]) for d in range(1, 8)}
 
 
-def decompose(values: ArrayLike, digits: int = DIGITS) -> tuple[NDArray[np.bool_], Ints, Ints]:
+def decompose(values: ArrayLike, digits: int = DIGITS) -> tuple[Mask, Ints, Ints]:
     """Round x to sign * m * 10^e: (negative, m, e), each of x's shape; m = 0 and e = 0 for zero (and -0).
 
     Raises UserError for NaN, infinities and magnitudes outside [1e-110, 1e111).
@@ -121,8 +120,8 @@ def _round_chunk(x: Floats, out: Floats, digits: int) -> bool:
     return True
 
 
-def in_dataset_range(values: ArrayLike) -> NDArray[np.bool_]:
+def in_dataset_range(values: ArrayLike) -> Mask:
     """Mask of the x that a dataset may hold: 0, or a magnitude in [1e-7, 1e9); not NaN or infinities."""
     magnitude = np.abs(np.asarray(values, dtype=np.float64))
-    result: NDArray[np.bool_] = ((magnitude >= SMALLEST) & (magnitude < LARGEST)) | (magnitude == 0)
+    result: Mask = ((magnitude >= SMALLEST) & (magnitude < LARGEST)) | (magnitude == 0)
     return result

@@ -7,49 +7,37 @@ first, before the dimensions.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import IntEnum
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mathpipe.datasets.containers.array_types import Ints, Tokens
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.tokenizers.number_encodings import P10, NumberEncoding, get_number_encoding
+from mathpipe.datasets.tokenizers.tokenizer import END, PAD, DecodeStatus, TokenizedFormat, Tokenizer
 
-END = 0  # begins and ends a sequence, as in the published vocabulary
-PAD = 1
 TASK_TOKENS = "TADMEFI"
 MAX_DIMENSION = 100
 
 _FIRST_TASK_TOKEN = 2
 _FIRST_DIMENSION = _FIRST_TASK_TOKEN + len(TASK_TOKENS)
 _FIRST_NUMBER = _FIRST_DIMENSION + MAX_DIMENSION
+_PUBLISHED_EXTRAS = ("</s>", "(", ")", *(f"<SPECIAL_{k}>" for k in range(10)), "+", "-", "10^", ".", "|")
 HEADER_LENGTH = 2  # the two dimensions; in co-training the task token comes before them
-
-Tokens = NDArray[np.int32]
-
-
-class DecodeStatus(IntEnum):
-    """Outcome of decoding a predicted sequence. OK does not mean that the shape is that of the solution."""
-
-    OK = 0
-    MALFORMED = 1
-    UNTERMINATED = 2
 
 
 @dataclass(frozen=True)
-class SequenceFormat:
-    """What a model needs to know about tokenized matrices: sizes and positions of the structure.
+class MatrixTokenFormat(TokenizedFormat):
+    """Tokenized matrices: sizes and positions of the structure.
 
-    ``vocabulary_size``; ``tokens_per_number``; ``first_dimension``: the id of ``V1``; ``max_dimension``: V1..V<max>;
-    ``header``: number of tokens before the first entry, the two dimensions last (2, in co-training 3). With a header of h tokens,
-    token i >= h is token (i - h) % tokens_per_number of entry (i - h) // tokens_per_number.
+    ``tokens_per_number``; ``first_dimension``: the id of ``V1``; ``max_dimension``: V1..V<max>; ``header``: number of tokens
+    before the first entry, the two dimensions last (2, in co-training 3). With a header of h tokens, token i >= h is token
+    (i - h) % tokens_per_number of entry (i - h) // tokens_per_number.
     """
 
-    vocabulary_size: int
     tokens_per_number: int
     header: int = HEADER_LENGTH
     first_dimension: int = _FIRST_DIMENSION
@@ -57,19 +45,7 @@ class SequenceFormat:
 
 
 @dataclass(frozen=True)
-class PrefixFormat:
-    """What a model needs to know about tokenized expressions: prefix sequences of the fixed vocabulary, without a header.
-
-    ``arity`` (vocabulary_size,): number of operands of each token that begins a node; -1 for all others (digits continue the
-    integer before them). A node's position in its tree follows from the preceding tokens alone.
-    """
-
-    vocabulary_size: int
-    arity: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class MatrixTokenizer:
+class MatrixTokenizer(Tokenizer):
     """Encodes and decodes matrices in one number encoding. ``has_task_tokens``: sequences begin with their task token."""
 
     encoding: NumberEncoding
@@ -78,6 +54,15 @@ class MatrixTokenizer:
     @classmethod
     def named(cls, name: str, precision: int = 2, *, has_task_tokens: bool = False) -> MatrixTokenizer:
         return cls(get_number_encoding(name, precision), has_task_tokens)
+
+    @property
+    def name(self) -> str:
+        return self.encoding.name
+
+    @property
+    def published_extras(self) -> tuple[str, ...]:
+        """Framing and punctuation of the published vocabulary, which complete its size."""
+        return _PUBLISHED_EXTRAS
 
     @property
     def header(self) -> int:
@@ -91,38 +76,38 @@ class MatrixTokenizer:
         return ("<s>", "<pad>", *TASK_TOKENS, *dimensions, *self.encoding.vocabulary)
 
     @cached_property
-    def format(self) -> SequenceFormat:
-        return SequenceFormat(len(self.vocabulary), self.encoding.tokens_per_number, self.header)
+    def format(self) -> MatrixTokenFormat:
+        return MatrixTokenFormat(len(self.vocabulary), self.encoding.tokens_per_number, self.header)
 
     def length(self, rows: int, cols: int) -> int:
         """Number of tokens of a matrix of this shape, without framing."""
         return self.header + rows * cols * self.encoding.tokens_per_number
 
-    def encode(self, matrices: Matrices) -> tuple[Tokens, NDArray[np.int64]]:
+    def encode(self, batch: Matrices) -> tuple[Tokens, Ints]:
         """(token ids (n, longest) int32 padded with PAD, lengths (n,)), without framing.
 
         UserError for a dimension above 100 or a value that the number encoding cannot represent.
         """
-        if len(matrices) and max(matrices.rows.max(), matrices.cols.max()) > MAX_DIMENSION:
+        if len(batch) and max(batch.rows.max(), batch.cols.max()) > MAX_DIMENSION:
             raise UserError(
                 "a matrix is too large to tokenize",
                 expected=f"at most {MAX_DIMENSION} rows and columns",
-                got=int(max(matrices.rows.max(), matrices.cols.max())),
+                got=int(max(batch.rows.max(), batch.cols.max())),
             )
         h = self.header
-        lengths = h + matrices.sizes * self.encoding.tokens_per_number
-        tokens = np.full((len(matrices), int(lengths.max(initial=0))), PAD, dtype=np.int32)
-        if not len(matrices):
+        lengths = h + batch.sizes * self.encoding.tokens_per_number
+        tokens = np.full((len(batch), int(lengths.max(initial=0))), PAD, dtype=np.int32)
+        if not len(batch):
             return tokens, lengths
         if self.has_task_tokens:
-            if matrices.task_ids is None:
+            if batch.task_ids is None:
                 raise ValueError("with has_task_tokens, matrices need task_ids")
-            tokens[:, 0] = matrices.task_ids + np.int32(_FIRST_TASK_TOKEN)
-        tokens[:, h - 2] = matrices.rows + (_FIRST_DIMENSION - 1)
-        tokens[:, h - 1] = matrices.cols + (_FIRST_DIMENSION - 1)
-        numbers = self.encoding.encode(matrices.values).reshape(-1) + np.int32(_FIRST_NUMBER)
-        if matrices.shape is not None:
-            tokens[:, h:] = numbers.reshape(len(matrices), -1)
+            tokens[:, 0] = batch.task_ids + np.int32(_FIRST_TASK_TOKEN)
+        tokens[:, h - 2] = batch.rows + (_FIRST_DIMENSION - 1)
+        tokens[:, h - 1] = batch.cols + (_FIRST_DIMENSION - 1)
+        numbers = self.encoding.encode(batch.values).reshape(-1) + np.int32(_FIRST_NUMBER)
+        if batch.shape is not None:
+            tokens[:, h:] = numbers.reshape(len(batch), -1)
         else:
             position = np.arange(tokens.shape[1])
             tokens[(position >= h) & (position < lengths[:, None])] = numbers
@@ -166,26 +151,8 @@ class MatrixTokenizer:
         status = np.where(terminated, np.where(ok, DecodeStatus.OK, DecodeStatus.MALFORMED), DecodeStatus.UNTERMINATED)
         return matrices, status.astype(np.int8)
 
-    def ids_to_tokens(self, ids: Iterable[int]) -> list[str]:
-        """The tokens of these ids; an id outside the vocabulary shows as ``<id>``."""
-        return [self.vocabulary[t] if 0 <= t < len(self.vocabulary) else f"<{t}>" for t in map(int, ids)]
 
-    def tokens_to_ids(self, tokens: Iterable[str]) -> list[int]:
-        """The ids of these tokens; UserError for an unknown one."""
-        try:
-            return [self._ids[token] for token in tokens]
-        except KeyError as error:
-            raise UserError(
-                f"{error.args[0]!r} is not a token of {self.encoding.name}",
-                expected="task tokens, V1..V100, or tokens of the number encoding",
-            ) from None
-
-    @cached_property
-    def _ids(self) -> dict[str, int]:
-        return {token: i for i, token in enumerate(self.vocabulary)}
-
-
-def _expand_short_zeros(tokens: NDArray[np.int64], digits: int) -> NDArray[np.int64]:
+def _expand_short_zeros(tokens: Ints, digits: int) -> Ints:
     """Expand zeros written as ``+ 0 E0``, as published P10 files do, to all digits, so that numbers have equal lengths."""
     sign, zero, exponent = _FIRST_NUMBER, _FIRST_NUMBER + 2, _FIRST_NUMBER + 12
     short = (

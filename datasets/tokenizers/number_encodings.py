@@ -23,16 +23,13 @@ from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from mathpipe.datasets.containers.array_types import Floats, Ints, Mask, Tokens
 from mathpipe.datasets.errors import UserError, nearest
 from mathpipe.datasets.tokenizers.decimal_grid import compose, decompose
 
 MAX_EXPONENT = 100
-
-Floats = NDArray[np.float64]
-Tokens = NDArray[np.int32]
-Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -77,7 +74,7 @@ class NumberEncoding(ABC):
     def decode(self, tokens: ArrayLike) -> tuple[Floats, Mask]:
         """(values, decodable) of token ids (..., tokens_per_number), any integers; what is not a number gives 0 and False."""
 
-    def _split(self, values: ArrayLike) -> tuple[Mask, NDArray[np.int64], NDArray[np.int64]]:
+    def _split(self, values: ArrayLike) -> tuple[Mask, Ints, Ints]:
         negative, mantissa, exponent = decompose(values, self.digits)
         if np.any(np.abs(exponent) > MAX_EXPONENT):
             value = np.asarray(values, dtype=np.float64)[np.abs(exponent) > MAX_EXPONENT].flat[0]
@@ -97,7 +94,7 @@ def _exponent_tokens() -> list[str]:
     return [f"E{e}" for e in range(-MAX_EXPONENT, MAX_EXPONENT + 1)]
 
 
-def _clip(tokens: ArrayLike, width: int, size: int) -> tuple[NDArray[np.int64], Mask]:
+def _clip(tokens: ArrayLike, width: int, size: int) -> tuple[Ints, Mask]:
     """Ids (..., width) clipped to 0..size-1, and a mask (...) of the numbers whose ids were all in this range."""
     t = np.asarray(tokens, dtype=np.int64)
     if t.ndim == 0 or t.shape[-1] != width:
@@ -278,7 +275,7 @@ class FP15(NumberEncoding):
         )
 
 
-def _compose(ok: Mask, negative: Mask, mantissa: NDArray[np.int64], exponent: NDArray[np.int64]) -> tuple[Floats, Mask]:
+def _compose(ok: Mask, negative: Mask, mantissa: Ints, exponent: Ints) -> tuple[Floats, Mask]:
     return compose(negative & ok, np.where(ok, mantissa, 0), np.where(ok, exponent, 0)), ok
 
 

@@ -28,16 +28,19 @@ with sync_playwright() as playwright:
     page = browser.new_page(viewport={"width": 1000, "height": 900})
     page.goto(report.as_uri())
 
-    def top_of(selector: str, number: int = 0) -> float:
-        return page.locator(selector).nth(number).bounding_box()["y"]
-
-    for name, top, bottom in (
-        ("report", 0, top_of("#how-often details") + 40),  # head and accuracy by tolerance
-        ("where", top_of("#why") - 10, top_of("#why details") + 46),  # the first row of "Where it fails"
-        ("failure", top_of("#worst") - 10, top_of("#worst h3", 2) - 25),  # the two worst failures
-    ):
-        clip = {"x": 0, "y": top, "width": 1000, "height": bottom - top}
+    def save(name: str, first: str, after: str) -> None:
+        """Everything from the first element to the one after it."""
+        top, bottom = (page.locator(selector).first.bounding_box()["y"] for selector in (first, after))
+        top = max(top - 10, 0)
+        clip = {"x": 0, "y": top, "width": 1000, "height": bottom - top - 20}
         page.screenshot(path=images / f"{name}.png", full_page=True, clip=clip)
+
+    # whole cards only: two of "How accurate it is", two of "Where it fails", the two worst failures
+    hidden = ("#calibration", "#failures .card:not(#failure_discriminability, #by_norm)", "#worst .card:nth-of-type(n + 3)")
+    page.add_style_tag(content=f"{', '.join(hidden)} {{ display: none }}")
+    save("report", "header", "#failures")
+    save("where", "#failures", "#typical")
+    save("failure", "#worst", "#reproduce")
     browser.close()
 PYTHON
 ls -l "$here"/*.png

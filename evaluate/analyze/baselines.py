@@ -1,7 +1,7 @@
 """Baselines: the accuracy of other answers than the model's on the same problems.
 
 - ``reference``: the stored solution, rounded by the output encoding (encoded and decoded again).
-- ``best_representable``: the best encodable answer that a search finds near the solution (``Task.best_representable``), or the
+- ``best_representable``: the best encodable answer that a search finds near the solution, or the
   reference where that passes: a **lower bound** on the best possible accuracy. Neither is an upper bound.
 - ``zeros``, ``mean``, ``median``: one constant answer per shape; ``constant`` is the best of them. Mean and median are
   entrywise over the first references of this very split, a slight advantage.
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,26 +22,16 @@ from numpy.typing import NDArray
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.format.matrix_columns import MatrixExamples
 from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
-from mathpipe.evaluate.score.matrix_scoring import TOLERANCE, Errors, ScoredMatrices, append_end, error_measures
-from mathpipe.evaluate.score.sequence_scoring import ScoredSequences
-from mathpipe.generate.tasks.registry import Task
+from mathpipe.evaluate.score.matrix_scoring import ScoredMatrices, error_measures
+from mathpipe.evaluate.score.scoring import TOLERANCE, Errors, ScoredHypotheses, append_end
+from mathpipe.generate.tasks.matrix_task import MatrixTask
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 Shape = tuple[int, int]
 
-TOLERANCE_LEVELS = (
-    0.005,
-    0.01,
-    0.02,
-    0.05,
-    0.075,
-    0.1,
-    0.15,
-    0.2,
-    0.25,
-)  # of the papers' tables, and of the plot
+TOLERANCE_LEVELS = (0.005, 0.01, 0.02, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25)  # of the papers' tables, and of the plot
 CONSTANTS = ("zeros", "mean", "median")
 _MIN_REFERENCES = 10  # with fewer of a shape, their mean would be close to one of them
 
@@ -125,11 +115,19 @@ class BaselineCounts:
         return name in self.passed or (name == "constant" and CONSTANTS[0] in self.passed)
 
 
-class ReferenceBaseline:
-    """The only baseline for sequences: how many stored solutions pass verification. It is the same at every tolerance."""
+class Baselines(Protocol):
+    """Verifies the answers of baselines."""
 
-    def count_passes(self, scored: ScoredSequences) -> BaselineCounts:
-        passed = int(scored.reference_passed[scored.best].sum())
+    def count_passes(self, scored: Any, /) -> BaselineCounts:
+        """Counts over the problems of these scored hypotheses, one row (rank 0) per problem."""
+        ...
+
+
+class ReferenceBaseline:
+    """Only the baseline ``reference``, where answers pass or fail: it is the same at every tolerance."""
+
+    def count_passes(self, scored: ScoredHypotheses[Any, Any]) -> BaselineCounts:
+        passed = int(scored.reference.passed[scored.best].sum())
         return BaselineCounts(int(scored.best.sum()), {"reference": [passed] * len(TOLERANCE_LEVELS)})
 
 
@@ -137,18 +135,15 @@ class ReferenceBaseline:
 class MatrixBaselines:
     """Verifies the baselines' answers to the problems of a batch of hypotheses."""
 
-    task: Task
+    task: MatrixTask
     tokenizer: MatrixTokenizer
     constants: Constants
 
     def count_passes(self, scored: ScoredMatrices) -> BaselineCounts:
         """Counts over the problems of these hypotheses, one row (rank 0) per problem."""
-        if not scored.best.all():
-            problems = scored.problems.take(scored.best)
-            reference_errors = {name: values[scored.best] for name, values in scored.reference_errors.items()}
-        else:
-            problems, reference_errors = scored.problems, scored.reference_errors
-        reference = self._passes(reference_errors)
+        index = np.flatnonzero(scored.best)
+        problems = scored.problems if len(index) == len(scored) else scored.problems.take(index)
+        reference = self._passes(scored.reference.take(index).errors)
         solutions = self.task.best_representable(problems.solved, problems.solutions)
         best, _ = self.tokenizer.decode(append_end(*self.tokenizer.encode(solutions)))
         answers = {name: self.constants.answers(name, problems.solutions) for name in CONSTANTS}

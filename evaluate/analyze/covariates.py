@@ -7,16 +7,16 @@ from numpy.typing import NDArray
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices, reduce_per_matrix
 from mathpipe.datasets.containers.ragged_sequences import Sequences
-from mathpipe.datasets.expressions.vocabulary import ARITY, IDS, TOKENS
+from mathpipe.datasets.expressions.vocabulary import ARITY, TOKENS
 from mathpipe.evaluate.score.diagnostics import condition_numbers
 
 Column = NDArray[np.float64] | NDArray[np.int64]
 
 SPECTRAL = ("eigenvalue_gap", "positive_eigenvalue_fraction", "dominant_eigenvalue_ratio")
-_ARITIES = np.array([ARITY.get(word, 0 if word in ("INT+", "INT-") else -1) for word in TOKENS], dtype=np.int64)
+_ARITIES = np.array([ARITY.get(token, 0 if token in ("INT+", "INT-") else -1) for token in TOKENS], dtype=np.int64)
 
 
-def covariates(problems: Matrices, symmetric: bool = False) -> dict[str, Column]:
+def matrix_covariates(problems: Matrices, symmetric: bool = False) -> dict[str, Column]:
     """For problems A (n matrices), each (n,):
 
     ``rows``, ``cols``: of the problem as written; ``condition_number``: s_max / s_min of a square problem, infinite where
@@ -52,11 +52,14 @@ def covariates(problems: Matrices, symmetric: bool = False) -> dict[str, Column]
     return columns
 
 
-def bit_covariates(problems: Sequences, solutions: Sequences) -> dict[str, Column]:
-    """For bits, each (n,): number of bits of problem and solution, and number of ones in the solution."""
+def sequence_covariates(problems: Sequences, solutions: Sequences) -> dict[str, Column]:
+    """For sequences over an alphabet, each (n,): tokens of problem and solution, and the Hamming weight of the solution.
+
+    The Hamming weight is the number of tokens other than the first of the alphabet: for bits, the number of ones.
+    """
     owner = np.repeat(np.arange(len(solutions)), solutions.lengths)
-    ones = np.bincount(owner[solutions.values == 1], minlength=len(solutions)).astype(np.int64)
-    return {"problem_length": problems.lengths, "solution_length": solutions.lengths, "solution_ones": ones}
+    weight = np.bincount(owner[solutions.values != 0], minlength=len(solutions)).astype(np.int64)
+    return {"problem_length": problems.lengths, "solution_length": solutions.lengths, "solution_weight": weight}
 
 
 def expression_covariates(problems: Sequences, solutions: Sequences) -> dict[str, Column]:
@@ -97,16 +100,3 @@ def depths(sequences: Sequences) -> NDArray[np.int64]:
         stack[at, top + 1] = depth + 1
         open_[at] = top + np.minimum(arities, 2)
     return deepest
-
-
-def operators_present(sequences: Sequences) -> dict[str, NDArray[np.bool_]]:
-    """For each operator that occurs: mask of the sequences that contain it, (n,)."""
-    owner = np.repeat(np.arange(len(sequences)), sequences.lengths)
-    columns = {}
-    for token, arity in ARITY.items():
-        if arity > 0:
-            here = np.zeros(len(sequences), dtype=np.bool_)
-            here[owner[sequences.values == IDS[token]]] = True
-            if here.any():
-                columns[token] = here
-    return columns

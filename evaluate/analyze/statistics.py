@@ -1,4 +1,4 @@
-"""The statistics that analyses need: intervals, discriminability, bins. SciPy is imported on first use, for it takes long."""
+"""Statistics of analyses: intervals, discriminability, bins. SciPy is imported on first use, because its import is slow."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
 
     if not n:
         return 0.0, 1.0
-    # p = k / n spares the search for a p-value; the interval does not depend on it
+    # p = k / n avoids the search for a p-value, which the interval does not need
     interval = binomtest(successes, n, successes / n).proportion_ci(0.95, method="wilson")
     return float(interval.low), float(interval.high)
 
@@ -35,7 +35,7 @@ class Discriminability:
     ks: float
     p_value: float
     failed: int
-    right: int
+    correct: int
 
 
 def discriminability(values: Floats, failed: Mask) -> Discriminability | None:

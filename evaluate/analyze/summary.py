@@ -2,142 +2,147 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from mathpipe.evaluate.analyze.analyses import ERROR_MEASURES, Analysis, EvaluationData
+from mathpipe.evaluate.analyze.analysis import Analysis
 from mathpipe.evaluate.analyze.baselines import CONSTANTS
 from mathpipe.evaluate.analyze.columns import string_column
+from mathpipe.evaluate.analyze.evaluation_data import ERROR_MEASURES, EvaluationData
 from mathpipe.evaluate.analyze.statistics import wilson
-from mathpipe.evaluate.score.matrix_scoring import TOLERANCE, TOLERANCES
+from mathpipe.evaluate.score.scoring import TOLERANCE, TOLERANCES
 
 Metrics = dict[str, Any]
 
 
-def compute_metrics(s: EvaluationData, seconds: Mapping[str, float] | None = None) -> Metrics:
-    """Metrics of the model and of the baselines; all proportions are of ``n`` problems.
+def headline_metrics(data: EvaluationData) -> Metrics:
+    """Metrics of every problem type; all proportions are of ``n`` problems.
 
-    ``accuracy``: passed verification (matrices: the error test at 5 %), with Wilson's 95 % ``accuracy_interval``;
-    ``accuracy_published``: passed or ``exact``; ``accuracy_any``: one of the hypotheses passed; ``by_tolerance``: for each norm,
-    the same test with that error measure (``error_l2`` is a squared ratio, compared as is) at 5, 2, 1 and 0.5 %;
-    ``outcomes``: count and proportion of each; ``reference`` and ``best_representable`` (a lower bound), ``baselines``: other
-    answers, by tolerance (see ``mathpipe.evaluate.analyze.baselines``). Sequences: ``token_accuracy``, the proportion of the
-    references' tokens, END included, that the prediction has at the same position; bits: ``bit_accuracy``, 0 for an answer without
-    END; ``distinct``: accuracy with each distinct problem counted once. A short problem may occur many times in a stream, while
-    the interval of ``accuracy`` assumes independent problems.
+    ``accuracy``: passed verification, with Wilson's 95 % ``accuracy_interval``; ``accuracy_published``: passed or ``exact``;
+    ``accuracy_any``: one of the hypotheses passed; ``reference_accuracy``: the stored answers, rounded by the encoding;
+    ``outcomes``: count and proportion of each.
     """
-    n, outcomes, passed = len(s), string_column(s.table, "outcome"), s.passed
+    n, outcomes, passed = len(data), string_column(data.table, "outcome"), data.passed
     num_correct = int(passed.sum())
-    log_probability = s.of("log_probability")
+    log_probability = data.of("log_probability")
     log_probability = log_probability[np.isfinite(log_probability)]  # none are finite after divergence
     metrics: Metrics = {
-        "task": s.task,
+        "task": data.task,
         "n": n,
-        "decoding": s.metadata.get("decoding", "greedy"),
-        "hypotheses": s.hypotheses,
+        "decoding": data.metadata.get("decoding", "greedy"),
+        "hypotheses": data.hypotheses,
         "accuracy": num_correct / n,
         "accuracy_interval": list(wilson(num_correct, n)),
         "accuracy_published": float((passed | (outcomes == "exact")).mean()),
-        "accuracy_any": float(np.isfinite(s.of("correct_rank")).mean()),
+        "accuracy_any": float(np.isfinite(data.of("correct_rank")).mean()),
         "outcomes": {
             name: {"count": int((outcomes == name).sum()), "proportion": float((outcomes == name).mean())}
-            for name in s.metadata["outcomes"]
+            for name in data.metadata["outcomes"]
         },
         "mean_log_probability": float(log_probability.mean()) if len(log_probability) else None,
     }
-    if s.matrices:
-        metrics["by_tolerance"] = {
-            norm: {percent(t): float(s.within(error, t).mean()) for t in TOLERANCES}
-            for norm, error in ERROR_MEASURES.items()
-        }
-        names = [name for name in ("reference", "best_representable") if name in s.baseline_counts]
-        metrics |= {name: _by_tolerance(s, name) for name in names}
-        if all(name in s.baseline_counts for name in CONSTANTS):
-            metrics["baselines"] = {
-                "best_constant": s.baseline_counts.best_constant,
-                **{name: _by_tolerance(s, name) for name in ("constant", "copy")},
-            }
-    elif "reference" in s.baseline_counts:
-        metrics["reference"] = s.baseline_counts.accuracy("reference", TOLERANCE)
-    if not s.matrices:
-        first = np.unique(string_column(s.table, "problem_tokens"), return_index=True)[1]
-        once = passed[first]
-        metrics["distinct"] = {
-            "problems": len(first),
-            "accuracy": float(once.mean()),
-            "accuracy_interval": list(wilson(int(once.sum()), len(first))),
-        }
-    if "token_accuracy" in s.table.column_names:
-        tokens = s.of("solution_length") + 1  # and END
-        metrics["token_accuracy"] = float((s.of("token_accuracy") * tokens).sum() / tokens.sum())
-    if "bit_accuracy" in s.table.column_names:
-        metrics["bit_accuracy"] = float(np.nan_to_num(s.of("bit_accuracy")).mean())
-    metrics["seconds"] = {name: round(value, 3) for name, value in (seconds or {}).items()}
+    if "reference" in data.baseline_counts:
+        metrics["reference_accuracy"] = data.baseline_counts.accuracy("reference", TOLERANCE)
     return metrics
 
 
-def summary_text(metrics: Metrics, analyses: list[Analysis]) -> str:
-    """The metrics as text for a terminal."""
-    n, seconds = metrics["n"], metrics["seconds"].get("total")
-    low, high = metrics["accuracy_interval"]
-    what = f"passed the error test at {percent(TOLERANCE)}" if "by_tolerance" in metrics else "passed verification"
+def tolerance_metrics(data: EvaluationData) -> Metrics:
+    """Metrics of answers that are measured by numeric errors.
+
+    ``by_tolerance``: for each norm, the error test with that error measure (``error_l2`` is a squared ratio, compared as is) at 5,
+    2, 1 and 0.5 %; ``reference``, ``best_representable`` (a lower bound) and ``baselines``: other answers, by tolerance (see
+    ``mathpipe.evaluate.analyze.baselines``).
+    """
+    metrics: Metrics = {
+        "by_tolerance": {
+            norm: {percent(t): float(data.within(error, t).mean()) for t in TOLERANCES}
+            for norm, error in ERROR_MEASURES.items()
+        }
+    }
+    names = [name for name in ("reference", "best_representable") if name in data.baseline_counts]
+    metrics |= {name: _by_tolerance(data, name) for name in names}
+    if all(name in data.baseline_counts for name in CONSTANTS):
+        metrics["baselines"] = {
+            "best_constant": data.baseline_counts.best_constant,
+            **{name: _by_tolerance(data, name) for name in ("constant", "copy")},
+        }
+    return metrics
+
+
+def token_metrics(data: EvaluationData, measures: Sequence[str] = ()) -> Metrics:
+    """Metrics of answers that are token sequences.
+
+    ``token_accuracy``: the proportion of the references' tokens, END included, that the prediction has at the same position;
+    ``measures``: further columns, averaged over problems, 0 for an answer without END; ``distinct``: accuracy with each distinct
+    problem counted once. A short problem may occur many times in a stream, while the interval of ``accuracy`` assumes independent
+    problems.
+    """
+    first = np.unique(string_column(data.table, "problem_tokens"), return_index=True)[1]
+    once = data.passed[first]
+    num_tokens = data.of("solution_length") + 1  # and END
+    return {
+        "distinct": {
+            "problems": len(first),
+            "accuracy": float(once.mean()),
+            "accuracy_interval": list(wilson(int(once.sum()), len(first))),
+        },
+        "token_accuracy": float((data.of("token_accuracy") * num_tokens).sum() / num_tokens.sum()),
+        **{name: float(np.nan_to_num(data.of(name)).mean()) for name in measures},
+    }
+
+
+def summary_text(metrics: Metrics, analyses: list[Analysis], measures: Sequence[str] = ()) -> str:
+    """The metrics as text for a terminal. ``measures``: names of further metrics to list."""
+    n, seconds = metrics["n"], metrics.get("seconds", {}).get("total")
     lines = [
         f"{metrics['task']}: {n:,} problems, {metrics['decoding']}"
         + (f", in {seconds:.1f} s" if seconds is not None else ""),
         "",
-        f"accuracy            {_percent(metrics['accuracy'])}   {what} (95 %: {100 * low:.2f} to {100 * high:.2f})",
-        f"accuracy_published  {_percent(metrics['accuracy_published'])}   passed, or exactly the reference's tokens",
+        _headline("accuracy", metrics["accuracy"], f"{metrics['criterion']} {_interval(metrics['accuracy_interval'])}"),
+        _headline("accuracy_published", metrics["accuracy_published"], "passed, or exactly the reference's tokens"),
     ]
     once = metrics.get("distinct", {"problems": n})
     if once["problems"] < n:
-        low, high = once["accuracy_interval"]
-        detail = f"of the {once['problems']:,} distinct problems (95 %: {100 * low:.2f} to {100 * high:.2f})"
-        lines.append(f"accuracy_distinct   {_percent(once['accuracy'])}   {detail}")
+        detail = f"of the {once['problems']:,} distinct problems {_interval(once['accuracy_interval'])}"
+        lines.append(_headline("accuracy_distinct", once["accuracy"], detail))
     if "token_accuracy" in metrics:
-        lines.append(
-            f"token_accuracy      {_percent(metrics['token_accuracy'])}   reference tokens predicted at the same position"
-        )
-    if "bit_accuracy" in metrics:
-        lines.append(f"bit_accuracy        {_percent(metrics['bit_accuracy'])}   bits of the answers")
+        detail = "reference tokens predicted at the same position"
+        lines.append(_headline("token_accuracy", metrics["token_accuracy"], detail))
+    lines += [_headline(name, metrics[name], "mean over the problems") for name in measures]
     if metrics["hypotheses"] > 1:
-        lines.append(
-            f"accuracy_any        {_percent(metrics['accuracy_any'])}   one of {metrics['hypotheses']} hypotheses is correct"
-        )
-    lines += ["", *_tolerance_lines(metrics)]
+        detail = f"one of {metrics['hypotheses']} hypotheses is correct"
+        lines.append(_headline("accuracy_any", metrics["accuracy_any"], detail))
+    lines += ["", *_reference_lines(metrics)]
     lines += [
         f"{name:<18}{entry['count']:>10,}  {_percent(entry['proportion'])}"
         for name, entry in metrics["outcomes"].items()
     ]
-    discriminating = next((a for a in analyses if a.name == "failure_discriminability"), None)
-    if discriminating is not None:
-        name, auc, _, side, ks, p = discriminating.rows[0]
-        detail = f"failures have {side} values (AUC {auc:.3f}, Kolmogorov-Smirnov statistic {ks:.3f}, p {p:.2g})"
-        if p * len(discriminating.rows) < 0.05:  # Bonferroni
-            lines += ["", f"the covariate that discriminates failures best is the {name}: {detail}"]
-        else:
-            lines += ["", f"no covariate discriminates failures; the best is the {name}: {detail}"]
-    wrong_problem = next((a for a in analyses if a.name == "wrong_problem_answers"), None)
-    if wrong_problem is not None:
-        name, _, _, proportion, low, _, of_correct = wrong_problem.rows[0]
-        if low > (of_correct or 0):
-            also = "" if of_correct is None else f" (as do {_percent(of_correct).strip()} of the correct answers)"
-            lines += [
-                "",
-                f"{_percent(proportion).strip()} of the wrong answers solve another problem: {name}{also}",
-            ]
+    by_name = {analysis.name: analysis for analysis in analyses}
+    lines += _discriminability_lines(by_name.get("failure_discriminability"))
+    lines += _wrong_problem_lines(by_name.get("wrong_problem_answers"))
     return "\n".join(lines)
 
 
+def _headline(name: str, proportion: float, detail: str) -> str:
+    return f"{name:<20}{_percent(proportion)}   {detail}"
+
+
+def _interval(interval: list[float]) -> str:
+    low, high = interval
+    return f"(95 %: {100 * low:.2f} to {100 * high:.2f})"
+
+
+def _reference_lines(metrics: Metrics) -> list[str]:
+    if "by_tolerance" in metrics:
+        return _tolerance_lines(metrics)
+    if "reference_accuracy" not in metrics:
+        return []
+    return [_headline("reference", metrics["reference_accuracy"], "stored solutions that pass verification"), ""]
+
+
 def _tolerance_lines(metrics: Metrics) -> list[str]:
-    if "by_tolerance" not in metrics:
-        reference = metrics.get("reference")
-        return (
-            []
-            if reference is None
-            else [f"reference           {_percent(reference)}   stored solutions that pass verification", ""]
-        )
     rows = {f"error_{norm} within": metrics["by_tolerance"][norm] for norm in ERROR_MEASURES}
     if "reference" in metrics:
         rows |= {"reference": metrics["reference"]}
@@ -159,6 +164,28 @@ def _tolerance_lines(metrics: Metrics) -> list[str]:
     ]
 
 
+def _discriminability_lines(analysis: Analysis | None) -> list[str]:
+    """The covariate that discriminates failures best, if any does."""
+    if analysis is None:
+        return []
+    name, auc, _, side, ks, p = analysis.rows[0]
+    detail = f"failures have {side} values (AUC {auc:.3f}, Kolmogorov-Smirnov statistic {ks:.3f}, p {p:.2g})"
+    if p * len(analysis.rows) < 0.05:  # Bonferroni
+        return ["", f"the covariate that discriminates failures best is the {name}: {detail}"]
+    return ["", f"no covariate discriminates failures; the best is the {name}: {detail}"]
+
+
+def _wrong_problem_lines(analysis: Analysis | None) -> list[str]:
+    """The most frequent other problem, if wrong answers solve it more often than correct ones."""
+    if analysis is None:
+        return []
+    name, _, _, proportion, low, _, of_correct = analysis.rows[0]
+    if low <= (of_correct or 0):
+        return []
+    also = "" if of_correct is None else f" (as do {_percent(of_correct).strip()} of the correct answers)"
+    return ["", f"{_percent(proportion).strip()} of the wrong answers solve another problem: {name}{also}"]
+
+
 def percent(tolerance: float) -> str:
     """0.05 -> '5%'."""
     return f"{100 * tolerance:g}%"
@@ -168,5 +195,5 @@ def _percent(proportion: float) -> str:
     return f"{100 * proportion:6.2f} %"
 
 
-def _by_tolerance(s: EvaluationData, name: str) -> dict[str, float]:
-    return {percent(t): s.baseline_counts.accuracy(name, t) for t in TOLERANCES}
+def _by_tolerance(data: EvaluationData, name: str) -> dict[str, float]:
+    return {percent(t): data.baseline_counts.accuracy(name, t) for t in TOLERANCES}

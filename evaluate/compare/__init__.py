@@ -1,1 +1,1 @@
-"""Several evaluations side by side."""
+"""Comparison of several evaluations: tables, transfer matrix, HTML page."""

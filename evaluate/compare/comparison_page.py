@@ -10,7 +10,7 @@ from mathpipe.evaluate.compare.evaluations import EvaluationSummary, comparison_
 from mathpipe.evaluate.compare.transfer_matrix import CELL_RULE, TransferMatrix, transfer_matrix
 from mathpipe.evaluate.report.charts import heat_table
 from mathpipe.evaluate.report.evaluation_page import reproduce
-from mathpipe.evaluate.report.html import card, document, figure, percent, section, table
+from mathpipe.evaluate.report.html import card, document, figure, interval, percent, section, table
 
 _MAX_FIGURES = 6
 
@@ -23,9 +23,7 @@ def comparison_page(evaluations: list[EvaluationSummary]) -> str:
         figure(
             percent(evaluation.metrics["accuracy"]),
             evaluation.name,
-            "95 %: {} to {}; {}".format(
-                *(percent(b) for b in evaluation.metrics["accuracy_interval"]), evaluation.settings
-            ),
+            f"{interval(evaluation.metrics['accuracy_interval'])}; {evaluation.settings}",
             first=evaluation is evaluations[0],
         )
         for evaluation in evaluations[:_MAX_FIGURES]
@@ -43,17 +41,14 @@ def comparison_page(evaluations: list[EvaluationSummary]) -> str:
     ]
     nonempty = [(anchor, name, body) for anchor, name, body in parts if body]
     main = f"<div class=figures>{figures}</div>" + "".join(section(*part) for part in nonempty)
-    header = f"<h1>{escape(title)}</h1><p class=soft>accuracy: {_what(evaluations)}</p>"
+    header = f"<h1>{escape(title)}</h1><p class=soft>accuracy: {escape(_criterion(evaluations))}</p>"
     return document(title, [(anchor, name) for anchor, name, _ in nonempty], header, main)
 
 
-def _what(evaluations: list[EvaluationSummary]) -> str:
-    matrices = all("by_tolerance" in evaluation.metrics for evaluation in evaluations)
-    return (
-        "proportion of problems with an error within 5 %"
-        if matrices
-        else "proportion of problems that pass verification"
-    )
+def _criterion(evaluations: list[EvaluationSummary]) -> str:
+    """What accuracy counts: one text for each problem type."""
+    criteria = dict.fromkeys(evaluation.metrics["criterion"] for evaluation in evaluations)
+    return f"proportion of problems; {' or '.join(criteria)}"
 
 
 def _matrix(matrix: TransferMatrix | None) -> str:

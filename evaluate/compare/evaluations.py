@@ -10,7 +10,7 @@ from typing import Any
 
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.io.storage import Storage
-from mathpipe.evaluate.analyze.analyses import Analysis, Chart
+from mathpipe.evaluate.analyze.analysis import Analysis, Chart
 from mathpipe.evaluate.analyze.statistics import wilson
 from mathpipe.evaluate.analyze.summary import Metrics
 from mathpipe.evaluate.build_report import ANALYSES_FILE, METRICS, PREDICTIONS, build_report
@@ -39,8 +39,8 @@ class EvaluationSummary:
 
 def find_evaluations(run: str | Path) -> list[str]:
     """Directories of the finished evaluations of a run, or the directory itself; UserError if there is none."""
-    places = [Path(run), Path(run) / EVALUATION, *sorted((Path(run) / EVALUATION).glob("*"))]
-    directories = [str(place) for place in places if (place / METRICS).is_file() and (place / PREDICTIONS).is_file()]
+    paths = [Path(run), Path(run) / EVALUATION, *sorted((Path(run) / EVALUATION).glob("*"))]
+    directories = [str(path) for path in paths if (path / METRICS).is_file() and (path / PREDICTIONS).is_file()]
     if not directories:
         raise UserError(
             f"{run} contains no finished evaluation",
@@ -57,18 +57,18 @@ def load_evaluations(directories: Sequence[str]) -> list[EvaluationSummary]:
     as much of their path as distinguishes them.
     """
     footers = [predictions_metadata(Storage(directory).path(PREDICTIONS)) for directory in directories]
-    places = [_run_of(directory, footer) for directory, footer in zip(directories, footers, strict=True)]
-    runs, splits = _shortest_tails(places), [str(footer["split"]) for footer in footers]
+    paths = [_run_of(directory, footer) for directory, footer in zip(directories, footers, strict=True)]
+    runs, splits = _shortest_tails(paths), [str(footer["split"]) for footer in footers]
     suffixes = [_suffix(directory, split) for directory, split in zip(directories, splits, strict=True)]
     names = disambiguate(
-        [f"{runs[place]}, {split}" for place, split in zip(places, splits, strict=True)],
+        [f"{runs[path]}, {split}" for path, split in zip(paths, splits, strict=True)],
         suffixes,
         directories,
     )
     evaluations = []
-    for directory, place, name, footer in zip(directories, places, names, footers, strict=True):
+    for directory, path, name, footer in zip(directories, paths, names, footers, strict=True):
         metrics, analyses = _load_metrics_and_analyses(directory)
-        evaluations.append(EvaluationSummary(directory, runs[place], name, footer, metrics, analyses))
+        evaluations.append(EvaluationSummary(directory, runs[path], name, footer, metrics, analyses))
     return evaluations
 
 
@@ -82,8 +82,8 @@ def _load_metrics_and_analyses(directory: str) -> tuple[Metrics, dict[str, Any]]
 
 def _run_of(directory: str, footer: dict[str, Any]) -> Path:
     """The run directory that contains the evaluation, else the one its predictions name."""
-    place = Path(directory).resolve()
-    return place.parents[1] if place.parent.name == EVALUATION else Path(str(footer.get("run", place))).resolve()
+    path = Path(directory).resolve()
+    return path.parents[1] if path.parent.name == EVALUATION else Path(str(footer.get("run", path))).resolve()
 
 
 def _suffix(directory: str, split: str) -> str:
@@ -92,19 +92,17 @@ def _suffix(directory: str, split: str) -> str:
     return name.removeprefix(split)[1:] if name == split or name.startswith((f"{split}.", f"{split}-")) else name
 
 
-def _shortest_tails(places: Iterable[Path]) -> dict[Path, str]:
+def _shortest_tails(paths: Iterable[Path]) -> dict[Path, str]:
     """For each path, the shortest tail that no other path ends in."""
-    distinct = list(dict.fromkeys(places))
+    distinct = list(dict.fromkeys(paths))
 
-    def tail(place: Path, parts: int) -> str:
-        return "/".join(place.parts[-parts:])
+    def tail(path: Path, parts: int) -> str:
+        return "/".join(path.parts[-parts:])
 
-    def is_unique(place: Path, parts: int) -> bool:
-        return all(other == place or tail(other, parts) != tail(place, parts) for other in distinct)
+    def is_unique(path: Path, parts: int) -> bool:
+        return all(other == path or tail(other, parts) != tail(path, parts) for other in distinct)
 
-    return {
-        place: next(tail(place, k) for k in range(1, 1 + len(place.parts)) if is_unique(place, k)) for place in distinct
-    }
+    return {path: next(tail(path, k) for k in range(1, 1 + len(path.parts)) if is_unique(path, k)) for path in distinct}
 
 
 def disambiguate(names: Sequence[str], *suffixes: Sequence[str]) -> list[str]:
@@ -131,8 +129,7 @@ def headlines(evaluations: list[EvaluationSummary]) -> Analysis:
         m = evaluation.metrics
         low, high = m["accuracy_interval"]
         difference = m["accuracy"] - first["accuracy"]
-        margin = (_spread(m) ** 2 + _spread(first) ** 2) ** 0.5
-        reference = m.get("reference")
+        margin = (_half_width(m) ** 2 + _half_width(first) ** 2) ** 0.5
         rows.append(
             [
                 evaluation.name,
@@ -145,7 +142,7 @@ def headlines(evaluations: list[EvaluationSummary]) -> Analysis:
                 high,
                 m["accuracy_published"],
                 m["accuracy_any"],
-                reference["5%"] if isinstance(reference, dict) else reference,
+                m.get("reference_accuracy"),
                 m["best_representable"]["5%"] if "best_representable" in m else None,
                 None if evaluation is evaluations[0] else difference,
                 None if evaluation is evaluations[0] else margin,
@@ -165,7 +162,7 @@ def headlines(evaluations: list[EvaluationSummary]) -> Analysis:
     )
 
 
-def _spread(metrics: Metrics) -> float:
+def _half_width(metrics: Metrics) -> float:
     low, high = metrics["accuracy_interval"]
     return float(high - low) / 2
 

@@ -1,15 +1,15 @@
-"""Decoding: from written problems to predicted words. It exists once, here and in ``beam``; training and every analysis use it.
+"""Decoding: predicted tokens for encoded problems. Training and evaluation both use this code.
 
-greedy     word_t = argmax p(word | words before t, problem)
-sampling   word_t ~ p(word | words before t, problem)^(1/T), normalised
-beam       the ``beam`` sequences found with the largest sum of log p / length^penalty (see
+greedy     token_t = argmax p(token | tokens before t, problem)
+sampling   token_t ~ p(token | tokens before t, problem)^(1/T), normalised
+beam       the ``beam`` sequences with the largest sum of log p / length^penalty that a search finds (see
            ``mathpipe.evaluate.decode.beam_search``)
 
-until END or ``max_length`` words. log_probability = sum_t log p(word_t | ...), END included; under a grammar (see
-``mathpipe.evaluate.decode.grammar``) p is the model's distribution over the words that the grammar allows there, so that a word
-that must come has probability 1, and an END that must come needs no step.
+until END or ``max_length`` tokens. log_probability = sum_t log p(token_t | ...), END included. Under a grammar (see
+``mathpipe.evaluate.decode.grammar``) p is the model's distribution over the allowed tokens. The only allowed token then has
+probability 1, and where END is the only one, it needs no step.
 
-The model is asked one word a row at a time through its key/value cache; rows that are done leave the batch.
+Each step feeds one token per row through the model's key/value cache. Finished rows leave the batch.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD
+from mathpipe.datasets.tokenizers.tokenizer import END, PAD
 from mathpipe.evaluate.decode.grammar import Grammar
 from mathpipe.train.runtime.allocator import keep_freed_memory
 from mathpipe.train.runtime.cpu_packing import packed
 
 Ints = NDArray[np.int64]
 
-# Copying a cache without its finished rows costs about as much as a step, so it waits until this share of them is done.
-_LEAVE_SHARE = 1 / 16
+# Copying a cache without its finished rows costs about as much as a step, so it waits until this share of the rows is finished.
+_COMPACT_SHARE = 1 / 16
 
 
 class Cache(Protocol):
-    """What a model keeps of the words so far, one row a sequence."""
+    """What a model stores of the tokens so far, one row per sequence."""
 
     def select(self, index: Tensor, /) -> Self:
-        """The rows at ``index`` (B',): kept, dropped, duplicated or reordered."""
+        """The rows at ``index`` (B',), which may drop, repeat or reorder rows."""
         ...
 
 
@@ -48,22 +48,22 @@ CacheT = TypeVar("CacheT", bound=Cache)
 
 
 class Decodable(Protocol[MemoryT, CacheT]):
-    """What decoding asks of a model, whether a ``mathpipe.train.model.transformer.Transformer`` or a scripted double of a test."""
+    """What decoding needs of a model: a ``mathpipe.train.model.transformer.Transformer``, or a scripted model in tests."""
 
     def encode(self, source: Tensor, /) -> MemoryT: ...
 
     def init_cache(self, memory: MemoryT, max_length: int, /) -> CacheT: ...
 
     def step(self, tokens: Tensor, cache: CacheT, /) -> Tensor:
-        """Feed one word a row, tokens (B,), END first: logits (B, V) of the next. The cache grows in place."""
+        """Feed one token per row, (B,), END first: logits (B, V) of the next token. The cache grows in place."""
         ...
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """How to decode. ``temperature`` 0: no sampling; else ``samples`` sequences a problem are drawn, by ``seed``.
+    """How to decode. ``temperature`` 0: no sampling; else ``samples`` sequences per problem, by ``seed``.
 
-    What is drawn for a row depends on the seed and the row's number, not on the batch it is in.
+    The samples of a row depend on the seed and the row's number, not on its batch.
     """
 
     beam: int = 1
@@ -76,12 +76,12 @@ class Decoding:
 
     @property
     def hypotheses(self) -> int:
-        """At most so many a problem."""
+        """Maximum number of hypotheses per problem."""
         return self.samples if self.temperature else self.beam
 
     def __str__(self) -> str:
         if self.temperature:
-            decoding = f"sampling, temperature {self.temperature:g}, {self.samples} a problem, seed {self.seed}"
+            decoding = f"sampling, temperature {self.temperature:g}, {self.samples} per problem, seed {self.seed}"
         elif self.beam > 1:
             stop = "" if self.early_stopping else ", no early stopping"
             decoding = f"beam {self.beam}, length penalty {self.length_penalty:g}{stop}"
@@ -95,10 +95,10 @@ GREEDY = Decoding()
 
 @dataclass(frozen=True)
 class Hypotheses:
-    """m hypotheses, those of one problem together, the best first.
+    """m hypotheses; those of one problem are contiguous, the best first.
 
     ``tokens`` (m, L) int64: everything generated, END included, then PAD; ``log_probability`` (m,) float64; ``problem`` (m,):
-    the row of the source each answers; ``rank`` (m,): 0 for the best of its problem. One each, in order, unless given.
+    row of its source; ``rank`` (m,): 0 for the best of its problem. By default one hypothesis per row, in order.
     """
 
     tokens: Ints
@@ -117,33 +117,33 @@ class Hypotheses:
 
     @classmethod
     def ranked(cls, tokens: Tensor, log_probability: Tensor, score: Tensor, complete: Tensor) -> Hypotheses:
-        """From (B, k) hypotheses: tokens (B, k, L), the rest (B, k); the best score first, only the ``complete`` ones."""
+        """The ``complete`` ones of (B, k) hypotheses, by score: tokens (B, k, L), all else (B, k)."""
         order = torch.where(complete, score, -torch.inf).argsort(dim=1, descending=True, stable=True)
         present = complete.gather(1, order)
         tokens = tokens.gather(1, order.unsqueeze(2).expand_as(tokens))[present]
         problem, rank = present.nonzero(as_tuple=True)
         return cls(
-            _cut(tokens),
+            _trim(tokens),
             log_probability.gather(1, order)[present].double().cpu().numpy(),
             problem.cpu().numpy(),
             rank.cpu().numpy(),
         )
 
 
-SelectToken = Callable[[Tensor, Tensor, int], Tensor]  # (logits (B, V), rows (B,), place) -> words (B,)
+SelectToken = Callable[[Tensor, Tensor, int], Tensor]  # (logits (B, V), rows (B,), position) -> tokens (B,)
 
 
 def greedy(
     model: Decodable[MemoryT, CacheT], source: Tensor, max_length: int, grammar: Grammar | None = None
 ) -> Hypotheses:
-    """The most likely next word, again and again, for each row of ``source`` (B, Ls), PAD after its end.
+    """The most likely token at each step, for each row of ``source`` (B, Ls), padded with PAD.
 
-    ``max_length``: words a row may have, END included. A row that has no END by then is returned as it stands.
+    ``max_length``: maximum number of tokens of a row, END included. A row without END by then is returned unterminated.
     """
-    tokens, log_probability = _one_by_one(
+    tokens, log_probability = _generate(
         model, source, max_length, lambda logits, *_: logits.max(dim=-1).indices, grammar
     )
-    return Hypotheses(_cut(tokens), log_probability.cpu().numpy())
+    return Hypotheses(_trim(tokens), log_probability.cpu().numpy())
 
 
 def sample(
@@ -154,43 +154,43 @@ def sample(
     decoding: Decoding,
     grammar: Callable[[], Grammar | None] = lambda: None,
 ) -> Hypotheses:
-    """``decoding.samples`` sequences a row, drawn at ``decoding.temperature``, by log probability.
+    """``decoding.samples`` sequences per row, sampled at ``decoding.temperature`` and sorted by log probability.
 
-    ``numbers`` (B,): the number of each row, from which with the seed its draws follow. Inverse transform: the first word whose
-    cumulative probability exceeds a uniform draw of its own (row, sample, place).
+    ``numbers`` (B,): the number of each row, which determines its samples together with the seed. Inverse transform sampling: the
+    first token whose cumulative probability exceeds a uniform sample of its row, sample and position.
     """
     tokens, scores = [], []
     for k in range(decoding.samples):
-        draws = torch.from_numpy(uniform_samples(decoding.seed, numbers, k, max_length)).to(source.device)
+        uniform = torch.from_numpy(uniform_samples(decoding.seed, numbers, k, max_length)).to(source.device)
 
-        def pick(logits: Tensor, rows: Tensor, place: int, draws: Tensor = draws) -> Tensor:
+        def select(logits: Tensor, rows: Tensor, position: int, uniform: Tensor = uniform) -> Tensor:
             cumulative = (logits.double() / decoding.temperature).softmax(dim=-1).cumsum(dim=-1)
-            wanted = draws[rows, place].unsqueeze(1) * cumulative[:, -1:]  # the sum is 1 up to rounding
-            return torch.searchsorted(cumulative, wanted, right=True).squeeze(1).clamp(max=logits.shape[1] - 1)
+            target = uniform[rows, position].unsqueeze(1) * cumulative[:, -1:]  # the sum is 1 up to rounding
+            return torch.searchsorted(cumulative, target, right=True).squeeze(1).clamp(max=logits.shape[1] - 1)
 
-        decoded = _one_by_one(model, source, max_length, pick, grammar())
+        decoded = _generate(model, source, max_length, select, grammar())
         tokens.append(decoded[0])
         scores.append(decoded[1])
-    together = torch.stack(scores, dim=1) if scores else torch.zeros((len(source), 0))
-    return Hypotheses.ranked(
-        torch.stack(tokens, dim=1), together, together, torch.ones_like(together, dtype=torch.bool)
-    )
+    log_probability = torch.stack(scores, dim=1)
+    complete = torch.ones_like(log_probability, dtype=torch.bool)
+    return Hypotheses.ranked(torch.stack(tokens, dim=1), log_probability, log_probability, complete)
 
 
 def uniform_samples(seed: int, numbers: Ints, sample: int, count: int) -> NDArray[np.float64]:
-    """(B, count) in [0, 1): a function of (seed, the row's number, sample, place) alone."""
-    draws = np.empty((len(numbers), count))
+    """(B, count) in [0, 1): a function of (seed, number of the row, sample, position) alone."""
+    uniform = np.empty((len(numbers), count))
     for i, number in enumerate(numbers.tolist()):
-        draws[i] = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, number, sample]))).random(count)
-    return draws
+        rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, number, sample])))
+        uniform[i] = rng.random(count)
+    return uniform
 
 
-def _one_by_one(
-    model: Decodable[MemoryT, CacheT], source: Tensor, max_length: int, pick: SelectToken, grammar: Grammar | None
+def _generate(
+    model: Decodable[MemoryT, CacheT], source: Tensor, max_length: int, select: SelectToken, grammar: Grammar | None
 ) -> tuple[Tensor, Tensor]:
-    """Rows of words, each chosen by ``pick``: (tokens (B, max_length), log probabilities (B,) float64)."""
+    """Generate token by token, each chosen by ``select``: (tokens (B, max_length), log probabilities (B,) float64)."""
     if max_length < 1:
-        raise ValueError(f"expected room for END at least, got max_length {max_length}")
+        raise ValueError(f"expected max_length >= 1, for END, got {max_length}")
     n, device = len(source), source.device
     tokens = torch.full((n, max_length), PAD, dtype=torch.int64, device=device)
     log_probability = torch.zeros(n, dtype=torch.float64, device=device)
@@ -198,41 +198,40 @@ def _one_by_one(
         return tokens, log_probability
     with torch.no_grad():
         cache = model.init_cache(model.encode(source), max_length)
-        rows = torch.arange(n, device=device)  # which sequence each row of the cache belongs to
+        rows = torch.arange(n, device=device)  # sequence of each row of the cache
         running = torch.ones(n, dtype=torch.bool, device=device)
-        words = torch.full((n,), END, dtype=torch.int64, device=device)
-        for place in range(max_length):
-            logits = model.step(words, cache)
+        current = torch.full((n,), END, dtype=torch.int64, device=device)
+        for position in range(max_length):
+            logits = model.step(current, cache)
             if grammar is not None:
                 logits = logits.masked_fill(~grammar.allowed(), -torch.inf)
-            words = pick(logits, rows, place)
-            gained = (logits.gather(1, words.unsqueeze(1)).squeeze(1) - logits.logsumexp(dim=-1)).double()
-            tokens[rows[running], place] = words[running]
-            log_probability[rows[running]] += gained[running]
-            running &= words != END
+            current = select(logits, rows, position)
+            log_p = (logits.gather(1, current.unsqueeze(1)).squeeze(1) - logits.logsumexp(dim=-1)).double()
+            tokens[rows[running], position] = current[running]
+            log_probability[rows[running]] += log_p[running]
+            running &= current != END
             if grammar is not None:
-                grammar.advance(words)
-                over = grammar.complete() & running  # only END can follow: it has probability 1 and needs no step
-                if place + 1 < max_length:
-                    tokens[rows[over], place + 1] = END
-                    running &= ~over
-            left = int(running.sum())
-            if not left:
+                grammar.advance(current)
+                complete = grammar.complete() & running  # END is certain and needs no step
+                if position + 1 < max_length:
+                    tokens[rows[complete], position + 1] = END
+                    running &= ~complete
+            num_running = int(running.sum())
+            if not num_running:
                 break
-            if len(rows) - left >= _LEAVE_SHARE * len(rows):
-                kept = running.nonzero().squeeze(1)
-                cache, rows, words, running = cache.select(kept), rows[kept], words[kept], running[kept]
+            if len(rows) - num_running >= _COMPACT_SHARE * len(rows):
+                index = running.nonzero().squeeze(1)
+                cache, rows, current, running = cache.select(index), rows[index], current[index], running[index]
                 if grammar is not None:
-                    grammar.select(kept)
+                    grammar.select(index)
     return tokens, log_probability
 
 
 @contextmanager
 def decoding_mode(model: nn.Module) -> Iterator[torch.device]:
-    """The model without dropout, on its device, in training's arithmetic; as it was before afterwards.
+    """The model in evaluation mode and in the precision of training; its mode is restored afterwards. Yields its device.
 
-    One autocast around all steps lets PyTorch keep the weights it has converted instead of converting them at each; on a CPU
-    they are laid out for its products once, too.
+    One autocast around all steps lets PyTorch convert the weights once. On a CPU their layout is also packed once.
     """
     keep_freed_memory()
     was_training = model.training
@@ -246,8 +245,8 @@ def decoding_mode(model: nn.Module) -> Iterator[torch.device]:
         model.train(was_training)
 
 
-def _cut(tokens: Tensor) -> Ints:
-    """(n, L) on the host, without the columns at the end that are padding in all rows."""
-    places = (tokens != PAD).any(dim=0).nonzero()
-    width = int(places.max()) + 1 if len(places) else 0
+def _trim(tokens: Tensor) -> Ints:
+    """(n, L) on the host, without trailing columns of padding."""
+    columns = (tokens != PAD).any(dim=0).nonzero()
+    width = int(columns.max()) + 1 if len(columns) else 0
     return tokens[:, :width].cpu().numpy()

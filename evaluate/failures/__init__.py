@@ -1,1 +1,1 @@
-"""Failed problems: dumped, read back, drawn."""
+"""Failed problems: their fields, dump files, and the selection of the worst."""

@@ -1,1 +1,1 @@
-"""The HTML report of one evaluation."""
+"""The report of one evaluation: HTML page, plots, failures as text."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mathpipe.datasets.tokenizers.matrix_tokenizer import PAD
+from mathpipe.datasets.tokenizers.tokenizer import PAD
 
 Ints = NDArray[np.integer[Any]]
 

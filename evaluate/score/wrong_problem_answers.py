@@ -1,4 +1,4 @@
-"""Detect predictions that solve another problem than the given one. Each task names candidates (``Task.wrong_problems``)."""
+"""Detect predictions that solve another problem than the given one. Each task names candidates (``MatrixTask.wrong_problems``)."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices, reduce_per_matrix
-from mathpipe.generate.tasks.registry import Task
+from mathpipe.generate.tasks.matrix_task import MatrixTask
 
 
 def confused_with(
-    task: Task, problems: Matrices, predicted: Matrices, readable: NDArray[np.bool_], tolerance: float
+    task: MatrixTask, problems: Matrices, predicted: Matrices, readable: NDArray[np.bool_], tolerance: float
 ) -> NDArray[np.object_]:
     """(n,): the name of the first other problem whose error test the prediction passes, else None.
 
@@ -27,14 +27,14 @@ def confused_with(
     return names
 
 
-def _pass_error_test(task: Task, problems: Matrices, predicted: Matrices, tolerance: float) -> NDArray[np.bool_]:
+def _pass_error_test(task: MatrixTask, problems: Matrices, predicted: Matrices, tolerance: float) -> NDArray[np.bool_]:
     """(n,): mask of predictions that pass the error test of these problems; False if the answer has another shape."""
     solved = task.solve(problems)
     comparable = predicted.same_shape(solved.solutions)
     for rejected in solved.rejected.values():
         comparable &= ~rejected
     with np.errstate(all="ignore"):
-        errors = task.verify(*(m.take(comparable) for m in (problems, solved.solutions, predicted)))
+        errors = task.errors(*(m.take(comparable) for m in (problems, solved.solutions, predicted)))
     correct = np.zeros(len(problems), dtype=np.bool_)
     correct[comparable] = task.passes(errors, tolerance)
     return correct

@@ -24,14 +24,13 @@ from mathpipe.datasets.format.manifest import (
 )
 from mathpipe.datasets.io.storage import Storage, StoreError, TransientStoreError, move_to_backup
 from mathpipe.generate.build.locking import lock_directory, log_file
-from mathpipe.generate.build.sequence_chunks import rows_per_chunk
 from mathpipe.generate.build.shard import ShardResult, build_unit, units
 from mathpipe.generate.execution.executors import run
 from mathpipe.generate.layout import Layout, Shard
 from mathpipe.generate.provenance import blas_kernels, collect_provenance
-from mathpipe.generate.spec import DatasetSpec, MatrixSpec
+from mathpipe.generate.spec import DatasetSpec
 from mathpipe.generate.splits import TEST, TRAIN, VALID
-from mathpipe.generate.tasks.registry import distinct_of_split, distinct_problems, may_repeat
+from mathpipe.generate.tasks.registry import get_task
 
 OnMismatch = Literal["error", "restart"]
 MAX_ATTEMPTS = 4  # per shard after transient storage errors; the storage client has already retried each request itself
@@ -131,9 +130,9 @@ def align_to_chunks(layout: Layout, specs: Mapping[str, DatasetSpec]) -> Layout:
     """The layout with a smaller shard size for splits that get fewer rows per chunk: all shards then cover equally many chunks."""
     chunks = max(1, round(layout.shard_rows / next(iter(specs.values())).chunk_rows))
     shard_rows_by_split = {
-        split: chunks * rows_per_chunk(spec, split)
+        split: chunks * task.rows_per_chunk(spec, split)
         for split, spec in specs.items()
-        if not isinstance(spec.problems, MatrixSpec)
+        if (task := get_task(spec.task)).shares_stream
     }
     return replace(
         layout,
@@ -251,9 +250,10 @@ def _check_space(specs: Mapping[str, DatasetSpec], layout: Layout) -> None:
     """UserError if a split requests more rows than the spec has distinct problems."""
     for split, rows in layout.splits.items():
         spec = specs[split]
-        distinct = distinct_problems(spec)
-        available = int(distinct_of_split(spec, split)) if distinct < 1e15 else None
-        if available and split == TRAIN and may_repeat(spec):
+        task = get_task(spec.task)
+        distinct = task.distinct_problems(spec.problems)
+        available = int(task.distinct_of_split(spec.problems, split)) if distinct < 1e15 else None
+        if available and split == TRAIN and task.may_repeat:
             continue
         if available is not None and rows > available:
             raise UserError(

@@ -8,16 +8,12 @@ under equal names; runs of different specs are recognised by their records.
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.io.file_locks import lock_path
 from mathpipe.datasets.io.storage import Storage
-
-_ALREADY_LOCKED = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
 
 
 @contextlib.contextmanager
@@ -27,35 +23,22 @@ def lock_directory(storage: Storage) -> Iterator[bool]:
     UserError if another run has locked it.
     """
     folder = storage.make_directory()
-    if folder is None or sys.platform == "win32":
+    if folder is None:
         yield False
         return
     with contextlib.ExitStack() as locks:
-        yield any(_lock(path, locks, folder) for path in (folder, log_file(folder)))
+        try:
+            held = any(locks.enter_context(lock_path(path)) for path in (folder, log_file(folder)))
+        except BlockingIOError:
+            raise UserError(
+                f"{folder} is being written by another run of `mathpipe generate`",
+                expected="one run at a time per directory",
+                next_step="wait for it or stop it, then repeat the same command, which keeps finished shards; "
+                "or choose another --out",
+            ) from None
+        yield held
 
 
 def log_file(folder: Path) -> Path:
     """The timing log beside the directory of a dataset. It may always exist, so it can carry the lock."""
     return folder.with_name(folder.name + ".log.jsonl")
-
-
-def _lock(path: Path, locks: contextlib.ExitStack, folder: Path) -> bool:
-    """Lock a path until ``locks`` is closed; False if the file system does not support it (NFS: on directories)."""
-    import fcntl
-
-    try:
-        handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError:
-        return False
-    locks.callback(os.close, handle)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno not in _ALREADY_LOCKED:
-            return False
-        raise UserError(
-            f"{folder} is being written by another run of `mathpipe generate`",
-            expected="one run at a time per directory",
-            next_step="wait for it or stop it, then repeat the same command, which keeps finished shards; or choose another --out",
-        ) from None
-    return True

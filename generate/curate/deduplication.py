@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.format.example_formats import Examples
+from mathpipe.datasets.format.examples import concatenate
 from mathpipe.datasets.format.manifest import (
     MANIFEST,
     Manifest,
@@ -29,17 +29,14 @@ from mathpipe.datasets.format.manifest import (
     read_record,
     shard_file,
 )
-from mathpipe.datasets.format.matrix_columns import concatenate_examples
-from mathpipe.datasets.format.sequence_columns import SequenceExamples
 from mathpipe.datasets.io.storage import HashingFile, Storage
 from mathpipe.generate.build.locking import lock_directory
-from mathpipe.generate.build.shard import example_format
 from mathpipe.generate.curate.verification import load_split_specs
 from mathpipe.generate.execution.executors import LogFunction, estimate_workers, run
 from mathpipe.generate.execution.shuffle import Keys, find_duplicates
 from mathpipe.generate.provenance import collect_provenance
 from mathpipe.generate.spec import DatasetSpec
-from mathpipe.generate.splits import problem_hash, sequence_hash
+from mathpipe.generate.tasks.registry import get_task, parse_spec
 
 _SECOND_HASH_KEYS = 1 << 32  # offset of the keys of the second 64 bits, far from those of the first
 _SPLIT_BITS = 48  # a row's position: the index of its split, then 48 bits of row number
@@ -88,7 +85,7 @@ def deduplicate(
     old = read_manifest(source)
     old_specs = load_split_specs(old)
     specs = {split: spec.model_copy(update={"deduplicated": old.digest}) for split, spec in old_specs.items()}
-    spec = DatasetSpec.model_validate(old.spec).model_copy(update={"deduplicated": old.digest})
+    spec = parse_spec(old.spec).model_copy(update={"deduplicated": old.digest})
     source_storage, storage = Storage(source), Storage(url)
     with lock_directory(storage):
         finished = _finished(storage, spec)
@@ -141,7 +138,7 @@ def _row_groups(spec: DatasetSpec, url: str, record: ShardRecord) -> Iterator[An
             Storage(url).read(record.file) as opened,
             pq.ParquetFile(opened, page_checksum_verification=True) as file,
         ):
-            if not example_format(spec).accepts(file.schema_arrow):
+            if not get_task(spec.task).example_format(spec).accepts(file.schema_arrow):
                 raise pa.ArrowInvalid("its columns are not those of a shard")
             for group in range(file.num_row_groups):
                 yield file.read_row_group(group, use_threads=False)
@@ -160,22 +157,13 @@ def _keys(specs: dict[str, DatasetSpec], url: str, numbered: tuple[int, ShardRec
     """For each row of a shard, the two 64-bit halves of its problem's hash, and its position."""
     number, record = numbered
     spec, first, second = specs[record.split], [], []
+    task = get_task(spec.task)
     for table in _row_groups(spec, url, record):
-        rows: Examples = example_format(spec).from_arrow(table)
-        first.append(_hash(spec, rows, 0))
-        second.append(_hash(spec, rows, _SECOND_HASH_KEYS))
+        rows = task.example_format(spec).from_arrow(table)
+        first.append(task.problem_hash(spec, rows))
+        second.append(task.problem_hash(spec, rows, _SECOND_HASH_KEYS))
     start = (number << _SPLIT_BITS) + record.first_row
     return np.concatenate(first), np.concatenate(second), np.arange(start, start + record.rows)
-
-
-def _hash(spec: DatasetSpec, rows: Examples, keys_from: int) -> NDArray[np.uint64]:
-    if isinstance(rows, SequenceExamples):
-        return sequence_hash(rows.problems, keys_from=keys_from)
-    on_grid = rows.clean is not None or spec.matrices.round_problems
-    hashes = problem_hash(rows.problems, on_grid=on_grid, keys_from=keys_from)
-    if rows.problems.task_ids is not None:  # the task token is part of a problem
-        hashes = hashes ^ (rows.problems.task_ids.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
-    return hashes
 
 
 def _write(
@@ -187,7 +175,7 @@ def _write(
     with storage.write(shard_file(split, plan.index)) as file:
         hashing = HashingFile(file)
         rows = _remaining_rows(old_specs[split], source, plan)
-        count = example_format(spec).write(hashing, rows, spec.to_json(), version("mathpipe"))
+        count = get_task(spec.task).example_format(spec).write(hashing, rows, spec.to_json(), version("mathpipe"))
     record = ShardRecord(
         split=split,
         shard=plan.index,
@@ -208,22 +196,16 @@ def _remaining_rows(spec: DatasetSpec, source: str, plan: _ShardPlan) -> Iterato
     drop[plan.dropped] = True
     rows_read, next_row, pending = 0, plan.first_row, list[Any]()
     for table in _row_groups(spec, source, plan.record):
-        rows: Any = example_format(spec).from_arrow(table)
+        rows: Any = get_task(spec.task).example_format(spec).from_arrow(table)
         pending.append(rows.take(~drop[rows_read : rows_read + len(rows)]))
         rows_read += len(rows)
         while sum(map(len, pending)) >= spec.chunk_rows:
-            joined = _join(pending)
+            joined = concatenate(pending)
             yield joined.take(np.arange(spec.chunk_rows)).renumber(next_row)
             next_row += spec.chunk_rows
             pending = [joined.take(np.arange(spec.chunk_rows, len(joined)))]
     if any(map(len, pending)):
-        yield _join(pending).renumber(next_row)
-
-
-def _join(parts: list[Any]) -> Any:
-    return (
-        SequenceExamples.concatenate(parts) if isinstance(parts[0], SequenceExamples) else concatenate_examples(parts)
-    )
+        yield concatenate(pending).renumber(next_row)
 
 
 def _matches(record: ShardRecord, plan: _ShardPlan, specs: dict[str, DatasetSpec]) -> bool:

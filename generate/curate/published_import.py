@@ -30,7 +30,7 @@ from mathpipe.generate.execution.ordered_map import map_in_order
 from mathpipe.generate.provenance import collect_provenance
 from mathpipe.generate.spec import DatasetSpec, ImportedSpec, SourceFile, TextFormat
 from mathpipe.generate.splits import TEST, TRAIN, VALID, sequence_hash
-from mathpipe.generate.tasks.registry import sequence_task
+from mathpipe.generate.tasks.registry import expression_task
 
 MAX_LISTED_LINES = 20  # skipped lines that are shown
 PUBLISHED = TextFormat()
@@ -74,7 +74,7 @@ def import_dataset(
     not depend on it.
     UserError if more than ``max_bad`` lines are skipped, if no line remains, or if ``url`` holds anything else.
     """
-    _check_task(task)
+    expression_task(task)
     storage = Storage(url)
     sources = [SourceFile(split=s, name=p.rsplit("/", 1)[-1], sha256=checksum(p)) for s in files for p in files[s]]
     spec = DatasetSpec(task=task, problems=ImportedSpec(sources=tuple(sources), checked=check, text=text))
@@ -117,17 +117,6 @@ def import_dataset(
         )
         manifest.write(storage)
     return ImportResult(manifest, dict(skipped.kinds), skipped.first, skipped.num_verified, overlaps)
-
-
-def _check_task(name: str) -> None:
-    """UserError unless there is a task of this name, and its problems are expressions."""
-    if sequence_task(name).kind != "expressions":
-        raise UserError(
-            f"only expressions can be imported, and {name} has none",
-            expected="a task of expressions, such as integration-bwd or ode1",
-            got=repr(name),
-            next_step=f"`mathpipe generate --task {name}` generates its problems",
-        )
 
 
 def _expected(text: TextFormat) -> str:

@@ -24,7 +24,8 @@ from mathpipe.datasets.expressions.vocabulary import COEFFICIENTS, IDS, TOKENS, 
 from mathpipe.datasets.format.sequence_columns import SequenceExamples
 from mathpipe.datasets.io.published_text import MAX_LINE_BYTES, Line, Pair, RejectedLine, parse_lines
 from mathpipe.generate.spec import TextFormat
-from mathpipe.generate.tasks.registry import SequenceTask, sequence_task
+from mathpipe.generate.tasks.pair_task import ExpressionTask
+from mathpipe.generate.tasks.registry import expression_task
 
 NO_PAIR, FOREIGN = "not a pair", "symbols of another task"
 _EQUATION_PARSERS = {"infix": parse_infix_equation, "latex": parse_latex_equation}
@@ -45,21 +46,21 @@ class VerifiedBatch:
 
 def verified_pairs(task: str, text: TextFormat, check: bool, lines: Sequence[Line]) -> VerifiedBatch:
     """The pairs of a batch of lines that belong to the task and, with ``check``, are right."""
-    expression_task = sequence_task(task)
+    named_task = expression_task(task)
     pairs: list[Pair] = []
     rejected: list[tuple[str, RejectedLine]] = []
-    for result in _parse(expression_task, text, lines):
+    for result in _parse(named_task, text, lines):
         if isinstance(result, RejectedLine):
             rejected.append((NO_PAIR, result))
-        elif (reason := _foreign_symbol(expression_task, result)) is not None:
+        elif (reason := _foreign_symbol(named_task, result)) is not None:
             rejected.append((FOREIGN, result.reject(reason)))
         else:
             pairs.append(result)
     rows = _rows(pairs)
     if check and pairs:
-        outcomes = expression_task.verify(rows.problems, rows.solutions, rows.solutions).outcome.tolist()
-        names = [expression_task.outcomes[k] for k in outcomes]
-        correct = [name in expression_task.correct_outcomes for name in names]
+        outcomes = named_task.verify(rows.problems, rows.solutions, rows.solutions).outcome.tolist()
+        names = [named_task.outcomes[k] for k in outcomes]
+        correct = [name in named_task.correct_outcomes for name in names]
         for pair, name, is_correct in zip(pairs, names, correct, strict=True):
             if not is_correct:
                 line = pair.reject(f"its solution is not correct ({name})")
@@ -76,7 +77,7 @@ def _rows(pairs: Sequence[Pair]) -> SequenceExamples:
     return SequenceExamples(row, Sequences.from_list(problems), Sequences.from_list(solutions))
 
 
-def _parse(task: SequenceTask, text: TextFormat, lines: Sequence[Line]) -> list[Pair | RejectedLine]:
+def _parse(task: ExpressionTask, text: TextFormat, lines: Sequence[Line]) -> list[Pair | RejectedLine]:
     if text.format == "text" and text.notation == "tokens":
         return parse_lines(lines)
     results: list[Pair | RejectedLine] = []
@@ -120,7 +121,7 @@ def _read_sides(text: TextFormat, line: bytes) -> tuple[str, str] | str | None:
     return sides[0], sides[1]
 
 
-def _parse_notation(task: SequenceTask, notation: str, line: Line, sides: tuple[str, str]) -> Pair | RejectedLine:
+def _parse_notation(task: ExpressionTask, notation: str, line: Line, sides: tuple[str, str]) -> Pair | RejectedLine:
     parse_equation = _EQUATION_PARSERS[notation]
     ids = []
     for name, side, to_tree in (("problem", sides[0], _problem), ("solution", sides[1], _solution)):
@@ -134,7 +135,7 @@ def _parse_notation(task: SequenceTask, notation: str, line: Line, sides: tuple[
     return Pair(ids[0], ids[1], line.file, line.number)
 
 
-def _problem(task: SequenceTask, left: Tree, right: Tree | None) -> Tree:
+def _problem(task: ExpressionTask, left: Tree, right: Tree | None) -> Tree:
     """y' - f for an integral, otherwise the expression that is zero."""
     is_integral = task.symbols is not None and "Y'" in task.symbols[0] and "Y" not in task.symbols[0]
     if not is_integral:
@@ -148,7 +149,7 @@ def _problem(task: SequenceTask, left: Tree, right: Tree | None) -> Tree:
     return (_SUB, _Y_PRIME, left)
 
 
-def _solution(task: SequenceTask, left: Tree, right: Tree | None) -> Tree:
+def _solution(task: ExpressionTask, left: Tree, right: Tree | None) -> Tree:
     """The right side of ``y = F``, without an added constant that the task's solutions do not have."""
     if right is not None and left != _Y:
         raise UserError("an equation that is no solution", expected="F(x) or y = F(x)")
@@ -173,7 +174,7 @@ def _without_added_constant(tree: Tree) -> Tree:
     return result
 
 
-def _foreign_symbol(task: SequenceTask, pair: Pair) -> str | None:
+def _foreign_symbol(task: ExpressionTask, pair: Pair) -> str | None:
     """Describes the first symbol of a pair that its task does not use; None if there is none."""
     if task.symbols is None:
         return None

@@ -7,29 +7,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from mathpipe.datasets.containers.ragged_matrices import Matrices, reduce_per_matrix
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.format.example_formats import Examples
 from mathpipe.datasets.format.manifest import Manifest, ShardRecord, read_manifest, read_record, record_file
-from mathpipe.datasets.format.matrix_columns import SPEC_KEY, MatrixExamples
-from mathpipe.datasets.format.sequence_columns import SequenceExamples
+from mathpipe.datasets.format.shard_writer import SPEC_KEY
 from mathpipe.datasets.io.storage import Storage, StoreError
-from mathpipe.datasets.tokenizers.decimal_grid import in_dataset_range
-from mathpipe.generate.build.shard import example_format
-from mathpipe.generate.curate.sequence_verification import sequence_faults
 from mathpipe.generate.execution.executors import run
 from mathpipe.generate.spec import GENERATOR_VERSION, DatasetSpec
-from mathpipe.generate.splits import belongs_to_split
-from mathpipe.generate.tasks.base import Mask
-from mathpipe.generate.tasks.registry import Task, get_task, matrix_task
+from mathpipe.generate.tasks.registry import get_task, parse_spec
 
 MISSING = "is missing"
-CPU_TOLERANCE = 1e-9  # relative to the largest entry: how far two CPUs may differ in float64, far below float32
 
 
 @dataclass(frozen=True)
@@ -121,7 +111,7 @@ def load_spec(manifest: Manifest) -> DatasetSpec:
 
 def _parse_spec(manifest: Manifest, values: dict[str, Any]) -> DatasetSpec:
     try:
-        spec = DatasetSpec.model_validate(values)
+        spec = parse_spec(values)
     except ValidationError as error:
         raise UserError(
             "this version of mathpipe does not support the dataset's spec",
@@ -129,7 +119,6 @@ def _parse_spec(manifest: Manifest, values: dict[str, Any]) -> DatasetSpec:
             got=error.errors()[0]["msg"],
             next_step="use the version of mathpipe that built it: " + manifest.provenance.get("mathpipe", "unknown"),
         ) from error
-    get_task(spec.task)
     if spec.version != GENERATOR_VERSION:
         raise UserError(
             "the dataset was built by another version of the generator",
@@ -199,7 +188,8 @@ def check_shard(spec: DatasetSpec, url: str, record: ShardRecord) -> list[Damage
 
 
 def _check_rows(spec: DatasetSpec, record: ShardRecord, file: pq.ParquetFile) -> list[Damage]:
-    layout = example_format(spec)
+    task = get_task(spec.task)
+    layout = task.example_format(spec)
     if not layout.accepts(file.schema_arrow):
         return [Damage(record.file, "its columns are not those of a shard")]
     if (file.metadata.metadata or {}).get(SPEC_KEY, b"").decode() != spec.to_json():
@@ -208,7 +198,7 @@ def _check_rows(spec: DatasetSpec, record: ShardRecord, file: pq.ParquetFile) ->
     expected = record.first_row
     for group in range(file.num_row_groups):
         rows = layout.from_arrow(file.read_row_group(group, use_threads=False))
-        for what, mask in _find_faults(spec, record.split, rows, expected).items():
+        for what, mask in task.find_faults(spec, record.split, rows, expected).items():
             faults.setdefault(what, []).extend(int(row) for row in rows.row[mask])
         expected += len(rows)
     damage = [Damage(record.file, what, tuple(bad_rows)) for what, bad_rows in faults.items() if bad_rows]
@@ -216,56 +206,3 @@ def _check_rows(spec: DatasetSpec, record: ShardRecord, file: pq.ParquetFile) ->
         actual_rows = expected - record.first_row
         damage.append(Damage(record.file, f"holds {actual_rows:,} rows, its record says {record.rows:,}"))
     return damage
-
-
-def _find_faults(spec: DatasetSpec, split: str, rows: Examples, first: int) -> dict[str, Mask]:
-    """For each kind of fault, the mask of the rows that have it."""
-    if isinstance(rows, SequenceExamples):
-        return sequence_faults(spec, split, rows, first)
-    return _find_matrix_faults(spec, split, rows, first)
-
-
-def _find_matrix_faults(spec: DatasetSpec, split: str, rows: MatrixExamples, first: int) -> dict[str, Mask]:
-    task = matrix_task(spec.task)
-    solved = task.solve(rows.solved)
-    recomputed = solved.solutions
-    rejected = functools.reduce(np.logical_or, solved.rejected.values(), np.zeros(len(rows), dtype=np.bool_))
-    same_shape = rows.solutions.same_shape(recomputed)
-    correct = np.zeros(len(rows), dtype=np.bool_)
-    correct[same_shape] = correct_solutions(
-        task, *(m.take(same_shape) for m in (rows.solved, recomputed, rows.solutions))
-    )
-    in_range = np.asarray(reduce_per_matrix(in_dataset_range(rows.problems.values), rows.problems, np.logical_and))
-    return {
-        "is in the wrong position": rows.row != np.arange(first, first + len(rows)),
-        "its problem has a value outside the range of a dataset": ~in_range,
-        f"its problem does not belong to {split}": ~belongs_to_split(
-            rows.problems, split, on_grid=rows.clean is not None or spec.matrices.round_problems
-        ),
-        "its problem has no trusted solution": rejected,
-        "its solution is wrong": ~correct & ~rejected,
-    }
-
-
-def correct_solutions(task: Task, problems: Matrices, solved: Matrices, stored: Matrices) -> Mask:
-    """Which stored solutions are correct: equal to the recomputed ones, or equally good by ``Task.matches_recomputed``.
-
-    Another CPU may choose the other of two equally good signs, or another basis for nearly equal eigenvalues.
-    """
-    correct = matches_to_float32(stored.values, solved, CPU_TOLERANCE)
-    if task.matches_recomputed is not None and not correct.all():
-        unequal = np.flatnonzero(~correct)
-        correct[unequal] = task.matches_recomputed(*(m.take(unequal) for m in (problems, solved, stored)))
-    return correct
-
-
-def matches_to_float32(
-    stored: np.ndarray[tuple[int], np.dtype[np.float64]], recomputed: Matrices, tolerance: float
-) -> Mask:
-    """Which matrices are equal entry by entry: |stored - X| <= 1.5 units in the last place of float32 + tolerance * max|X|."""
-    largest = reduce_per_matrix(np.abs(recomputed.values), recomputed, np.maximum)
-    with np.errstate(over="ignore", invalid="ignore"):
-        unit = np.spacing(np.abs(recomputed.values).astype(np.float32)).astype(np.float64)
-        allowed = 1.5 * unit + tolerance * np.repeat(largest, recomputed.sizes)
-        close = np.abs(stored - recomputed.values) <= allowed
-    return np.asarray(reduce_per_matrix(close, recomputed, np.logical_and))

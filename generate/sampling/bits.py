@@ -15,13 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mathpipe.datasets.containers.ragged_sequences import Sequences
-from mathpipe.datasets.tokenizers.bit_tokenizer import MASKED
 from mathpipe.generate.outcomes import Verification
 from mathpipe.generate.splits import TEST, TRAIN, VALID, in_split, sequence_hash, share
 
 Bits = NDArray[np.uint8]
 EXACT, WRONG_VALUE, MALFORMED, UNTERMINATED = range(4)
-OUTCOMES = ("exact", "wrong_value", "malformed", "unterminated")
+HIDDEN = 2  # the stored value of a hidden bit
 WIDEST_SMALL = 16  # bits of the largest problems whose space is enumerated
 _BATCH_BYTES = 1 << 22  # of problems sampled at a time
 
@@ -93,7 +92,7 @@ def verify_bits(
         padded = np.full((len(index), max(n, int(predictions.lengths.max(initial=0)))), 255, dtype=np.uint8)
         padded[np.arange(padded.shape[1]) < predictions.lengths[:, None]] = predictions.values
         matches = padded[:, :n] == correct
-        well_formed = (predictions.lengths == n) & (padded[:, :n] < MASKED).all(axis=1)
+        well_formed = (predictions.lengths == n) & (padded[:, :n] < HIDDEN).all(axis=1)
         outcome[index] = np.where(well_formed, np.where(matches.all(axis=1), EXACT, WRONG_VALUE), MALFORMED)
         accuracy[index] = matches.mean(axis=1)
         if hidden is not None:

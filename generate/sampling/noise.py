@@ -8,7 +8,7 @@ import numpy as np
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.tokenizers.decimal_grid import round_to_grid
-from mathpipe.generate.spec import MatrixSpec
+from mathpipe.generate.specs.matrix_spec import MatrixSpec
 
 
 def add_noise(rng: np.random.Generator, clean: Matrices, spec: MatrixSpec, *, symmetric: bool) -> Matrices:

@@ -27,7 +27,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from mathpipe.datasets.containers.ragged_matrices import SPECTRA, Matrices
+from mathpipe.datasets.containers.ragged_matrices import SPECTRA, Matrices, Spectrum
 from mathpipe.generate.sampling.random_matrices import (
     distinct_entries,
     round_entries,
@@ -35,7 +35,7 @@ from mathpipe.generate.sampling.random_matrices import (
     sample_entries,
     sample_shapes,
 )
-from mathpipe.generate.spec import MatrixSpec, Spectrum
+from mathpipe.generate.specs.matrix_spec import MatrixSpec
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

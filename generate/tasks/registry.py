@@ -1,11 +1,11 @@
 """The registry of all tasks by name. A new task is one file and one row here."""
 
+from __future__ import annotations
+
 from typing import Any
 
 from mathpipe.datasets.errors import UserError, nearest
-from mathpipe.generate.spec import DatasetSpec, MatrixSpec, SequenceSpec
-from mathpipe.generate.splits import share
-from mathpipe.generate.tasks.base import Solved, Task
+from mathpipe.generate.spec import DatasetSpec, ImportedSpec
 from mathpipe.generate.tasks.calculus import integration_bwd, integration_fwd, integration_ibp, ode1, ode2
 from mathpipe.generate.tasks.matrices import (
     add,
@@ -27,21 +27,24 @@ from mathpipe.generate.tasks.matrices import (
     symmetric_inverse,
     transpose,
 )
-from mathpipe.generate.tasks.sequence_base import SequenceTask
+from mathpipe.generate.tasks.matrix_task import MatrixTask
+from mathpipe.generate.tasks.pair_task import ExpressionTask, PairTask
 from mathpipe.generate.tasks.sequences import memory, xor
+from mathpipe.generate.tasks.task import Task
 
-_MODULES = (
+_MODULES: tuple[Any, ...] = (
     *(transpose, add, matvec, matmul, eigenvalues, eigenvectors, inverse, symmetric_inverse, singular_values, svd),
     *(cotraining, determinant, rank, solve, pseudo_inverse, qr, cholesky, expm),
+    *(integration_bwd, integration_fwd, integration_ibp, ode1, ode2, xor, memory),
 )
-_SEQUENCE_MODULES: tuple[Any, ...] = (integration_bwd, integration_fwd, integration_ibp, ode1, ode2, xor, memory)
-MATRIX_TASKS: dict[str, Task] = {module.TASK.name: module.TASK for module in _MODULES}
-SEQUENCE_TASKS: dict[str, SequenceTask] = {module.TASK.name: module.TASK for module in _SEQUENCE_MODULES}
-TASKS: dict[str, Task | SequenceTask] = {**MATRIX_TASKS, **SEQUENCE_TASKS}
+TASKS: dict[str, Task[Any]] = {module.TASK.name: module.TASK for module in _MODULES}
+
+MATRIX_TASKS: dict[str, MatrixTask] = {name: task for name, task in TASKS.items() if isinstance(task, MatrixTask)}
+PAIR_TASKS: dict[str, PairTask[Any]] = {name: task for name, task in TASKS.items() if isinstance(task, PairTask)}
 
 
-def get_task(name: str) -> Task | SequenceTask:
-    """The task of this name, of either kind; UserError suggests the most similar name."""
+def get_task(name: str) -> Task[Any]:
+    """The task of this name; UserError suggests the most similar name."""
     if name not in TASKS:
         near = nearest(name, TASKS)
         raise UserError(
@@ -53,58 +56,40 @@ def get_task(name: str) -> Task | SequenceTask:
     return TASKS[name]
 
 
-def matrix_task(name: str) -> Task:
-    """The matrix task of this name; UserError if it is of another kind."""
-    task = get_task(name)
-    if not isinstance(task, Task):
-        raise UserError(f"{name} is not a matrix task", expected="one of " + ", ".join(MATRIX_TASKS), got=repr(name))
+def matrix_task(name: str) -> MatrixTask:
+    """The task on matrices of this name; UserError if it is of another problem type."""
+    task: MatrixTask = _of_type(name, MatrixTask, "matrices")
     return task
 
 
-def sequence_task(name: str) -> SequenceTask:
-    """The sequence task (expressions, bits) of this name; UserError if it is of another kind."""
+def pair_task(name: str) -> PairTask[Any]:
+    """The task of this name that yields pairs of token sequences; UserError if it is of another problem type."""
+    task: PairTask[Any] = _of_type(name, PairTask, "sequences")
+    return task
+
+
+def expression_task(name: str) -> ExpressionTask:
+    """The task of expressions of this name; UserError if it is of another problem type."""
+    task: ExpressionTask = _of_type(name, ExpressionTask, "expressions")
+    return task
+
+
+def _of_type(name: str, task_class: type[Any], problems: str) -> Any:
     task = get_task(name)
-    if not isinstance(task, SequenceTask):
+    if not isinstance(task, task_class):
         raise UserError(
-            f"{name} is not a sequence task", expected="one of " + ", ".join(SEQUENCE_TASKS), got=repr(name)
+            f"{name} is not a task of {problems}",
+            expected="one of " + ", ".join(other for other, known in TASKS.items() if isinstance(known, task_class)),
+            got=repr(name),
         )
     return task
 
 
-def distinct_problems(spec: DatasetSpec) -> float:
-    """An upper bound on the number of distinct problems of a spec; infinity if it is astronomically large."""
-    if isinstance(spec.problems, MatrixSpec):
-        return matrix_task(spec.task).distinct_problems(spec.problems)
-    if isinstance(spec.problems, SequenceSpec):
-        return sequence_task(spec.task).distinct_problems(spec.problems)
-    return float("inf")
-
-
-def distinct_of_split(spec: DatasetSpec, split: str) -> float:
-    """The number of distinct problems of a split: exact if the task counts them, else the split's share of the bound."""
-    if isinstance(spec.problems, SequenceSpec):
-        counted = sequence_task(spec.task).distinct_of_split
-        if counted is not None:
-            return counted(spec.problems, split)
-    return share(split) * distinct_problems(spec)
-
-
-def may_repeat(spec: DatasetSpec) -> bool:
-    """Whether the training split may have more rows than distinct problems."""
-    return isinstance(spec.problems, SequenceSpec) and sequence_task(spec.task).may_repeat
-
-
-__all__ = [
-    "MATRIX_TASKS",
-    "SEQUENCE_TASKS",
-    "TASKS",
-    "SequenceTask",
-    "Solved",
-    "Task",
-    "distinct_of_split",
-    "distinct_problems",
-    "get_task",
-    "matrix_task",
-    "may_repeat",
-    "sequence_task",
-]
+def parse_spec(values: dict[str, Any]) -> DatasetSpec:
+    """A stored spec; pydantic's ValidationError if it is invalid, UserError if its task is unknown."""
+    problems = values.get("problems")
+    if isinstance(problems, dict):
+        imported = problems.get("kind") == "imported"
+        model = ImportedSpec if imported else get_task(str(values.get("task"))).spec_model
+        values = {**values, "problems": model.model_validate(problems)}
+    return DatasetSpec.model_validate(values)

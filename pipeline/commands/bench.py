@@ -19,14 +19,12 @@ import numpy as np
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.tokenizers.number_encodings import ENCODINGS, get_number_encoding
 from mathpipe.generate.build.dataset_builder import make_dataset
-from mathpipe.generate.build.matrix_chunks import build_chunk
-from mathpipe.generate.build.sequence_chunks import build_sequence_chunk
 from mathpipe.generate.build.shard import ShardResult, build_shard
 from mathpipe.generate.execution.cpus import available_cpus
 from mathpipe.generate.execution.executors import run
 from mathpipe.generate.layout import Layout, Shard
-from mathpipe.generate.spec import DatasetSpec, MatrixSpec
-from mathpipe.generate.tasks.registry import TASKS, SequenceTask, get_task
+from mathpipe.generate.spec import DatasetSpec
+from mathpipe.generate.tasks.registry import TASKS, get_task
 from mathpipe.pipeline.config.counts import parse_count
 from mathpipe.pipeline.console import log
 
@@ -105,7 +103,7 @@ def bench(task: str, dim: int, count: str, workers: int | None, out: str, second
     if as_json:
         click.echo(json.dumps({"measurements": [asdict(m) for m in measurements], "estimate": asdict(estimate)}))
         return
-    what = task if isinstance(get_task(task), SequenceTask) else f"{task} {dim}x{dim}"
+    what = f"{task} {dim}x{dim}" if "dim" in get_task(task).options() else task
     click.echo(
         f"\n{examples:,} examples of {what} with {estimate.workers} workers: about {_format_time(estimate.seconds)} "
         f"({estimate.examples_per_second:,.0f} examples/s), {estimate.bytes / 1e9:,.2f} GB"
@@ -147,11 +145,7 @@ def _count(text: str) -> int:
 def _spec(name: str, dim: int) -> DatasetSpec:
     """The example spec of a task at this dimension; UserError if the task cannot sample such problems."""
     task = get_task(name)
-    if isinstance(task, SequenceTask):
-        return DatasetSpec(task=name, problems=task.example, chunk_rows=task.chunk_rows)
-    problems = MatrixSpec.model_validate({**task.example.model_dump(), "min_dim": dim, "max_dim": dim})
-    task.check(problems)
-    return DatasetSpec(task=name, problems=problems, chunk_rows=task.chunk_rows(problems))
+    return task.make_spec({"dim": dim} if "dim" in task.options() else {})
 
 
 def _measurements(dim: int, folder: Path, seconds: float) -> Iterator[Measurement]:
@@ -176,10 +170,13 @@ def _measurements(dim: int, folder: Path, seconds: float) -> Iterator[Measuremen
 def _generation_rate(spec: DatasetSpec, seconds: float) -> float:
     """Examples per second of chunks generated in memory, without writing."""
     chunks = itertools.count()
-    if isinstance(spec.problems, MatrixSpec):
-        return spec.chunk_rows * _calls_per_second(lambda: build_chunk(spec, "train", next(chunks)), seconds)
-    small = spec.model_copy(update={"chunk_rows": SMALL_CHUNK})
-    return SMALL_CHUNK * _calls_per_second(lambda: build_sequence_chunk(small, next(chunks), ["train"]), seconds)
+    task, spec = get_task(spec.task), _small_chunks(spec)
+    return spec.chunk_rows * _calls_per_second(lambda: task.build_chunk(spec, next(chunks), ["train"]), seconds)
+
+
+def _small_chunks(spec: DatasetSpec) -> DatasetSpec:
+    """The spec with chunks that take a fraction of a second, where a chunk of the task takes seconds."""
+    return spec.model_copy(update={"chunk_rows": SMALL_CHUNK}) if get_task(spec.task).shares_stream else spec
 
 
 def _calls_per_second(function: Callable[[], object], seconds: float) -> float:
@@ -221,8 +218,7 @@ def _measure_disk(folder: Path, seconds: float) -> Measurement:
 
 def estimate_dataset(spec: DatasetSpec, examples: int, workers: int, folder: Path) -> Estimate:
     """Extrapolate from two shards per worker, built with all workers running, after one shard each to warm up."""
-    if not isinstance(spec.problems, MatrixSpec):
-        spec = spec.model_copy(update={"chunk_rows": SMALL_CHUNK})
+    spec = _small_chunks(spec)
     size = 5 * spec.chunk_rows
     shards = [Shard("train", k, k * size, size) for k in range(3 * workers)]
     results = list(run(functools.partial(_build, spec, str(folder / "estimate")), shards, workers))[workers:]

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from mathpipe.evaluate.decode.decoding import Decoding
-from mathpipe.evaluate.failures.failure_rendering import render_failures
+from mathpipe.evaluate.report.failure_rendering import render_failures
 from mathpipe.evaluate.run import evaluate_run
 from mathpipe.pipeline.config.options import options_from_model, parameter_options
 from mathpipe.pipeline.config.resolution import ParameterSource, resolve, validate
@@ -31,8 +31,8 @@ from mathpipe.pipeline.progress import Progress
 @click.option(
     "--verbose",
     is_flag=True,
-    help="Also dump every failed problem and print the ten worst: the largest errors, or for expressions the most confident "
-    "wrong answers.",
+    help="Also dump every failed problem and print the ten worst: the largest errors, or for expressions and short sequences "
+    "the most confident wrong answers.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON.")
 @options_from_model(EvaluateParams)

@@ -43,7 +43,7 @@ def export(directory: str, out: str, split: str, input_encoding: str | None, out
             f"{out}: unknown format", expected="a file name that ends in .txt or .arrow", got=repr(Path(out).suffix)
         )
     data = open_dataset(directory, split, input_encoding or "P1000", output_encoding or "P1000")
-    if data.problem_type != "matrices":
+    if not data.problem_type.takes_number_encodings:
         reject_number_encoding(directory, "--input-encoding", input_encoding)
         reject_number_encoding(directory, "--output-encoding", output_encoding)
     folder, _, name = out.rpartition("/")

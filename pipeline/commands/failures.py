@@ -12,9 +12,9 @@ from itertools import islice
 import click
 
 from mathpipe.datasets.errors import UserError, nearest
-from mathpipe.evaluate.failures.failure_dump import Failure
-from mathpipe.evaluate.failures.failure_rendering import render_failures
+from mathpipe.evaluate.failures.failure import Failure
 from mathpipe.evaluate.published_predictions import import_published
+from mathpipe.evaluate.report.failure_rendering import render_failures
 from mathpipe.pipeline.console import log
 from mathpipe.pipeline.inputs.failure_conditions import CATEGORICAL_FIELDS, NONE, Condition, parse_condition
 from mathpipe.pipeline.inputs.failure_source import FailureSource, find_failure_source, find_published_file

@@ -9,17 +9,17 @@ import click
 
 from mathpipe.datasets.format.manifest import Manifest
 from mathpipe.generate.build.dataset_builder import DatasetResult, OnMismatch, make_dataset
-from mathpipe.generate.build.sequence_chunks import rng_stream
-from mathpipe.generate.spec import DatasetSpec, MatrixSpec
+from mathpipe.generate.spec import DatasetSpec
+from mathpipe.generate.tasks.registry import get_task
 from mathpipe.pipeline.config.counts import format_count
-from mathpipe.pipeline.config.options import execution_options, options_from_model, parameter_options
-from mathpipe.pipeline.config.resolution import ParameterSource, resolve, validate
-from mathpipe.pipeline.config.schema import GenerateParams
+from mathpipe.pipeline.config.options import TaskCommand, execution_options, options_from_model, parameter_options
+from mathpipe.pipeline.config.resolution import ParameterSource
+from mathpipe.pipeline.config.schema import GenerateParams, resolve_generate
 from mathpipe.pipeline.console import Terminated, handle_sigterm, log, quiet_option, warn
 from mathpipe.pipeline.progress import Progress
 
 
-@click.command("generate")
+@click.command("generate", cls=TaskCommand)
 @options_from_model(GenerateParams)
 @click.option("--out", default=None, help="Directory or fsspec URL of the dataset.  [default: data/<task>]")
 @execution_options
@@ -51,11 +51,11 @@ def generate(
       mathpipe generate --task inverse --n 50M
       mathpipe generate --task add --dim 3 --n 200k --out data/add-3x3
       mathpipe generate --task eigenvalues --n 5M --extra-test far:spectrum=laplace --extra-test large:dim=7,n=2k
-      mathpipe generate --task integration-bwd --n 100k --max-ops 10 --operators div:0
+      mathpipe generate --task integration-bwd --n 100k --max-operators 10 --operators div:0
       mathpipe generate --task inverse --n 50M --scheduler tcp://host:8786 --out s3://bucket/inverse
     """
-    params = validate(GenerateParams, resolve("generate", source, flags), "generate")
-    spec = params.spec()
+    params = resolve_generate(source, flags)
+    spec = params.dataset_spec()
     url = out or f"data/{params.task}"
     layout = params.layout(spec, url)
     progress = Progress("generate")
@@ -122,7 +122,7 @@ def _print_result(result: DatasetResult, spec: DatasetSpec, url: str, as_json: b
 
 def _describe_rejected(result: DatasetResult, spec: DatasetSpec) -> str:
     """Describe the rejected samples of all splits."""
-    if isinstance(spec.problems, MatrixSpec):
+    if not get_task(spec.task).shares_stream:
         count = sum(sum(split.rejected.values()) for split in result.manifest.splits.values())
         return f"{count:,} problems rejected and replaced"
     rejected, repeats = count_rejected(result.manifest), result.manifest.repeats
@@ -135,9 +135,10 @@ def count_rejected(manifest: Manifest) -> int:
     Splits that share a stream share its samples, and the split that fills up last has counted every rejection. Which one fills up
     last may differ between chunks, and records count whole shards: the bound is exact for shards of one chunk.
     """
+    task = get_task(str(manifest.spec["task"]))
     largest: dict[tuple[str, int], int] = {}  # (stream, shard) -> rejections
     for name, split in manifest.splits.items():
         for record in split.shards:
-            key = (rng_stream(name), record.shard)
+            key = (task.rng_stream(name), record.shard)
             largest[key] = max(largest.get(key, 0), sum(record.rejected.values()))
     return sum(largest.values())

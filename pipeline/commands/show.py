@@ -6,18 +6,12 @@ import json
 from collections.abc import Iterator
 
 import click
+import numpy as np
 
 from mathpipe.datasets.dataset import Dataset, open_dataset
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.expressions.prefix import ids_to_text
-from mathpipe.datasets.format.example_formats import Examples
+from mathpipe.datasets.format.examples import Examples
 from mathpipe.datasets.format.manifest import Manifest, Split
-from mathpipe.datasets.format.matrix_columns import MatrixExamples
-from mathpipe.datasets.format.sequence_columns import SequenceExamples
-from mathpipe.datasets.rendering.formulas import to_infix, to_latex
-from mathpipe.datasets.rendering.matrix_drawing import render_matrix, side_by_side
-from mathpipe.datasets.tokenizers.bit_tokenizer import bits_to_text
-from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
 from mathpipe.pipeline.config.counts import parse_count
 from mathpipe.pipeline.inputs.encodings import reject_number_encoding
 
@@ -32,8 +26,8 @@ from mathpipe.pipeline.inputs.encodings import reject_number_encoding
 @click.option(
     "--encoding", default=None, help="Also print matrices as tokens of this number encoding: P10, P1000, B1999 or FP15."
 )
-@click.option("--latex", is_flag=True, help="Print expressions as LaTeX.")
-@click.option("--tokens", is_flag=True, help="Also print expressions as the prefix tokens that are stored.")
+@click.option("--latex", is_flag=True, help="Print problems and solutions as LaTeX.")
+@click.option("--tokens", is_flag=True, help="Also print problems and solutions as tokens.")
 @click.option("--json", "as_json", is_flag=True, help="Print spec, sizes and examples as JSON.")
 def show(
     directory: str, split: str, count: int, start: str, encoding: str | None, latex: bool, tokens: bool, as_json: bool
@@ -46,31 +40,23 @@ def show(
       mathpipe show data/integration-bwd --latex
     """
     data = open_dataset(directory, split, encoding or "P1000", encoding or "P1000")
-    if data.problem_type != "matrices":
+    if not data.problem_type.takes_number_encodings:
         reject_number_encoding(directory, "--encoding", encoding)
-    if data.problem_type != "expressions" and (latex or tokens):
-        raise UserError(
-            "--latex and --tokens are for expressions only", got=f"{directory}, which holds {data.problem_type}"
-        )
+    tokens = tokens or encoding is not None
     start_row = _parse_row(start, len(data))
     rows = list(data.chunks(size=max(count, 1), start=start_row, stop=start_row + count)) if count else []
     if as_json:
-        click.echo(json.dumps(_as_json(data, rows, encoding, latex)))
+        click.echo(json.dumps(_as_json(data, rows, latex=latex, tokens=tokens)))
         return
     for line in _describe(data.manifest):
         click.echo(line)
     for chunk in rows:
         for i in range(len(chunk)):
             click.echo(f"\n{split} row {chunk.row[i]}")
-            if isinstance(chunk, SequenceExamples):
-                click.echo(
-                    "\n".join(_expression_lines(chunk, i, bits=data.problem_type == "bits", latex=latex, tokens=tokens))
-                )
-                continue
-            click.echo("\n".join(_matrix_lines(chunk, i)))
-            if encoding is not None:
-                for line in _token_lines(data, chunk, i):
-                    click.echo(line)
+            lines = data.problem_type.example_lines(data.spec, chunk, i, latex=latex)
+            if tokens:
+                lines += [f"{name} tokens: {text}" for name, text in _tokens(data, chunk, i).items()]
+            click.echo("\n".join(lines))
 
 
 def _parse_row(text: str, rows: int) -> int:
@@ -110,45 +96,24 @@ def _repeats(split: Split) -> str:
     return f", {sum(counts):,} problems repeat another of their chunk" if counts else ""
 
 
-def _matrix_lines(rows: MatrixExamples, i: int) -> list[str]:
-    matrices = [("problem", render_matrix(rows.problems[i]))]
-    if rows.clean is not None:
-        matrices.append(("clean problem", render_matrix(rows.clean[i])))
-    return side_by_side([*matrices, ("solution", render_matrix(rows.solutions[i]))])
+def _tokens(data: Dataset, examples: Examples, i: int) -> dict[str, str]:
+    """Problem and solution of example i as tokens, separated by spaces."""
+    example = examples.take(np.array([i]))
+    sides = {"problem": (data.source, example.problems), "solution": (data.target, example.solutions)}
+    return {
+        name: " ".join(tokenizer.ids_to_tokens(tokenizer.encode(batch)[0][0]))
+        for name, (tokenizer, batch) in sides.items()
+    }
 
 
-def _expression_lines(rows: SequenceExamples, i: int, *, bits: bool, latex: bool, tokens: bool) -> Iterator[str]:
-    if bits:
-        yield f"problem   {bits_to_text(rows.problems[i])}"
-        yield f"solution  {bits_to_text(rows.solutions[i])}"
-        return
-    for name, expression in (("problem", rows.problems[i]), ("solution", rows.solutions[i])):
-        yield f"{name:<9} {format_expression(expression, latex=latex)}"
-        if tokens:
-            yield f"{'':<9} {ids_to_text(expression)}"
-    if rows.columns:
-        yield ", ".join(f"{name} {values[i]}" for name, values in rows.columns.items())
-
-
-def format_expression(tokens: bytes, *, latex: bool = False) -> str:
-    """An expression in infix notation or LaTeX; its tokens if they are malformed."""
-    return to_latex(tokens) if latex else to_infix(tokens)
-
-
-def _token_lines(data: Dataset, rows: MatrixExamples, i: int) -> Iterator[str]:
-    example = rows.take([i])  # type: ignore[arg-type]
-    for name, tokenizer, matrices in (
-        ("problem", data.source, example.problems),
-        ("solution", data.target, example.solutions),
-    ):
-        assert isinstance(tokenizer, MatrixTokenizer)
-        tokens, _ = tokenizer.encode(matrices)
-        yield f"{name} in {tokenizer.encoding.name}: {' '.join(tokenizer.ids_to_tokens(tokens[0]))}"
-
-
-def _as_json(data: Dataset, chunks: list[Examples], encoding: str | None, latex: bool) -> dict[str, object]:
+def _as_json(data: Dataset, chunks: list[Examples], *, latex: bool, tokens: bool) -> dict[str, object]:
     manifest = data.manifest
-    problems = [_example_json(data, chunk, i, encoding, latex) for chunk in chunks for i in range(len(chunk))]
+    examples = [
+        data.problem_type.example_json(data.spec, chunk, i, latex=latex)
+        | ({f"{name}_tokens": text for name, text in _tokens(data, chunk, i).items()} if tokens else {})
+        for chunk in chunks
+        for i in range(len(chunk))
+    ]
     return {
         "spec": manifest.spec,
         "fingerprint": manifest.fingerprint,
@@ -157,28 +122,5 @@ def _as_json(data: Dataset, chunks: list[Examples], encoding: str | None, latex:
         "splits": {
             name: {"rows": s.rows, "bytes": s.bytes, "rejected": s.rejected} for name, s in manifest.splits.items()
         },
-        "problems": problems,
+        "problems": examples,
     }
-
-
-def _example_json(data: Dataset, rows: Examples, i: int, encoding: str | None, latex: bool) -> dict[str, object]:
-    if isinstance(rows, SequenceExamples) and data.problem_type == "bits":
-        texts = {"problem": bits_to_text(rows.problems[i]), "solution": bits_to_text(rows.solutions[i])}
-        return {"row": int(rows.row[i]), **texts}
-    if isinstance(rows, SequenceExamples):
-        return {
-            "row": int(rows.row[i]),
-            "problem": format_expression(rows.problems[i], latex=latex),
-            "solution": format_expression(rows.solutions[i], latex=latex),
-            "problem_tokens": ids_to_text(rows.problems[i]),
-            "solution_tokens": ids_to_text(rows.solutions[i]),
-            **{name: values[i].item() for name, values in rows.columns.items()},
-        }
-    problem: dict[str, object] = {
-        "row": int(rows.row[i]),
-        "problem": rows.problems[i].tolist(),
-        "solution": rows.solutions[i].tolist(),
-    }
-    if encoding is not None:
-        problem["tokens"] = list(_token_lines(data, rows, i))
-    return problem

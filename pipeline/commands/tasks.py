@@ -6,9 +6,7 @@ import json
 
 import click
 
-from mathpipe.generate.spec import MatrixSpec
-from mathpipe.generate.tasks.registry import TASKS, SequenceTask, Task
-from mathpipe.pipeline.config.schema import BIT_PARAMETERS, EXPRESSION_PARAMETERS
+from mathpipe.generate.tasks.registry import TASKS
 
 
 @click.command("tasks")
@@ -24,7 +22,7 @@ def tasks(as_json: bool) -> None:
     if as_json:
         names = ("name", "task_token", "problem", "solution", "source")
         listed = [
-            {**dict(zip(names, row, strict=True)), "parameters": parameters(task)}
+            {**dict(zip(names, row, strict=True)), "parameters": list(task.options())}
             for task, row in zip(TASKS.values(), rows, strict=True)
         ]
         click.echo(json.dumps(listed))
@@ -33,15 +31,4 @@ def tasks(as_json: bool) -> None:
     widths = [max(len(row[k]) for row in [header, *rows]) for k in range(len(header))]
     for row in [header, *rows]:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    click.echo(f"parameters of matrices: {', '.join(MatrixSpec.model_fields)} (`mathpipe generate --help`)")
-    click.echo(f"parameters of expressions: {', '.join(sorted(EXPRESSION_PARAMETERS))}")
-    click.echo(f"parameters of bits: {', '.join(BIT_PARAMETERS)}")
-
-
-def parameters(task: Task | SequenceTask) -> list[str]:
-    """The parameters of this task, by the names of their flags."""
-    if isinstance(task, SequenceTask) and task.kind == "bits":
-        return list(BIT_PARAMETERS)
-    if isinstance(task, SequenceTask):
-        return sorted(EXPRESSION_PARAMETERS)
-    return list(MatrixSpec.model_fields)
+    click.echo("the parameters of a task: mathpipe generate --task TASK --help")

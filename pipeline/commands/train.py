@@ -115,7 +115,7 @@ def _check_metric_names(config: TrainConfig, valid: Dataset | None) -> None:
 
 def _reject_encodings(data: Dataset, source: ParameterSource) -> None:
     """UserError if -S sets a number encoding for data without matrices; files and presets may, since they fit any data."""
-    if data.problem_type != "matrices":
+    if not data.problem_type.takes_number_encodings:
         for name, value in parse_overrides("train", source).items():
             if name in ("input_encoding", "output_encoding"):
                 reject_number_encoding(data.directory, f"-S {name}", value)

@@ -9,12 +9,16 @@ from typing import Any, Literal, TypeVar, get_origin
 
 import click
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.errors import UserError, nearest
+from mathpipe.generate.tasks.registry import get_task
+from mathpipe.generate.tasks.task import Task
 from mathpipe.pipeline.config.counts import format_count
-from mathpipe.pipeline.config.resolution import ParameterSource
+from mathpipe.pipeline.config.resolution import ParameterSource, resolve
 
+_TASK = "mathpipe.task"
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -72,32 +76,119 @@ def execution_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def options_from_model(model: type[BaseModel]) -> Callable[[Command], Command]:
-    """Add one option for each field of the model. Options not given are None, since the model holds the defaults."""
+    """Add one option for each field of the model that has a description.
+
+    Options not given are None, since the model holds the defaults.
+    """
 
     def add(command: Command) -> Command:
         for name, field in reversed(model.model_fields.items()):
-            flag = f"--{name.replace('_', '-')}"
-            default = field.default
-            text = (field.description or "").strip()
-            text = text[:1].upper() + text[1:] if text[1:2].isalpha() else text
-            if name == "extra_test":
-                option = click.option(
-                    flag, name, multiple=True, callback=_none_if_empty, metavar="NAME:KEY=VALUE,...", help=f"{text}."
-                )
-            elif field.annotation is bool:
-                state = "on" if default else "off"
-                option = click.option(
-                    f"{flag}/--no-{flag[2:]}", name, default=None, help=f"{text}.  [default: {state}]"
-                )
-            else:
-                if default not in (None, PydanticUndefined):
-                    shown = format_count(default) if isinstance(default, int) else default
-                    text += f".  [default: {shown:g}]" if isinstance(default, float) else f".  [default: {shown}]"
-                option = click.option(flag, name, default=None, metavar=_metavar(name, field.annotation), help=text)
-            command = option(command)
+            if field.description is not None:
+                declaration, attributes = _option(name, field, field.default)
+                command = click.option(*declaration, name, **attributes)(command)
         return command
 
     return add
+
+
+def task_options(task: Task[Any]) -> list[click.Option]:
+    """The options of a task: one for each of its parameters, with the task's own defaults."""
+    defaults = task.default_spec.option_values()
+    options = []
+    for name, field in task.options().items():
+        declaration, attributes = _option(name, field, defaults.get(name))
+        options.append(click.Option([*declaration, name], **attributes))
+    return options
+
+
+def _option(name: str, field: FieldInfo, default: Any) -> tuple[list[str], dict[str, Any]]:
+    """The declaration and the attributes of the click option of a field."""
+    flag = f"--{name.replace('_', '-')}"
+    text = (field.description or "").strip()
+    text = text[:1].upper() + text[1:] if text[1:2].isalpha() else text
+    if name == "extra_test":
+        attributes = {"multiple": True, "callback": _none_if_empty, "metavar": "NAME:KEY=VALUE,...", "help": f"{text}."}
+        return [flag], attributes
+    if field.annotation is bool:
+        state = "on" if default else "off"
+        return [f"{flag}/--no-{flag[2:]}"], {"default": None, "help": f"{text}.  [default: {state}]"}
+    metavar = _metavar(name, field.annotation)
+    if default not in (None, PydanticUndefined, "", ()) and "[default:" not in text:
+        shown = format_count(default) if metavar == "COUNT" else default
+        text += f".  [default: {shown:g}]" if isinstance(default, float) else f".  [default: {shown}]"
+    return [flag], {"default": None, "metavar": metavar, "help": text}
+
+
+class TaskCommand(click.Command):
+    """A command with the options of its task: those of the parameters of the task that ``--task`` or a file names."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_TASK] = _named_task(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            raise self._no_such_option(ctx, error) from None
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        task = ctx.meta.get(_TASK)
+        return super().get_params(ctx) if task is None else [*task_options(task), *super().get_params(ctx)]
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The options of the task in a section of their own."""
+        task = ctx.meta.get(_TASK)
+        own = {option.name for option in task_options(task)} if task is not None else set()
+        sections: dict[bool, list[tuple[str, str]]] = {True: [], False: []}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                sections[parameter.name in own].append(record)
+        if task is not None:
+            with formatter.section(f"Options of {task.name}"):
+                formatter.write_dl(sections[True])
+        with formatter.section("Options"):
+            formatter.write_dl(sections[False])
+        if task is None:
+            with formatter.section("Options of a task"):
+                formatter.write_text(f"Name the task to see them: mathpipe {self.name} --task inverse --help")
+
+    def _no_such_option(self, ctx: click.Context, error: click.NoSuchOption) -> UserError:
+        task = ctx.meta.get(_TASK)
+        flags = [flag[2:] for parameter in self.get_params(ctx) for flag in parameter.opts if flag.startswith("--")]
+        near = nearest(error.option_name.removeprefix("--"), flags)
+        next_step = f"did you mean --{near}?" if near else None
+        if task is None:
+            return UserError(
+                f"no such option: {error.option_name}",
+                expected=f"an option of `mathpipe {self.name} --help`; with --task also those of the task",
+                got=error.option_name,
+                next_step=next_step,
+            )
+        own = ", ".join(option.opts[0] for option in task_options(task))
+        return UserError(
+            f"{task.name} has no option {error.option_name}",
+            expected=f"an option of {task.name} ({own}), or one that every task has",
+            got=error.option_name,
+            next_step=next_step or f"mathpipe {self.name} --task {task.name} --help",
+        )
+
+
+def _named_task(args: list[str]) -> Task[Any] | None:
+    """The task that the arguments of a command name, by ``--task``, ``-S``, a file or a preset; None if they name none."""
+    names = ("--task", "--preset", "--params")
+    scan = click.Command(
+        "scan",
+        params=[*(click.Option([name]) for name in names), click.Option(["-S", "overrides"], multiple=True)],
+        context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+        add_help_option=False,
+    )
+    with scan.make_context("scan", list(args), resilient_parsing=True) as ctx:
+        given = ctx.params
+    params = Path(given["params"]) if given["params"] else None
+    name = given["task"]
+    if name is None and (params is not None or given["preset"] or given["overrides"]):
+        source = ParameterSource(given["preset"], params, tuple(given["overrides"] or ()))
+        name = resolve("generate", source, {}).get("task")
+    return None if name is None else get_task(str(name))
 
 
 def _none_if_empty(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...] | None:

@@ -5,7 +5,9 @@ Precedence, highest first: a flag, ``-S key=value``, the file of ``--params``, t
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -20,9 +22,6 @@ SECTIONS: tuple[Section, ...] = ("generate", "train", "evaluate")
 _COMMANDS = {"evaluate": "eval"}  # sections whose command has another name
 PRESETS = Path(__file__).parents[1] / "presets"
 Model = TypeVar("Model", bound=BaseModel)
-
-DIMENSION_OPTIONS = ({"dim"}, {"min_dim", "max_dim"}, {"rows", "cols"})  # mutually exclusive ways to set dimensions
-DIMENSIONS = {"dim", "min_dim", "max_dim", "rows", "cols"}
 
 
 @dataclass(frozen=True)
@@ -53,10 +52,7 @@ def preset_file(name: str) -> Path:
 
 
 def resolve(section: Section, source: ParameterSource, flags: dict[str, Any]) -> dict[str, Any]:
-    """Resolve one section: the preset, overlaid with the file, ``-S key=value``, and the flags that are not None.
-
-    ``dim``, ``min_dim`` with ``max_dim``, and ``rows`` with ``cols`` exclude each other: a flag replaces the file's choice.
-    """
+    """Resolve one section: the preset, updated with the file, ``-S key=value``, and the flags that are not None."""
     files = [preset_file(source.preset)] if source.preset is not None else []
     files += [source.file] if source.file is not None else []
     values: dict[str, Any] = {}
@@ -64,7 +60,7 @@ def resolve(section: Section, source: ParameterSource, flags: dict[str, Any]) ->
         values = _merge_sections(values, _read_sections(file)[section])
     for key, value in parse_overrides(section, source).items():
         _set(values, key, value)
-    return merge(values, {key: value for key, value in flags.items() if value is not None})
+    return {**values, **{key: value for key, value in flags.items() if value is not None}}
 
 
 def parse_overrides(section: Section, source: ParameterSource) -> dict[str, Any]:
@@ -78,17 +74,17 @@ def preset_task(name: str) -> str | None:
     return None if task is None else str(task)
 
 
-def merge(values: dict[str, Any], updates: dict[str, Any]) -> dict[str, Any]:
-    """Update ``values`` with ``updates``; new dimensions replace all earlier ones, which they exclude."""
-    if any(updates.keys() & option for option in DIMENSION_OPTIONS):
-        values = {key: value for key, value in values.items() if key not in DIMENSIONS - updates.keys()}
-    return {**values, **updates}
-
-
 def validate(model: type[Model], values: dict[str, Any], section: str) -> Model:
     """Validate ``values`` with the model; UserError names the key, what was expected and the nearest known key."""
-    try:
+    with user_errors(model, section):
         return model.model_validate(values)
+
+
+@contextlib.contextmanager
+def user_errors(model: type[BaseModel], section: str) -> Iterator[None]:
+    """Turn pydantic's errors of this model into UserErrors that name a key of ``section``."""
+    try:
+        yield
     except ValidationError as error:
         raise _to_user_error(error, model, section) from None
 

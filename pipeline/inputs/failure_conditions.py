@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mathpipe.datasets.errors import UserError
-from mathpipe.evaluate.failures.failure_dump import Failure
+from mathpipe.evaluate.failures.failure import Failure
 from mathpipe.generate.tasks.matrices.cotraining import BY_TASK_TOKEN
 
 CATEGORICAL_FIELDS = ("split", "outcome", "task", "spectrum", "confused_with")

@@ -10,12 +10,12 @@ import pyarrow.compute as pc
 
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.io.storage import Storage
+from mathpipe.evaluate.adapters.adapter_registry import all_outcomes
 from mathpipe.evaluate.build_report import FAILURES, PREDICTIONS, iter_failures
 from mathpipe.evaluate.compare.evaluations import find_evaluations
-from mathpipe.evaluate.failures.failure_dump import Failure, read_failures
+from mathpipe.evaluate.failures.failure import Failure
+from mathpipe.evaluate.failures.failure_dump import read_failures
 from mathpipe.evaluate.predictions import predictions_metadata, read_predictions
-from mathpipe.evaluate.score.matrix_scoring import OUTCOMES
-from mathpipe.generate.tasks.registry import SEQUENCE_TASKS
 from mathpipe.pipeline.console import log
 
 
@@ -35,7 +35,7 @@ class FailureSource:
         """The outcomes of the task; without predictions the task is unknown, and these are the outcomes of all tasks."""
         if self.predictions is not None:
             return list(predictions_metadata(self.predictions)["outcomes"])
-        return list(dict.fromkeys([*OUTCOMES, *(name for task in SEQUENCE_TASKS.values() for name in task.outcomes)]))
+        return all_outcomes()
 
     def explain_row(self, row: int) -> str:
         """Explain why a row is not among the matching failures; UserError if it was not evaluated."""

@@ -19,12 +19,15 @@ from threadpoolctl import threadpool_limits
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.format.matrix_columns import MatrixExamples
 from mathpipe.datasets.io.storage import Storage
-from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, MatrixTokenizer
+from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
+from mathpipe.datasets.tokenizers.tokenizer import END, PAD
+from mathpipe.evaluate.adapters.matrix_adapter import MatrixAdapter
 from mathpipe.evaluate.build_report import build_report
 from mathpipe.evaluate.decode.beam_search import beam_search
 from mathpipe.evaluate.decode.decoding import Decoding, Hypotheses, decoding_mode, greedy
-from mathpipe.evaluate.predictions import PredictionsWriter, predictions_table
-from mathpipe.evaluate.score.matrix_scoring import OUTCOMES, ScoredMatrices, append_end, score
+from mathpipe.evaluate.predictions import PredictionsWriter
+from mathpipe.evaluate.score.matrix_scoring import OUTCOMES, ScoredMatrices
+from mathpipe.evaluate.score.scoring import append_end
 from mathpipe.generate.tasks.registry import matrix_task
 from mathpipe.train.config import ModelConfig
 from mathpipe.train.model.transformer import Transformer
@@ -89,11 +92,11 @@ def test_beam_transposition(benchmark: BenchmarkFixture, n: int, count: int) -> 
 
 def scored_answers(task: str, count: int) -> tuple[MatrixExamples, Hypotheses, Callable[[], ScoredMatrices]]:
     verifier, tokenizer = matrix_task(task), MatrixTokenizer.named("P1000")
-    problems = verifier.sample(np.random.default_rng(0), count, verifier.example)
+    problems = verifier.sample(np.random.default_rng(0), count, verifier.default_spec)
     rows = MatrixExamples(np.arange(count), problems, verifier.solve(problems).solutions)
     predictions = Matrices(rows.solutions.values * 1.01, rows.solutions.rows, rows.solutions.cols)
     decoded = Hypotheses(append_end(*tokenizer.encode(predictions)), -np.random.default_rng(1).exponential(size=count))
-    return rows, decoded, lambda: score(verifier, tokenizer, rows, decoded)
+    return rows, decoded, lambda: MatrixAdapter(verifier).score(tokenizer, rows, decoded)
 
 
 @pytest.mark.benchmark(group="verification", timer=time.process_time)
@@ -102,7 +105,7 @@ def test_verification(benchmark: BenchmarkFixture, task: str) -> None:
     """The errors of predictions that are given as matrices."""
     rows, decoded, _ = scored_answers(task, 50_000)
     answers = MatrixTokenizer.named("P1000").decode(decoded.tokens)[0]
-    verify = matrix_task(task).verify
+    verify = matrix_task(task).errors
     rate(benchmark, lambda: verify(rows.problems, rows.solutions, answers), 50_000)
 
 
@@ -122,6 +125,6 @@ def test_report(benchmark: BenchmarkFixture, tmp_path: Path, task: str) -> None:
     tokenizer = MatrixTokenizer.named("P1000")
     with (tmp_path / "predictions.parquet").open("wb") as file:
         predictions = PredictionsWriter(file, {"task": task, "split": "test", "outcomes": list(OUTCOMES)})
-        predictions.append(predictions_table(work(), "test", tokenizer, tokenizer, matrix_task(task)))
+        predictions.append(MatrixAdapter(matrix_task(task)).table(work(), "test", tokenizer, tokenizer))
         predictions.close()
     rate(benchmark, lambda: build_report(Storage(str(tmp_path)), verbose=True), 50_000)

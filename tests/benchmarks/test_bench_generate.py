@@ -19,7 +19,8 @@ from mathpipe.datasets.tokenizers.number_encodings import ENCODINGS, get_number_
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.curate.verification import verify_dataset
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.spec import DatasetSpec, MatrixSpec
+from mathpipe.generate.spec import DatasetSpec
+from mathpipe.generate.specs.matrix_spec import MatrixSpec
 from mathpipe.generate.tasks.registry import MATRIX_TASKS
 
 pytestmark = pytest.mark.benchmark(timer=time.process_time)  # CPU time, since machines are shared
@@ -50,7 +51,7 @@ def test_numpy_baseline(benchmark: BenchmarkFixture) -> None:
 @pytest.mark.benchmark(group="5x5 inverse", timer=time.process_time)
 @pytest.mark.parametrize("task", MATRIX_TASKS)
 def test_generation(benchmark: BenchmarkFixture, tmp_path: Path, task: str) -> None:
-    spec, calls = DatasetSpec(task=task, problems=MATRIX_TASKS[task].example), iter(range(100))
+    spec, calls = DatasetSpec(task=task, problems=MATRIX_TASKS[task].default_spec), iter(range(100))
     rate(
         benchmark,
         lambda: make_dataset(spec, Layout({"train": ROWS}, 100_000), str(tmp_path / str(next(calls))), workers=0),
@@ -81,6 +82,6 @@ def test_number_encodings(benchmark: BenchmarkFixture, name: str, direction: str
 @pytest.mark.benchmark(group="verification", timer=time.process_time)
 @pytest.mark.parametrize("task", MATRIX_TASKS)
 def test_verification(benchmark: BenchmarkFixture, task: str) -> None:
-    problems = MATRIX_TASKS[task].sample(np.random.default_rng(0), 50_000, MATRIX_TASKS[task].example)
+    problems = MATRIX_TASKS[task].sample(np.random.default_rng(0), 50_000, MATRIX_TASKS[task].default_spec)
     x = MATRIX_TASKS[task].solve(problems).solutions
-    rate(benchmark, lambda: MATRIX_TASKS[task].verify(problems, x, x), len(x))
+    rate(benchmark, lambda: MATRIX_TASKS[task].errors(problems, x, x), len(x))

@@ -11,7 +11,8 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from mathpipe.datasets.dataset import open_dataset
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.spec import DatasetSpec, MatrixSpec
+from mathpipe.generate.spec import DatasetSpec
+from mathpipe.generate.specs.matrix_spec import MatrixSpec
 
 pytestmark = pytest.mark.benchmark(timer=time.process_time)  # CPU time, since machines are shared
 BATCHES, SIZE = 2_500, 64

@@ -21,7 +21,7 @@ from mathpipe.datasets.io.published_text import Line
 from mathpipe.datasets.rendering.formulas import to_infix, to_latex
 from mathpipe.generate.curate.text_pairs import verified_pairs
 from mathpipe.generate.spec import TextFormat
-from mathpipe.generate.tasks.registry import sequence_task
+from mathpipe.generate.tasks.registry import expression_task
 
 pytestmark = pytest.mark.benchmark
 
@@ -35,8 +35,10 @@ def rate(benchmark: BenchmarkFixture, work: Callable[[], object], items: int) ->
 
 
 def generated_pairs(count: int) -> list[tuple[bytes, bytes]]:
-    task = sequence_task("integration-bwd")
-    batches = task.pairs(task.example, np.random.default_rng, lambda problems: np.ones(len(problems), dtype=np.bool_))
+    task = expression_task("integration-bwd")
+    batches = task.pairs(
+        task.default_spec, np.random.default_rng, lambda problems: np.ones(len(problems), dtype=np.bool_)
+    )
     pairs: list[tuple[bytes, bytes]] = []
     while len(pairs) < count:
         batch = next(batches)

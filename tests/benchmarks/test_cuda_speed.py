@@ -27,7 +27,8 @@ from mathpipe.evaluate.decode.beam_search import beam_search
 from mathpipe.evaluate.decode.decoding import Decoding, decoding_mode, greedy
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.spec import DatasetSpec, MatrixSpec
+from mathpipe.generate.spec import DatasetSpec
+from mathpipe.generate.specs.matrix_spec import MatrixSpec
 from mathpipe.pipeline.config.resolution import ParameterSource, resolve, validate
 from mathpipe.train.config import TrainConfig
 from mathpipe.train.model.transformer import Transformer, framed

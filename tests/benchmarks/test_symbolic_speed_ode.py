@@ -19,7 +19,7 @@ from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.layout import Layout
 from mathpipe.generate.spec import DatasetSpec
-from mathpipe.generate.tasks.registry import sequence_task
+from mathpipe.generate.tasks.registry import pair_task
 
 pytestmark = pytest.mark.benchmark(timer=time.process_time)  # CPU time, since machines are shared
 ROWS = {"ode1": 1_000, "ode2": 200}
@@ -38,7 +38,7 @@ def test_python_loop(benchmark: BenchmarkFixture) -> None:
 @pytest.mark.parametrize("name", ROWS)
 def test_pairs(benchmark: BenchmarkFixture, tmp_path: Path, name: str) -> None:
     names = itertools.count()
-    spec = DatasetSpec(task=name, problems=sequence_task(name).example, chunk_rows=ROWS[name])
+    spec = DatasetSpec(task=name, problems=pair_task(name).default_spec, chunk_rows=ROWS[name])
 
     def make() -> None:
         make_dataset(spec, Layout({"train": ROWS[name]}, ROWS[name]), str(tmp_path / str(next(names))), workers=0)
@@ -48,8 +48,10 @@ def test_pairs(benchmark: BenchmarkFixture, tmp_path: Path, name: str) -> None:
 
 @cache
 def pairs(name: str) -> tuple[Sequences, Sequences]:
-    task = sequence_task(name)
-    batches = task.pairs(task.example, lambda k: np.random.default_rng([4, k]), lambda p: np.ones(len(p), dtype=bool))
+    task = pair_task(name)
+    batches = task.pairs(
+        task.default_spec, lambda k: np.random.default_rng([4, k]), lambda p: np.ones(len(p), dtype=bool)
+    )
     first_batches = list(itertools.islice(batches, 10))
     return Sequences.concatenate([b.problems for b in first_batches]), Sequences.concatenate(
         [b.solutions for b in first_batches]
@@ -61,4 +63,4 @@ def pairs(name: str) -> tuple[Sequences, Sequences]:
 def test_predictions(benchmark: BenchmarkFixture, name: str, kind: str) -> None:
     problems, solutions = pairs(name)
     predicted = solutions if kind == "right" else solutions.take(np.roll(np.arange(len(solutions)), 1))
-    rate(benchmark, lambda: sequence_task(name).verify(problems, solutions, predicted), len(problems))
+    rate(benchmark, lambda: pair_task(name).verify(problems, solutions, predicted), len(problems))

@@ -16,7 +16,7 @@ from mathpipe.datasets.dataset import Dataset, open_dataset
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.manifest import read_manifest
 from mathpipe.datasets.loader import plan_epoch, plan_window
-from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD
+from mathpipe.datasets.tokenizers.tokenizer import END, PAD
 
 
 def take_batches(dataset: Dataset, count: int, **arguments: int) -> list[Batch]:

@@ -1,4 +1,4 @@
-"""Small datasets on disk, and models whose every answer is planned."""
+"""Small datasets on disk, models with planned answers, and failures with known defects."""
 
 from __future__ import annotations
 
@@ -17,11 +17,15 @@ from torch import Tensor, nn
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.dataset import Dataset, open_dataset
 from mathpipe.datasets.format.matrix_columns import MatrixExamples
-from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, MatrixTokenizer
+from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
+from mathpipe.datasets.tokenizers.tokenizer import END, PAD
+from mathpipe.evaluate.adapters.adapter_registry import adapter_of
 from mathpipe.evaluate.decode.decoding import Hypotheses
+from mathpipe.evaluate.failures.failure import Failure
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.spec import DatasetSpec, MatrixSpec
+from mathpipe.generate.spec import DatasetSpec
+from mathpipe.generate.specs.matrix_spec import MatrixSpec
 from mathpipe.train.config import ModelConfig, TrainConfig
 from mathpipe.train.run.checkpoint import RunRecord, build_model
 
@@ -33,41 +37,78 @@ def one_thread() -> None:
 
 @pytest.fixture(scope="session")
 def make_data(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """A dataset of a task: ``make_data("add", test=200, min_dim=2, max_dim=3)``."""
+    """Write a dataset of a task: ``make_data("add", test=200, min_dim=2, max_dim=3)``."""
 
     def make(task: str, test: int = 100, **spec: Any) -> Path:
         folder = tmp_path_factory.mktemp(task)
         dims = {"min_dim": 2, "max_dim": 2} | spec
-        asked = DatasetSpec(task=task, problems=MatrixSpec(**dims), seed=1, chunk_rows=100)
-        make_dataset(asked, Layout({"train": 100, "test": test}, shard_rows=100), str(folder / "data"), workers=0)
+        dataset_spec = DatasetSpec(task=task, problems=MatrixSpec(**dims), seed=1, chunk_rows=100)
+        make_dataset(
+            dataset_spec, Layout({"train": 100, "test": test}, shard_rows=100), str(folder / "data"), workers=0
+        )
         return folder / "data"
 
     return make
 
 
+@pytest.fixture(scope="session")
+def addition_data(make_data: Callable[..., Path]) -> Path:
+    """230 test problems of addition, 2 or 3 rows and columns."""
+    return make_data("add", test=230, min_dim=2, max_dim=3)
+
+
+DEFECTS = {1: "malformed", 3: "unterminated", 5: "wrong_shape", 7: "wrong_value"}  # of answer i, by i % 10
+
+
+@pytest.fixture(scope="session")
+def defects() -> list[str]:
+    """The outcome of each answer to ``addition_data`` by ``add_defects``."""
+    return [DEFECTS.get(i % 10, "exact") for i in range(230)]
+
+
+@pytest.fixture(scope="session")
+def add_defects() -> Callable[[int, int, list[int]], list[int]]:
+    """An edit for ``plan_answers``: the reference of a 2x2 or 3x3 matrix in P1000, or a defect of it."""
+
+    def edit(i: int, row: int, tokens: list[int]) -> list[int]:
+        defect = DEFECTS.get(i % 10)
+        if defect == "malformed":
+            return [*tokens[:-2], END]
+        if defect == "unterminated":
+            return [*tokens[:-1], *[tokens[-2]] * 40]  # longer than the longest correct answer
+        if defect == "wrong_shape":  # the matrix as one row
+            size = (tokens[0] - 8) * (tokens[1] - 8)
+            return [9, 8 + size, *tokens[2:]]
+        if defect == "wrong_value":  # a thousand times the first entry
+            return [*tokens[:4], tokens[4] + 3, *tokens[5:]]
+        return tokens
+
+    return edit
+
+
 @dataclass
 class PlannedCache:
-    said: Tensor  # (B, L): what each row will say
-    place: int
+    answers: Tensor  # (B, L)
+    position: int
 
     def select(self, index: Tensor) -> PlannedCache:
-        return PlannedCache(self.said[index], self.place)
+        return PlannedCache(self.answers[index], self.position)
 
 
 class Planned(nn.Module):
-    """A model that answers each written problem with the words planned for it, each with probability 3/4."""
+    """A model that answers each problem with its planned tokens, each with probability 3/4."""
 
     def __init__(self, plan: dict[tuple[int, ...], list[int]], vocabulary: int) -> None:
         super().__init__()
         self.plan, self.vocabulary = plan, vocabulary
         self.weight = nn.Parameter(torch.zeros(1))
-        self.asked = 0
+        self.num_problems = 0
 
     def check(self, rows: object) -> None:
-        """It reads everything."""
+        """Accepts everything."""
 
     def encode(self, source: Tensor) -> Tensor:
-        self.asked += len(source)
+        self.num_problems += len(source)
         answers = [self.plan[tuple(t for t in row if t != PAD)] for row in source.tolist()]
         width = max(len(answer) for answer in answers)
         return torch.tensor([answer + [PAD] * (width - len(answer)) for answer in answers])
@@ -77,18 +118,18 @@ class Planned(nn.Module):
 
     def step(self, tokens: Tensor, cache: PlannedCache) -> Tensor:
         logits = torch.full((len(tokens), self.vocabulary), math.log(0.25 / (self.vocabulary - 1)))
-        if cache.place < cache.said.shape[1]:
-            logits[torch.arange(len(tokens)), cache.said[:, cache.place]] = math.log(0.75)
-        cache.place += 1
+        if cache.position < cache.answers.shape[1]:
+            logits[torch.arange(len(tokens)), cache.answers[:, cache.position]] = math.log(0.75)
+        cache.position += 1
         return logits
 
 
 @pytest.fixture(scope="session")
 def plan_answers() -> Callable[..., Planned]:
-    """A planned model for a split: ``edit(place, row, right words with END)`` gives the words it will say."""
+    """A planned model for a split: ``edit(index, row, reference tokens with END)`` returns its answer."""
 
     def plan(
-        dataset: Dataset, edit: Callable[[int, int, list[int]], list[int]] = lambda i, row, words: words
+        dataset: Dataset, edit: Callable[[int, int, list[int]], list[int]] = lambda i, row, tokens: tokens
     ) -> Planned:
         answers: dict[tuple[int, ...], list[int]] = {}
         for rows in dataset.chunks():
@@ -96,8 +137,8 @@ def plan_answers() -> Callable[..., Planned]:
             for source, target, row in zip(
                 batch.source.tolist(), batch.target.tolist(), rows.row.tolist(), strict=True
             ):
-                words = edit(len(answers), row, target[: target.index(END) + 1])
-                answers[tuple(t for t in source if t != PAD)] = words
+                answer = edit(len(answers), row, target[: target.index(END) + 1])
+                answers[tuple(t for t in source if t != PAD)] = answer
         return Planned(answers, dataset.target.format.vocabulary_size)
 
     return plan
@@ -105,7 +146,7 @@ def plan_answers() -> Callable[..., Planned]:
 
 @pytest.fixture(scope="session")
 def make_run() -> Callable[..., RunRecord]:
-    """The record of a run on a dataset, as training would write it."""
+    """The record of a run on a dataset, as training writes it."""
 
     def make(data: Path, **changes: Any) -> RunRecord:
         dataset = open_dataset(data, "test")
@@ -134,7 +175,7 @@ def make_run() -> Callable[..., RunRecord]:
 def planned_run(
     monkeypatch: pytest.MonkeyPatch, make_run: Callable[..., RunRecord]
 ) -> Callable[[Path, nn.Module], RunRecord]:
-    """Makes ``evaluate_run`` find this model where it would load a checkpoint."""
+    """Makes ``evaluate_run`` use this model instead of a checkpoint."""
 
     def use(trained_on: Path, model: nn.Module, **changes: Any) -> RunRecord:
         record = dataclasses.replace(make_run(trained_on), **changes)
@@ -154,22 +195,49 @@ def untrained() -> Callable[[RunRecord], nn.Module]:
 
 
 @pytest.fixture(scope="session")
-def said() -> Callable[..., Hypotheses]:
-    """Predictions as decoding returns them, from one list of words (or token ids) a row."""
+def decode() -> Callable[..., Hypotheses]:
+    """Predictions as decoding returns them, from a string of tokens or a list of token ids per row."""
 
-    def decoded(tokenizer: MatrixTokenizer, sentences: Sequence[str | Sequence[int]], room: int = 0) -> Hypotheses:
-        rows = [tokenizer.tokens_to_ids(s.split()) if isinstance(s, str) else list(s) for s in sentences]
-        tokens = np.full((len(rows), max([room, *map(len, rows)])), PAD, dtype=np.int64)
+    def make(tokenizer: MatrixTokenizer, answers: Sequence[str | Sequence[int]]) -> Hypotheses:
+        rows = [tokenizer.tokens_to_ids(s.split()) if isinstance(s, str) else list(s) for s in answers]
+        tokens = np.full((len(rows), max(map(len, rows))), PAD, dtype=np.int64)
         for i, row in enumerate(rows):
             tokens[i, : len(row)] = row
         return Hypotheses(tokens, -np.arange(1.0, len(rows) + 1))
 
-    return decoded
+    return make
 
 
 @pytest.fixture(scope="session")
-def problems() -> Callable[[Sequence[Any], Sequence[Any]], MatrixExamples]:
+def make_examples() -> Callable[[Sequence[Any], Sequence[Any]], MatrixExamples]:
     def make(problems: Sequence[Any], solutions: Sequence[Any]) -> MatrixExamples:
         return MatrixExamples(np.arange(len(problems)), Matrices.from_list(problems), Matrices.from_list(solutions))
 
     return make
+
+
+@pytest.fixture
+def failures_of(decode: Callable[..., Hypotheses]) -> Callable[..., list[Failure]]:
+    """The failures among answers to the examples of a task, tokens in P1000."""
+
+    def make(task: str, examples: MatrixExamples, answers: Sequence[str] | Hypotheses) -> list[Failure]:
+        adapter, tokenizer = adapter_of(task), MatrixTokenizer.named("P1000")
+        decoded = answers if isinstance(answers, Hypotheses) else decode(tokenizer, answers)
+        scored = adapter.score(tokenizer, examples, decoded)
+        return list(adapter.failures(adapter.table(scored, "test", tokenizer, tokenizer)))
+
+    return make
+
+
+@pytest.fixture
+def addition_failures(
+    failures_of: Callable[..., list[Failure]], make_examples: Callable[..., MatrixExamples]
+) -> list[Failure]:
+    """Answers to [1 2] + [3 4] with a wrong value, of another shape, and malformed; a correct one did not fail."""
+    answers = [
+        "V1 V2 + 400 E-2 + 600 E-2 <s>",
+        "V1 V2 + 400 E-2 - 600 E-2 <s>",
+        "V2 V1 + 400 E-2 + 600 E-2 <s>",
+        "V1 <s>",
+    ]
+    return failures_of("add", make_examples([[[1, 2, 3, 4]]] * 4, [[[4, 6]]] * 4), answers)

@@ -13,36 +13,37 @@ import pytest
 
 from mathpipe.datasets.containers.ragged_matrices import SPECTRA
 from mathpipe.datasets.dataset import open_dataset
-from mathpipe.datasets.tokenizers.matrix_tokenizer import END, TASK_TOKENS
+from mathpipe.datasets.tokenizers.matrix_tokenizer import TASK_TOKENS
+from mathpipe.datasets.tokenizers.tokenizer import END
 from mathpipe.evaluate import run as evaluation
 from mathpipe.evaluate.failures.failure_dump import read_failures
-from mathpipe.evaluate.failures.failure_rendering import render_failure
+from mathpipe.evaluate.report.failure_rendering import render_failure
 from mathpipe.evaluate.run import evaluate_run
 
 
 def test_accuracy_by_the_spectrum_of_a_mixture(
     make_data: Callable[..., Path], plan_answers: Any, planned_run: Any, tmp_path: Path
 ) -> None:
-    """Every other problem drawn by laplace is answered wrong, and none of uniform."""
+    """Every other problem of the laplace spectrum is answered wrong, and none of the uniform one."""
     data = make_data("eigenvalues", test=200, spectrum=("uniform", "laplace"))
     dataset = open_dataset(data, "test")
     spectra = np.concatenate([rows.problems.spectra for rows in dataset.chunks()])
     laplace = spectra == SPECTRA.index("laplace")
     wrong = laplace & (np.cumsum(laplace) % 2 == 0)
 
-    def answer(i: int, row: int, words: list[int]) -> list[int]:
-        return [*words[:4], words[4] + 3, *words[5:]] if wrong[i] else words
+    def answer(i: int, row: int, tokens: list[int]) -> list[int]:
+        return [*tokens[:4], tokens[4] + 3, *tokens[5:]] if wrong[i] else tokens
 
     planned_run(data, plan_answers(dataset, answer))
-    found = evaluate_run(tmp_path / "run", verbose=True)
-    dumped = list(read_failures(str(found.failures)))
-    assert len(dumped) == wrong.sum() and {failure.spectrum for failure in dumped} == {"laplace"}
-    assert render_failure(dumped[0])[0].startswith(f"row {dumped[0].row}, laplace, ")
-    page = Path(found.report).read_text()
-    assert any(f">wrong value</span> row {failure.row}, laplace, " in page for failure in dumped)
-    column = pq.read_table(found.predictions)["spectrum"].to_pylist()
+    result = evaluate_run(tmp_path / "run", verbose=True)
+    failures = list(read_failures(str(result.failures)))
+    assert len(failures) == wrong.sum() and {failure.spectrum for failure in failures} == {"laplace"}
+    assert render_failure(failures[0])[0].startswith(f"row {failures[0].row}, laplace, ")
+    page = Path(result.report).read_text()
+    assert any(f">wrong value</span> row {failure.row}, laplace, " in page for failure in failures)
+    column = pq.read_table(result.predictions)["spectrum"].to_pylist()
     assert column == np.array(SPECTRA)[spectra].tolist()
-    with (Path(found.directory) / "analyses" / "by_spectrum.csv").open() as file:
+    with (Path(result.directory) / "analyses" / "by_spectrum.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["spectrum"], int(row["problems"])) for row in rows] == [
         ("laplace", int(laplace.sum())),
@@ -54,37 +55,37 @@ def test_accuracy_by_the_spectrum_of_a_mixture(
 def test_accuracy_by_task_in_co_training(
     make_data: Callable[..., Path], plan_answers: Any, planned_run: Any, tmp_path: Path
 ) -> None:
-    """Inverses are answered wrong, all else right."""
+    """Inverses are answered wrong, all transpositions correctly."""
     data = make_data("cotraining", test=200, task_tokens="TI")
     dataset = open_dataset(data, "test")
     task_ids = np.concatenate([rows.problems.task_ids for rows in dataset.chunks()])
     inverse = task_ids == TASK_TOKENS.index("I")
 
-    def answer(i: int, row: int, words: list[int]) -> list[int]:
-        return [*words[:5], words[5] + 3, *words[6:]] if inverse[i] else words
+    def answer(i: int, row: int, tokens: list[int]) -> list[int]:
+        return [*tokens[:5], tokens[5] + 3, *tokens[6:]] if inverse[i] else tokens
 
     planned_run(data, plan_answers(dataset, answer))
-    found = evaluate_run(tmp_path / "run", verbose=True)
-    dumped = list(read_failures(str(found.failures)))
-    assert [failure.row for failure in dumped] == np.flatnonzero(inverse).tolist()
-    for failure in dumped:
+    result = evaluate_run(tmp_path / "run", verbose=True)
+    failures = list(read_failures(str(result.failures)))
+    assert [failure.row for failure in failures] == np.flatnonzero(inverse).tolist()
+    for failure in failures:
         assert (failure.task, failure.spectrum, failure.residual_formula) == ("inverse", None, "A H - I")
         np.testing.assert_allclose(failure.residual, failure.problem @ failure.decoded - np.eye(2), atol=1e-9)
-    with (Path(found.directory) / "analyses" / "by_task.csv").open() as file:
+    with (Path(result.directory) / "analyses" / "by_task.csv").open() as file:
         rows = [(row["task"], int(row["problems"]), row["accuracy"]) for row in csv.DictReader(file)]
     assert rows == [("inverse", int(inverse.sum()), "0.0"), ("transpose", int((~inverse).sum()), "1.0")]
 
 
-def test_co_training_whose_eigenvectors_are_all_unreadable(
+def test_co_training_with_malformed_eigenvectors(
     make_data: Callable[..., Path], plan_answers: Any, planned_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The orthogonality of eigenvectors is a measure of the whole, also where no answer, or no problem of a chunk, has any."""
+    """Every chunk has the column of orthogonality, also where no answer or no problem has this measure."""
     monkeypatch.setattr(evaluation, "_CHUNK_ROWS", 5)
     data = make_data("cotraining", test=40, task_tokens="TF")
     dataset = open_dataset(data, "test")
     task_ids = np.concatenate([rows.problems.task_ids for rows in dataset.chunks()])
     vectors = task_ids == TASK_TOKENS.index("F")
-    planned_run(data, plan_answers(dataset, lambda i, row, words: [END] if vectors[i] else words))
+    planned_run(data, plan_answers(dataset, lambda i, row, tokens: [END] if vectors[i] else tokens))
     table = pq.read_table(evaluate_run(tmp_path / "run").predictions)
     assert table["outcome"].to_pylist() == ["malformed" if each else "exact" for each in vectors]
     assert table["orthogonality"].to_pylist() == [None if each else 0.0 for each in vectors]

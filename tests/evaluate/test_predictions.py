@@ -1,4 +1,4 @@
-"""The predictions file: its columns, nulls, words, several hypotheses of one problem, appending, damage."""
+"""The predictions file: columns, nulls, tokens, several hypotheses per problem, appending, damaged files."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.matrix_columns import MatrixExamples
 from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
-from mathpipe.evaluate.analyze.covariates import covariates
+from mathpipe.evaluate.adapters.matrix_adapter import MatrixAdapter
+from mathpipe.evaluate.adapters.prediction_columns import token_strings
+from mathpipe.evaluate.analyze.covariates import matrix_covariates
 from mathpipe.evaluate.decode.decoding import Hypotheses
 from mathpipe.evaluate.predictions import (
     PredictionsWriter,
     predictions_metadata,
-    predictions_table,
     read_predictions,
-    token_strings,
 )
-from mathpipe.evaluate.score.matrix_scoring import ScoredMatrices, score
+from mathpipe.evaluate.score.matrix_scoring import ScoredMatrices
 from mathpipe.generate.tasks.registry import TASKS
 
 P1000, B1999 = MatrixTokenizer.named("P1000"), MatrixTokenizer.named("B1999")
 
-RIGHT = "V2 V2 N500 E-3 N0 E0 N0 E0 N250 E-3 <s>"
+CORRECT = "V2 V2 N500 E-3 N0 E0 N0 E0 N250 E-3 <s>"
 OTHER_SHAPE = "V1 V2 N500 E-3 N250 E-3 <s>"
 
 
 @pytest.fixture
-def scored(said: Callable[..., Hypotheses], problems: Callable[..., MatrixExamples]) -> ScoredMatrices:
-    """Two problems; of the first two hypotheses."""
-    rows = problems([[[2, 0], [0, 4]], [[4]]], [[[0.5, 0], [0, 0.25]], [[0.25]]])
-    rows = MatrixExamples(np.array([17, 18]), rows.problems, rows.solutions)
-    decoded = said(B1999, [RIGHT, OTHER_SHAPE, "V1 V1 N250 <s>"])
+def scored(decode: Callable[..., Hypotheses], make_examples: Callable[..., MatrixExamples]) -> ScoredMatrices:
+    """Two problems, the first with two hypotheses."""
+    examples = make_examples([[[2, 0], [0, 4]], [[4]]], [[[0.5, 0], [0, 0.25]], [[0.25]]])
+    examples = MatrixExamples(np.array([17, 18]), examples.problems, examples.solutions)
+    decoded = decode(B1999, [CORRECT, OTHER_SHAPE, "V1 V1 N250 <s>"])
     decoded = Hypotheses(decoded.tokens, decoded.log_probability, np.array([0, 0, 1]), np.array([0, 1, 0]))
-    return score(TASKS["inverse"], B1999, rows, decoded)
+    return MatrixAdapter(TASKS["inverse"]).score(B1999, examples, decoded)
 
 
 def test_columns_and_values(scored: ScoredMatrices) -> None:
-    table = predictions_table(scored, "test", P1000, B1999, TASKS["inverse"])
+    table = MatrixAdapter(TASKS["inverse"]).table(scored, "test", P1000, B1999)
     assert table.to_pylist() == [
         {
             "row": 17,
@@ -78,7 +78,7 @@ def test_columns_and_values(scored: ScoredMatrices) -> None:
             "norm": pytest.approx(20**0.5),
         },
         {
-            **dict.fromkeys(table.column_names),  # everything else null: no rank 0, no matrix of the right shape
+            **dict.fromkeys(table.column_names),  # all else is null: not rank 0, no matrix of the correct shape
             "row": 17,
             "split": "test",
             "rank": 1,
@@ -114,20 +114,18 @@ def test_columns_and_values(scored: ScoredMatrices) -> None:
     ]
 
 
-def test_the_schema_does_not_depend_on_what_was_predicted(
-    scored: ScoredMatrices, said: Callable[..., Hypotheses]
-) -> None:
-    nothing = score(TASKS["inverse"], B1999, scored.problems, said(B1999, ["V1"] * 3))
-    assert (nothing.outcome == 5).all()
-    schema = predictions_table(nothing, "test", P1000, B1999, TASKS["inverse"]).schema
-    assert schema == predictions_table(scored, "test", P1000, B1999, TASKS["inverse"]).schema
+def test_schema_does_not_depend_on_predictions(scored: ScoredMatrices, decode: Callable[..., Hypotheses]) -> None:
+    unterminated = MatrixAdapter(TASKS["inverse"]).score(B1999, scored.problems, decode(B1999, ["V1"] * 3))
+    assert (unterminated.outcome == 5).all()
+    schema = MatrixAdapter(TASKS["inverse"]).table(unterminated, "test", P1000, B1999).schema
+    assert schema == MatrixAdapter(TASKS["inverse"]).table(scored, "test", P1000, B1999).schema
     assert schema.field("error_l1").type == schema.field("log_probability").type == pa.float64()
     assert schema.field("row").type == pa.int64()
     assert schema.field("decoded").type == schema.field("reference").type == pa.list_(pa.float64())
 
 
-def test_written_in_runs_and_read_back(scored: ScoredMatrices, tmp_path: Path) -> None:
-    table = predictions_table(scored, "test", P1000, B1999, TASKS["inverse"])
+def test_appended_tables_are_read_back(scored: ScoredMatrices, tmp_path: Path) -> None:
+    table = MatrixAdapter(TASKS["inverse"]).table(scored, "test", P1000, B1999)
     buffer = io.BytesIO()
     writer = PredictionsWriter(buffer, {"task": "inverse", "spec": {"seed": 0}})
     for _ in range(3):
@@ -143,14 +141,14 @@ def test_written_in_runs_and_read_back(scored: ScoredMatrices, tmp_path: Path) -
     assert file.metadata.row_group(0).column(0).compression == "ZSTD"
 
 
-def test_what_is_no_predictions_file_is_told(tmp_path: Path) -> None:
+def test_other_files_raise_user_errors(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("nothing")
     for name in ("text", "missing"):
-        with pytest.raises(UserError, match="no predictions file"):
+        with pytest.raises(UserError, match="not a predictions file"):
             read_predictions(tmp_path / name)
 
 
-def test_words_inside_and_outside_the_vocabulary() -> None:
+def test_token_strings_inside_and_outside_the_vocabulary() -> None:
     tokens = np.array([[9, 9, 109, 0, 1], [-4, 10**12, 1, 2, 3]])
     lengths = np.array([3, 5])
     assert token_strings(P1000, tokens, lengths) == ["V1 V1 +", "<-4> <1000000000000> <pad> T A"]
@@ -159,21 +157,21 @@ def test_words_inside_and_outside_the_vocabulary() -> None:
 
 
 def test_covariates() -> None:
-    found = covariates(Matrices.from_list([[[3, 0], [0, 4]], [[1, 2, 2]], [[1, 1], [1, 1]], [[0]]]))
-    assert found["rows"].tolist() == [2, 1, 2, 1]
-    assert found["cols"].tolist() == [2, 3, 2, 1]
-    np.testing.assert_allclose(found["norm"], [5, 3, 2, 0])
-    assert found["condition_number"][0] == pytest.approx(4 / 3)
-    assert np.isnan(found["condition_number"][1])
-    assert found["condition_number"][2] > 1e15
-    assert not np.isfinite(found["condition_number"][3])
+    columns = matrix_covariates(Matrices.from_list([[[3, 0], [0, 4]], [[1, 2, 2]], [[1, 1], [1, 1]], [[0]]]))
+    assert columns["rows"].tolist() == [2, 1, 2, 1]
+    assert columns["cols"].tolist() == [2, 3, 2, 1]
+    np.testing.assert_allclose(columns["norm"], [5, 3, 2, 0])
+    assert columns["condition_number"][0] == pytest.approx(4 / 3)
+    assert np.isnan(columns["condition_number"][1])
+    assert columns["condition_number"][2] > 1e15
+    assert not np.isfinite(columns["condition_number"][3])
 
 
 def test_covariates_of_a_spectrum() -> None:
-    turned = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
-    made = [turned @ np.diag(values) @ turned.T for values in ([2, 2, -2], [6, 3, 2], [9, 0, 0])]
-    found = covariates(Matrices.from_list([a.tolist() for a in made] + [[[0, 0], [0, 0]]]), symmetric=True)
-    np.testing.assert_allclose(found["dominant_eigenvalue_ratio"], [3**-0.5, 6 / 7, 1, np.nan])
-    np.testing.assert_allclose(found["positive_eigenvalue_fraction"][:2], [2 / 3, 1])
-    np.testing.assert_allclose(found["eigenvalue_gap"], [0, 1 / 6, 0, np.nan], atol=1e-12)
-    np.testing.assert_allclose(found["condition_number"][:2], [1, 3])
+    rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
+    matrices = [rotation @ np.diag(values) @ rotation.T for values in ([2, 2, -2], [6, 3, 2], [9, 0, 0])]
+    columns = matrix_covariates(Matrices.from_list([a.tolist() for a in matrices] + [[[0, 0], [0, 0]]]), symmetric=True)
+    np.testing.assert_allclose(columns["dominant_eigenvalue_ratio"], [3**-0.5, 6 / 7, 1, np.nan])
+    np.testing.assert_allclose(columns["positive_eigenvalue_fraction"][:2], [2 / 3, 1])
+    np.testing.assert_allclose(columns["eigenvalue_gap"], [0, 1 / 6, 0, np.nan], atol=1e-12)
+    np.testing.assert_allclose(columns["condition_number"][:2], [1, 3])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +14,23 @@ from hypothesis import strategies as st
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.dataset import open_dataset
 from mathpipe.datasets.errors import UserError
-from mathpipe.generate.build import matrix_chunks
 from mathpipe.generate.build.dataset_builder import make_dataset
-from mathpipe.generate.build.matrix_chunks import build_chunk
+from mathpipe.generate.chunks import matrix_chunks
+from mathpipe.generate.chunks.chunk_examples import ChunkExamples
+from mathpipe.generate.chunks.matrix_chunks import Solved
 from mathpipe.generate.curate.verification import verify_dataset
 from mathpipe.generate.layout import Layout, default_shard_rows, split_into_shards, whole_chunks
-from mathpipe.generate.spec import DatasetSpec, MatrixSpec
+from mathpipe.generate.spec import DatasetSpec
+from mathpipe.generate.specs.matrix_spec import MatrixSpec
 from mathpipe.generate.splits import belongs_to_split, hash_range, problem_hash, share
-from mathpipe.generate.tasks.registry import get_task
+from mathpipe.generate.tasks.matrices.inverse import Inverse
+from mathpipe.generate.tasks.registry import get_task, parse_spec
 
 SMALL = DatasetSpec(task="inverse", problems=MatrixSpec(min_dim=2, max_dim=3), chunk_rows=200)
+
+
+def build_chunk(spec: DatasetSpec, split: str, chunk: int) -> ChunkExamples:
+    return get_task(spec.task).build_chunk(spec, chunk, [split])[split]
 
 
 def test_fingerprint_depends_on_every_field() -> None:
@@ -36,21 +44,21 @@ def test_fingerprint_depends_on_every_field() -> None:
         SMALL.model_copy(update={"problems": MatrixSpec(min_dim=2, max_dim=3, round_problems=False)}),
     ]
     assert len({spec.fingerprint for spec in specs}) == len(specs)
-    assert DatasetSpec.model_validate_json(SMALL.to_json()).fingerprint == SMALL.fingerprint
+    assert parse_spec(json.loads(SMALL.to_json())).fingerprint == SMALL.fingerprint
 
 
 def test_chunk_is_a_pure_function() -> None:
     first, again = build_chunk(SMALL, "train", 3), build_chunk(SMALL, "train", 3)
-    assert np.array_equal(first.rows.problems.values, again.rows.problems.values)
-    assert np.array_equal(first.rows.solutions.values, again.rows.solutions.values)
-    assert first.rows.row.tolist() == list(range(600, 800))
+    assert np.array_equal(first.examples.problems.values, again.examples.problems.values)
+    assert np.array_equal(first.examples.solutions.values, again.examples.solutions.values)
+    assert first.examples.row.tolist() == list(range(600, 800))
     other = build_chunk(SMALL, "train", 4)
-    assert not np.array_equal(first.rows.problems.values[:50], other.rows.problems.values[:50])
+    assert not np.array_equal(first.examples.problems.values[:50], other.examples.problems.values[:50])
 
 
 def test_every_row_of_a_chunk_is_accepted() -> None:
     for stream in ("train", "valid", "test", "test-far"):
-        rows = build_chunk(SMALL, stream, 0).rows
+        rows = build_chunk(SMALL, stream, 0).examples
         assert len(rows) == 200
         assert belongs_to_split(rows.problems, stream, on_grid=True).all()
         solved = get_task("inverse").solve(rows.problems)
@@ -58,24 +66,28 @@ def test_every_row_of_a_chunk_is_accepted() -> None:
         assert np.array_equal(solved.solutions.values.astype(np.float32), rows.solutions.values)
 
 
-def test_samples_are_independent_of_rejections(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reject another set of problems: the rows that are accepted both times are the same, in the same order."""
-    plain = build_chunk(SMALL, "train", 0)
-    all_in_range = matrix_chunks._all_in_range
-    monkeypatch.setattr(
-        matrix_chunks, "_all_in_range", lambda m: all_in_range(m) & (problem_hash(m) % np.uint64(3) > 0)
-    )
-    fewer = build_chunk(SMALL, "train", 0)
+def test_samples_are_independent_of_rejections() -> None:
+    """Reject another set of problems: the examples that are accepted both times are the same, in the same order."""
+
+    class Choosy(Inverse):
+        def solve(self, problems: Matrices) -> Solved:
+            solved = super().solve(problems)
+            return Solved(solved.solutions, {**solved.rejected, "unlucky": problem_hash(problems) % np.uint64(3) == 0})
+
+    plain, fewer = (task.build_chunk(SMALL, 0, ["train"])["train"] for task in (Inverse(), Choosy()))
     assert sum(fewer.rejected.values()) > 50
-    hashes = [problem_hash(b.rows.problems).tolist() for b in (plain, fewer)]
+    hashes = [problem_hash(b.examples.problems).tolist() for b in (plain, fewer)]
     common = [h for h in hashes[0] if h in set(hashes[1])]
     assert hashes[1][: len(common)] == common and len(common) > 50
 
 
-def test_exhausted_spec_raises(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(matrix_chunks, "_all_in_range", lambda m: np.zeros(len(m), dtype=bool))
+def test_exhausted_spec_raises() -> None:
+    class Refusing(Inverse):
+        def solve(self, problems: Matrices) -> Solved:
+            return Solved(problems, {"unlucky": np.ones(len(problems), dtype=bool)})
+
     with pytest.raises(UserError, match="did not fill a chunk"):
-        build_chunk(SMALL, "train", 0)
+        Refusing().build_chunk(SMALL, 0, ["train"])
 
 
 def test_rejections_are_counted_by_reason() -> None:

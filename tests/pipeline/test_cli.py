@@ -65,7 +65,7 @@ def test_pipeline_from_generate_to_eval(ask) -> None:
 def test_show_prints_matrices_and_tokens(ask, addition: Path) -> None:
     shown = ask(f"show {addition} -k 1 --encoding P10").out
     assert "train    2,000 examples, 2 shards" in shown
-    assert "problem in P10: V3 V6" in shown and "solution in P10: V3 V3" in shown
+    assert "problem tokens: V3 V6" in shown and "solution tokens: V3 V3" in shown
     result = json.loads(ask(f"show {addition} --json -k 2 --start 3").out)
     assert [p["row"] for p in result["problems"]] == [3, 4]
     assert len(result["problems"][0]["problem"]) == 3
@@ -108,11 +108,12 @@ def test_tasks_and_presets_list_all(ask) -> None:
         ("generate --task add --dim 51", "102 columns"),
         ("generate --task add --dim x", "valid integer"),
         ("generate --task add --min-dim 4 --max-dim 3", "min_dim 4 is above max_dim 3"),
-        ("generate --task inverse --rectangular", "needs square matrices"),
+        ("generate --task inverse --rectangular", "inverse has no option --rectangular"),
+        ("generate --task inverse -S spec.rectangular=true", "needs square matrices"),
         ("generate --task inverse --dim 1 --n 50M", "too few distinct problems"),
         ("generate --task add --seed -1", "generate.seed is invalid"),
         ("generate --task add --workers -1", "--workers is negative"),
-        ("generate --task add --max-coeff nan", "generate.max_coeff is invalid"),
+        ("generate --task add --max-coeff nan", "generate.spec.max_coeff is invalid"),
         ("generate --task add --noise inf", "Expected: a finite number. Got: 'inf'"),
         ("train --data {data} -S lr=nan", "Expected: a finite number, less than or equal to 1. Got: 'nan'"),
         ("eval -S length_penalty=.nan", "Expected: a finite number, less than or equal to 10. Got: nan"),
@@ -121,7 +122,7 @@ def test_tasks_and_presets_list_all(ask) -> None:
         ("generate --task cotraining --task-tokens=", "the task tokens name no task. Expected: task tokens among TADMEFI"),
         ("generate --task add -S train.lr=1", "`mathpipe generate` has no parameter train.lr"),
         ("eval --run r -S train.lr=1", "`mathpipe eval` has no parameter train.lr"),
-        ("generate --task add --bogus 1", "No such option"),
+        ("generate --task add --bogus 1", "add has no option --bogus"),
         ("generate --task", "requires an argument"),
         ("generate", "--task"),
         ("generate --task add --n 1k --out nosuch://x", "cannot be opened"),

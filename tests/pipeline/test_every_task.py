@@ -14,7 +14,6 @@ from mathpipe.evaluate.failures.failure_dump import read_failures
 from mathpipe.evaluate.run import evaluate_run, quick_accuracy
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.spec import DatasetSpec, MatrixSpec
 from mathpipe.generate.tasks.registry import MATRIX_TASKS
 from mathpipe.train.config import ModelConfig, TrainConfig
 from mathpipe.train.trainer import train
@@ -28,10 +27,7 @@ MIXED = {"spectrum": ("uniform", "laplace"), "noise": 0.02}
 )
 def test_pipeline_of_task(name: str, changes: dict[str, object], tmp_path: Path) -> None:
     torch.set_num_threads(1)
-    parameters = MATRIX_TASKS[name].example.model_dump() | {"min_dim": 2, "max_dim": 2} | changes
-    if parameters["rows"] is not None:
-        parameters |= {"rows": 2, "cols": 2}
-    spec = DatasetSpec(task=name, problems=MatrixSpec.model_validate(parameters), chunk_rows=100)
+    spec = MATRIX_TASKS[name].make_spec({"dim": 2, **changes}).model_copy(update={"chunk_rows": 100})
     make_dataset(spec, Layout({"train": 200, "test": 100}, 100), str(tmp_path / "data"), workers=0)
     data, test = (open_dataset(tmp_path / "data", split, "P10", "P10") for split in ("train", "test"))
     model = ModelConfig(encoder_width=16, decoder_width=16, encoder_heads=2, decoder_heads=2, decoder_layers=1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -14,12 +13,12 @@ import pytest
 from mathpipe.datasets.dataset import open_dataset
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.manifest import read_manifest
-from mathpipe.generate.spec import DatasetSpec, ExpressionSpec
-from mathpipe.generate.tasks.registry import TASKS
+from mathpipe.generate.spec import DatasetSpec
+from mathpipe.generate.specs.expression_spec import ExpressionSpec
 from mathpipe.pipeline.cli import main
 from mathpipe.pipeline.commands.generate import count_rejected
-from mathpipe.pipeline.config.resolution import ParameterSource, resolve, validate
-from mathpipe.pipeline.config.schema import GenerateParams
+from mathpipe.pipeline.config.resolution import ParameterSource
+from mathpipe.pipeline.config.schema import resolve_generate
 
 
 def call(line: str) -> int:
@@ -30,13 +29,13 @@ def call(line: str) -> int:
 
 def spec(**flags: object) -> DatasetSpec:
     values = {"task": "toy-reverse", **flags}
-    return validate(GenerateParams, resolve("generate", ParameterSource(), values), "generate").spec()
+    return resolve_generate(ParameterSource(), values).dataset_spec()
 
 
 def test_absent_flags_take_the_example_of_the_task(toy: ModuleType) -> None:
-    assert spec().problems == toy.TASK.example and spec().chunk_rows == 100
-    assert spec(min_ops="5", operators="tan:0, div:0.50", family="polynomial", simplify="0.5").problems == (
-        toy.TASK.example.model_copy(
+    assert spec().problems == toy.TASK.default_spec and spec().chunk_rows == 100
+    assert spec(min_operators="5", operators="tan:0, div:0.50", family="polynomial", simplify="0.5").problems == (
+        toy.TASK.default_spec.model_copy(
             update={"min_operators": 5, "operators": "div:0.5,tan:0", "family": "polynomial", "simplify": 0.5}
         )
     )
@@ -46,55 +45,56 @@ def test_absent_flags_take_the_example_of_the_task(toy: ModuleType) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"dim": 3}, r"toy-reverse is a task of expressions, to which --dim.*any of --family.*--simplify"),
-        ({"noise": 0.1, "entries": "gaussian"}, r"to which --entries, --noise does not apply"),
-        ({"task": "add", "max_ops": 3}, r"add is a task of matrices, to which --max-ops.*--dim"),
-        ({"max_ops": 3}, r"--min-ops 4 is above --max-ops 3.*give both"),
-        ({"max_ops": 99}, r"generate.max_ops is invalid"),
+        ({"dim": 3}, r"generate.spec.dim: toy-reverse has none.*one of min_operators.*simplify"),
+        ({"noise": 0.1, "entries": "gaussian"}, r"generate.spec.noise: toy-reverse has none"),
+        ({"task": "add", "max_operators": 3}, r"generate.spec.max_operators: add has none.*did you mean|dim"),
+        ({"max_operators": 3}, r"min_operators 4 is above max_operators 3.*give both"),
+        ({"max_operators": 99}, r"generate.spec.max_operators is invalid"),
         ({"operators": "dvi:0"}, r"'dvi' is no operator: did you mean div"),
         ({"operators": "div"}, r"names no weight: write operator:weight"),
         ({"operators": "div:-1"}, r"names no weight"),
         ({"operators": "div:0,div:1"}, r"named twice"),
-        ({"family": "hyperbolic"}, r"generate.family is invalid.*polynomial"),
-        ({"extra_test": ["far:dim=3"]}, r"extra test split far: unknown parameter 'dim'.*max_ops"),
+        ({"family": "hyperbolic"}, r"generate.spec.family is invalid.*polynomial"),
+        ({"extra_test": ["far:dim=3"]}, r"generate.extra_test.far.dim: toy-reverse has none.*max_operators"),
         ({"task": "toy-revers"}, r"unknown task.*did you mean toy-reverse"),
     ],
 )
 def test_invalid_flags_are_reported(toy: ModuleType, flags: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        params = validate(
-            GenerateParams, resolve("generate", ParameterSource(), {"task": "toy-reverse", **flags}), "generate"
-        )
-        params.split_specs(params.spec())
+        params = resolve_generate(ParameterSource(), {"task": "toy-reverse", **flags})
+        params.split_specs(params.dataset_spec())
 
 
 def test_extra_test_changes_named_parameters(toy: ModuleType) -> None:
     values = {
         "task": "toy-reverse",
-        "max_ops": 9,
-        "extra_test": ["far:min_ops=12,max_ops=14,operators=div:0,tan:0,n=20"],
+        "max_operators": 9,
+        "extra_test": ["far:min_operators=12,max_operators=14,operators=div:0,tan:0,n=20"],
     }
-    params = validate(GenerateParams, resolve("generate", ParameterSource(), values), "generate")
-    split_spec = params.split_specs(params.spec())["test-far"]
+    params = resolve_generate(ParameterSource(), values)
+    split_spec = params.split_specs(params.dataset_spec())["test-far"]
     assert split_spec.problems == ExpressionSpec(min_operators=12, max_operators=14, operators="div:0,tan:0")
-    assert params.layout(params.spec(), "nowhere").splits["test-far"] == 20
+    assert params.layout(params.dataset_spec(), "nowhere").splits["test-far"] == 20
 
 
 def test_default_held_out_sizes_follow_train_size(toy: ModuleType) -> None:
     def splits(**flags: object) -> dict[str, int]:
-        params = validate(
-            GenerateParams, resolve("generate", ParameterSource(), {"task": "toy-reverse", **flags}), "generate"
-        )
-        return params.layout(params.spec(), "nowhere").splits
+        params = resolve_generate(ParameterSource(), {"task": "toy-reverse", **flags})
+        return params.layout(params.dataset_spec(), "nowhere").splits
 
-    assert splits(n="1k", extra_test=["far:max_ops=9"]) == {"train": 1_000, "valid": 72, "test": 72, "test-far": 72}
+    assert splits(n="1k", extra_test=["far:max_operators=9"]) == {
+        "train": 1_000,
+        "valid": 72,
+        "test": 72,
+        "test-far": 72,
+    }
     assert splits(n="1M") == {"train": 10**6, "valid": 10_000, "test": 10_000}
     assert splits(n="1k", valid="10k", test="0") == {"train": 1_000, "valid": 10_000, "test": 0}
 
 
 def test_generate_show_verify_export(toy: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "d"
-    line = "generate --task toy-reverse --n 300 --valid 20 --test 20 --extra-test far:min_ops=12,max_ops=12,n=10 "
+    line = "generate --task toy-reverse --n 300 --valid 20 --test 20 --extra-test far:min_operators=12,max_operators=12,n=10 "
     assert call(f"{line} --seed 7 --out {out} --workers 0") == 0
     output = capsys.readouterr().out
     assert "train 300, valid 20, test 20, test-far 10 examples" in output and "samples rejected" in output
@@ -106,7 +106,7 @@ def test_generate_show_verify_export(toy: ModuleType, tmp_path: Path, capsys: py
     assert call(f"show {out} -k 1 --tokens") == 0
     output = capsys.readouterr().out
     assert "max_operators 8" in output and "problem " in output and "INT+" in output and "operators" in output
-    assert call(f"show {out} -k 2 --split test-far --latex --json") == 0
+    assert call(f"show {out} -k 2 --split test-far --latex --tokens --json") == 0
     examples = json.loads(capsys.readouterr().out)["problems"]
     assert [p["problem"] for p in examples] == [p["solution"][::-1] for p in examples]
     assert all(p["problem_tokens"].startswith("INT+ ") and p["operators"] == 12 for p in examples)
@@ -125,7 +125,6 @@ def test_generate_show_verify_export(toy: ModuleType, tmp_path: Path, capsys: py
     [
         ("show {out} --encoding P10", "holds no matrices, so number encodings do not apply"),
         ("export {out} --out {out}.txt --input-encoding P10", "leave --input-encoding out"),
-        ("show {add} --latex", "--latex and --tokens are for expressions only"),
     ],
 )
 def test_user_errors_are_reported(
@@ -158,9 +157,9 @@ def test_rejected_samples_are_counted_once(
             rejected.append(batch.rejected.total())
             yield batch
 
-    monkeypatch.setitem(TASKS, "toy-reverse", replace(toy.TASK, pairs=pairs))
-    line = "generate --task toy-reverse --n 1000 --valid 60 --test 60 --extra-test far:min_ops=12,max_ops=12,n=300 "
-    line += "--extra-test long:max_ops=20,n=200 --workers 0 "
+    monkeypatch.setattr(toy.TASK, "pairs", pairs)
+    line = "generate --task toy-reverse --n 1000 --valid 60 --test 60 --extra-test far:min_operators=12,max_operators=12,n=300 "
+    line += "--extra-test long:max_operators=20,n=200 --workers 0 "
     assert call(f"{line} --shard-rows 100 --out {tmp_path}/one-chunk") == 0
     assert f" at least {sum(rejected):,} samples rejected" in capsys.readouterr().out
     assert call(f"{line} --shard-rows 300 --out {tmp_path}/three-chunks") == 0
@@ -171,9 +170,11 @@ def test_rejected_samples_are_counted_once(
 def test_tasks_lists_parameters(toy: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("tasks --json") == 0
     listed = {task["name"]: task["parameters"] for task in json.loads(capsys.readouterr().out)}
-    assert "min_ops" in listed["toy-reverse"] and "min_dim" in listed["inverse"] and "dim" not in listed["toy-reverse"]
-    assert call("tasks") == 0
-    assert "parameters of expressions: family, few_share" in capsys.readouterr().out
+    assert (
+        "min_operators" in listed["toy-reverse"]
+        and "min_dim" in listed["inverse"]
+        and "dim" not in listed["toy-reverse"]
+    )
 
 
 def test_batches_decode_to_sequences(toy: ModuleType, tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ import torch
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.containers.token_batches import Batch
 from mathpipe.datasets.format.matrix_columns import MatrixExamples
-from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, MatrixTokenizer
+from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
+from mathpipe.datasets.tokenizers.tokenizer import END, PAD
 from mathpipe.train.config import ModelConfig, TrainConfig
 
 TINY = ModelConfig(
@@ -109,7 +110,7 @@ class SmallData:
     directory: str = "data/small"
     uneven: bool = False
     task: str = "transpose"
-    spec: dict[str, Any] = field(default_factory=lambda: {"seed": 0})
+    spec: dict[str, Any] = field(default_factory=lambda: {"seed": 0, "task": "transpose", "problems": {}})
     tokenizer: MatrixTokenizer = field(default_factory=lambda: MatrixTokenizer.named("P10"))
 
     def batches(

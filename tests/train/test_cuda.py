@@ -17,14 +17,16 @@ from torch import Tensor
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.containers.token_batches import Batch
 from mathpipe.datasets.dataset import open_dataset
-from mathpipe.datasets.tokenizers.matrix_tokenizer import PAD, MatrixTokenizer
+from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
+from mathpipe.datasets.tokenizers.tokenizer import PAD
 from mathpipe.evaluate.decode.beam_search import beam_search
 from mathpipe.evaluate.decode.decoding import Decoding, Hypotheses, decoding_mode, greedy, sample
 from mathpipe.evaluate.decode.grammar import MatrixGrammar
 from mathpipe.evaluate.run import evaluate_run, quick_accuracy
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.spec import BitSpec, DatasetSpec
+from mathpipe.generate.spec import DatasetSpec
+from mathpipe.generate.specs.bit_spec import BitSpec
 from mathpipe.train import trainer
 from mathpipe.train.config import ModelConfig, TrainConfig
 from mathpipe.train.model.transformer import Transformer

@@ -22,8 +22,8 @@ from torch.nn import functional
 from transformers.cache_utils import DynamicCache
 
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.tokenizers.bit_tokenizer import FIRST_BIT, VOCABULARY
-from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD
+from mathpipe.datasets.tokenizers.sequence_tokenizer import FIRST_TOKEN
+from mathpipe.datasets.tokenizers.tokenizer import END, PAD
 from mathpipe.train.backbones.pretrained import Backbone, init_layers, load_backbone, random_backbone
 from mathpipe.train.config import BackboneConfig
 from mathpipe.train.model.joint_vocabulary import JointVocabulary
@@ -204,8 +204,8 @@ class ReadoutGPT2(GPT2Backbone):
         self.output = nn.Linear(self.width, 2 * self.patch)  # two logits per bit
         init_layers(config.init, self.patch_embedding, self.output)
         weight, bias = torch.zeros(vocabulary.size, 2), torch.full((vocabulary.size,), IMPOSSIBLE)
-        weight[FIRST_BIT, 0] = weight[FIRST_BIT + 1, 1] = 1
-        bias[FIRST_BIT : FIRST_BIT + 2] = 0
+        weight[FIRST_TOKEN, 0] = weight[FIRST_TOKEN + 1, 1] = 1
+        bias[FIRST_TOKEN : FIRST_TOKEN + 2] = 0
         self.register_buffer("weight", weight, persistent=False)
         self.register_buffer("bias", bias, persistent=False)
 
@@ -232,7 +232,7 @@ class ReadoutGPT2(GPT2Backbone):
             with self.autocast():
                 embedded = self.token_embedding(self.source_ids[source])
                 return self._read_out(self.run_backbone(embedded).last_hidden_state, self.solution_length)
-        values = signs(source, self.patch_embedding.weight.dtype)
+        values = signs(source, self.size, self.patch_embedding.weight.dtype)
         if source.shape[1] % self.patch:
             raise UserError(f"backbone.patch {self.patch} does not divide problems of {source.shape[1]} bits")
         patches = values.view(len(source), -1, self.patch)
@@ -248,7 +248,7 @@ class ReadoutGPT2(GPT2Backbone):
     def encode(self, source: Tensor) -> Tensor:
         with self.autocast():
             logits = functional.linear(self.solution_states(source), *self.output_layer()).float()
-        logits[:, :, :FIRST_BIT] = IMPOSSIBLE  # a solution has exactly n bits
+        logits[:, :, :FIRST_TOKEN] = IMPOSSIBLE  # a solution has exactly n bits
         return logits
 
     def init_cache(self, memory: Tensor, max_length: int) -> ReadoutCache:
@@ -263,8 +263,8 @@ class ReadoutGPT2(GPT2Backbone):
         return end
 
 
-def signs(source: Tensor, dtype: torch.dtype) -> Tensor:
-    """Encoded bits as -1, 1 and, if hidden, 0."""
-    values = torch.zeros(len(VOCABULARY), dtype=dtype, device=source.device)
-    values[FIRST_BIT], values[FIRST_BIT + 1] = -1, 1
+def signs(source: Tensor, vocabulary_size: int, dtype: torch.dtype) -> Tensor:
+    """Encoded bits as -1, 1 and, if hidden (any further token), 0."""
+    values = torch.zeros(vocabulary_size, dtype=dtype, device=source.device)
+    values[FIRST_TOKEN], values[FIRST_TOKEN + 1] = -1, 1
     return values[source]

@@ -18,7 +18,7 @@ from torch.nn import functional
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput
 
-from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD
+from mathpipe.datasets.tokenizers.tokenizer import END, PAD
 from mathpipe.train.backbones.decoder_only import select_cache
 from mathpipe.train.backbones.pretrained import Backbone, load_backbone, unreadable_backbone
 from mathpipe.train.config import BackboneConfig

@@ -16,14 +16,10 @@ import transformers
 from torch import Tensor, nn
 
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.tokenizers.bit_tokenizer import BitTokenizer
-from mathpipe.datasets.tokenizers.expression_tokenizer import ExpressionTokenizer
-from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
 from mathpipe.train.config import BackboneConfig
 from mathpipe.train.model.interface import Model, autocast_context
 from mathpipe.train.model.joint_vocabulary import JointVocabulary
 
-Tokenizer = MatrixTokenizer | ExpressionTokenizer | BitTokenizer
 Part = str  # "layer-norms", "positions", "attention", "feed-forward", "rest"
 TRAINABLE_PARTS = {
     "layer-norms+positions": {"layer-norms", "positions"},

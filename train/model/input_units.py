@@ -10,6 +10,8 @@ first which digits form a number. A symmetric problem is determined by n (n + 1)
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,17 +19,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.format.example_formats import Examples
-from mathpipe.datasets.format.matrix_columns import MatrixExamples
-from mathpipe.datasets.tokenizers.matrix_tokenizer import PAD, SequenceFormat
+from mathpipe.datasets.format.examples import Examples
+from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenFormat
+from mathpipe.datasets.tokenizers.tokenizer import PAD, TokenizedFormat
 from mathpipe.train.config import ModelConfig
-from mathpipe.train.model.positions import Format, StructuredPositions, column_count
+from mathpipe.train.model.positions import StructuredPositions, column_count
 
 
 class NumberEmbedding(nn.Embedding):
     """One table of vectors per offset of a token within its number, stacked; the first table also embeds header tokens."""
 
-    def __init__(self, form: SequenceFormat, width: int) -> None:
+    def __init__(self, form: MatrixTokenFormat, width: int) -> None:
         super().__init__(form.tokens_per_number * form.vocabulary_size, width)
         self.form = form
         nn.init.normal_(self.weight, std=(form.tokens_per_number * width) ** -0.5)
@@ -47,10 +49,14 @@ class InputUnits(nn.Module):
     Has no weights of its own: ``table`` and ``positions`` are those of the encoder.
     """
 
-    def __init__(self, config: ModelConfig, form: SequenceFormat) -> None:
+    def __init__(self, config: ModelConfig, form: MatrixTokenFormat) -> None:
         super().__init__()
         self.form = form
         self.upper, self.pools_numbers = config.triangle == "upper", config.input_unit == "number"
+
+    def build_table(self, vocabulary_size: int, width: int) -> nn.Embedding:
+        """The embedding of the tokens, or of tokens by their offset within numbers."""
+        return NumberEmbedding(self.form, width) if self.pools_numbers else token_embedding(vocabulary_size, width)
 
     def forward(
         self, source: Tensor, table: nn.Embedding, positions: StructuredPositions
@@ -85,29 +91,40 @@ class InputUnits(nn.Module):
         return upper.where(in_triangle.gather(1, order).unsqueeze(2), PAD), order
 
 
-def build_input_units(config: ModelConfig, form: Format) -> InputUnits | None:
-    """The configured input units; None for one vector per token of the whole source. UserError for other than matrices."""
+def token_embedding(vocabulary_size: int, width: int) -> nn.Embedding:
+    """A table of one vector per token, of standard deviation width^-0.5; zero for padding."""
+    table = nn.Embedding(vocabulary_size, width)
+    nn.init.normal_(table.weight, std=width**-0.5)
+    with torch.no_grad():
+        table.weight[PAD] = 0
+    return table
+
+
+INPUT_UNITS: dict[type[TokenizedFormat], Callable[[ModelConfig, Any], InputUnits]] = {MatrixTokenFormat: InputUnits}
+"""The input units of each tokenized format that has others than tokens."""
+
+
+def build_input_units(config: ModelConfig, form: TokenizedFormat) -> InputUnits | None:
+    """The configured input units; None for one vector per token of the whole source. UserError if the format has no others."""
     if config.input_unit == "token" and config.triangle == "full":
         return None
-    if not isinstance(form, SequenceFormat):
+    if type(form) not in INPUT_UNITS:
         raise UserError(
             "input_unit and triangle apply to matrices only",
-            expected="model.input_unit: token, model.triangle: full, for expressions and bits",
+            expected="model.input_unit: token, model.triangle: full, for other problems",
             got=f"model.input_unit: {config.input_unit}, model.triangle: {config.triangle}",
             next_step="leave both out for this task",
         )
-    return InputUnits(config, form)
+    return INPUT_UNITS[type(form)](config, form)
 
 
 def check_symmetric(rows: Examples) -> None:
-    """Raise UserError unless all problems are symmetric matrices."""
-    if isinstance(rows, MatrixExamples) and all(
-        a.shape[1] == a.shape[2] and np.array_equal(a, a.transpose(0, 2, 1)) for _, a in rows.problems.groups()
-    ):
+    """Raise UserError unless all problems, which are matrices, are symmetric."""
+    if all(a.shape[1] == a.shape[2] and np.array_equal(a, a.transpose(0, 2, 1)) for _, a in rows.problems.groups()):
         return
     raise UserError(
         "model.triangle: upper would drop half of each problem, but the problems are not symmetric",
         expected="A = A^T for every problem (eigenvalues, eigenvectors, symmetric-inverse)",
-        got="asymmetric matrices" if isinstance(rows, MatrixExamples) else "problems that are not matrices",
+        got="asymmetric matrices",
         next_step="set model.triangle to full",
     )

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.format.example_formats import Examples
+from mathpipe.datasets.format.examples import Examples
 from mathpipe.train.runtime.fast_paths import fast_paths
 
 

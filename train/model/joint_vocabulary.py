@@ -14,8 +14,6 @@ from dataclasses import dataclass
 
 from mathpipe.train.config import TrainConfig
 
-PUBLISHED_EXTRAS = ("</s>", "(", ")", *(f"<SPECIAL_{k}>" for k in range(10)), "+", "-", "10^", ".", "|")
-
 
 @dataclass(frozen=True)
 class JointVocabulary:
@@ -25,9 +23,7 @@ class JointVocabulary:
     source_ids: tuple[int, ...]
 
 
-def joint_vocabulary(
-    source: Sequence[str], target: Sequence[str], extras: Sequence[str] = PUBLISHED_EXTRAS
-) -> JointVocabulary:
+def joint_vocabulary(source: Sequence[str], target: Sequence[str], extras: Sequence[str] = ()) -> JointVocabulary:
     """The union of target tokens, source tokens and ``extras``, in this order."""
     ids: dict[str, int] = {token: i for i, token in enumerate(target)}
     for token in (*source, *extras):

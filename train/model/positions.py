@@ -12,19 +12,20 @@ the last header token, which the decoder has generated before i = h.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.tokenizers.bit_tokenizer import BitFormat
-from mathpipe.datasets.tokenizers.matrix_tokenizer import PrefixFormat, SequenceFormat
+from mathpipe.datasets.tokenizers.expression_tokenizer import PrefixFormat
+from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenFormat
+from mathpipe.datasets.tokenizers.tokenizer import TokenizedFormat
 from mathpipe.train.config import ModelConfig
 from mathpipe.train.model.tree_positions import TreePositions
 
-Format = SequenceFormat | PrefixFormat | BitFormat
 State = tuple[Tensor, ...]  # what determines the next position in decoding, each (B, ...)
 
 
@@ -52,12 +53,12 @@ class Positions(Protocol):
         ...
 
 
-def column_count(tokens: Tensor, form: SequenceFormat) -> Tensor:
+def column_count(tokens: Tensor, form: MatrixTokenFormat) -> Tensor:
     """The number of columns that the last header token encodes, shape of ``tokens``; clamped to 1..max_dimension."""
     return (tokens - (form.first_dimension - 1)).clamp(1, form.max_dimension)
 
 
-def matrix_coordinates(index: Tensor, cols: Tensor, form: SequenceFormat) -> tuple[Tensor, Tensor, Tensor]:
+def matrix_coordinates(index: Tensor, cols: Tensor, form: MatrixTokenFormat) -> tuple[Tensor, Tensor, Tensor]:
     """(row, column, offset) of the tokens at ``index`` (L,) of matrices with ``cols`` (B, 1) columns, each (B, L).
 
     Rows and columns count from 1 and are 0 for header tokens. Offsets are 0..h-1 in the header and h..h+k-1 within a number.
@@ -76,7 +77,7 @@ def matrix_coordinates(index: Tensor, cols: Tensor, form: SequenceFormat) -> tup
 class StructuredPositions(nn.Module):
     """p(i) = row(i) + column(i) + offset(i), three embeddings; initial standard deviation width^-0.5."""
 
-    def __init__(self, form: SequenceFormat, width: int) -> None:
+    def __init__(self, form: MatrixTokenFormat, width: int) -> None:
         super().__init__()
         self.form = form
         self.row = nn.Embedding(form.max_dimension + 1, width)
@@ -196,12 +197,18 @@ class NoPositions(AbsolutePositions):
 AnyPositions = StructuredPositions | TreePositions | LearnedPositions | SinusoidalPositions | NoPositions
 
 
-def build_positions(config: ModelConfig, form: Format, width: int) -> AnyPositions:
-    """The configured positions. Only here do structured positions depend on the sequence format."""
-    if config.positions == "structured":
-        if isinstance(form, BitFormat):  # bits form a row and have no further structure
-            return LearnedPositions(config.max_positions, width)
-        return TreePositions(form, width) if isinstance(form, PrefixFormat) else StructuredPositions(form, width)
+STRUCTURED_POSITIONS: dict[type[TokenizedFormat], Callable[[Any, int], AnyPositions]] = {
+    MatrixTokenFormat: StructuredPositions,
+    PrefixFormat: TreePositions,
+}
+"""The structured positions of each tokenized format; a format without structure has learned positions."""
+
+
+def build_positions(config: ModelConfig, form: TokenizedFormat, width: int) -> AnyPositions:
+    """The configured positions of sequences in this format."""
+    structured = STRUCTURED_POSITIONS.get(type(form))
+    if config.positions == "structured" and structured is not None:
+        return structured(form, width)
     if config.positions == "none":
         return NoPositions(width)
-    return (LearnedPositions if config.positions == "learned" else SinusoidalPositions)(config.max_positions, width)
+    return (SinusoidalPositions if config.positions == "sinusoidal" else LearnedPositions)(config.max_positions, width)

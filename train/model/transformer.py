@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mathpipe.datasets.format.example_formats import Examples
-from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, SequenceFormat
+from mathpipe.datasets.format.examples import Examples
+from mathpipe.datasets.tokenizers.tokenizer import END, PAD, TokenizedFormat
 from mathpipe.train.config import ModelConfig
-from mathpipe.train.model.input_units import NumberEmbedding, build_input_units, check_symmetric
+from mathpipe.train.model.input_units import build_input_units, check_symmetric, token_embedding
 from mathpipe.train.model.interface import Model, autocast_context
 from mathpipe.train.model.joint_vocabulary import JointVocabulary
 from mathpipe.train.model.layers import (
@@ -31,7 +31,7 @@ from mathpipe.train.model.layers import (
     rotary_angles,
     to_autocast_dtype,
 )
-from mathpipe.train.model.positions import Format, LearnedPositions, Positions, build_positions
+from mathpipe.train.model.positions import LearnedPositions, Positions, build_positions
 
 _INITIAL_CAPACITY = 128  # tokens that fit into a new cache
 
@@ -118,7 +118,7 @@ def _lengthened(x: Tensor, more: int) -> Tensor:
 class SequenceEmbedding(nn.Module):
     """The parts that encoder and decoder have in common: token embedding, positions, and the norms outside the layers."""
 
-    def __init__(self, config: ModelConfig, form: Format, width: int, token_embedding: nn.Embedding) -> None:
+    def __init__(self, config: ModelConfig, form: TokenizedFormat, width: int, token_embedding: nn.Embedding) -> None:
         super().__init__()
         self.token_embedding = token_embedding
         self.positions = build_positions(config, form, width)
@@ -142,33 +142,26 @@ class SequenceEmbedding(nn.Module):
         return functional.dropout(x, self.dropout, self.training) if self.dropout else x
 
 
-def _embedding(size: int, width: int, number_format: Format | None = None) -> nn.Embedding:
-    """An embedding of tokens, or of tokens by their offset within numbers of this format; zero for padding."""
-    if isinstance(number_format, SequenceFormat):
-        return NumberEmbedding(number_format, width)
-    table = nn.Embedding(size, width)
-    nn.init.normal_(table.weight, std=width**-0.5)
-    with torch.no_grad():
-        table.weight[PAD] = 0
-    return table
-
-
 class Transformer(Model):
     """Weights are sampled from torch's default generator; ``config.dtype`` applies to every call below."""
 
     source_ids: Tensor
 
     def __init__(
-        self, config: ModelConfig, source: Format, target: Format, joint: JointVocabulary | None = None
+        self,
+        config: ModelConfig,
+        source: TokenizedFormat,
+        target: TokenizedFormat,
+        joint: JointVocabulary | None = None,
     ) -> None:
         super().__init__()
         c = self.config = config
         self.source_format, self.target_format = source, target
         sizes = (source.vocabulary_size, target.vocabulary_size) if joint is None else (joint.size, joint.size)
         self.input_units = build_input_units(c, source)
-        pooled = source if c.input_unit == "number" else None
-        self.encoder = SequenceEmbedding(c, source, c.encoder_width, _embedding(sizes[0], c.encoder_width, pooled))
-        self.decoder = SequenceEmbedding(c, target, c.decoder_width, _embedding(sizes[1], c.decoder_width))
+        build_table = token_embedding if self.input_units is None else self.input_units.build_table
+        self.encoder = SequenceEmbedding(c, source, c.encoder_width, build_table(sizes[0], c.encoder_width))
+        self.decoder = SequenceEmbedding(c, target, c.decoder_width, token_embedding(sizes[1], c.decoder_width))
         source_ids = range(source.vocabulary_size) if joint is None else joint.source_ids
         self.register_buffer("source_ids", torch.tensor(source_ids), persistent=False)
         self.has_joint_vocabulary = joint is not None

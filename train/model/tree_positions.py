@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PrefixFormat
+from mathpipe.datasets.tokenizers.expression_tokenizer import PrefixFormat
+from mathpipe.datasets.tokenizers.tokenizer import END
 
 MAX_DEPTH = 32  # number of depths; deeper slots count as the deepest; 0: no open slot, the tree is complete
 MAX_BRANCHES = 8  # branches nearest to the slot

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mathpipe.datasets.containers.token_batches import Batch
-from mathpipe.datasets.tokenizers.matrix_tokenizer import PAD
+from mathpipe.datasets.tokenizers.tokenizer import PAD
 from mathpipe.train.runtime.chunked_loss import chunked_loss, reference_loss
 from mathpipe.train.runtime.fast_paths import fast_paths
 

@@ -25,14 +25,12 @@ import torch
 from pydantic import ValidationError
 
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.format.example_formats import get_problem_type
 from mathpipe.datasets.io.atomic_files import write_atomically
-from mathpipe.datasets.tokenizers.bit_tokenizer import BitTokenizer
-from mathpipe.datasets.tokenizers.expression_tokenizer import ExpressionTokenizer
-from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
+from mathpipe.datasets.problem_types.type_registry import problem_type_of
+from mathpipe.datasets.tokenizers.tokenizer import Tokenizer
 from mathpipe.train.config import TrainConfig
 from mathpipe.train.model.interface import Model, missing_transformers
-from mathpipe.train.model.joint_vocabulary import PUBLISHED_EXTRAS, joint_vocabulary
+from mathpipe.train.model.joint_vocabulary import joint_vocabulary
 from mathpipe.train.model.transformer import Transformer
 
 RECORD, CHECKPOINT, CURVES, SUMMARY = "run.json", "checkpoint.pt", "curves.jsonl", "summary.json"
@@ -40,7 +38,6 @@ CHECKPOINTS, PLOT = "checkpoints", "learning_curve.png"
 BEST = f"{CHECKPOINTS}/best.pt"
 FORMAT = 2
 _DIGEST_BYTES = 32
-Tokenizer = MatrixTokenizer | ExpressionTokenizer | BitTokenizer
 
 
 @dataclass(frozen=True)
@@ -125,14 +122,9 @@ def read_record(run_dir: Path) -> RunRecord:
 
 def tokenizers(record: RunRecord) -> tuple[Tokenizer, Tokenizer]:
     """The tokenizers of problems and solutions."""
-    if "problems" in record.spec and get_problem_type(record.spec) == "expressions":
-        return ExpressionTokenizer(), ExpressionTokenizer()
-    if "problems" in record.spec and get_problem_type(record.spec) == "bits":
-        return BitTokenizer.from_spec(record.spec), BitTokenizer.from_spec(record.spec)
-    has_task_tokens = record.task == "cotraining"
-    names = record.input_encoding, record.output_encoding
-    source, target = (MatrixTokenizer.named(name, record.precision, has_task_tokens=has_task_tokens) for name in names)
-    return source, target
+    return problem_type_of(record.spec).tokenizers(
+        record.spec, record.input_encoding, record.output_encoding, record.precision
+    )
 
 
 def build_model(record: RunRecord) -> Model:
@@ -148,8 +140,7 @@ def build_model(record: RunRecord) -> Model:
 
         return build_backbone(record.config.backbone, source, target)
     joint = record.config.model.vocabulary == "joint"
-    extras = PUBLISHED_EXTRAS if isinstance(target, MatrixTokenizer) else ()  # expressions already include theirs
-    vocabulary = joint_vocabulary(source.vocabulary, target.vocabulary, extras) if joint else None
+    vocabulary = joint_vocabulary(source.vocabulary, target.vocabulary, target.published_extras) if joint else None
     return Transformer(record.config.model, source.format, target.format, vocabulary)
 
 

@@ -7,10 +7,8 @@ to ``<name>.old-1`` (``-2``, ...). A directory with any other files is always an
 from __future__ import annotations
 
 import json
-import os
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +16,7 @@ from pydantic import ValidationError
 
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.io.atomic_files import write_json
+from mathpipe.datasets.io.file_locks import lock_path
 from mathpipe.datasets.io.storage import Storage, move_to_backup
 from mathpipe.train.config import TrainConfig, first_difference
 from mathpipe.train.run.checkpoint import (
@@ -145,20 +144,12 @@ def _make_directory(run_dir: Path) -> None:
 @contextmanager
 def _locked(run_dir: Path) -> Iterator[None]:
     """Lock a directory for one process; the operating system releases the lock when the process ends."""
-    if sys.platform == "win32":  # directories cannot be locked there
-        yield
-        return
-    import fcntl
-
-    handle = os.open(run_dir, os.O_RDONLY)
-    try:
+    with ExitStack() as locks:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locks.enter_context(lock_path(run_dir))
         except BlockingIOError:
             raise UserError(
                 f"{run_dir} is in use by another process",
                 next_step="wait for it to end, or choose another directory with --run",
             ) from None
         yield
-    finally:
-        os.close(handle)

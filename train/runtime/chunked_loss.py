@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mathpipe.datasets.tokenizers.matrix_tokenizer import PAD
+from mathpipe.datasets.tokenizers.tokenizer import PAD
 
 
 @dataclass(frozen=True)

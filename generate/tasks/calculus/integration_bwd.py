@@ -5,23 +5,28 @@ Source: Lample and Charton 2020, section 4.1.
 
 from __future__ import annotations
 
-from mathpipe.generate.spec import ExpressionSpec
-from mathpipe.generate.symbolic.check.antiderivatives import verify_antiderivatives
-from mathpipe.generate.symbolic.expr.random_trees import check_spec
-from mathpipe.generate.tasks.sequence_base import LazyFunction, SequenceTask
+from collections.abc import Iterator
 
-TASK = SequenceTask(
-    name="integration-bwd",
-    kind="expressions",
-    problem="f(x), written y' - f(x)",
-    solution="F(x) with F' = f, sampled first",
-    source="Lample & Charton 2020, section 4.1",
-    pairs=LazyFunction("mathpipe.generate.tasks.calculus.pairs.backward", "pairs"),
-    verify=verify_antiderivatives,
-    measures=("satisfied_fraction",),
-    columns={"operators": "int16"},
-    symbols=(("x", "Y'"), ("x",)),
-    example=ExpressionSpec(min_operators=4, max_operators=15),
-    validate_spec=check_spec,
-    chunk_rows=2000,
-)
+from mathpipe.generate.chunks.pair_chunks import Generators, Pairs
+from mathpipe.generate.specs.expression_spec import ExpressionSpec
+from mathpipe.generate.tasks.calculus.calculus_tasks import IntegrationTask
+from mathpipe.generate.tasks.pair_task import Wanted
+
+
+class IntegrationBackward(IntegrationTask):
+    """f(x), written y' - f(x) -> F(x) with F' = f, sampled first."""
+
+    name = "integration-bwd"
+    problem = "f(x), written y' - f(x)"
+    solution = "F(x) with F' = f, sampled first"
+    source = "Lample & Charton 2020, section 4.1"
+    default_spec = ExpressionSpec(min_operators=4, max_operators=15)
+    chunk_size = 2000
+
+    def pairs(self, spec: ExpressionSpec, generator: Generators, wanted: Wanted) -> Iterator[Pairs]:
+        from mathpipe.generate.tasks.calculus.pairs.backward import pairs  # late, since it imports symengine
+
+        return pairs(spec, generator, wanted)
+
+
+TASK = IntegrationBackward()

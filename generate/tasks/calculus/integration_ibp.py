@@ -6,24 +6,29 @@ term. Verified pairs are added to the table of their chunk. Source: Lample and C
 
 from __future__ import annotations
 
-from mathpipe.generate.spec import ExpressionSpec
-from mathpipe.generate.symbolic.check.antiderivatives import verify_antiderivatives
-from mathpipe.generate.symbolic.expr.random_trees import check_spec
-from mathpipe.generate.symbolic.integrate.table_digest import TABLE_DIGEST
-from mathpipe.generate.tasks.sequence_base import LazyFunction, SequenceTask
+from collections.abc import Iterator
 
-TASK = SequenceTask(
-    name="integration-ibp",
-    kind="expressions",
-    problem="F(x) g(x), written y' - F(x) g(x)",
-    solution="F(x) G(x) minus a known primitive of f(x) G(x), where F' = f and G' = g",
-    source="Lample & Charton 2020, section 4.1",
-    pairs=LazyFunction("mathpipe.generate.tasks.calculus.pairs.by_parts", "pairs"),
-    verify=verify_antiderivatives,
-    measures=("satisfied_fraction",),
-    columns={"operators": "int16"},
-    symbols=(("x", "Y'"), ("x",)),
-    example=ExpressionSpec(min_operators=4, max_operators=15, table=TABLE_DIGEST),
-    validate_spec=check_spec,
-    chunk_rows=2000,
-)
+from mathpipe.generate.chunks.pair_chunks import Generators, Pairs
+from mathpipe.generate.specs.expression_spec import ExpressionSpec
+from mathpipe.generate.symbolic.integrate.table_digest import TABLE_DIGEST
+from mathpipe.generate.tasks.calculus.calculus_tasks import IntegrationTask
+from mathpipe.generate.tasks.pair_task import Wanted
+
+
+class IntegrationByParts(IntegrationTask):
+    """F(x) g(x), written y' - F(x) g(x) -> F(x) G(x) minus a known primitive of f(x) G(x), where F' = f and G' = g."""
+
+    name = "integration-ibp"
+    problem = "F(x) g(x), written y' - F(x) g(x)"
+    solution = "F(x) G(x) minus a known primitive of f(x) G(x), where F' = f and G' = g"
+    source = "Lample & Charton 2020, section 4.1"
+    default_spec = ExpressionSpec(min_operators=4, max_operators=15, table=TABLE_DIGEST)
+    chunk_size = 2000
+
+    def pairs(self, spec: ExpressionSpec, generator: Generators, wanted: Wanted) -> Iterator[Pairs]:
+        from mathpipe.generate.tasks.calculus.pairs.by_parts import pairs  # late, since it imports symengine
+
+        return pairs(spec, generator, wanted)
+
+
+TASK = IntegrationByParts()

@@ -6,25 +6,32 @@ c1 < 0, bit 3 for c1 < -1. Source: Lample and Charton 2020, section 4.2.
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Iterator
 
-from mathpipe.generate.spec import ExpressionSpec
-from mathpipe.generate.symbolic.check.general_solutions import verify_general_solutions
+from mathpipe.generate.chunks.pair_chunks import Generators, Pairs
+from mathpipe.generate.specs.expression_spec import ExpressionSpec
 from mathpipe.generate.symbolic.check.solution_points import FIRST_ORDER
-from mathpipe.generate.symbolic.expr.random_trees import check_spec
-from mathpipe.generate.tasks.sequence_base import LazyFunction, SequenceTask
+from mathpipe.generate.tasks.calculus.calculus_tasks import EquationTask
+from mathpipe.generate.tasks.pair_task import Wanted
 
-TASK = SequenceTask(
-    name="ode1",
-    kind="expressions",
-    problem="F(x, y, y'), set equal to zero",
-    solution="y = f(x, c1), sampled first; c1 is written a8",
-    source="Lample & Charton 2020, section 4.2",
-    pairs=LazyFunction("mathpipe.generate.tasks.calculus.pairs.first_order_equations", "pairs"),
-    verify=partial(verify_general_solutions, FIRST_ORDER),
-    measures=("satisfied_fraction",),
-    columns={"operators": "int16", "constants": "uint8"},
-    symbols=(("x", *FIRST_ORDER.unknowns), ("x", *FIRST_ORDER.constants)),
-    example=ExpressionSpec(min_operators=3, max_operators=15, few_share=0),
-    validate_spec=check_spec,
-)
+
+class FirstOrderEquation(EquationTask):
+    """F(x, y, y'), set equal to zero -> y = f(x, c1), sampled first; c1 is written a8."""
+
+    name = "ode1"
+    problem = "F(x, y, y'), set equal to zero"
+    solution = "y = f(x, c1), sampled first; c1 is written a8"
+    source = "Lample & Charton 2020, section 4.2"
+    default_spec = ExpressionSpec(min_operators=3, max_operators=15, few_share=0)
+    order = FIRST_ORDER
+    symbols = (("x", *FIRST_ORDER.unknowns), ("x", *FIRST_ORDER.constants))
+
+    def pairs(self, spec: ExpressionSpec, generator: Generators, wanted: Wanted) -> Iterator[Pairs]:
+        from mathpipe.generate.tasks.calculus.pairs.first_order_equations import (
+            pairs,  # late, since it imports symengine
+        )
+
+        return pairs(spec, generator, wanted)
+
+
+TASK = FirstOrderEquation()

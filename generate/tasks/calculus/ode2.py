@@ -6,26 +6,33 @@ The column ``constants`` is a bit mask of the constants for which a pair holds: 
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Iterator
 
-from mathpipe.generate.spec import ExpressionSpec
-from mathpipe.generate.symbolic.check.general_solutions import verify_general_solutions
+from mathpipe.generate.chunks.pair_chunks import Generators, Pairs
+from mathpipe.generate.specs.expression_spec import ExpressionSpec
 from mathpipe.generate.symbolic.check.solution_points import SECOND_ORDER
-from mathpipe.generate.symbolic.expr.random_trees import check_spec
-from mathpipe.generate.tasks.sequence_base import LazyFunction, SequenceTask
+from mathpipe.generate.tasks.calculus.calculus_tasks import EquationTask
+from mathpipe.generate.tasks.pair_task import Wanted
 
-TASK = SequenceTask(
-    name="ode2",
-    kind="expressions",
-    problem="F(x, y, y', y''), set equal to zero",
-    solution="y = f(x, c1, c2), sampled first; c1 and c2 are written a8 and a9",
-    source="Lample & Charton 2020, section 4.2",
-    pairs=LazyFunction("mathpipe.generate.tasks.calculus.pairs.second_order_equations", "pairs"),
-    verify=partial(verify_general_solutions, SECOND_ORDER),
-    measures=("satisfied_fraction",),
-    columns={"operators": "int16", "constants": "uint8"},
-    symbols=(("x", *SECOND_ORDER.unknowns), ("x", *SECOND_ORDER.constants)),
-    example=ExpressionSpec(min_operators=5, max_operators=15, few_share=0),
-    validate_spec=check_spec,
-    chunk_rows=200,
-)
+
+class SecondOrderEquation(EquationTask):
+    """F(x, y, y', y''), set equal to zero -> y = f(x, c1, c2), sampled first; c1 and c2 are written a8 and a9."""
+
+    name = "ode2"
+    problem = "F(x, y, y', y''), set equal to zero"
+    solution = "y = f(x, c1, c2), sampled first; c1 and c2 are written a8 and a9"
+    source = "Lample & Charton 2020, section 4.2"
+    default_spec = ExpressionSpec(min_operators=5, max_operators=15, few_share=0)
+    chunk_size = 200
+    order = SECOND_ORDER
+    symbols = (("x", *SECOND_ORDER.unknowns), ("x", *SECOND_ORDER.constants))
+
+    def pairs(self, spec: ExpressionSpec, generator: Generators, wanted: Wanted) -> Iterator[Pairs]:
+        from mathpipe.generate.tasks.calculus.pairs.second_order_equations import (
+            pairs,  # late, since it imports symengine
+        )
+
+        return pairs(spec, generator, wanted)
+
+
+TASK = SecondOrderEquation()

@@ -10,26 +10,54 @@ from __future__ import annotations
 import numpy as np
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices
+from mathpipe.generate.chunks.matrix_chunks import Solved
 from mathpipe.generate.linalg.batched import map_together, transposed
 from mathpipe.generate.sampling.spectra import distinct_symmetric, sample_symmetric
-from mathpipe.generate.spec import MatrixSpec
-from mathpipe.generate.tasks.base import Errors, Floats, Ints, Mask, Solved, Task, error_measures, solve_by_shape
+from mathpipe.generate.specs.matrix_spec import MatrixSpec
+from mathpipe.generate.tasks.error_measures import Errors, error_measures
+from mathpipe.generate.tasks.matrix_task import Floats, Ints, Mask, MatrixTask, solve_by_shape
 
 DEFINITE = 1e-9  # the smallest pivot L_jj^2, relative to A_jj, of a matrix that counts as positive definite
 
 
-def sample(rng: np.random.Generator, n: int, spec: MatrixSpec) -> Matrices:
-    """n matrices M^T M, rounded, indefinite ones among them (``solve`` rejects them)."""
-    return sample_symmetric(rng, n, spec, ("marcenko",))
+class Cholesky(MatrixTask):
+    """A -> L with A = L L^T."""
 
+    name = "cholesky"
+    problem = "A = M^T M, positive definite (n x n)"
+    solution = "L, lower, L_ii > 0, A = L L^T (n x n)"
+    source = "Golub and Van Loan 2013, section 4.2"
+    residual_formula = "[H H^T - A; H above its diagonal]"
+    square_only = True
+    symmetric = True
 
-def solve(problems: Matrices) -> Solved:
-    """L column by column over the whole batch; rejected where A is not positive definite (a pivot <= 1e-9 A_jj).
+    def sample(self, rng: np.random.Generator, n: int, spec: MatrixSpec) -> Matrices:
+        """n matrices M^T M, rounded, indefinite ones among them (``solve`` rejects them)."""
+        return sample_symmetric(rng, n, spec, ("marcenko",))
 
-    Only + - * / and square roots of single entries: the same bits on every CPU. LAPACK would refuse every batch, for 6 % of
-    5 x 5 and 11 % of 10 x 10 matrices are indefinite.
-    """
-    return solve_by_shape(problems, _factorise)
+    def solve(self, problems: Matrices) -> Solved:
+        """L column by column over the whole batch; rejected where A is not positive definite (a pivot <= 1e-9 A_jj).
+
+        Only + - * / and square roots of single entries: the same bits on every CPU. LAPACK would refuse every batch, for 6 % of
+        5 x 5 and 11 % of 10 x 10 matrices are indefinite.
+        """
+        return solve_by_shape(problems, _factorise)
+
+    def residual(self, problems: Matrices, references: Matrices, predicted: Matrices) -> Matrices:
+        """R = [L L^T - A; the entries above the diagonal of L]; infinite where a sum is undefined."""
+        return map_together(
+            lambda a, h: np.concatenate([np.matmul(h, transposed(h)) - a, np.triu(h, 1)], axis=1), problems, predicted
+        )
+
+    def errors(self, problems: Matrices, references: Matrices, predicted: Matrices) -> Errors:
+        """S = A."""
+        return error_measures(self.residual(problems, references, predicted), problems, predicted, references)
+
+    def answer_shape(self, problems: Matrices) -> tuple[Ints, Ints]:
+        return problems.rows, problems.cols
+
+    def distinct_problems(self, spec: MatrixSpec) -> float:
+        return distinct_symmetric(spec)
 
 
 def _factorise(a: Floats) -> tuple[Floats, dict[str, Mask]]:
@@ -50,35 +78,4 @@ def _factorise(a: Floats) -> tuple[Floats, dict[str, Mask]]:
     return factor.transpose(2, 0, 1), {"not positive definite": ~definite}
 
 
-def residual(problems: Matrices, references: Matrices, predicted: Matrices) -> Matrices:
-    """R = [L L^T - A; the entries above the diagonal of L]; infinite where a sum is undefined."""
-    return map_together(
-        lambda a, h: np.concatenate([np.matmul(h, transposed(h)) - a, np.triu(h, 1)], axis=1), problems, predicted
-    )
-
-
-def verify(problems: Matrices, references: Matrices, predicted: Matrices) -> Errors:
-    """S = A."""
-    return error_measures(residual(problems, references, predicted), problems, predicted, references)
-
-
-def answer_shape(problems: Matrices) -> tuple[Ints, Ints]:
-    return problems.rows, problems.cols
-
-
-TASK = Task(
-    name="cholesky",
-    task_token=None,
-    problem="A = M^T M, positive definite (n x n)",
-    solution="L, lower, L_ii > 0, A = L L^T (n x n)",
-    source="Golub and Van Loan 2013, section 4.2",
-    sample=sample,
-    solve=solve,
-    verify=verify,
-    answer_shape=answer_shape,
-    residual=residual,
-    residual_formula="[H H^T - A; H above its diagonal]",
-    square_only=True,
-    symmetric=True,
-    distinct=distinct_symmetric,
-)
+TASK = Cholesky()

@@ -10,116 +10,122 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from mathpipe.datasets.containers.ragged_matrices import Matrices, UInt8Array
+from mathpipe.datasets.containers.array_types import Bytes
+from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.tokenizers.matrix_tokenizer import TASK_TOKENS
-from mathpipe.generate.spec import MatrixSpec
-from mathpipe.generate.tasks.base import Errors, Ints, Mask, Solved, Task
+from mathpipe.generate.chunks.matrix_chunks import Solved
+from mathpipe.generate.specs.matrix_spec import MatrixSpec
+from mathpipe.generate.tasks.error_measures import Errors
 from mathpipe.generate.tasks.matrices import add, eigenvalues, eigenvectors, inverse, matmul, matvec, transpose
+from mathpipe.generate.tasks.matrix_task import Ints, Mask, MatrixTask
 
 _TASKS = (transpose.TASK, add.TASK, matvec.TASK, matmul.TASK, eigenvalues.TASK, eigenvectors.TASK, inverse.TASK)
-BY_TASK_TOKEN: dict[str, Task] = {str(task.task_token): task for task in _TASKS}
+BY_TASK_TOKEN: dict[str, MatrixTask] = {str(task.task_token): task for task in _TASKS}
 NAMES = tuple(BY_TASK_TOKEN[task_token].name for task_token in TASK_TOKENS)  # by task id
 
 
-def task_ids_of(names: Sequence[str]) -> UInt8Array:
+def task_ids_of(names: Sequence[str]) -> Bytes:
     """The task ids of these task names."""
     return np.array([NAMES.index(name) for name in names], dtype=np.uint8)
 
 
-def sample(rng: np.random.Generator, n: int, spec: MatrixSpec) -> Matrices:
-    """n problems; the tasks are sampled first, then all problems of each task together."""
-    task_tokens = spec.task_tokens or TASK_TOKENS
-    task_ids = np.array([TASK_TOKENS.index(task_token) for task_token in task_tokens], dtype=np.uint8)[
-        rng.integers(0, len(task_tokens), size=n)
-    ]
-    parts, order = [], []
-    for task_id, index in _groups(task_ids):
-        task = BY_TASK_TOKEN[TASK_TOKENS[task_id]]
-        parts.append(task.sample(rng, len(index), _spec_for(task, spec)))
-        order.append(index)
-    return _in_order(parts, order).with_task_ids(task_ids)
+class CoTraining(MatrixTask):
+    """A problem of one of seven tasks, named by its task token."""
 
+    name = "cotraining"
+    problem = "that of a task sampled from its task tokens (TADMEFI)"
+    solution = "that task's; its task_token comes first in problem and solution"
+    source = "Charton 2022, co-training"
+    residual_formula = "R of the task's task_token"
+    square_only = True
+    has_task_tokens = True
+    takes_spectrum = True
+    side_by_side = 2
 
-def noise(rng: np.random.Generator, clean: Matrices, spec: MatrixSpec) -> Matrices:
-    """Each task's own noise: symmetric where its problems are."""
-    return _each(clean, lambda task, part: task.with_noise(rng, part, spec))
+    def sample(self, rng: np.random.Generator, n: int, spec: MatrixSpec) -> Matrices:
+        """n problems; the tasks are sampled first, then all problems of each task together."""
+        task_tokens = spec.task_tokens or TASK_TOKENS
+        task_ids = np.array([TASK_TOKENS.index(task_token) for task_token in task_tokens], dtype=np.uint8)[
+            rng.integers(0, len(task_tokens), size=n)
+        ]
+        parts, order = [], []
+        for task_id, index in _groups(task_ids):
+            task = BY_TASK_TOKEN[TASK_TOKENS[task_id]]
+            parts.append(task.sample(rng, len(index), _spec_for(task, spec)))
+            order.append(index)
+        return _in_order(parts, order).with_task_ids(task_ids)
 
+    def with_noise(self, rng: np.random.Generator, clean: Matrices, spec: MatrixSpec) -> Matrices:
+        """Each task's own noise: symmetric where its problems are."""
+        return _each(clean, lambda task, part: task.with_noise(rng, part, spec))
 
-def solve(problems: Matrices) -> Solved:
-    """The solutions of each task, with the task ids of their problems; rejected for the reasons of each task."""
-    rejected: dict[str, Mask] = {}
-    parts, order = [], []
-    for task_id, index in _groups(_task_ids(problems)):
-        solved = BY_TASK_TOKEN[TASK_TOKENS[task_id]].solve(problems.take(index))
-        parts.append(solved.solutions)
-        order.append(index)
-        for reason, mask in solved.rejected.items():
-            rejected.setdefault(reason, np.zeros(len(problems), dtype=np.bool_))[index] = mask
-    return Solved(_in_order(parts, order).with_task_ids(problems.task_ids), rejected)
+    def solve(self, problems: Matrices) -> Solved:
+        """The solutions of each task, with the task ids of their problems; rejected for the reasons of each task."""
+        rejected: dict[str, Mask] = {}
+        parts, order = [], []
+        for task_id, index in _groups(_task_ids(problems)):
+            solved = BY_TASK_TOKEN[TASK_TOKENS[task_id]].solve(problems.take(index))
+            parts.append(solved.solutions)
+            order.append(index)
+            for reason, mask in solved.rejected.items():
+                rejected.setdefault(reason, np.zeros(len(problems), dtype=np.bool_))[index] = mask
+        return Solved(_in_order(parts, order).with_task_ids(problems.task_ids), rejected)
 
+    def errors(self, problems: Matrices, references: Matrices, predicted: Matrices) -> Errors:
+        """The error measures of each task; ``orthogonality`` is 0 if a solution has no vectors."""
+        errors: Errors = {"orthogonality": np.zeros(len(problems))}  # present whichever tasks occur
+        for task_id, index in _groups(_task_ids(problems)):
+            batch = (m.take(index) for m in (problems, references, predicted))
+            for name, values in BY_TASK_TOKEN[TASK_TOKENS[task_id]].errors(*batch).items():
+                errors.setdefault(name, np.zeros(len(problems)))[index] = values
+        return errors
 
-def verify(problems: Matrices, references: Matrices, predicted: Matrices) -> Errors:
-    """The error measures of each task; ``orthogonality`` is 0 if a solution has no vectors."""
-    errors: Errors = {"orthogonality": np.zeros(len(problems))}  # present whichever tasks occur
-    for task_id, index in _groups(_task_ids(problems)):
-        batch = (m.take(index) for m in (problems, references, predicted))
-        for name, values in BY_TASK_TOKEN[TASK_TOKENS[task_id]].verify(*batch).items():
-            errors.setdefault(name, np.zeros(len(problems)))[index] = values
-    return errors
+    def residual(self, problems: Matrices, references: Matrices, predicted: Matrices) -> Matrices:
+        return _each(problems, lambda task, *batch: task.residual(*batch), references, predicted)
 
+    def best_representable(self, problems: Matrices, solutions: Matrices) -> Matrices:
+        return _each(problems, lambda task, *batch: task.best_representable(*batch), solutions)
 
-def residual(problems: Matrices, references: Matrices, predicted: Matrices) -> Matrices:
-    return _each(problems, lambda task, *batch: task.residual(*batch), references, predicted)
-
-
-def best_representable(problems: Matrices, solutions: Matrices) -> Matrices:
-    return _each(problems, lambda task, *batch: task.best_representable(*batch), solutions)
-
-
-def matches_recomputed(problems: Matrices, solved: Matrices, stored: Matrices) -> Mask:
-    """False for tasks whose solutions are equal on every CPU: only exact equality counts."""
-    matches = np.zeros(len(problems), dtype=np.bool_)
-    for task_id, index in _groups(_task_ids(problems)):
-        task = BY_TASK_TOKEN[TASK_TOKENS[task_id]]
-        if task.matches_recomputed is not None:
+    def matches_recomputed(self, problems: Matrices, solved: Matrices, stored: Matrices) -> Mask:
+        matches = np.zeros(len(problems), dtype=np.bool_)
+        for task_id, index in _groups(_task_ids(problems)):
+            task = BY_TASK_TOKEN[TASK_TOKENS[task_id]]
             matches[index] = task.matches_recomputed(*(m.take(index) for m in (problems, solved, stored)))
-    return matches
+        return matches
+
+    def answer_shape(self, problems: Matrices) -> tuple[Ints, Ints]:
+        """The shape of each task; without task ids the largest one, that of eigenvectors."""
+        if problems.task_ids is None:
+            return problems.rows + 1, problems.cols
+        rows, cols = np.zeros(len(problems), dtype=np.int64), np.zeros(len(problems), dtype=np.int64)
+        for task_id, index in _groups(problems.task_ids):
+            rows[index], cols[index] = BY_TASK_TOKEN[TASK_TOKENS[task_id]].answer_shape(problems.take(index))
+        return rows, cols
+
+    def check_problems(self, spec: MatrixSpec) -> None:
+        """UserError for unknown or repeated task tokens, and for a spec that one of the tasks does not support."""
+        if spec.task_tokens == "":
+            raise UserError(
+                "the task tokens name no task",
+                expected=f"task tokens among {TASK_TOKENS}, each once",
+                got="''",
+                next_step=f"leave --task-tokens out for all of {TASK_TOKENS}",
+            )
+        task_tokens = spec.task_tokens or TASK_TOKENS
+        unknown = [task_token for task_token in task_tokens if task_token not in BY_TASK_TOKEN]
+        if unknown or len(set(task_tokens)) != len(task_tokens):
+            raise UserError(
+                f"the task tokens {task_tokens!r} do not name a set of tasks",
+                expected=f"task tokens among {TASK_TOKENS}, each once",
+                got=f"unknown {', '.join(unknown)}" if unknown else "a task token twice",
+            )
+        for task_token in task_tokens:
+            task = BY_TASK_TOKEN[task_token]
+            task.check(_spec_for(task, spec).model_copy(update={"task_tokens": None}))
 
 
-def answer_shape(problems: Matrices) -> tuple[Ints, Ints]:
-    """The shape of each task; without task ids the largest one, that of eigenvectors."""
-    if problems.task_ids is None:
-        return problems.rows + 1, problems.cols
-    rows, cols = np.zeros(len(problems), dtype=np.int64), np.zeros(len(problems), dtype=np.int64)
-    for task_id, index in _groups(problems.task_ids):
-        rows[index], cols[index] = BY_TASK_TOKEN[TASK_TOKENS[task_id]].answer_shape(problems.take(index))
-    return rows, cols
-
-
-def validate_spec(spec: MatrixSpec) -> None:
-    """UserError for unknown or repeated task tokens, and for a spec that one of the tasks does not support."""
-    if spec.task_tokens == "":
-        raise UserError(
-            "the task tokens name no task",
-            expected=f"task tokens among {TASK_TOKENS}, each once",
-            got="''",
-            next_step=f"leave --task-tokens out for all of {TASK_TOKENS}",
-        )
-    task_tokens = spec.task_tokens or TASK_TOKENS
-    unknown = [task_token for task_token in task_tokens if task_token not in BY_TASK_TOKEN]
-    if unknown or len(set(task_tokens)) != len(task_tokens):
-        raise UserError(
-            f"the task tokens {task_tokens!r} do not name a set of tasks",
-            expected=f"task tokens among {TASK_TOKENS}, each once",
-            got=f"unknown {', '.join(unknown)}" if unknown else "a task token twice",
-        )
-    for task_token in task_tokens:
-        task = BY_TASK_TOKEN[task_token]
-        task.check(_spec_for(task, spec).model_copy(update={"task_tokens": None}))
-
-
-def _spec_for(task: Task, spec: MatrixSpec) -> MatrixSpec:
+def _spec_for(task: MatrixTask, spec: MatrixSpec) -> MatrixSpec:
     """The spec for one task: only tasks with spectra receive the spectrum."""
     return spec if task.takes_spectrum or not spec.spectrum else spec.model_copy(update={"spectrum": ()})
 
@@ -150,24 +156,4 @@ def _in_order(parts: list[Matrices], order: list[Ints]) -> Matrices:
     return Matrices.concatenate([part.with_task_ids(None) for part in parts]).take(np.argsort(np.concatenate(order)))
 
 
-TASK = Task(
-    name="cotraining",
-    task_token=None,
-    problem="that of a task sampled from its task tokens (TADMEFI)",
-    solution="that task's; its task_token comes first in problem and solution",
-    source="Charton 2022, co-training",
-    sample=sample,
-    solve=solve,
-    verify=verify,
-    answer_shape=answer_shape,
-    residual=residual,
-    residual_formula="R of the task's task_token",
-    best_representable=best_representable,
-    square_only=True,
-    has_task_tokens=True,
-    takes_spectrum=True,
-    side_by_side=2,
-    validate_spec=validate_spec,
-    matches_recomputed=matches_recomputed,
-    noise=noise,
-)
+TASK = CoTraining()

@@ -8,9 +8,10 @@ import numpy as np
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.errors import UserError
+from mathpipe.generate.chunks.matrix_chunks import Solved
 from mathpipe.generate.sampling.random_matrices import sample_matrices
-from mathpipe.generate.spec import MatrixSpec
-from mathpipe.generate.tasks.base import Floats, Ints, Mask, Solved, Task, difference_errors, solve_by_shape
+from mathpipe.generate.specs.matrix_spec import MatrixSpec
+from mathpipe.generate.tasks.matrix_task import Floats, Ints, Mask, MatrixTask, solve_by_shape
 from mathpipe.generate.tasks.wrong_problems import TRANSPOSED, negate
 
 LARGEST_COEFFICIENT = 1.0
@@ -25,25 +26,37 @@ _PADE = [
 ]
 
 
-def sample(rng: np.random.Generator, n: int, spec: MatrixSpec) -> Matrices:
-    """n square matrices A."""
-    return sample_matrices(rng, n, spec)
+class MatrixExponential(MatrixTask):
+    """A -> exp A."""
 
+    name = "expm"
+    problem = "A, coefficients up to 1 (n x n)"
+    solution = "exp A (n x n)"
+    source = "Higham 2005 (scaling and squaring)"
+    square_only = True
+    default_spec = MatrixSpec(max_coeff=1.0)
+    wrong_problems = {**TRANSPOSED, "A negated": negate}
 
-def validate_spec(spec: MatrixSpec) -> None:
-    if spec.max_coeff > LARGEST_COEFFICIENT:
-        raise UserError(
-            "expm needs small coefficients",
-            expected=f"--max-coeff {LARGEST_COEFFICIENT:g} or less",
-            got=f"--max-coeff {spec.max_coeff:g}",
-            cause="the exponential of a 5 x 5 matrix with coefficients up to 10 is beyond what can be written",
-            next_step="pass --max-coeff 1",
-        )
+    def sample(self, rng: np.random.Generator, n: int, spec: MatrixSpec) -> Matrices:
+        """n square matrices A."""
+        return sample_matrices(rng, n, spec)
 
+    def check_problems(self, spec: MatrixSpec) -> None:
+        if spec.max_coeff > LARGEST_COEFFICIENT:
+            raise UserError(
+                "expm needs small coefficients",
+                expected=f"--max-coeff {LARGEST_COEFFICIENT:g} or less",
+                got=f"--max-coeff {spec.max_coeff:g}",
+                cause="the exponential of a 5 x 5 matrix with coefficients up to 10 is beyond what can be written",
+                next_step="pass --max-coeff 1",
+            )
 
-def solve(problems: Matrices) -> Solved:
-    """exp A by scaling and squaring: exp A = (exp(A / 2^s))^(2^s), the inner one by the [13/13] Pade approximant."""
-    return solve_by_shape(problems, _exponential)
+    def solve(self, problems: Matrices) -> Solved:
+        """exp A by scaling and squaring: exp A = (exp(A / 2^s))^(2^s), the inner one by the [13/13] Pade approximant."""
+        return solve_by_shape(problems, _exponential)
+
+    def answer_shape(self, problems: Matrices) -> tuple[Ints, Ints]:
+        return problems.rows, problems.cols
 
 
 def _exponential(a: Floats) -> tuple[Floats, dict[str, Mask]]:
@@ -68,22 +81,4 @@ def _pade(a: Floats) -> Floats:
     return np.asarray(np.linalg.solve(v - u, v + u))
 
 
-def answer_shape(problems: Matrices) -> tuple[Ints, Ints]:
-    return problems.rows, problems.cols
-
-
-TASK = Task(
-    name="expm",
-    task_token=None,
-    problem="A, coefficients up to 1 (n x n)",
-    solution="exp A (n x n)",
-    source="Higham 2005 (scaling and squaring)",
-    sample=sample,
-    solve=solve,
-    verify=difference_errors,
-    answer_shape=answer_shape,
-    square_only=True,
-    validate_spec=validate_spec,
-    example=MatrixSpec(max_coeff=1.0),
-    wrong_problems={**TRANSPOSED, "A negated": negate},
-)
+TASK = MatrixExponential()

@@ -15,9 +15,11 @@ import numpy as np
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.errors import UserError
+from mathpipe.generate.chunks.matrix_chunks import Solved
 from mathpipe.generate.sampling.random_matrices import sample_bounds, sample_shapes
-from mathpipe.generate.spec import MatrixSpec
-from mathpipe.generate.tasks.base import Errors, Floats, Ints, Mask, Solved, Task, difference_errors, solve_by_shape
+from mathpipe.generate.specs.matrix_spec import MatrixSpec
+from mathpipe.generate.tasks.error_measures import Errors
+from mathpipe.generate.tasks.matrix_task import Floats, Ints, Mask, MatrixTask, solve_by_shape
 
 _WRITTEN = 999  # largest integer with 3 digits
 _MAX_RESAMPLES = 64  # then a smaller rank is accepted (with r = 1 and k = 1 less than once in 1e16)
@@ -26,20 +28,65 @@ _WIDTH = 1_000  # above any number of columns
 _PRIMES = (67_108_859.0, 67_108_837.0)  # the two largest below 2^26: products of residues are exact in float64
 
 
-def sample(rng: np.random.Generator, n: int, spec: MatrixSpec) -> Matrices:
-    """n products B C of exact rank r."""
-    rows, cols = sample_shapes(rng, n, spec)
-    smaller = np.minimum(rows, cols)
-    ranks = rng.integers(0, smaller, endpoint=True)
-    largest = np.minimum(np.floor(sample_bounds(rng, n, spec)), np.floor(np.sqrt(_WRITTEN / smaller))).astype(np.int64)
-    parts, order = [], []
-    for r, c in (divmod(shape, _WIDTH) for shape in np.unique(rows * _WIDTH + cols).tolist()):
-        index = np.flatnonzero((rows == r) & (cols == c))
-        parts.append(Matrices.from_dense(_products(rng, r, c, ranks[index], largest[index])))
-        order.append(index)
-    if len(parts) == 1:
-        return parts[0]
-    return Matrices.concatenate(parts).take(np.argsort(np.concatenate(order))) if parts else Matrices.empty()
+class Rank(MatrixTask):
+    """A -> rank A."""
+
+    name = "rank"
+    problem = "A, a product of small-integer factors (m x n)"
+    solution = "rank A (1 x 1)"
+    source = "Golub and Van Loan 2013, section 2.1 (definition)"
+
+    def sample(self, rng: np.random.Generator, n: int, spec: MatrixSpec) -> Matrices:
+        """n products B C of exact rank r."""
+        rows, cols = sample_shapes(rng, n, spec)
+        smaller = np.minimum(rows, cols)
+        ranks = rng.integers(0, smaller, endpoint=True)
+        largest = np.minimum(np.floor(sample_bounds(rng, n, spec)), np.floor(np.sqrt(_WRITTEN / smaller))).astype(
+            np.int64
+        )
+        parts, order = [], []
+        for r, c in (divmod(shape, _WIDTH) for shape in np.unique(rows * _WIDTH + cols).tolist()):
+            index = np.flatnonzero((rows == r) & (cols == c))
+            parts.append(Matrices.from_dense(_products(rng, r, c, ranks[index], largest[index])))
+            order.append(index)
+        if len(parts) == 1:
+            return parts[0]
+        return Matrices.concatenate(parts).take(np.argsort(np.concatenate(order))) if parts else Matrices.empty()
+
+    def solve(self, problems: Matrices) -> Solved:
+        """The exact rank of integer matrices; of others the number of singular values above rounding."""
+        return solve_by_shape(problems, _rank)
+
+    def errors(self, problems: Matrices, references: Matrices, predicted: Matrices) -> Errors:
+        """0 where H = X; otherwise at least 1, whatever the relative difference."""
+        errors = super().errors(problems, references, predicted)
+        equal = predicted.values == references.values
+        for name in ("error_l1", "error_l2", "error_max"):
+            errors[name] = np.where(equal, 0.0, np.maximum(errors[name], 1.0))
+        return errors
+
+    def check_problems(self, spec: MatrixSpec) -> None:
+        if spec.entries != "uniform":
+            raise UserError(
+                "rank needs uniform entries",
+                expected="--entries uniform",
+                got=f"--entries {spec.entries}",
+                cause="problems are products of factors with uniform integers up to --max-coeff",
+            )
+        if spec.max_coeff < 1:
+            raise UserError(
+                "rank needs integers", expected="--max-coeff 1 or more", got=f"--max-coeff {spec.max_coeff:g}"
+            )
+
+    def distinct_problems(self, spec: MatrixSpec) -> float:
+        """At most 2 r k^2 + 1 values an entry."""
+        rows, cols = spec.largest_shape
+        smaller = min(rows, cols)
+        largest = min(math.floor(spec.max_coeff), math.floor(math.sqrt(_WRITTEN / smaller)))
+        return float(2 * smaller * largest**2 + 1) ** min(rows * cols, 16)
+
+    def answer_shape(self, problems: Matrices) -> tuple[Ints, Ints]:
+        return np.ones_like(problems.rows), np.ones_like(problems.cols)
 
 
 def _products(rng: np.random.Generator, m: int, n: int, ranks: Ints, largest: Ints) -> Floats:
@@ -63,11 +110,6 @@ def _integers(rng: np.random.Generator, largest: Ints, shape: tuple[int, int]) -
     np.floor(integers, out=integers)
     integers -= largest[:, None, None]
     return integers
-
-
-def solve(problems: Matrices) -> Solved:
-    """The exact rank of integer matrices; of others the number of singular values above rounding."""
-    return solve_by_shape(problems, _rank)
 
 
 def _rank(a: Floats) -> tuple[Floats, dict[str, Mask]]:
@@ -134,49 +176,4 @@ def _reduce(x: Floats, p: float) -> None:
     x -= quotient
 
 
-def verify(problems: Matrices, references: Matrices, predicted: Matrices) -> Errors:
-    """0 where H = X; otherwise at least 1, whatever the relative difference."""
-    errors = difference_errors(problems, references, predicted)
-    equal = predicted.values == references.values
-    for name in ("error_l1", "error_l2", "error_max"):
-        errors[name] = np.where(equal, 0.0, np.maximum(errors[name], 1.0))
-    return errors
-
-
-def validate_spec(spec: MatrixSpec) -> None:
-    if spec.entries != "uniform":
-        raise UserError(
-            "rank needs uniform entries",
-            expected="--entries uniform",
-            got=f"--entries {spec.entries}",
-            cause="problems are products of factors with uniform integers up to --max-coeff",
-        )
-    if spec.max_coeff < 1:
-        raise UserError("rank needs integers", expected="--max-coeff 1 or more", got=f"--max-coeff {spec.max_coeff:g}")
-
-
-def distinct(spec: MatrixSpec) -> float:
-    """At most 2 r k^2 + 1 values an entry."""
-    rows, cols = spec.largest_shape
-    smaller = min(rows, cols)
-    largest = min(math.floor(spec.max_coeff), math.floor(math.sqrt(_WRITTEN / smaller)))
-    return float(2 * smaller * largest**2 + 1) ** min(rows * cols, 16)
-
-
-def answer_shape(problems: Matrices) -> tuple[Ints, Ints]:
-    return np.ones_like(problems.rows), np.ones_like(problems.cols)
-
-
-TASK = Task(
-    name="rank",
-    task_token=None,
-    problem="A, a product of small-integer factors (m x n)",
-    solution="rank A (1 x 1)",
-    source="Golub and Van Loan 2013, section 2.1 (definition)",
-    sample=sample,
-    solve=solve,
-    verify=verify,
-    answer_shape=answer_shape,
-    validate_spec=validate_spec,
-    distinct=distinct,
-)
+TASK = Rank()

@@ -8,20 +8,31 @@ from __future__ import annotations
 import numpy as np
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices
+from mathpipe.generate.chunks.matrix_chunks import Solved
 from mathpipe.generate.linalg.batched import lapack_with_fallback
 from mathpipe.generate.sampling.random_matrices import sample_matrices
-from mathpipe.generate.spec import MatrixSpec
-from mathpipe.generate.tasks.base import Floats, Ints, Mask, Solved, Task, difference_errors, solve_by_shape
+from mathpipe.generate.specs.matrix_spec import MatrixSpec
+from mathpipe.generate.tasks.matrix_task import Floats, Ints, Mask, MatrixTask, solve_by_shape
 
 
-def sample(rng: np.random.Generator, n: int, spec: MatrixSpec) -> Matrices:
-    """n matrices A."""
-    return sample_matrices(rng, n, spec)
+class SingularValues(MatrixTask):
+    """A -> s_1 >= ... >= s_k."""
 
+    name = "singular-values"
+    problem = "A (m x n)"
+    solution = "singular values, descending (min(m,n) x 1)"
+    source = "Charton 2022, singular values"
 
-def solve(problems: Matrices) -> Solved:
-    """LAPACK's singular values (dgesdd), descending."""
-    return solve_by_shape(problems, _singular_values)
+    def sample(self, rng: np.random.Generator, n: int, spec: MatrixSpec) -> Matrices:
+        """n matrices A."""
+        return sample_matrices(rng, n, spec)
+
+    def solve(self, problems: Matrices) -> Solved:
+        """LAPACK's singular values (dgesdd), descending."""
+        return solve_by_shape(problems, _singular_values)
+
+    def answer_shape(self, problems: Matrices) -> tuple[Ints, Ints]:
+        return np.minimum(problems.rows, problems.cols), np.ones_like(problems.rows)
 
 
 def _singular_values(a: Floats) -> tuple[Floats, dict[str, Mask]]:
@@ -29,18 +40,4 @@ def _singular_values(a: Floats) -> tuple[Floats, dict[str, Mask]]:
     return values[:, :, None], {"no convergence": failed}
 
 
-def answer_shape(problems: Matrices) -> tuple[Ints, Ints]:
-    return np.minimum(problems.rows, problems.cols), np.ones_like(problems.rows)
-
-
-TASK = Task(
-    name="singular-values",
-    task_token=None,
-    problem="A (m x n)",
-    solution="singular values, descending (min(m,n) x 1)",
-    source="Charton 2022, singular values",
-    sample=sample,
-    solve=solve,
-    verify=difference_errors,
-    answer_shape=answer_shape,
-)
+TASK = SingularValues()

@@ -15,10 +15,12 @@ from __future__ import annotations
 import numpy as np
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices, reduce_per_matrix
+from mathpipe.generate.chunks.matrix_chunks import Solved
 from mathpipe.generate.linalg.batched import column_signs, lapack_with_fallback, map_together, orthogonality, transposed
 from mathpipe.generate.sampling.random_matrices import sample_matrices
-from mathpipe.generate.spec import MatrixSpec
-from mathpipe.generate.tasks.base import Errors, Floats, Ints, Mask, Solved, Task, error_measures, solve_by_shape
+from mathpipe.generate.specs.matrix_spec import MatrixSpec
+from mathpipe.generate.tasks.error_measures import Errors, error_measures
+from mathpipe.generate.tasks.matrix_task import Floats, Ints, Mask, MatrixTask, solve_by_shape
 
 # Two singular values this close (relative to the largest) are one to float32, and their vectors no function of what is written:
 # a last bit would turn them. The same goes for a value this close to 0, whose two vectors have no common sign.
@@ -26,14 +28,46 @@ NEARLY_EQUAL = 1e-7
 _FLOAT32 = 5e-7  # errors of a correct solution that was stored as float32, for each dimension
 
 
-def sample(rng: np.random.Generator, n: int, spec: MatrixSpec) -> Matrices:
-    """n matrices A."""
-    return sample_matrices(rng, n, spec)
+class SVD(MatrixTask):
+    """A -> s over U over V: A = U diag(s) V^T."""
 
+    name = "svd"
+    problem = "A (m x n)"
+    solution = "singular values, descending, over U over V ((1+m+n) x k, k = min(m,n))"
+    source = "Charton 2022, singular value decomposition"
+    residual_formula = "U^T A V - diag(s), [s; U; V] = H (m != n: and what U or V leaves of A)"
 
-def solve(problems: Matrices) -> Solved:
-    """LAPACK's thin decomposition (dgesdd); rejected where two singular values, or one and 0, are nearly equal."""
-    return solve_by_shape(problems, _decompose)
+    def sample(self, rng: np.random.Generator, n: int, spec: MatrixSpec) -> Matrices:
+        """n matrices A."""
+        return sample_matrices(rng, n, spec)
+
+    def solve(self, problems: Matrices) -> Solved:
+        """LAPACK's thin decomposition (dgesdd); rejected where two singular values, or one and 0, are nearly equal."""
+        return solve_by_shape(problems, _decompose)
+
+    def residual(self, problems: Matrices, references: Matrices, predicted: Matrices) -> Matrices:
+        """R = U^T A V - diag(s), for m != n with what U or V leaves of A below it; infinite where a sum is undefined."""
+        return map_together(_residual, problems, predicted)
+
+    def errors(self, problems: Matrices, references: Matrices, predicted: Matrices) -> Errors:
+        """S = diag(s) of the reference; also ``orthogonality`` = max of |U^T U - I| and |V^T V - I|."""
+        scale = references.map(lambda x: x[:, :1])
+        errors = error_measures(self.residual(problems, references, predicted), scale, predicted, references)
+        errors["orthogonality"] = map_together(_orthogonality, problems, predicted).values
+        return errors
+
+    def matches_recomputed(self, problems: Matrices, solved: Matrices, stored: Matrices) -> Mask:
+        """Stored singular values equal the solved ones, in their order, and the stored vectors belong to them, to float32."""
+        values, recomputed = (m.map(lambda x: x[:, :1]) for m in (stored, solved))
+        deviation = reduce_per_matrix(np.abs(values.values - recomputed.values), recomputed, np.maximum)
+        largest = reduce_per_matrix(np.abs(recomputed.values), recomputed, np.maximum)
+        errors = self.errors(problems, solved, stored)
+        allowed = _FLOAT32 * np.maximum(problems.rows, problems.cols)
+        correct = (errors["error_l1"] <= allowed) & (errors["orthogonality"] <= allowed)
+        return np.asarray(correct & (deviation <= 1.2e-7 * largest))
+
+    def answer_shape(self, problems: Matrices) -> tuple[Ints, Ints]:
+        return 1 + problems.rows + problems.cols, np.minimum(problems.rows, problems.cols)
 
 
 def _decompose(a: Floats) -> tuple[Floats, dict[str, Mask]]:
@@ -58,11 +92,6 @@ def _parts(a: Floats, h: Floats) -> tuple[Floats, Floats, Floats]:
     return h[:, 0], h[:, 1 : m + 1], h[:, m + 1 :]
 
 
-def residual(problems: Matrices, references: Matrices, predicted: Matrices) -> Matrices:
-    """R = U^T A V - diag(s), for m != n with what U or V leaves of A below it; infinite where a sum is undefined."""
-    return map_together(_residual, problems, predicted)
-
-
 def _residual(a: Floats, h: Floats) -> Floats:
     s, u, v = _parts(a, h)
     av = np.matmul(a, v)
@@ -78,45 +107,9 @@ def _residual(a: Floats, h: Floats) -> Floats:
     return r
 
 
-def verify(problems: Matrices, references: Matrices, predicted: Matrices) -> Errors:
-    """S = diag(s) of the reference; also ``orthogonality`` = max of |U^T U - I| and |V^T V - I|."""
-    scale = references.map(lambda x: x[:, :1])
-    errors = error_measures(residual(problems, references, predicted), scale, predicted, references)
-    errors["orthogonality"] = map_together(_orthogonality, problems, predicted).values
-    return errors
-
-
 def _orthogonality(a: Floats, h: Floats) -> Floats:
     _, u, v = _parts(a, h)
     return np.maximum(orthogonality(u), orthogonality(v))
 
 
-def matches_recomputed(problems: Matrices, solved: Matrices, stored: Matrices) -> Mask:
-    """Stored singular values equal the solved ones, in their order, and the stored vectors belong to them, to float32."""
-    values, recomputed = (m.map(lambda x: x[:, :1]) for m in (stored, solved))
-    deviation = reduce_per_matrix(np.abs(values.values - recomputed.values), recomputed, np.maximum)
-    largest = reduce_per_matrix(np.abs(recomputed.values), recomputed, np.maximum)
-    errors = verify(problems, solved, stored)
-    allowed = _FLOAT32 * np.maximum(problems.rows, problems.cols)
-    correct = (errors["error_l1"] <= allowed) & (errors["orthogonality"] <= allowed)
-    return np.asarray(correct & (deviation <= 1.2e-7 * largest))
-
-
-def answer_shape(problems: Matrices) -> tuple[Ints, Ints]:
-    return 1 + problems.rows + problems.cols, np.minimum(problems.rows, problems.cols)
-
-
-TASK = Task(
-    name="svd",
-    task_token=None,
-    problem="A (m x n)",
-    solution="singular values, descending, over U over V ((1+m+n) x k, k = min(m,n))",
-    source="Charton 2022, singular value decomposition",
-    sample=sample,
-    solve=solve,
-    verify=verify,
-    answer_shape=answer_shape,
-    residual=residual,
-    residual_formula="U^T A V - diag(s), [s; U; V] = H (m != n: and what U or V leaves of A)",
-    matches_recomputed=matches_recomputed,
-)
+TASK = SVD()

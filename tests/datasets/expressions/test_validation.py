@@ -13,7 +13,7 @@ from mathpipe.datasets.expressions.prefix import Malformed, parse
 from mathpipe.datasets.expressions.validation import prevalidate
 from mathpipe.datasets.expressions.vocabulary import ARITY, IDS, TOKENS
 from mathpipe.datasets.tokenizers.expression_tokenizer import ExpressionTokenizer
-from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, DecodeStatus
+from mathpipe.datasets.tokenizers.tokenizer import END, PAD, DecodeStatus
 
 NUMBERS = st.builds(
     lambda sign, digits: bytes([IDS[sign], *(IDS[d] for d in digits)]),

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.tokenizers.decimal_grid import compose
-from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, DecodeStatus, MatrixTokenizer
+from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
 from mathpipe.datasets.tokenizers.number_encodings import ENCODINGS
+from mathpipe.datasets.tokenizers.tokenizer import END, PAD, DecodeStatus
 
 grid_values = st.builds(
     lambda s, m, e: float(compose(s, m, e)), st.booleans(), st.integers(100, 999), st.integers(-9, 6)

@@ -1,4 +1,4 @@
-"""Evaluations side by side: each under a name of its own."""
+"""Comparison of evaluations: unique names."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ Write = Callable[..., str]
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """Files of an evaluation, ``write("runs/a/evaluation/test", "test", right=3, of=10)``; returns its directory."""
+    """Files of an evaluation, ``write("runs/a/evaluation/test", "test", correct=3, of=10)``; returns its directory."""
 
-    def make(place: str, split: str, right: int = 5, of: int = 10, decoding: str = "greedy", **metadata: Any) -> str:
-        storage = Storage(str(tmp_path / place))
+    def make(path: str, split: str, correct: int = 5, of: int = 10, decoding: str = "greedy", **metadata: Any) -> str:
+        storage = Storage(str(tmp_path / path))
         footer = {"run": "runs/elsewhere", "split": split, "task": "add", "spec": {}, **metadata}
         with storage.write(PREDICTIONS) as file:
             pq.write_table(pa.table({}).replace_schema_metadata({METADATA: json.dumps(footer)}), file)
@@ -33,21 +33,22 @@ def write(tmp_path: Path) -> Write:
             "task": "add",
             "decoding": decoding,
             "n": of,
-            "accuracy": right / of,
+            "accuracy": correct / of,
+            "criterion": "error within 5 %",
             "accuracy_interval": [0.0, 1.0],
-            "accuracy_published": right / of,
-            "accuracy_any": right / of,
+            "accuracy_published": correct / of,
+            "accuracy_any": correct / of,
             "outcomes": {},
         }
         storage.write_text(METRICS, json.dumps(metrics))
         storage.write_text(ANALYSES_FILE, "[]")
-        return str(tmp_path / place)
+        return str(tmp_path / path)
 
     return make
 
 
-def test_names_that_repeat_get_what_tells_them_apart(write: Write) -> None:
-    all_told = load_evaluations(
+def test_repeated_names_get_suffixes(write: Write) -> None:
+    evaluations = load_evaluations(
         [
             write("runs/a/evaluation/test.beam-5", "test", decoding="beam 5"),
             write("runs/a/evaluation/test", "test"),
@@ -57,29 +58,34 @@ def test_names_that_repeat_get_what_tells_them_apart(write: Write) -> None:
             write("runs/a/evaluation/testing", "test"),
         ]
     )
-    assert [told.name for told in all_told] == [
+    assert [evaluation.name for evaluation in evaluations] == [
         *("a, test, beam-5", "a, test", "a, test, best", "a, valid", "b, test", "a, test, testing")
     ]
-    assert [told.settings for told in all_told][:4] == ["beam 5", "greedy", "greedy, checkpoint best", "greedy"]
-    side_by_side, _ = comparison_tables(all_told)
+    assert [evaluation.settings for evaluation in evaluations][:4] == [
+        "beam 5",
+        "greedy",
+        "greedy, checkpoint best",
+        "greedy",
+    ]
+    side_by_side, _ = comparison_tables(evaluations)
     assert len({row[0] for row in side_by_side.rows}) == 6
     assert [row[side_by_side.columns.index("checkpoint")] for row in side_by_side.rows] == [
         *(None, None, "best", None, None, None)
     ]
-    page = comparison_page(all_told)
+    page = comparison_page(evaluations)
     assert all(f"<span>{name}</span>" in page for name in ("a, test, beam-5", "a, test", "b, test"))
 
 
-def test_runs_of_one_name_are_named_with_the_directory_they_lie_in(write: Write) -> None:
+def test_runs_of_equal_name_are_named_by_their_path(write: Write) -> None:
     places = ["x/runs/a/evaluation/test", "y/runs/a/evaluation/test", "y/runs/b/evaluation/test"]
-    assert [told.name for told in load_evaluations([write(place, "test") for place in places])] == [
+    assert [evaluation.name for evaluation in load_evaluations([write(place, "test") for place in places])] == [
         "x/runs/a, test",
         "y/runs/a, test",
         "b, test",
     ]
 
 
-def test_evaluations_outside_of_runs_are_named_by_the_run_they_tell_of(write: Write) -> None:
+def test_evaluations_outside_a_run_are_named_by_their_metadata(write: Write) -> None:
     places = ["here/new", "there/new", "there/newer"]
     first, second, third = load_evaluations([write(place, "test", run="runs/a") for place in places])
     assert third.name == "a, test, newer"
@@ -98,5 +104,5 @@ def test_evaluations_outside_of_runs_are_named_by_the_run_they_tell_of(write: Wr
         (["a", "a"], [["x", "x"]], ["a", "a"]),
     ],
 )
-def test_told_apart(names: list[str], more: list[list[str]], expected: list[str]) -> None:
+def test_disambiguate(names: list[str], more: list[list[str]], expected: list[str]) -> None:
     assert disambiguate(names, *more) == expected

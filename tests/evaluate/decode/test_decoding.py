@@ -1,4 +1,4 @@
-"""Greedy decoding of scripted models, whose best sequences are known, and of a real one with and without its cache."""
+"""Greedy decoding of scripted models with known best sequences, and of a transformer with and without its cache."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, MatrixTokenizer
+from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
+from mathpipe.datasets.tokenizers.tokenizer import END, PAD
 from mathpipe.evaluate.decode.decoding import Hypotheses, decoding_mode, greedy
 from mathpipe.train.config import ModelConfig
 from mathpipe.train.model.transformer import Transformer
@@ -23,21 +24,21 @@ VOCABULARY = 20
 @dataclass
 class ScriptedCache:
     rows: Tensor  # which script each row follows
-    fed: list[Tensor]  # the words each row was fed, one tensor a step
+    fed: list[Tensor]  # the tokens of each row, one tensor per step
 
     def select(self, index: Tensor) -> ScriptedCache:
-        return ScriptedCache(self.rows[index], [words[index] for words in self.fed])
+        return ScriptedCache(self.rows[index], [tokens[index] for tokens in self.fed])
 
 
 @dataclass
 class Scripted:
-    """A model that says script r for the problem whose first word is r: word t with probability ``sure``, others less.
+    """A model that predicts script r for the problem with first token r, each token with probability ``confidence``.
 
-    It checks that it is fed exactly what it said, so a decoder that mixes up rows is found out.
+    It checks that it is fed exactly its own predictions, so that a decoder that mixes up rows fails.
     """
 
     scripts: list[list[int]]
-    sure: float = 0.75
+    confidence: float = 0.75
     batch_sizes: list[int] = field(default_factory=list)
 
     def encode(self, source: Tensor) -> Tensor:
@@ -47,18 +48,18 @@ class Scripted:
         return ScriptedCache(memory, [])
 
     def step(self, tokens: Tensor, cache: ScriptedCache) -> Tensor:
-        place = len(cache.fed)
+        position = len(cache.fed)
         cache.fed.append(tokens)
         self.batch_sizes.append(len(tokens))
-        logits = torch.full((len(tokens), VOCABULARY), math.log((1 - self.sure) / (VOCABULARY - 1)))
+        logits = torch.full((len(tokens), VOCABULARY), math.log((1 - self.confidence) / (VOCABULARY - 1)))
         for i, row in enumerate(cache.rows.tolist()):
             script = self.scripts[row]
-            if place > len(script):
-                continue  # done before this step: whatever the model says, nobody listens
-            said = [END, *script]
-            assert [int(words[i]) for words in cache.fed] == said[: place + 1]
-            if place < len(script):
-                logits[i, script[place]] = math.log(self.sure)
+            if position > len(script):
+                continue  # finished before this step: the logits are not used
+            expected = [END, *script]
+            assert [int(tokens[i]) for tokens in cache.fed] == expected[: position + 1]
+            if position < len(script):
+                logits[i, script[position]] = math.log(self.confidence)
         return logits
 
 
@@ -66,7 +67,7 @@ def sources(scripts: list[list[int]]) -> Tensor:
     return torch.arange(len(scripts)).unsqueeze(1)
 
 
-def test_the_known_sequence_comes_out_with_its_probability() -> None:
+def test_greedy_finds_the_script_and_its_probability() -> None:
     scripts = [[5, 6, 7, END], [9, END], [3, 3, 3, END]]
     decoded = greedy(Scripted(scripts), sources(scripts), max_length=6)
     assert decoded.tokens.tolist() == [[5, 6, 7, END], [9, END, PAD, PAD], [3, 3, 3, END]]
@@ -82,7 +83,7 @@ def test_finished_rows_leave_the_batch() -> None:
     assert [row[: row.index(END)] for row in decoded.tokens.tolist()] == [[7] * k for k in (1, 1, 2, 4)]
 
 
-def test_a_few_finished_rows_of_many_wait_until_leaving_pays() -> None:
+def test_few_finished_rows_stay_in_the_batch() -> None:
     scripts = [[7] * (2 if k == 11 else 4) + [END] for k in range(40)]
     model = Scripted(scripts)
     decoded = greedy(model, sources(scripts), max_length=5)
@@ -91,7 +92,7 @@ def test_a_few_finished_rows_of_many_wait_until_leaving_pays() -> None:
     np.testing.assert_allclose(decoded.log_probability[[10, 11]], [5 * math.log(0.75), 3 * math.log(0.75)], rtol=1e-6)
 
 
-def test_batched_equals_one_by_one() -> None:
+def test_batch_equals_single_rows() -> None:
     rng = np.random.default_rng(0)
     scripts = [[*rng.integers(2, VOCABULARY, rng.integers(0, 12)).tolist(), END] for _ in range(60)]
     together = greedy(Scripted(scripts), sources(scripts), max_length=13)
@@ -103,21 +104,21 @@ def test_batched_equals_one_by_one() -> None:
         assert together.log_probability[i] == pytest.approx(alone.log_probability[0])
 
 
-def test_a_row_without_end_stops_at_max_length() -> None:
+def test_row_without_end_stops_at_max_length() -> None:
     scripts = [[4, 5, 6, 7, END], [4, END]]
     decoded = greedy(Scripted(scripts), sources(scripts), max_length=4)
     assert decoded.tokens.tolist() == [[4, 5, 6, 7], [4, END, PAD, PAD]]
     assert decoded.log_probability[0] == pytest.approx(4 * math.log(0.75))
 
 
-def test_nothing_to_decode_and_no_room() -> None:
+def test_empty_source_and_invalid_max_length() -> None:
     assert len(greedy(Scripted([]), torch.zeros((0, 1), dtype=torch.int64), max_length=3)) == 0
-    with pytest.raises(ValueError, match="room for END"):
+    with pytest.raises(ValueError, match="for END"):
         greedy(Scripted([[END]]), sources([[END]]), max_length=0)
 
 
 @pytest.mark.parametrize("positions", ["structured", "learned"])
-def test_a_real_model_decodes_as_without_its_cache(positions: str) -> None:
+def test_cached_decoding_matches_full_forward(positions: str) -> None:
     torch.manual_seed(3)
     form = MatrixTokenizer.named("B1999").format
     config = ModelConfig(
@@ -126,40 +127,40 @@ def test_a_real_model_decodes_as_without_its_cache(positions: str) -> None:
     model = Transformer(config, form, form).eval()
     source = torch.randint(2, 110, (12, 6))
     source[3, 4:] = PAD
-    with torch.no_grad():  # strong opinions about few words, so that rows end early and at different places
+    with torch.no_grad():  # few likely tokens, so that rows end at different positions
         for parameter in model.parameters():
             parameter.copy_(torch.randn_like(parameter))
         model.output_bias[6:] = -200
     varied = 0
-    for eagerness in range(-20, 21, 2):
-        model.output_bias.data[END] = eagerness
+    for end_bias in range(-20, 21, 2):
+        model.output_bias.data[END] = end_bias
         with decoding_mode(model):
             decoded = greedy(model, source, max_length=8)
-        plain = _without_cache(model, source, 8)
-        ends = [row.index(END) if END in row else -1 for row in plain.tokens.tolist()]
+        expected = without_cache(model, source, 8)
+        ends = [row.index(END) if END in row else -1 for row in expected.tokens.tolist()]
         varied += -1 in ends and len(set(ends)) > 2
-        assert decoded.tokens.tolist() == plain.tokens[:, : decoded.tokens.shape[1]].tolist()
-        np.testing.assert_allclose(decoded.log_probability, plain.log_probability, rtol=1e-4, atol=1e-6)
+        assert decoded.tokens.tolist() == expected.tokens[:, : decoded.tokens.shape[1]].tolist()
+        np.testing.assert_allclose(decoded.log_probability, expected.log_probability, rtol=1e-4, atol=1e-6)
     assert varied > 0
 
 
-def _without_cache(model: Transformer, source: Tensor, max_length: int) -> Hypotheses:
-    """The definition: the whole target again for each word."""
+def without_cache(model: Transformer, source: Tensor, max_length: int) -> Hypotheses:
+    """The definition: the whole target is encoded again for each token."""
     rows, scores = [], []
     for problem in source:
-        words, score = [], 0.0
-        while len(words) < max_length and END not in words:
-            target = torch.tensor([[*words, PAD]])
+        tokens, score = list[int](), 0.0
+        while len(tokens) < max_length and END not in tokens:
+            target = torch.tensor([[*tokens, PAD]])
             with torch.no_grad():
                 logits = model(problem.unsqueeze(0), target)[0, -1].log_softmax(-1)
-            words.append(int(logits.argmax()))
+            tokens.append(int(logits.argmax()))
             score += float(logits.max())
-        rows.append(words + [PAD] * (max_length - len(words)))
+        rows.append(tokens + [PAD] * (max_length - len(tokens)))
         scores.append(score)
     return Hypotheses(np.array(rows), np.array(scores))
 
 
-def test_decoding_mode_leaves_the_model_as_it_was() -> None:
+def test_decoding_mode_restores_training_mode() -> None:
     model = torch.nn.Dropout(0.5)
     model.register_parameter("weight", torch.nn.Parameter(torch.zeros(1)))
     model.train()

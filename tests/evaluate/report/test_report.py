@@ -1,4 +1,4 @@
-"""The page in a real browser: its links lead somewhere, its tables sort and filter, nothing is asked of any network."""
+"""The report page: links, sortable and filterable tables in a browser, no network requests; the commands that show it."""
 
 from __future__ import annotations
 
@@ -17,22 +17,25 @@ from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.matrix_columns import MatrixExamples
 from mathpipe.datasets.io.storage import Storage
-from mathpipe.datasets.tokenizers.matrix_tokenizer import END, MatrixTokenizer
+from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
+from mathpipe.datasets.tokenizers.tokenizer import END
+from mathpipe.evaluate.adapters.matrix_adapter import MatrixAdapter
 from mathpipe.evaluate.build_report import build_report
 from mathpipe.evaluate.compare.comparison_page import comparison_page
 from mathpipe.evaluate.compare.evaluations import find_evaluations, load_evaluations
 from mathpipe.evaluate.compare.transfer_matrix import transfer_matrix
 from mathpipe.evaluate.decode.decoding import Hypotheses
-from mathpipe.evaluate.predictions import PredictionsWriter, predictions_table
+from mathpipe.evaluate.predictions import PredictionsWriter
 from mathpipe.evaluate.report.html import table
-from mathpipe.evaluate.score.matrix_scoring import OUTCOMES, append_end, score
-from mathpipe.generate.spec import MatrixSpec
+from mathpipe.evaluate.score.matrix_scoring import OUTCOMES
+from mathpipe.evaluate.score.scoring import append_end
+from mathpipe.generate.specs.matrix_spec import MatrixSpec
 from mathpipe.generate.tasks.registry import matrix_task
 from mathpipe.pipeline.cli import main
 
 P1000 = MatrixTokenizer.named("P1000")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-CUT_OFF = """[...document.querySelectorAll("svg text")].filter(t => {
+CLIPPED_TEXT = """[...document.querySelectorAll("svg text")].filter(t => {
     const box = t.getBBox(), whole = t.ownerSVGElement.viewBox.baseVal
     return box.x < 0 || box.x + box.width > whole.width
 }).map(t => t.textContent)"""
@@ -40,15 +43,15 @@ EVIL = "<script>document.title='taken'</script>"
 
 
 def evaluation(folder: Path, noise: float, trained: str = "laplace", tested: str = "laplace") -> Path:
-    """A small evaluation of eigenvectors with made errors."""
+    """A small evaluation of eigenvectors with multiplicative noise."""
     rng = np.random.default_rng(0)
     task = matrix_task("eigenvectors")
     a = task.sample(rng, 120, MatrixSpec(min_dim=3, max_dim=3))
     x = task.solve(a).solutions
-    said = append_end(*P1000.encode(Matrices.from_dense(x.dense() * (1 + noise * rng.normal(size=x.dense().shape)))))
-    said[3, 5] = END
-    decoded = Hypotheses(said, -rng.exponential(size=120))
-    scored = score(task, P1000, MatrixExamples(np.arange(120), a, x), decoded)
+    tokens = append_end(*P1000.encode(Matrices.from_dense(x.dense() * (1 + noise * rng.normal(size=x.dense().shape)))))
+    tokens[3, 5] = END
+    decoded = Hypotheses(tokens, -rng.exponential(size=120))
+    scored = MatrixAdapter(task).score(P1000, MatrixExamples(np.arange(120), a, x), decoded)
     metadata = {
         "run": f"runs/{trained}{EVIL}",
         "data": "data/x",
@@ -64,7 +67,7 @@ def evaluation(folder: Path, noise: float, trained: str = "laplace", tested: str
     folder.mkdir(parents=True)
     with (folder / "predictions.parquet").open("wb") as file:
         writer = PredictionsWriter(file, metadata)
-        writer.append(predictions_table(scored, tested, P1000, P1000, task))
+        writer.append(MatrixAdapter(task).table(scored, tested, P1000, P1000))
         writer.close()
     build_report(Storage(str(folder)))
     return folder
@@ -76,64 +79,64 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Links(HTMLParser):
-    """Everything a page would load, its anchors, and its tags that are not closed."""
+    """Collects what a page would load, its ids and its internal links."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.outside: list[str] = []
+        self.external: list[str] = []
         self.ids: set[str] = set()
         self.anchors: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        named = dict(attrs)
-        self.ids |= {named["id"] or ""} if "id" in named else set()
+        attributes = dict(attrs)
+        self.ids |= {attributes["id"] or ""} if "id" in attributes else set()
         for name in ("src", "href", "action", "data"):
-            value = named.get(name)
+            value = attributes.get(name)
             if value is not None and tag != "svg":
-                (self.anchors if value.startswith("#") else self.outside).append(value)
+                (self.anchors if value.startswith("#") else self.external).append(value)
 
 
-def test_a_page_holds_everything_and_every_link_leads_somewhere(folder: Path) -> None:
+def test_page_is_self_contained_and_links_resolve(folder: Path) -> None:
     page = (folder / "report.html").read_text()
     links = Links()
     links.feed(page)
-    assert links.outside == ["data:,"]
+    assert links.external == ["data:,"]
     assert links.anchors and {a[1:] for a in links.anchors} <= links.ids
     assert EVIL not in page and "&lt;script&gt;document" in page
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", page)
     assert page.count("<svg") >= 5 and "NaN" not in page
-    for words in (
+    for text in (
         "mathpipe eval --run",
         "Typical failures",
         "Worst failures",
         "then the largest error_l1",
         "largest cosine",
-        "95 %:",
+        "95\N{NO-BREAK SPACE}%:",
     ):
-        assert words in page
+        assert text in page
     assert len(page) < 400_000
 
 
-def test_numbers_sort_by_value_and_shares_are_percents() -> None:
-    drawn = table(["name", "share", "count"], [["a", 0.123456, 1200], ["b<", None, float("inf")]], ["share"])
-    assert "12.35 %" in drawn and 'data-v="0.123456"' in drawn and "1,200" in drawn
-    assert "b&lt;" in drawn and 'data-v="Infinity"' in drawn and 'data-v=""' in drawn
+def test_table_has_sort_values_and_percentages() -> None:
+    html = table(["name", "share", "count"], [["a", 0.123456, 1200], ["b<", None, float("inf")]], ["share"])
+    assert "12.35 %" in html and 'data-v="0.123456"' in html and "1,200" in html
+    assert "b&lt;" in html and 'data-v="Infinity"' in html and 'data-v=""' in html
 
 
-def test_runs_are_compared_with_the_matrix_of_training_and_testing(tmp_path: Path) -> None:
+def test_comparison_page_with_transfer_matrix(tmp_path: Path) -> None:
     noise = {("laplace", "laplace"): 0.01, ("laplace", "uniform"): 0.02, ("uniform", "uniform"): 0.3}
-    for (trained, tested), much in noise.items():
-        evaluation(tmp_path / trained / "evaluation" / tested, much, trained, tested)
+    for (trained, tested), level in noise.items():
+        evaluation(tmp_path / trained / "evaluation" / tested, level, trained, tested)
     runs = [str(tmp_path / name) for name in ("laplace", "uniform")]
-    all_told = load_evaluations([d for run in runs for d in find_evaluations(run)])
-    found = transfer_matrix(all_told)
-    assert found is not None
-    assert (found.rows, found.cols) == (["laplace", "uniform"], ["laplace", "uniform"])
-    accuracy = {(t.run, t.metadata["split"]): t.metrics["accuracy"] for t in all_told}
-    cells = found.accuracy
-    assert cells == [[accuracy.get((r, c)) for c in found.cols] for r in found.rows]
+    evaluations = load_evaluations([d for run in runs for d in find_evaluations(run)])
+    matrix = transfer_matrix(evaluations)
+    assert matrix is not None
+    assert (matrix.rows, matrix.cols) == (["laplace", "uniform"], ["laplace", "uniform"])
+    accuracy = {(t.run, t.metadata["split"]): t.metrics["accuracy"] for t in evaluations}
+    cells = matrix.accuracy
+    assert cells == [[accuracy.get((r, c)) for c in matrix.cols] for r in matrix.rows]
     assert cells[0][0] > cells[1][1] and cells[1][0] is None  # type: ignore[operator]
-    page = comparison_page(all_told)
+    page = comparison_page(evaluations)
     assert "Transfer matrix" in page and EVIL not in page
     with pytest.raises(SystemExit) as stop:
         main(["report", *runs, "--out", str(tmp_path / "page.html")])
@@ -148,30 +151,34 @@ def test_runs_are_compared_with_the_matrix_of_training_and_testing(tmp_path: Pat
 def ask(capsys: pytest.CaptureFixture[str], *line: str) -> str:
     with pytest.raises(SystemExit) as stop:
         main(line)
-    told = capsys.readouterr()
-    assert stop.value.code == 0, told.err
-    return told.out
+    captured = capsys.readouterr()
+    assert stop.value.code == 0, captured.err
+    return captured.out
 
 
-def test_failures_are_filtered_sorted_and_drawn(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_failures_are_filtered_and_sorted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = str(folder.parents[1])
-    everything = [json.loads(line) for line in ask(capsys, "failures", run, "-k", "500", "--json").splitlines()]
-    assert len(everything) == round(120 * (1 - json.loads((folder / "metrics.json").read_text())["accuracy"]))
+    all_failures = [json.loads(line) for line in ask(capsys, "failures", run, "-k", "500", "--json").splitlines()]
+    assert len(all_failures) == round(120 * (1 - json.loads((folder / "metrics.json").read_text())["accuracy"]))
     worst = [
         json.loads(x) for x in ask(capsys, "failures", run, "--sort", "error_l1", "--largest", "--json").splitlines()
     ]
-    errors = sorted((f["errors"]["error_l1"] for f in everything if f["errors"]["error_l1"] is not None), reverse=True)
+    errors = sorted(
+        (f["errors"]["error_l1"] for f in all_failures if f["errors"]["error_l1"] is not None), reverse=True
+    )
     assert [f["errors"]["error_l1"] for f in worst] == errors[:5]
-    some = ask(capsys, "failures", run, "--where", "condition_number>5", "--where", "norm<20", "-k", "500", "--json")
-    wanted = [f for f in everything if f["covariates"]["condition_number"] > 5 and f["covariates"]["norm"] < 20]
-    assert [json.loads(line)["row"] for line in some.splitlines()] == [f["row"] for f in wanted]
+    filtered = ask(
+        capsys, "failures", run, "--where", "condition_number>5", "--where", "norm<20", "-k", "500", "--json"
+    )
+    expected = [f for f in all_failures if f["covariates"]["condition_number"] > 5 and f["covariates"]["norm"] < 20]
+    assert [json.loads(line)["row"] for line in filtered.splitlines()] == [f["row"] for f in expected]
     assert "malformed" in ask(capsys, "failures", run, "--outcome", "malformed")
     assert "problem" in ask(capsys, "failures", str(folder / "predictions.parquet"), "-k", "1")
     assert "eigenvectors: 120 problems" in ask(capsys, "report", run)
 
 
 @pytest.mark.parametrize(
-    ("line", "words"),
+    ("line", "message"),
     [
         (["failures", "{run}", "--where", "norm>>3"], "cannot be read"),
         (["failures", "{run}", "--where", "nrom>3"], "have no 'nrom'"),
@@ -181,11 +188,13 @@ def test_failures_are_filtered_sorted_and_drawn(folder: Path, capsys: pytest.Cap
         (["report", "missing"], "no finished evaluation"),
     ],
 )
-def test_mistakes_are_one_line(folder: Path, capsys: pytest.CaptureFixture[str], line: list[str], words: str) -> None:
+def test_user_errors_are_one_line(
+    folder: Path, capsys: pytest.CaptureFixture[str], line: list[str], message: str
+) -> None:
     with pytest.raises(SystemExit) as stop:
         main([part.format(run=folder.parents[1]) for part in line])
-    told = capsys.readouterr()
-    assert stop.value.code == 2 and words in told.err and "Traceback" not in told.err and not told.out
+    captured = capsys.readouterr()
+    assert stop.value.code == 2 and message in captured.err and "Traceback" not in captured.err and not captured.out
 
 
 @pytest.fixture
@@ -200,18 +209,18 @@ def browser() -> Iterator[Any]:
         opened.close()
 
 
-def test_in_a_browser(folder: Path, browser: Any) -> None:
+def test_page_in_a_browser(folder: Path, browser: Any) -> None:
     for width, scheme in ((1200, "light"), (390, "dark")):
         page = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme).new_page()
-        said: list[str] = []
-        asked: list[str] = []
-        page.on("console", lambda message, said=said: said.append(message.text))
-        page.on("pageerror", lambda error, said=said: said.append(str(error)))
-        page.on("request", lambda request, asked=asked: asked.append(request.url))
+        messages: list[str] = []
+        requests: list[str] = []
+        page.on("console", lambda message, messages=messages: messages.append(message.text))
+        page.on("pageerror", lambda error, messages=messages: messages.append(str(error)))
+        page.on("request", lambda request, requests=requests: requests.append(request.url))
         page.goto(f"file://{folder / 'report.html'}")
         assert page.title().startswith("eigenvectors")
-        assert page.evaluate("document.documentElement.scrollWidth") <= width  # nothing sticks out
-        assert page.evaluate(CUT_OFF) == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= width  # no horizontal scrolling
+        assert page.evaluate(CLIPPED_TEXT) == []
         for link in page.locator("nav a").all():
             link.click()
             anchor = link.get_attribute("href")
@@ -219,9 +228,9 @@ def test_in_a_browser(folder: Path, browser: Any) -> None:
         _sorts_and_filters(page)
         light = page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (light == "rgb(246, 245, 241)") == (scheme == "light")
-        assert said == []
-        assert [url for url in asked if not url.startswith(("file://", "data:"))] == []
-        assert len([url for url in asked if url.startswith("file://")]) == 1
+        assert messages == []
+        assert [url for url in requests if not url.startswith(("file://", "data:"))] == []
+        assert len([url for url in requests if url.startswith("file://")]) == 1
 
 
 def _sorts_and_filters(page: Any) -> None:

@@ -1,4 +1,4 @@
-"""Answers to another problem than the one asked are named as such; others are not."""
+"""Detection of answers to another problem than the given one."""
 
 from __future__ import annotations
 
@@ -11,40 +11,47 @@ import pytest
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.format.matrix_columns import MatrixExamples
-from mathpipe.datasets.tokenizers.matrix_tokenizer import END, MatrixTokenizer
-from mathpipe.evaluate.analyze.analyses import Analysis, analyse, evaluation_data
+from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
+from mathpipe.datasets.tokenizers.tokenizer import END
+from mathpipe.evaluate.adapters.matrix_adapter import MatrixAdapter
+from mathpipe.evaluate.analyze.analysis import Analysis
 from mathpipe.evaluate.analyze.baselines import BaselineCounts
-from mathpipe.evaluate.analyze.summary import compute_metrics, summary_text
+from mathpipe.evaluate.analyze.evaluation_data import evaluation_data
 from mathpipe.evaluate.decode.decoding import Hypotheses
-from mathpipe.evaluate.predictions import predictions_table
-from mathpipe.evaluate.score.matrix_scoring import OUTCOMES, append_end, score
-from mathpipe.generate.spec import MatrixSpec
+from mathpipe.evaluate.score.matrix_scoring import OUTCOMES
+from mathpipe.evaluate.score.scoring import append_end
+from mathpipe.generate.specs.matrix_spec import MatrixSpec
 from mathpipe.generate.tasks.registry import MATRIX_TASKS
 from mathpipe.generate.tasks.wrong_problems import flip_largest_off_diagonal
 
 TOKENIZER = MatrixTokenizer.named("P1000")
 COUNT = 200
-CONFUSIONS = [(task, name) for task in MATRIX_TASKS.values() for name in task.wrong_problems]
+WRONG_PROBLEMS = [(task, name) for task in MATRIX_TASKS.values() for name in task.wrong_problems]
 METADATA = {"outcomes": list(OUTCOMES), "split": "test", "tolerance": 0.05, "decoding": "greedy"}
 
 Answer = Callable[[MatrixExamples], Matrices]
 
 
-def table(task: Any, answer: Answer, words: Callable[[np.ndarray], None] = lambda _: None, **spec: Any) -> pa.Table:
-    wanted = MatrixSpec(**({"min_dim": 3, "max_dim": 3, "max_coeff": task.example.max_coeff} | spec))
-    problems = task.sample(np.random.default_rng(3), COUNT, wanted)
+def table(task: Any, answer: Answer, damage: Callable[[np.ndarray], None] = lambda _: None, **spec: Any) -> pa.Table:
+    spec_of_problems = MatrixSpec(**({"min_dim": 3, "max_dim": 3, "max_coeff": task.default_spec.max_coeff} | spec))
+    problems = task.sample(np.random.default_rng(3), COUNT, spec_of_problems)
     rows = MatrixExamples(np.arange(COUNT), problems, task.solve(problems).solutions)
     tokens = append_end(*TOKENIZER.encode(answer(rows)))
-    words(tokens)
-    scored = score(task, TOKENIZER, rows, Hypotheses(tokens, -np.ones(COUNT)))
-    return predictions_table(scored, "test", TOKENIZER, TOKENIZER, task)
+    damage(tokens)
+    scored = MatrixAdapter(task).score(TOKENIZER, rows, Hypotheses(tokens, -np.ones(COUNT)))
+    return MatrixAdapter(task).table(scored, "test", TOKENIZER, TOKENIZER)
 
 
-def found(task: Any, predictions: pa.Table) -> dict[str, Analysis]:
-    return {a.name: a for a in analyse(evaluation_data(predictions, {**METADATA, "task": task.name}, BaselineCounts()))}
+def analyses_of(task: Any, predictions: pa.Table) -> dict[str, Analysis]:
+    return {
+        a.name: a
+        for a in MatrixAdapter(task).analyse(
+            evaluation_data(predictions, {**METADATA, "task": task.name}, BaselineCounts())
+        )
+    }
 
 
-@pytest.mark.parametrize(("task", "name"), CONFUSIONS, ids=lambda x: getattr(x, "name", x))
+@pytest.mark.parametrize(("task", "name"), WRONG_PROBLEMS, ids=lambda x: getattr(x, "name", x))
 def test_answers_to_another_problem_are_named(task: Any, name: str) -> None:
     def other(rows: MatrixExamples) -> Matrices:
         return task.solve(rows.problems.map(task.wrong_problems[name])).solutions
@@ -56,8 +63,8 @@ def test_answers_to_another_problem_are_named(task: Any, name: str) -> None:
     assert named.count(name) >= 0.9 * len(named)  # ill-conditioned answers do not pass as written
     first = dict(
         zip(
-            found(task, predictions)["wrong_problem_answers"].columns,
-            found(task, predictions)["wrong_problem_answers"].rows[0],
+            analyses_of(task, predictions)["wrong_problem_answers"].columns,
+            analyses_of(task, predictions)["wrong_problem_answers"].rows[0],
             strict=True,
         )
     )
@@ -67,7 +74,7 @@ def test_answers_to_another_problem_are_named(task: Any, name: str) -> None:
 
 
 @pytest.mark.parametrize("task", [t for t in MATRIX_TASKS.values() if t.wrong_problems], ids=lambda t: t.name)
-def test_other_wrong_answers_are_not(task: Any) -> None:
+def test_other_wrong_answers_are_not_named(task: Any) -> None:
     def far(rows: MatrixExamples) -> Matrices:
         return rows.solutions.map(lambda x: 1.7 * x + 0.3)
 
@@ -75,7 +82,7 @@ def test_other_wrong_answers_are_not(task: Any) -> None:
     assert sum(name is not None for name in predictions["confused_with"].to_pylist()) <= 0.05 * COUNT
 
 
-def test_what_cannot_be_read_or_has_another_shape_is_right_for_nothing() -> None:
+def test_malformed_answers_and_other_shapes_are_not_named() -> None:
     task = MATRIX_TASKS["transpose"]
 
     def itself(rows: MatrixExamples) -> Matrices:
@@ -94,7 +101,7 @@ def test_what_cannot_be_read_or_has_another_shape_is_right_for_nothing() -> None
     assert [name is not None for name in oblong["confused_with"].to_pylist()] == same
 
 
-def test_the_spectrum_of_three_dimensions_knows_one_product_of_signs() -> None:
+def test_flipping_any_sign_of_a_3x3_matrix_gives_the_same_spectrum() -> None:
     a = np.random.default_rng(0).normal(size=(50, 3, 3))
     a += a.transpose(0, 2, 1)
     flipped = np.linalg.eigvalsh(flip_largest_off_diagonal(a))
@@ -108,7 +115,7 @@ def test_the_spectrum_of_three_dimensions_knows_one_product_of_signs() -> None:
     assert flip_largest_off_diagonal(small) is small
 
 
-def test_the_summary_says_so_when_it_tells_something() -> None:
+def test_summary_names_the_wrong_problem() -> None:
     task = MATRIX_TASKS["inverse"]
 
     def mixed(rows: MatrixExamples) -> Matrices:
@@ -118,8 +125,9 @@ def test_the_summary_says_so_when_it_tells_something() -> None:
         return Matrices.from_dense(answers)
 
     predictions = table(task, mixed)
-    subject = evaluation_data(predictions, {**METADATA, "task": "inverse"}, BaselineCounts())
-    told = summary_text(compute_metrics(subject), analyse(subject))
-    assert "of the wrong answers solve another problem: A transposed (as do 0.00 % of the correct answers)" in told
-    right = table(task, lambda rows: rows.solutions)
-    assert "wrong_problem_answers" not in found(task, right)
+    data = evaluation_data(predictions, {**METADATA, "task": "inverse"}, BaselineCounts())
+    adapter = MatrixAdapter(task)
+    text = adapter.summary(adapter.metrics(data), adapter.analyse(data))
+    assert "of the wrong answers solve another problem: A transposed (as do 0.00 % of the correct answers)" in text
+    correct = table(task, lambda rows: rows.solutions)
+    assert "wrong_problem_answers" not in analyses_of(task, correct)

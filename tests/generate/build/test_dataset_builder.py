@@ -17,7 +17,9 @@ from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.manifest import read_manifest
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.spec import DatasetSpec, MatrixSpec
+from mathpipe.generate.spec import DatasetSpec
+from mathpipe.generate.specs.matrix_spec import MatrixSpec
+from mathpipe.generate.tasks.registry import get_task
 
 SPEC = DatasetSpec(task="inverse", problems=MatrixSpec(min_dim=3, max_dim=3), chunk_rows=1_000)
 LAYOUT = Layout({"train": 12_500, "valid": 1_000, "test": 500}, 3_000)
@@ -63,12 +65,13 @@ def test_complete_dataset_is_unchanged(tmp_path: Path) -> None:
 
 
 SCRIPT = """
+import json
 import sys
+from mathpipe.generate.tasks.registry import parse_spec
 from mathpipe.generate.build.dataset_builder import make_dataset
-from mathpipe.generate.spec import DatasetSpec
 from mathpipe.generate.layout import Layout
 if __name__ == "__main__":
-    spec = DatasetSpec.model_validate_json(sys.argv[1])
+    spec = parse_spec(json.loads(sys.argv[1]))
     layout = Layout({"train": 12_500, "valid": 1_000, "test": 500}, 3_000)
     make_dataset(spec, layout, sys.argv[2], workers=int(sys.argv[3]), on_shard=lambda r, b: print(r.file, flush=True))
 """
@@ -156,16 +159,15 @@ def test_unreadable_manifest_raises(tmp_path: Path) -> None:
 
 
 def test_failing_shard_raises_and_leaves_no_partial_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mathpipe.generate.build import shard
+    task = get_task(SPEC.task)
+    build = task.build_chunk
 
-    build = shard.build_chunk
-
-    def fail(spec: DatasetSpec, stream: str, chunk: int) -> object:
-        if (stream, chunk) == ("train", 4):
+    def fail(spec: DatasetSpec, chunk: int, splits: list[str]) -> object:
+        if (splits, chunk) == (["train"], 4):
             raise RuntimeError("a fault in chunk 4")
-        return build(spec, stream, chunk)
+        return build(spec, chunk, splits)
 
-    monkeypatch.setattr(shard, "build_chunk", fail)
+    monkeypatch.setattr(task, "build_chunk", fail)
     with pytest.raises(RuntimeError, match="chunk 4"):
         make_dataset(SPEC, LAYOUT, str(tmp_path / "d"), workers=0)
     assert sorted(contents(tmp_path / "d")) == ["train/00000.parquet", "train/_00000.json"]

@@ -38,7 +38,7 @@ from mathpipe.generate.layout import Layout
 def main(spec, splits, shard_rows, url, workers):
     layout = Layout({name: int(rows) for name, rows in (s.split(":") for s in splits.split(","))}, int(shard_rows))
     try:
-        make_dataset(DatasetSpec.model_validate_json(spec), layout, url, workers=int(workers), on_shard=print_record)
+        make_dataset(parse_spec(json.loads(spec)), layout, url, workers=int(workers), on_shard=print_record)
     except UserError as problem:
         sys.exit(f"mathpipe: {problem}")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import random
 import signal
@@ -27,15 +26,15 @@ from mathpipe.datasets.format.example_formats import TokenFormat
 from mathpipe.datasets.format.manifest import Manifest, Split, read_manifest
 from mathpipe.datasets.format.sequence_columns import SequenceExamples
 from mathpipe.datasets.io.storage import HashingFile, Storage
-from mathpipe.generate.build import shard
 from mathpipe.generate.build.dataset_builder import make_dataset
-from mathpipe.generate.build.sequence_chunks import build_sequence_chunk, rows_per_chunk
+from mathpipe.generate.chunks.pair_chunks import Pairs
 from mathpipe.generate.curate.verification import verify_dataset
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.spec import DatasetSpec, ExpressionSpec
+from mathpipe.generate.spec import DatasetSpec
+from mathpipe.generate.specs.expression_spec import ExpressionSpec
 from mathpipe.generate.splits import in_split, sequence_hash
 from mathpipe.generate.tasks import registry
-from mathpipe.generate.tasks.sequence_base import Pairs
+from mathpipe.generate.tasks.registry import get_task
 
 TOY = Path(__file__).parents[2] / "toy_sequences.py"
 SPEC = DatasetSpec(task="toy-reverse", problems=ExpressionSpec(min_operators=4, max_operators=8), chunk_rows=100)
@@ -89,9 +88,9 @@ def test_sequence_hash() -> None:
 
 
 def test_chunks_have_exact_rows_per_split_in_sampling_order(toy: ModuleType) -> None:
-    chunk = build_sequence_chunk(SPEC, 3, ["train", "valid", "test"])
-    assert {split: len(b.rows) for split, b in chunk.items()} == {"train": 100, "valid": 8, "test": 8}
-    assert [rows_per_chunk(SPEC, split) for split in ("train", "valid", "test-far")] == [100, 8, 8]
+    chunk = get_task(SPEC.task).build_chunk(SPEC, 3, ["train", "valid", "test"])
+    assert {split: len(b.examples) for split, b in chunk.items()} == {"train": 100, "valid": 8, "test": 8}
+    assert [get_task(SPEC.task).rows_per_chunk(SPEC, split) for split in ("train", "valid", "test-far")] == [100, 8, 8]
     from mathpipe.generate.sampling.rng_streams import chunk_generator
 
     batches = toy.pairs(
@@ -100,23 +99,25 @@ def test_chunks_have_exact_rows_per_split_in_sampling_order(toy: ModuleType) -> 
     accepted = Sequences.concatenate([next(batches).problems for _ in range(20)])
     for split, built in chunk.items():
         expected = accepted.take(in_split(sequence_hash(accepted), split))
-        assert built.rows.problems.to_list() == expected.to_list()[: len(built.rows)]
-        assert built.rows.row.tolist() == [3 * rows_per_chunk(SPEC, split) + k for k in range(len(built.rows))]
+        assert built.examples.problems.to_list() == expected.to_list()[: len(built.examples)]
+        assert built.examples.row.tolist() == [
+            3 * get_task(SPEC.task).rows_per_chunk(SPEC, split) + k for k in range(len(built.examples))
+        ]
 
 
 @pytest.mark.parametrize("asked", [["train"], ["valid"], ["test", "valid"], ["train", "test"]])
 def test_split_is_independent_of_other_requested_splits(toy: ModuleType, asked: list[str]) -> None:
-    together, alone = build_sequence_chunk(SPEC, 0, ["train", "valid", "test"]), build_sequence_chunk(SPEC, 0, asked)
+    together, alone = (toy.TASK.build_chunk(SPEC, 0, splits) for splits in (["train", "valid", "test"], asked))
     assert list(alone) == asked
     for split in asked:
-        assert same(alone[split].rows, together[split].rows)
+        assert same(alone[split].examples, together[split].examples)
         assert alone[split].rejected == together[split].rejected
 
 
 @pytest.mark.parametrize("size", [1, 7, 1_000])
 def test_split_is_independent_of_batch_size(toy: ModuleType, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     """The same pairs in batches of another size, nothing spared: the same rows."""
-    before = build_sequence_chunk(SPEC, 0, ["train", "valid", "test"])
+    before = get_task(SPEC.task).build_chunk(SPEC, 0, ["train", "valid", "test"])
 
     def regrouped(
         spec: ExpressionSpec, generator: Callable[..., np.random.Generator], wanted: object
@@ -134,9 +135,9 @@ def test_split_is_independent_of_batch_size(toy: ModuleType, monkeypatch: pytest
                 index = np.arange(first, min(first + size, len(problems)))
                 yield Pairs(problems.take(index), solutions.take(index), {"operators": operators[index]})
 
-    monkeypatch.setitem(registry.TASKS, "toy-reverse", dataclasses.replace(toy.TASK, pairs=regrouped))
-    after = build_sequence_chunk(SPEC, 0, ["train", "valid", "test"])
-    assert all(same(before[split].rows, after[split].rows) for split in before)
+    monkeypatch.setattr(toy.TASK, "pairs", regrouped)
+    after = get_task(SPEC.task).build_chunk(SPEC, 0, ["train", "valid", "test"])
+    assert all(same(before[split].examples, after[split].examples) for split in before)
 
 
 def test_exhausted_sequence_spec_raises(toy: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,20 +156,20 @@ def test_exhausted_sequence_spec_raises(toy: ModuleType, monkeypatch: pytest.Mon
         (one, "cannot be filled.*rows of (train|valid) missing"),
         (lambda *_: iter(()), "cannot be filled"),
     ]:
-        monkeypatch.setitem(registry.TASKS, "toy-reverse", dataclasses.replace(toy.TASK, pairs=pairs))
+        monkeypatch.setattr(toy.TASK, "pairs", pairs)
         with pytest.raises(UserError, match=message):
-            build_sequence_chunk(SPEC, 0, ["train", "valid"])
+            get_task(SPEC.task).build_chunk(SPEC, 0, ["train", "valid"])
 
 
 def test_each_chunk_is_computed_once(toy: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     built: list[tuple[int, tuple[str, ...]]] = []
-    build = shard.build_sequence_chunk
+    build = toy.TASK.build_chunk
 
     def counted(spec: DatasetSpec, chunk: int, splits: list[str]) -> object:
         built.append((chunk, tuple(splits)))
         return build(spec, chunk, splits)
 
-    monkeypatch.setattr(shard, "build_sequence_chunk", counted)
+    monkeypatch.setattr(toy.TASK, "build_chunk", counted)
     make_dataset(SPEC, LAYOUT, str(tmp_path / "d"), workers=0)
     assert [chunk for chunk, _ in built] == list(range(21))
     assert (
@@ -195,7 +196,7 @@ def test_contents_of_shards(whole: dict[str, bytes], tmp_path: Path) -> None:
     problems = {s: set(rows_of(tmp_path / "whole", s).problems.to_list()) for s in LAYOUT.splits}
     assert not problems["train"] & problems["valid"] and not problems["valid"] & problems["test"]
     data = open_dataset(tmp_path / "whole")
-    assert data.problem_type == "expressions" and sum(map(len, data.chunks(size=30))) == 2_050
+    assert data.problem_type.name == "expressions" and sum(map(len, data.chunks(size=30))) == 2_050
     assert manifest.splits["train"].rejected["unlucky"] > 100
 
 
@@ -216,7 +217,7 @@ from mathpipe.generate.spec import DatasetSpec
 from mathpipe.generate.layout import Layout
 toy_sequences.register()
 layout = Layout({"train": 2_050, "valid": 100, "test": 60}, 500)
-spec = DatasetSpec.model_validate_json(sys.argv[1])
+spec = parse_spec(json.loads(sys.argv[1]))
 make_dataset(spec, layout, sys.argv[2], workers=0, on_shard=lambda r, b: print(r.file, flush=True))
 """
 
@@ -336,15 +337,15 @@ def test_verify_finds_damaged_files(whole: dict[str, bytes], tmp_path: Path) -> 
     assert any("test/00000.parquet: its checksum differs" in d for d in found)
 
 
-@pytest.mark.parametrize("name", registry.SEQUENCE_TASKS)
+@pytest.mark.parametrize("name", registry.PAIR_TASKS)
 def test_chunks_of_every_task_are_pure_functions(name: str) -> None:
     """The real tasks keep what the stream relies on: what is wanted never changes what is accepted, nor does asking twice."""
-    task = registry.SEQUENCE_TASKS[name]
-    spec = DatasetSpec(task=name, problems=task.example, chunk_rows=28)
-    together = build_sequence_chunk(spec, 1, ["train", "valid", "test"])
+    task = registry.PAIR_TASKS[name]
+    spec = DatasetSpec(task=name, problems=task.default_spec, chunk_rows=28)
+    together = task.build_chunk(spec, 1, ["train", "valid", "test"])
     for asked in (["valid"], ["test", "train"]):
-        for split, alone in build_sequence_chunk(spec, 1, asked).items():
-            assert same(alone.rows, together[split].rows) and alone.rejected == together[split].rejected
-    rows = together["train"].rows
+        for split, alone in task.build_chunk(spec, 1, asked).items():
+            assert same(alone.examples, together[split].examples) and alone.rejected == together[split].rejected
+    rows = together["train"].examples
     outcomes = task.verify(rows.problems, rows.solutions, rows.solutions).outcome
     assert {task.outcomes[k] for k in outcomes} <= task.correct_outcomes

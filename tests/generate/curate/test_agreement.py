@@ -8,17 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mathpipe.datasets.containers.ragged_matrices import Matrices
-from mathpipe.generate.curate.verification import correct_solutions, matches_to_float32, verify_dataset
+from mathpipe.datasets.containers.ragged_matrices import SPECTRA, Matrices
+from mathpipe.generate.curate.verification import verify_dataset
 from mathpipe.generate.linalg import batched
-from mathpipe.generate.spec import SPECTRA, MatrixSpec
+from mathpipe.generate.specs.matrix_spec import MatrixSpec
 from mathpipe.generate.tasks.matrices import eigenvectors, svd
-from mathpipe.generate.tasks.registry import MATRIX_TASKS, Task, get_task
+from mathpipe.generate.tasks.matrix_task import MatrixTask, matches_to_float32
+from mathpipe.generate.tasks.registry import MATRIX_TASKS, get_task, matrix_task
 
 
-def solved(task: Task, n: int = 300, **spec: object) -> tuple[Matrices, Matrices]:
+def solved(task: MatrixTask, n: int = 300, **spec: object) -> tuple[Matrices, Matrices]:
     """Accepted problems and their answers in float64."""
-    matrix_spec = MatrixSpec.model_validate({**task.example.model_dump(), "min_dim": 2, "max_dim": 5, **spec})
+    matrix_spec = MatrixSpec.model_validate({**task.default_spec.model_dump(), "min_dim": 2, "max_dim": 5, **spec})
     problems = task.sample(np.random.default_rng(4), n, matrix_spec)
     answers = task.solve(problems)
     accepted = ~np.logical_or.reduce([np.zeros(n, dtype=bool), *answers.rejected.values()])
@@ -33,10 +34,10 @@ def stored(x: Matrices) -> Matrices:
 def test_float32_solutions_match_and_perturbed_ones_do_not(name: str) -> None:
     task = get_task(name)
     problems, x = solved(task)
-    assert correct_solutions(task, problems, x, stored(x)).all()
+    assert task.correct_solutions(problems, x, stored(x)).all()
     for factor in (1 + 1e-4, 1 - 1e-4):
         changed = Matrices(np.where(x.values == 0, 1e-4, x.values * factor), x.rows, x.cols)
-        assert not correct_solutions(task, problems, x, stored(changed)).any()
+        assert not task.correct_solutions(problems, x, stored(changed)).any()
 
 
 @pytest.mark.parametrize("name", ["eigenvectors", "svd", "solve"])
@@ -60,7 +61,7 @@ def test_matches_recomputed_accepts_signs_but_not_orders(name: str) -> None:
     for other, right in ((flipped, True), (swapped, False)):
         other_answers = stored(Matrices.from_dense(other))
         assert not matches_to_float32(other_answers.values, x, 1e-9).any()
-        assert (correct_solutions(task, problems, x, other_answers) == right).all()
+        assert (task.correct_solutions(problems, x, other_answers) == right).all()
 
 
 def test_matches_recomputed_accepts_another_basis_of_equal_eigenvalues() -> None:
@@ -71,24 +72,24 @@ def test_matches_recomputed_accepts_another_basis_of_equal_eigenvalues() -> None
     values = np.array([1, 1 + 1e-9, 3])
     problems = Matrices.from_dense([q @ np.diag(values) @ q.T])
     x, other = (Matrices.from_dense([np.vstack([values, v])]) for v in (q, q @ turn))
-    assert correct_solutions(eigenvectors.TASK, problems, x, stored(other)).all()
+    assert eigenvectors.TASK.correct_solutions(problems, x, stored(other)).all()
     half = Matrices.from_dense([np.vstack([values, q @ np.diag([1, 1, 0.5])])])
-    assert not correct_solutions(eigenvectors.TASK, problems, x, stored(half)).any()
+    assert not eigenvectors.TASK.correct_solutions(problems, x, stored(half)).any()
 
 
 def test_matches_recomputed_uses_residual_of_ill_conditioned_systems() -> None:
     a = np.array([[1.0, 1.0], [1.0, 1.0 + 1e-9]])
     problems = Matrices.from_dense([np.column_stack([a, [2.0, 2.0]])])
     x, other = Matrices.from_dense([[[2.0], [0.0]]]), Matrices.from_dense([[[1.5], [0.5]]])
-    assert correct_solutions(get_task("solve"), problems, x, other).all()
-    assert not correct_solutions(get_task("solve"), problems, x, Matrices.from_dense([[[1.5], [0.501]]])).any()
+    assert matrix_task("solve").correct_solutions(problems, x, other).all()
+    assert not matrix_task("solve").correct_solutions(problems, x, Matrices.from_dense([[[1.5], [0.501]]])).any()
 
 
 @pytest.mark.parametrize("name", MATRIX_TASKS)
 def test_verify_dataset_of_every_task(name: str, make_small: Callable[..., Path]) -> None:
     """Chunks whose rejected rows were replaced among them (of cholesky 6 %), and every spectrum."""
     task = MATRIX_TASKS[name]
-    spec = {"min_dim": 2, "max_dim": 5, "max_coeff": task.example.max_coeff}
+    spec = {"min_dim": 2, "max_dim": 5, "max_coeff": task.default_spec.max_coeff}
     spec |= {"spectrum": SPECTRA} if task.takes_spectrum else {"rectangular": not task.square_only}
     url = make_small(name, train=1_500, valid=0, test=300, **spec)
     assert verify_dataset(str(url), workers=0).damage == ()

@@ -21,7 +21,9 @@ from mathpipe.generate.curate.published_import import import_dataset
 from mathpipe.generate.curate.verification import verify_dataset
 from mathpipe.generate.execution.shuffle import find_duplicates
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.spec import DatasetSpec, ExpressionSpec, MatrixSpec
+from mathpipe.generate.spec import DatasetSpec
+from mathpipe.generate.specs.expression_spec import ExpressionSpec
+from mathpipe.generate.specs.matrix_spec import MatrixSpec
 from mathpipe.pipeline.cli import main
 
 TOY = Path(__file__).parents[2] / "toy_sequences.py"

@@ -21,7 +21,8 @@ from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.curate.published_import import import_dataset
 from mathpipe.generate.curate.verification import verify_dataset
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.spec import DatasetSpec, ExpressionSpec
+from mathpipe.generate.spec import DatasetSpec
+from mathpipe.generate.specs.expression_spec import ExpressionSpec
 from mathpipe.pipeline.cli import main
 
 LINES = "3|INT+ 1 2\tINT+ 2 1\n1|INT+ 3 4\tINT+ 4 3\nINT- 5\tINT- 5\n"
@@ -232,9 +233,9 @@ def test_import_errors(toy: ModuleType, tmp_path: Path) -> None:
         import_dataset("toy-reverse", {"test": [str(tmp_path / "a")]}, str(tmp_path / "d"))
     with pytest.raises(UserError, match=r"no line of .*none is an example"):
         import_dataset("toy-reverse", {"test": [str(tmp_path / "none")]}, str(tmp_path / "e"))
-    with pytest.raises(UserError, match="only expressions can be imported, and xor has none"):
+    with pytest.raises(UserError, match="xor is not a task of expressions"):
         import_dataset("xor", {"test": [str(tmp_path / "a")]}, str(tmp_path / "f"))
-    with pytest.raises(UserError, match="is not a sequence task"):
+    with pytest.raises(UserError, match="add is not a task of expressions"):
         import_dataset("add", {"test": [str(tmp_path / "a")]}, str(tmp_path / "f"))
 
 

@@ -13,10 +13,13 @@ import pytest
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.dataset import open_dataset
 from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.format.example_formats import MatrixFormat
 from mathpipe.datasets.format.manifest import Manifest, ShardRecord, Split, read_manifest
-from mathpipe.datasets.format.matrix_columns import SPEC_KEY, MatrixExamples, write_shard
+from mathpipe.datasets.format.matrix_columns import MatrixExamples
+from mathpipe.datasets.format.shard_writer import SPEC_KEY
 from mathpipe.datasets.io.storage import HashingFile, Storage
-from mathpipe.generate.curate.verification import matches_to_float32, verify_dataset
+from mathpipe.generate.curate.verification import verify_dataset
+from mathpipe.generate.tasks.matrix_task import matches_to_float32
 
 
 @pytest.fixture
@@ -71,7 +74,7 @@ def rewrite(url: Path, change: Callable[[MatrixExamples], MatrixExamples], spec_
     spec = spec_json or pq.read_metadata(url / "train" / "00000.parquet").metadata[SPEC_KEY].decode()
     with storage.write("train/00000.parquet") as file:
         hashing = HashingFile(file)
-        count = write_shard(hashing, [change(rows[0]), *rows[1:]], spec, "0")
+        count = MatrixFormat(500).write(hashing, [change(rows[0]), *rows[1:]], spec, "0")
     record = (
         manifest.splits["train"]
         .shards[0]

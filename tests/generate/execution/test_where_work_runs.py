@@ -17,7 +17,8 @@ from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.execution import executors
 from mathpipe.generate.execution.executors import estimate_workers, run
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.spec import DatasetSpec, MatrixSpec
+from mathpipe.generate.spec import DatasetSpec
+from mathpipe.generate.specs.matrix_spec import MatrixSpec
 
 Contents = Callable[[Path], dict[str, bytes]]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +14,12 @@ from pydantic import ValidationError
 from scipy import integrate, stats
 
 from mathpipe.datasets.containers import ragged_matrices
+from mathpipe.datasets.containers.ragged_matrices import SPECTRA
 from mathpipe.datasets.dataset import open_dataset
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.example_formats import MatrixFormat
 from mathpipe.datasets.format.matrix_columns import (
     MatrixExamples,
-    concatenate_examples,
     from_arrow,
     shard_schema,
     to_arrow,
@@ -27,10 +28,11 @@ from mathpipe.datasets.tokenizers.decimal_grid import round_to_grid
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.layout import Layout
 from mathpipe.generate.sampling.spectra import sample_symmetric, symmetric_from_upper
-from mathpipe.generate.spec import SPECTRA, DatasetSpec, MatrixSpec
-from mathpipe.generate.tasks.registry import get_task
-from mathpipe.pipeline.config.resolution import validate
-from mathpipe.pipeline.config.schema import GenerateParams
+from mathpipe.generate.spec import DatasetSpec
+from mathpipe.generate.specs.matrix_spec import MatrixSpec
+from mathpipe.generate.tasks.registry import get_task, parse_spec
+from mathpipe.pipeline.config.resolution import ParameterSource
+from mathpipe.pipeline.config.schema import resolve_generate
 
 SIGNIFICANCE = 1e-4  # one false alarm in 10,000; the seed is fixed, so the outcome is too
 C = 7.0
@@ -183,7 +185,7 @@ def test_shares_of_indefinite_marcenko_matrices() -> None:
 def test_spectrum_names_are_sorted(text: object) -> None:
     spec = MatrixSpec.model_validate({"spectrum": text})
     assert spec.spectrum == ("semicircle", "laplace")
-    assert DatasetSpec.model_validate_json(DatasetSpec(task="eigenvalues", problems=spec).to_json()).problems == spec
+    assert parse_spec(json.loads(DatasetSpec(task="eigenvalues", problems=spec).to_json())).problems == spec
 
 
 @pytest.mark.parametrize("text", ["cauchy", "laplace,laplace", 3])
@@ -194,13 +196,13 @@ def test_invalid_spectrum_names(text: object) -> None:
 
 def test_spectrum_parameter() -> None:
     asked = {"task": "eigenvectors", "spectrum": "laplace,positive"}
-    spec = validate(GenerateParams, asked, "generate").spec()
+    spec = resolve_generate(ParameterSource(), asked).dataset_spec()
     assert spec.problems.spectrum == ("positive", "laplace")
-    assert validate(GenerateParams, {"task": "eigenvectors"}, "generate").spec().problems.spectrum == ()
+    assert resolve_generate(ParameterSource(), {"task": "eigenvectors"}).dataset_spec().problems.spectrum == ()
     with pytest.raises(UserError, match="takes no spectrum"):
-        validate(GenerateParams, {**asked, "task": "inverse"}, "generate").spec()
-    with pytest.raises(UserError, match=r"generate.spectrum.*semicircle.*laplac"):
-        validate(GenerateParams, {**asked, "spectrum": "laplac"}, "generate")
+        resolve_generate(ParameterSource(), {**asked, "task": "inverse"}).dataset_spec()
+    with pytest.raises(UserError, match=r"generate.spec.spectrum.*semicircle.*laplac"):
+        resolve_generate(ParameterSource(), {**asked, "spectrum": "laplac"}).dataset_spec()
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.01])
@@ -208,7 +210,7 @@ def test_mixture_stores_the_spectrum_of_each_row(tmp_path: Path, noise: float) -
     problems = MatrixSpec(min_dim=2, max_dim=4, spectrum=("positive", "semicircle", "positive2"), noise=noise)
     spec = DatasetSpec(task="eigenvalues", problems=problems, chunk_rows=200)
     make_dataset(spec, Layout({"train": 600}, 400), str(tmp_path / "data"), workers=0)
-    rows = concatenate_examples(list(open_dataset(tmp_path / "data").chunks(150)))
+    rows = MatrixExamples.concatenate(list(open_dataset(tmp_path / "data").chunks(150)))
     told = np.array(ragged_matrices.SPECTRA)[rows.problems.spectra]
     assert {*told.tolist()} == {"positive", "semicircle", "positive2"}
     positive = np.array([np.linalg.eigvalsh(a).min() > -1e-2 * np.abs(a).max() for a in rows.solved])

@@ -13,26 +13,26 @@ from mathpipe.datasets.dataset import open_dataset
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.manifest import read_manifest
 from mathpipe.datasets.format.sequence_columns import SequenceExamples
-from mathpipe.datasets.tokenizers.bit_tokenizer import BitTokenizer, bits_to_text
-from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, DecodeStatus
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.curate.verification import verify_dataset
 from mathpipe.generate.layout import Layout
 from mathpipe.generate.sampling.bits import all_problems, count_problems
-from mathpipe.generate.spec import BitSpec, DatasetSpec
-from mathpipe.generate.tasks.registry import SequenceTask, sequence_task
+from mathpipe.generate.spec import DatasetSpec
+from mathpipe.generate.specs.bit_spec import BitSpec
+from mathpipe.generate.tasks.pair_task import SequenceTask
+from mathpipe.generate.tasks.registry import pair_task, parse_spec
 from mathpipe.generate.tasks.sequences import memory, xor
 from mathpipe.pipeline.cli import main
-from mathpipe.pipeline.config.resolution import ParameterSource, resolve, validate
-from mathpipe.pipeline.config.schema import GenerateParams
+from mathpipe.pipeline.config.resolution import ParameterSource
+from mathpipe.pipeline.config.schema import GenerateParams, resolve_generate
 
 
 def params(**flags: object) -> GenerateParams:
-    return validate(GenerateParams, resolve("generate", ParameterSource(), flags), "generate")
+    return resolve_generate(ParameterSource(), flags)
 
 
 def spec(**flags: object) -> DatasetSpec:
-    return params(**flags).spec()
+    return params(**flags).dataset_spec()
 
 
 def rows_of(url: Path, split: str) -> SequenceExamples:
@@ -55,7 +55,7 @@ def test_small_space_is_partitioned_and_held_out_problems_are_unique(xor_5: Path
     assert {split: len(those) for split, those in found.items()} == {"train": 1024 - 69 - 50, "valid": 69, "test": 50}
     assert len(problems["valid"]) == 69 and len(problems["test"]) == 50
     assert set.union(*found.values()) == {row.tobytes() for row in all_problems(10)}
-    assert read_manifest(str(xor_5)).spec["problems"]["drawn"] == "passes"
+    assert read_manifest(str(xor_5)).spec["problems"]["sampling"] == "passes"
     assert read_manifest(str(xor_5)).repeats > 0 and read_manifest(str(xor_5)).splits["valid"].shards[0].repeats == 0
 
 
@@ -108,27 +108,29 @@ def test_ambiguous_query_is_rejected(tmp_path: Path) -> None:
 def test_too_many_held_out_rows_raise(tmp_path: Path, flags: dict[str, int], message: str) -> None:
     given = params(task="xor", n=6500, **flags)
     with pytest.raises(UserError, match=message):
-        make_dataset(given.spec(), given.layout(given.spec(), "nowhere"), str(tmp_path / "d"), workers=0)
+        make_dataset(
+            given.dataset_spec(), given.layout(given.dataset_spec(), "nowhere"), str(tmp_path / "d"), workers=0
+        )
 
 
 def test_default_held_out_rows_are_all_problems() -> None:
     given = params(task="xor", n=6500)
-    assert given.layout(given.spec(), "nowhere").splits == {"train": 6_500, "valid": 69, "test": 50}
+    assert given.layout(given.dataset_spec(), "nowhere").splits == {"train": 6_500, "valid": 69, "test": 50}
     larger = params(task="xor", bits=50, n=20_000)
-    assert larger.layout(larger.spec(), "nowhere").splits == {"train": 20_000, "valid": 10_000, "test": 10_000}
+    assert larger.layout(larger.dataset_spec(), "nowhere").splits == {"train": 20_000, "valid": 10_000, "test": 10_000}
     assert count_problems(10, "train") + count_problems(10, "valid") + count_problems(10, "test") == 1024
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"task": "xor", "max_ops": 3}, "a task of bits, to which --max-ops"),
-        ({"task": "xor", "dim": 3}, "a task of bits, to which --dim"),
-        ({"task": "add", "bits": 3}, "a task of matrices, to which --bits"),
-        ({"task": "integration-bwd", "bits": 3}, "a task of expressions, to which --bits"),
-        ({"task": "xor", "masked": 0.5}, "xor has no masked bits"),
+        ({"task": "xor", "max_operators": 3}, "generate.spec.max_operators: xor has none.*bits, masked"),
+        ({"task": "xor", "dim": 3}, "generate.spec.dim: xor has none"),
+        ({"task": "add", "bits": 3}, "generate.spec.bits: add has none"),
+        ({"task": "integration-bwd", "bits": 3}, "generate.spec.bits: integration-bwd has none"),
+        ({"task": "xor", "masked": 0.5}, "xor has no hidden bits"),
         ({"task": "memory", "masked": 1.0}, "visible bits"),
-        ({"task": "xor", "bits": 0}, "generate.bits is invalid"),
+        ({"task": "xor", "bits": 0}, "generate.spec.bits is invalid"),
     ],
 )
 def test_invalid_flags_raise(flags: dict[str, object], message: str) -> None:
@@ -178,26 +180,6 @@ def test_wrong_reference_does_not_accept_wrong_prediction() -> None:
     assert memory.TASK.outcomes[verification.outcome[0]] != "exact"
 
 
-def test_bit_tokenizer_round_trip() -> None:
-    tokenizer = BitTokenizer(3)
-    tokens, lengths = tokenizer.encode(Sequences.from_list([[0, 1, 2], [1]]))
-    assert tokens.tolist() == [[2, 3, 4], [3, PAD, PAD]] and lengths.tolist() == [3, 1]
-    assert tokenizer.ids_to_tokens(tokens[0]) == ["0", "1", "?"] and tokenizer.tokens_to_ids(["0", "1", "?"]) == [
-        2,
-        3,
-        4,
-    ]
-    read, status = tokenizer.decode(
-        np.array([[2, 3, END, 9], [2, 3, 2, 2], [2, PAD, END, 2], [9, END, 2, 2], [END, 2, 2, 2]])
-    )
-    assert read.to_list() == [b"\x00\x01", b"", b"", b"", b""]
-    ok, bad, endless = DecodeStatus.OK, DecodeStatus.MALFORMED, DecodeStatus.UNTERMINATED
-    assert status.tolist() == [ok, endless, bad, bad, ok]
-    assert bits_to_text(b"\x00\x01\x02\x07") == "01?<7>"
-    with pytest.raises(UserError, match="is not a token of bits"):
-        tokenizer.tokens_to_ids(["x"])
-
-
 def run(line: str) -> int:
     with pytest.raises(SystemExit) as stop:
         main(line.split())
@@ -213,31 +195,31 @@ def test_bit_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     a, b = shown["problem"][:3], shown["problem"][3:]
     assert shown["solution"] == "".join(str(int(x != y)) for x, y in zip(a, b, strict=True))
     assert run(f"verify {out}") == 0
-    assert run(f"show {out} --latex") == 2 and "are for expressions" in capsys.readouterr().err
+    assert run(f"show {out} -k 1 --latex --tokens") == 0
+    output = capsys.readouterr().out
+    assert "problem   \\mathtt{" in output and "solution tokens: " in output
     assert run(f"show {out} --encoding P10") == 2 and "holds no matrices" in capsys.readouterr().err
-    assert run("tasks") == 0 and "parameters of bits: bits, masked" in capsys.readouterr().out
+    assert run("tasks") == 0
     assert run(f"generate --task xor --bits 4 --n 20 --out {out} --workers 0") == 2
     assert "bits 3" in capsys.readouterr().err
 
 
 def test_verify_finds_wrong_bits(tmp_path: Path) -> None:
-    task = sequence_task("xor")
-    from mathpipe.generate.curate.sequence_verification import sequence_faults
+    task = pair_task("xor")
 
     drawn = spec(task="xor", bits=3)
     rows = rows_of(make(tmp_path, drawn, train=50), "train")
-    assert not any(mask.any() for mask in sequence_faults(drawn, "train", rows, 0).values())
+    assert not any(mask.any() for mask in task.find_faults(drawn, "train", rows, 0).values())
     values = rows.solutions.values.copy()
     values[0] ^= 1
     values[3] = 3
     damaged = SequenceExamples(rows.row, rows.problems, Sequences(values, rows.solutions.lengths))
-    wrong = sequence_faults(drawn, "train", damaged, 0)
+    wrong = task.find_faults(drawn, "train", damaged, 0)
     assert np.flatnonzero(wrong["its solution is not correct (wrong_value)"]).tolist() == [0]
     assert np.flatnonzero(wrong["holds an id outside the vocabulary"]).tolist() == [1]
-    assert task.kind == "bits"
 
 
 def test_bit_spec_is_strict() -> None:
     with pytest.raises(ValueError):
         BitSpec.model_validate({"bits": 5, "dim": 3})
-    assert DatasetSpec.model_validate_json(spec(task="xor").to_json()).fingerprint == spec(task="xor").fingerprint
+    assert parse_spec(json.loads(spec(task="xor").to_json())).fingerprint == spec(task="xor").fingerprint

@@ -22,9 +22,10 @@ from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.expressions.prefix import Tree, parse, text_to_ids
 from mathpipe.datasets.expressions.vocabulary import TOKENS
 from mathpipe.generate.build.dataset_builder import make_dataset
-from mathpipe.generate.build.sequence_chunks import build_sequence_chunk
+from mathpipe.generate.chunks.pair_chunks import Pairs
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.spec import DatasetSpec, ExpressionSpec
+from mathpipe.generate.spec import DatasetSpec
+from mathpipe.generate.specs.expression_spec import ExpressionSpec
 from mathpipe.generate.symbolic.check.antiderivatives import PREFIX, is_antiderivative
 from mathpipe.generate.symbolic.expr.canonical_form import RejectedExpression, X, build, to_tokens
 from mathpipe.generate.symbolic.expr.rewriting import MAX_TERMS, expand_if_small, expanded_term_bound
@@ -33,7 +34,8 @@ from mathpipe.generate.symbolic.integrate.primitive_table import primitive_table
 from mathpipe.generate.symbolic.integrate.table_digest import TABLE_DIGEST
 from mathpipe.generate.tasks.calculus import integration_fwd, integration_ibp
 from mathpipe.generate.tasks.calculus.pairs import by_parts as pairs_ibp
-from mathpipe.generate.tasks.sequence_base import Pairs, SequenceTask
+from mathpipe.generate.tasks.pair_task import ExpressionTask
+from mathpipe.generate.tasks.registry import get_task
 from mathpipe.pipeline.cli import cli
 
 TASKS = [integration_fwd.TASK, integration_ibp.TASK]
@@ -104,9 +106,11 @@ def check_pair(f: bytes, primitive: bytes) -> str:
     return "right" if decided >= 2 else "undecided"
 
 
-def sample_batches(task: SequenceTask, minimum: int, seed: int = 5, spec: ExpressionSpec | None = None) -> list[Pairs]:
+def sample_batches(
+    task: ExpressionTask, minimum: int, seed: int = 5, spec: ExpressionSpec | None = None
+) -> list[Pairs]:
     batches: list[Pairs] = []
-    for batch in task.pairs(spec or task.example, lambda k: np.random.default_rng([seed, k]), everything):
+    for batch in task.pairs(spec or task.default_spec, lambda k: np.random.default_rng([seed, k]), everything):
         batches.append(batch)
         if sum(map(len, batches)) >= minimum:
             return batches
@@ -129,7 +133,7 @@ def check_pairs(batches: Sequence[Pairs], limit: int) -> dict[str, list[tuple[by
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
-def test_pairs_hold_by_difference_quotients_with_40_digits(task: SequenceTask) -> None:
+def test_pairs_hold_by_difference_quotients_with_40_digits(task: ExpressionTask) -> None:
     pairs_by_result = check_pairs(sample_batches(task, 80), 80)
     assert pairs_by_result["wrong"] == []
     assert len(pairs_by_result["undecided"]) <= 8
@@ -137,7 +141,7 @@ def test_pairs_hold_by_difference_quotients_with_40_digits(task: SequenceTask) -
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
-def test_many_pairs_hold(task: SequenceTask, many: int, record_property: Any) -> None:
+def test_many_pairs_hold(task: ExpressionTask, many: int, record_property: Any) -> None:
     undecided = 0
     for seed in range(100, 100 + many // 1_000):
         pairs_by_result = check_pairs(sample_batches(task, 1_000, seed=seed), 1_000)
@@ -150,9 +154,11 @@ def test_many_pairs_hold(task: SequenceTask, many: int, record_property: Any) ->
 def test_spec_names_the_table_digest() -> None:
     assert primitive_table().digest == TABLE_DIGEST
     for task in TASKS:
-        assert task.example.table == TABLE_DIGEST
+        assert task.default_spec.table == TABLE_DIGEST
         with pytest.raises(UserError, match="table of primitives"):
-            next(task.pairs(task.example.model_copy(update={"table": "another"}), np.random.default_rng, everything))
+            next(
+                task.pairs(task.default_spec.model_copy(update={"table": "another"}), np.random.default_rng, everything)
+            )
 
 
 def test_table_lookup_finds_every_entry() -> None:
@@ -162,11 +168,11 @@ def test_table_lookup_finds_every_entry() -> None:
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
-def test_pairs_do_not_depend_on_hash_seeds(task: SequenceTask) -> None:
+def test_pairs_do_not_depend_on_hash_seeds(task: ExpressionTask) -> None:
     program = (
         "import hashlib, itertools, numpy as np\n"
-        f"from mathpipe.generate.tasks.registry import sequence_task\nTASK = sequence_task({task.name!r})\n"
-        "it = TASK.pairs(TASK.example, lambda k: np.random.default_rng([5, k]), lambda s: np.ones(len(s), bool))\n"
+        f"from mathpipe.generate.tasks.registry import pair_task\nTASK = pair_task({task.name!r})\n"
+        "it = TASK.pairs(TASK.default_spec, lambda k: np.random.default_rng([5, k]), lambda s: np.ones(len(s), bool))\n"
         "for p in itertools.islice(it, 1):\n"
         "    print(hashlib.sha256(p.problems.values.tobytes() + p.solutions.values.tobytes()).hexdigest())\n"
     )
@@ -182,17 +188,17 @@ def test_pairs_do_not_depend_on_hash_seeds(task: SequenceTask) -> None:
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
-def test_rows_per_chunk_fills_every_split(task: SequenceTask) -> None:
-    spec = DatasetSpec(task=task.name, problems=task.example, chunk_rows=42)
-    chunks = build_sequence_chunk(spec, 0, ["train", "valid", "test"])
-    assert {split: len(chunk.rows) for split, chunk in chunks.items()} == {"train": 42, "valid": 3, "test": 3}
-    again = build_sequence_chunk(spec, 0, ["train", "valid", "test"])["train"].rows
-    assert chunks["train"].rows.problems.to_list() == again.problems.to_list()
+def test_rows_per_chunk_fills_every_split(task: ExpressionTask) -> None:
+    spec = DatasetSpec(task=task.name, problems=task.default_spec, chunk_rows=42)
+    chunks = get_task(spec.task).build_chunk(spec, 0, ["train", "valid", "test"])
+    assert {split: len(chunk.examples) for split, chunk in chunks.items()} == {"train": 42, "valid": 3, "test": 3}
+    again = get_task(spec.task).build_chunk(spec, 0, ["train", "valid", "test"])["train"].examples
+    assert chunks["train"].examples.problems.to_list() == again.problems.to_list()
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
-def test_dataset_generation_and_verification(task: SequenceTask, tmp_path: Path) -> None:
-    spec = DatasetSpec(task=task.name, problems=task.example, chunk_rows=42)
+def test_dataset_generation_and_verification(task: ExpressionTask, tmp_path: Path) -> None:
+    spec = DatasetSpec(task=task.name, problems=task.default_spec, chunk_rows=42)
     make_dataset(spec, Layout({"train": 42, "valid": 3, "test": 3}, 42), str(tmp_path / "d"), workers=0)
     assert CliRunner().invoke(cli, ["verify", str(tmp_path / "d")]).exit_code == 0
     assert len(open_dataset(str(tmp_path / "d"), split="train")) == 42
@@ -200,7 +206,7 @@ def test_dataset_generation_and_verification(task: SequenceTask, tmp_path: Path)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
-def test_dataset_from_the_command_line(task: SequenceTask, tmp_path: Path) -> None:
+def test_dataset_from_the_command_line(task: ExpressionTask, tmp_path: Path) -> None:
     sizes = ["--n", "40", "--valid", "3", "--test", "3", "--workers", "1"]
     outputs = CliRunner().invoke(cli, ["generate", "--task", task.name, *sizes, "--out", str(tmp_path / "d")])
     assert outputs.exit_code == 0, outputs.output
@@ -275,8 +281,10 @@ def test_products_of_sines_become_sums() -> None:
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
-def test_specs_with_many_operators_yield_pairs(task: SequenceTask) -> None:
-    spec = task.example.model_copy(update={"min_operators": 30, "max_operators": 40, "max_int": 1_000, "max_len": 128})
+def test_specs_with_many_operators_yield_pairs(task: ExpressionTask) -> None:
+    spec = task.default_spec.model_copy(
+        update={"min_operators": 30, "max_operators": 40, "max_int": 1_000, "max_len": 128}
+    )
     batch = sample_batches(task, 1, spec=spec)[-1]
     assert max(batch.problems.lengths.max(), batch.solutions.lengths.max()) <= 128
 

@@ -14,9 +14,11 @@ import pytest
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.format.matrix_columns import MatrixExamples
-from mathpipe.datasets.tokenizers.matrix_tokenizer import PAD, MatrixTokenizer
+from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
+from mathpipe.datasets.tokenizers.tokenizer import PAD
+from mathpipe.evaluate.adapters.matrix_adapter import MatrixAdapter
 from mathpipe.evaluate.decode.decoding import Hypotheses
-from mathpipe.evaluate.score.matrix_scoring import OUTCOMES, ScoredMatrices, score
+from mathpipe.evaluate.score.matrix_scoring import OUTCOMES, ScoredMatrices
 from mathpipe.generate.tasks.registry import MATRIX_TASKS
 
 P1000 = MatrixTokenizer.named("P1000")
@@ -297,7 +299,7 @@ def verdicts(problem: Problem, predictions: list[str]) -> ScoredMatrices:
     asked = MatrixExamples(
         np.arange(n), Matrices.from_list([problem.problem] * n), Matrices.from_list([problem.solution] * n)
     )
-    return score(MATRIX_TASKS[problem.task], P1000, asked, Hypotheses(tokens, np.zeros(n)))
+    return MatrixAdapter(MATRIX_TASKS[problem.task]).score(P1000, asked, Hypotheses(tokens, np.zeros(n)))
 
 
 def cases(problem: Problem) -> list[tuple[str, str, str]]:

@@ -13,8 +13,8 @@ from mathpipe.datasets.containers.ragged_matrices import Matrices, reduce_per_ma
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.tokenizers.decimal_grid import round_to_grid
 from mathpipe.datasets.tokenizers.number_encodings import P1000
-from mathpipe.generate.spec import MatrixSpec
-from mathpipe.generate.tasks.registry import MATRIX_TASKS, get_task
+from mathpipe.generate.specs.matrix_spec import MatrixSpec
+from mathpipe.generate.tasks.registry import MATRIX_TASKS, get_task, matrix_task
 
 Oracle = Callable[[np.ndarray], np.ndarray]
 
@@ -136,7 +136,7 @@ def test_arguments_are_not_modified(row: Enrolled) -> None:
         batch = problems.take(i), x.take(i), x.take(i)
         before = [m.values.copy() for m in batch]
         task.solve(batch[0])
-        task.verify(*batch)
+        task.errors(*batch)
         task.residual(*batch)
         task.best_representable(*batch[:2])
         assert all(np.array_equal(m.values, b) for m, b in zip(batch, before, strict=True))
@@ -154,11 +154,11 @@ def test_answer_shape(row: Enrolled) -> None:
 def test_solution_passes_and_perturbed_ones_do_not(row: Enrolled) -> None:
     task = get_task(row.task)
     problems, x = pairs_of(row, min_dim=2)
-    exact_errors = task.verify(problems, x, x)
+    exact_errors = task.errors(problems, x, x)
     assert task.passes(exact_errors, 1e-6).all()
     assert (exact_errors["coefficients_within_1pct"] == 1).all() and (exact_errors["error_reference_l1"] == 0).all()
     for wrong in (0 * x.values, 1.2 * x.values, -x.values, x.values + 1 + np.abs(x.values)):
-        passed = task.passes(task.verify(problems, x, Matrices(wrong, x.rows, x.cols)), 0.05)
+        passed = task.passes(task.errors(problems, x, Matrices(wrong, x.rows, x.cols)), 0.05)
         same = reduce_per_matrix(wrong == x.values, x, np.logical_and)  # a rank of 0 times anything
         assert (passed == (same | (row.minus_is_right and np.array_equal(wrong, -x.values)))).all()
 
@@ -168,9 +168,9 @@ def test_batched_verify_matches_single_verify(row: Enrolled) -> None:
     task = get_task(row.task)
     problems, x = pairs_of(row, 40)
     predicted = Matrices(x.values * np.random.default_rng(0).normal(1, 0.05, len(x.values)), x.rows, x.cols)
-    together = task.verify(problems, x, predicted)
+    together = task.errors(problems, x, predicted)
     for i in range(len(problems)):
-        alone = task.verify(problems.take([i]), x.take([i]), predicted.take([i]))
+        alone = task.errors(problems.take([i]), x.take([i]), predicted.take([i]))
         for name, values in together.items():
             np.testing.assert_allclose(alone[name][0], values[i], rtol=1e-12, err_msg=name)
 
@@ -182,7 +182,7 @@ def test_extreme_predictions_are_wrong_and_never_raise(row: Enrolled, extreme: f
     problems, x = pairs_of(row, 40, min_dim=2)
     values = x.values.copy()
     values[x.offsets[:-1]] = extreme
-    assert not task.passes(task.verify(problems, x, Matrices(values, x.rows, x.cols)), 0.25).any()
+    assert not task.passes(task.errors(problems, x, Matrices(values, x.rows, x.cols)), 0.25).any()
 
 
 @EACH
@@ -192,7 +192,7 @@ def test_best_representable_is_on_the_grid_and_not_worse_than_rounding(row: Enro
     best = task.best_representable(problems, x)
     assert np.array_equal(P1000().decode(P1000().encode(best.values))[0], best.values)
     nearest = Matrices(round_to_grid(x.values), x.rows, x.cols)
-    assert (task.verify(problems, x, best)["error_l1"] <= task.verify(problems, x, nearest)["error_l1"] + 1e-12).all()
+    assert (task.errors(problems, x, best)["error_l1"] <= task.errors(problems, x, nearest)["error_l1"] + 1e-12).all()
 
 
 @EACH
@@ -234,7 +234,7 @@ def test_inverse_uses_the_residual() -> None:
     """A = diag(1, 2): H = diag(1.02, 0.5) has A H - I = diag(0.02, 0), so error_l1 = 0.02 / 2."""
     a = Matrices.from_dense([np.diag([1.0, 2.0])])
     x, h = (Matrices.from_dense([np.diag(d)]) for d in ([1.0, 0.5], [1.02, 0.5]))
-    errors = get_task("inverse").verify(a, x, h)
+    errors = matrix_task("inverse").errors(a, x, h)
     assert {k: round(float(v[0]), 12) for k, v in errors.items()} == {
         "error_l1": 0.01,
         "error_l2": 0.0002,
@@ -246,7 +246,7 @@ def test_inverse_uses_the_residual() -> None:
 
 def test_add_uses_the_difference() -> None:
     ab, x, h = (Matrices.from_list([m]) for m in ([[1.0, 2.0, 3.0, -1.0]], [[4.0, 1.0]], [[4.2, 1.0]]))
-    errors = get_task("add").verify(ab, x, h)
+    errors = matrix_task("add").errors(ab, x, h)
     expected = {
         "error_l1": 0.04,
         "error_l2": 0.04 / 17,
@@ -261,7 +261,7 @@ def test_add_uses_the_difference() -> None:
 
 def test_a_reference_of_zeros_allows_only_zeros() -> None:
     ab, x = Matrices.from_list([[[1.0, -1.0]], [[1.0, -1.0]]]), Matrices.from_list([[[0.0]], [[0.0]]])
-    errors = get_task("add").verify(ab, x, Matrices.from_list([[[0.0]], [[1e-6]]]))
+    errors = matrix_task("add").errors(ab, x, Matrices.from_list([[[0.0]], [[1e-6]]]))
     assert errors["error_l1"].tolist() == [0, np.inf]
 
 
@@ -275,7 +275,7 @@ def test_reference_and_attainable_scores_of_inverse(
     x = task.solve(problems).solutions
     nearest = Matrices(round_to_grid(x.values), x.rows, x.cols)
     scores = [
-        100 * task.passes(task.verify(problems, x, h), 0.05).mean()
+        100 * task.passes(task.errors(problems, x, h), 0.05).mean()
         for h in (nearest, task.best_representable(problems, x))
     ]
     assert reference[0] < scores[0] < reference[1]

@@ -20,7 +20,7 @@ from mathpipe.datasets.expressions.infix import parse_infix, parse_infix_equatio
 from mathpipe.datasets.expressions.prefix import Tree, write
 from mathpipe.datasets.expressions.vocabulary import IDS, TOKENS
 from mathpipe.datasets.rendering.formulas import to_infix
-from mathpipe.generate.tasks.registry import sequence_task
+from mathpipe.generate.tasks.registry import expression_task
 
 DIGITS = 50
 EXACT = "1e-20"  # relative to the value of the problem: what 50 digits leave of a difference of equal expressions
@@ -213,7 +213,7 @@ def wrong_at_50_digits(row: Row, answer: Tree) -> bool:
 
 def verdicts(rows: list[Row], answers: list[Tree]) -> list[str]:
     """The outcomes of answers to the problems of rows, which are all of one task."""
-    task = sequence_task(rows[0].task)
+    task = expression_task(rows[0].task)
     problems = Sequences.from_list([write(row.equation) for row in rows])
     references = Sequences.from_list([write(row.answer) for row in rows])
     predicted = Sequences.from_list([write(answer) for answer in answers])

@@ -18,11 +18,13 @@ from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.format.matrix_columns import MatrixExamples
 from mathpipe.datasets.io.storage import Storage
 from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
+from mathpipe.evaluate.adapters.matrix_adapter import MatrixAdapter
 from mathpipe.evaluate.build_report import build_report
 from mathpipe.evaluate.decode.decoding import Hypotheses
-from mathpipe.evaluate.predictions import PredictionsWriter, predictions_table
-from mathpipe.evaluate.score.matrix_scoring import OUTCOMES, append_end, score
-from mathpipe.generate.spec import MatrixSpec
+from mathpipe.evaluate.predictions import PredictionsWriter
+from mathpipe.evaluate.score.matrix_scoring import OUTCOMES
+from mathpipe.evaluate.score.scoring import append_end
+from mathpipe.generate.specs.matrix_spec import MatrixSpec
 from mathpipe.generate.tasks.registry import matrix_task
 from mathpipe.pipeline.cli import main
 
@@ -40,7 +42,7 @@ def evaluation(folder: Path, name: str, answer: Callable[[MatrixExamples], Matri
     storage = Storage(str(folder))
     with storage.write("predictions.parquet") as file:
         writer = PredictionsWriter(file, metadata)
-        writer.append(predictions_table(score(task, P1000, rows, decoded), "test", P1000, P1000, task))
+        writer.append(MatrixAdapter(task).table(MatrixAdapter(task).score(P1000, rows, decoded), "test", P1000, P1000))
         writer.close()
     build_report(storage, verbose=True)
     return folder
@@ -118,7 +120,7 @@ def test_where_filters_by_name(
 def test_headline_names_task_and_confusion(runs: Path, ask: Ask) -> None:
     assert ask(runs / "both", "-k", "1").out.splitlines()[0].startswith("row 0, ")
     assert ", transpose, wrong_value" in ask(runs / "both", "--where", "task=T", "-k", "1").out
-    assert "right for another problem: A transposed" in ask(runs / "transpose", "--row", "1").out
+    assert "correct for another problem: A transposed" in ask(runs / "transpose", "--row", "1").out
 
 
 def test_no_match_lists_existing_values(runs: Path, ask: Ask) -> None:

@@ -13,7 +13,7 @@ from mathpipe.datasets.errors import UserError
 from mathpipe.pipeline.commands.presets import with_evaluation_defaults
 from mathpipe.pipeline.config.counts import format_count, parse_count
 from mathpipe.pipeline.config.resolution import ParameterSource, preset_file, preset_names, resolve, validate
-from mathpipe.pipeline.config.schema import MODELS, EvaluateParams, GenerateParams
+from mathpipe.pipeline.config.schema import MODELS, EvaluateParams, GenerateParams, resolve_generate
 from mathpipe.train.config import TrainConfig
 
 ROOT = Path(__file__).parents[3]
@@ -67,20 +67,15 @@ def params(tmp_path: Path, text: str) -> ParameterSource:
 
 
 def generate(source: ParameterSource, **flags: object) -> GenerateParams:
-    return validate(GenerateParams, resolve("generate", source, flags), "generate")
+    return resolve_generate(source, flags)
 
 
 def test_precedence_of_sources(tmp_path: Path) -> None:
-    source = params(tmp_path, "generate: {task: add, n: 20k, seed: 1, max_coeff: 3}")
-    source = ParameterSource(file=source.file, overrides=("generate.seed=2", "max_coeff=4"))
+    source = params(tmp_path, "generate: {task: add, n: 20k, seed: 1, spec: {max_coeff: 3, dim: 3}}")
+    source = ParameterSource(file=source.file, overrides=("generate.seed=2", "spec.max_coeff=4"))
     resolved = generate(source, max_coeff=5.0, valid=None)
-    assert (resolved.task, resolved.n, resolved.seed, resolved.max_coeff, resolved.valid) == (
-        "add",
-        20_000,
-        2,
-        5.0,
-        10_000,
-    )
+    assert (resolved.task, resolved.n, resolved.seed, resolved.valid) == ("add", 20_000, 2, 10_000)
+    assert resolved.spec == {"max_coeff": 5.0, "dim": 3}
 
 
 def test_override_of_other_section_is_rejected() -> None:
@@ -95,21 +90,21 @@ def test_override_of_other_section_is_rejected() -> None:
 
 
 def test_dimension_flags_replace_those_of_the_file(tmp_path: Path) -> None:
-    source = params(tmp_path, "generate: {task: add, dim: 3}")
-    spec = generate(source, min_dim="2", max_dim="6").spec()
+    source = params(tmp_path, "generate: {task: add, spec: {dim: 3}}")
+    spec = generate(source, min_dim="2", max_dim="6").dataset_spec()
     assert (spec.problems.min_dim, spec.problems.max_dim) == (2, 6)
-    spec = generate(source, rows="2", cols="7").spec()
+    spec = generate(source, rows="2", cols="7").dataset_spec()
     assert spec.problems.largest_shape == (2, 7)
     with pytest.raises(UserError, match="give only one"):
-        generate(ParameterSource(), task="add", dim=3, rows=2, cols=2)
+        generate(ParameterSource(), task="add", dim=3, rows=2, cols=2).dataset_spec()
     with pytest.raises(UserError, match="give both min_dim"):
-        generate(ParameterSource(), task="add", min_dim=2)
+        generate(ParameterSource(), task="add", min_dim=2).dataset_spec()
 
 
 def test_file_overrides_preset(tmp_path: Path) -> None:
     source = params(tmp_path, "generate: {n: 7k}")
     resolved = generate(ParameterSource(preset="inverse-2x2", file=source.file))
-    assert (resolved.task, resolved.dim, resolved.n) == ("inverse", 2, 7_000)
+    assert (resolved.task, resolved.spec, resolved.n) == ("inverse", {"dim": 2}, 7_000)
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -117,7 +112,7 @@ def test_presets_are_valid(name: str) -> None:
     for section, model in MODELS.items():
         validate(model, resolve(section, ParameterSource(preset=name), {}), section)
     if resolve("generate", ParameterSource(preset=name), {}):
-        generate(ParameterSource(preset=name)).spec()
+        generate(ParameterSource(preset=name)).dataset_spec()
     else:
         assert "mathpipe import" in preset_file(name).read_text()
     assert preset_file(name).read_text().startswith("# ")
@@ -140,7 +135,7 @@ def test_params_yaml_equals_documented_defaults() -> None:
     source = ParameterSource(file=ROOT / "params.yaml")
     assert validate(TrainConfig, resolve("train", source, {}), "train") == TrainConfig()
     assert validate(EvaluateParams, resolve("evaluate", source, {}), "evaluate") == EvaluateParams()
-    assert generate(source).spec().task == "add"
+    assert generate(source).dataset_spec().task == "add"
 
 
 def test_nested_overrides_are_resolved() -> None:
@@ -157,17 +152,23 @@ def test_nested_overrides_are_resolved() -> None:
         ("generate: {task: add, sed: 1}", r"unknown parameter generate.sed.*did you mean generate.seed"),
         ("generte: {task: add}", r"unknown section 'generte'.*did you mean generate"),
         ("generate: {task: add, n: many}", r"generate.n: 'many' is not a count"),
-        ("generate: {task: add, entries: cauchy}", r"generate.entries is invalid.*'uniform' or 'gaussian'.*cauchy"),
+        (
+            "generate: {task: add, spec: {entries: cauchy}}",
+            r"generate.spec.entries is invalid.*'uniform' or 'gaussian'.*cauchy",
+        ),
         ("generate: {}", r"generate.task is missing.*--task"),
         ("generate: [1]", "has no sections"),
         ("generate: {", "is not valid YAML"),
-        ("generate: {task: add, max_coeff: 0}", "generate.max_coeff is invalid"),
-        ("generate: {task: add, max_coeff: 2.5, min_coeff: 1}", "max_coeff must be an integer"),
+        ("generate: {task: add, spec: {max_coeff: 0}}", "generate.spec.max_coeff is invalid"),
+        ("generate: {task: add, dim: 3}", "dim is a parameter of the task: write generate.spec.dim"),
+        ("generate: {task: add, spec: {spectra: 3}}", r"unknown parameter generate.spec.spectra: add has none"),
+        ("generate: {task: xor, spec: {dim: 3}}", r"xor has none of this name.*one of bits, masked"),
+        ("generate: {task: add, spec: {max_coeff: 2.5, min_coeff: 1}}", "max_coeff must be an integer"),
     ],
 )
 def test_invalid_parameters_are_reported(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(UserError, match=message) as error:
-        generate(params(tmp_path, text)).spec()
+        generate(params(tmp_path, text)).dataset_spec()
     assert "\n" not in str(error.value)
 
 

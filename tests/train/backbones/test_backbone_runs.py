@@ -17,7 +17,8 @@ from mathpipe.evaluate.decode.decoding import Decoding  # noqa: E402
 from mathpipe.evaluate.run import evaluate_run, quick_accuracy, quick_metric_names  # noqa: E402
 from mathpipe.generate.build.dataset_builder import make_dataset  # noqa: E402
 from mathpipe.generate.layout import Layout  # noqa: E402
-from mathpipe.generate.spec import BitSpec, DatasetSpec  # noqa: E402
+from mathpipe.generate.spec import DatasetSpec  # noqa: E402
+from mathpipe.generate.specs.bit_spec import BitSpec  # noqa: E402
 from mathpipe.train.config import TrainConfig  # noqa: E402
 from mathpipe.train.run.checkpoint import load_model, read_checkpoint  # noqa: E402
 from mathpipe.train.trainer import train  # noqa: E402
@@ -25,7 +26,7 @@ from mathpipe.train.trainer import train  # noqa: E402
 
 @pytest.fixture(scope="module")
 def bits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    spec = DatasetSpec(task="xor", problems=BitSpec(bits=4, drawn="passes"), chunk_rows=400)
+    spec = DatasetSpec(task="xor", problems=BitSpec(bits=4, sampling="passes"), chunk_rows=400)
     url = tmp_path_factory.mktemp("bits") / "xor"
     make_dataset(spec, Layout({"train": 2_000, "valid": 10, "test": 10}, 10_000), str(url), workers=0)
     return url
@@ -112,7 +113,7 @@ def test_small_backbone_learns_and_is_evaluated(bits: Path, tmp_path: Path, read
     assert evaluation.metrics["token_accuracy"] == pytest.approx(watched["token_accuracy"])
     assert evaluation.metrics["bit_accuracy"] == pytest.approx(watched["bit_accuracy"])
     table = pq.read_table(evaluation.predictions)
-    assert {"bit_accuracy", "token_accuracy", "solution_ones"} <= set(table.column_names)
+    assert {"bit_accuracy", "token_accuracy", "solution_weight"} <= set(table.column_names)
     if readout == "last":
         assert result.metrics["valid_token_accuracy"] > 0.85 and watched["bit_accuracy"] > 0.85
         assert set(json.loads(Path(evaluation.metrics_file).read_text())["outcomes"]) == {

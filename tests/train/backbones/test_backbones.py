@@ -13,9 +13,10 @@ transformers = pytest.importorskip("transformers")
 
 from mathpipe.datasets.containers.token_batches import Batch  # noqa: E402
 from mathpipe.datasets.errors import UserError  # noqa: E402
-from mathpipe.datasets.tokenizers.bit_tokenizer import BitTokenizer  # noqa: E402
 from mathpipe.datasets.tokenizers.expression_tokenizer import ExpressionTokenizer  # noqa: E402
-from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, MatrixTokenizer  # noqa: E402
+from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer  # noqa: E402
+from mathpipe.datasets.tokenizers.sequence_tokenizer import SequenceTokenizer  # noqa: E402
+from mathpipe.datasets.tokenizers.tokenizer import END, PAD  # noqa: E402
 from mathpipe.evaluate.decode.beam_search import beam_search  # noqa: E402
 from mathpipe.evaluate.decode.decoding import Decoding, greedy  # noqa: E402
 from mathpipe.train.backbones.decoder_only import AutoregressiveGPT2, ReadoutGPT2  # noqa: E402
@@ -26,6 +27,11 @@ from mathpipe.train.config import BackboneConfig, TrainConfig  # noqa: E402
 from mathpipe.train.optim.loss import correct_tokens, loss_of  # noqa: E402
 
 TOKENIZER = ExpressionTokenizer()
+
+
+def bits(length: int) -> SequenceTokenizer:
+    """A tokenizer of bits with solutions of this length."""
+    return SequenceTokenizer(("0", "1", "?"), length)
 
 
 @pytest.fixture(scope="module")
@@ -235,7 +241,7 @@ def test_init_layers() -> None:
 
 @torch.no_grad()
 def test_readout_of_bits(gpt2_dir: Path) -> None:
-    tokenizer = BitTokenizer(3)
+    tokenizer = bits(3)
     source, target = torch.randint(2, 4, (4, 6)), torch.full((4, 4), END)
     target[:, :3] = torch.randint(2, 4, (4, 3))
     last, prefix = (
@@ -258,7 +264,7 @@ def test_readout_of_bits(gpt2_dir: Path) -> None:
 
 @torch.no_grad()
 def test_patch_embedding(gpt2_dir: Path) -> None:
-    tokenizer = BitTokenizer(8)
+    tokenizer = bits(8)
     model: Any = build_backbone(config(gpt2_dir, patch=4), tokenizer, tokenizer).eval()
     source = torch.randint(2, 5, (2, 48))
     values = torch.tensor([0, 0, -1.0, 1.0, 0])[source].view(2, 12, 4)
@@ -324,7 +330,10 @@ def test_user_errors(gpt2_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(UserError, match="all have one length"):
         build_backbone(config(gpt2_dir, readout="last"), TOKENIZER, TOKENIZER)
     with pytest.raises(UserError, match="does not divide solutions"):
-        build_backbone(config(gpt2_dir, patch=3), BitTokenizer(8), BitTokenizer(8))
+        build_backbone(config(gpt2_dir, patch=3), bits(8), bits(8))
+    letters = SequenceTokenizer(("a", "b"), 8)
+    with pytest.raises(UserError, match="requires problems of bits"):
+        build_backbone(config(gpt2_dir, patch=4), letters, letters)
 
 
 def test_sinusoidal_positions_are_translation_invariant() -> None:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.tokenizers.matrix_tokenizer import END, MatrixTokenizer, SequenceFormat
+from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenFormat, MatrixTokenizer
+from mathpipe.datasets.tokenizers.tokenizer import END
 from mathpipe.train.model.positions import LearnedPositions, StructuredPositions, column_count, matrix_coordinates
 
 pytestmark = pytest.mark.processor
@@ -28,7 +29,7 @@ def test_coordinates_of_2_by_3_matrix_in_p1000() -> None:
 
 
 def test_coordinates_of_batch_with_different_columns() -> None:
-    form = SequenceFormat(vocabulary_size=10, tokens_per_number=1)
+    form = MatrixTokenFormat(vocabulary_size=10, tokens_per_number=1)
     row, column, _ = matrix_coordinates(torch.arange(6), torch.tensor([[1], [2]]), form)
     assert row.tolist() == [[0, 0, 1, 2, 3, 4], [0, 0, 1, 1, 2, 2]]
     assert column.tolist() == [[0, 0, 1, 1, 1, 1], [0, 0, 1, 2, 1, 2]]
@@ -36,13 +37,13 @@ def test_coordinates_of_batch_with_different_columns() -> None:
 
 @given(second=st.integers(0, 5000), index=st.integers(0, 100_000), k=st.integers(1, 7))
 def test_positions_are_defined_for_any_second_token(second: int, index: int, k: int) -> None:
-    form = SequenceFormat(vocabulary_size=5001, tokens_per_number=k)
+    form = MatrixTokenFormat(vocabulary_size=5001, tokens_per_number=k)
     vectors = StructuredPositions(form, 4)(torch.tensor([index]), column_count(torch.tensor([second]), form))
     assert vectors.shape == (1, 1, 4) and bool(vectors.isfinite().all())
 
 
 def test_column_count_is_clamped() -> None:
-    form = SequenceFormat(vocabulary_size=400, tokens_per_number=5)
+    form = MatrixTokenFormat(vocabulary_size=400, tokens_per_number=5)
     tokens = torch.tensor([END, form.first_dimension, form.first_dimension + 99, 399])
     assert column_count(tokens, form).tolist() == [1, 1, 100, 100]
 

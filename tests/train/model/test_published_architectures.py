@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, MatrixTokenizer
+from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
+from mathpipe.datasets.tokenizers.tokenizer import END, PAD
 from mathpipe.train.config import ModelConfig, TrainConfig
 from mathpipe.train.model.joint_vocabulary import joint_vocabulary
 from mathpipe.train.model.transformer import Transformer, framed
@@ -41,7 +42,7 @@ LAYERS: dict[str, dict[str, Any]] = {
 def built(shape: dict[str, Any]) -> Transformer:
     config = TrainConfig(model=ModelConfig(**PUBLISHED, **shape), input_encoding="FP15", output_encoding="P1000")
     torch.manual_seed(1)
-    return build_model(RunRecord("d", "d", "inverse", {}, "FP15", "P1000", 2, config))
+    return build_model(RunRecord("d", "d", "inverse", {"task": "inverse", "problems": {}}, "FP15", "P1000", 2, config))
 
 
 def copied(model: Transformer, shape: dict[str, Any]) -> nn.Module:
@@ -121,12 +122,14 @@ def test_published_layers_match_torch_modules(name: str) -> None:
     [("P10 P10", 338), ("P1000 P1000", 1328), ("B1999 B1999", 2329), ("FP15 FP15", 29_128), ("FP15 P1000", 30_329)],
 )
 def test_joint_vocabulary_has_published_size(names: str, size: int) -> None:
-    source, target = (MatrixTokenizer.named(name).vocabulary for name in names.split())
-    joint = joint_vocabulary(source, target)
+    source, target = (MatrixTokenizer.named(name) for name in names.split())
+    joint = joint_vocabulary(source.vocabulary, target.vocabulary, target.published_extras)
     assert joint.size == size
     assert (joint.source_ids[END], joint.source_ids[PAD]) == (END, PAD)
-    target_ids = dict(zip(target, range(len(target)), strict=True))
-    assert all(joint.source_ids[i] == target_ids[token] for i, token in enumerate(source) if token in target_ids)
+    target_ids = {token: i for i, token in enumerate(target.vocabulary)}
+    assert all(
+        joint.source_ids[i] == target_ids[token] for i, token in enumerate(source.vocabulary) if token in target_ids
+    )
 
 
 def test_sinusoidal_positions_match_formula() -> None:

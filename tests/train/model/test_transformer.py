@@ -11,7 +11,8 @@ from torch import Tensor
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD, MatrixTokenizer
+from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
+from mathpipe.datasets.tokenizers.tokenizer import END, PAD
 from mathpipe.train.config import ModelConfig
 from mathpipe.train.model.transformer import Transformer
 from mathpipe.train.runtime.fast_paths import forced

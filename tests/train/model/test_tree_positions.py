@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mathpipe.datasets.tokenizers.expression_tokenizer import ExpressionTokenizer
-from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD
+from mathpipe.datasets.tokenizers.tokenizer import END, PAD
 from mathpipe.train.config import ModelConfig
 from mathpipe.train.model.attention import attend
 from mathpipe.train.model.transformer import Transformer

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from mathpipe.datasets.containers.token_batches import Batch
-from mathpipe.datasets.tokenizers.bit_tokenizer import BitTokenizer
+from mathpipe.datasets.tokenizers.sequence_tokenizer import SequenceTokenizer
 from mathpipe.train.backbones.factory import build_backbone
 from mathpipe.train.config import BackboneConfig, ModelConfig
 from mathpipe.train.model.transformer import Transformer
@@ -45,7 +45,7 @@ def test_empty_share_has_zero_loss_and_gradients(
 
 
 def test_readout_loss_excludes_end() -> None:
-    tokenizer = BitTokenizer(5)
+    tokenizer = SequenceTokenizer(("0", "1", "?"), 5)
     backbone = BackboneConfig(
         pretrained=False, layers=1, width=16, heads=2, positions=64, patch=5, readout="last", dtype="float32"
     )

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from mathpipe.datasets.tokenizers.matrix_tokenizer import END, PAD
+from mathpipe.datasets.tokenizers.tokenizer import END, PAD
 from mathpipe.train.config import ModelConfig, TrainConfig
 from mathpipe.train.model.joint_vocabulary import token_weights
 from mathpipe.train.optim.loss import token_loss

@@ -164,5 +164,5 @@ def test_record_of_other_version_is_an_error(tiny: Tiny) -> None:
 
 def test_cotraining_header_includes_task_token(tiny: Tiny) -> None:
     for task, header in (("add", 2), ("cotraining", 3)):
-        model = build_model(RunRecord("data/x", "d", task, {}, "P10", "FP15", 2, tiny()))
+        model = build_model(RunRecord("data/x", "d", task, {"task": task, "problems": {}}, "P10", "FP15", 2, tiny()))
         assert model.source_format.header == header and len(model.encoder.positions.offset.weight) == header + 5

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mathpipe.datasets.tokenizers.matrix_tokenizer import PAD
+from mathpipe.datasets.tokenizers.tokenizer import PAD
 from mathpipe.train.runtime.chunked_loss import LogitChunks, chunked_loss, reference_loss
 
 pytestmark = pytest.mark.processor

@@ -12,7 +12,8 @@ import numpy as np
 
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.expressions.prefix import Tree
-from mathpipe.generate.spec import ExpressionSpec
+from mathpipe.generate.chunks.pair_chunks import Generators, Mask, Pairs
+from mathpipe.generate.specs.expression_spec import ExpressionSpec
 from mathpipe.generate.symbolic.check.antiderivatives import PREFIX, integrands, is_antiderivative
 from mathpipe.generate.symbolic.expr.canonical_form import (
     LEAF_TOKENS,
@@ -30,7 +31,6 @@ from mathpipe.generate.symbolic.expr.random_trees import (
     sample_trees,
 )
 from mathpipe.generate.symbolic.expr.simplification import simplify
-from mathpipe.generate.tasks.sequence_base import Generators, Mask, Pairs
 
 TREES_PER_BATCH = 256  # trees sampled at a time: a full batch, with few pairs left over when a chunk is full
 MAX_NESTED_EXPONENTIALS = 3  # nesting depth of exp, sinh and cosh

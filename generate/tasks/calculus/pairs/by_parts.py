@@ -15,7 +15,8 @@ import symengine as se
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.expressions.prefix import Tree
 from mathpipe.datasets.expressions.vocabulary import IDS
-from mathpipe.generate.spec import ExpressionSpec
+from mathpipe.generate.chunks.pair_chunks import Generators, Mask, Pairs
+from mathpipe.generate.specs.expression_spec import ExpressionSpec
 from mathpipe.generate.symbolic.check.antiderivatives import PREFIX, integrands, is_antiderivative
 from mathpipe.generate.symbolic.check.large_arguments import check_large_arguments
 from mathpipe.generate.symbolic.expr.canonical_form import (
@@ -39,7 +40,6 @@ from mathpipe.generate.symbolic.integrate.parts_candidates import (
 from mathpipe.generate.symbolic.integrate.primitive_table import table_of_spec
 from mathpipe.generate.symbolic.integrate.value_lookup import compute_keys
 from mathpipe.generate.tasks.calculus.pairs.backward import MAX_NESTED_EXPONENTIALS
-from mathpipe.generate.tasks.sequence_base import Generators, Mask, Pairs
 
 TREES_PER_BATCH = 128  # F sampled at a time
 MAX_CANDIDATES = 3  # G per F

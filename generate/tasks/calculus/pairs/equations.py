@@ -13,7 +13,8 @@ import numpy as np
 
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.expressions.prefix import Tree
-from mathpipe.generate.spec import ExpressionSpec
+from mathpipe.generate.chunks.pair_chunks import Columns, Generators, Mask, Pairs
+from mathpipe.generate.specs.expression_spec import ExpressionSpec
 from mathpipe.generate.symbolic.check.ode_solutions import is_solution
 from mathpipe.generate.symbolic.check.solution_points import OdeOrder
 from mathpipe.generate.symbolic.expr.canonical_form import (
@@ -33,7 +34,6 @@ from mathpipe.generate.symbolic.ode.integration_constants import (
     count_leaves,
     place_constants,
 )
-from mathpipe.generate.tasks.sequence_base import Columns, Generators, Mask, Pairs
 
 MAX_NESTED_EXPONENTIALS = 3  # nesting depth of exp, sinh and cosh
 Derive = Callable[[Expr, TokenCache, int], list[bytes]]

@@ -12,7 +12,8 @@ import numpy as np
 
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.expressions.prefix import Tree
-from mathpipe.generate.spec import ExpressionSpec
+from mathpipe.generate.chunks.pair_chunks import Generators, Mask, Pairs
+from mathpipe.generate.specs.expression_spec import ExpressionSpec
 from mathpipe.generate.symbolic.check.antiderivatives import PREFIX
 from mathpipe.generate.symbolic.check.large_arguments import check_large_arguments
 from mathpipe.generate.symbolic.expr.canonical_form import RejectedExpression, X, build, count_operators, to_tokens
@@ -20,7 +21,6 @@ from mathpipe.generate.symbolic.expr.random_trees import nested_exponentials, sa
 from mathpipe.generate.symbolic.integrate.primitive_table import PrimitiveTable, table_of_spec
 from mathpipe.generate.symbolic.integrate.rule_search import find_antiderivative
 from mathpipe.generate.tasks.calculus.pairs.backward import MAX_NESTED_EXPONENTIALS, keep_verified_pairs
-from mathpipe.generate.tasks.sequence_base import Generators, Mask, Pairs
 
 TREES_PER_BATCH = 128  # trees sampled at a time
 

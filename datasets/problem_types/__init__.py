@@ -1,0 +1,1 @@
+"""What a problem is: one adapter each for matrices, expressions and sequences."""

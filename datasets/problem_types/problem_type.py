@@ -1,0 +1,67 @@
+"""The interface of a problem type: how its examples are stored, tokenized, shown and exported."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+from mathpipe.datasets.format.example_formats import ExampleFormat
+from mathpipe.datasets.format.examples import Examples
+from mathpipe.datasets.tokenizers.tokenizer import Tokenizer
+
+Spec = dict[str, Any]  # the spec of a dataset as stored in its manifest
+
+
+class ProblemType(ABC):
+    """What problems and solutions are. Methods depend on nothing but their arguments.
+
+    ``takes_number_encodings``: whether the user chooses a number encoding. ``line_start``: text before each exported problem.
+    """
+
+    name: ClassVar[str]
+    takes_number_encodings: ClassVar[bool] = False
+    line_start: ClassVar[str] = ""
+
+    @abstractmethod
+    def example_format(self, spec: Spec) -> ExampleFormat:
+        """How shards store the examples of this spec."""
+
+    @abstractmethod
+    def tokenizers(
+        self, spec: Spec, input_encoding: str = "P1000", output_encoding: str = "P1000", precision: int = 2
+    ) -> tuple[Tokenizer, Tokenizer]:
+        """The tokenizers of problems and solutions. The number encodings and ``precision`` apply to numbers only."""
+
+    @abstractmethod
+    def lines(self, spec: Spec, value: Any) -> list[str]:
+        """A problem or solution as lines of text."""
+
+    @abstractmethod
+    def latex(self, spec: Spec, value: Any) -> str:
+        """A problem or solution in LaTeX."""
+
+    def json_value(self, spec: Spec, value: Any) -> Any:
+        """A problem or solution as a plain value."""
+        return "\n".join(self.lines(spec, value))
+
+    def example_lines(self, spec: Spec, examples: Examples, i: int, *, latex: bool = False) -> list[str]:
+        """Lines that show example i."""
+        lines = []
+        for name, value in example_values(examples, i).items():
+            text = [self.latex(spec, value)] if latex else self.lines(spec, value)
+            lines += [f"{name:<9} {text[0]}", *(f"{'':<9} {line}" for line in text[1:])]
+        columns = ", ".join(f"{name} {value}" for name, value in examples.extra_columns(i).items())
+        return [*lines, columns] if columns else lines
+
+    def example_json(self, spec: Spec, examples: Examples, i: int, *, latex: bool = False) -> dict[str, Any]:
+        """Example i as plain values."""
+        show = self.latex if latex else self.json_value
+        values = {name.replace(" ", "_"): show(spec, value) for name, value in example_values(examples, i).items()}
+        return {"row": int(examples.row[i]), **values, **examples.extra_columns(i)}
+
+
+def example_values(examples: Examples, i: int) -> dict[str, Any]:
+    """Problem, noise-free problem if there is noise, and solution of example i."""
+    noisy = examples.solved is not examples.problems
+    clean = {"clean problem": examples.solved[i]} if noisy else {}
+    return {"problem": examples.problems[i], **clean, "solution": examples.solutions[i]}

@@ -1,0 +1,25 @@
+"""The problem types by name. A new type is one module and one row here."""
+
+from __future__ import annotations
+
+from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.problem_types.expression_type import ExpressionType
+from mathpipe.datasets.problem_types.matrix_type import MatrixType
+from mathpipe.datasets.problem_types.problem_type import ProblemType, Spec
+from mathpipe.datasets.problem_types.sequence_type import SequenceType
+
+_TYPES: tuple[ProblemType, ...] = (MatrixType(), ExpressionType(), SequenceType())
+PROBLEM_TYPES: dict[str, ProblemType] = {problem_type.name: problem_type for problem_type in _TYPES}
+_BY_KIND = PROBLEM_TYPES | {"imported": PROBLEM_TYPES["expressions"]}  # only expressions are imported
+
+
+def problem_type_of(spec: Spec) -> ProblemType:
+    """The problem type of a spec (as stored in a manifest); UserError for one that this version does not know."""
+    kind = spec["problems"].get("kind", "matrices")
+    if kind not in _BY_KIND:
+        raise UserError(
+            f"the dataset holds problems of an unknown type {kind!r}",
+            expected=f"one of {', '.join(_BY_KIND)}",
+            cause="it was written by another version of mathpipe",
+        )
+    return _BY_KIND[kind]

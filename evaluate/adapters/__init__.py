@@ -1,0 +1,1 @@
+"""One adapter per problem type: everything in evaluation that depends on what a problem is."""

@@ -1,0 +1,34 @@
+"""The registry of adapters by problem type. A new problem type is one module and one row here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mathpipe.evaluate.adapters.adapter import Adapter
+from mathpipe.evaluate.adapters.expression_adapter import ExpressionAdapter
+from mathpipe.evaluate.adapters.matrix_adapter import MatrixAdapter
+from mathpipe.evaluate.adapters.sequence_adapter import SequenceAdapter
+from mathpipe.evaluate.score.scoring import TOLERANCE
+from mathpipe.generate.tasks.registry import TASKS, get_task
+
+AnyAdapter = Adapter[Any, Any, Any]
+
+ADAPTERS: dict[str, type[AnyAdapter]] = {
+    "matrices": MatrixAdapter,
+    "expressions": ExpressionAdapter,
+    "sequences": SequenceAdapter,
+}
+
+
+def adapter_of(task_name: str, workers: int = 0, tolerance: float = TOLERANCE) -> AnyAdapter:
+    """The adapter of a task, by its problem type.
+
+    ``workers``: processes that verify expressions; 0 verifies in this process. ``tolerance``: of the error test of matrices.
+    """
+    task = get_task(task_name)
+    return ADAPTERS[task.problem_type](task, tolerance=tolerance, workers=workers)
+
+
+def all_outcomes() -> list[str]:
+    """The outcomes of all tasks."""
+    return list(dict.fromkeys(name for task in TASKS for name in adapter_of(task).outcomes))

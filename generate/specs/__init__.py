@@ -1,0 +1,1 @@
+"""The parameters of problems, one module a problem type."""

@@ -1,0 +1,45 @@
+"""What the tasks of integration, and those of differential equations, have in common."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from mathpipe.datasets.containers.ragged_sequences import Sequences
+from mathpipe.generate.outcomes import Verification
+from mathpipe.generate.specs.expression_spec import ExpressionSpec
+from mathpipe.generate.symbolic.check.antiderivatives import verify_antiderivatives
+from mathpipe.generate.symbolic.check.general_solutions import verify_general_solutions
+from mathpipe.generate.symbolic.check.solution_points import OdeOrder
+from mathpipe.generate.symbolic.expr.random_trees import check_spec
+from mathpipe.generate.tasks.pair_task import ExpressionTask
+
+
+class IntegrationTask(ExpressionTask):
+    """f(x), written y' - f(x) -> F(x) with F' = f."""
+
+    measures = ("satisfied_fraction",)
+    columns: ClassVar[dict[str, str]] = {"operators": "int16"}
+    symbols = (("x", "Y'"), ("x",))
+
+    def check(self, spec: ExpressionSpec) -> None:
+        check_spec(spec)
+
+    def verify(self, problems: Sequences, references: Sequences, predicted: Sequences) -> Verification:
+        return verify_antiderivatives(problems, references, predicted)
+
+
+class EquationTask(ExpressionTask):
+    """F(x, y, y', ...) = 0 -> the general solution y = f(x, c1, ...).
+
+    ``order``: of the equation. The column ``constants`` holds the constants for which a pair holds, as bits.
+    """
+
+    order: ClassVar[OdeOrder]
+    measures = ("satisfied_fraction",)
+    columns: ClassVar[dict[str, str]] = {"operators": "int16", "constants": "uint8"}
+
+    def check(self, spec: ExpressionSpec) -> None:
+        check_spec(spec)
+
+    def verify(self, problems: Sequences, references: Sequences, predicted: Sequences) -> Verification:
+        return verify_general_solutions(self.order, problems, references, predicted)

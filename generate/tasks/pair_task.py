@@ -1,0 +1,141 @@
+"""The base classes of tasks whose problems and solutions are sequences of tokens, and which yield pairs.
+
+A matrix task samples a problem and solves it. Here a pair is often built from its solution, or looked up, or rejected, so a task
+yields accepted pairs. Each goes to the split given by the hash of its problem.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mathpipe.datasets.containers.ragged_sequences import Sequences
+from mathpipe.datasets.expressions.vocabulary import TOKENS
+from mathpipe.datasets.format.example_formats import TokenFormat
+from mathpipe.datasets.format.sequence_columns import SequenceExamples
+from mathpipe.generate.chunks.chunk_examples import ChunkExamples
+from mathpipe.generate.chunks.pair_chunks import Columns, Generators, PairChunks, Pairs, count_repeats
+from mathpipe.generate.outcomes import SYMBOLIC_OUTCOMES, Verification
+from mathpipe.generate.spec import DatasetSpec
+from mathpipe.generate.specs.bit_spec import BitSpec
+from mathpipe.generate.specs.expression_spec import ExpressionSpec
+from mathpipe.generate.splits import TEST, TRAIN, VALID, in_split, sequence_hash
+from mathpipe.generate.tasks.task import SpecT, Task
+
+Mask = NDArray[np.bool_]
+Wanted = Callable[[Sequences], Mask]
+
+
+class PairTask(Task[SpecT]):
+    """A family of problems written as tokens.
+
+    ``columns``: names and NumPy types of the further columns of a pair. ``measures``: names of the further measures that
+    ``verify`` returns. ``alphabet``: the tokens of the stored ids.
+    """
+
+    shares_stream = True
+    columns: ClassVar[dict[str, str]] = {}
+    measures: ClassVar[tuple[str, ...]] = ()
+    alphabet: ClassVar[tuple[str, ...]]
+
+    @abstractmethod
+    def pairs(self, spec: SpecT, generator: Generators, wanted: Wanted) -> Iterator[Pairs]:
+        """An infinite sequence of batches of accepted pairs, a pure function of the spec and of ``generator(k)``.
+
+        ``generator(k)`` is the random generator of batch k of this chunk, which shares no state with other chunks.
+        ``wanted(problems)`` marks the problems that will be used, so that the task may skip work on others; it never
+        changes which pairs are accepted.
+        """
+
+    @abstractmethod
+    def verify(self, problems: Sequences, references: Sequences, predicted: Sequences) -> Verification: ...
+
+    def build_chunk(self, spec: DatasetSpec, chunk: int, splits: Sequence[str]) -> dict[str, ChunkExamples]:
+        stream, problems = self.rng_stream(splits[0]), self.problems_of(spec)
+        stream_splits = (TRAIN, VALID, TEST) if splits[0] in (TRAIN, VALID, TEST) else (stream,)
+        sizes = {split: self.rows_per_chunk(spec, split) for split in stream_splits}
+
+        def pairs(generator: Generators, wanted: Wanted) -> Iterator[Pairs]:
+            return self.pairs(problems, generator, wanted)
+
+        return PairChunks(spec, stream, pairs, self.columns, sizes).build(chunk, splits)
+
+    def example_format(self, spec: DatasetSpec) -> TokenFormat:
+        return TokenFormat({} if spec.imported else self.columns, self.alphabet)
+
+    def count_repeats(self, examples: Any) -> int:
+        return count_repeats(examples)
+
+    def problem_hash(self, spec: DatasetSpec, examples: Any, keys_from: int = 0) -> NDArray[np.uint64]:
+        return sequence_hash(cast(SequenceExamples, examples).problems, keys_from=keys_from)
+
+    def find_faults(self, spec: DatasetSpec, split: str, examples: Any, first: int) -> dict[str, Mask]:
+        """The task verifies every pair again. Imported examples keep the splits of their files."""
+        rows = cast(SequenceExamples, examples)
+        unknown = self._has_unknown_ids(rows.problems) | self._has_unknown_ids(rows.solutions)
+        outcome = np.array(self.outcomes)[self._outcomes(rows, ~unknown)]
+        faults = {
+            "is in the wrong position": rows.row != np.arange(first, first + len(rows)),
+            "holds an id outside the vocabulary": unknown,
+        }
+        if not spec.imported:
+            faults[f"its problem does not belong to {split}"] = ~in_split(sequence_hash(rows.problems), split)
+        for name in self.outcomes:
+            if name not in self.correct_outcomes:
+                faults[f"its solution is not correct ({name})"] = np.asarray((outcome == name) & ~unknown)
+        return faults
+
+    def _outcomes(self, rows: SequenceExamples, readable: Mask) -> NDArray[np.int64]:
+        """The index of each example's outcome in ``outcomes``; 0 if it holds unknown ids."""
+        outcomes = np.zeros(len(rows), dtype=np.int64)
+        problems, solutions = rows.problems.take(readable), rows.solutions.take(readable)
+        if len(problems):
+            outcomes[readable] = self.verify(problems, solutions, solutions).outcome
+        return outcomes
+
+    def _has_unknown_ids(self, sequences: Sequences) -> Mask:
+        """Which sequences are empty or hold an id outside the vocabulary."""
+        unknown = np.concatenate([[0], np.cumsum(sequences.values >= len(self.alphabet))])
+        counts = unknown[sequences.offsets[1:]] - unknown[sequences.offsets[:-1]]
+        return np.asarray((counts > 0) | (sequences.lengths == 0))
+
+
+class ExpressionTask(PairTask[ExpressionSpec]):
+    """A task of expressions in prefix notation.
+
+    ``symbols``: which of x, y, z, t, a0 to a9, Y, Y', Y'' occur in problems, and which in solutions; None: any.
+    ``chunk_size``: training examples per chunk.
+    """
+
+    problem_type = "expressions"
+    spec_model = ExpressionSpec
+    default_spec = ExpressionSpec()
+    outcomes = SYMBOLIC_OUTCOMES
+    correct_outcomes = frozenset({"exact", "equivalent"})
+    alphabet = TOKENS
+    symbols: ClassVar[tuple[tuple[str, ...], tuple[str, ...]] | None] = None
+    chunk_size: ClassVar[int] = 1000
+
+    def chunk_rows(self, spec: ExpressionSpec) -> int:
+        return self.chunk_size
+
+
+class SequenceTask(PairTask[BitSpec]):
+    """A task of short sequences over a small alphabet, whose answers all have one length."""
+
+    problem_type = "sequences"
+    spec_model = BitSpec
+    default_spec = BitSpec()
+    outcomes = ("exact", "wrong_value", "malformed", "unterminated")
+    correct_outcomes = frozenset({"exact"})
+
+    def held_out_rows(self, spec: BitSpec, split: str, n: int, default: int) -> int:
+        """All distinct problems of the split, if there are fewer than the default."""
+        return int(min(default, self.distinct_of_split(spec, split)))
+
+
+__all__ = ["Columns", "ExpressionTask", "Generators", "PairTask", "Pairs", "SequenceTask", "Wanted"]
