@@ -5,7 +5,7 @@ row, split, rank       the problem, its split, and the rank of the hypothesis am
 prediction             the predicted tokens, without END
 decoded                the decoded answer, null if malformed: a matrix row by row, ``decoded_rows`` x ``decoded_cols``,
                        or a list of token ids
-outcome                see ``mathpipe.evaluate.score.matrix_scoring`` and ``mathpipe.evaluate.score.sequence_scoring``
+outcome                see ``mathpipe.evaluate.score.matrix_verifier`` and ``mathpipe.evaluate.score.token_verifier``
 passed                 whether the answer is mathematically correct, whatever its tokens
 log_probability        of all tokens, END included
 error_l1, ...          every error measure of the task; null unless the answer has the correct shape

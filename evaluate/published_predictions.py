@@ -37,7 +37,8 @@ from mathpipe.evaluate.adapters.adapter_registry import AnyAdapter, adapter_of
 from mathpipe.evaluate.build_report import PREDICTIONS, ReportResult, build_report, remove_previous_results
 from mathpipe.evaluate.decode.decoding import Hypotheses
 from mathpipe.evaluate.predictions import PredictionsWriter
-from mathpipe.evaluate.score.scoring import TOLERANCE, append_end
+from mathpipe.evaluate.score.scoring import append_end
+from mathpipe.generate.tasks.error_measures import TOLERANCE
 
 Floats = NDArray[np.float64]
 TokenList = list[str]

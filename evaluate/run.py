@@ -45,7 +45,8 @@ from mathpipe.evaluate.decode.grammar import Grammar
 from mathpipe.evaluate.evaluation_progress import EvaluationProgress, NoProgress
 from mathpipe.evaluate.failures.failure import Failure
 from mathpipe.evaluate.partial_results import PartialResults, evaluation_fingerprint
-from mathpipe.evaluate.score.scoring import TOLERANCE, ScoredHypotheses
+from mathpipe.evaluate.score.scoring import ScoredHypotheses
+from mathpipe.generate.tasks.error_measures import TOLERANCE
 from mathpipe.train.model.interface import Model
 from mathpipe.train.run.checkpoint import RunRecord, load_model
 

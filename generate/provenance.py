@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 from threadpoolctl import threadpool_info
 
-from mathpipe.generate.spec import GENERATOR_VERSION
+from mathpipe.generate.dataset_spec import GENERATOR_VERSION
 
 
 @cache

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from mathpipe.datasets.errors import UserError
     from mathpipe.evaluate.run import evaluate_run
     from mathpipe.generate.build.dataset_builder import make_dataset
-    from mathpipe.generate.curate.verification import verify_dataset
+    from mathpipe.generate.curate.dataset_verification import verify_dataset
+    from mathpipe.generate.dataset_spec import DatasetSpec
     from mathpipe.generate.layout import Layout
-    from mathpipe.generate.spec import DatasetSpec
-    from mathpipe.generate.specs.bit_spec import BitSpec
-    from mathpipe.generate.specs.expression_spec import ExpressionSpec
-    from mathpipe.generate.specs.matrix_spec import MatrixSpec
-    from mathpipe.generate.tasks.registry import get_task
+    from mathpipe.generate.problem_specs.expression_spec import ExpressionSpec
+    from mathpipe.generate.problem_specs.matrix_spec import MatrixSpec
+    from mathpipe.generate.problem_specs.sequence_spec import BitSpec
+    from mathpipe.generate.tasks.task_registry import get_task
     from mathpipe.train.config import TrainConfig
     from mathpipe.train.run.checkpoint import load_model
     from mathpipe.train.trainer import train as train_run
@@ -57,13 +57,13 @@ _EXPORTS = {
     "Dataset": ("mathpipe.datasets.dataset", "Dataset"),
     "UserError": ("mathpipe.datasets.errors", "UserError"),
     "make_dataset": ("mathpipe.generate.build.dataset_builder", "make_dataset"),
-    "verify_dataset": ("mathpipe.generate.curate.verification", "verify_dataset"),
+    "verify_dataset": ("mathpipe.generate.curate.dataset_verification", "verify_dataset"),
     "Layout": ("mathpipe.generate.layout", "Layout"),
-    "DatasetSpec": ("mathpipe.generate.spec", "DatasetSpec"),
-    "MatrixSpec": ("mathpipe.generate.specs.matrix_spec", "MatrixSpec"),
-    "ExpressionSpec": ("mathpipe.generate.specs.expression_spec", "ExpressionSpec"),
-    "BitSpec": ("mathpipe.generate.specs.bit_spec", "BitSpec"),
-    "get_task": ("mathpipe.generate.tasks.registry", "get_task"),
+    "DatasetSpec": ("mathpipe.generate.dataset_spec", "DatasetSpec"),
+    "MatrixSpec": ("mathpipe.generate.problem_specs.matrix_spec", "MatrixSpec"),
+    "ExpressionSpec": ("mathpipe.generate.problem_specs.expression_spec", "ExpressionSpec"),
+    "BitSpec": ("mathpipe.generate.problem_specs.sequence_spec", "BitSpec"),
+    "get_task": ("mathpipe.generate.tasks.task_registry", "get_task"),
     "TrainConfig": ("mathpipe.train.config", "TrainConfig"),
     "train_run": ("mathpipe.train.trainer", "train"),
     "load_model": ("mathpipe.train.run.checkpoint", "load_model"),

@@ -14,10 +14,10 @@ import torch
 from hypothesis import HealthCheck, settings
 
 from mathpipe.generate.build.dataset_builder import make_dataset
+from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.spec import DatasetSpec
-from mathpipe.generate.specs.matrix_spec import MatrixSpec
-from mathpipe.generate.tasks import registry
+from mathpipe.generate.problem_specs.matrix_spec import MatrixSpec
+from mathpipe.generate.tasks import task_registry as registry
 
 settings.register_profile("tests", deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
@@ -50,11 +50,11 @@ def addition(make_small: MakeDataset) -> Path:
 
 @pytest.fixture
 def toy(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """``tests/toy_sequences.py``; its sequence task is registered for one test."""
-    spec = importlib.util.spec_from_file_location("toy_sequences", Path(__file__).parent / "toy_sequences.py")
+    """``tests/toy_expressions.py``; its sequence task is registered for one test."""
+    spec = importlib.util.spec_from_file_location("toy_expressions", Path(__file__).parent / "toy_expressions.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "toy_sequences", module)
+    monkeypatch.setitem(sys.modules, "toy_expressions", module)
     spec.loader.exec_module(module)
     monkeypatch.setitem(registry.TASKS, "toy-reverse", module.TASK)
     return module

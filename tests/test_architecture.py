@@ -30,7 +30,7 @@ DATASETS = {
     "datasets", "datasets.containers", "datasets.expressions", "datasets.format", "datasets.io", "datasets.rendering",
     "datasets.tokenizers", "datasets.problem_types",
 }  # fmt: skip
-PREPARE = {"generate", "generate.specs", "generate.sampling", "generate.linalg", "generate.chunks"}
+PREPARE = {"generate", "generate.problem_specs", "generate.sampling", "generate.linalg", "generate.chunks"}
 SYMBOLIC = {f"generate.symbolic.{part}" for part in ("expr", "numeric", "integrate", "ode", "check")}
 EVALUATE = {"evaluate"} | {
     f"evaluate.{part}" for part in ("decode", "score", "analyze", "failures", "adapters", "report", "compare")
@@ -47,15 +47,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "datasets.problem_types": {*ERRORS, "datasets.containers", "datasets.format", "datasets.rendering", "datasets.tokenizers"},
     "datasets": {*DATASETS, *ERRORS},
     "generate": {*DATASETS, *ERRORS},
-    "generate.specs": {*DATASETS, *ERRORS, "generate"},
-    "generate.sampling": {*DATASETS, *ERRORS, "generate", "generate.specs"},
+    "generate.problem_specs": {*DATASETS, *ERRORS, "generate"},
+    "generate.sampling": {*DATASETS, *ERRORS, "generate", "generate.problem_specs"},
     "generate.chunks": {*DATASETS, *ERRORS, "generate", "generate.sampling"},
     "generate.linalg": {*DATASETS, *ERRORS},
-    "generate.symbolic.expr": {*DATASETS, *ERRORS, "generate", "generate.specs"},
+    "generate.symbolic.expr": {*DATASETS, *ERRORS, "generate", "generate.problem_specs"},
     "generate.symbolic.numeric": {*DATASETS, *ERRORS},
-    "generate.symbolic.check": {*DATASETS, *ERRORS, "generate", "generate.specs", "generate.symbolic.numeric"},
-    "generate.symbolic.integrate": {*DATASETS, *ERRORS, "generate", "generate.specs", *SYMBOLIC} - {"generate.symbolic.ode"},
-    "generate.symbolic.ode": {*DATASETS, *ERRORS, "generate", "generate.specs", "generate.symbolic.expr"},
+    "generate.symbolic.check": {*DATASETS, *ERRORS, "generate", "generate.problem_specs", "generate.symbolic.numeric"},
+    "generate.symbolic.integrate": {*DATASETS, *ERRORS, "generate", "generate.problem_specs", *SYMBOLIC}
+    - {"generate.symbolic.ode"},
+    "generate.symbolic.ode": {*DATASETS, *ERRORS, "generate", "generate.problem_specs", "generate.symbolic.expr"},
     "generate.tasks": {*DATASETS, *ERRORS, *PREPARE, *TASKS},
     "generate.tasks.matrices": {*DATASETS, *ERRORS, *PREPARE, "generate.tasks"},
     "generate.tasks.calculus": {*DATASETS, *ERRORS, *PREPARE, *SYMBOLIC, "generate.tasks"},
@@ -205,7 +206,7 @@ def type_tests(file: Path) -> list[int]:
 
 def test_problem_types_are_asked_of_their_adapters() -> None:
     """Only registries tell problem types apart."""
-    registries = ("registry", "type_registry", "adapter_registry")
+    registries = ("task_registry", "type_registry", "adapter_registry")
     sites = [
         f"{module}:{line}"
         for module, file in modules().items()
@@ -213,7 +214,7 @@ def test_problem_types_are_asked_of_their_adapters() -> None:
         for line in type_tests(file)
     ]
     assert len(sites) <= MOST_TYPE_TESTS, sites
-    assert type_tests(ROOT / "generate" / "tasks" / "registry.py"), "the search finds the tests of the registry"
+    assert type_tests(ROOT / "generate" / "tasks" / "task_registry.py"), "the search finds the tests of the registry"
 
 
 def cycles(graph: dict[str, set[str]]) -> list[list[str]]:

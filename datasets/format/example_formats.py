@@ -14,7 +14,7 @@ from mathpipe.datasets.expressions.vocabulary import TOKENS
 from mathpipe.datasets.format.examples import Examples
 from mathpipe.datasets.format.matrix_columns import MatrixExamples, from_arrow, matrix_writer, shard_schema, to_arrow
 from mathpipe.datasets.format.sequence_columns import (
-    SequenceExamples,
+    TokenExamples,
     is_sequence_schema,
     sequence_schema,
     sequence_writer,
@@ -130,10 +130,10 @@ class TokenFormat(ExampleFormat):
             return is_sequence_schema(schema)
         return bool(schema.remove_metadata() == self.schema)
 
-    def to_arrow(self, examples: SequenceExamples, schema: pa.Schema) -> pa.Table:
+    def to_arrow(self, examples: TokenExamples, schema: pa.Schema) -> pa.Table:
         return sequences_to_arrow(examples, schema)
 
-    def from_arrow(self, table: pa.Table) -> SequenceExamples:
+    def from_arrow(self, table: pa.Table) -> TokenExamples:
         return sequences_from_arrow(table)
 
     def row_group_sizes(self, num_rows: int) -> list[int]:

@@ -32,7 +32,7 @@ _TOKEN_PATHS = ("problem.list.element", "solution.list.element")
 
 
 @dataclass(frozen=True)
-class SequenceExamples:
+class TokenExamples:
     """n examples: ``row`` (n,) int64 indices, ``problems`` and ``solutions`` as token ids, ``columns``: name -> (n,) numbers."""
 
     row: Ints
@@ -48,21 +48,21 @@ class SequenceExamples:
     def __len__(self) -> int:
         return len(self.row)
 
-    def take(self, index: NDArray[Any]) -> SequenceExamples:
+    def take(self, index: NDArray[Any]) -> TokenExamples:
         """Select examples by positions (k,) or by a boolean mask (n,)."""
         columns = {name: values[index] for name, values in self.columns.items()}
-        return SequenceExamples(self.row[index], self.problems.take(index), self.solutions.take(index), columns)
+        return TokenExamples(self.row[index], self.problems.take(index), self.solutions.take(index), columns)
 
-    def renumber(self, first: int) -> SequenceExamples:
+    def renumber(self, first: int) -> TokenExamples:
         """The same examples with the indices first, first + 1, ..."""
-        return SequenceExamples(np.arange(first, first + len(self)), self.problems, self.solutions, self.columns)
+        return TokenExamples(np.arange(first, first + len(self)), self.problems, self.solutions, self.columns)
 
     def extra_columns(self, i: int) -> dict[str, Any]:
         """The task's own columns of example i: name -> number."""
         return {name: values[i].item() for name, values in self.columns.items()}
 
     @classmethod
-    def concatenate(cls, parts: Sequence[SequenceExamples]) -> SequenceExamples:
+    def concatenate(cls, parts: Sequence[TokenExamples]) -> TokenExamples:
         """Concatenate batches with the same columns."""
         return cls(
             np.concatenate([p.row for p in parts]),
@@ -95,7 +95,7 @@ def _is_number(dtype: pa.DataType) -> bool:
     return bool(pa.types.is_integer(dtype) or pa.types.is_floating(dtype))
 
 
-def sequences_to_arrow(examples: SequenceExamples, schema: pa.Schema) -> pa.Table:
+def sequences_to_arrow(examples: TokenExamples, schema: pa.Schema) -> pa.Table:
     """The examples as an Arrow table with this schema."""
     columns = {
         "row": from_numpy(examples.row),
@@ -106,10 +106,10 @@ def sequences_to_arrow(examples: SequenceExamples, schema: pa.Schema) -> pa.Tabl
     return pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
 
 
-def sequences_from_arrow(table: pa.Table) -> SequenceExamples:
+def sequences_from_arrow(table: pa.Table) -> TokenExamples:
     """The examples of an Arrow table."""
     declared = [name for name in table.schema.names if name not in _SCHEMA.names]
-    return SequenceExamples(
+    return TokenExamples(
         to_numpy(table["row"]).astype(np.int64),
         _sequences(table["problem"]),
         _sequences(table["solution"]),

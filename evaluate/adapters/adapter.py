@@ -22,7 +22,7 @@ from mathpipe.datasets.errors import UserError
 from mathpipe.evaluate.adapters.prediction_columns import at_best, number_column, text_column, token_strings
 from mathpipe.evaluate.analyze.analysis import Analyse, Analysis
 from mathpipe.evaluate.analyze.baselines import Baselines, ReferenceBaseline
-from mathpipe.evaluate.analyze.columns import covariate_names, float_column, measure_names
+from mathpipe.evaluate.analyze.column_roles import covariate_names, float_column, measure_names
 from mathpipe.evaluate.analyze.covariates import Column
 from mathpipe.evaluate.analyze.evaluation_data import EvaluationData
 from mathpipe.evaluate.analyze.summary import Metrics, headline_metrics, summary_text

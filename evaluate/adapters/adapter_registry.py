@@ -8,8 +8,8 @@ from mathpipe.evaluate.adapters.adapter import Adapter
 from mathpipe.evaluate.adapters.expression_adapter import ExpressionAdapter
 from mathpipe.evaluate.adapters.matrix_adapter import MatrixAdapter
 from mathpipe.evaluate.adapters.sequence_adapter import SequenceAdapter
-from mathpipe.evaluate.score.scoring import TOLERANCE
-from mathpipe.generate.tasks.registry import TASKS, get_task
+from mathpipe.generate.tasks.error_measures import TOLERANCE
+from mathpipe.generate.tasks.task_registry import TASKS, get_task
 
 AnyAdapter = Adapter[Any, Any, Any]
 

@@ -8,7 +8,7 @@ from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.expressions.prefix import Malformed, text_to_ids
 from mathpipe.datasets.expressions.vocabulary import CONSTANTS
-from mathpipe.datasets.format.sequence_columns import SequenceExamples
+from mathpipe.datasets.format.sequence_columns import TokenExamples
 from mathpipe.datasets.rendering.formulas import to_infix
 from mathpipe.datasets.tokenizers.expression_tokenizer import ExpressionTokenizer
 from mathpipe.evaluate.adapters.adapter import Terminal
@@ -19,7 +19,7 @@ from mathpipe.evaluate.analyze.covariates import Column, expression_covariates
 from mathpipe.evaluate.analyze.outcome_analyses import by_outcome, by_rank
 from mathpipe.evaluate.decode.grammar import PrefixGrammar
 from mathpipe.evaluate.failures.failure import Failure
-from mathpipe.generate.tasks.pair_task import ExpressionTask
+from mathpipe.generate.tasks.token_task import ExpressionTask
 
 _LENGTH_FACTOR = 2  # a predicted expression may have this many times the tokens of the longest stored solution
 _MIN_LENGTH = 64
@@ -36,7 +36,7 @@ class ExpressionAdapter(TokenAdapter[ExpressionTokenizer]):
         return max(_LENGTH_FACTOR * longest_reference, _MIN_LENGTH)
 
     def grammar(
-        self, tokenizer: ExpressionTokenizer, examples: SequenceExamples, max_length: int, device: torch.device | str
+        self, tokenizer: ExpressionTokenizer, examples: TokenExamples, max_length: int, device: torch.device | str
     ) -> PrefixGrammar:
         symbols = self.task.symbols
         leaves = None if symbols is None else (*CONSTANTS, "I", *symbols[1])

@@ -33,12 +33,13 @@ from mathpipe.evaluate.decode.grammar import MatrixGrammar
 from mathpipe.evaluate.failures.failure import Failure, FailureParts
 from mathpipe.evaluate.failures.matrix_html import matrix_html
 from mathpipe.evaluate.score.diagnostics import diagnostic_names, diagnostics
-from mathpipe.evaluate.score.matrix_scoring import MatrixVerifier, ScoredMatrices, has_correct_shape
-from mathpipe.evaluate.score.scoring import TOLERANCE, Errors
+from mathpipe.evaluate.score.matrix_verifier import MatrixVerifier, ScoredMatrices, has_correct_shape
+from mathpipe.evaluate.score.scoring import Errors
 from mathpipe.evaluate.score.wrong_problem_answers import confused_with
+from mathpipe.generate.tasks.error_measures import TOLERANCE
 from mathpipe.generate.tasks.matrices.cotraining import NAMES, task_ids_of
 from mathpipe.generate.tasks.matrix_task import MatrixTask
-from mathpipe.generate.tasks.registry import matrix_task
+from mathpipe.generate.tasks.task_registry import matrix_task
 
 _CONSTANT_ROWS = 10_000  # references that define the constant baselines
 _MARKED_ERROR = 0.05  # entries off by more than this share of the reference's largest entry are marked

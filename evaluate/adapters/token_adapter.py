@@ -12,21 +12,22 @@ import pyarrow as pa
 
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.dataset import Dataset
-from mathpipe.datasets.format.sequence_columns import SequenceExamples
+from mathpipe.datasets.format.sequence_columns import TokenExamples
 from mathpipe.evaluate.adapters.adapter import Adapter, Terminal, TokenizerT
 from mathpipe.evaluate.adapters.prediction_columns import text_column, token_strings
 from mathpipe.evaluate.analyze.covariates import Column
 from mathpipe.evaluate.analyze.evaluation_data import EvaluationData
 from mathpipe.evaluate.analyze.summary import Metrics, token_metrics
 from mathpipe.evaluate.failures.failure import Failure, FailureParts
-from mathpipe.evaluate.score.scoring import TOLERANCE, Errors
-from mathpipe.evaluate.score.sequence_scoring import ScoredSequences, SequenceVerifier
-from mathpipe.generate.tasks.pair_task import PairTask
+from mathpipe.evaluate.score.scoring import Errors
+from mathpipe.evaluate.score.token_verifier import ScoredTokens, TokenVerifier
+from mathpipe.generate.tasks.error_measures import TOLERANCE
+from mathpipe.generate.tasks.token_task import TokenTask
 
 _MAX_CHARACTERS = 400  # of a problem or answer on a page
 
 
-class TokenAdapter(Adapter[SequenceExamples, Sequences, TokenizerT]):
+class TokenAdapter(Adapter[TokenExamples, Sequences, TokenizerT]):
     """Evaluation of a task whose answers are token sequences. ``workers``: processes that verify; 0 verifies in this process."""
 
     criterion = "passed verification"
@@ -36,12 +37,12 @@ class TokenAdapter(Adapter[SequenceExamples, Sequences, TokenizerT]):
         "wrong answers: the largest log probability. Each problem is shown once."
     )
 
-    def __init__(self, task: PairTask[Any], tolerance: float = TOLERANCE, workers: int = 0) -> None:
+    def __init__(self, task: TokenTask[Any], tolerance: float = TOLERANCE, workers: int = 0) -> None:
         self.task = task
-        self._verifier = SequenceVerifier(task, workers)
+        self._verifier = TokenVerifier(task, workers)
 
     @property
-    def verifier(self) -> SequenceVerifier:
+    def verifier(self) -> TokenVerifier:
         return self._verifier
 
     def running(self) -> AbstractContextManager[None]:
@@ -55,18 +56,18 @@ class TokenAdapter(Adapter[SequenceExamples, Sequences, TokenizerT]):
         """Maximum number of tokens of an answer, without END."""
         return longest_reference
 
-    def answer_columns(self, scored: ScoredSequences) -> dict[str, pa.Array]:
+    def answer_columns(self, scored: ScoredTokens) -> dict[str, pa.Array]:
         offsets, values = pa.array(scored.answers.offsets, pa.int32()), pa.array(scored.answers.values, pa.uint8())
         return {"decoded": pa.ListArray.from_arrays(offsets, values, mask=pa.array(~scored.readable))}
 
-    def measures(self, scored: ScoredSequences) -> Errors:
+    def measures(self, scored: ScoredTokens) -> Errors:
         return {"token_accuracy": scored.num_correct_tokens / scored.num_tokens, **scored.errors}
 
-    def problem_columns(self, scored: ScoredSequences, target: TokenizerT) -> dict[str, pa.Array]:
+    def problem_columns(self, scored: ScoredTokens, target: TokenizerT) -> dict[str, pa.Array]:
         references = token_strings(target, *target.encode(scored.problems.solutions))
         return {"reference": text_column(references, scored.best)}
 
-    def covariates(self, problems: SequenceExamples) -> dict[str, Column]:
+    def covariates(self, problems: TokenExamples) -> dict[str, Column]:
         """Covariates of the tokens, then further columns that the dataset stores."""
         columns = self.token_covariates(problems.problems, problems.solutions)
         stored = {name: np.asarray(values) for name, values in problems.columns.items() if name not in columns}

@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.format.matrix_columns import MatrixExamples
 from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
-from mathpipe.evaluate.score.matrix_scoring import ScoredMatrices, error_measures
-from mathpipe.evaluate.score.scoring import TOLERANCE, Errors, ScoredHypotheses, append_end
+from mathpipe.evaluate.score.matrix_verifier import ScoredMatrices
+from mathpipe.evaluate.score.scoring import Errors, ScoredHypotheses, append_end
+from mathpipe.generate.tasks.error_measures import TOLERANCE
 from mathpipe.generate.tasks.matrix_task import MatrixTask
 
 Floats = NDArray[np.float64]
@@ -155,7 +156,7 @@ class MatrixBaselines:
 
     def _verified(self, problems: MatrixExamples, answers: Matrices) -> Errors:
         with np.errstate(all="ignore"):
-            return error_measures(self.task, problems, answers)
+            return self.task.errors(problems.solved, problems.solutions, answers)
 
     def _passes(self, errors: Errors) -> Mask:
         """(tolerances, n)."""

@@ -9,10 +9,10 @@ import pyarrow.compute as pc
 
 from mathpipe.datasets.expressions.vocabulary import ARITY
 from mathpipe.evaluate.analyze.analysis import Analysis, Chart, Row, proportion
-from mathpipe.evaluate.analyze.columns import covariate_names, string_column
+from mathpipe.evaluate.analyze.column_roles import covariate_names, string_column
 from mathpipe.evaluate.analyze.evaluation_data import EvaluationData, column_label
 from mathpipe.evaluate.analyze.statistics import discriminability, quantile_bins
-from mathpipe.evaluate.score.scoring import TOLERANCE
+from mathpipe.generate.tasks.error_measures import TOLERANCE, within
 
 _MIN_PROBLEMS = 20  # operators with fewer problems are left out
 
@@ -23,7 +23,7 @@ def by_covariate(data: EvaluationData) -> Iterator[Analysis]:
         bounds, which = quantile_bins(data.of(name))
         if len(bounds) < 2:
             continue
-        reference = data.of("reference_error_l1") <= TOLERANCE if data.has("reference_error_l1") else None
+        reference = within(data.of("reference_error_l1"), TOLERANCE) if data.has("reference_error_l1") else None
         rows = []
         for k, (first, last) in enumerate(bounds):
             here = which == k

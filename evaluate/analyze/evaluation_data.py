@@ -11,12 +11,13 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mathpipe.evaluate.analyze.baselines import BaselineCounts
-from mathpipe.evaluate.analyze.columns import bool_column, covariate_names, float_column, measure_names
+from mathpipe.evaluate.analyze.column_roles import bool_column, covariate_names, float_column, measure_names
+from mathpipe.generate.tasks.error_measures import within
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-ERROR_MEASURES = {"l1": "error_l1", "l2": "error_l2", "max": "error_max"}
+ERROR_MEASURES = {"l1": "error_l1", "l2": "error_l2", "max": "error_max", "componentwise": "error_componentwise"}
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,10 @@ class EvaluationData:
 
     def within(self, error: str, tolerance: float) -> Mask:
         """Mask of the problems that pass the error test with measure ``error`` instead of error_l1."""
-        passed = self.of(error) <= tolerance
+        passed = within(self.of(error), tolerance)
         if self.has("orthogonality"):
-            passed = passed & (self.of("orthogonality") <= tolerance)
-        return np.asarray(passed)
+            passed &= within(self.of("orthogonality"), tolerance)
+        return passed
 
 
 def evaluation_data(predictions: pa.Table, metadata: dict[str, Any], baseline_counts: BaselineCounts) -> EvaluationData:

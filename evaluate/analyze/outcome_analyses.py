@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from mathpipe.evaluate.analyze.analysis import Analysis, Chart, proportion
-from mathpipe.evaluate.analyze.columns import bool_column, string_column
+from mathpipe.evaluate.analyze.column_roles import bool_column, string_column
 from mathpipe.evaluate.analyze.evaluation_data import EvaluationData
 
 

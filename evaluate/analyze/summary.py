@@ -9,10 +9,11 @@ import numpy as np
 
 from mathpipe.evaluate.analyze.analysis import Analysis
 from mathpipe.evaluate.analyze.baselines import CONSTANTS
-from mathpipe.evaluate.analyze.columns import string_column
+from mathpipe.evaluate.analyze.column_roles import string_column
 from mathpipe.evaluate.analyze.evaluation_data import ERROR_MEASURES, EvaluationData
 from mathpipe.evaluate.analyze.statistics import wilson
-from mathpipe.evaluate.score.scoring import TOLERANCE, TOLERANCES
+from mathpipe.evaluate.score.scoring import TOLERANCES
+from mathpipe.generate.tasks.error_measures import TOLERANCE
 
 Metrics = dict[str, Any]
 

@@ -10,6 +10,7 @@ from mathpipe.evaluate.analyze.analysis import Analysis, Chart, Row, proportion
 from mathpipe.evaluate.analyze.baselines import TOLERANCE_LEVELS
 from mathpipe.evaluate.analyze.evaluation_data import ERROR_MEASURES, EvaluationData
 from mathpipe.evaluate.score.diagnostics import diagnostic_names
+from mathpipe.generate.tasks.error_measures import within
 
 BASELINES = ("reference", "best_representable", "constant", "copy")
 PROPERTY_TOLERANCE_LEVELS = (*TOLERANCE_LEVELS, 0.5)  # for single properties
@@ -18,11 +19,11 @@ PROPERTY_TOLERANCE_LEVELS = (*TOLERANCE_LEVELS, 0.5)  # for single properties
 def by_tolerance(data: EvaluationData) -> Iterator[Analysis]:
     """Accuracy at each tolerance level of the papers."""
     baselines = [name for name in BASELINES if name in data.baseline_counts]
-    rows = []
+    rows, norms = [], [f"accuracy_{norm}" for norm in list(ERROR_MEASURES)[1:]]
     for tolerance in TOLERANCE_LEVELS:
-        l1, l2, largest = (data.within(error, tolerance) for error in ERROR_MEASURES.values())
+        l1, *others = (data.within(error, tolerance) for error in ERROR_MEASURES.values())
         p, low, high, _ = proportion(l1)
-        other_norms = [float(np.mean(m)) if len(m) else None for m in (l2, largest)]
+        other_norms = [float(np.mean(m)) if len(m) else None for m in others]
         rows.append(
             [
                 tolerance,
@@ -37,14 +38,15 @@ def by_tolerance(data: EvaluationData) -> Iterator[Analysis]:
     yield Analysis(
         "accuracy_by_tolerance",
         "Accuracy by tolerance",
-        "Proportion of problems whose error is within the tolerance, in each norm (l2 is a squared ratio, compared as is). "
+        "Proportion of problems whose error is within the tolerance, in each norm (l2 is a squared ratio, compared as is) and "
+        "in every entry (componentwise, relative to the reference's entry). "
         "reference: the stored answers, rounded by the encoding. best_representable: the best encodable answers that a "
         "search found, a lower bound on the best possible score. Neither is an upper bound. constant: the best of zeros, "
         "mean and median of the references.",
-        ["tolerance", "accuracy", "low", "high", "accuracy_l2", "accuracy_max", *baselines],
+        ["tolerance", "accuracy", "low", "high", *norms, *baselines],
         rows,
         Chart("line", "tolerance", lines, "low", "high", log_x=True, x_title="tolerance"),
-        ("accuracy", "low", "high", "accuracy_l2", "accuracy_max", *baselines),
+        ("accuracy", "low", "high", *norms, *baselines),
     )
 
 
@@ -58,7 +60,7 @@ def properties_by_tolerance(data: EvaluationData) -> Iterator[Analysis]:
     for tolerance in PROPERTY_TOLERANCE_LEVELS:
         row: Row = [tolerance]
         for name in errors:
-            row += proportion(data.of(name) <= tolerance)[:3]
+            row += proportion(within(data.of(name), tolerance))[:3]
         rows.append(row)
     columns = ["tolerance"]
     for name in errors:

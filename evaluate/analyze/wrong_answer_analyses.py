@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from mathpipe.evaluate.analyze.analysis import Analysis, Chart, Row, proportion
-from mathpipe.evaluate.analyze.columns import string_column
+from mathpipe.evaluate.analyze.column_roles import string_column
 from mathpipe.evaluate.analyze.evaluation_data import EvaluationData, column_label
 from mathpipe.evaluate.score.diagnostics import diagnostic_names
 

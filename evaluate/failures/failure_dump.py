@@ -3,7 +3,7 @@
 ====================  ===========================================================================================
 problem_type          matrices, expressions or sequences
 row, split            the problem
-outcome               see ``mathpipe.evaluate.score.matrix_scoring`` and ``mathpipe.evaluate.score.sequence_scoring``
+outcome               see ``mathpipe.evaluate.score.matrix_verifier`` and ``mathpipe.evaluate.score.token_verifier``
 problem, reference    the problem and its stored answer: matrices as lists of rows, token sequences as text
 prediction            the predicted tokens, without END
 decoded               the decoded matrix, or null if malformed or unterminated; null for token sequences

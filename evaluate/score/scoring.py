@@ -29,7 +29,6 @@ Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 Errors = dict[str, Floats]
 
-TOLERANCE = 0.05  # of the error test: the published headline
 TOLERANCES = (0.05, 0.02, 0.01, 0.005)
 
 ExamplesT = TypeVar("ExamplesT", bound=Any)

@@ -25,12 +25,12 @@ from mathpipe.datasets.format.manifest import (
 from mathpipe.datasets.io.storage import Storage, StoreError, TransientStoreError, move_to_backup
 from mathpipe.generate.build.locking import lock_directory, log_file
 from mathpipe.generate.build.shard import ShardResult, build_unit, units
+from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.execution.executors import run
 from mathpipe.generate.layout import Layout, Shard
 from mathpipe.generate.provenance import blas_kernels, collect_provenance
-from mathpipe.generate.spec import DatasetSpec
 from mathpipe.generate.splits import TEST, TRAIN, VALID
-from mathpipe.generate.tasks.registry import get_task
+from mathpipe.generate.tasks.task_registry import get_task
 
 OnMismatch = Literal["error", "restart"]
 MAX_ATTEMPTS = 4  # per shard after transient storage errors; the storage client has already retried each request itself

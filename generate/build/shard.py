@@ -17,9 +17,9 @@ from mathpipe.datasets.format.manifest import ShardRecord, shard_file
 from mathpipe.datasets.format.shard_writer import ShardWriter
 from mathpipe.datasets.io.storage import HashingFile, Storage
 from mathpipe.generate.chunks.chunk_examples import ChunkExamples
+from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.layout import Shard
-from mathpipe.generate.spec import DatasetSpec
-from mathpipe.generate.tasks.registry import get_task
+from mathpipe.generate.tasks.task_registry import get_task
 
 
 @dataclass(frozen=True)

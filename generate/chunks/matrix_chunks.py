@@ -20,8 +20,8 @@ from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.matrix_columns import MatrixExamples
 from mathpipe.datasets.tokenizers.decimal_grid import in_dataset_range
 from mathpipe.generate.chunks.chunk_examples import ChunkExamples
+from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.sampling.rng_streams import chunk_generator
-from mathpipe.generate.spec import DatasetSpec
 from mathpipe.generate.splits import belongs_to_split, share
 
 Mask = NDArray[np.bool_]

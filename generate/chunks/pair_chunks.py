@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.format.sequence_columns import SequenceExamples
+from mathpipe.datasets.format.sequence_columns import TokenExamples
 from mathpipe.generate.chunks.chunk_examples import ChunkExamples
+from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.sampling.rng_streams import chunk_generator
-from mathpipe.generate.spec import DatasetSpec
 from mathpipe.generate.splits import in_split, sequence_hash
 
 Mask = NDArray[np.bool_]
@@ -50,7 +50,7 @@ class Pairs:
 PairSource = Callable[[Generators, Callable[[Sequences], Mask]], Iterator[Pairs]]
 
 
-def count_repeats(examples: SequenceExamples) -> int:
+def count_repeats(examples: TokenExamples) -> int:
     """The number of examples whose problem occurs in an earlier one."""
     return len(examples) - len(np.unique(sequence_hash(examples.problems)))
 
@@ -60,14 +60,14 @@ class _SplitBuffer:
     """The accepted examples of one split while its chunk is filled."""
 
     size: int
-    parts: list[SequenceExamples] = field(default_factory=list)
+    parts: list[TokenExamples] = field(default_factory=list)
     rejected: Counter[str] = field(default_factory=Counter)
 
     @property
     def missing(self) -> int:
         return self.size - sum(map(len, self.parts))
 
-    def add(self, examples: SequenceExamples, in_this_split: Mask) -> int:
+    def add(self, examples: TokenExamples, in_this_split: Mask) -> int:
         """Add the first of the marked examples until the split is full; returns their number."""
         index = np.flatnonzero(in_this_split)[: self.missing]
         if len(index):
@@ -75,7 +75,7 @@ class _SplitBuffer:
         return len(index)
 
     def examples(self, chunk: int) -> ChunkExamples:
-        numbered = SequenceExamples.concatenate(self.parts).renumber(chunk * self.size)
+        numbered = TokenExamples.concatenate(self.parts).renumber(chunk * self.size)
         return ChunkExamples(numbered, dict(+self.rejected))
 
 
@@ -83,7 +83,7 @@ class _SplitBuffer:
 class PairChunks:
     """Fills the chunks of one stream.
 
-    ``pairs(generator, wanted)`` yields the pairs of a chunk, see ``PairTask.pairs``; ``columns``: the declared ones. ``sizes``:
+    ``pairs(generator, wanted)`` yields the pairs of a chunk, see ``TokenTask.pairs``; ``columns``: the declared ones. ``sizes``:
     the number of examples a chunk gives to each split of the stream.
     """
 
@@ -130,13 +130,13 @@ class PairChunks:
                 num_used += buffer.add(examples, in_split(hashes, split))
         return num_used
 
-    def _as_examples(self, pairs: Pairs) -> SequenceExamples:
+    def _as_examples(self, pairs: Pairs) -> TokenExamples:
         if pairs.columns.keys() != self.columns.keys():
             raise ValueError(
                 f"{self.spec.task} declares columns {list(self.columns)} but returns {list(pairs.columns)}"
             )
         columns = {name: pairs.columns[name].astype(dtype) for name, dtype in self.columns.items()}
-        return SequenceExamples(np.zeros(len(pairs), dtype=np.int64), pairs.problems, pairs.solutions, columns)
+        return TokenExamples(np.zeros(len(pairs), dtype=np.int64), pairs.problems, pairs.solutions, columns)
 
 
 def _wanted(hashes: NDArray[np.uint64], buffers: dict[str, _SplitBuffer]) -> Mask:

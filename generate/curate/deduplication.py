@@ -31,12 +31,12 @@ from mathpipe.datasets.format.manifest import (
 )
 from mathpipe.datasets.io.storage import HashingFile, Storage
 from mathpipe.generate.build.locking import lock_directory
-from mathpipe.generate.curate.verification import load_split_specs
+from mathpipe.generate.curate.dataset_verification import load_split_specs
+from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.execution.executors import LogFunction, estimate_workers, run
 from mathpipe.generate.execution.shuffle import Keys, find_duplicates
 from mathpipe.generate.provenance import collect_provenance
-from mathpipe.generate.spec import DatasetSpec
-from mathpipe.generate.tasks.registry import get_task, parse_spec
+from mathpipe.generate.tasks.task_registry import get_task, parse_spec
 
 _SECOND_HASH_KEYS = 1 << 32  # offset of the keys of the second 64 bits, far from those of the first
 _SPLIT_BITS = 48  # a row's position: the index of its split, then 48 bits of row number

@@ -21,16 +21,16 @@ from numpy.typing import NDArray
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.example_formats import TokenFormat
 from mathpipe.datasets.format.manifest import MANIFEST, Manifest, ShardRecord, Split, parse_record, shard_file
-from mathpipe.datasets.format.sequence_columns import SequenceExamples
+from mathpipe.datasets.format.sequence_columns import TokenExamples
 from mathpipe.datasets.io.published_text import Line, RejectedLine, checksum, read_lines
 from mathpipe.datasets.io.storage import HashingFile, Storage
 from mathpipe.generate.build.locking import lock_directory
 from mathpipe.generate.curate.text_pairs import VerifiedBatch, verified_pairs
+from mathpipe.generate.dataset_spec import DatasetSpec, ImportedSpec, SourceFile, TextFormat
 from mathpipe.generate.execution.ordered_map import map_in_order
 from mathpipe.generate.provenance import collect_provenance
-from mathpipe.generate.spec import DatasetSpec, ImportedSpec, SourceFile, TextFormat
 from mathpipe.generate.splits import TEST, TRAIN, VALID, sequence_hash
-from mathpipe.generate.tasks.registry import expression_task
+from mathpipe.generate.tasks.task_registry import expression_task
 
 MAX_LISTED_LINES = 20  # skipped lines that are shown
 PUBLISHED = TextFormat()
@@ -182,7 +182,7 @@ class _ProblemSet:
 
 def _batches(
     paths: Sequence[str], split: str, verified: Callable[[Sequence[Line]], VerifiedBatch], workers: int, totals: _Totals
-) -> Iterator[SequenceExamples]:
+) -> Iterator[TokenExamples]:
     """The verified examples of the files in order; skipped lines and verified answers are counted in ``totals``."""
     lines = itertools.chain.from_iterable(read_lines(path, split) for path in paths)
     for batch in map_in_order(verified, _chunks(lines, workers), workers):
@@ -208,29 +208,29 @@ class _ShardWriter:
 
     def __init__(self, spec: DatasetSpec, split: str, storage: Storage, shard_rows: int, skipped: _Totals) -> None:
         self._spec, self._split, self._storage, self._size, self._skipped = spec, split, storage, shard_rows, skipped
-        self._pending: list[SequenceExamples] = []
+        self._pending: list[TokenExamples] = []
         self._rows = 0
         self._records: list[ShardRecord] = []
         self._hashes: list[Hashes] = []
 
-    def add(self, rows: SequenceExamples, hashes: Hashes | None) -> None:
+    def add(self, rows: TokenExamples, hashes: Hashes | None) -> None:
         if hashes is not None:
             self._hashes.append(hashes)
         self._pending.append(rows)
         while sum(map(len, self._pending)) >= self._size:
-            pending = SequenceExamples.concatenate(self._pending)
+            pending = TokenExamples.concatenate(self._pending)
             self._write(pending.take(np.arange(self._size)))
             self._pending = [pending.take(np.arange(self._size, len(pending)))]
 
     def finish(self) -> list[ShardRecord]:
         if any(map(len, self._pending)):
-            self._write(SequenceExamples.concatenate(self._pending))
+            self._write(TokenExamples.concatenate(self._pending))
         return self._records
 
     def hashes(self) -> Hashes:
         return np.concatenate(self._hashes) if self._hashes else np.empty(0, dtype=np.uint64)
 
-    def _write(self, rows: SequenceExamples) -> None:
+    def _write(self, rows: TokenExamples) -> None:
         index = len(self._records)
         with self._storage.write(shard_file(self._split, index)) as file:
             hashing = HashingFile(file)

@@ -21,11 +21,11 @@ from mathpipe.datasets.expressions.latex import parse_latex_equation
 from mathpipe.datasets.expressions.lexemes import CONSTANTS_OF_INTEGRATION
 from mathpipe.datasets.expressions.prefix import MAX_DEPTH, Malformed, Tree, parse, write
 from mathpipe.datasets.expressions.vocabulary import COEFFICIENTS, IDS, TOKENS, UNKNOWNS, VARIABLES
-from mathpipe.datasets.format.sequence_columns import SequenceExamples
+from mathpipe.datasets.format.sequence_columns import TokenExamples
 from mathpipe.datasets.io.published_text import MAX_LINE_BYTES, Line, Pair, RejectedLine, parse_lines
-from mathpipe.generate.spec import TextFormat
-from mathpipe.generate.tasks.pair_task import ExpressionTask
-from mathpipe.generate.tasks.registry import expression_task
+from mathpipe.generate.dataset_spec import TextFormat
+from mathpipe.generate.tasks.task_registry import expression_task
+from mathpipe.generate.tasks.token_task import ExpressionTask
 
 NO_PAIR, FOREIGN = "not a pair", "symbols of another task"
 _EQUATION_PARSERS = {"infix": parse_infix_equation, "latex": parse_latex_equation}
@@ -39,7 +39,7 @@ _Y_PRIME: Tree = (IDS["Y'"],)
 class VerifiedBatch:
     """The examples of a batch of lines; ``rejected``: (kind, line) of the others in order; ``num_verified``: verified answers."""
 
-    rows: SequenceExamples
+    rows: TokenExamples
     rejected: list[tuple[str, RejectedLine]]
     num_verified: int
 
@@ -71,10 +71,10 @@ def verified_pairs(task: str, text: TextFormat, check: bool, lines: Sequence[Lin
     return VerifiedBatch(rows, rejected, len(pairs) if check else 0)
 
 
-def _rows(pairs: Sequence[Pair]) -> SequenceExamples:
+def _rows(pairs: Sequence[Pair]) -> TokenExamples:
     problems, solutions = ([getattr(pair, side) for pair in pairs] for side in ("problem", "solution"))
     row = np.zeros(len(pairs), dtype=np.int64)
-    return SequenceExamples(row, Sequences.from_list(problems), Sequences.from_list(solutions))
+    return TokenExamples(row, Sequences.from_list(problems), Sequences.from_list(solutions))
 
 
 def _parse(task: ExpressionTask, text: TextFormat, lines: Sequence[Line]) -> list[Pair | RejectedLine]:

@@ -1,4 +1,7 @@
-"""Noise on stored problems: the problem is A + E, the solution that of A."""
+"""Noise on stored problems: the problem is A + E, the solution that of A.
+
+The option ``noise`` of ``MatrixSpec``; ``MatrixTask.with_noise`` applies it when a chunk is built.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import numpy as np
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.tokenizers.decimal_grid import round_to_grid
-from mathpipe.generate.specs.matrix_spec import MatrixSpec
+from mathpipe.generate.problem_specs.matrix_spec import MatrixSpec
 
 
 def add_noise(rng: np.random.Generator, clean: Matrices, spec: MatrixSpec, *, symmetric: bool) -> Matrices:

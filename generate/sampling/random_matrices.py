@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.tokenizers.decimal_grid import SMALLEST, round_to_grid
-from mathpipe.generate.specs.matrix_spec import MatrixSpec
+from mathpipe.generate.problem_specs.matrix_spec import MatrixSpec
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]

@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mathpipe.datasets.containers.ragged_matrices import SPECTRA, Matrices, Spectrum
+from mathpipe.generate.problem_specs.matrix_spec import MatrixSpec
 from mathpipe.generate.sampling.random_matrices import (
     distinct_entries,
     round_entries,
@@ -35,7 +36,6 @@ from mathpipe.generate.sampling.random_matrices import (
     sample_entries,
     sample_shapes,
 )
-from mathpipe.generate.specs.matrix_spec import MatrixSpec
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -18,13 +18,13 @@ from mathpipe.datasets.format.matrix_columns import MatrixExamples
 from mathpipe.datasets.tokenizers.decimal_grid import in_dataset_range, round_to_grid
 from mathpipe.generate.chunks.chunk_examples import ChunkExamples
 from mathpipe.generate.chunks.matrix_chunks import MatrixChunks, Solved, StoredProblems
+from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.outcomes import Verification
+from mathpipe.generate.problem_specs.matrix_spec import LARGEST_DIMENSION, MatrixSpec
 from mathpipe.generate.sampling.noise import add_noise
 from mathpipe.generate.sampling.random_matrices import distinct_entries
-from mathpipe.generate.spec import DatasetSpec
-from mathpipe.generate.specs.matrix_spec import LARGEST_DIMENSION, MatrixSpec
 from mathpipe.generate.splits import belongs_to_split, problem_hash
-from mathpipe.generate.tasks.error_measures import Errors, error_measures
+from mathpipe.generate.tasks.error_measures import TOLERANCE, Errors, error_measures, within
 from mathpipe.generate.tasks.task import Task
 from mathpipe.generate.tasks.wrong_problems import WrongProblems
 
@@ -33,7 +33,6 @@ Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 CHUNK_ROWS = 10_000
-TOLERANCE = 0.05  # the published headline
 MATRIX_OUTCOMES = ("exact", "within_tolerance", "wrong_value", "wrong_shape", "malformed", "unterminated")
 EXACT, WITHIN_TOLERANCE, WRONG_VALUE, WRONG_SHAPE, MALFORMED, UNTERMINATED = range(len(MATRIX_OUTCOMES))
 CPU_TOLERANCE = 1e-9  # relative to the largest entry: how far two CPUs may differ in float64, far below float32
@@ -43,6 +42,9 @@ _TASK_ID_KEY = np.uint64(0x9E3779B97F4A7C15)  # odd, so that different task ids 
 
 class MatrixTask(Task[MatrixSpec]):
     """A family of problems on matrices: a problem is sampled, then solved.
+
+    A prediction is right if its ``errors`` are within 5 % (``passes``). Unless a task overrides ``errors``, a prediction H is
+    compared with the stored solution X: error_l1 = sum|H - X| / sum|X|.
 
     ``residual_formula`` describes ``residual``. A problem has ``side_by_side`` matrices next to each other and ``extra_cols``
     columns. ``square_only``: matrices are square; ``symmetric``: problems and their noise are symmetric; ``takes_spectrum``: the
@@ -120,7 +122,7 @@ class MatrixTask(Task[MatrixSpec]):
         if self.square_only and not spec.always_square:
             raise UserError(
                 f"{self.name} needs square matrices",
-                expected="--dim N, --min-dim with --max-dim, or equal --rows and --cols",
+                expected="--dim N, or --min-dim with --max-dim",
                 got=f"{spec.rows} x {spec.cols}" if spec.rows else "--rectangular",
             )
         if spec.task_tokens is not None and not self.has_task_tokens:
@@ -195,25 +197,29 @@ class MatrixTask(Task[MatrixSpec]):
     # verification
 
     def passes(self, errors: Errors, tolerance: float) -> Mask:
-        """Which predictions are correct within ``tolerance``: error_l1 <= tolerance (and orthogonality, if measured)."""
-        correct = errors["error_l1"] <= tolerance
+        """Which predictions are correct within ``tolerance``, by error_l1 (and orthogonality, if measured)."""
+        correct = within(errors["error_l1"], tolerance)
         if "orthogonality" in errors:
-            correct &= errors["orthogonality"] <= tolerance
-        return np.asarray(correct)
+            correct &= within(errors["orthogonality"], tolerance)
+        return correct
 
-    def verify(self, problems: Matrices, references: Matrices, predicted: Matrices) -> Verification:
-        """Outcomes of predicted matrices of any shape, within 5 %; the error measures are NaN where the shape is wrong."""
-        correct_shape = predicted.same_shape(references)
-        index = np.flatnonzero(correct_shape)
-        batch = [m.take(index) for m in (problems, references, predicted)]
-        errors = self.errors(*batch)
-        equal = reduce_per_matrix(batch[1].values == batch[2].values, batch[1], np.logical_and)
-        passed = self.passes(errors, TOLERANCE)
+    def verify(
+        self, problems: Matrices, references: Matrices, predicted: Matrices, tolerance: float = TOLERANCE
+    ) -> Verification:
+        """Outcomes of predicted matrices of any shape, by ``errors`` and ``passes``; measures are NaN where the shape is wrong."""
         outcome = np.full(len(problems), WRONG_SHAPE, dtype=np.int8)
-        outcome[index] = np.where(passed, np.where(equal, EXACT, WITHIN_TOLERANCE), WRONG_VALUE)
-        measures = {name: np.full(len(problems), np.nan) for name in errors}
-        for name, values in errors.items():
-            measures[name][index] = values
+        measures: Errors = {}
+        index = np.flatnonzero(predicted.same_shape(references))
+        if len(index):
+            p, x, h = (m.take(index) for m in (problems, references, predicted))
+            with np.errstate(all="ignore"):
+                errors = self.errors(p, x, h)
+            equal = reduce_per_matrix(x.values == h.values, x, np.logical_and)
+            correct = np.where(equal, EXACT, WITHIN_TOLERANCE)
+            outcome[index] = np.where(self.passes(errors, tolerance), correct, WRONG_VALUE)
+            measures = {name: np.full(len(problems), np.nan) for name in errors}
+            for name, values in errors.items():
+                measures[name][index] = values
         return Verification(outcome, measures)
 
     def find_faults(self, spec: DatasetSpec, split: str, examples: Any, first: int) -> dict[str, Mask]:

@@ -14,8 +14,8 @@ from pydantic.fields import FieldInfo
 from mathpipe.datasets.format.example_formats import ExampleFormat
 from mathpipe.datasets.format.examples import Examples
 from mathpipe.generate.chunks.chunk_examples import ChunkExamples
+from mathpipe.generate.dataset_spec import DatasetSpec, ProblemSpec
 from mathpipe.generate.outcomes import Verification
-from mathpipe.generate.spec import DatasetSpec, ProblemSpec
 from mathpipe.generate.splits import TEST, TRAIN, VALID, share
 
 Mask = NDArray[np.bool_]

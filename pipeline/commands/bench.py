@@ -20,11 +20,11 @@ from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.tokenizers.number_encodings import ENCODINGS, get_number_encoding
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.build.shard import ShardResult, build_shard
+from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.execution.cpus import available_cpus
 from mathpipe.generate.execution.executors import run
 from mathpipe.generate.layout import Layout, Shard
-from mathpipe.generate.spec import DatasetSpec
-from mathpipe.generate.tasks.registry import TASKS, get_task
+from mathpipe.generate.tasks.task_registry import TASKS, get_task
 from mathpipe.pipeline.config.counts import parse_count
 from mathpipe.pipeline.console import log
 

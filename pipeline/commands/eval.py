@@ -14,7 +14,7 @@ from mathpipe.evaluate.report.failure_rendering import render_failures
 from mathpipe.evaluate.run import evaluate_run
 from mathpipe.pipeline.config.options import options_from_model, parameter_options
 from mathpipe.pipeline.config.resolution import ParameterSource, resolve, validate
-from mathpipe.pipeline.config.schema import EvaluateParams
+from mathpipe.pipeline.config.stage_parameters import EvaluateParams
 from mathpipe.pipeline.console import handle_sigterm, log, quiet_option
 from mathpipe.pipeline.inputs.latest import latest_run
 from mathpipe.pipeline.progress import Progress

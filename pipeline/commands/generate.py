@@ -1,4 +1,8 @@
-"""``mathpipe generate``: generate a dataset, or resume one."""
+"""``mathpipe generate``: generate a dataset, or resume one.
+
+Options come from three places: here, ``GenerateParams`` (every task), and the spec of the named task (``Task.options``; the fields
+with a description in ``generate/problem_specs``).
+"""
 
 from __future__ import annotations
 
@@ -9,12 +13,12 @@ import click
 
 from mathpipe.datasets.format.manifest import Manifest
 from mathpipe.generate.build.dataset_builder import DatasetResult, OnMismatch, make_dataset
-from mathpipe.generate.spec import DatasetSpec
-from mathpipe.generate.tasks.registry import get_task
+from mathpipe.generate.dataset_spec import DatasetSpec
+from mathpipe.generate.tasks.task_registry import get_task
 from mathpipe.pipeline.config.counts import format_count
 from mathpipe.pipeline.config.options import TaskCommand, execution_options, options_from_model, parameter_options
 from mathpipe.pipeline.config.resolution import ParameterSource
-from mathpipe.pipeline.config.schema import GenerateParams, resolve_generate
+from mathpipe.pipeline.config.stage_parameters import GenerateParams, resolve_generate
 from mathpipe.pipeline.console import Terminated, handle_sigterm, log, quiet_option, warn
 from mathpipe.pipeline.progress import Progress
 

@@ -11,7 +11,7 @@ import click
 from mathpipe.datasets.errors import UserError, nearest
 from mathpipe.generate.curate.published_import import MAX_LISTED_LINES, SHARD_ROWS, ImportResult, import_dataset
 from mathpipe.generate.curate.text_pairs import FOREIGN, NO_PAIR
-from mathpipe.generate.spec import TextFormat
+from mathpipe.generate.dataset_spec import TextFormat
 from mathpipe.generate.splits import TEST, TRAIN, VALID
 from mathpipe.pipeline.config.counts import format_count, parse_count
 from mathpipe.pipeline.console import log, quiet_option

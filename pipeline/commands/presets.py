@@ -6,7 +6,7 @@ import click
 import yaml
 
 from mathpipe.pipeline.config.resolution import preset_file, preset_names
-from mathpipe.pipeline.config.schema import EvaluateParams
+from mathpipe.pipeline.config.stage_parameters import EvaluateParams
 
 
 @click.command("presets")

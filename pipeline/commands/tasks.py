@@ -1,4 +1,4 @@
-"""``mathpipe tasks``: list every task with its problem, solution, parameters and source."""
+"""``mathpipe tasks``: list every task with its problem, solution and source; with ``--json`` also its parameters."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import json
 
 import click
 
-from mathpipe.generate.tasks.registry import TASKS
+from mathpipe.generate.tasks.task_registry import TASKS
 
 
 @click.command("tasks")
 @click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
 def tasks(as_json: bool) -> None:
-    """List the tasks: problem, solution, parameters, source.
+    """List the tasks: problem, solution, source; with --json also their parameters.
 
     \b
     Example:

@@ -8,7 +8,7 @@ import json
 import click
 
 from mathpipe.datasets.format.manifest import read_manifest
-from mathpipe.generate.curate.verification import verify_dataset
+from mathpipe.generate.curate.dataset_verification import verify_dataset
 from mathpipe.pipeline.config.options import execution_options
 from mathpipe.pipeline.console import EXIT_DAMAGED, log, quiet_option
 from mathpipe.pipeline.progress import Progress

@@ -13,8 +13,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from mathpipe.datasets.errors import UserError, nearest
-from mathpipe.generate.tasks.registry import get_task
 from mathpipe.generate.tasks.task import Task
+from mathpipe.generate.tasks.task_registry import get_task
 from mathpipe.pipeline.config.counts import format_count
 from mathpipe.pipeline.config.resolution import ParameterSource, resolve
 

@@ -26,9 +26,10 @@ from mathpipe.evaluate.build_report import build_report
 from mathpipe.evaluate.decode.beam_search import beam_search
 from mathpipe.evaluate.decode.decoding import Decoding, Hypotheses, decoding_mode, greedy
 from mathpipe.evaluate.predictions import PredictionsWriter
-from mathpipe.evaluate.score.matrix_scoring import OUTCOMES, ScoredMatrices
+from mathpipe.evaluate.score.matrix_verifier import ScoredMatrices
 from mathpipe.evaluate.score.scoring import append_end
-from mathpipe.generate.tasks.registry import matrix_task
+from mathpipe.generate.tasks.matrix_task import MATRIX_OUTCOMES
+from mathpipe.generate.tasks.task_registry import matrix_task
 from mathpipe.train.config import ModelConfig
 from mathpipe.train.model.transformer import Transformer
 
@@ -124,7 +125,7 @@ def test_report(benchmark: BenchmarkFixture, tmp_path: Path, task: str) -> None:
     _, _, work = scored_answers(task, 50_000)
     tokenizer = MatrixTokenizer.named("P1000")
     with (tmp_path / "predictions.parquet").open("wb") as file:
-        predictions = PredictionsWriter(file, {"task": task, "split": "test", "outcomes": list(OUTCOMES)})
+        predictions = PredictionsWriter(file, {"task": task, "split": "test", "outcomes": list(MATRIX_OUTCOMES)})
         predictions.append(MatrixAdapter(matrix_task(task)).table(work(), "test", tokenizer, tokenizer))
         predictions.close()
     rate(benchmark, lambda: build_report(Storage(str(tmp_path)), verbose=True), 50_000)

@@ -17,11 +17,11 @@ from threadpoolctl import threadpool_limits
 
 from mathpipe.datasets.tokenizers.number_encodings import ENCODINGS, get_number_encoding
 from mathpipe.generate.build.dataset_builder import make_dataset
-from mathpipe.generate.curate.verification import verify_dataset
+from mathpipe.generate.curate.dataset_verification import verify_dataset
+from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.spec import DatasetSpec
-from mathpipe.generate.specs.matrix_spec import MatrixSpec
-from mathpipe.generate.tasks.registry import MATRIX_TASKS
+from mathpipe.generate.problem_specs.matrix_spec import MatrixSpec
+from mathpipe.generate.tasks.task_registry import MATRIX_TASKS
 
 pytestmark = pytest.mark.benchmark(timer=time.process_time)  # CPU time, since machines are shared
 ROWS = 200_000

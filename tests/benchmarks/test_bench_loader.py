@@ -10,9 +10,9 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from mathpipe.datasets.dataset import open_dataset
 from mathpipe.generate.build.dataset_builder import make_dataset
+from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.spec import DatasetSpec
-from mathpipe.generate.specs.matrix_spec import MatrixSpec
+from mathpipe.generate.problem_specs.matrix_spec import MatrixSpec
 
 pytestmark = pytest.mark.benchmark(timer=time.process_time)  # CPU time, since machines are shared
 BATCHES, SIZE = 2_500, 64

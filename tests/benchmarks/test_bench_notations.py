@@ -20,8 +20,8 @@ from mathpipe.datasets.io.matrix_text import parse_matrix
 from mathpipe.datasets.io.published_text import Line
 from mathpipe.datasets.rendering.formulas import to_infix, to_latex
 from mathpipe.generate.curate.text_pairs import verified_pairs
-from mathpipe.generate.spec import TextFormat
-from mathpipe.generate.tasks.registry import expression_task
+from mathpipe.generate.dataset_spec import TextFormat
+from mathpipe.generate.tasks.task_registry import expression_task
 
 pytestmark = pytest.mark.benchmark
 

@@ -14,9 +14,9 @@ from mathpipe.datasets.dataset import open_dataset
 from mathpipe.datasets.export_formats import export_text
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.curate.published_import import import_dataset
+from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.spec import DatasetSpec
-from mathpipe.generate.tasks.registry import PAIR_TASKS
+from mathpipe.generate.tasks.task_registry import TOKEN_TASKS
 
 pytestmark = pytest.mark.benchmark(timer=time.process_time)  # CPU time, since machines are shared
 BWD = "integration-bwd"
@@ -29,11 +29,11 @@ def rate(benchmark: BenchmarkFixture, work: Callable[[], object], items: int) ->
 
 
 @pytest.mark.benchmark(group="expressions", timer=time.process_time)
-@pytest.mark.parametrize("name", PAIR_TASKS)
+@pytest.mark.parametrize("name", TOKEN_TASKS)
 def test_dataset(benchmark: BenchmarkFixture, tmp_path: Path, name: str) -> None:
     """Sampling, verification, splits, writing and manifest."""
     rows, names = 280, itertools.count()
-    spec = DatasetSpec(task=name, problems=PAIR_TASKS[name].default_spec, chunk_rows=rows)
+    spec = DatasetSpec(task=name, problems=TOKEN_TASKS[name].default_spec, chunk_rows=rows)
     layout = Layout({"train": rows, "valid": rows // 14, "test": rows // 14}, rows)
     seeds = (spec.model_copy(update={"seed": k}) for k in itertools.count())
     rate(
@@ -46,7 +46,7 @@ def test_dataset(benchmark: BenchmarkFixture, tmp_path: Path, name: str) -> None
 @pytest.fixture(scope="module")
 def integrals(tmp_path_factory: pytest.TempPathFactory) -> Path:
     url = tmp_path_factory.mktemp("data") / "bwd"
-    spec = DatasetSpec(task=BWD, problems=PAIR_TASKS[BWD].default_spec, chunk_rows=1_000)
+    spec = DatasetSpec(task=BWD, problems=TOKEN_TASKS[BWD].default_spec, chunk_rows=1_000)
     make_dataset(spec, Layout({"train": 16_000}, 16_000), str(url), workers=0)
     return url
 

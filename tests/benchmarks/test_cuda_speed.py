@@ -26,9 +26,9 @@ from mathpipe.datasets.dataset import Dataset, open_dataset
 from mathpipe.evaluate.decode.beam_search import beam_search
 from mathpipe.evaluate.decode.decoding import Decoding, decoding_mode, greedy
 from mathpipe.generate.build.dataset_builder import make_dataset
+from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.spec import DatasetSpec
-from mathpipe.generate.specs.matrix_spec import MatrixSpec
+from mathpipe.generate.problem_specs.matrix_spec import MatrixSpec
 from mathpipe.pipeline.config.resolution import ParameterSource, resolve, validate
 from mathpipe.train.config import TrainConfig
 from mathpipe.train.model.transformer import Transformer, framed

@@ -234,9 +234,9 @@ def measure_in_process(task: str, name: str, preset: str | None, data: Path) -> 
 @pytest.mark.parametrize("task", CONTENDERS)
 def test_step_parts(task: str, tmp_path: Path) -> None:
     from mathpipe.generate.build.dataset_builder import make_dataset
+    from mathpipe.generate.dataset_spec import DatasetSpec
     from mathpipe.generate.layout import Layout
-    from mathpipe.generate.spec import DatasetSpec
-    from mathpipe.generate.specs.matrix_spec import MatrixSpec
+    from mathpipe.generate.problem_specs.matrix_spec import MatrixSpec
 
     dim = DIMENSIONS[task]
     spec = DatasetSpec(task=task, problems=MatrixSpec(min_dim=dim, max_dim=dim))

@@ -10,9 +10,9 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from mathpipe.generate.build.dataset_builder import make_dataset
+from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.spec import DatasetSpec
-from mathpipe.generate.tasks.registry import PAIR_TASKS
+from mathpipe.generate.tasks.task_registry import TOKEN_TASKS
 
 pytestmark = pytest.mark.benchmark(timer=time.process_time)  # CPU time, since machines are shared
 ROWS = 700
@@ -34,7 +34,7 @@ def calibration() -> float:
 @pytest.mark.parametrize("name", ["integration-fwd", "integration-ibp"])
 def test_pairs(benchmark: BenchmarkFixture, tmp_path: Path, name: str) -> None:
     """A chunk of each split, after the table of primitives is built; the fastest of three."""
-    spec = DatasetSpec(task=name, problems=PAIR_TASKS[name].default_spec, chunk_rows=ROWS)
+    spec = DatasetSpec(task=name, problems=TOKEN_TASKS[name].default_spec, chunk_rows=ROWS)
     layout = Layout({"train": ROWS, "valid": ROWS // 14, "test": ROWS // 14}, ROWS)
     seeds, names = itertools.count(), itertools.count()
     benchmark.pedantic(

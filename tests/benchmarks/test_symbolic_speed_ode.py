@@ -17,9 +17,9 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.generate.build.dataset_builder import make_dataset
+from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.spec import DatasetSpec
-from mathpipe.generate.tasks.registry import pair_task
+from mathpipe.generate.tasks.task_registry import token_task
 
 pytestmark = pytest.mark.benchmark(timer=time.process_time)  # CPU time, since machines are shared
 ROWS = {"ode1": 1_000, "ode2": 200}
@@ -38,7 +38,7 @@ def test_python_loop(benchmark: BenchmarkFixture) -> None:
 @pytest.mark.parametrize("name", ROWS)
 def test_pairs(benchmark: BenchmarkFixture, tmp_path: Path, name: str) -> None:
     names = itertools.count()
-    spec = DatasetSpec(task=name, problems=pair_task(name).default_spec, chunk_rows=ROWS[name])
+    spec = DatasetSpec(task=name, problems=token_task(name).default_spec, chunk_rows=ROWS[name])
 
     def make() -> None:
         make_dataset(spec, Layout({"train": ROWS[name]}, ROWS[name]), str(tmp_path / str(next(names))), workers=0)
@@ -48,7 +48,7 @@ def test_pairs(benchmark: BenchmarkFixture, tmp_path: Path, name: str) -> None:
 
 @cache
 def pairs(name: str) -> tuple[Sequences, Sequences]:
-    task = pair_task(name)
+    task = token_task(name)
     batches = task.pairs(
         task.default_spec, lambda k: np.random.default_rng([4, k]), lambda p: np.ones(len(p), dtype=bool)
     )
@@ -63,4 +63,4 @@ def pairs(name: str) -> tuple[Sequences, Sequences]:
 def test_predictions(benchmark: BenchmarkFixture, name: str, kind: str) -> None:
     problems, solutions = pairs(name)
     predicted = solutions if kind == "right" else solutions.take(np.roll(np.arange(len(solutions)), 1))
-    rate(benchmark, lambda: pair_task(name).verify(problems, solutions, predicted), len(problems))
+    rate(benchmark, lambda: token_task(name).verify(problems, solutions, predicted), len(problems))

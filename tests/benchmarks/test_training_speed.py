@@ -82,9 +82,9 @@ def seconds(name: str, task: str, data: Path) -> tuple[float, int]:
 @pytest.mark.parametrize("task", GOALS)
 def test_training_step_speed(task: str, tmp_path: Path) -> None:
     from mathpipe.generate.build.dataset_builder import make_dataset
+    from mathpipe.generate.dataset_spec import DatasetSpec
     from mathpipe.generate.layout import Layout
-    from mathpipe.generate.spec import DatasetSpec
-    from mathpipe.generate.specs.matrix_spec import MatrixSpec
+    from mathpipe.generate.problem_specs.matrix_spec import MatrixSpec
 
     dim = 10 if task == "transpose" else 5
     spec = DatasetSpec(task=task, problems=MatrixSpec(min_dim=dim, max_dim=dim))

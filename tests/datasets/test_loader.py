@@ -198,7 +198,7 @@ def test_open_dataset_errors(addition: Path, tmp_path: Path) -> None:
 
 def test_object_store_yields_the_same_batches(addition: Path) -> None:
     from mathpipe.generate.build.dataset_builder import make_dataset
-    from mathpipe.generate.curate.verification import load_spec
+    from mathpipe.generate.curate.dataset_verification import load_spec
     from mathpipe.generate.layout import Layout
 
     local = open_dataset(addition)

@@ -23,9 +23,9 @@ from mathpipe.evaluate.adapters.adapter_registry import adapter_of
 from mathpipe.evaluate.decode.decoding import Hypotheses
 from mathpipe.evaluate.failures.failure import Failure
 from mathpipe.generate.build.dataset_builder import make_dataset
+from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.spec import DatasetSpec
-from mathpipe.generate.specs.matrix_spec import MatrixSpec
+from mathpipe.generate.problem_specs.matrix_spec import MatrixSpec
 from mathpipe.train.config import ModelConfig, TrainConfig
 from mathpipe.train.run.checkpoint import RunRecord, build_model
 

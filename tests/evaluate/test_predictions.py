@@ -24,8 +24,8 @@ from mathpipe.evaluate.predictions import (
     predictions_metadata,
     read_predictions,
 )
-from mathpipe.evaluate.score.matrix_scoring import ScoredMatrices
-from mathpipe.generate.tasks.registry import TASKS
+from mathpipe.evaluate.score.matrix_verifier import ScoredMatrices
+from mathpipe.generate.tasks.task_registry import TASKS
 
 P1000, B1999 = MatrixTokenizer.named("P1000"), MatrixTokenizer.named("B1999")
 

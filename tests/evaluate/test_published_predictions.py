@@ -21,8 +21,8 @@ from mathpipe.evaluate.published_predictions import (
     parse_tokens,
     read_published,
 )
-from mathpipe.generate.specs.matrix_spec import MatrixSpec
-from mathpipe.generate.tasks.registry import matrix_task
+from mathpipe.generate.problem_specs.matrix_spec import MatrixSpec
+from mathpipe.generate.tasks.task_registry import matrix_task
 
 P1000 = MatrixTokenizer.named("P1000")
 CORRECT = "['V1', 'V2', '+', '400', 'E-2', '+', '600', 'E-2']"

@@ -15,7 +15,7 @@ import pytest
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.dataset import open_dataset
 from mathpipe.datasets.expressions.vocabulary import ARITY, IDS, TOKENS
-from mathpipe.datasets.format.sequence_columns import SequenceExamples
+from mathpipe.datasets.format.sequence_columns import TokenExamples
 from mathpipe.datasets.io.storage import Storage
 from mathpipe.datasets.tokenizers.expression_tokenizer import ExpressionTokenizer
 from mathpipe.datasets.tokenizers.sequence_tokenizer import SequenceTokenizer
@@ -33,8 +33,8 @@ from mathpipe.evaluate.run import evaluate_run, quick_accuracy
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.layout import Layout
 from mathpipe.generate.outcomes import SYMBOLIC_OUTCOMES, Verification
-from mathpipe.generate.tasks import registry
-from mathpipe.generate.tasks.pair_task import ExpressionTask, PairTask
+from mathpipe.generate.tasks import task_registry as registry
+from mathpipe.generate.tasks.token_task import ExpressionTask, TokenTask
 
 TOKENIZER = ExpressionTokenizer()
 
@@ -110,12 +110,12 @@ OUTCOMES = ["exact", "particular", "timeout", "partial", "malformed", "untermina
 
 
 @pytest.fixture
-def examples() -> SequenceExamples:
+def examples() -> TokenExamples:
     problems, references = (Sequences.from_list(map(token_ids, texts)) for texts in (PROBLEMS, REFERENCES))
-    return SequenceExamples(np.arange(10, 18), problems, references, {"operators": np.arange(8, dtype=np.int16)})
+    return TokenExamples(np.arange(10, 18), problems, references, {"operators": np.arange(8, dtype=np.int16)})
 
 
-def test_every_outcome_and_rank(examples: SequenceExamples) -> None:
+def test_every_outcome_and_rank(examples: TokenExamples) -> None:
     scored = ADAPTER.score(TOKENIZER, examples, hypotheses(HYPOTHESES))
     best = scored.best
     assert [SYMBOLIC_OUTCOMES[k] for k in scored.outcome[best]] == OUTCOMES
@@ -125,9 +125,9 @@ def test_every_outcome_and_rank(examples: SequenceExamples) -> None:
     assert scored.reference.passed.all()
 
 
-def test_references_are_verified_too(examples: SequenceExamples) -> None:
+def test_references_are_verified_too(examples: TokenExamples) -> None:
     """The first reference is verified as its exact prediction, the others for themselves."""
-    wrong = SequenceExamples(examples.row, examples.problems, Sequences.from_list([token_ids("pow2 x")] * 8))
+    wrong = TokenExamples(examples.row, examples.problems, Sequences.from_list([token_ids("pow2 x")] * 8))
     scored = ADAPTER.score(TOKENIZER, wrong, hypotheses([["pow2 x"], *[["x"]] * 7]))
     assert not scored.reference.passed.any()
     counts = ReferenceBaseline().count_passes(scored)
@@ -135,7 +135,7 @@ def test_references_are_verified_too(examples: SequenceExamples) -> None:
 
 
 @pytest.mark.parametrize("exact", [[0], [2, 5], list(range(8))])
-def test_reference_of_an_exact_prediction_is_not_verified_again(exact: list[int], examples: SequenceExamples) -> None:
+def test_reference_of_an_exact_prediction_is_not_verified_again(exact: list[int], examples: TokenExamples) -> None:
     texts = [[REFERENCES[i] if i in exact else "sin x"] for i in range(8)]
     scored = ADAPTER.score(TOKENIZER, examples, hypotheses(texts))
     others = ADAPTER.score(TOKENIZER, examples, hypotheses([["tan x"]] * 8))
@@ -152,12 +152,12 @@ PAIRS = {  # a problem and its solution
 }
 
 
-def examples_of(task: str, n: int) -> SequenceExamples:
+def examples_of(task: str, n: int) -> TokenExamples:
     problem, solution = (Sequences.from_list([token_ids(text)] * n) for text in PAIRS[task])
-    return SequenceExamples(np.arange(n), problem, solution, {})
+    return TokenExamples(np.arange(n), problem, solution, {})
 
 
-def predictions(adapter: Any, examples: SequenceExamples, text: str) -> pa.Table:
+def predictions(adapter: Any, examples: TokenExamples, text: str) -> pa.Table:
     """Predictions table in which every example gets this answer."""
     tokens = np.array([[*token_ids(text)]] * len(examples))
     scored = adapter.score(TOKENIZER, examples, Hypotheses(tokens, np.zeros(len(examples))))
@@ -178,7 +178,7 @@ def test_distinct_accuracy_counts_repeated_problems_once() -> None:
     problems = Sequences.from_list([token_ids(text) for text in texts])
     solutions = Sequences.from_list([token_ids("div pow2 x INT+ 2"), *[token_ids("pow2 x")] * 3])
     adapter = adapter_of("integration-bwd")
-    table = predictions(adapter, SequenceExamples(np.arange(4), problems, solutions, {}), "pow2 x <s>")
+    table = predictions(adapter, TokenExamples(np.arange(4), problems, solutions, {}), "pow2 x <s>")
     metadata = {
         "outcomes": list(adapter.outcomes),
         "split": "test",
@@ -206,7 +206,7 @@ def test_grammar_allows_answers_of_the_task_only(task: str) -> None:
     assert set(token_ids(PAIRS[task][1])) <= possible
 
 
-def test_workers_give_the_same_outcomes(examples: SequenceExamples) -> None:
+def test_workers_give_the_same_outcomes(examples: TokenExamples) -> None:
     many = examples.take(np.tile(np.arange(8), 40))
     decoded = hypotheses([ranked[:1] for ranked in HYPOTHESES] * 40)
     alone = ADAPTER.score(TOKENIZER, many, decoded)
@@ -219,10 +219,10 @@ def test_workers_give_the_same_outcomes(examples: SequenceExamples) -> None:
     np.testing.assert_array_equal(distributed.errors["partial_share"], alone.errors["partial_share"])
 
 
-def test_report_of_expressions(examples: SequenceExamples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_report_of_expressions(examples: TokenExamples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(registry.TASKS, TASK.name, TASK)
     many = examples.take(np.tile(np.arange(8), 10))
-    many = SequenceExamples(np.arange(80), many.problems, many.solutions, many.columns)
+    many = TokenExamples(np.arange(80), many.problems, many.solutions, many.columns)
     scored = ADAPTER.score(TOKENIZER, many, hypotheses(HYPOTHESES * 10))
     with (tmp_path / "predictions.parquet").open("wb") as file:
         metadata = {"task": TASK.name, "split": "test", "outcomes": list(SYMBOLIC_OUTCOMES)}
@@ -252,7 +252,7 @@ def test_report_of_short_sequences() -> None:
     adapter, tokenizer = adapter_of("xor"), SequenceTokenizer(("0", "1", "?"), 2)
     problems = Sequences.from_list([bytes([0, 1, 1, 1]), bytes([0, 0, 1, 1]), bytes([0, 0, 0, 1])])
     solutions = Sequences.from_list([bytes([1, 0]), bytes([1, 1]), bytes([0, 1])])
-    examples = SequenceExamples(np.arange(3), problems, solutions, {})
+    examples = TokenExamples(np.arange(3), problems, solutions, {})
     tokens = np.array([[3, 2, END], [3, 2, END], [2, 3, 3]])
     table = adapter.table(
         adapter.score(tokenizer, examples, Hypotheses(tokens, np.array([-1.0, -2.0, -3.0]))),
@@ -300,11 +300,11 @@ def test_evaluation_of_a_generated_dataset(
     assert metrics["reference_accuracy"] == 1
 
 
-def load_toy_task() -> PairTask[Any]:
-    path = Path(__file__).parents[1] / "toy_sequences.py"
-    spec = importlib.util.spec_from_file_location("toy_sequences", path)
+def load_toy_task() -> TokenTask[Any]:
+    path = Path(__file__).parents[1] / "toy_expressions.py"
+    spec = importlib.util.spec_from_file_location("toy_expressions", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    task: PairTask[Any] = module.TASK
+    task: TokenTask[Any] = module.TASK
     return task

@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 
 from mathpipe.generate.build.dataset_builder import make_dataset
+from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.spec import DatasetSpec
-from mathpipe.generate.specs.matrix_spec import MatrixSpec
+from mathpipe.generate.problem_specs.matrix_spec import MatrixSpec
 
 WAIT_TIMEOUT = 120.0  # seconds that any condition of these tests may take on a loaded machine
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
-from mathpipe.generate.tasks.registry import TASKS
+from mathpipe.generate.tasks.task_registry import TASKS
 from mathpipe.pipeline.cli import COMMANDS, main
 
 ROOT = Path(__file__).parents[2]

@@ -14,7 +14,7 @@ from mathpipe.evaluate.failures.failure_dump import read_failures
 from mathpipe.evaluate.run import evaluate_run, quick_accuracy
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.tasks.registry import MATRIX_TASKS
+from mathpipe.generate.tasks.task_registry import MATRIX_TASKS
 from mathpipe.train.config import ModelConfig, TrainConfig
 from mathpipe.train.trainer import train
 

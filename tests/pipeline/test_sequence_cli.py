@@ -13,12 +13,12 @@ import pytest
 from mathpipe.datasets.dataset import open_dataset
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.manifest import read_manifest
-from mathpipe.generate.spec import DatasetSpec
-from mathpipe.generate.specs.expression_spec import ExpressionSpec
+from mathpipe.generate.dataset_spec import DatasetSpec
+from mathpipe.generate.problem_specs.expression_spec import ExpressionSpec
 from mathpipe.pipeline.cli import main
 from mathpipe.pipeline.commands.generate import count_rejected
 from mathpipe.pipeline.config.resolution import ParameterSource
-from mathpipe.pipeline.config.schema import resolve_generate
+from mathpipe.pipeline.config.stage_parameters import resolve_generate
 
 
 def call(line: str) -> int:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from mathpipe.generate.tasks.registry import TASKS
+from mathpipe.generate.tasks.task_registry import TASKS
 from mathpipe.pipeline.cli import cli
-from mathpipe.pipeline.config.schema import GenerateParams
+from mathpipe.pipeline.config.stage_parameters import GenerateParams
 
 
 def help_text(*arguments: str) -> str:

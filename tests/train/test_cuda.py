@@ -24,9 +24,9 @@ from mathpipe.evaluate.decode.decoding import Decoding, Hypotheses, decoding_mod
 from mathpipe.evaluate.decode.grammar import MatrixGrammar
 from mathpipe.evaluate.run import evaluate_run, quick_accuracy
 from mathpipe.generate.build.dataset_builder import make_dataset
+from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.spec import DatasetSpec
-from mathpipe.generate.specs.bit_spec import BitSpec
+from mathpipe.generate.problem_specs.sequence_spec import BitSpec
 from mathpipe.train import trainer
 from mathpipe.train.config import ModelConfig, TrainConfig
 from mathpipe.train.model.transformer import Transformer

@@ -18,7 +18,7 @@ import numpy as np
 from mathpipe.datasets.errors import UserError, nearest
 from mathpipe.datasets.expressions.prefix import Tree, parse
 from mathpipe.datasets.expressions.vocabulary import IDS
-from mathpipe.generate.specs.expression_spec import ExpressionSpec, Family
+from mathpipe.generate.problem_specs.expression_spec import ExpressionSpec, Family
 
 BINARY_WEIGHTS = {"add": 10, "mul": 10, "div": 5, "sub": 3}
 UNARY_WEIGHTS = {

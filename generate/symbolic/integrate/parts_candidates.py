@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from symengine.lib import symengine_wrapper as classes
 
 from mathpipe.datasets.containers.ragged_sequences import Sequences
-from mathpipe.generate.specs.expression_spec import ExpressionSpec
+from mathpipe.generate.problem_specs.expression_spec import ExpressionSpec
 from mathpipe.generate.symbolic.expr.canonical_form import (
     Expr,
     RejectedExpression,

@@ -17,7 +17,7 @@ import symengine as se
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.expressions.vocabulary import IDS
-from mathpipe.generate.specs.expression_spec import ExpressionSpec
+from mathpipe.generate.problem_specs.expression_spec import ExpressionSpec
 from mathpipe.generate.symbolic.check.antiderivatives import compare
 from mathpipe.generate.symbolic.expr.canonical_form import (
     Expr,

@@ -6,12 +6,12 @@ from typing import ClassVar
 
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.generate.outcomes import Verification
-from mathpipe.generate.specs.expression_spec import ExpressionSpec
+from mathpipe.generate.problem_specs.expression_spec import ExpressionSpec
 from mathpipe.generate.symbolic.check.antiderivatives import verify_antiderivatives
 from mathpipe.generate.symbolic.check.general_solutions import verify_general_solutions
 from mathpipe.generate.symbolic.check.solution_points import OdeOrder
 from mathpipe.generate.symbolic.expr.random_trees import check_spec
-from mathpipe.generate.tasks.pair_task import ExpressionTask
+from mathpipe.generate.tasks.token_task import ExpressionTask
 
 
 class IntegrationTask(ExpressionTask):

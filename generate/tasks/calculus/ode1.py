@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mathpipe.generate.chunks.pair_chunks import Generators, Pairs
-from mathpipe.generate.specs.expression_spec import ExpressionSpec
+from mathpipe.generate.problem_specs.expression_spec import ExpressionSpec
 from mathpipe.generate.symbolic.check.solution_points import FIRST_ORDER
 from mathpipe.generate.tasks.calculus.calculus_tasks import EquationTask
-from mathpipe.generate.tasks.pair_task import Wanted
+from mathpipe.generate.tasks.token_task import Wanted
 
 
 class FirstOrderEquation(EquationTask):

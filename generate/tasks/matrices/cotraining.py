@@ -15,7 +15,7 @@ from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.tokenizers.matrix_tokenizer import TASK_TOKENS
 from mathpipe.generate.chunks.matrix_chunks import Solved
-from mathpipe.generate.specs.matrix_spec import MatrixSpec
+from mathpipe.generate.problem_specs.matrix_spec import MatrixSpec
 from mathpipe.generate.tasks.error_measures import Errors
 from mathpipe.generate.tasks.matrices import add, eigenvalues, eigenvectors, inverse, matmul, matvec, transpose
 from mathpipe.generate.tasks.matrix_task import Ints, Mask, MatrixTask

@@ -7,8 +7,8 @@ import numpy as np
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.generate.chunks.matrix_chunks import Solved
 from mathpipe.generate.linalg.batched import transposed
+from mathpipe.generate.problem_specs.matrix_spec import MatrixSpec
 from mathpipe.generate.sampling.random_matrices import sample_matrices
-from mathpipe.generate.specs.matrix_spec import MatrixSpec
 from mathpipe.generate.tasks.matrix_task import Floats, Ints, Mask, MatrixTask, solve_by_shape
 from mathpipe.generate.tasks.wrong_problems import swap_rows
 

@@ -1,6 +1,7 @@
 """Eigenvalues: symmetric A (n x n) -> its eigenvalues l_1 >= ... >= l_n as a column (n x 1).
 
-The answer is an ordered list: the same values in another order are wrong.
+A prediction h is compared with the stored values l, which are unique: it is right if sum|h - l| <= 5 % of sum|l| (the errors and
+the test of ``MatrixTask``). The answer is an ordered list: the same values in another order are wrong.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ import numpy as np
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.generate.chunks.matrix_chunks import Solved
 from mathpipe.generate.linalg.batched import lapack_with_fallback
+from mathpipe.generate.problem_specs.matrix_spec import MatrixSpec
 from mathpipe.generate.sampling.spectra import distinct_symmetric, sample_symmetric
-from mathpipe.generate.specs.matrix_spec import MatrixSpec
 from mathpipe.generate.tasks.matrix_task import Floats, Ints, Mask, MatrixTask, solve_by_shape
 from mathpipe.generate.tasks.wrong_problems import SIGN_OFF_DIAGONAL
 

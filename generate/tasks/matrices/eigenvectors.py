@@ -12,8 +12,8 @@ import numpy as np
 from mathpipe.datasets.containers.ragged_matrices import Matrices, reduce_per_matrix
 from mathpipe.generate.chunks.matrix_chunks import Solved
 from mathpipe.generate.linalg.batched import column_signs, lapack_with_fallback, map_together, orthogonality, transposed
+from mathpipe.generate.problem_specs.matrix_spec import MatrixSpec
 from mathpipe.generate.sampling.spectra import distinct_symmetric, sample_symmetric
-from mathpipe.generate.specs.matrix_spec import MatrixSpec
 from mathpipe.generate.tasks.error_measures import Errors, error_measures
 from mathpipe.generate.tasks.matrix_task import Floats, Ints, Mask, MatrixTask, solve_by_shape
 from mathpipe.generate.tasks.wrong_problems import SIGN_OFF_DIAGONAL

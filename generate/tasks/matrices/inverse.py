@@ -13,8 +13,8 @@ from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.generate.chunks.matrix_chunks import Solved
 from mathpipe.generate.linalg.batched import gauss_jordan_inverse
 from mathpipe.generate.linalg.rounding_search import best_column
+from mathpipe.generate.problem_specs.matrix_spec import MatrixSpec
 from mathpipe.generate.sampling.random_matrices import sample_matrices
-from mathpipe.generate.specs.matrix_spec import MatrixSpec
 from mathpipe.generate.tasks.error_measures import Errors, error_measures
 from mathpipe.generate.tasks.matrix_task import Floats, Ints, Mask, MatrixTask
 from mathpipe.generate.tasks.wrong_problems import TRANSPOSED

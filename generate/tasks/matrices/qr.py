@@ -12,8 +12,8 @@ from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.errors import UserError
 from mathpipe.generate.chunks.matrix_chunks import Solved
 from mathpipe.generate.linalg.batched import map_together, orthogonality
+from mathpipe.generate.problem_specs.matrix_spec import MatrixSpec
 from mathpipe.generate.sampling.random_matrices import sample_matrices
-from mathpipe.generate.specs.matrix_spec import MatrixSpec
 from mathpipe.generate.tasks.error_measures import Errors, error_measures
 from mathpipe.generate.tasks.matrix_task import Floats, Ints, Mask, MatrixTask, solve_by_shape
 

@@ -16,8 +16,8 @@ import numpy as np
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.errors import UserError
 from mathpipe.generate.chunks.matrix_chunks import Solved
+from mathpipe.generate.problem_specs.matrix_spec import MatrixSpec
 from mathpipe.generate.sampling.random_matrices import sample_bounds, sample_shapes
-from mathpipe.generate.specs.matrix_spec import MatrixSpec
 from mathpipe.generate.tasks.error_measures import Errors
 from mathpipe.generate.tasks.matrix_task import Floats, Ints, Mask, MatrixTask, solve_by_shape
 

@@ -1,6 +1,7 @@
 """Singular values: A (m x n) -> s_1 >= ... >= s_k >= 0 as a column (k x 1), k = min(m, n).
 
-The answer is an ordered list: the same values in another order are wrong.
+A prediction h is compared with the stored values s, which are unique: it is right if sum|h - s| <= 5 % of sum|s| (the errors and
+the test of ``MatrixTask``). The answer is an ordered list: the same values in another order are wrong.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ import numpy as np
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.generate.chunks.matrix_chunks import Solved
 from mathpipe.generate.linalg.batched import lapack_with_fallback
+from mathpipe.generate.problem_specs.matrix_spec import MatrixSpec
 from mathpipe.generate.sampling.random_matrices import sample_matrices
-from mathpipe.generate.specs.matrix_spec import MatrixSpec
 from mathpipe.generate.tasks.matrix_task import Floats, Ints, Mask, MatrixTask, solve_by_shape
 
 

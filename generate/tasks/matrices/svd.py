@@ -7,7 +7,8 @@ positive (V follows), so that the target is a function of the problem.
 A prediction (s, U, V) is verified by U^T A V - diag(s), and by U^T U - I and V^T V - I: any order of the triplets and any common
 signs of u_j and v_j are right. For square A that is all. For m > n it would not do: A = (3, 4)^T, U = (1, 0)^T, V = 1 give
 U^T A V = 3 without a residual, but s is 5. So what U or V leaves of A is appended: A V - U U^T A V where m > n, and
-A^T U - V V^T A^T U where m < n.
+A^T U - V V^T A^T U where m < n. Singular values are not negative: a negative s_j, which a sign of u_j alone would explain, adds
+2 |s_j| to its entry of the residual.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ import numpy as np
 from mathpipe.datasets.containers.ragged_matrices import Matrices, reduce_per_matrix
 from mathpipe.generate.chunks.matrix_chunks import Solved
 from mathpipe.generate.linalg.batched import column_signs, lapack_with_fallback, map_together, orthogonality, transposed
+from mathpipe.generate.problem_specs.matrix_spec import MatrixSpec
 from mathpipe.generate.sampling.random_matrices import sample_matrices
-from mathpipe.generate.specs.matrix_spec import MatrixSpec
 from mathpipe.generate.tasks.error_measures import Errors, error_measures
 from mathpipe.generate.tasks.matrix_task import Floats, Ints, Mask, MatrixTask, solve_by_shape
 
@@ -103,7 +104,8 @@ def _residual(a: Floats, h: Floats) -> Floats:
         rest = np.matmul(transposed(a), u) - np.matmul(v, transposed(r))
     r = r if rest is None else np.concatenate([r, rest], axis=1)
     i = np.arange(s.shape[1])
-    r[:, i, i] -= s
+    deviation = r[:, i, i] - s
+    r[:, i, i] = deviation + np.copysign(2 * np.maximum(-s, 0), deviation)
     return r
 
 

@@ -7,8 +7,8 @@ import numpy as np
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.generate.chunks.matrix_chunks import Solved
 from mathpipe.generate.linalg.batched import transposed
+from mathpipe.generate.problem_specs.matrix_spec import MatrixSpec
 from mathpipe.generate.sampling.spectra import distinct_symmetric, sample_symmetric
-from mathpipe.generate.specs.matrix_spec import MatrixSpec
 from mathpipe.generate.tasks.matrices.inverse import Inverse
 from mathpipe.generate.tasks.wrong_problems import SIGN_OFF_DIAGONAL
 

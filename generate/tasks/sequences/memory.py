@@ -16,15 +16,15 @@ from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.errors import UserError
 from mathpipe.generate.chunks.pair_chunks import Generators, Pairs
 from mathpipe.generate.outcomes import Verification
+from mathpipe.generate.problem_specs.sequence_spec import BIT_ALPHABET, BitSpec
 from mathpipe.generate.sampling.bits import HIDDEN, Bits, as_sequences, fair_bits, verify_bits
-from mathpipe.generate.specs.bit_spec import BIT_ALPHABET, BitSpec
-from mathpipe.generate.tasks.pair_task import Mask, SequenceTask, Wanted
+from mathpipe.generate.tasks.token_task import Mask, SequenceTask, Wanted
 
 STRINGS = 5
 _BATCH_BYTES = 1 << 21
 
 
-class Memory(SequenceTask):
+class Memory(SequenceTask[BitSpec]):
     """Five strings and a query -> the string that the query matches."""
 
     name = "memory"
@@ -33,6 +33,7 @@ class Memory(SequenceTask):
     source = "Lu et al. 2021, section 3.1"
     alphabet = BIT_ALPHABET
     measures = ("bit_accuracy", "hidden_bit_accuracy")
+    spec_model = BitSpec
     default_spec = BitSpec(bits=1000, masked=0.5)
     may_repeat = True
 

@@ -12,6 +12,7 @@ from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.errors import UserError
 from mathpipe.generate.chunks.pair_chunks import Generators, Pairs
 from mathpipe.generate.outcomes import Verification
+from mathpipe.generate.problem_specs.sequence_spec import BIT_ALPHABET, BitSpec
 from mathpipe.generate.sampling.bits import (
     WIDEST_SMALL,
     Bits,
@@ -21,13 +22,12 @@ from mathpipe.generate.sampling.bits import (
     sample_problems,
     verify_bits,
 )
-from mathpipe.generate.specs.bit_spec import BIT_ALPHABET, BitSpec
-from mathpipe.generate.tasks.pair_task import SequenceTask, Wanted
+from mathpipe.generate.tasks.token_task import SequenceTask, Wanted
 
 PATTERNS = 2
 
 
-class ExclusiveOr(SequenceTask):
+class ExclusiveOr(SequenceTask[BitSpec]):
     """a, b -> a xor b."""
 
     name = "xor"
@@ -36,6 +36,7 @@ class ExclusiveOr(SequenceTask):
     source = "Lu et al. 2021, section 3.1"
     alphabet = BIT_ALPHABET
     measures = ("bit_accuracy",)
+    spec_model = BitSpec
     default_spec = BitSpec(bits=5)
     may_repeat = True
 

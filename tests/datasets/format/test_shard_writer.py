@@ -13,7 +13,7 @@ from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.format.example_formats import MatrixFormat, TokenFormat
 from mathpipe.datasets.format.examples import concatenate
 from mathpipe.datasets.format.matrix_columns import MatrixExamples
-from mathpipe.datasets.format.sequence_columns import SequenceExamples
+from mathpipe.datasets.format.sequence_columns import TokenExamples
 from mathpipe.datasets.format.shard_writer import SPEC_KEY, VERSION_KEY
 from mathpipe.datasets.io.storage import HashingFile
 
@@ -23,9 +23,9 @@ def matrices(count: int) -> MatrixExamples:
     return MatrixExamples(np.arange(count), problems, problems)
 
 
-def sequences(first: int, count: int) -> SequenceExamples:
+def sequences(first: int, count: int) -> TokenExamples:
     problems = Sequences.from_list([[k % 3] * (k % 4) for k in range(first, first + count)])
-    return SequenceExamples(np.arange(first, first + count), problems, problems, {"size": problems.lengths})
+    return TokenExamples(np.arange(first, first + count), problems, problems, {"size": problems.lengths})
 
 
 def test_each_added_batch_of_matrices_is_a_row_group() -> None:

@@ -18,12 +18,12 @@ from mathpipe.datasets.expressions.prefix import text_to_ids
 from mathpipe.datasets.format.example_formats import ExampleFormat, MatrixFormat, TokenFormat
 from mathpipe.datasets.format.examples import Examples
 from mathpipe.datasets.format.matrix_columns import MatrixExamples
-from mathpipe.datasets.format.sequence_columns import SequenceExamples
+from mathpipe.datasets.format.sequence_columns import TokenExamples
 from mathpipe.datasets.problem_types.type_registry import PROBLEM_TYPES, problem_type_of
 from mathpipe.generate.build.dataset_builder import make_dataset
+from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.spec import DatasetSpec
-from mathpipe.generate.specs.bit_spec import BitSpec
+from mathpipe.generate.problem_specs.sequence_spec import BitSpec
 
 LETTERS: dict[str, Any] = {"task": "sort", "problems": {"kind": "sequences", "alphabet": ["a", "b", "_"]}}
 MATRICES: dict[str, Any] = {"task": "inverse", "chunk_rows": 50, "problems": {"round_problems": True, "noise": 0.1}}
@@ -38,13 +38,13 @@ def sequences(*ids: bytes) -> Sequences:
 NOISY = MatrixExamples(
     ONE, Matrices.from_list([[[1.5, 2]]]), Matrices.from_list([[[-1e-7]]]), Matrices.from_list([[[1, 2]]])
 )
-FORMULA = SequenceExamples(
+FORMULA = TokenExamples(
     ONE,
     sequences(text_to_ids("pow x INT+ 2")),
     sequences(text_to_ids("mul INT+ 2 x")),
     {"operators": np.array([4], dtype=np.int16)},
 )
-WORD = SequenceExamples(ONE, sequences(b"\x01\x00\x02"), sequences(b"\x00\x01"))
+WORD = TokenExamples(ONE, sequences(b"\x01\x00\x02"), sequences(b"\x00\x01"))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.format.matrix_columns import MatrixExamples
-from mathpipe.datasets.format.sequence_columns import SequenceExamples
+from mathpipe.datasets.format.sequence_columns import TokenExamples
 from mathpipe.datasets.tokenizers.expression_tokenizer import ExpressionTokenizer
 from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
 from mathpipe.datasets.tokenizers.sequence_tokenizer import SequenceTokenizer
@@ -18,12 +18,12 @@ from mathpipe.datasets.tokenizers.tokenizer import END
 from mathpipe.evaluate.adapters.adapter import Adapter
 from mathpipe.evaluate.adapters.adapter_registry import ADAPTERS, adapter_of, all_outcomes
 from mathpipe.evaluate.analyze.baselines import BaselineCounts, ReferenceBaseline
-from mathpipe.evaluate.analyze.columns import covariate_names, measure_names
+from mathpipe.evaluate.analyze.column_roles import covariate_names, measure_names
 from mathpipe.evaluate.analyze.evaluation_data import evaluation_data
 from mathpipe.evaluate.decode.decoding import Hypotheses
 from mathpipe.evaluate.report.failure_rendering import failure_card, render_failure
 from mathpipe.evaluate.score.scoring import append_end
-from mathpipe.generate.tasks.registry import TASKS
+from mathpipe.generate.tasks.task_registry import TASKS
 
 
 def addition() -> tuple[Any, Any]:
@@ -38,13 +38,13 @@ def integration() -> tuple[Any, Any]:
     problems, solutions = (
         Sequences.from_list([bytes(tokenizer.tokens_to_ids(pair[k].split())) for pair in texts]) for k in (0, 1)
     )
-    return tokenizer, SequenceExamples(np.arange(3), problems, solutions, {})
+    return tokenizer, TokenExamples(np.arange(3), problems, solutions, {})
 
 
 def exclusive_or() -> tuple[Any, Any]:
     problems = Sequences.from_list([bytes([0, 1, 1, 1]), bytes([0, 0, 1, 1]), bytes([0, 0, 0, 1])])
     solutions = Sequences.from_list([bytes([1, 0]), bytes([1, 1]), bytes([0, 1])])
-    return SequenceTokenizer(("0", "1", "?"), 2), SequenceExamples(np.arange(3), problems, solutions, {})
+    return SequenceTokenizer(("0", "1", "?"), 2), TokenExamples(np.arange(3), problems, solutions, {})
 
 
 CASES = {

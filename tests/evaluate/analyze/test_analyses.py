@@ -25,14 +25,14 @@ from mathpipe.evaluate.build_report import build_report
 from mathpipe.evaluate.decode.decoding import Hypotheses
 from mathpipe.evaluate.predictions import PredictionsWriter
 from mathpipe.evaluate.score.diagnostics import diagnostics
-from mathpipe.evaluate.score.matrix_scoring import OUTCOMES
 from mathpipe.evaluate.score.scoring import append_end
-from mathpipe.generate.specs.matrix_spec import MatrixSpec
-from mathpipe.generate.tasks.registry import matrix_task
+from mathpipe.generate.problem_specs.matrix_spec import MatrixSpec
+from mathpipe.generate.tasks.matrix_task import MATRIX_OUTCOMES
+from mathpipe.generate.tasks.task_registry import matrix_task
 
 TOKENIZER = MatrixTokenizer.named("P1000")
 COUNT = 600
-METADATA = {"outcomes": list(OUTCOMES), "split": "test", "tolerance": 0.05, "decoding": "greedy"}
+METADATA = {"outcomes": list(MATRIX_OUTCOMES), "split": "test", "tolerance": 0.05, "decoding": "greedy"}
 
 
 def predictions(task: str, change: Callable[[np.ndarray, np.random.Generator], np.ndarray], **spec: Any) -> pa.Table:

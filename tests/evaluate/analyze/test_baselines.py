@@ -22,7 +22,7 @@ from mathpipe.evaluate.analyze.baselines import (
 )
 from mathpipe.evaluate.decode.decoding import Hypotheses
 from mathpipe.evaluate.score.scoring import append_end
-from mathpipe.generate.tasks.registry import matrix_task
+from mathpipe.generate.tasks.task_registry import matrix_task
 
 P1000 = MatrixTokenizer.named("P1000")
 

@@ -21,7 +21,7 @@ from mathpipe.evaluate.failures.failure import Failure
 from mathpipe.evaluate.failures.failure_dump import FailureWriter, read_failures
 from mathpipe.evaluate.report.failure_rendering import render_failure
 from mathpipe.evaluate.score.scoring import append_end
-from mathpipe.generate.tasks.registry import matrix_task
+from mathpipe.generate.tasks.task_registry import matrix_task
 
 FailuresOf = Callable[..., list[Failure]]
 MakeExamples = Callable[..., MatrixExamples]

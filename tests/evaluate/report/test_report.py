@@ -27,10 +27,10 @@ from mathpipe.evaluate.compare.transfer_matrix import transfer_matrix
 from mathpipe.evaluate.decode.decoding import Hypotheses
 from mathpipe.evaluate.predictions import PredictionsWriter
 from mathpipe.evaluate.report.html import table
-from mathpipe.evaluate.score.matrix_scoring import OUTCOMES
 from mathpipe.evaluate.score.scoring import append_end
-from mathpipe.generate.specs.matrix_spec import MatrixSpec
-from mathpipe.generate.tasks.registry import matrix_task
+from mathpipe.generate.problem_specs.matrix_spec import MatrixSpec
+from mathpipe.generate.tasks.matrix_task import MATRIX_OUTCOMES
+from mathpipe.generate.tasks.task_registry import matrix_task
 from mathpipe.pipeline.cli import main
 
 P1000 = MatrixTokenizer.named("P1000")
@@ -58,7 +58,7 @@ def evaluation(folder: Path, noise: float, trained: str = "laplace", tested: str
         "task": task.name,
         "split": tested,
         "rows": 120,
-        "outcomes": list(OUTCOMES),
+        "outcomes": list(MATRIX_OUTCOMES),
         "decoding": "greedy",
         "decoding_settings": {"beam": 1, "temperature": 0.0, "constrained": False},
         "spec": {"problems": {"spectrum": [tested]}},

@@ -18,16 +18,16 @@ from mathpipe.evaluate.analyze.analysis import Analysis
 from mathpipe.evaluate.analyze.baselines import BaselineCounts
 from mathpipe.evaluate.analyze.evaluation_data import evaluation_data
 from mathpipe.evaluate.decode.decoding import Hypotheses
-from mathpipe.evaluate.score.matrix_scoring import OUTCOMES
 from mathpipe.evaluate.score.scoring import append_end
-from mathpipe.generate.specs.matrix_spec import MatrixSpec
-from mathpipe.generate.tasks.registry import MATRIX_TASKS
+from mathpipe.generate.problem_specs.matrix_spec import MatrixSpec
+from mathpipe.generate.tasks.matrix_task import MATRIX_OUTCOMES
+from mathpipe.generate.tasks.task_registry import MATRIX_TASKS
 from mathpipe.generate.tasks.wrong_problems import flip_largest_off_diagonal
 
 TOKENIZER = MatrixTokenizer.named("P1000")
 COUNT = 200
 WRONG_PROBLEMS = [(task, name) for task in MATRIX_TASKS.values() for name in task.wrong_problems]
-METADATA = {"outcomes": list(OUTCOMES), "split": "test", "tolerance": 0.05, "decoding": "greedy"}
+METADATA = {"outcomes": list(MATRIX_OUTCOMES), "split": "test", "tolerance": 0.05, "decoding": "greedy"}
 
 Answer = Callable[[MatrixExamples], Matrices]
 

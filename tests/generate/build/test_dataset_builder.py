@@ -16,10 +16,10 @@ import pytest
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.manifest import read_manifest
 from mathpipe.generate.build.dataset_builder import make_dataset
+from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.spec import DatasetSpec
-from mathpipe.generate.specs.matrix_spec import MatrixSpec
-from mathpipe.generate.tasks.registry import get_task
+from mathpipe.generate.problem_specs.matrix_spec import MatrixSpec
+from mathpipe.generate.tasks.task_registry import get_task
 
 SPEC = DatasetSpec(task="inverse", problems=MatrixSpec(min_dim=3, max_dim=3), chunk_rows=1_000)
 LAYOUT = Layout({"train": 12_500, "valid": 1_000, "test": 500}, 3_000)
@@ -67,7 +67,7 @@ def test_complete_dataset_is_unchanged(tmp_path: Path) -> None:
 SCRIPT = """
 import json
 import sys
-from mathpipe.generate.tasks.registry import parse_spec
+from mathpipe.generate.tasks.task_registry import parse_spec
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.layout import Layout
 if __name__ == "__main__":

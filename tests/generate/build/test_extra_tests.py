@@ -12,14 +12,14 @@ from mathpipe.datasets.dataset import open_dataset
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.manifest import read_manifest
 from mathpipe.generate.build.dataset_builder import make_dataset
-from mathpipe.generate.curate.verification import verify_dataset
+from mathpipe.generate.curate.dataset_verification import verify_dataset
+from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.spec import DatasetSpec
-from mathpipe.generate.specs.matrix_spec import MatrixSpec
+from mathpipe.generate.problem_specs.matrix_spec import MatrixSpec
 from mathpipe.generate.splits import problem_hash
-from mathpipe.generate.tasks.registry import parse_spec
+from mathpipe.generate.tasks.task_registry import parse_spec
 from mathpipe.pipeline.config.resolution import ParameterSource
-from mathpipe.pipeline.config.schema import GenerateParams, resolve_generate
+from mathpipe.pipeline.config.stage_parameters import GenerateParams, resolve_generate
 
 BASE = DatasetSpec(task="eigenvalues", problems=MatrixSpec(min_dim=3, max_dim=3), chunk_rows=500)
 FAR = {"test-laplace": BASE.with_problems(MatrixSpec(min_dim=3, max_dim=3, spectrum=("laplace",)), 500)}

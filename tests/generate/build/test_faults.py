@@ -20,9 +20,9 @@ import pytest
 from mathpipe.datasets.errors import UserError
 from mathpipe.generate.build import locking
 from mathpipe.generate.build.dataset_builder import make_dataset
-from mathpipe.generate.curate.verification import verify_dataset
+from mathpipe.generate.curate.dataset_verification import verify_dataset
+from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.spec import DatasetSpec
 
 Bytes = dict[str, bytes]
 Contents = Callable[[Path], Bytes]
@@ -32,7 +32,7 @@ SCRIPT = """
 import sys
 from mathpipe.datasets.errors import UserError
 from mathpipe.generate.build.dataset_builder import make_dataset
-from mathpipe.generate.spec import DatasetSpec
+from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.layout import Layout
 
 def main(spec, splits, shard_rows, url, workers):

@@ -24,19 +24,19 @@ from mathpipe.datasets.dataset import open_dataset
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.example_formats import TokenFormat
 from mathpipe.datasets.format.manifest import Manifest, Split, read_manifest
-from mathpipe.datasets.format.sequence_columns import SequenceExamples
+from mathpipe.datasets.format.sequence_columns import TokenExamples
 from mathpipe.datasets.io.storage import HashingFile, Storage
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.chunks.pair_chunks import Pairs
-from mathpipe.generate.curate.verification import verify_dataset
+from mathpipe.generate.curate.dataset_verification import verify_dataset
+from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.spec import DatasetSpec
-from mathpipe.generate.specs.expression_spec import ExpressionSpec
+from mathpipe.generate.problem_specs.expression_spec import ExpressionSpec
 from mathpipe.generate.splits import in_split, sequence_hash
-from mathpipe.generate.tasks import registry
-from mathpipe.generate.tasks.registry import get_task
+from mathpipe.generate.tasks import task_registry as registry
+from mathpipe.generate.tasks.task_registry import get_task
 
-TOY = Path(__file__).parents[2] / "toy_sequences.py"
+TOY = Path(__file__).parents[2] / "toy_expressions.py"
 SPEC = DatasetSpec(task="toy-reverse", problems=ExpressionSpec(min_operators=4, max_operators=8), chunk_rows=100)
 LAYOUT = Layout({"train": 2_050, "valid": 100, "test": 60}, 500)
 
@@ -52,11 +52,11 @@ def whole(toy: ModuleType, tmp_path: Path) -> dict[str, bytes]:
     return contents(tmp_path / "whole")
 
 
-def rows_of(url: Path, split: str) -> SequenceExamples:
-    return SequenceExamples.concatenate(list(open_dataset(url, split).chunks()))  # type: ignore[arg-type]
+def rows_of(url: Path, split: str) -> TokenExamples:
+    return TokenExamples.concatenate(list(open_dataset(url, split).chunks()))  # type: ignore[arg-type]
 
 
-def same(a: SequenceExamples, b: SequenceExamples) -> bool:
+def same(a: TokenExamples, b: TokenExamples) -> bool:
     return (
         a.problems.to_list() == b.problems.to_list()
         and a.solutions.to_list() == b.solutions.to_list()
@@ -211,11 +211,11 @@ def test_workers_write_the_same_bytes(whole: dict[str, bytes], tmp_path: Path, w
 SCRIPT = """
 import sys
 sys.path.insert(0, sys.argv[3])
-import toy_sequences
+import toy_expressions
 from mathpipe.generate.build.dataset_builder import make_dataset
-from mathpipe.generate.spec import DatasetSpec
+from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.layout import Layout
-toy_sequences.register()
+toy_expressions.register()
 layout = Layout({"train": 2_050, "valid": 100, "test": 60}, 500)
 spec = parse_spec(json.loads(sys.argv[1]))
 make_dataset(spec, layout, sys.argv[2], workers=0, on_shard=lambda r, b: print(r.file, flush=True))
@@ -282,11 +282,11 @@ def test_repeats_are_counted(toy: ModuleType, tmp_path: Path) -> None:
         make_dataset(spec, Layout({"train": 80}, 40), str(tmp_path / "e"), workers=0)
 
 
-def rewrite(url: Path, change: Callable[[SequenceExamples], SequenceExamples], spec_json: str | None = None) -> None:
+def rewrite(url: Path, change: Callable[[TokenExamples], TokenExamples], spec_json: str | None = None) -> None:
     """Replace train/00000 by a file of changed rows whose record and manifest agree with it."""
     manifest, storage = read_manifest(str(url)), Storage(str(url))
     rows = next(open_dataset(url).chunks(size=500))
-    assert isinstance(rows, SequenceExamples)
+    assert isinstance(rows, TokenExamples)
     with storage.write("train/00000.parquet") as file:
         hashing = HashingFile(file)
         count = TokenFormat({"operators": "int16"}).write(hashing, [change(rows)], spec_json or SPEC.to_json(), "0")
@@ -306,14 +306,14 @@ def test_verify_names_wrong_rows(whole: dict[str, bytes], tmp_path: Path) -> Non
     assert damage_of(url) == []
     stranger = rows_of(url, "valid").problems[0]
 
-    def wrong(rows: SequenceExamples) -> SequenceExamples:
+    def wrong(rows: TokenExamples) -> TokenExamples:
         problems, solutions = rows.problems.to_list(), rows.solutions.to_list()
         solutions[3] = solutions[3][:-1]
         problems[5], solutions[5] = stranger, stranger[:1] + stranger[:0:-1]
         solutions[7] = b"\xc8" + solutions[7]
         row = rows.row.copy()
         row[9] = 8
-        return SequenceExamples(row, Sequences.from_list(problems), Sequences.from_list(solutions), rows.columns)
+        return TokenExamples(row, Sequences.from_list(problems), Sequences.from_list(solutions), rows.columns)
 
     rewrite(url, wrong)
     assert damage_of(url) == [
@@ -337,10 +337,10 @@ def test_verify_finds_damaged_files(whole: dict[str, bytes], tmp_path: Path) -> 
     assert any("test/00000.parquet: its checksum differs" in d for d in found)
 
 
-@pytest.mark.parametrize("name", registry.PAIR_TASKS)
+@pytest.mark.parametrize("name", registry.TOKEN_TASKS)
 def test_chunks_of_every_task_are_pure_functions(name: str) -> None:
     """The real tasks keep what the stream relies on: what is wanted never changes what is accepted, nor does asking twice."""
-    task = registry.PAIR_TASKS[name]
+    task = registry.TOKEN_TASKS[name]
     spec = DatasetSpec(task=name, problems=task.default_spec, chunk_rows=28)
     together = task.build_chunk(spec, 1, ["train", "valid", "test"])
     for asked in (["valid"], ["test", "train"]):

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from mathpipe.datasets.containers.ragged_matrices import SPECTRA, Matrices
-from mathpipe.generate.curate.verification import verify_dataset
+from mathpipe.generate.curate.dataset_verification import verify_dataset
 from mathpipe.generate.linalg import batched
-from mathpipe.generate.specs.matrix_spec import MatrixSpec
+from mathpipe.generate.problem_specs.matrix_spec import MatrixSpec
 from mathpipe.generate.tasks.matrices import eigenvectors, svd
 from mathpipe.generate.tasks.matrix_task import MatrixTask, matches_to_float32
-from mathpipe.generate.tasks.registry import MATRIX_TASKS, get_task, matrix_task
+from mathpipe.generate.tasks.task_registry import MATRIX_TASKS, get_task, matrix_task
 
 
 def solved(task: MatrixTask, n: int = 300, **spec: object) -> tuple[Matrices, Matrices]:

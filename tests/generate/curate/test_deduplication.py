@@ -16,17 +16,17 @@ from mathpipe.datasets.dataset import open_dataset
 from mathpipe.datasets.errors import UserError
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.curate import deduplication as module
+from mathpipe.generate.curate.dataset_verification import verify_dataset
 from mathpipe.generate.curate.deduplication import DUPLICATE, deduplicate
 from mathpipe.generate.curate.published_import import import_dataset
-from mathpipe.generate.curate.verification import verify_dataset
+from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.execution.shuffle import find_duplicates
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.spec import DatasetSpec
-from mathpipe.generate.specs.expression_spec import ExpressionSpec
-from mathpipe.generate.specs.matrix_spec import MatrixSpec
+from mathpipe.generate.problem_specs.expression_spec import ExpressionSpec
+from mathpipe.generate.problem_specs.matrix_spec import MatrixSpec
 from mathpipe.pipeline.cli import main
 
-TOY = Path(__file__).parents[2] / "toy_sequences.py"
+TOY = Path(__file__).parents[2] / "toy_expressions.py"
 SPEC = DatasetSpec(
     task="toy-reverse", problems=ExpressionSpec(min_operators=3, max_operators=3), chunk_rows=50
 )  # 729 problems

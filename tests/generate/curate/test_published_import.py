@@ -18,11 +18,11 @@ from mathpipe.datasets.expressions.vocabulary import IDS, TOKENS
 from mathpipe.datasets.format.manifest import read_manifest
 from mathpipe.datasets.io.published_text import Pair, RejectedLine, parse_line, read_pairs
 from mathpipe.generate.build.dataset_builder import make_dataset
+from mathpipe.generate.curate.dataset_verification import verify_dataset
 from mathpipe.generate.curate.published_import import import_dataset
-from mathpipe.generate.curate.verification import verify_dataset
+from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.spec import DatasetSpec
-from mathpipe.generate.specs.expression_spec import ExpressionSpec
+from mathpipe.generate.problem_specs.expression_spec import ExpressionSpec
 from mathpipe.pipeline.cli import main
 
 LINES = "3|INT+ 1 2\tINT+ 2 1\n1|INT+ 3 4\tINT+ 4 3\nINT- 5\tINT- 5\n"

@@ -14,10 +14,10 @@ from mathpipe.datasets.dataset import open_dataset
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.expressions.vocabulary import TOKENS
 from mathpipe.datasets.io.published_text import Line
+from mathpipe.generate.curate.dataset_verification import verify_dataset
 from mathpipe.generate.curate.published_import import ImportResult, import_dataset
 from mathpipe.generate.curate.text_pairs import verified_pairs
-from mathpipe.generate.curate.verification import verify_dataset
-from mathpipe.generate.spec import DatasetSpec, ImportedSpec, TextFormat
+from mathpipe.generate.dataset_spec import DatasetSpec, ImportedSpec, TextFormat
 from mathpipe.pipeline.cli import main
 
 INFIX = TextFormat(format="jsonl", notation="infix", problem="integrand", solution="integral")

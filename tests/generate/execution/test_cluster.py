@@ -21,11 +21,11 @@ from mathpipe.datasets.format.manifest import ShardRecord
 from mathpipe.datasets.io.storage import Storage
 from mathpipe.generate.build import dataset_builder
 from mathpipe.generate.build.dataset_builder import make_dataset
-from mathpipe.generate.curate.verification import verify_dataset
+from mathpipe.generate.curate.dataset_verification import verify_dataset
+from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.execution import executors
 from mathpipe.generate.execution.executors import run
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.spec import DatasetSpec
 from mathpipe.pipeline.cli import main
 
 Bytes = dict[str, bytes]

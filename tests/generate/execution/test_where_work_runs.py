@@ -14,11 +14,11 @@ import pytest
 
 from mathpipe.datasets.errors import UserError
 from mathpipe.generate.build.dataset_builder import make_dataset
+from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.execution import executors
 from mathpipe.generate.execution.executors import estimate_workers, run
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.spec import DatasetSpec
-from mathpipe.generate.specs.matrix_spec import MatrixSpec
+from mathpipe.generate.problem_specs.matrix_spec import MatrixSpec
 
 Contents = Callable[[Path], dict[str, bytes]]
 

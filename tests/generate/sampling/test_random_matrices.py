@@ -8,11 +8,11 @@ from pydantic import ValidationError
 from scipy import stats
 
 from mathpipe.datasets.tokenizers.decimal_grid import round_to_grid
+from mathpipe.generate.dataset_spec import DatasetSpec
+from mathpipe.generate.problem_specs.matrix_spec import MatrixSpec
 from mathpipe.generate.sampling.noise import add_noise
 from mathpipe.generate.sampling.random_matrices import distinct_entries, sample_matrices
 from mathpipe.generate.sampling.rng_streams import chunk_generator
-from mathpipe.generate.spec import DatasetSpec
-from mathpipe.generate.specs.matrix_spec import MatrixSpec
 
 RNG_SEED = 20
 SIGNIFICANCE = 1e-4  # one false alarm in 10,000; the seed is fixed, so the outcome is too

@@ -26,13 +26,13 @@ from mathpipe.datasets.format.matrix_columns import (
 )
 from mathpipe.datasets.tokenizers.decimal_grid import round_to_grid
 from mathpipe.generate.build.dataset_builder import make_dataset
+from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.layout import Layout
+from mathpipe.generate.problem_specs.matrix_spec import MatrixSpec
 from mathpipe.generate.sampling.spectra import sample_symmetric, symmetric_from_upper
-from mathpipe.generate.spec import DatasetSpec
-from mathpipe.generate.specs.matrix_spec import MatrixSpec
-from mathpipe.generate.tasks.registry import get_task, parse_spec
+from mathpipe.generate.tasks.task_registry import get_task, parse_spec
 from mathpipe.pipeline.config.resolution import ParameterSource
-from mathpipe.pipeline.config.schema import resolve_generate
+from mathpipe.pipeline.config.stage_parameters import resolve_generate
 
 SIGNIFICANCE = 1e-4  # one false alarm in 10,000; the seed is fixed, so the outcome is too
 C = 7.0

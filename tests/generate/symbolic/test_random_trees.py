@@ -12,7 +12,7 @@ from scipy.stats import chisquare
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.expressions.prefix import Tree
 from mathpipe.datasets.expressions.vocabulary import TOKENS
-from mathpipe.generate.specs.expression_spec import ExpressionSpec
+from mathpipe.generate.problem_specs.expression_spec import ExpressionSpec
 from mathpipe.generate.symbolic.expr.random_trees import (
     BINARY_WEIGHTS,
     UNARY_WEIGHTS,

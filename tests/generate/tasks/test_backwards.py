@@ -11,8 +11,8 @@ from scipy.linalg import expm, hilbert
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.generate.chunks.matrix_chunks import Solved
-from mathpipe.generate.specs.matrix_spec import MatrixSpec
-from mathpipe.generate.tasks.registry import get_task
+from mathpipe.generate.problem_specs.matrix_spec import MatrixSpec
+from mathpipe.generate.tasks.task_registry import get_task
 
 DIMS = (1, 2, 3, 5, 8)
 

@@ -12,19 +12,19 @@ from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.dataset import open_dataset
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.manifest import read_manifest
-from mathpipe.datasets.format.sequence_columns import SequenceExamples
+from mathpipe.datasets.format.sequence_columns import TokenExamples
 from mathpipe.generate.build.dataset_builder import make_dataset
-from mathpipe.generate.curate.verification import verify_dataset
+from mathpipe.generate.curate.dataset_verification import verify_dataset
+from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.layout import Layout
+from mathpipe.generate.problem_specs.sequence_spec import BitSpec
 from mathpipe.generate.sampling.bits import all_problems, count_problems
-from mathpipe.generate.spec import DatasetSpec
-from mathpipe.generate.specs.bit_spec import BitSpec
-from mathpipe.generate.tasks.pair_task import SequenceTask
-from mathpipe.generate.tasks.registry import pair_task, parse_spec
 from mathpipe.generate.tasks.sequences import memory, xor
+from mathpipe.generate.tasks.task_registry import parse_spec, token_task
+from mathpipe.generate.tasks.token_task import SequenceTask
 from mathpipe.pipeline.cli import main
 from mathpipe.pipeline.config.resolution import ParameterSource
-from mathpipe.pipeline.config.schema import GenerateParams, resolve_generate
+from mathpipe.pipeline.config.stage_parameters import GenerateParams, resolve_generate
 
 
 def params(**flags: object) -> GenerateParams:
@@ -35,8 +35,8 @@ def spec(**flags: object) -> DatasetSpec:
     return params(**flags).dataset_spec()
 
 
-def rows_of(url: Path, split: str) -> SequenceExamples:
-    return SequenceExamples.concatenate(list(open_dataset(url, split).chunks()))  # type: ignore[arg-type]
+def rows_of(url: Path, split: str) -> TokenExamples:
+    return TokenExamples.concatenate(list(open_dataset(url, split).chunks()))  # type: ignore[arg-type]
 
 
 def make(tmp_path: Path, drawn: DatasetSpec, name: str = "d", **splits: int) -> Path:
@@ -205,7 +205,7 @@ def test_bit_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_verify_finds_wrong_bits(tmp_path: Path) -> None:
-    task = pair_task("xor")
+    task = token_task("xor")
 
     drawn = spec(task="xor", bits=3)
     rows = rows_of(make(tmp_path, drawn, train=50), "train")
@@ -213,7 +213,7 @@ def test_verify_finds_wrong_bits(tmp_path: Path) -> None:
     values = rows.solutions.values.copy()
     values[0] ^= 1
     values[3] = 3
-    damaged = SequenceExamples(rows.row, rows.problems, Sequences(values, rows.solutions.lengths))
+    damaged = TokenExamples(rows.row, rows.problems, Sequences(values, rows.solutions.lengths))
     wrong = task.find_faults(drawn, "train", damaged, 0)
     assert np.flatnonzero(wrong["its solution is not correct (wrong_value)"]).tolist() == [0]
     assert np.flatnonzero(wrong["holds an id outside the vocabulary"]).tolist() == [1]

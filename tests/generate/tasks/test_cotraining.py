@@ -14,12 +14,12 @@ from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.tokenizers.matrix_tokenizer import TASK_TOKENS
 from mathpipe.evaluate.adapters.matrix_adapter import MatrixAdapter
 from mathpipe.evaluate.decode.decoding import Hypotheses
-from mathpipe.evaluate.score.matrix_scoring import OUTCOMES
 from mathpipe.evaluate.score.scoring import append_end
-from mathpipe.generate.curate.verification import verify_dataset
-from mathpipe.generate.specs.matrix_spec import MatrixSpec
+from mathpipe.generate.curate.dataset_verification import verify_dataset
+from mathpipe.generate.problem_specs.matrix_spec import MatrixSpec
 from mathpipe.generate.tasks.matrices.cotraining import BY_TASK_TOKEN
-from mathpipe.generate.tasks.registry import get_task
+from mathpipe.generate.tasks.matrix_task import MATRIX_OUTCOMES
+from mathpipe.generate.tasks.task_registry import get_task
 
 TASK = get_task("cotraining")
 
@@ -76,15 +76,15 @@ def test_encode_and_score_with_task_token(make_small) -> None:
     rows = next(data.chunks(200))
     tokens = append_end(*data.target.encode(rows.solutions))
     scored = MatrixAdapter(TASK).score(data.target, rows, Hypotheses(tokens, np.zeros(len(rows))))
-    assert {OUTCOMES[o] for o in scored.outcome} == {"exact"}
+    assert {MATRIX_OUTCOMES[o] for o in scored.outcome} == {"exact"}
     assert scored.passed.mean() > 0.9  # written with 3 digits, a few inverses and eigenvectors fail their own test
     other = tokens.copy()
     other[:, 0] = np.where(tokens[:, 0] == 2, 3, 2)
     scored = MatrixAdapter(TASK).score(data.target, rows, Hypotheses(other, np.zeros(len(rows))))
-    assert {OUTCOMES[o] for o in scored.outcome} == {"wrong_shape"}
+    assert {MATRIX_OUTCOMES[o] for o in scored.outcome} == {"wrong_shape"}
     other[:, 0] = 50
     scored = MatrixAdapter(TASK).score(data.target, rows, Hypotheses(other, np.zeros(len(rows))))
-    assert {OUTCOMES[o] for o in scored.outcome} == {"malformed"}
+    assert {MATRIX_OUTCOMES[o] for o in scored.outcome} == {"malformed"}
 
 
 def test_batches_contain_the_task_token(make_small) -> None:

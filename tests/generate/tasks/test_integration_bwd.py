@@ -15,7 +15,7 @@ from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.expressions.prefix import Tree, parse, text_to_ids
 from mathpipe.datasets.expressions.vocabulary import TOKENS
 from mathpipe.generate.outcomes import SYMBOLIC_OUTCOMES
-from mathpipe.generate.specs.expression_spec import ExpressionSpec
+from mathpipe.generate.problem_specs.expression_spec import ExpressionSpec
 from mathpipe.generate.symbolic.check.antiderivatives import integrands, is_antiderivative
 from mathpipe.generate.symbolic.check.sympy_fallback import SymPyProcess
 from mathpipe.generate.tasks.calculus.integration_bwd import TASK
@@ -211,7 +211,7 @@ def test_every_pair_verifies_as_exact(simplify: float) -> None:
 def test_pairs_do_not_depend_on_hash_seeds() -> None:
     program = (
         "import hashlib, numpy as np\n"
-        "from mathpipe.generate.specs.expression_spec import ExpressionSpec\n"
+        "from mathpipe.generate.problem_specs.expression_spec import ExpressionSpec\n"
         "from mathpipe.generate.tasks.calculus.integration_bwd import TASK\n"
         "it = TASK.pairs(ExpressionSpec(simplify=0.5), lambda k: np.random.default_rng([3, k]), lambda s: np.ones(len(s), bool))\n"
         "p = next(it)\n"

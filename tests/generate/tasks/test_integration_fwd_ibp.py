@@ -23,9 +23,9 @@ from mathpipe.datasets.expressions.prefix import Tree, parse, text_to_ids
 from mathpipe.datasets.expressions.vocabulary import TOKENS
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.chunks.pair_chunks import Pairs
+from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.spec import DatasetSpec
-from mathpipe.generate.specs.expression_spec import ExpressionSpec
+from mathpipe.generate.problem_specs.expression_spec import ExpressionSpec
 from mathpipe.generate.symbolic.check.antiderivatives import PREFIX, is_antiderivative
 from mathpipe.generate.symbolic.expr.canonical_form import RejectedExpression, X, build, to_tokens
 from mathpipe.generate.symbolic.expr.rewriting import MAX_TERMS, expand_if_small, expanded_term_bound
@@ -34,8 +34,8 @@ from mathpipe.generate.symbolic.integrate.primitive_table import primitive_table
 from mathpipe.generate.symbolic.integrate.table_digest import TABLE_DIGEST
 from mathpipe.generate.tasks.calculus import integration_fwd, integration_ibp
 from mathpipe.generate.tasks.calculus.pairs import by_parts as pairs_ibp
-from mathpipe.generate.tasks.pair_task import ExpressionTask
-from mathpipe.generate.tasks.registry import get_task
+from mathpipe.generate.tasks.task_registry import get_task
+from mathpipe.generate.tasks.token_task import ExpressionTask
 from mathpipe.pipeline.cli import cli
 
 TASKS = [integration_fwd.TASK, integration_ibp.TASK]
@@ -171,7 +171,7 @@ def test_table_lookup_finds_every_entry() -> None:
 def test_pairs_do_not_depend_on_hash_seeds(task: ExpressionTask) -> None:
     program = (
         "import hashlib, itertools, numpy as np\n"
-        f"from mathpipe.generate.tasks.registry import pair_task\nTASK = pair_task({task.name!r})\n"
+        f"from mathpipe.generate.tasks.task_registry import token_task\nTASK = token_task({task.name!r})\n"
         "it = TASK.pairs(TASK.default_spec, lambda k: np.random.default_rng([5, k]), lambda s: np.ones(len(s), bool))\n"
         "for p in itertools.islice(it, 1):\n"
         "    print(hashlib.sha256(p.problems.values.tobytes() + p.solutions.values.tobytes()).hexdigest())\n"

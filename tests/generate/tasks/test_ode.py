@@ -20,8 +20,8 @@ from mathpipe.datasets.rendering.formulas import to_infix
 from mathpipe.generate.outcomes import SYMBOLIC_OUTCOMES
 from mathpipe.generate.symbolic.check.ode_solutions import is_solution
 from mathpipe.generate.symbolic.check.solution_points import FIRST_ORDER, SECOND_ORDER
-from mathpipe.generate.tasks.pair_task import PairTask
-from mathpipe.generate.tasks.registry import pair_task
+from mathpipe.generate.tasks.task_registry import token_task
+from mathpipe.generate.tasks.token_task import TokenTask
 
 NAMES = ("ode1", "ode2")
 
@@ -130,10 +130,10 @@ FEW = {"ode1": 120, "ode2": 60}
 @cache
 def few_pairs(name: str) -> list[tuple[bytes, bytes, int]]:
     """Pairs that several tests share."""
-    return pairs_of(pair_task(name), FEW[name], seed=11)
+    return pairs_of(token_task(name), FEW[name], seed=11)
 
 
-def pairs_of(task: PairTask[Any], least: int, seed: int) -> list[tuple[bytes, bytes, int]]:
+def pairs_of(task: TokenTask[Any], least: int, seed: int) -> list[tuple[bytes, bytes, int]]:
     pairs: list[tuple[bytes, bytes, int]] = []
     batches = task.pairs(
         task.default_spec,
@@ -170,7 +170,7 @@ def test_pairs_hold_by_difference_quotients(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_many_pairs_hold_by_difference_quotients(name: str, many: int, record_property: Any) -> None:
-    wrong, undecided = wrong_and_undecided(name, pairs_of(pair_task(name), many, seed=12), every=2)
+    wrong, undecided = wrong_and_undecided(name, pairs_of(token_task(name), many, seed=12), every=2)
     record_property("undecided", undecided)
     assert wrong == []
     assert undecided <= many // 20
@@ -234,7 +234,7 @@ CASES = [(name, *case) for name, cases in OUTCOME_CASES.items() for case in case
 
 def outcomes(name: str, cases: list[tuple[str, str, str]]) -> list[str]:
     columns = [Sequences.from_list([text_to_ids(text) for text in column]) for column in zip(*cases, strict=True)]
-    return [SYMBOLIC_OUTCOMES[k] for k in pair_task(name).verify(*columns).outcome]
+    return [SYMBOLIC_OUTCOMES[k] for k in token_task(name).verify(*columns).outcome]
 
 
 @pytest.mark.parametrize(("name", "equation", "reference", "prediction", "outcome"), CASES)
@@ -250,7 +250,7 @@ def test_batched_verification_matches_single(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_references_are_exact_and_shuffled_solutions_wrong(name: str) -> None:
-    task = pair_task(name)
+    task = token_task(name)
     pairs = few_pairs(name)
     problems, solutions = (Sequences.from_list(part) for part in list(zip(*pairs, strict=True))[:2])
     right = task.verify(problems, solutions, solutions)
@@ -267,7 +267,7 @@ def test_arbitrary_bytes_get_an_outcome(name: str) -> None:
         [bytes(rng.integers(0, 256, rng.integers(0, 12), dtype=np.uint8)) for _ in range(300)]
     )
     problems = Sequences.from_list([text_to_ids("sub Y' Y")] * 300)
-    outcome = pair_task(name).verify(problems, problems, predicted).outcome
+    outcome = token_task(name).verify(problems, problems, predicted).outcome
     assert set(np.array(SYMBOLIC_OUTCOMES)[outcome]) <= {"malformed", "wrong_value", "particular", "undecided"}
 
 
@@ -336,7 +336,7 @@ def test_pairs_use_published_tokens(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_pairs_do_not_depend_on_the_wanted_filter(name: str) -> None:
-    task = pair_task(name)
+    task = token_task(name)
 
     def sample(wanted: Any) -> set[tuple[bytes, bytes]]:
         batches = task.pairs(task.default_spec, lambda k: np.random.default_rng([8, k]), wanted)
@@ -350,10 +350,10 @@ def test_pairs_do_not_depend_on_the_wanted_filter(name: str) -> None:
 
 PROGRAM = """
 import hashlib, itertools, numpy as np
-from mathpipe.generate.tasks.registry import pair_task
+from mathpipe.generate.tasks.task_registry import token_task
 digest = hashlib.sha256()
 for name in ("ode1", "ode2"):
-    task = pair_task(name)
+    task = token_task(name)
     batches = task.pairs(task.default_spec, lambda k: np.random.default_rng([3, k]), lambda s: np.ones(len(s), bool))
     for p in itertools.islice(batches, 1):
         for part in (p.problems.values, p.solutions.values, *p.columns.values()):

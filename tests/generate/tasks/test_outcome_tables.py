@@ -18,19 +18,20 @@ from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
 from mathpipe.datasets.tokenizers.tokenizer import PAD
 from mathpipe.evaluate.adapters.matrix_adapter import MatrixAdapter
 from mathpipe.evaluate.decode.decoding import Hypotheses
-from mathpipe.evaluate.score.matrix_scoring import OUTCOMES, ScoredMatrices
-from mathpipe.generate.tasks.registry import MATRIX_TASKS
+from mathpipe.evaluate.score.matrix_verifier import ScoredMatrices
+from mathpipe.generate.tasks.matrix_task import MATRIX_OUTCOMES
+from mathpipe.generate.tasks.task_registry import MATRIX_TASKS
 
 P1000 = MatrixTokenizer.named("P1000")
 STOP = " <s>"
-EXACT, WITHIN, WRONG, SHAPE, MALFORMED, UNTERMINATED = OUTCOMES
+EXACT, WITHIN, WRONG, SHAPE, MALFORMED, UNTERMINATED = MATRIX_OUTCOMES
 H = 0.5**0.5
 Matrix = list[list[float]]
 
 
 @dataclass(frozen=True)
 class Problem:
-    """An problem, its written solution, what else is right, what is wrong, and answers of a wrong shape."""
+    """A problem, its written solution, what else is right, what is wrong, and answers of a wrong shape."""
 
     task: str
     problem: Matrix
@@ -334,7 +335,7 @@ def cases(problem: Problem) -> list[tuple[str, str, str]]:
 def test_outcome_table(problem: Problem) -> None:
     table = cases(problem)
     scored = verdicts(problem, [prediction for _, prediction, _ in table])
-    found = {name: OUTCOMES[k] for (name, _, _), k in zip(table, scored.outcome, strict=True)}
+    found = {name: MATRIX_OUTCOMES[k] for (name, _, _), k in zip(table, scored.outcome, strict=True)}
     assert found == {name: outcome for name, _, outcome in table}
     assert scored.passed.tolist() == [outcome in (EXACT, WITHIN) for _, _, outcome in table]
 
@@ -355,7 +356,7 @@ def test_table_solutions_match_the_task(problem: Problem) -> None:
     if problem.problem == [[1, 0], [0, 0]]:
         return  # the pseudo-inverse of a matrix without full rank: judged, but never asked
     scored = verdicts(problem, [words(x[0])])
-    assert OUTCOMES[scored.outcome[0]] in (EXACT, WITHIN)
+    assert MATRIX_OUTCOMES[scored.outcome[0]] in (EXACT, WITHIN)
 
 
 def test_orthogonality_is_measured() -> None:

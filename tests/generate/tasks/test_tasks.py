@@ -13,8 +13,8 @@ from mathpipe.datasets.containers.ragged_matrices import Matrices, reduce_per_ma
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.tokenizers.decimal_grid import round_to_grid
 from mathpipe.datasets.tokenizers.number_encodings import P1000
-from mathpipe.generate.specs.matrix_spec import MatrixSpec
-from mathpipe.generate.tasks.registry import MATRIX_TASKS, get_task, matrix_task
+from mathpipe.generate.problem_specs.matrix_spec import MatrixSpec
+from mathpipe.generate.tasks.task_registry import MATRIX_TASKS, get_task, matrix_task
 
 Oracle = Callable[[np.ndarray], np.ndarray]
 
@@ -100,7 +100,7 @@ def pairs_of(row: Enrolled, n: int = 200, **spec: object) -> tuple[Matrices, Mat
 
 
 def test_every_task_is_enrolled() -> None:
-    assert {row.task for row in TABLE} == set(MATRIX_TASKS) - {"cotraining"}  # which has tests of its exact_errors
+    assert {row.task for row in TABLE} == set(MATRIX_TASKS) - {"cotraining"}  # which has tests of its own
 
 
 @EACH

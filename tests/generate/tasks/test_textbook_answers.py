@@ -20,7 +20,7 @@ from mathpipe.datasets.expressions.infix import parse_infix, parse_infix_equatio
 from mathpipe.datasets.expressions.prefix import Tree, write
 from mathpipe.datasets.expressions.vocabulary import IDS, TOKENS
 from mathpipe.datasets.rendering.formulas import to_infix
-from mathpipe.generate.tasks.registry import expression_task
+from mathpipe.generate.tasks.task_registry import expression_task
 
 DIGITS = 50
 EXACT = "1e-20"  # relative to the value of the problem: what 50 digits leave of a difference of equal expressions

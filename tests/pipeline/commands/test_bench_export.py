@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mathpipe.generate.tasks.registry import TASKS
+from mathpipe.generate.tasks.task_registry import TASKS
 from mathpipe.pipeline.cli import main
 
 

@@ -22,10 +22,10 @@ from mathpipe.evaluate.adapters.matrix_adapter import MatrixAdapter
 from mathpipe.evaluate.build_report import build_report
 from mathpipe.evaluate.decode.decoding import Hypotheses
 from mathpipe.evaluate.predictions import PredictionsWriter
-from mathpipe.evaluate.score.matrix_scoring import OUTCOMES
 from mathpipe.evaluate.score.scoring import append_end
-from mathpipe.generate.specs.matrix_spec import MatrixSpec
-from mathpipe.generate.tasks.registry import matrix_task
+from mathpipe.generate.problem_specs.matrix_spec import MatrixSpec
+from mathpipe.generate.tasks.matrix_task import MATRIX_OUTCOMES
+from mathpipe.generate.tasks.task_registry import matrix_task
 from mathpipe.pipeline.cli import main
 
 P1000 = MatrixTokenizer.named("P1000")
@@ -38,7 +38,13 @@ def evaluation(folder: Path, name: str, answer: Callable[[MatrixExamples], Matri
     problems = task.sample(np.random.default_rng(0), COUNT, MatrixSpec(**{"min_dim": 2, "max_dim": 2} | spec))
     rows = MatrixExamples(np.arange(COUNT), problems, task.solve(problems).solutions)
     decoded = Hypotheses(append_end(*P1000.encode(answer(rows))), -np.arange(1.0, COUNT + 1))
-    metadata = {"run": str(folder.parents[1]), "task": name, "split": "test", "rows": COUNT, "outcomes": list(OUTCOMES)}
+    metadata = {
+        "run": str(folder.parents[1]),
+        "task": name,
+        "split": "test",
+        "rows": COUNT,
+        "outcomes": list(MATRIX_OUTCOMES),
+    }
     storage = Storage(str(folder))
     with storage.write("predictions.parquet") as file:
         writer = PredictionsWriter(file, metadata)

@@ -13,7 +13,7 @@ from mathpipe.datasets.errors import UserError
 from mathpipe.pipeline.commands.presets import with_evaluation_defaults
 from mathpipe.pipeline.config.counts import format_count, parse_count
 from mathpipe.pipeline.config.resolution import ParameterSource, preset_file, preset_names, resolve, validate
-from mathpipe.pipeline.config.schema import MODELS, EvaluateParams, GenerateParams, resolve_generate
+from mathpipe.pipeline.config.stage_parameters import MODELS, EvaluateParams, GenerateParams, resolve_generate
 from mathpipe.train.config import TrainConfig
 
 ROOT = Path(__file__).parents[3]

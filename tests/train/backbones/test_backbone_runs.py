@@ -16,9 +16,9 @@ from mathpipe.datasets.dataset import open_dataset  # noqa: E402
 from mathpipe.evaluate.decode.decoding import Decoding  # noqa: E402
 from mathpipe.evaluate.run import evaluate_run, quick_accuracy, quick_metric_names  # noqa: E402
 from mathpipe.generate.build.dataset_builder import make_dataset  # noqa: E402
+from mathpipe.generate.dataset_spec import DatasetSpec  # noqa: E402
 from mathpipe.generate.layout import Layout  # noqa: E402
-from mathpipe.generate.spec import DatasetSpec  # noqa: E402
-from mathpipe.generate.specs.bit_spec import BitSpec  # noqa: E402
+from mathpipe.generate.problem_specs.sequence_spec import BitSpec  # noqa: E402
 from mathpipe.train.config import TrainConfig  # noqa: E402
 from mathpipe.train.run.checkpoint import load_model, read_checkpoint  # noqa: E402
 from mathpipe.train.trainer import train  # noqa: E402

@@ -19,9 +19,9 @@ from mathpipe.datasets.tokenizers.expression_tokenizer import ExpressionTokenize
 from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
 from mathpipe.evaluate.run import decode_examples
 from mathpipe.generate.build.dataset_builder import make_dataset
+from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.layout import Layout
-from mathpipe.generate.spec import DatasetSpec
-from mathpipe.generate.specs.matrix_spec import MatrixSpec
+from mathpipe.generate.problem_specs.matrix_spec import MatrixSpec
 from mathpipe.train.config import ModelConfig, TrainConfig
 from mathpipe.train.model.transformer import Transformer
 from mathpipe.train.run.checkpoint import load_model

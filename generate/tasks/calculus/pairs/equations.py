@@ -14,7 +14,7 @@ import numpy as np
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.expressions.prefix import Tree
 from mathpipe.generate.chunks.pair_chunks import Columns, Generators, Mask, Pairs
-from mathpipe.generate.specs.expression_spec import ExpressionSpec
+from mathpipe.generate.problem_specs.expression_spec import ExpressionSpec
 from mathpipe.generate.symbolic.check.ode_solutions import is_solution
 from mathpipe.generate.symbolic.check.solution_points import OdeOrder
 from mathpipe.generate.symbolic.expr.canonical_form import (

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from mathpipe.datasets.containers.ragged_matrices import SPECTRA, Spectrum
-from mathpipe.generate.spec import ProblemSpec
+from mathpipe.generate.dataset_spec import ProblemSpec
 
 LARGEST_DIMENSION = 100
 Dimension = Annotated[int, Field(ge=1, le=LARGEST_DIMENSION)]

@@ -9,11 +9,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from mathpipe.datasets.errors import UserError, nearest
 from mathpipe.generate.build.dataset_builder import existing_shard_rows
+from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.layout import Layout, default_shard_rows, whole_chunks
-from mathpipe.generate.spec import DatasetSpec
 from mathpipe.generate.splits import TEST, TRAIN, VALID
-from mathpipe.generate.tasks.registry import get_task
 from mathpipe.generate.tasks.task import Task
+from mathpipe.generate.tasks.task_registry import get_task
 from mathpipe.pipeline.config.counts import Count, parse_count
 from mathpipe.pipeline.config.resolution import ParameterSource, Section, resolve, user_errors, validate
 from mathpipe.train.config import TrainConfig

@@ -26,21 +26,21 @@ from typing import Any
 import numpy as np
 
 from mathpipe.datasets.containers.ragged_sequences import Sequences
-from mathpipe.datasets.format.sequence_columns import SequenceExamples
+from mathpipe.datasets.format.sequence_columns import TokenExamples
 from mathpipe.evaluate.score.scoring import Mask, ScoredHypotheses, VerifiedAnswers
 from mathpipe.generate.outcomes import Verification
-from mathpipe.generate.tasks.pair_task import PairTask
+from mathpipe.generate.tasks.token_task import TokenTask
 
 VerifyFunction = Callable[[Sequences, Sequences, Sequences], Verification]
-ScoredSequences = ScoredHypotheses[SequenceExamples, Sequences]
+ScoredTokens = ScoredHypotheses[TokenExamples, Sequences]
 
 _BATCH_SIZE = 256  # predictions per task of a worker
 
 
-class SequenceVerifier:
+class TokenVerifier:
     """Verifies predictions of one task in this process, or in ``workers`` other processes."""
 
-    def __init__(self, task: PairTask[Any], workers: int = 0) -> None:
+    def __init__(self, task: TokenTask[Any], workers: int = 0) -> None:
         self.task, self._workers = task, workers
         self._pool: ProcessPoolExecutor | None = None
 
@@ -61,7 +61,7 @@ class SequenceVerifier:
             finally:
                 self._pool = None
 
-    def verify(self, examples: SequenceExamples, answers: Sequences, readable: Mask, exact: Mask) -> VerifiedAnswers:
+    def verify(self, examples: TokenExamples, answers: Sequences, readable: Mask, exact: Mask) -> VerifiedAnswers:
         outcome = np.full(len(examples), self.task.outcomes.index("malformed"), dtype=np.int8)
         errors = {name: np.full(len(examples), np.nan) for name in self.task.measures}
         index = np.flatnonzero(readable)

@@ -18,7 +18,7 @@ from mathpipe.datasets.format.manifest import Manifest, ShardRecord, Split, read
 from mathpipe.datasets.format.matrix_columns import MatrixExamples
 from mathpipe.datasets.format.shard_writer import SPEC_KEY
 from mathpipe.datasets.io.storage import HashingFile, Storage
-from mathpipe.generate.curate.verification import verify_dataset
+from mathpipe.generate.curate.dataset_verification import verify_dataset
 from mathpipe.generate.tasks.matrix_task import matches_to_float32
 
 

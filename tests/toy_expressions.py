@@ -1,4 +1,4 @@
-"""A small sequence task for tests: a random number of a few digits, and its digits in reverse.
+"""A small task of expressions for tests: a random number of a few digits, and its digits in reverse.
 
 ``register`` adds it to the registry; Dask workers do so if this file is their preload module.
 """
@@ -15,9 +15,9 @@ from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.expressions.vocabulary import IDS
 from mathpipe.generate.chunks.pair_chunks import Generators, Pairs
 from mathpipe.generate.outcomes import Verification
-from mathpipe.generate.specs.expression_spec import ExpressionSpec
-from mathpipe.generate.tasks import registry
-from mathpipe.generate.tasks.pair_task import ExpressionTask, Wanted
+from mathpipe.generate.problem_specs.expression_spec import ExpressionSpec
+from mathpipe.generate.tasks import task_registry as registry
+from mathpipe.generate.tasks.token_task import ExpressionTask, Wanted
 
 ZERO, PLUS = IDS["0"], bytes([IDS["INT+"]])
 BATCH = 40

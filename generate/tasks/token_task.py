@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,21 +16,22 @@ from numpy.typing import NDArray
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.expressions.vocabulary import TOKENS
 from mathpipe.datasets.format.example_formats import TokenFormat
-from mathpipe.datasets.format.sequence_columns import SequenceExamples
+from mathpipe.datasets.format.sequence_columns import TokenExamples
 from mathpipe.generate.chunks.chunk_examples import ChunkExamples
 from mathpipe.generate.chunks.pair_chunks import Columns, Generators, PairChunks, Pairs, count_repeats
+from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.outcomes import SYMBOLIC_OUTCOMES, Verification
-from mathpipe.generate.spec import DatasetSpec
-from mathpipe.generate.specs.bit_spec import BitSpec
-from mathpipe.generate.specs.expression_spec import ExpressionSpec
+from mathpipe.generate.problem_specs.expression_spec import ExpressionSpec
+from mathpipe.generate.problem_specs.sequence_spec import SequenceSpec
 from mathpipe.generate.splits import TEST, TRAIN, VALID, in_split, sequence_hash
 from mathpipe.generate.tasks.task import SpecT, Task
 
 Mask = NDArray[np.bool_]
+SequenceSpecT = TypeVar("SequenceSpecT", bound=SequenceSpec)
 Wanted = Callable[[Sequences], Mask]
 
 
-class PairTask(Task[SpecT]):
+class TokenTask(Task[SpecT]):
     """A family of problems written as tokens.
 
     ``columns``: names and NumPy types of the further columns of a pair. ``measures``: names of the further measures that
@@ -71,11 +72,11 @@ class PairTask(Task[SpecT]):
         return count_repeats(examples)
 
     def problem_hash(self, spec: DatasetSpec, examples: Any, keys_from: int = 0) -> NDArray[np.uint64]:
-        return sequence_hash(cast(SequenceExamples, examples).problems, keys_from=keys_from)
+        return sequence_hash(cast(TokenExamples, examples).problems, keys_from=keys_from)
 
     def find_faults(self, spec: DatasetSpec, split: str, examples: Any, first: int) -> dict[str, Mask]:
         """The task verifies every pair again. Imported examples keep the splits of their files."""
-        rows = cast(SequenceExamples, examples)
+        rows = cast(TokenExamples, examples)
         unknown = self._has_unknown_ids(rows.problems) | self._has_unknown_ids(rows.solutions)
         outcome = np.array(self.outcomes)[self._outcomes(rows, ~unknown)]
         faults = {
@@ -89,7 +90,7 @@ class PairTask(Task[SpecT]):
                 faults[f"its solution is not correct ({name})"] = np.asarray((outcome == name) & ~unknown)
         return faults
 
-    def _outcomes(self, rows: SequenceExamples, readable: Mask) -> NDArray[np.int64]:
+    def _outcomes(self, rows: TokenExamples, readable: Mask) -> NDArray[np.int64]:
         """The index of each example's outcome in ``outcomes``; 0 if it holds unknown ids."""
         outcomes = np.zeros(len(rows), dtype=np.int64)
         problems, solutions = rows.problems.take(readable), rows.solutions.take(readable)
@@ -104,7 +105,7 @@ class PairTask(Task[SpecT]):
         return np.asarray((counts > 0) | (sequences.lengths == 0))
 
 
-class ExpressionTask(PairTask[ExpressionSpec]):
+class ExpressionTask(TokenTask[ExpressionSpec]):
     """A task of expressions in prefix notation.
 
     ``symbols``: which of x, y, z, t, a0 to a9, Y, Y', Y'' occur in problems, and which in solutions; None: any.
@@ -124,18 +125,16 @@ class ExpressionTask(PairTask[ExpressionSpec]):
         return self.chunk_size
 
 
-class SequenceTask(PairTask[BitSpec]):
-    """A task of short sequences over a small alphabet, whose answers all have one length."""
+class SequenceTask(TokenTask[SequenceSpecT]):
+    """A task of short sequences over a small alphabet. ``spec_model`` and ``default_spec`` are the task's own."""
 
     problem_type = "sequences"
-    spec_model = BitSpec
-    default_spec = BitSpec()
     outcomes = ("exact", "wrong_value", "malformed", "unterminated")
     correct_outcomes = frozenset({"exact"})
 
-    def held_out_rows(self, spec: BitSpec, split: str, n: int, default: int) -> int:
+    def held_out_rows(self, spec: SequenceSpecT, split: str, n: int, default: int) -> int:
         """All distinct problems of the split, if there are fewer than the default."""
         return int(min(default, self.distinct_of_split(spec, split)))
 
 
-__all__ = ["Columns", "ExpressionTask", "Generators", "PairTask", "Pairs", "SequenceTask", "Wanted"]
+__all__ = ["Columns", "ExpressionTask", "Generators", "Pairs", "SequenceTask", "TokenTask", "Wanted"]

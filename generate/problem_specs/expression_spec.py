@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from mathpipe.datasets.errors import nearest
 from mathpipe.datasets.expressions.vocabulary import BINARY, UNARY
-from mathpipe.generate.spec import ProblemSpec
+from mathpipe.generate.dataset_spec import ProblemSpec
 
 Family = Literal["general", "polynomial", "trigonometric", "logarithmic"]
 

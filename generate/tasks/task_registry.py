@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mathpipe.datasets.errors import UserError, nearest
-from mathpipe.generate.spec import DatasetSpec, ImportedSpec
+from mathpipe.generate.dataset_spec import DatasetSpec, ImportedSpec
 from mathpipe.generate.tasks.calculus import integration_bwd, integration_fwd, integration_ibp, ode1, ode2
 from mathpipe.generate.tasks.matrices import (
     add,
@@ -16,31 +16,31 @@ from mathpipe.generate.tasks.matrices import (
     eigenvectors,
     expm,
     inverse,
+    linear_system,
     matmul,
     matvec,
     pseudo_inverse,
     qr,
     rank,
     singular_values,
-    solve,
     svd,
     symmetric_inverse,
     transpose,
 )
 from mathpipe.generate.tasks.matrix_task import MatrixTask
-from mathpipe.generate.tasks.pair_task import ExpressionTask, PairTask
 from mathpipe.generate.tasks.sequences import memory, xor
 from mathpipe.generate.tasks.task import Task
+from mathpipe.generate.tasks.token_task import ExpressionTask, TokenTask
 
 _MODULES: tuple[Any, ...] = (
     *(transpose, add, matvec, matmul, eigenvalues, eigenvectors, inverse, symmetric_inverse, singular_values, svd),
-    *(cotraining, determinant, rank, solve, pseudo_inverse, qr, cholesky, expm),
+    *(cotraining, determinant, rank, linear_system, pseudo_inverse, qr, cholesky, expm),
     *(integration_bwd, integration_fwd, integration_ibp, ode1, ode2, xor, memory),
 )
 TASKS: dict[str, Task[Any]] = {module.TASK.name: module.TASK for module in _MODULES}
 
 MATRIX_TASKS: dict[str, MatrixTask] = {name: task for name, task in TASKS.items() if isinstance(task, MatrixTask)}
-PAIR_TASKS: dict[str, PairTask[Any]] = {name: task for name, task in TASKS.items() if isinstance(task, PairTask)}
+TOKEN_TASKS: dict[str, TokenTask[Any]] = {name: task for name, task in TASKS.items() if isinstance(task, TokenTask)}
 
 
 def get_task(name: str) -> Task[Any]:
@@ -62,9 +62,9 @@ def matrix_task(name: str) -> MatrixTask:
     return task
 
 
-def pair_task(name: str) -> PairTask[Any]:
+def token_task(name: str) -> TokenTask[Any]:
     """The task of this name that yields pairs of token sequences; UserError if it is of another problem type."""
-    task: PairTask[Any] = _of_type(name, PairTask, "sequences")
+    task: TokenTask[Any] = _of_type(name, TokenTask, "token sequences")
     return task
 
 

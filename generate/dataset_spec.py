@@ -93,7 +93,7 @@ class DatasetSpec(BaseModel):
     """A task, its problem parameters, a seed, and what else determines examples. Equal fingerprints mean equal examples.
 
     ``deduplicated``: the digest of the source dataset of the same spec, if this one keeps only the first of equal problems.
-    ``mathpipe.generate.tasks.registry.parse_spec`` reads a stored spec: the task knows the model of its problem parameters.
+    ``mathpipe.generate.tasks.task_registry.parse_spec`` reads a stored spec: the task knows the model of its problem parameters.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -19,9 +19,10 @@ from mathpipe.datasets.tokenizers.tokenizer import END
 from mathpipe.evaluate.adapters.matrix_adapter import MatrixAdapter
 from mathpipe.evaluate.decode.decoding import Hypotheses
 from mathpipe.evaluate.report.failure_rendering import render_failures
-from mathpipe.evaluate.score.matrix_scoring import OUTCOMES, ScoredMatrices
+from mathpipe.evaluate.score.matrix_verifier import ScoredMatrices
 from mathpipe.evaluate.score.scoring import append_end
-from mathpipe.generate.tasks.registry import MATRIX_TASKS as TASKS
+from mathpipe.generate.tasks.matrix_task import MATRIX_OUTCOMES
+from mathpipe.generate.tasks.task_registry import MATRIX_TASKS as TASKS
 
 P1000 = MatrixTokenizer.named("P1000")
 STOP = " <s>"  # the token of END
@@ -118,7 +119,7 @@ def test_outcomes_and_errors(
     scored = MatrixAdapter(TASKS[task]).score(
         P1000, make_examples([problem[0]], [problem[1]]), decode(P1000, [prediction])
     )
-    assert OUTCOMES[scored.outcome[0]] == outcome
+    assert MATRIX_OUTCOMES[scored.outcome[0]] == outcome
     for name, figure in zip(MEASURES, figures, strict=True):
         assert scored.errors[name][0] == pytest.approx(np.nan if figure is None else figure, nan_ok=True, abs=1e-12), (
             name
@@ -138,7 +139,7 @@ def test_batch_is_scored_like_its_members(
             decode(P1000, [case[2] for case in cases if case[3] != "unterminated"] + [[5] * 30] * _unterminated(cases)),
         )
         expected = [case[3] for case in cases if case[3] != "unterminated"] + ["unterminated"] * _unterminated(cases)
-        assert [OUTCOMES[k] for k in together.outcome] == expected
+        assert [MATRIX_OUTCOMES[k] for k in together.outcome] == expected
 
 
 def _unterminated(cases: list[Any]) -> int:
@@ -154,7 +155,7 @@ def test_exact_answer_of_an_ill_conditioned_problem_fails(
     # rounded to -15400 5080; 7680 -2520 (ties to even): A H - I = [35.4 15.2; 107.6 46.2]
     assert scored.errors["error_l1"][0] == pytest.approx(204.4 / 2)
     assert scored.reference.errors["error_l1"][0] == pytest.approx(204.4 / 2)
-    assert OUTCOMES[scored.outcome[0]] == "exact"
+    assert MATRIX_OUTCOMES[scored.outcome[0]] == "exact"
     assert not scored.passed[0]
     assert scored.correct_published[0]
 
@@ -172,7 +173,7 @@ def test_errors_are_scaled_by_the_reference(
     scored = MatrixAdapter(TASKS[task]).score(
         P1000, make_examples([problem[0]], [problem[1]]), decode(P1000, [encode(answer)])
     )
-    assert OUTCOMES[scored.outcome[0]] == "wrong_value"
+    assert MATRIX_OUTCOMES[scored.outcome[0]] == "wrong_value"
     assert scored.errors["error_l1"][0] == pytest.approx(abs(factor - 1))
     assert scored.errors["error_reference_l1"][0] == pytest.approx(abs(factor - 1))
 
@@ -182,7 +183,7 @@ def test_only_zero_matches_a_zero_reference(
 ) -> None:
     rows = make_examples([[[1, -1]]] * 2, [[[0]]] * 2)
     scored = MatrixAdapter(TASKS["add"]).score(P1000, rows, decode(P1000, [encode([[0]]), encode([[1e-7]])]))
-    assert [OUTCOMES[k] for k in scored.outcome] == ["exact", "wrong_value"]
+    assert [MATRIX_OUTCOMES[k] for k in scored.outcome] == ["exact", "wrong_value"]
     assert scored.errors["error_l1"].tolist() == [0, np.inf]
 
 
@@ -194,7 +195,7 @@ def test_short_zeros_of_published_p10(
     scored = MatrixAdapter(TASKS["add"]).score(
         p10, rows, decode(p10, ["V1 V1 + 0 0 0 E0" + STOP, "V1 V1 + 0 E0" + STOP])
     )
-    assert [OUTCOMES[k] for k in scored.outcome] == ["exact", "within_tolerance"]
+    assert [MATRIX_OUTCOMES[k] for k in scored.outcome] == ["exact", "within_tolerance"]
 
 
 @pytest.mark.parametrize("encoding", ["P10", "P1000", "B1999", "FP15"])
@@ -211,7 +212,7 @@ def test_references_are_exact_in_every_encoding(task: str, encoding: str) -> Non
     scored = MatrixAdapter(TASKS[task]).score(
         tokenizer, MatrixExamples(np.arange(n), problems, solutions), Hypotheses(tokens, np.zeros(n))
     )
-    assert (scored.outcome == OUTCOMES.index("exact")).all()
+    assert (scored.outcome == MATRIX_OUTCOMES.index("exact")).all()
     for name, values in scored.errors.items():
         if name in scored.reference.errors:  # not the single properties of a prediction
             np.testing.assert_array_equal(values, scored.reference.errors[name])
@@ -261,7 +262,7 @@ def test_arbitrary_tokens_never_raise(task: str, encoding: str, data: st.DataObj
 
 
 def assert_consistent(scored: ScoredMatrices, tokens: np.ndarray[Any, Any]) -> None:
-    names = np.array(OUTCOMES)[scored.outcome]
+    names = np.array(MATRIX_OUTCOMES)[scored.outcome]
     measured = np.isin(names, ["exact", "within_tolerance", "wrong_value"])
     assert (np.isnan(scored.errors["error_l1"]) == ~measured).all()
     assert (scored.readable == (measured | (names == "wrong_shape"))).all()

@@ -18,13 +18,13 @@ from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.chunks import matrix_chunks
 from mathpipe.generate.chunks.chunk_examples import ChunkExamples
 from mathpipe.generate.chunks.matrix_chunks import Solved
-from mathpipe.generate.curate.verification import verify_dataset
+from mathpipe.generate.curate.dataset_verification import verify_dataset
+from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.layout import Layout, default_shard_rows, split_into_shards, whole_chunks
-from mathpipe.generate.spec import DatasetSpec
-from mathpipe.generate.specs.matrix_spec import MatrixSpec
+from mathpipe.generate.problem_specs.matrix_spec import MatrixSpec
 from mathpipe.generate.splits import belongs_to_split, hash_range, problem_hash, share
 from mathpipe.generate.tasks.matrices.inverse import Inverse
-from mathpipe.generate.tasks.registry import get_task, parse_spec
+from mathpipe.generate.tasks.task_registry import get_task, parse_spec
 
 SMALL = DatasetSpec(task="inverse", problems=MatrixSpec(min_dim=2, max_dim=3), chunk_rows=200)
 

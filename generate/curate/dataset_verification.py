@@ -15,9 +15,9 @@ from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.manifest import Manifest, ShardRecord, read_manifest, read_record, record_file
 from mathpipe.datasets.format.shard_writer import SPEC_KEY
 from mathpipe.datasets.io.storage import Storage, StoreError
+from mathpipe.generate.dataset_spec import GENERATOR_VERSION, DatasetSpec
 from mathpipe.generate.execution.executors import run
-from mathpipe.generate.spec import GENERATOR_VERSION, DatasetSpec
-from mathpipe.generate.tasks.registry import get_task, parse_spec
+from mathpipe.generate.tasks.task_registry import get_task, parse_spec
 
 MISSING = "is missing"
 
