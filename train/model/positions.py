@@ -5,6 +5,10 @@ entries row by row, k tokens per number. Token i >= h is token (i - h) mod k of 
 column e mod cols. Header tokens have no row and no column, and one offset each. Structured positions add one learned vector for
 each of the three: the model locates entry (2, 3) of any problem without learning index arithmetic.
 
+``build_positions`` chooses: none, learned, sinusoidal, structured (matrices, here) or tree (expressions, ``tree_positions``).
+``SequenceEmbedding`` in ``transformer.py`` adds the vectors to the embeddings, ``input_units.py`` where numbers are pooled; rotary
+positions act in attention instead, see ``layers.py``.
+
 In the decoder, a position is that of the token *to be predicted*: the input at i is token i - 1. The number of columns comes from
 the last header token, which the decoder has generated before i = h.
 """
