@@ -7,7 +7,17 @@ from collections.abc import Callable
 from flint import fmpq
 
 from mathpipe.datasets.expressions.prefix import Tree
-from mathpipe.generate.symbolic.check.kernels import MAX_RESTARTS, Condition, Kernels, NotProven, Polynomial, Restart
+from mathpipe.generate.symbolic.check.kernels import (
+    FEW_KERNELS,
+    MAX_KERNELS,
+    MAX_RESTARTS,
+    Condition,
+    Kernels,
+    NotProven,
+    Polynomial,
+    Restart,
+    TooManyKernels,
+)
 
 
 def prove_antiderivative(f: Tree, primitive: Tree) -> Condition | None:
@@ -35,12 +45,17 @@ def prove_solution(equation: Tree, solution: Tree, unknowns: tuple[str, ...], co
 
 def _prove(residual: Callable[[Kernels], Polynomial]) -> Condition | None:
     units: dict[str, fmpq] = {}
+    size = FEW_KERNELS
     for _ in range(MAX_RESTARTS):
-        kernels = Kernels(units)
+        kernels = Kernels(units, size)
         try:
             return kernels.condition if kernels.is_zero(residual(kernels)) else None
         except Restart:
             continue
+        except TooManyKernels:
+            if size == MAX_KERNELS:
+                return None
+            size = MAX_KERNELS
         except (NotProven, OverflowError, ZeroDivisionError):
             return None
     return None

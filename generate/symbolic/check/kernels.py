@@ -28,6 +28,7 @@ from mathpipe.datasets.expressions.vocabulary import TOKENS
 Polynomial = Any  # flint.fmpq_mpoly; python-flint has no complete type stubs
 
 MAX_KERNELS = 32
+FEW_KERNELS = 12  # tried first: arithmetic with fewer is faster
 MAX_TERMS = 1500
 MAX_POWER = 24  # of a polynomial with several terms
 MAX_EXPONENT = 4000  # of a kernel
@@ -37,6 +38,10 @@ LARGE_INTEGER, TRIAL_LIMIT = 10**15, 10_000  # integers above the first are divi
 
 class NotProven(Exception):
     """The identity is not decided: too large, or a function that has no exact form here."""
+
+
+class TooManyKernels(NotProven):
+    """More kernels than the size allows."""
 
 
 class Restart(Exception):
@@ -67,9 +72,6 @@ class _Kernel:
     sources: frozenset[str]
 
 
-CONTEXT = fmpq_mpoly_ctx.get(("k", MAX_KERNELS), "degrevlex")
-GENERATORS = CONTEXT.gens()
-ONE, NULL = CONTEXT.constant(1), CONTEXT.constant(0)
 HALF = fmpq(1, 2)
 
 
@@ -77,11 +79,14 @@ class Kernels:
     """The kernels of one identity; values of trees and their derivatives.
 
     ``units``: for each exponent and angle (as text) the unit of which its coefficients are multiples, for each radicand the order
-    of its root as 1 / n; shared by restarts.
+    of its root as 1 / n; shared by restarts. ``size``: the largest number of kernels.
     """
 
-    def __init__(self, units: dict[str, fmpq]) -> None:
-        self._units = units
+    def __init__(self, units: dict[str, fmpq], size: int = MAX_KERNELS) -> None:
+        self._units, self._size = units, size
+        self._context = fmpq_mpoly_ctx.get(("k", size), "degrevlex")
+        self._generators = self._context.gens()
+        self._one, self._null = self._context.constant(1), self._context.constant(0)
         self._kernels: list[_Kernel] = []
         self._index: dict[str, int] = {}
         self._derivatives: dict[int, Polynomial] = {}
@@ -89,11 +94,11 @@ class Kernels:
         self._inverses: list[int] = []
         self._algebraic: list[tuple[int, int]] = []
         self.condition = Condition.NONE
-        self.x = self._kernel("x", "", NULL)
+        self.x = self._kernel("x", "", self._null)
 
     def constant(self, name: str) -> Polynomial:
         """A free constant, such as c1."""
-        return self._kernel("constant", name, NULL)
+        return self._kernel("constant", name, self._null)
 
     # -- kernels -------------------------------------------------------------------------------------------------------
 
@@ -114,8 +119,8 @@ class Kernels:
         if position is None:
             used = self._used(argument)
             position = len(self._kernels)
-            if position >= MAX_KERNELS:
-                raise NotProven("too many kernels")
+            if position >= self._size:
+                raise TooManyKernels("too many kernels")
             branching = branching or any(self._kernels[i].branching for i in used)
             inner = frozenset[str]().union(*(self._kernels[i].sources for i in used))
             sources = inner | {source} if source else inner
@@ -125,7 +130,7 @@ class Kernels:
                 self._inverses.append(position)
             elif degree:
                 self._algebraic.append((position, degree))
-        return GENERATORS[position]
+        return self._generators[position]
 
     def _used(self, p: Polynomial) -> list[int]:
         return [] if p.is_constant() else [i for i, d in enumerate(p.degrees()[: len(self._kernels)]) if d]
@@ -141,12 +146,47 @@ class Kernels:
         return kernel.kind in ("pi", "I") or (kernel.kind not in ("x", "constant") and self._is_constant(kernel.argument))
 
     def _require_nonzero(self, p: Polynomial) -> None:
-        """Note what must be evaluated to know that p, which is not zero as a polynomial, is not zero as a function."""
+        """Note what must be evaluated to know that p, which is not zero as a polynomial, is not zero as a function on an interval.
+
+        A square root s is removed by the norm (a + b s)(a - b s). A logarithm has infinitely many branches ln u + 2 pi i k and p
+        is a polynomial in it, so p is zero on an interval only if its coefficients are.
+        """
         kernels = [self._kernels[i] for i in self._used(p)]
-        if any(k.branching for k in kernels):
+        while branching := [i for i, kernel in zip(self._used(p), kernels, strict=True) if kernel.branching]:
+            if self._kernels[branching[-1]].degree != 2:
+                break
+            p = self._norm(p, branching[-1])
+            if p.is_zero():
+                break
+            kernels = [self._kernels[i] for i in self._used(p)]
+        if len(branching) > 1 or (branching and not self._is_one_logarithm(kernels, self._kernels[branching[0]])):
             self.condition = Condition.EVERY_INTERVAL
         elif len(frozenset[str]().union(*(k.sources for k in kernels))) > 1:
             self.condition = max(self.condition, Condition.ONE_POINT)
+
+    def _norm(self, p: Polynomial, position: int) -> Polynomial:
+        """(a + b s)(a - b s) = a^2 - b^2 s^2 of p = a + b s, without reciprocals."""
+        parts: tuple[dict[tuple[int, ...], Any], dict[tuple[int, ...], Any]] = ({}, {})
+        for exponents, coefficient in p.to_dict().items():
+            lowered = (*exponents[:position], 0, *exponents[position + 1 :])
+            parts[exponents[position]][lowered] = coefficient
+        a, b = (self._context.from_dict(part) for part in parts)
+        square = self.multiply(b, b)
+        return self._without_reciprocals(
+            self.multiply(a, a) - self.multiply(square, self._kernels[position].relation)
+        )[0]
+
+    def _is_one_logarithm(self, kernels: list[_Kernel], branching: _Kernel) -> bool:
+        """Whether the only branching kernel is a logarithm or inverse function of a rational function, the others single-valued."""
+        if branching.kind not in ("ln", "asin", "acos", "acosh", "atanh") or not self._is_rational(branching.argument):
+            return False
+        others = [k for k in kernels if k is not branching]
+        return all(not source.startswith(("atan ", "asinh ")) for k in others for source in k.sources)
+
+    def _is_rational(self, p: Polynomial) -> bool:
+        """Whether p is a rational function of x with rational coefficients, and not constant."""
+        kernels = [self._kernels[i] for i in self._used(p)]
+        return bool(kernels) and all(k.kind == "x" or (k.kind == "inverse" and self._is_rational(k.argument)) for k in kernels)
 
     # -- arithmetic ----------------------------------------------------------------------------------------------------
 
@@ -187,19 +227,19 @@ class Kernels:
             quotient, rest = divmod(exponents[position], degree)
             lowered = (*exponents[:position], rest, *exponents[position + 1 :])
             parts.setdefault(quotient, {})[lowered] = coefficient
-        total, power, done = NULL, ONE, 0
+        total, power, done = self._null, self._one, 0
         for quotient in sorted(parts):
             if quotient - done > MAX_POWER:
                 raise NotProven("large power")
             for _ in range(quotient - done):
                 power = self.multiply(power, relation)
             done = quotient
-            total = total + self.multiply(CONTEXT.from_dict(parts[quotient]), power)
+            total = total + self.multiply(self._context.from_dict(parts[quotient]), power)
         return total
 
     def clear(self, p: Polynomial) -> tuple[Polynomial, Polynomial]:
         """(numerator, denominator) without reciprocal kernels."""
-        denominator = ONE
+        denominator = self._one
         if not self._inverses or p.is_constant():
             return p, denominator
         degrees = p.degrees()
@@ -212,9 +252,9 @@ class Kernels:
             for exponents, coefficient in p.to_dict().items():
                 lowered = (*exponents[:position], 0, *exponents[position + 1 :])
                 parts.setdefault(exponents[position], {})[lowered] = coefficient
-            p = NULL
+            p = self._null
             for exponent, terms in parts.items():
-                p = p + self.multiply(CONTEXT.from_dict(terms), self.integer_power(base, highest - exponent))
+                p = p + self.multiply(self._context.from_dict(terms), self.integer_power(base, highest - exponent))
             denominator = self.multiply(denominator, self.integer_power(base, highest))
         return p, denominator
 
@@ -232,12 +272,12 @@ class Kernels:
     def normal(self, p: Polynomial) -> tuple[Polynomial, Polynomial]:
         """(numerator, denominator) in lowest terms, the denominator with leading coefficient 1, without reciprocals."""
         if p.is_constant():
-            return p, ONE
+            return p, self._one
         p, denominator = self._without_reciprocals(p)
         if denominator.is_one():
-            return p, ONE
+            return p, self._one
         if p.is_zero():
-            return NULL, ONE
+            return self._null, self._one
         divisor = p.gcd(denominator)
         if not divisor.is_constant():
             p, denominator = p / divisor, denominator / divisor
@@ -246,15 +286,21 @@ class Kernels:
 
     def _without_reciprocals(self, p: Polynomial) -> tuple[Polynomial, Polynomial]:
         """(numerator, denominator), reduced and without reciprocals; those of relations are cleared, too."""
-        total = ONE
+        total = self._one
         for _ in range(MAX_RESTARTS):
             p, denominator = self.clear(self.reduce(p))
             p, total = self.reduce(p), self.multiply(total, denominator)
-            if not any(p.degrees()[i] for i in self._inverses):
+            if not self._has_reciprocals(p):
                 total = self.reduce(total)
-                if not any(total.degrees()[i] for i in self._inverses):
+                if not self._has_reciprocals(total):
                     return p, total
         raise NotProven("relations nested too deep")
+
+    def _has_reciprocals(self, p: Polynomial) -> bool:
+        if not self._inverses or p.is_constant():
+            return False
+        degrees = p.degrees()
+        return any(degrees[i] for i in self._inverses)
 
     def canonical(self, p: Polynomial) -> Polynomial:
         """p in lowest terms, as a polynomial of kernels."""
@@ -266,7 +312,7 @@ class Kernels:
         if p.is_constant():
             if p.is_zero():
                 raise NotProven("division by zero")
-            return CONTEXT.constant(1 / p.leading_coefficient())
+            return self._context.constant(1 / p.leading_coefficient())
         numerator, denominator = self._without_reciprocals(p)
         if numerator.is_zero():
             raise NotProven("division by zero")
@@ -283,7 +329,7 @@ class Kernels:
         return result if rest.is_constant() else self.multiply(result, self._reciprocal(rest))
 
     def _inverse_of_kernel(self, position: int, exponent: int) -> Polynomial:
-        kernel, generator = self._kernels[position], GENERATORS[position]
+        kernel, generator = self._kernels[position], self._generators[position]
         if kernel.kind in ("root", "sign", "I"):
             turns = -(-exponent // kernel.degree)
             return generator ** (turns * kernel.degree - exponent) * self.integer_power(
@@ -300,10 +346,10 @@ class Kernels:
 
     def derivative(self, p: Polynomial) -> Polynomial:
         """dp/dx by the chain rule over the kernels of p."""
-        total = NULL
+        total = self._null
         for position in self._used(p):
             if position not in self._derivatives:
-                self._derivatives[position] = self._derive(self._kernels[position], GENERATORS[position])
+                self._derivatives[position] = self._derive(self._kernels[position], self._generators[position])
             slope = self._derivatives[position]
             if not slope.is_zero():
                 total = total + self.multiply(p.derivative(position), slope)
@@ -312,12 +358,12 @@ class Kernels:
     def _derive(self, kernel: _Kernel, k: Polynomial) -> Polynomial:
         u = kernel.argument
         if kernel.kind == "x":
-            return ONE
+            return self._one
         if kernel.kind in ("constant", "sign", "I", "pi"):
-            return NULL
+            return self._null
         slope = self.derivative(u)
         if slope.is_zero():
-            return NULL
+            return slope
         if kernel.kind == "inverse":
             return -self.multiply(slope, k**2)
         if kernel.kind == "root":
@@ -359,10 +405,10 @@ class Kernels:
     def exponential(self, p: Polynomial) -> Polynomial:
         """e^p, a product over the terms of p."""
         numerator, denominator = self.normal(p)
-        inverse = ONE if denominator.is_one() else self.inverse(denominator)
-        result = ONE
+        inverse = self._one if denominator.is_one() else self.inverse(denominator)
+        result = self._one
         for exponents, coefficient in numerator.to_dict().items():
-            term = CONTEXT.from_dict({exponents: 1})
+            term = self._context.from_dict({exponents: 1})
             factor = self._exponential_of_inverse(exponents, coefficient) if denominator.is_one() else None
             result = self.multiply(
                 result, self._exponential_kernel(self.multiply(term, inverse), coefficient) if factor is None else factor
@@ -423,13 +469,13 @@ class Kernels:
 
     def _number_power(self, number: fmpq, exponent: fmpq) -> Polynomial:
         """A positive rational number to a rational power, a product over its primes."""
-        result = ONE
+        result = self._one
         for prime, multiplicity in _prime_powers(number):
             power = exponent * multiplicity
             if power.denom() == 1:
                 result = result * fmpq(prime) ** int(power.numer())
             else:
-                result = self.multiply(result, self._root_power(CONTEXT.constant(prime), power, branching=False))
+                result = self.multiply(result, self._root_power(self._context.constant(prime), power, branching=False))
         return result
 
     def logarithm(self, p: Polynomial) -> Polynomial:
@@ -437,9 +483,9 @@ class Kernels:
         if numerator.is_zero():
             raise NotProven("ln 0")
         content = _content(numerator)
-        total = NULL
+        total = self._null
         for prime, multiplicity in _prime_powers(content):
-            total = total + self._kernel("ln", str(prime), CONTEXT.constant(prime), source=f"ln {prime}") * multiplicity
+            total = total + self._kernel("ln", str(prime), self._context.constant(prime), source=f"ln {prime}") * multiplicity
         rest = numerator / content
         if not denominator.is_one():
             rest = self.multiply(rest, self.inverse(denominator))
@@ -451,7 +497,7 @@ class Kernels:
     def sine_and_cosine(self, p: Polynomial) -> tuple[Polynomial, Polynomial]:
         numerator, denominator = self.normal(p)
         if numerator.is_zero():
-            return NULL, ONE
+            return self._null, self._one
         content = _content(numerator) * _sign(numerator)
         angle = numerator / content
         if not denominator.is_one():
@@ -466,7 +512,7 @@ class Kernels:
         if multiple > MAX_POWER:
             raise NotProven("large multiple of an angle")
         sine, cosine = self._sine_and_cosine_kernels(angle * self._units[key])
-        s, c, previous_s, previous_c = sine, cosine, NULL, ONE
+        s, c, previous_s, previous_c = sine, cosine, self._null, self._one
         for _ in range(multiple - 1):
             s, previous_s = 2 * self.multiply(cosine, s) - previous_s, s
             c, previous_c = 2 * self.multiply(cosine, c) - previous_c, c
@@ -483,7 +529,7 @@ class Kernels:
     def _sine_and_cosine_of_inverse(self, angle: Polynomial) -> tuple[Polynomial, Polynomial] | None:
         """For the angles asin u, acos u and atan u, on principal branches."""
         used = self._used(angle)
-        if len(used) != 1 or angle != GENERATORS[used[0]] or self._kernels[used[0]].kind not in ("asin", "acos", "atan"):
+        if len(used) != 1 or angle != self._generators[used[0]] or self._kernels[used[0]].kind not in ("asin", "acos", "atan"):
             return None
         kind, u = self._kernels[used[0]].kind, self._kernels[used[0]].argument
         square = self.multiply(u, u)
@@ -497,7 +543,7 @@ class Kernels:
         """asin, acos, atan, asinh, acosh, atanh; the odd ones of an argument with a positive leading coefficient."""
         u = self.canonical(p)
         if u.is_zero() and kind not in ("acos", "acosh"):
-            return NULL
+            return self._null
         odd = kind not in ("acos", "acosh")
         sign = _sign(self.normal(u)[0]) if odd else 1
         u = u * sign
@@ -515,16 +561,18 @@ class Kernels:
             u = self.multiply(u, self.inverse(denominator))
         sign = 1 if content > 0 else -1
         if u.is_one():
-            return CONTEXT.constant(sign)
+            return self._context.constant(sign)
         self._require_nonzero(u)
-        return self._kernel("sign", str(u), u, degree=2, relation=ONE, branching=True) * sign
+        if self._kernels and any(self._kernels[i].branching and self._kernels[i].kind != "sign" for i in self._used(u)):
+            self.condition = Condition.EVERY_INTERVAL  # it may not be real
+        return self._kernel("sign", str(u), u, degree=2, relation=self._one, branching=True) * sign
 
     # -- trees ---------------------------------------------------------------------------------------------------------
 
     def value(self, tree: Tree, unknowns: Mapping[str, Polynomial]) -> Polynomial:
         """The polynomial of a tree; ``unknowns``: the polynomials of y and its derivatives. NotProven if it has none."""
         if isinstance(tree, int):
-            return CONTEXT.constant(tree)
+            return self._context.constant(tree)
         value = self._values.get(tree)
         if value is None:
             value = self._values[tree] = self._evaluate(tree, unknowns)
@@ -559,15 +607,15 @@ class Kernels:
         if name in unknowns:
             return unknowns[name]
         if name == "pi":
-            return self._kernel("pi", "", NULL, source="pi")
+            return self._kernel("pi", "", self._null, source="pi")
         if name == "E":
-            return self.exponential(ONE)
+            return self.exponential(self._one)
         if name == "I":
             return self._imaginary_unit()
         raise NotProven(f"no value for {name}")
 
     def _imaginary_unit(self) -> Polynomial:
-        return self._kernel("I", "", NULL, degree=2, relation=-ONE, branching=True)
+        return self._kernel("I", "", self._null, degree=2, relation=-self._one, branching=True)
 
     def _unary(self, name: str, u: Polynomial) -> Polynomial:
         if name in _FIXED_POWERS:
