@@ -1,0 +1,259 @@
+"""F' = f at points that nobody can know beforehand, by balls: on every real interval between critical points, and off the axis.
+
+At one point the residual F' - f is *nonzero* (its ball excludes 0: a proof), *zero* (its ball contains 0 with a radius of at most
+1e-40 of the terms' magnitudes), one side is *undefined*, or it is *unknown* within the limit of digits, which counts neither way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import IntEnum
+from random import Random
+from typing import Any, Literal
+
+from flint import acb, arb
+
+from mathpipe.datasets.expressions.prefix import Tree
+from mathpipe.datasets.expressions.vocabulary import TOKENS
+from mathpipe.generate.symbolic.check.singular_points import CriticalPoints, critical_points
+from mathpipe.generate.symbolic.numeric.balls import Ball, CannotTell, Jet, Undefined, evaluate, precision
+from mathpipe.generate.symbolic.numeric.taylor import FIRST_DERIVATIVES, VALUES
+
+PRECISIONS = (64, 192, 512, 1536, 4608)  # bits, tried in turn
+RADIUS_BITS = 133  # 1e-40
+MIN_ZEROS = 5
+MAX_INTERVALS = 24
+REAL_BITS = 40  # an imaginary part this much smaller is zero
+
+
+class State(IntEnum):
+    """What balls say about one point."""
+
+    ZERO = 0
+    NONZERO = 1
+    PROBLEM_UNDEFINED = 2
+    ANSWER_UNDEFINED = 3
+    UNKNOWN = 4
+
+
+@dataclass(frozen=True)
+class PointVerdict:
+    """The state at x; whether the problem and the answer are real there; for real x the interval of the problem it lies in."""
+
+    x: complex
+    state: State
+    problem_is_real: bool
+    answer_is_real: bool
+    problem_interval: int = -1
+    interval: int = -1
+
+
+def terms(tree: Tree) -> list[Tree]:
+    """The terms of a sum, without their signs."""
+    if isinstance(tree, tuple) and TOKENS[tree[0]] in ("add", "sub"):
+        return terms(tree[1]) + terms(tree[2])
+    return [tree]
+
+
+def signed_terms(tree: Tree, sign: int = 1) -> list[tuple[int, Tree]]:
+    """The terms of a sum with their signs."""
+    if isinstance(tree, tuple) and TOKENS[tree[0]] in ("add", "sub"):
+        return signed_terms(tree[1], sign) + signed_terms(tree[2], -sign if TOKENS[tree[0]] == "sub" else sign)
+    return [(sign, tree)]
+
+
+def is_real(value: Ball | None) -> bool:
+    """Whether a value is real as far as its ball tells."""
+    if value is None or value.imag.is_zero():
+        return True
+    return bool(value.imag.contains(0)) and bool(value.imag.rad() < value.real.abs_lower() * arb(2) ** -REAL_BITS)
+
+
+def point(x: complex) -> Ball:
+    """An exact ball."""
+    return acb(x.real, x.imag) if x.imag else acb(x.real)
+
+
+class AntiderivativeCheck:
+    """The check of one pair at points."""
+
+    def __init__(self, f: Tree, primitive: Tree) -> None:
+        self._f, self._primitive = signed_terms(f), signed_terms(primitive)
+
+    def at(self, x: complex, problem_interval: int = -1, interval: int = -1) -> PointVerdict:
+        """The verdict at one point, with as many digits as it takes."""
+        for bits in PRECISIONS:
+            with precision(bits):
+                state, problem_is_real, answer_is_real = self._at(point(x))
+            if state is not State.UNKNOWN:
+                break
+        return PointVerdict(x, state, problem_is_real, answer_is_real, problem_interval, interval)
+
+    def _at(self, x: Ball) -> tuple[State, bool, bool]:
+        try:
+            problem = [evaluate(term, VALUES, {"x": [x]})[0] for _, term in self._f]
+        except Undefined:
+            return State.PROBLEM_UNDEFINED, False, False
+        except CannotTell:
+            return State.UNKNOWN, False, False
+        f, scale = _signed_sum(self._f, problem)
+        if f is not None and not f.is_finite():
+            return State.UNKNOWN, False, False
+        try:
+            answer = [evaluate(term, FIRST_DERIVATIVES, {"x": [x, acb(1)]}) for _, term in self._primitive]
+        except Undefined:
+            return State.ANSWER_UNDEFINED, is_real(f), False
+        except CannotTell:
+            return State.UNKNOWN, False, False
+        derivative, more = _signed_sum(self._primitive, [jet[1] for jet in answer])
+        primitive, _ = _signed_sum(self._primitive, [jet[0] for jet in answer])
+        residual = derivative if f is None else -f if derivative is None else derivative - f
+        return residual_state(residual, scale + more), is_real(f), is_real(primitive)
+
+    def defined_at(self, x: complex) -> bool | None:
+        """Whether F' is defined at x wherever f is; None: not known."""
+        for bits in PRECISIONS[:4]:
+            with precision(bits):
+                try:
+                    values = [evaluate(term, VALUES, {"x": [point(x)]})[0] for _, term in self._f]
+                except Undefined:
+                    return True
+                except CannotTell:
+                    continue
+                try:
+                    jets = [evaluate(term, FIRST_DERIVATIVES, {"x": [point(x), acb(1)]}) for _, term in self._primitive]
+                except Undefined:
+                    return False
+                except CannotTell:
+                    continue
+                if all(v is None or v.is_finite() for v in (*values, *(jet[1] for jet in jets))):
+                    return True
+        return None
+
+
+def _signed_sum(signed: list[tuple[int, Tree]], values: list[Ball | None]) -> tuple[Ball | None, arb]:
+    """(the sum, the sum of the magnitudes) of terms with signs."""
+    total: Ball | None = None
+    size = arb(0)
+    for (sign, _), value in zip(signed, values, strict=True):
+        if value is not None:
+            signed_value = value if sign > 0 else -value
+            total = signed_value if total is None else total + signed_value
+            size += value.abs_lower()
+    return total, size
+
+
+def residual_state(residual: Ball | None, scale: arb) -> State:
+    """ZERO, NONZERO or UNKNOWN, from the ball of a residual and the magnitude of its terms."""
+    if residual is None or residual.is_zero():
+        return State.ZERO
+    if not residual.is_finite():
+        return State.UNKNOWN
+    if not residual.contains(0):
+        return State.NONZERO
+    return State.ZERO if residual.abs_upper() <= scale * arb(2) ** -RADIUS_BITS else State.UNKNOWN
+
+
+@dataclass(frozen=True)
+class PointSet:
+    """Real points (x, interval of the problem, interval of both) and complex points; ``intervals``: how many there are."""
+
+    real: list[tuple[float, int, int]]
+    complex: list[complex]
+    intervals: int
+    omitted: int
+
+
+def choose_points(f: Tree, primitive: Tree, seed: bytes, *, real_only: bool) -> PointSet:
+    """Points on every interval between critical points, near critical points, seeded by the texts of the pair, far and off the axis."""
+    critical, problem = critical_points([f, primitive]), critical_points([f])
+    random = Random(int.from_bytes(hashlib.sha256(seed).digest()[:8], "big"))
+    reals = [*interval_points(critical, random), *seeded_points(random)]
+    real = [(x, bisect(problem.values, x), bisect(critical.values, x)) for x in dict.fromkeys(reals)]
+    off_axis = [] if real_only else [complex(r * c, r * s) for r, c, s in _directions(random)]
+    return PointSet(real, off_axis, len(critical.values) + 1, critical.omitted)
+
+
+def interval_points(critical: CriticalPoints, random: Random) -> list[float]:
+    """One point in each interval, the nearest to zero first, then both sides of exact roots."""
+    roots = critical.values
+    inner = [a + (b - a) * random.uniform(0.35, 0.65) for a, b in zip(roots, roots[1:], strict=False)]
+    outer = [roots[0] - random.uniform(0.5, 2.5), roots[-1] + random.uniform(0.5, 2.5)]
+    far = [1.5 * roots[0] - random.uniform(4, 20), 1.5 * roots[-1] + random.uniform(4, 20)]
+    inner = sorted([*inner, *outer], key=abs)[:MAX_INTERVALS]
+    sides = []
+    for root in sorted(critical.exact, key=abs)[:6]:
+        place = bisect(roots, root) - 1
+        before = root - roots[place - 1] if place > 0 else 1.0
+        after = roots[place + 1] - root if place + 1 < len(roots) else 1.0
+        sides += [root - min(before / 3, 1 / 16), root + min(after / 3, 1 / 16)]
+    return [x for x in [*inner, *sides, *far] if abs(x) < 1e300]
+
+
+def seeded_points(random: Random) -> list[float]:
+    """Within 3, within 50, a few beyond, and near 0 on both sides."""
+    return [
+        *(random.uniform(-3, 3) for _ in range(2)),
+        *(random.uniform(-50, 50) for _ in range(4)),
+        random.choice((-1, 1)) * random.uniform(50, 400),
+        random.uniform(1e-4, 2e-2),
+        -random.uniform(1e-4, 2e-2),
+    ]
+
+
+def _directions(random: Random) -> Iterable[tuple[float, float, float]]:
+    for c, s in ((1, 1), (-1, 1), (-1, -1), (1, -1)):
+        yield random.uniform(0.2, 4), c * random.uniform(0.3, 1), s * random.uniform(0.3, 1)
+
+
+Judgement = Literal["holds", "holds where real", "holds in part", "wrong", "unknown"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """``enclosed``: every interval was tried and every point decided; ``points``, ``intervals``: how many held."""
+
+    judgement: Judgement
+    enclosed: bool
+    points: int
+    intervals: int
+    untried_intervals: int
+    satisfied_fraction: float
+
+
+def judge(check: Callable[..., PointVerdict], points: PointSet) -> Verdict:
+    """All points of the set, and what they say together."""
+    verdicts = [check(complex(x), problem, interval) for x, problem, interval in points.real]
+    verdicts += [check(z) for z in points.complex]
+    zeros = [v for v in verdicts if v.state is State.ZERO]
+    failures = [v for v in verdicts if v.state in (State.NONZERO, State.ANSWER_UNDEFINED)]
+    decided = {v.interval for v in verdicts if v.state is not State.UNKNOWN and v.interval >= 0}
+    untried = points.intervals + points.omitted - len(decided)
+    fraction = len(zeros) / max(len(zeros) + len(failures), 1)
+    intervals = len({v.interval for v in zeros if v.interval >= 0})
+    enclosed = untried == 0 and not any(v.state is State.UNKNOWN for v in verdicts)
+    return Verdict(_judgement(verdicts, zeros, failures), enclosed, len(zeros), intervals, untried, fraction)
+
+
+def _judgement(verdicts: list[PointVerdict], zeros: list[PointVerdict], failures: list[PointVerdict]) -> Judgement:
+    if not failures:
+        return "holds" if len(zeros) >= MIN_ZEROS else "unknown"
+    if not zeros:
+        return "wrong"
+    if any(v.problem_is_real and v.answer_is_real and not v.x.imag for v in failures):
+        return "holds in part"
+    return "holds where real" if _holds_on_an_interval(verdicts) else "holds in part"
+
+
+def _holds_on_an_interval(verdicts: list[PointVerdict]) -> bool:
+    """Whether, on a whole interval of the problem's real domain, the answer is real and right."""
+    intervals: dict[int, list[PointVerdict]] = {}
+    for v in verdicts:
+        if v.problem_interval >= 0 and v.state is not State.UNKNOWN:
+            intervals.setdefault(v.problem_interval, []).append(v)
+    return any(
+        all(v.state is State.ZERO and v.problem_is_real and v.answer_is_real for v in group) for group in intervals.values()
+    )
