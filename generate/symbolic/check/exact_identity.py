@@ -30,7 +30,9 @@ def prove_antiderivative(f: Tree, primitive: Tree) -> Condition | None:
     return _prove(residual)
 
 
-def prove_solution(equation: Tree, solution: Tree, unknowns: tuple[str, ...], constants: tuple[str, ...]) -> Condition | None:
+def prove_solution(
+    equation: Tree, solution: Tree, unknowns: tuple[str, ...], constants: tuple[str, ...]
+) -> Condition | None:
     """The same for F(x, y, y'[, y'']) = 0 and y(x, c1[, c2])."""
 
     def residual(kernels: Kernels) -> Polynomial:

@@ -27,7 +27,11 @@ def may_jump(tree: Tree, inside: bool = False) -> bool:
     if isinstance(tree, int) or len(tree) == 1:
         return False
     name = TOKENS[tree[0]]
-    if name == "sign" or (inside and name in _WITH_POLES) or name in ("acot", "asec", "acsc", "acoth", "asech", "acsch"):
+    if (
+        name == "sign"
+        or (inside and name in _WITH_POLES)
+        or name in ("acot", "asec", "acsc", "acoth", "asech", "acsch")
+    ):
         return True
     return any(may_jump(child, inside or name in _BOUNDED) for child in tree[1:])
 
@@ -45,7 +49,9 @@ def count_jumps(f: Tree, primitive: Tree) -> int:
     with np.errstate(all="ignore"):
         change = value[2] - value[0]
         expected = HALF_WIDTH * (slope[0] + slope[2])
-        steady = np.abs(slope[2] - slope[0]) <= 0.5 * (1 + np.abs(slope).max(axis=0, initial=0, where=np.isfinite(slope)))
+        steady = np.abs(slope[2] - slope[0]) <= 0.5 * (
+            1 + np.abs(slope).max(axis=0, initial=0, where=np.isfinite(slope))
+        )
         size = 1 + np.abs(expected)
         jumps = steady & (np.abs(change - expected) > MIN_JUMP * size) & (np.abs(expected) < 1)
     return int(jumps.sum())

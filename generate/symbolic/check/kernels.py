@@ -143,7 +143,9 @@ class Kernels:
 
     def _constant_kernel(self, position: int) -> bool:
         kernel = self._kernels[position]
-        return kernel.kind in ("pi", "I") or (kernel.kind not in ("x", "constant") and self._is_constant(kernel.argument))
+        return kernel.kind in ("pi", "I") or (
+            kernel.kind not in ("x", "constant") and self._is_constant(kernel.argument)
+        )
 
     def _require_nonzero(self, p: Polynomial) -> None:
         """Note what must be evaluated to know that p, which is not zero as a polynomial, is not zero as a function on an interval.
@@ -172,9 +174,9 @@ class Kernels:
             parts[exponents[position]][lowered] = coefficient
         a, b = (self._context.from_dict(part) for part in parts)
         square = self.multiply(b, b)
-        return self._without_reciprocals(
-            self.multiply(a, a) - self.multiply(square, self._kernels[position].relation)
-        )[0]
+        return self._without_reciprocals(self.multiply(a, a) - self.multiply(square, self._kernels[position].relation))[
+            0
+        ]
 
     def _is_one_logarithm(self, kernels: list[_Kernel], branching: _Kernel) -> bool:
         """Whether the only branching kernel is a logarithm or inverse function of a rational function, the others single-valued."""
@@ -186,7 +188,9 @@ class Kernels:
     def _is_rational(self, p: Polynomial) -> bool:
         """Whether p is a rational function of x with rational coefficients, and not constant."""
         kernels = [self._kernels[i] for i in self._used(p)]
-        return bool(kernels) and all(k.kind == "x" or (k.kind == "inverse" and self._is_rational(k.argument)) for k in kernels)
+        return bool(kernels) and all(
+            k.kind == "x" or (k.kind == "inverse" and self._is_rational(k.argument)) for k in kernels
+        )
 
     # -- arithmetic ----------------------------------------------------------------------------------------------------
 
@@ -204,7 +208,7 @@ class Kernels:
         if n > (MAX_EXPONENT if len(u) <= 1 else MAX_POWER) or (len(u) > 1 and len(u) ** min(n, 6) > 40 * MAX_TERMS):
             raise NotProven("large power")
         power = u**n
-        if len(power) > MAX_TERMS or len(power) == 1 and max(power.degrees()) > MAX_EXPONENT:
+        if len(power) > MAX_TERMS or (len(power) == 1 and max(power.degrees()) > MAX_EXPONENT):
             raise NotProven("large power")
         return power
 
@@ -411,7 +415,8 @@ class Kernels:
             term = self._context.from_dict({exponents: 1})
             factor = self._exponential_of_inverse(exponents, coefficient) if denominator.is_one() else None
             result = self.multiply(
-                result, self._exponential_kernel(self.multiply(term, inverse), coefficient) if factor is None else factor
+                result,
+                self._exponential_kernel(self.multiply(term, inverse), coefficient) if factor is None else factor,
             )
         return result
 
@@ -463,7 +468,9 @@ class Kernels:
         if order != int(known.denom()):
             self._units[key] = fmpq(1, order)
             raise Restart
-        root = self._kernel("root", f"{order} {radicand}", radicand, degree=order, relation=radicand, branching=branching)
+        root = self._kernel(
+            "root", f"{order} {radicand}", radicand, degree=order, relation=radicand, branching=branching
+        )
         turns, rest = divmod(int((exponent * order).numer()), order)
         return self.multiply(self.integer_power(radicand, turns), root**rest)
 
@@ -485,7 +492,10 @@ class Kernels:
         content = _content(numerator)
         total = self._null
         for prime, multiplicity in _prime_powers(content):
-            total = total + self._kernel("ln", str(prime), self._context.constant(prime), source=f"ln {prime}") * multiplicity
+            total = (
+                total
+                + self._kernel("ln", str(prime), self._context.constant(prime), source=f"ln {prime}") * multiplicity
+            )
         rest = numerator / content
         if not denominator.is_one():
             rest = self.multiply(rest, self.inverse(denominator))
@@ -529,7 +539,11 @@ class Kernels:
     def _sine_and_cosine_of_inverse(self, angle: Polynomial) -> tuple[Polynomial, Polynomial] | None:
         """For the angles asin u, acos u and atan u, on principal branches."""
         used = self._used(angle)
-        if len(used) != 1 or angle != self._generators[used[0]] or self._kernels[used[0]].kind not in ("asin", "acos", "atan"):
+        if (
+            len(used) != 1
+            or angle != self._generators[used[0]]
+            or self._kernels[used[0]].kind not in ("asin", "acos", "atan")
+        ):
             return None
         kind, u = self._kernels[used[0]].kind, self._kernels[used[0]].argument
         square = self.multiply(u, u)

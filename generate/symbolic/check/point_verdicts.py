@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from random import Random
-from typing import Any, Literal
+from typing import Literal
 
 from flint import acb, arb
 
 from mathpipe.datasets.expressions.prefix import Tree
 from mathpipe.datasets.expressions.vocabulary import TOKENS
 from mathpipe.generate.symbolic.check.singular_points import CriticalPoints, critical_points
-from mathpipe.generate.symbolic.numeric.balls import Ball, CannotTell, Jet, Undefined, evaluate, precision
+from mathpipe.generate.symbolic.numeric.balls import Ball, CannotTell, Undefined, evaluate, precision
 from mathpipe.generate.symbolic.numeric.taylor import FIRST_DERIVATIVES, VALUES
 
 PRECISIONS = (64, 192, 512, 1536, 4608)  # bits, tried in turn
@@ -37,6 +37,10 @@ class State(IntEnum):
     PROBLEM_UNDEFINED = 2
     ANSWER_UNDEFINED = 3
     UNKNOWN = 4
+    ANSWER_UNKNOWN = 5
+
+
+_UNKNOWN = (State.UNKNOWN, State.ANSWER_UNKNOWN)
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ class AntiderivativeCheck:
         for bits in PRECISIONS:
             with precision(bits):
                 state, problem_is_real, answer_is_real = self._at(point(x))
-            if state is not State.UNKNOWN:
+            if state not in _UNKNOWN:
                 break
         return PointVerdict(x, state, problem_is_real, answer_is_real, problem_interval, interval)
 
@@ -107,9 +111,11 @@ class AntiderivativeCheck:
         except Undefined:
             return State.ANSWER_UNDEFINED, is_real(f), False
         except CannotTell:
-            return State.UNKNOWN, False, False
+            return State.ANSWER_UNKNOWN, is_real(f), False
         derivative, more = _signed_sum(self._primitive, [jet[1] for jet in answer])
         primitive, _ = _signed_sum(self._primitive, [jet[0] for jet in answer])
+        if derivative is not None and not derivative.is_finite():
+            return State.ANSWER_UNKNOWN, is_real(f), False
         residual = derivative if f is None else -f if derivative is None else derivative - f
         return residual_state(residual, scale + more), is_real(f), is_real(primitive)
 
@@ -230,17 +236,18 @@ def judge(check: Callable[..., PointVerdict], points: PointSet) -> Verdict:
     verdicts += [check(z) for z in points.complex]
     zeros = [v for v in verdicts if v.state is State.ZERO]
     failures = [v for v in verdicts if v.state in (State.NONZERO, State.ANSWER_UNDEFINED)]
-    decided = {v.interval for v in verdicts if v.state is not State.UNKNOWN and v.interval >= 0}
+    decided = {v.interval for v in verdicts if v.state not in _UNKNOWN and v.interval >= 0}
     untried = points.intervals + points.omitted - len(decided)
     fraction = len(zeros) / max(len(zeros) + len(failures), 1)
     intervals = len({v.interval for v in zeros if v.interval >= 0})
-    enclosed = untried == 0 and not any(v.state is State.UNKNOWN for v in verdicts)
+    enclosed = untried == 0 and not any(v.state in _UNKNOWN for v in verdicts)
     return Verdict(_judgement(verdicts, zeros, failures), enclosed, len(zeros), intervals, untried, fraction)
 
 
 def _judgement(verdicts: list[PointVerdict], zeros: list[PointVerdict], failures: list[PointVerdict]) -> Judgement:
     if not failures:
-        return "holds" if len(zeros) >= MIN_ZEROS else "unknown"
+        undefined = {v.interval for v in verdicts if v.state is State.ANSWER_UNKNOWN} - {v.interval for v in zeros}
+        return "holds" if len(zeros) >= MIN_ZEROS and not undefined else "unknown"
     if not zeros:
         return "wrong"
     if any(v.problem_is_real and v.answer_is_real and not v.x.imag for v in failures):
@@ -255,5 +262,6 @@ def _holds_on_an_interval(verdicts: list[PointVerdict]) -> bool:
         if v.problem_interval >= 0 and v.state is not State.UNKNOWN:
             intervals.setdefault(v.problem_interval, []).append(v)
     return any(
-        all(v.state is State.ZERO and v.problem_is_real and v.answer_is_real for v in group) for group in intervals.values()
+        all(v.state is State.ZERO and v.problem_is_real and v.answer_is_real for v in group)
+        for group in intervals.values()
     )

@@ -27,10 +27,10 @@ def decide(integrand: bytes, predicted: bytes) -> str:
 def main() -> None:
     answers = sys.stdout
     sys.stdout = sys.stderr  # nothing that SymPy prints is an answer
-    print("ready", file=answers, flush=True)  # noqa: T201
+    print("ready", file=answers, flush=True)
     for line in sys.stdin:
         integrand, predicted = map(bytes.fromhex, line.split(" "))
-        print(decide(integrand, predicted), file=answers, flush=True)  # noqa: T201
+        print(decide(integrand, predicted), file=answers, flush=True)
 
 
 if __name__ == "__main__":

@@ -65,7 +65,9 @@ def evaluate(tree: Tree, algebra: Algebra, leaves: Mapping[str, Jet]) -> Jet:
     if name == "add":
         return [v if u is None else u if v is None else u + v for u, v in zip(a, b, strict=True)]
     if name == "sub":
-        return [(None if v is None else -v) if u is None else u if v is None else u - v for u, v in zip(a, b, strict=True)]
+        return [
+            (None if v is None else -v) if u is None else u if v is None else u - v for u, v in zip(a, b, strict=True)
+        ]
     return multiply(algebra, a, b if name == "mul" else _compose(algebra, _reciprocal, b))
 
 
@@ -228,7 +230,9 @@ def _tanh(u: Ball, order: int) -> tuple[Ball, ...]:
     return (t, d, -t * d)
 
 
-def _inverse_function(value: Callable[[Ball], Ball], slope: Callable[[Ball], tuple[Ball, Ball]], poles: tuple[complex, ...]) -> Rule:
+def _inverse_function(
+    value: Callable[[Ball], Ball], slope: Callable[[Ball], tuple[Ball, Ball]], poles: tuple[complex, ...]
+) -> Rule:
     """``slope``: (f', f''/2). ``poles``: where the derivative does not exist."""
 
     def rule(u: Ball, order: int) -> tuple[Ball, ...]:
