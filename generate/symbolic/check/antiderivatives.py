@@ -1,9 +1,9 @@
 """Is F an antiderivative of f? Quick looks that may reject, exact identities, and balls between all critical points.
 
 Generation asks ``is_antiderivative``: double precision at 16 points, with pairs that are right by construction.
-A prediction is wrong if a ball of F' - f excludes 0 at a point where both sides agree nowhere. It is right if F' - f = 0 is proven
-(``exact_identity``), or if it is enclosed at points on every interval between critical points and at points that the texts of the pair
-choose (``point_verdicts``). Double precision only sorts out predictions to reject. Where nothing decides, SymPy does, in bounded time.
+A prediction is wrong if a ball of F' - f excludes 0. It is right if F' - f = 0 is proven (``exact_identity``), or if it is enclosed
+at points on every interval between critical points and at points that the texts of the pair choose (``point_verdicts``). Double
+precision only sorts out predictions to reject. Where f has too few values, SymPy decides, in bounded time.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ _ALLOWED[
     [k for name, k in IDS.items() if name not in {"y", "z", "t", "Y", "Y'", "Y''", *(f"a{k}" for k in range(10))}]
 ] = True
 _NOT_ANALYTIC = (IDS["abs"], IDS["sign"])
-(EXACT, EQUIVALENT, PARTIAL, WRONG_VALUE, MALFORMED, REAL_DOMAIN) = (
+(EXACT, EQUIVALENT, PARTIAL, WRONG_VALUE, MALFORMED, UNDECIDED, REAL_DOMAIN) = (
     SYMBOLIC_OUTCOMES.index(name)
-    for name in ("exact", "equivalent", "partial", "wrong_value", "malformed", "real_domain")
+    for name in ("exact", "equivalent", "partial", "wrong_value", "malformed", "undecided", "real_domain")
 )
 
 
@@ -223,6 +223,8 @@ class _Pair:
             evidence = SAMPLED if answer in (EQUIVALENT, WRONG_VALUE) else NONE
             return _Result(answer, evidence, verdict.satisfied_fraction, counts)
         outcome = _OUTCOME_OF[verdict.judgement]
+        if outcome == UNDECIDED:
+            return _Result(outcome, NONE, verdict.satisfied_fraction, counts)
         if outcome in (PARTIAL, WRONG_VALUE):
             return _Result(outcome, PROVEN, verdict.satisfied_fraction, counts)
         if disagrees and outcome == EQUIVALENT:  # rounding errors
@@ -242,8 +244,8 @@ class _Pair:
             return True
         if condition is Condition.ONE_POINT:
             return any(self._check.defined_at(x) for x in _GENERIC_POINTS)
-        points = [*(complex(x) for x, *_ in self._points.real), *self._points.complex]
-        return all(self._check.defined_at(x) for x in points)
+        points = [*self._points.one_each, *self._points.complex]
+        return all(self._check.defined_at(complex(x)) for x in points)
 
     def _jumps(self) -> dict[str, float]:
         return {"jumps": float(count_jumps(self._f, self._primitive))}
@@ -254,6 +256,7 @@ _OUTCOME_OF = {
     "holds where real": REAL_DOMAIN,
     "holds in part": PARTIAL,
     "wrong": WRONG_VALUE,
+    "perhaps undefined": UNDECIDED,
 }
 _GENERIC_POINTS = (0.7391 + 0j, 2.3417 + 0j, -0.6173 + 0j, -3.1729 + 0j)
 

@@ -11,6 +11,7 @@ from bisect import bisect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import pairwise
 from random import Random
 from typing import Literal
 
@@ -19,13 +20,14 @@ from flint import acb, arb
 from mathpipe.datasets.expressions.prefix import Tree
 from mathpipe.datasets.expressions.vocabulary import TOKENS
 from mathpipe.generate.symbolic.check.singular_points import CriticalPoints, critical_points
-from mathpipe.generate.symbolic.numeric.balls import Ball, CannotTell, Undefined, evaluate, precision
-from mathpipe.generate.symbolic.numeric.taylor import FIRST_DERIVATIVES, VALUES
+from mathpipe.generate.symbolic.numeric.balls import Ball, BallProgram, CannotTell, Jet, Undefined, precision, run
+from mathpipe.generate.symbolic.numeric.taylor import FIRST_DERIVATIVES
 
 PRECISIONS = (64, 192, 512, 1536, 4608)  # bits, tried in turn
 RADIUS_BITS = 133  # 1e-40
 MIN_ZEROS = 5
 MAX_INTERVALS = 24
+ENOUGH = 5
 REAL_BITS = 40  # an imaginary part this much smaller is zero
 
 
@@ -55,13 +57,6 @@ class PointVerdict:
     interval: int = -1
 
 
-def terms(tree: Tree) -> list[Tree]:
-    """The terms of a sum, without their signs."""
-    if isinstance(tree, tuple) and TOKENS[tree[0]] in ("add", "sub"):
-        return terms(tree[1]) + terms(tree[2])
-    return [tree]
-
-
 def signed_terms(tree: Tree, sign: int = 1) -> list[tuple[int, Tree]]:
     """The terms of a sum with their signs."""
     if isinstance(tree, tuple) and TOKENS[tree[0]] in ("add", "sub"):
@@ -85,7 +80,13 @@ class AntiderivativeCheck:
     """The check of one pair at points."""
 
     def __init__(self, f: Tree, primitive: Tree) -> None:
-        self._f, self._primitive = signed_terms(f), signed_terms(primitive)
+        problem, answer = signed_terms(f), signed_terms(primitive)
+        self._program = BallProgram(tree for _, tree in (*problem, *answer))
+        self._problem_signs, self._answer_signs = [s for s, _ in problem], [s for s, _ in answer]
+        self._problem_nodes = self._program.roots[: len(problem)]
+        self._answer_nodes = self._program.roots[len(problem) :]
+        self._problem_end = self._program.ends[len(problem) - 1]
+        self._with_slopes = self._program.reachable(self._answer_nodes)
 
     def at(self, x: complex, problem_interval: int = -1, interval: int = -1) -> PointVerdict:
         """The verdict at one point, with as many digits as it takes."""
@@ -97,54 +98,63 @@ class AntiderivativeCheck:
         return PointVerdict(x, state, problem_is_real, answer_is_real, problem_interval, interval)
 
     def _at(self, x: Ball) -> tuple[State, bool, bool]:
+        nodes: list[Jet] = []
         try:
-            problem = [evaluate(term, VALUES, {"x": [x]})[0] for _, term in self._f]
+            self._run(x, nodes, self._problem_end)
         except Undefined:
             return State.PROBLEM_UNDEFINED, False, False
         except CannotTell:
             return State.UNKNOWN, False, False
-        f, scale = _signed_sum(self._f, problem)
+        f, scale = _signed_sum(self._problem_signs, [nodes[k][0] for k in self._problem_nodes])
         if f is not None and not f.is_finite():
             return State.UNKNOWN, False, False
         try:
-            answer = [evaluate(term, FIRST_DERIVATIVES, {"x": [x, acb(1)]}) for _, term in self._primitive]
+            self._run(x, nodes)
         except Undefined:
             return State.ANSWER_UNDEFINED, is_real(f), False
         except CannotTell:
             return State.ANSWER_UNKNOWN, is_real(f), False
-        derivative, more = _signed_sum(self._primitive, [jet[1] for jet in answer])
-        primitive, _ = _signed_sum(self._primitive, [jet[0] for jet in answer])
+        derivative, more = _signed_sum(self._answer_signs, [nodes[k][1] for k in self._answer_nodes])
+        primitive, _ = _signed_sum(self._answer_signs, [nodes[k][0] for k in self._answer_nodes])
         if derivative is not None and not derivative.is_finite():
             return State.ANSWER_UNKNOWN, is_real(f), False
         residual = derivative if f is None else -f if derivative is None else derivative - f
         return residual_state(residual, scale + more), is_real(f), is_real(primitive)
 
+    def _run(self, x: Ball, nodes: list[Jet], stop: int | None = None) -> None:
+        run(self._program, FIRST_DERIVATIVES, {"x": [x, _UNIT]}, nodes, stop, self._with_slopes)
+
     def defined_at(self, x: complex) -> bool | None:
         """Whether F' is defined at x wherever f is; None: not known."""
         for bits in PRECISIONS[:4]:
+            nodes: list[Jet] = []
             with precision(bits):
                 try:
-                    values = [evaluate(term, VALUES, {"x": [point(x)]})[0] for _, term in self._f]
+                    self._run(point(x), nodes, self._problem_end)
                 except Undefined:
                     return True
                 except CannotTell:
                     continue
                 try:
-                    jets = [evaluate(term, FIRST_DERIVATIVES, {"x": [point(x), acb(1)]}) for _, term in self._primitive]
+                    self._run(point(x), nodes)
                 except Undefined:
                     return False
                 except CannotTell:
                     continue
-                if all(v is None or v.is_finite() for v in (*values, *(jet[1] for jet in jets))):
+                values = [nodes[k][0] for k in self._problem_nodes] + [nodes[k][1] for k in self._answer_nodes]
+                if all(v is None or v.is_finite() for v in values):
                     return True
         return None
 
 
-def _signed_sum(signed: list[tuple[int, Tree]], values: list[Ball | None]) -> tuple[Ball | None, arb]:
+_UNIT = acb(1)
+
+
+def _signed_sum(signs: list[int], values: list[Ball | None]) -> tuple[Ball | None, arb]:
     """(the sum, the sum of the magnitudes) of terms with signs."""
     total: Ball | None = None
     size = arb(0)
-    for (sign, _), value in zip(signed, values, strict=True):
+    for sign, value in zip(signs, values, strict=True):
         if value is not None:
             signed_value = value if sign > 0 else -value
             total = signed_value if total is None else total + signed_value
@@ -171,32 +181,40 @@ class PointSet:
     complex: list[complex]
     intervals: int
     omitted: int
+    one_each: list[float]
+    """One point in each interval."""
 
 
 def choose_points(f: Tree, primitive: Tree, seed: bytes, *, real_only: bool) -> PointSet:
-    """Points on every interval between critical points, near critical points, seeded by the texts of the pair, far and off the axis."""
-    critical, problem = critical_points([f, primitive]), critical_points([f])
+    """Points on every interval between critical points, near critical points, chosen by ``seed``, and off the axis."""
+    critical, ends = critical_points([f, primitive]), real_domain_ends(f)
     random = Random(int.from_bytes(hashlib.sha256(seed).digest()[:8], "big"))
-    reals = [*interval_points(critical, random), *seeded_points(random)]
-    real = [(x, bisect(problem.values, x), bisect(critical.values, x)) for x in dict.fromkeys(reals)]
+    inner = interval_points(critical, random)
+    reals = [*inner, *seeded_points(random), *far_and_near_points(critical, random)]
+    real = [(x, bisect(ends, x), bisect(critical.values, x)) for x in dict.fromkeys(reals)]
     off_axis = [] if real_only else [complex(r * c, r * s) for r, c, s in _directions(random)]
-    return PointSet(real, off_axis, len(critical.values) + 1, critical.omitted)
+    return PointSet(real, off_axis, len(critical.values) + 1, critical.omitted, inner)
 
 
 def interval_points(critical: CriticalPoints, random: Random) -> list[float]:
-    """One point in each interval, the nearest to zero first, then both sides of exact roots."""
+    """One point in each interval, the nearest to zero first."""
     roots = critical.values
-    inner = [a + (b - a) * random.uniform(0.35, 0.65) for a, b in zip(roots, roots[1:], strict=False)]
+    inner = [a + (b - a) * random.uniform(0.35, 0.65) for a, b in pairwise(roots)]
     outer = [roots[0] - random.uniform(0.5, 2.5), roots[-1] + random.uniform(0.5, 2.5)]
-    far = [1.5 * roots[0] - random.uniform(4, 20), 1.5 * roots[-1] + random.uniform(4, 20)]
-    inner = sorted([*inner, *outer], key=abs)[:MAX_INTERVALS]
-    sides = []
+    return sorted([*inner, *outer], key=abs)[:MAX_INTERVALS]
+
+
+def far_and_near_points(critical: CriticalPoints, random: Random) -> list[float]:
+    """Both sides of exact roots, and beyond the outermost critical points."""
+    roots = critical.values
+    points = []
     for root in sorted(critical.exact, key=abs)[:6]:
         place = bisect(roots, root) - 1
         before = root - roots[place - 1] if place > 0 else 1.0
         after = roots[place + 1] - root if place + 1 < len(roots) else 1.0
-        sides += [root - min(before / 3, 1 / 16), root + min(after / 3, 1 / 16)]
-    return [x for x in [*inner, *sides, *far] if abs(x) < 1e300]
+        points += [root - min(before / 3, 1 / 16), root + min(after / 3, 1 / 16)]
+    points += [1.5 * roots[0] - random.uniform(4, 20), 1.5 * roots[-1] + random.uniform(4, 20)]
+    return [x for x in points if abs(x) < 1e300]
 
 
 def seeded_points(random: Random) -> list[float]:
@@ -215,7 +233,7 @@ def _directions(random: Random) -> Iterable[tuple[float, float, float]]:
         yield random.uniform(0.2, 4), c * random.uniform(0.3, 1), s * random.uniform(0.3, 1)
 
 
-Judgement = Literal["holds", "holds where real", "holds in part", "wrong", "unknown"]
+Judgement = Literal["holds", "holds where real", "holds in part", "wrong", "perhaps undefined", "unknown"]
 
 
 @dataclass(frozen=True)
@@ -231,9 +249,15 @@ class Verdict:
 
 
 def judge(check: Callable[..., PointVerdict], points: PointSet) -> Verdict:
-    """All points of the set, and what they say together."""
-    verdicts = [check(complex(x), problem, interval) for x, problem, interval in points.real]
-    verdicts += [check(z) for z in points.complex]
+    """What the points say together; once both sides are real and differ, ``ENOUGH`` points are tried."""
+    verdicts: list[PointVerdict] = []
+    differs = False
+    for x, *intervals in (*points.real, *((z,) for z in points.complex)):
+        verdict = check(complex(x), *intervals)
+        verdicts.append(verdict)
+        differs = differs or (verdict.state is State.NONZERO and verdict.problem_is_real and verdict.answer_is_real)
+        if differs and len(verdicts) >= ENOUGH:
+            break
     zeros = [v for v in verdicts if v.state is State.ZERO]
     failures = [v for v in verdicts if v.state in (State.NONZERO, State.ANSWER_UNDEFINED)]
     decided = {v.interval for v in verdicts if v.state not in _UNKNOWN and v.interval >= 0}
@@ -247,7 +271,9 @@ def judge(check: Callable[..., PointVerdict], points: PointSet) -> Verdict:
 def _judgement(verdicts: list[PointVerdict], zeros: list[PointVerdict], failures: list[PointVerdict]) -> Judgement:
     if not failures:
         undefined = {v.interval for v in verdicts if v.state is State.ANSWER_UNKNOWN} - {v.interval for v in zeros}
-        return "holds" if len(zeros) >= MIN_ZEROS and not undefined else "unknown"
+        if undefined:
+            return "perhaps undefined"
+        return "holds" if len(zeros) >= MIN_ZEROS else "unknown"
     if not zeros:
         return "wrong"
     if any(v.problem_is_real and v.answer_is_real and not v.x.imag for v in failures):

@@ -26,6 +26,7 @@ Fraction = tuple[Any, Any]  # numerator and denominator, flint.fmpq_poly
 MAX_DEGREE = 40
 MAX_FUNCTIONS = 40
 MAX_ROOTS = 64
+CLOSE, UNBOUNDED = 1e-13, 1e5  # a function larger than the second at the first from a point has a pole there
 X = (IDS["x"],)
 _SIZES = np.concatenate(
     [10.0 ** np.arange(-6, 0), np.arange(0.25, 12, 0.25) + 1 / 1024, np.arange(12, 60, 1.0), 10 ** np.arange(2, 5, 0.5)]
@@ -35,7 +36,7 @@ GRID = np.concatenate([-_SIZES[::-1], _SIZES])
 
 @dataclass(frozen=True)
 class CriticalPoints:
-    """``values``: sorted; ``exact``: those that are roots of rational functions; ``omitted``: functions and roots beyond the limits."""
+    """``values``: sorted; ``exact``: roots of rational functions; ``omitted``: functions and roots beyond the limits."""
 
     values: tuple[float, ...]
     exact: tuple[float, ...]
@@ -59,6 +60,18 @@ def critical_points(trees: list[Tree], variable: Tree = X) -> CriticalPoints:
     return CriticalPoints(
         tuple(sorted(by_size[:MAX_ROOTS])), tuple(sorted(exact)), omitted + max(len(by_size) - MAX_ROOTS, 0)
     )
+
+
+def real_domain_ends(f: Tree) -> tuple[float, ...]:
+    """The critical points at which the real domain of f ends or is interrupted: f is not real, or unbounded, on one side."""
+    roots = np.array(critical_points([f]).values)
+    step = CLOSE * np.maximum(np.abs(roots), 1)
+    x = np.concatenate([roots - step, roots + step]).astype(np.complex128)
+    values = evaluate(compile_expressions(Sequences.from_list([write(f)])), VALUES, {"x": x[None]}, len(x))[0, 0]
+    with np.errstate(all="ignore"):
+        bounded = (np.abs(values.imag) <= 1e-9 * np.abs(values.real)) & (np.abs(values.real) < UNBOUNDED)
+    both_sides = bounded.reshape(2, -1).all(axis=0)
+    return tuple(roots[~both_sides].tolist())
 
 
 _ONE_ROOT = {"sqrt", "ln", "abs", "sign", "inv", "cot", "csc", "coth", "csch", "pow2", "pow3", "pow4", "pow5"}

@@ -7,8 +7,9 @@ The Taylor rules are those of ``taylor``: polynomials in small increments of x a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from flint import acb, arb, ctx, fmpq
@@ -20,6 +21,8 @@ from mathpipe.generate.symbolic.numeric.taylor import Algebra
 Ball = Any  # flint.acb
 Jet = list[Ball | None]
 """Taylor coefficients, one for each monomial of an algebra; None is an exact zero."""
+Rule = Callable[[Ball, int], tuple[Ball, ...]]
+"""(f, f', f''/2) of a ball, up to an order."""
 
 MAX_EXACT_POWER = 10**6
 _ZERO, _ONE = acb(0), acb(1)
@@ -45,30 +48,150 @@ def precision(bits: int) -> Iterator[None]:
         ctx.prec = before
 
 
+@dataclass(frozen=True)
+class Step:
+    """One node: its operator, the rule of a unary operator or of a power, and its operands (positions of earlier nodes)."""
+
+    name: str
+    rule: Rule | None
+    constant: Ball | None
+    left: int
+    right: int
+
+
+class BallProgram:
+    """Expressions as one sequence of distinct nodes, operands first; the nodes of earlier expressions come first.
+
+    ``roots``: the node of each expression. ``ends``: the number of nodes of it and of the expressions before it.
+    """
+
+    def __init__(self, trees: Iterable[Tree]) -> None:
+        self.steps: list[Step] = []
+        self._position: dict[Tree, int] = {}
+        self.roots: list[int] = []
+        self.ends: list[int] = []
+        for tree in trees:
+            self.roots.append(self._add(tree))
+            self.ends.append(len(self.steps))
+
+    def _add(self, tree: Tree) -> int:
+        position = self._position.get(tree)
+        if position is None:
+            step = self._step(tree)
+            position = self._position[tree] = len(self.steps)
+            self.steps.append(step)
+        return position
+
+    def _step(self, tree: Tree) -> Step:
+        if isinstance(tree, int):
+            return Step("", None, acb(tree), -1, -1)
+        name = TOKENS[tree[0]]
+        if len(tree) == 1:
+            return Step(name, None, None, -1, -1)
+        left = self._add(tree[1])
+        if len(tree) == 2:
+            return Step(name, _RULES[name], None, left, -1)
+        if name in ("pow", "rac"):
+            exponent = rational(tree[2])
+            if exponent is not None and not (name == "rac" and exponent == 0):
+                return Step(name, _rational_power(1 / exponent if name == "rac" else exponent), None, left, -1)
+        return Step(name, None, None, left, self._add(tree[2]))
+
+    def reachable(self, roots: Iterable[int]) -> list[bool]:
+        """Which nodes these expressions use."""
+        reached = [False] * len(self.steps)
+        for root in roots:
+            reached[root] = True
+        for k in range(len(self.steps) - 1, -1, -1):
+            if reached[k]:
+                step = self.steps[k]
+                if step.left >= 0:
+                    reached[step.left] = True
+                if step.right >= 0:
+                    reached[step.right] = True
+        return reached
+
+
+def run(
+    program: BallProgram,
+    algebra: Algebra,
+    leaves: Mapping[str, Jet],
+    nodes: list[Jet],
+    stop: int | None = None,
+    with_slopes: list[bool] | None = None,
+) -> None:
+    """Append the jets of the next nodes up to ``stop``; raises Undefined or CannotTell at the first node that has none.
+
+    Coefficients that are no finite balls are appended as such. ``with_slopes``: the nodes of which more than the value is needed.
+    """
+    components = len(algebra.monomials)
+    for k in range(len(nodes), len(program.steps) if stop is None else stop):
+        step = program.steps[k]
+        if step.constant is not None:
+            nodes.append([step.constant, *[None] * (components - 1)])
+        elif step.left < 0:
+            nodes.append(_leaf(step.name, leaves, components))
+        elif with_slopes is None or with_slopes[k]:
+            nodes.append(_jet(step, algebra, nodes))
+        else:
+            nodes.append([_value(step, nodes)])
+
+
 def evaluate(tree: Tree, algebra: Algebra, leaves: Mapping[str, Jet]) -> Jet:
-    """The jet of a tree; raises Undefined or CannotTell. Coefficients that are no finite balls are returned as such."""
-    if isinstance(tree, int):
-        return [acb(tree), *[None] * (len(algebra.monomials) - 1)]
-    name = TOKENS[tree[0]]
-    if len(tree) == 1:
-        if name in leaves:
-            return leaves[name]
-        if name not in _CONSTANTS:
-            raise Undefined(name)
-        return [_CONSTANTS[name](), *[None] * (len(algebra.monomials) - 1)]
-    a = evaluate(tree[1], algebra, leaves)
-    if len(tree) == 2:
-        return _compose(algebra, _RULES[name], a)
-    if name in ("pow", "rac"):
-        return _power(tree, algebra, a, leaves)
-    b = evaluate(tree[2], algebra, leaves)
-    if name == "add":
-        return [v if u is None else u if v is None else u + v for u, v in zip(a, b, strict=True)]
-    if name == "sub":
+    """The jet of a tree."""
+    nodes: list[Jet] = []
+    program = BallProgram([tree])
+    run(program, algebra, leaves, nodes)
+    return nodes[program.roots[0]]
+
+
+def _leaf(name: str, leaves: Mapping[str, Jet], components: int) -> Jet:
+    if name in leaves:
+        return leaves[name]
+    if name not in _CONSTANTS:
+        raise Undefined(name)
+    return [_CONSTANTS[name](), *[None] * (components - 1)]
+
+
+def _value(step: Step, nodes: list[Jet]) -> Ball:
+    """The value alone."""
+    a = _number(nodes[step.left][0])
+    if step.rule is not None:
+        return step.rule(a, 0)[0]
+    b = _number(nodes[step.right][0])
+    if step.name == "add":
+        return a + b
+    if step.name == "sub":
+        return a - b
+    if step.name == "mul":
+        return a * b
+    if step.name == "div":
+        return a * _reciprocal(b, 0)[0]
+    exponent = b if step.name == "pow" else _reciprocal(b, 0)[0]
+    return (exponent * _ln(a, 0)[0]).exp()
+
+
+def _number(value: Ball | None) -> Ball:
+    return _ZERO if value is None else value
+
+
+def _jet(step: Step, algebra: Algebra, nodes: list[Jet]) -> Jet:
+    a = nodes[step.left]
+    if step.rule is not None:
+        return _compose(algebra, step.rule, a)
+    b = nodes[step.right]
+    if step.name == "add":
+        return [_sum(u, v) for u, v in zip(a, b, strict=True)]
+    if step.name == "sub":
         return [
             (None if v is None else -v) if u is None else u if v is None else u - v for u, v in zip(a, b, strict=True)
         ]
-    return multiply(algebra, a, b if name == "mul" else _compose(algebra, _reciprocal, b))
+    if step.name == "mul":
+        return multiply(algebra, a, b)
+    if step.name == "div":
+        return multiply(algebra, a, _compose(algebra, _reciprocal, b))
+    exponent = b if step.name == "pow" else _compose(algebra, _reciprocal, b)
+    return _compose(algebra, _exp, multiply(algebra, exponent, _compose(algebra, _ln, a)))
 
 
 _CONSTANTS: dict[str, Callable[[], Ball]] = {
@@ -96,13 +219,14 @@ def _sum(u: Ball | None, v: Ball | None) -> Ball | None:
     return v if u is None else u if v is None else u + v
 
 
-Rule = Callable[[Ball, int], tuple[Ball, ...]]
-
-
 def _compose(algebra: Algebra, rule: Rule, u: Jet) -> Jet:
     """f(u) from f, f' and f''/2 at the constant part of u, as many as u depends on increments."""
     value = _ZERO if u[0] is None else u[0]
-    order = algebra.order if any(c is not None for c in u[1:]) else 0
+    order = 0
+    for c in u[1:]:
+        if c is not None:
+            order = algebra.order
+            break
     taylor = rule(value, order)
     out: Jet = [taylor[0], *(None if c is None else taylor[1] * c for c in u[1:])]
     if order > 1:
@@ -129,21 +253,6 @@ def rational(tree: Tree) -> fmpq | None:
     if name == "inv":
         return 1 / a
     return a + b if name == "add" else a - b if name == "sub" else a * b if name == "mul" else a / b
-
-
-def _power(tree: tuple[Any, ...], algebra: Algebra, a: Jet, leaves: Mapping[str, Jet]) -> Jet:
-    """a^b or the b-th root of a: the power rule for a rational exponent, else exp(b ln a)."""
-    exponent = rational(tree[2])
-    if TOKENS[tree[0]] == "rac" and exponent is not None:
-        if exponent == 0:
-            raise Undefined("a zeroth root")
-        exponent = 1 / exponent
-    if exponent is not None:
-        return _compose(algebra, _rational_power(exponent), a)
-    b = evaluate(tree[2], algebra, leaves)
-    if TOKENS[tree[0]] == "rac":
-        b = _compose(algebra, _reciprocal, b)
-    return _compose(algebra, _exp, multiply(algebra, b, _compose(algebra, _ln, a)))
 
 
 def _rational_power(p: fmpq) -> Rule:
