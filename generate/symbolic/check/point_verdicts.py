@@ -19,7 +19,7 @@ from flint import acb, arb
 
 from mathpipe.datasets.expressions.prefix import Tree
 from mathpipe.datasets.expressions.vocabulary import TOKENS
-from mathpipe.generate.symbolic.check.singular_points import CriticalPoints, critical_points
+from mathpipe.generate.symbolic.check.singular_points import CriticalPoints, critical_points, real_domain_ends
 from mathpipe.generate.symbolic.numeric.balls import Ball, BallProgram, CannotTell, Jet, Undefined, precision, run
 from mathpipe.generate.symbolic.numeric.taylor import FIRST_DERIVATIVES
 
