@@ -40,6 +40,7 @@ def prove_solution(
         values = [y]
         while len(values) < len(unknowns):
             values.append(kernels.derivative(values[-1]))
+        kernels.forget_values()
         return kernels.value(equation, dict(zip(unknowns, values, strict=True)))
 
     return _prove(residual)

@@ -96,6 +96,10 @@ class Kernels:
         self.condition = Condition.NONE
         self.x = self._kernel("x", "", self._null)
 
+    def forget_values(self) -> None:
+        """Forget the values of trees, before the same leaves get other values."""
+        self._values.clear()
+
     def constant(self, name: str) -> Polynomial:
         """A free constant, such as c1."""
         return self._kernel("constant", name, self._null)

@@ -42,7 +42,7 @@ class State(IntEnum):
     ANSWER_UNKNOWN = 5
 
 
-_UNKNOWN = (State.UNKNOWN, State.ANSWER_UNKNOWN)
+UNKNOWN_STATES = (State.UNKNOWN, State.ANSWER_UNKNOWN)
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class AntiderivativeCheck:
         for bits in PRECISIONS:
             with precision(bits):
                 state, problem_is_real, answer_is_real = self._at(point(x))
-            if state not in _UNKNOWN:
+            if state not in UNKNOWN_STATES:
                 break
         return PointVerdict(x, state, problem_is_real, answer_is_real, problem_interval, interval)
 
@@ -260,11 +260,11 @@ def judge(check: Callable[..., PointVerdict], points: PointSet) -> Verdict:
             break
     zeros = [v for v in verdicts if v.state is State.ZERO]
     failures = [v for v in verdicts if v.state in (State.NONZERO, State.ANSWER_UNDEFINED)]
-    decided = {v.interval for v in verdicts if v.state not in _UNKNOWN and v.interval >= 0}
+    decided = {v.interval for v in verdicts if v.state not in UNKNOWN_STATES and v.interval >= 0}
     untried = points.intervals + points.omitted - len(decided)
     fraction = len(zeros) / max(len(zeros) + len(failures), 1)
     intervals = len({v.interval for v in zeros if v.interval >= 0})
-    enclosed = untried == 0 and not any(v.state in _UNKNOWN for v in verdicts)
+    enclosed = untried == 0 and not any(v.state in UNKNOWN_STATES for v in verdicts)
     return Verdict(_judgement(verdicts, zeros, failures), enclosed, len(zeros), intervals, untried, fraction)
 
 
