@@ -48,6 +48,7 @@ Floats = NDArray[np.float64]
 
 RECHECK_BELOW = 1e-3  # a residual below this may be a rounding error
 MIN_ZEROS = 5
+ENOUGH = 6
 _NAMES = ("exact", "equivalent", "particular", "partial", "wrong_value", "malformed", "undecided", "real_domain")
 EXACT, EQUIVALENT, PARTICULAR, PARTIAL, WRONG_VALUE, MALFORMED, UNDECIDED, REAL_DOMAIN = map(
     SYMBOLIC_OUTCOMES.index, _NAMES
@@ -65,27 +66,27 @@ def verify_general_solutions(
     counts = {name: np.full(n, np.nan) for name in EVIDENCE_COUNTS}
     rows = np.flatnonzero(_tokens_allowed(order, predicted))
     first = substitute(order, order.coarse_points, problems.take(rows), predicted.take(rows))
-    witness = _witness_of_failure(first)
+    fails_everywhere, witness = _witness_of_failure(first)
     for k in np.flatnonzero(first.well_formed).tolist():
         i = int(rows[k])
         pair = _Pair(order, problems[i], predicted[i], references[i])
         if witness[k] >= 0 and pair.fails_at(_place(first, int(witness[k]))):
             outcome[i], evidence[i], satisfied_fraction[i] = WRONG_VALUE, PROVEN, 0.0
             continue
-        result = pair.result()
+        result = pair.result(disagrees=bool(fails_everywhere[k]))
         outcome[i], evidence[i], satisfied_fraction[i] = result.outcome, result.evidence, result.satisfied_fraction
         counts["points"][i] = result.points
     outcome[references.equals(predicted) & (outcome == EQUIVALENT)] = EXACT
     return Verification(outcome, {"satisfied_fraction": satisfied_fraction}, evidence, counts)
 
 
-def _witness_of_failure(first: Substitution) -> NDArray[np.int64]:
-    """For rows that fail at every point, a point with real x; -1 for the others."""
+def _witness_of_failure(first: Substitution) -> tuple[Mask, NDArray[np.int64]]:
+    """(rows that fail at every point, a point with real x of those; -1 for the others)."""
     with np.errstate(invalid="ignore"):
         fails = first.finite & (first.residual > RECHECK_BELOW) & (first.points.x.imag == 0)
         fails_everywhere = ~(first.residual <= RECHECK_BELOW).any(axis=1)
     fails_everywhere &= has_enough_points(first.finite, first.points, 0)
-    return np.where(fails_everywhere & fails.any(axis=1), fails.argmax(axis=1), -1)
+    return fails_everywhere, np.where(fails_everywhere & fails.any(axis=1), fails.argmax(axis=1), -1)
 
 
 def _place(first: Substitution, k: int) -> Place:
@@ -113,11 +114,11 @@ class _Pair:
         verdict = self._check.at(place)
         return verdict.state is State.NONZERO and verdict.real
 
-    def result(self) -> _Result:
-        condition = prove_solution(self._equation, self._solution, self._order.unknowns, self._order.constants)
-        if condition is not None and self._condition_holds(condition):
+    def result(self, *, disagrees: bool) -> _Result:
+        """``disagrees``: double precision sees failures only, so that no proof is tried before points are."""
+        if not disagrees and self._is_proven():
             return self._if_general(_Result(EQUIVALENT, PROVEN, 1.0))
-        verdicts = [self._check.at(place) for place in self._points.all()]
+        verdicts = self._verdicts()
         zeros = sum(v.state is State.ZERO for v in verdicts)
         failures = sum(v.state is State.NONZERO for v in verdicts)
         fraction = zeros / max(zeros + failures, 1)
@@ -126,8 +127,25 @@ class _Pair:
             return _Result(outcome, PROVEN if failures else SAMPLED, fraction, float(zeros))
         if outcome == UNDECIDED:
             return _Result(outcome, NONE, fraction, float(zeros))
+        if disagrees and self._is_proven():  # rounding errors
+            return self._if_general(_Result(EQUIVALENT, PROVEN, 1.0))
         enclosed = not any(v.state in UNKNOWN_STATES for v in verdicts)
         return self._if_general(_Result(outcome, ENCLOSED if enclosed else SAMPLED, fraction, float(zeros)))
+
+    def _is_proven(self) -> bool:
+        condition = prove_solution(self._equation, self._solution, self._order.unknowns, self._order.constants)
+        return condition is not None and self._condition_holds(condition)
+
+    def _verdicts(self) -> list[PlaceVerdict]:
+        """At every point; or at ``ENOUGH`` points if all fail, one of them where everything is real."""
+        verdicts: list[PlaceVerdict] = []
+        for place in self._points.all():
+            verdicts.append(self._check.at(place))
+            if len(verdicts) == ENOUGH or (len(verdicts) > ENOUGH and verdicts[-1].state is State.NONZERO):
+                states = {v.state for v in verdicts}
+                if State.ZERO not in states and any(v.state is State.NONZERO and v.real for v in verdicts):
+                    break
+        return verdicts
 
     def _outcome(self, verdicts: list[PlaceVerdict]) -> int:
         if all(v.state is State.ANSWER_UNDEFINED for v in verdicts):
@@ -166,7 +184,6 @@ class _Pair:
         check = SolutionCheck(self._order, self._equation, reference)
         points = SolutionPoints(
             self._order,
-            self._equation,
             reference,
             self._reference,
             real_only=self._real_only or _not_analytic(reference),
@@ -181,7 +198,7 @@ class _Pair:
     @cached_property
     def _points(self) -> SolutionPoints:
         seed = b"|".join(self._ids)
-        return SolutionPoints(self._order, self._equation, self._solution, seed, real_only=self._real_only)
+        return SolutionPoints(self._order, self._solution, seed, real_only=self._real_only)
 
     def _condition_holds(self, condition: Condition) -> bool:
         """Whether F has a value where the proof of F = 0 needs it."""

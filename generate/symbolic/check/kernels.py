@@ -29,7 +29,7 @@ Polynomial = Any  # flint.fmpq_mpoly; python-flint has no complete type stubs
 
 MAX_KERNELS = 32
 FEW_KERNELS = 12  # tried first: arithmetic with fewer is faster
-MAX_TERMS = 1500
+MAX_TERMS = 600
 MAX_POWER = 24  # of a polynomial with several terms
 MAX_EXPONENT = 4000  # of a kernel
 MAX_RESTARTS = 6
@@ -433,15 +433,18 @@ class Kernels:
         return self.integer_power(kernel, multiple)
 
     def _exponential_of_inverse(self, exponents: tuple[int, ...], coefficient: fmpq) -> Polynomial | None:
-        """e^(r ln u) = u^r, and e^(n asinh u), e^(n acosh u); None for other terms."""
+        """e^(r ln u) = u^r, and e^(n asinh u), e^(n acosh u), e^(n atanh u); None for other terms."""
         if sum(exponents) != 1:
             return None
         kernel = self._kernels[list(exponents).index(1)]
         u = kernel.argument
         if kernel.kind == "ln":
             return self.power(u, coefficient)
-        if coefficient.denom() != 1 or kernel.kind not in ("asinh", "acosh"):
+        if coefficient.denom() != 1 or kernel.kind not in ("asinh", "acosh", "atanh"):
             return None
+        if kernel.kind == "atanh":  # (1 + u) / sqrt(1 - u^2)
+            root = self.power(1 - self.multiply(u, u), HALF)
+            return self.integer_power(self.multiply(1 + u, self.inverse(root)), int(coefficient.numer()))
         if kernel.kind == "asinh":
             root = self.power(1 + self.multiply(u, u), HALF)
         else:

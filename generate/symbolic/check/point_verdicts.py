@@ -252,8 +252,9 @@ def judge(check: Callable[..., PointVerdict], points: PointSet) -> Verdict:
     """What the points say together; once both sides are real and differ, ``ENOUGH`` points are tried."""
     verdicts: list[PointVerdict] = []
     differs = False
-    for x, *intervals in (*points.real, *((z,) for z in points.complex)):
-        verdict = check(complex(x), *intervals)
+    real = [(complex(x), problem, interval) for x, problem, interval in points.real]
+    for x, problem, interval in (*real, *((z, -1, -1) for z in points.complex)):
+        verdict = check(x, problem, interval)
         verdicts.append(verdict)
         differs = differs or (verdict.state is State.NONZERO and verdict.problem_is_real and verdict.answer_is_real)
         if differs and len(verdicts) >= ENOUGH:

@@ -61,7 +61,6 @@ class SolutionCheck:
     def __init__(self, order: OdeOrder, equation: Tree, solution: Tree) -> None:
         self._order = order
         self._equation, self._solution = BallProgram([equation]), BallProgram([solution])
-        self._terms = equation
 
     def at(self, place: Place) -> PlaceVerdict:
         """The verdict at one point, with as many digits as it takes."""
@@ -150,9 +149,13 @@ def _magnitude(program: BallProgram, node: int, nodes: list[Jet]) -> arb:
     if step.name == "mul":
         return _magnitude(program, step.left, nodes) * _magnitude(program, step.right, nodes)
     if step.name == "div":
-        size = nodes[step.right][0].abs_lower()
+        size = _size(nodes[step.right])
         return _magnitude(program, step.left, nodes) / size if size > 0 else arb(0)
-    return nodes[node][0].abs_lower()
+    return _size(nodes[node])
+
+
+def _size(jet: Jet) -> arb:
+    return arb(0) if jet[0] is None else arb(jet[0].abs_lower())
 
 
 def substitute_leaves(tree: Tree, values: dict[int, Tree]) -> Tree:
@@ -169,11 +172,10 @@ def _fraction(value: float) -> Tree:
 
 
 class SolutionPoints:
-    """The points of one pair, in the order in which they are tried; ``equation_and_solution`` as trees."""
+    """The points of one pair, in the order in which they are tried."""
 
-    def __init__(self, order: OdeOrder, equation: Tree, solution: Tree, seed: bytes, *, real_only: bool) -> None:
+    def __init__(self, order: OdeOrder, solution: Tree, seed: bytes, *, real_only: bool) -> None:
         self._order, self._solution, self._real_only = order, solution, real_only
-        self._equation_functions = equation
         self._random = Random(int.from_bytes(hashlib.sha256(seed).digest()[:8], "big"))
 
     @cached_property

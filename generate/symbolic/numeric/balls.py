@@ -93,7 +93,7 @@ class BallProgram:
             return Step(name, _RULES[name], None, left, -1)
         if name in ("pow", "rac"):
             exponent = rational(tree[2])
-            if exponent is not None and not (name == "rac" and exponent == 0):
+            if exponent is not None and (name == "pow" or exponent != 0):
                 return Step(name, _rational_power(1 / exponent if name == "rac" else exponent), None, left, -1)
         return Step(name, None, None, left, self._add(tree[2]))
 
@@ -243,16 +243,15 @@ def rational(tree: Tree) -> fmpq | None:
         return fmpq(tree)
     if len(tree) < 2:
         return None
-    operands = [rational(child) for child in tree[1:]]
     name = TOKENS[tree[0]]
-    if any(u is None for u in operands) or name not in ("add", "sub", "mul", "div", "inv"):
+    a, b = rational(tree[1]), rational(tree[-1])
+    if a is None or b is None or name not in ("add", "sub", "mul", "div", "inv"):
         return None
-    a, b = operands[0], operands[-1]
-    if name in ("div", "inv") and b == 0:
-        raise Undefined("division by zero")
-    if name == "inv":
-        return 1 / a
-    return a + b if name == "add" else a - b if name == "sub" else a * b if name == "mul" else a / b
+    if name in ("div", "inv"):
+        if b == 0:
+            raise Undefined("division by zero")
+        return fmpq(1) / b if name == "inv" else a / b
+    return a + b if name == "add" else a - b if name == "sub" else a * b
 
 
 def _rational_power(p: fmpq) -> Rule:
