@@ -48,7 +48,7 @@ Floats = NDArray[np.float64]
 
 RECHECK_BELOW = 1e-3  # a residual below this may be a rounding error
 MIN_ZEROS = 5
-ENOUGH = 6
+ENOUGH = 8  # two for each region of the constants
 _NAMES = ("exact", "equivalent", "particular", "partial", "wrong_value", "malformed", "undecided", "real_domain")
 EXACT, EQUIVALENT, PARTICULAR, PARTIAL, WRONG_VALUE, MALFORMED, UNDECIDED, REAL_DOMAIN = map(
     SYMBOLIC_OUTCOMES.index, _NAMES
@@ -118,7 +118,7 @@ class _Pair:
         """``disagrees``: double precision sees failures only, so that no proof is tried before points are."""
         if not disagrees and self._is_proven():
             return self._if_general(_Result(EQUIVALENT, PROVEN, 1.0))
-        verdicts = self._verdicts()
+        verdicts = self._verdicts(until_failure=disagrees)
         zeros = sum(v.state is State.ZERO for v in verdicts)
         failures = sum(v.state is State.NONZERO for v in verdicts)
         fraction = zeros / max(zeros + failures, 1)
@@ -136,12 +136,12 @@ class _Pair:
         condition = prove_solution(self._equation, self._solution, self._order.unknowns, self._order.constants)
         return condition is not None and self._condition_holds(condition)
 
-    def _verdicts(self) -> list[PlaceVerdict]:
-        """At every point; or at ``ENOUGH`` points if all fail, one of them where everything is real."""
+    def _verdicts(self, *, until_failure: bool) -> list[PlaceVerdict]:
+        """At every point; or at ``ENOUGH`` points if all fail, one of them where everything is real, and ``until_failure``."""
         verdicts: list[PlaceVerdict] = []
         for place in self._points.all():
             verdicts.append(self._check.at(place))
-            if len(verdicts) == ENOUGH or (len(verdicts) > ENOUGH and verdicts[-1].state is State.NONZERO):
+            if until_failure and len(verdicts) >= ENOUGH:
                 states = {v.state for v in verdicts}
                 if State.ZERO not in states and any(v.state is State.NONZERO and v.real for v in verdicts):
                     break

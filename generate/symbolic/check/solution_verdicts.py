@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
+from itertools import product, zip_longest
 from random import Random
 
 from flint import acb, arb
@@ -188,11 +188,15 @@ class SolutionPoints:
         ]
 
     def all(self) -> Iterator[Place]:
-        """Every point."""
+        """Every point, those of different regions in turn."""
         random = self._random
         for low, high in ((0.2, 4), (4, 40)):
-            for region, constants in self._constants(random, low, high):
-                yield from self._over_x(random, constants, region, far=low < 1)
+            groups = [
+                list(self._over_x(random, constants, region, far=low < 1))
+                for region, constants in self._constants(random, low, high)
+            ]
+            for places in zip_longest(*groups):
+                yield from (place for place in places if place is not None)
         yield from self._over_constants(random)
 
     def _constants(self, random: Random, low: float, high: float) -> Iterator[tuple[int, tuple[float, ...]]]:
