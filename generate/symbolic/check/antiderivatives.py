@@ -29,7 +29,7 @@ from mathpipe.generate.outcomes import (
 from mathpipe.generate.symbolic.check.exact_identity import prove_antiderivative
 from mathpipe.generate.symbolic.check.jumps import count_jumps
 from mathpipe.generate.symbolic.check.kernels import Condition
-from mathpipe.generate.symbolic.check.point_verdicts import AntiderivativeCheck, PointSet, State, choose_points, judge
+from mathpipe.generate.symbolic.check.point_verdicts import AntiderivativeCheck, PairPoints, State, judge
 from mathpipe.generate.symbolic.check.sympy_fallback import shared_sympy_process
 from mathpipe.generate.symbolic.numeric.array_programs import compile_expressions
 from mathpipe.generate.symbolic.numeric.points import IS_REAL, POINTS, has_enough_points
@@ -205,7 +205,6 @@ class _Pair:
     def __init__(self, f: bytes, primitive: bytes) -> None:
         self._ids = f, primitive
         self._f, self._primitive = parse(f), parse(primitive)
-        self._check = AntiderivativeCheck(self._f, self._primitive)
         self._real_only = any(token in f or token in primitive for token in _NOT_ANALYTIC)
 
     def fails_at(self, x: float) -> bool:
@@ -241,8 +240,12 @@ class _Pair:
         return _Result(outcome, evidence, verdict.satisfied_fraction, counts | self._jumps())
 
     @cached_property
-    def _points(self) -> PointSet:
-        return choose_points(self._f, self._primitive, b"|".join(self._ids), real_only=self._real_only)
+    def _check(self) -> AntiderivativeCheck:
+        return AntiderivativeCheck(self._f, self._primitive)
+
+    @cached_property
+    def _points(self) -> PairPoints:
+        return PairPoints(self._f, self._primitive, b"|".join(self._ids), real_only=self._real_only)
 
     def _condition_holds(self, condition: Condition) -> bool:
         """Whether F' is defined where the proof of F' = f needs it: at one point, or on every interval between critical points."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cache
 from math import gcd, lcm
 from typing import Any
 
@@ -75,6 +76,13 @@ class _Kernel:
 HALF = fmpq(1, 2)
 
 
+@cache
+def _ring(size: int) -> tuple[Any, tuple[Polynomial, ...], Polynomial, Polynomial]:
+    """(the ring of polynomials in ``size`` kernels, its generators, 1, 0)."""
+    context = fmpq_mpoly_ctx.get(("k", size), "degrevlex")
+    return context, context.gens(), context.constant(1), context.constant(0)
+
+
 class Kernels:
     """The kernels of one identity; values of trees and their derivatives.
 
@@ -84,9 +92,7 @@ class Kernels:
 
     def __init__(self, units: dict[str, fmpq], size: int = MAX_KERNELS) -> None:
         self._units, self._size = units, size
-        self._context = fmpq_mpoly_ctx.get(("k", size), "degrevlex")
-        self._generators = self._context.gens()
-        self._one, self._null = self._context.constant(1), self._context.constant(0)
+        self._context, self._generators, self._one, self._null = _ring(size)
         self._kernels: list[_Kernel] = []
         self._index: dict[str, int] = {}
         self._derivatives: dict[int, Polynomial] = {}
@@ -157,14 +163,15 @@ class Kernels:
         A square root s is removed by the norm (a + b s)(a - b s). A logarithm has infinitely many branches ln u + 2 pi i k and p
         is a polynomial in it, so p is zero on an interval only if its coefficients are.
         """
-        kernels = [self._kernels[i] for i in self._used(p)]
-        while branching := [i for i, kernel in zip(self._used(p), kernels, strict=True) if kernel.branching]:
+        used = self._used(p)
+        while branching := [i for i in used if self._kernels[i].branching]:
             if self._kernels[branching[-1]].degree != 2:
                 break
             p = self._norm(p, branching[-1])
             if p.is_zero():
                 break
-            kernels = [self._kernels[i] for i in self._used(p)]
+            used = self._used(p)
+        kernels = [self._kernels[i] for i in used]
         if len(branching) > 1 or (branching and not self._is_one_logarithm(kernels, self._kernels[branching[0]])):
             self.condition = Condition.EVERY_INTERVAL
         elif len(frozenset[str]().union(*(k.sources for k in kernels))) > 1:
@@ -295,6 +302,8 @@ class Kernels:
     def _without_reciprocals(self, p: Polynomial) -> tuple[Polynomial, Polynomial]:
         """(numerator, denominator), reduced and without reciprocals; those of relations are cleared, too."""
         total = self._one
+        if self._is_plain(p):
+            return p, total
         for _ in range(MAX_RESTARTS):
             p, denominator = self.clear(self.reduce(p))
             p, total = self.reduce(p), self.multiply(total, denominator)
@@ -303,6 +312,14 @@ class Kernels:
                 if not self._has_reciprocals(total):
                     return p, total
         raise NotProven("relations nested too deep")
+
+    def _is_plain(self, p: Polynomial) -> bool:
+        """Whether p has no reciprocals and is reduced."""
+        degrees = p.degrees()
+        for i in self._inverses:
+            if degrees[i]:
+                return False
+        return all(degrees[i] < degree for i, degree in self._algebraic)
 
     def _has_reciprocals(self, p: Polynomial) -> bool:
         if not self._inverses or p.is_constant():
@@ -347,8 +364,10 @@ class Kernels:
 
     def _reciprocal(self, p: Polynomial) -> Polynomial:
         """The kernel 1 / p, for p without reciprocal kernels and with leading coefficient 1."""
-        self._require_nonzero(p)
-        return self._kernel("inverse", str(p), p)
+        text = str(p)
+        if f"inverse {text}" not in self._index:
+            self._require_nonzero(p)
+        return self._kernel("inverse", text, p)
 
     # -- derivatives ---------------------------------------------------------------------------------------------------
 

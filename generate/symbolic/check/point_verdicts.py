@@ -11,6 +11,7 @@ from bisect import bisect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 from itertools import pairwise
 from random import Random
 from typing import Literal
@@ -173,27 +174,39 @@ def residual_state(residual: Ball | None, scale: arb) -> State:
     return State.ZERO if residual.abs_upper() <= scale * arb(2) ** -RADIUS_BITS else State.UNKNOWN
 
 
-@dataclass(frozen=True)
-class PointSet:
-    """Real points (x, interval of the problem, interval of both) and complex points; ``intervals``: how many there are."""
+class PairPoints:
+    """The points of one pair, chosen by its texts (``seed``) and by where its expressions may change."""
 
-    real: list[tuple[float, int, int]]
-    complex: list[complex]
-    intervals: int
-    omitted: int
-    one_each: list[float]
-    """One point in each interval."""
+    def __init__(self, f: Tree, primitive: Tree, seed: bytes, *, real_only: bool) -> None:
+        self._f, self._primitive, self._real_only = f, primitive, real_only
+        self._seed = int.from_bytes(hashlib.sha256(seed).digest()[:8], "big")
 
+    @cached_property
+    def critical(self) -> CriticalPoints:
+        return critical_points([self._f, self._primitive])
 
-def choose_points(f: Tree, primitive: Tree, seed: bytes, *, real_only: bool) -> PointSet:
-    """Points on every interval between critical points, near critical points, chosen by ``seed``, and off the axis."""
-    critical, ends = critical_points([f, primitive]), real_domain_ends(f)
-    random = Random(int.from_bytes(hashlib.sha256(seed).digest()[:8], "big"))
-    inner = interval_points(critical, random)
-    reals = [*inner, *seeded_points(random), *far_and_near_points(critical, random)]
-    real = [(x, bisect(ends, x), bisect(critical.values, x)) for x in dict.fromkeys(reals)]
-    off_axis = [] if real_only else [complex(r * c, r * s) for r, c, s in _directions(random)]
-    return PointSet(real, off_axis, len(critical.values) + 1, critical.omitted, inner)
+    @property
+    def intervals(self) -> int:
+        """The number of intervals, and of functions and roots that were not looked at."""
+        return len(self.critical.values) + 1 + self.critical.omitted
+
+    @cached_property
+    def one_each(self) -> list[float]:
+        """One real point in each interval between critical points."""
+        return interval_points(self.critical, Random(self._seed))
+
+    @cached_property
+    def complex(self) -> list[complex]:
+        """Points off the axis, none where only real arguments count."""
+        return [] if self._real_only else [complex(r * c, r * s) for r, c, s in _directions(Random(self._seed + 1))]
+
+    @cached_property
+    def real(self) -> list[tuple[float, int, int]]:
+        """(x, interval of the problem's real domain, interval between critical points)."""
+        random = Random(self._seed + 2)
+        xs = dict.fromkeys([*self.one_each, *seeded_points(random), *far_and_near_points(self.critical, random)])
+        ends = real_domain_ends(self._f)
+        return [(x, bisect(ends, x), bisect(self.critical.values, x)) for x in xs]
 
 
 def interval_points(critical: CriticalPoints, random: Random) -> list[float]:
@@ -248,7 +261,7 @@ class Verdict:
     satisfied_fraction: float
 
 
-def judge(check: Callable[..., PointVerdict], points: PointSet) -> Verdict:
+def judge(check: Callable[..., PointVerdict], points: PairPoints) -> Verdict:
     """What the points say together; once both sides are real and differ, ``ENOUGH`` points are tried."""
     verdicts: list[PointVerdict] = []
     differs = False
@@ -262,7 +275,7 @@ def judge(check: Callable[..., PointVerdict], points: PointSet) -> Verdict:
     zeros = [v for v in verdicts if v.state is State.ZERO]
     failures = [v for v in verdicts if v.state in (State.NONZERO, State.ANSWER_UNDEFINED)]
     decided = {v.interval for v in verdicts if v.state not in UNKNOWN_STATES and v.interval >= 0}
-    untried = points.intervals + points.omitted - len(decided)
+    untried = points.intervals - len(decided)
     fraction = len(zeros) / max(len(zeros) + len(failures), 1)
     intervals = len({v.interval for v in zeros if v.interval >= 0})
     enclosed = untried == 0 and not any(v.state in UNKNOWN_STATES for v in verdicts)

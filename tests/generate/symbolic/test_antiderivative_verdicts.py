@@ -16,7 +16,7 @@ from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.expressions.prefix import parse, text_to_ids
 from mathpipe.generate.outcomes import EVIDENCE, SYMBOLIC_OUTCOMES, Verification
 from mathpipe.generate.symbolic.check.antiderivatives import PREFIX, verify_antiderivatives
-from mathpipe.generate.symbolic.check.point_verdicts import choose_points
+from mathpipe.generate.symbolic.check.point_verdicts import PairPoints
 from mathpipe.generate.symbolic.check.sympy_fallback import SymPyProcess
 
 Prefix = Callable[[str], bytes]
@@ -241,7 +241,7 @@ def test_sympy_answers_a_process_that_may_have_no_children() -> None:
 
 def test_points_depend_on_the_texts(prefix: Prefix) -> None:
     f, primitive = parse(prefix("cos(x)")), parse(prefix("sin(x)"))
-    a, b = (choose_points(f, primitive, seed, real_only=False) for seed in (b"a", b"b"))
+    a, b = (PairPoints(f, primitive, seed, real_only=False) for seed in (b"a", b"b"))
     assert not {x for x, *_ in a.real} & {x for x, *_ in b.real}
     assert max(abs(x) for x, *_ in a.real) > 50
     assert np.isclose(min(abs(x) for x, *_ in a.real), 0, atol=0.02)
