@@ -262,15 +262,20 @@ class Verdict:
 
 
 def judge(check: Callable[..., PointVerdict], points: PairPoints) -> Verdict:
-    """What the points say together; once both sides are real and differ, ``ENOUGH`` points are tried."""
+    """What the points say together.
+
+    Once both sides are real and differ, ``ENOUGH`` points are tried; if none holds, one in each interval and no more.
+    """
     verdicts: list[PointVerdict] = []
-    differs = False
+    differs = holds = False
     real = [(complex(x), problem, interval) for x, problem, interval in points.real]
+    first = max(len(points.one_each), ENOUGH)
     for x, problem, interval in (*real, *((z, -1, -1) for z in points.complex)):
         verdict = check(x, problem, interval)
         verdicts.append(verdict)
+        holds = holds or verdict.state is State.ZERO
         differs = differs or (verdict.state is State.NONZERO and verdict.problem_is_real and verdict.answer_is_real)
-        if differs and len(verdicts) >= ENOUGH:
+        if len(verdicts) >= (ENOUGH if differs else first) and (differs or not holds):
             break
     zeros = [v for v in verdicts if v.state is State.ZERO]
     failures = [v for v in verdicts if v.state in (State.NONZERO, State.ANSWER_UNDEFINED)]
