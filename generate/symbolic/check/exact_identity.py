@@ -24,8 +24,9 @@ def prove_antiderivative(f: Tree, primitive: Tree) -> Condition | None:
     """What is left to check about F' = f if it is an identity (see ``Condition``); None if that is not known."""
 
     def residual(kernels: Kernels) -> Polynomial:
-        derivative = kernels.derivative(kernels.value(primitive, {}))
-        return derivative - kernels.value(f, {})
+        value = kernels.value(f, {})
+        kernels.condition = Condition.NONE  # F' is asked for where f is defined: what f divides by is not zero there
+        return kernels.derivative(kernels.value(primitive, {})) - value
 
     return _prove(residual)
 

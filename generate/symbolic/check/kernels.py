@@ -527,8 +527,10 @@ class Kernels:
             rest = self.multiply(rest, self.inverse(denominator))
         if rest.is_one():
             return total
-        self._require_nonzero(rest)
-        return total + self._kernel("ln", str(rest), rest, branching=True, source=f"ln {rest}")
+        text = str(rest)
+        if f"inverse {text}" not in self._index and f"ln {text}" not in self._index:
+            self._require_nonzero(rest)
+        return total + self._kernel("ln", text, rest, branching=True, source=f"ln {rest}")
 
     def sine_and_cosine(self, p: Polynomial) -> tuple[Polynomial, Polynomial]:
         numerator, denominator = self.normal(p)
@@ -602,10 +604,12 @@ class Kernels:
         sign = 1 if content > 0 else -1
         if u.is_one():
             return self._context.constant(sign)
-        self._require_nonzero(u)
-        if self._kernels and any(self._kernels[i].branching and self._kernels[i].kind != "sign" for i in self._used(u)):
-            self.condition = Condition.EVERY_INTERVAL  # it may not be real
-        return self._kernel("sign", str(u), u, degree=2, relation=self._one, branching=True) * sign
+        text = str(u)
+        if f"sign {text}" not in self._index:
+            self._require_nonzero(u)
+            if any(self._kernels[i].branching and self._kernels[i].kind != "sign" for i in self._used(u)):
+                self.condition = Condition.EVERY_INTERVAL  # it may not be real
+        return self._kernel("sign", text, u, degree=2, relation=self._one, branching=True) * sign
 
     # -- trees ---------------------------------------------------------------------------------------------------------
 
