@@ -72,7 +72,7 @@ class SequenceTask:
     pairs: Callable[[Any, Generators, Callable[[Sequences], Mask]], Iterator[Pairs]]
     verify: Callable[[Sequences, Sequences, Sequences], Verification]
     outcomes: tuple[str, ...] = SYMBOLIC_OUTCOMES
-    correct_outcomes: frozenset[str] = frozenset({"exact", "equivalent"})
+    correct_outcomes: frozenset[str] = frozenset({"exact", "equivalent", "real_domain"})
     measures: tuple[str, ...] = ()
     """Names of the further measures that ``verify`` returns."""
     columns: dict[str, str] = field(default_factory=dict)

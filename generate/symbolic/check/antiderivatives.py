@@ -47,6 +47,7 @@ _ALLOWED = np.zeros(256, dtype=bool)  # tokens a prediction may use: x is the on
 _ALLOWED[
     [k for name, k in IDS.items() if name not in {"y", "z", "t", "Y", "Y'", "Y''", *(f"a{k}" for k in range(10))}]
 ] = True
+_DISGUISE = bytes([IDS["exp"], IDS["ln"]])  # e^(ln x) - x is a zero that rounding errors hide
 _NOT_ANALYTIC = (IDS["abs"], IDS["sign"])
 (EXACT, EQUIVALENT, PARTIAL, WRONG_VALUE, MALFORMED, UNDECIDED, REAL_DOMAIN) = (
     SYMBOLIC_OUTCOMES.index(name)
@@ -124,6 +125,9 @@ def is_antiderivative(f: Sequences, primitives: Sequences) -> tuple[Mask, dict[s
     agree = ((comparison.relative_error() <= TOLERANCE) | ~_usable(comparison.integrand)).all(axis=1)
     constant = ~_varies(comparison.primitive, usable)
     right = decided & agree & ~constant
+    disguised = np.flatnonzero(right & [_DISGUISE in primitives[i] for i in range(len(primitives))])
+    agree[disguised] = holds(f.take(disguised), primitives.take(disguised))
+    right &= agree
     return right, {
         "too few test points": ~decided,
         "does not hold everywhere": decided & ~agree,

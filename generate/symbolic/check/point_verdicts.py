@@ -304,7 +304,7 @@ def _holds_on_an_interval(verdicts: list[PointVerdict]) -> bool:
     """Whether, on a whole interval of the problem's real domain, the answer is real and right."""
     intervals: dict[int, list[PointVerdict]] = {}
     for v in verdicts:
-        if v.problem_interval >= 0 and v.state is not State.UNKNOWN:
+        if v.problem_interval >= 0 and v.state not in (State.UNKNOWN, State.PROBLEM_UNDEFINED):
             intervals.setdefault(v.problem_interval, []).append(v)
     return any(
         all(v.state is State.ZERO and v.problem_is_real and v.answer_is_real for v in group)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.expressions.prefix import Tree, write
 from mathpipe.datasets.expressions.vocabulary import IDS, TOKENS
-from mathpipe.generate.symbolic.numeric.array_programs import compile_expressions
+from mathpipe.generate.symbolic.numeric.array_programs import Program, compile_expressions
 from mathpipe.generate.symbolic.numeric.balls import rational
 from mathpipe.generate.symbolic.numeric.taylor import VALUES, evaluate
 
@@ -26,6 +26,7 @@ Fraction = tuple[Any, Any]  # numerator and denominator, flint.fmpq_poly
 MAX_DEGREE = 40
 MAX_FUNCTIONS = 40
 MAX_ROOTS = 64
+REFINEMENTS = 12  # steps towards each zero
 CLOSE, UNBOUNDED = 1e-13, 1e5  # a function larger than the second at the first from a point has a pole there
 X = (IDS["x"],)
 _SIZES = np.concatenate(
@@ -152,19 +153,43 @@ def _real_roots(p: Any) -> list[float]:
 
 
 def _sign_changes(functions: list[Tree], variable: str) -> list[float]:
-    """Zeros of real functions between neighbouring points of the grid, by linear interpolation."""
+    """Zeros of real functions between neighbouring points of the grid."""
     if not functions:
         return []
-    values = evaluate(
-        compile_expressions(Sequences.from_list(write(g) for g in functions)),
-        VALUES,
-        {variable: GRID[None].astype(np.complex128)},
-        len(GRID),
-    )[0]
+    program = compile_expressions(Sequences.from_list(write(g) for g in functions))
+    real = _real_values(program, variable, np.broadcast_to(GRID, (len(functions), len(GRID))))
     with np.errstate(all="ignore"):
-        real = np.where(np.isfinite(values) & (np.abs(values.imag) <= 1e-9 * np.abs(values)), values.real, np.nan)
-        left, right = real[:, :-1], real[:, 1:]
-        changes = left * right <= 0
-        fraction = np.clip(np.where(left == right, 0.5, left / (left - right)), 0, 1)
-        zeros: NDArray[np.float64] = GRID[:-1] + fraction * np.diff(GRID)
-    return [float(z) for z in zeros[changes & np.isfinite(zeros)]]
+        row, cell = np.nonzero(real[:, :-1] * real[:, 1:] <= 0)
+    row, cell = row[: MAX_ROOTS * 2], cell[: MAX_ROOTS * 2]
+    if not len(row):
+        return []
+    width = int(np.bincount(row).max())
+    column = np.concatenate([np.arange(n) for n in np.bincount(row)])
+    left, right = (np.full((len(functions), width), np.nan) for _ in range(2))
+    left[row, column], right[row, column] = GRID[cell], GRID[cell + 1]
+    zeros = _refine(program, variable, left, right)
+    return zeros[np.isfinite(zeros)].tolist()
+
+
+def _real_values(program: Program, variable: str, x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The values (n, K) of n functions at points (n, K) of their own, NaN where they are not real."""
+    values = evaluate(program, VALUES, {variable: x[None].astype(np.complex128)}, x.shape[1])[0]
+    with np.errstate(all="ignore"):
+        return np.where(np.isfinite(values) & (np.abs(values.imag) <= 1e-9 * np.abs(values)), values.real, np.nan)
+
+
+def _refine(
+    program: Program, variable: str, left: NDArray[np.float64], right: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The zeros (n, K) between left and right by the Illinois method, NaN where there is none."""
+    at_left, at_right = (_real_values(program, variable, x) for x in (left, right))
+    middle = left
+    with np.errstate(all="ignore"):
+        for _ in range(REFINEMENTS):
+            middle = np.where(at_left == at_right, left, (left * at_right - right * at_left) / (at_right - at_left))
+            at_middle = _real_values(program, variable, middle)
+            same = at_middle * at_right > 0
+            at_left = np.where(same, at_left / 2, at_right)
+            left = np.where(same, left, right)
+            right, at_right = middle, at_middle
+    return middle
