@@ -126,13 +126,19 @@ def is_antiderivative(f: Sequences, primitives: Sequences) -> tuple[Mask, dict[s
     constant = ~_varies(comparison.primitive, usable)
     right = decided & agree & ~constant
     disguised = np.flatnonzero(right & [_DISGUISE in primitives[i] for i in range(len(primitives))])
-    agree[disguised] = holds(f.take(disguised), primitives.take(disguised))
+    agree &= ~_at(disguised[~holds(f.take(disguised), primitives.take(disguised))], len(f))
     right &= agree
     return right, {
         "too few test points": ~decided,
         "does not hold everywhere": decided & ~agree,
         "constant": decided & agree & constant,
     }
+
+
+def _at(rows: NDArray[np.int64], n: int) -> Mask:
+    mask = np.zeros(n, dtype=np.bool_)
+    mask[rows] = True
+    return mask
 
 
 def _varies(value: Complex, usable: Mask) -> Mask:

@@ -69,7 +69,11 @@ def is_real(value: Ball | None) -> bool:
     """Whether a value is real as far as its ball tells."""
     if value is None or value.imag.is_zero():
         return True
-    return bool(value.imag.contains(0)) and bool(value.imag.rad() < value.real.abs_lower() * arb(2) ** -REAL_BITS)
+    if not value.imag.contains(0):
+        return False
+    if value.real.contains(0):  # a zero: both parts are rounding errors
+        return bool(value.imag.rad() <= 64 * value.real.rad())
+    return bool(value.imag.rad() < value.real.abs_lower() * arb(2) ** -REAL_BITS)
 
 
 def point(x: complex) -> Ball:

@@ -168,7 +168,7 @@ def _sign_changes(functions: list[Tree], variable: str) -> list[float]:
     left, right = (np.full((len(functions), width), np.nan) for _ in range(2))
     left[row, column], right[row, column] = GRID[cell], GRID[cell + 1]
     zeros = _refine(program, variable, left, right)
-    return zeros[np.isfinite(zeros)].tolist()
+    return [float(z) for z in zeros[np.isfinite(zeros)]]
 
 
 def _real_values(program: Program, variable: str, x: NDArray[np.float64]) -> NDArray[np.float64]:
