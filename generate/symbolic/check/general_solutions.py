@@ -4,7 +4,7 @@ Double precision at 16 points may reject: where it sees a failure everywhere, a 
 is right if F = 0 is an exact identity in x and the constants, or if balls enclose 0 at points on every interval between critical
 points, for constants of every sign. It must hold for all constants for which the reference holds; without a reference, for all.
 
-``real_domain``: it holds wherever x, y and the terms of F are real. ``particular``: it holds, but its constants have no effect or
+``real_domain``: it holds wherever x, y and its derivatives are real. ``particular``: it holds, but its constants have no effect or
 are equivalent. ``partial``: it holds in part. ``undecided``: too few points have a value.
 """
 
@@ -110,7 +110,7 @@ class _Pair:
         self._check = SolutionCheck(order, self._equation, self._solution)
 
     def fails_at(self, place: Place) -> bool:
-        """Whether it is proven that F is not zero at a point where y and the terms of F are real."""
+        """Whether it is proven that F is not zero at a point where x, y and its derivatives are real."""
         verdict = self._check.at(place)
         return verdict.state is State.NONZERO and verdict.real
 

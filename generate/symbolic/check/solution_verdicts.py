@@ -48,7 +48,7 @@ class Place:
 
 @dataclass(frozen=True)
 class PlaceVerdict:
-    """The state at a place; ``real``: whether x, y and every term of the equation are real there."""
+    """The state at a place; ``real``: whether x, y and its derivatives are real there."""
 
     place: Place
     state: State
@@ -92,7 +92,7 @@ class SolutionCheck:
         except CannotTell:
             return State.UNKNOWN, False
         residual = nodes[self._equation.roots[0]][0]
-        real = not place.x.imag and is_real(values[0]) and all(is_real(node[0]) for node in nodes)
+        real = not place.x.imag and all(is_real(v) for v in values)
         return residual_state(residual, _magnitude(self._equation, self._equation.roots[0], nodes)), real
 
     def _jet(self, place: Place, algebra: Algebra) -> Jet:

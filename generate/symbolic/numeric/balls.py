@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import RLock
 from typing import Any
 
 from flint import acb, arb, ctx, fmpq
@@ -37,15 +38,19 @@ class CannotTell(ArithmeticError):
     """Not decided at this precision."""
 
 
+_PRECISION_LOCK = RLock()
+
+
 @contextmanager
 def precision(bits: int) -> Iterator[None]:
-    """Compute with this many bits."""
-    before = ctx.prec
-    ctx.prec = bits
-    try:
-        yield
-    finally:
-        ctx.prec = before
+    """Compute with this many bits; threads take turns, since the precision of Arb is one for the process."""
+    with _PRECISION_LOCK:
+        before = ctx.prec
+        ctx.prec = bits
+        try:
+            yield
+        finally:
+            ctx.prec = before
 
 
 @dataclass(frozen=True)

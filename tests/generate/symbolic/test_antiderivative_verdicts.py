@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 
@@ -245,3 +246,12 @@ def test_points_depend_on_the_texts(prefix: Prefix) -> None:
     assert not {x for x, *_ in a.real} & {x for x, *_ in b.real}
     assert max(abs(x) for x, *_ in a.real) > 50
     assert np.isclose(min(abs(x) for x, *_ in a.real), 0, atol=0.02)
+
+
+def test_threads_do_not_change_verdicts(prefix: Prefix) -> None:
+    cases = [*WRONG[:12], *((f, primitive) for f, primitive, _ in RIGHT[-8:])]
+    alone = verify(prefix, cases)
+    with ThreadPoolExecutor(3) as pool:
+        for together in pool.map(lambda _: verify(prefix, cases), range(3)):
+            np.testing.assert_array_equal(together.outcome, alone.outcome)
+            np.testing.assert_array_equal(together.evidence, alone.evidence)
