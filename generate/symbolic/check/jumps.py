@@ -13,27 +13,30 @@ from mathpipe.datasets.expressions.prefix import Tree, write
 from mathpipe.datasets.expressions.vocabulary import TOKENS
 from mathpipe.generate.symbolic.check.singular_points import critical_points
 from mathpipe.generate.symbolic.numeric.array_programs import compile_expressions
+from mathpipe.generate.symbolic.numeric.balls import rational
 from mathpipe.generate.symbolic.numeric.taylor import VALUES, evaluate
 
 HALF_WIDTH = 0.02
 MIN_JUMP = 0.1
 WITHIN = 60.0
-_BOUNDED = {"atan", "acot", "sign", "asec", "acsc", "acoth", "asech", "acsch", "asin", "acos"}
-_WITH_POLES = {"tan", "cot", "sec", "csc", "coth", "csch", "inv", "div", "pow", "sign", "abs", "sqrt"}
+_JUMP_AT_POLES = {"atan", "acot"}
+_JUMP = {"sign", "acot", "asec", "acsc", "acoth", "asech", "acsch"}  # at zeros of their arguments
+_WITH_POLES = {"tan", "cot", "sec", "csc", "coth", "csch", "inv", "div"}
 
 
 def may_jump(tree: Tree, inside: bool = False) -> bool:
-    """Whether a bounded inverse function, or sign, is applied to something with poles or kinks."""
+    """Whether it holds sign, an inverse function of a reciprocal, or atan of something with poles."""
     if isinstance(tree, int) or len(tree) == 1:
         return False
     name = TOKENS[tree[0]]
-    if (
-        name == "sign"
-        or (inside and name in _WITH_POLES)
-        or name in ("acot", "asec", "acsc", "acoth", "asech", "acsch")
-    ):
+    if name in _JUMP or (inside and (name in _WITH_POLES or (name == "pow" and _is_negative(tree[2])))):
         return True
-    return any(may_jump(child, inside or name in _BOUNDED) for child in tree[1:])
+    return any(may_jump(child, inside or name in _JUMP_AT_POLES) for child in tree[1:])
+
+
+def _is_negative(exponent: Tree) -> bool:
+    value = rational(exponent)
+    return value is not None and value < 0
 
 
 def count_jumps(f: Tree, primitive: Tree) -> int:
