@@ -48,13 +48,12 @@ UNKNOWN_STATES = (State.UNKNOWN, State.ANSWER_UNKNOWN)
 
 @dataclass(frozen=True)
 class PointVerdict:
-    """The state at x; whether the problem and the answer are real there; for real x the interval of the problem it lies in."""
+    """The state at x; whether the problem and the answer are real there; for real x the interval between critical points."""
 
     x: complex
     state: State
     problem_is_real: bool
     answer_is_real: bool
-    problem_interval: int = -1
     interval: int = -1
 
 
@@ -93,14 +92,14 @@ class AntiderivativeCheck:
         self._problem_end = self._program.ends[len(problem) - 1]
         self._with_slopes = self._program.reachable(self._answer_nodes)
 
-    def at(self, x: complex, problem_interval: int = -1, interval: int = -1) -> PointVerdict:
+    def at(self, x: complex, interval: int = -1) -> PointVerdict:
         """The verdict at one point, with as many digits as it takes."""
         for bits in PRECISIONS:
             with precision(bits):
                 state, problem_is_real, answer_is_real = self._at(point(x))
             if state not in UNKNOWN_STATES:
                 break
-        return PointVerdict(x, state, problem_is_real, answer_is_real, problem_interval, interval)
+        return PointVerdict(x, state, problem_is_real, answer_is_real, interval)
 
     def _at(self, x: Ball) -> tuple[State, bool, bool]:
         nodes: list[Jet] = []
@@ -205,12 +204,16 @@ class PairPoints:
         return [] if self._real_only else [complex(r * c, r * s) for r, c, s in _directions(Random(self._seed + 1))]
 
     @cached_property
-    def real(self) -> list[tuple[float, int, int]]:
-        """(x, interval of the problem's real domain, interval between critical points)."""
+    def real(self) -> list[tuple[float, int]]:
+        """(x, interval between critical points)."""
         random = Random(self._seed + 2)
         xs = dict.fromkeys([*self.one_each, *seeded_points(random), *far_and_near_points(self.critical, random)])
-        ends = real_domain_ends(self._f)
-        return [(x, bisect(ends, x), bisect(self.critical.values, x)) for x in xs]
+        return [(x, bisect(self.critical.values, x)) for x in xs]
+
+    @cached_property
+    def ends(self) -> tuple[float, ...]:
+        """Where the problem's real domain ends or is interrupted."""
+        return real_domain_ends(self._f)
 
 
 def interval_points(critical: CriticalPoints, random: Random) -> list[float]:
@@ -272,10 +275,10 @@ def judge(check: Callable[..., PointVerdict], points: PairPoints) -> Verdict:
     """
     verdicts: list[PointVerdict] = []
     differs = holds = False
-    real = [(complex(x), problem, interval) for x, problem, interval in points.real]
+    real = [(complex(x), interval) for x, interval in points.real]
     first = max(len(points.one_each), ENOUGH)
-    for x, problem, interval in (*real, *((z, -1, -1) for z in points.complex)):
-        verdict = check(x, problem, interval)
+    for x, interval in (*real, *((z, -1) for z in points.complex)):
+        verdict = check(x, interval)
         verdicts.append(verdict)
         holds = holds or verdict.state is State.ZERO
         differs = differs or (verdict.state is State.NONZERO and verdict.problem_is_real and verdict.answer_is_real)
@@ -288,10 +291,12 @@ def judge(check: Callable[..., PointVerdict], points: PairPoints) -> Verdict:
     fraction = len(zeros) / max(len(zeros) + len(failures), 1)
     intervals = len({v.interval for v in zeros if v.interval >= 0})
     enclosed = untried == 0 and not any(v.state in UNKNOWN_STATES for v in verdicts)
-    return Verdict(_judgement(verdicts, zeros, failures), enclosed, len(zeros), intervals, untried, fraction)
+    return Verdict(_judgement(verdicts, zeros, failures, points), enclosed, len(zeros), intervals, untried, fraction)
 
 
-def _judgement(verdicts: list[PointVerdict], zeros: list[PointVerdict], failures: list[PointVerdict]) -> Judgement:
+def _judgement(
+    verdicts: list[PointVerdict], zeros: list[PointVerdict], failures: list[PointVerdict], points: PairPoints
+) -> Judgement:
     if not failures:
         undefined = {v.interval for v in verdicts if v.state is State.ANSWER_UNKNOWN} - {v.interval for v in zeros}
         if undefined:
@@ -301,15 +306,15 @@ def _judgement(verdicts: list[PointVerdict], zeros: list[PointVerdict], failures
         return "wrong"
     if any(v.problem_is_real and v.answer_is_real and not v.x.imag for v in failures):
         return "holds in part"
-    return "holds where real" if _holds_on_an_interval(verdicts) else "holds in part"
+    return "holds where real" if _holds_on_an_interval(verdicts, points.ends) else "holds in part"
 
 
-def _holds_on_an_interval(verdicts: list[PointVerdict]) -> bool:
+def _holds_on_an_interval(verdicts: list[PointVerdict], ends: tuple[float, ...]) -> bool:
     """Whether, on a whole interval of the problem's real domain, the answer is real and right."""
     intervals: dict[int, list[PointVerdict]] = {}
     for v in verdicts:
-        if v.problem_interval >= 0 and v.state not in (State.UNKNOWN, State.PROBLEM_UNDEFINED):
-            intervals.setdefault(v.problem_interval, []).append(v)
+        if v.interval >= 0 and v.state not in (State.UNKNOWN, State.PROBLEM_UNDEFINED):
+            intervals.setdefault(bisect(ends, v.x.real), []).append(v)
     return any(
         all(v.state is State.ZERO and v.problem_is_real and v.answer_is_real for v in group)
         for group in intervals.values()
