@@ -29,6 +29,8 @@ RADIUS_BITS = 133  # 1e-40
 MIN_ZEROS = 5
 MAX_INTERVALS = 24
 ENOUGH = 5
+MAX_STRADDLED = 5  # exact roots
+SIDES = (1 / 16, 1 / 3, 1.3, 4.0)  # distances from them
 REAL_BITS = 40  # an imaginary part this much smaller is zero
 
 
@@ -225,16 +227,17 @@ def interval_points(critical: CriticalPoints, random: Random) -> list[float]:
 
 
 def far_and_near_points(critical: CriticalPoints, random: Random) -> list[float]:
-    """Both sides of exact roots, and beyond the outermost critical points."""
-    roots = critical.values
+    """Both sides of exact roots at several distances, up to the next exact root, and beyond the outermost critical points."""
+    roots, exact = critical.values, critical.exact
     points = []
-    for root in sorted(critical.exact, key=abs)[:6]:
-        place = bisect(roots, root) - 1
-        before = root - roots[place - 1] if place > 0 else 1.0
-        after = roots[place + 1] - root if place + 1 < len(roots) else 1.0
-        points += [root - min(before / 3, 1 / 16), root + min(after / 3, 1 / 16)]
+    for root in sorted(exact, key=abs)[:MAX_STRADDLED]:
+        place = bisect(exact, root) - 1
+        before = root - exact[place - 1] if place > 0 else 12.0
+        after = exact[place + 1] - root if place + 1 < len(exact) else 12.0
+        for distance in SIDES:
+            points += [root - min(before / 3, distance), root + min(after / 3, distance)]
     points += [1.5 * roots[0] - random.uniform(4, 20), 1.5 * roots[-1] + random.uniform(4, 20)]
-    return [x for x in points if abs(x) < 1e300]
+    return [x for x in dict.fromkeys(points) if abs(x) < 1e300]
 
 
 def seeded_points(random: Random) -> list[float]:

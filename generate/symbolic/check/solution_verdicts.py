@@ -215,7 +215,7 @@ class SolutionPoints:
         critical = critical_points([substitute_leaves(self._solution, values)])
         xs = interval_points(critical, random)[:MAX_POINTS]
         if far:
-            xs += far_and_near_points(critical, random)[-4:]
+            xs += far_and_near_points(critical, random)[-8:]
         xs += [random.uniform(-3, 3), random.uniform(-50, 50)]
         yield from (Place(complex(x), constants, region) for x in xs)
         if not self._real_only:
