@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
@@ -30,6 +30,7 @@ MIN_ZEROS = 5
 MAX_INTERVALS = 24
 ENOUGH = 5
 MAX_STRADDLED = 5  # exact roots
+MORE_POINTS = 12
 SIDES = (1 / 16, 1 / 3, 1.3, 4.0)  # distances from them
 REAL_BITS = 40  # an imaginary part this much smaller is zero
 
@@ -212,6 +213,15 @@ class PairPoints:
         xs = dict.fromkeys([*self.one_each, *seeded_points(random), *far_and_near_points(self.critical, random)])
         return [(x, bisect(self.critical.values, x)) for x in xs]
 
+    @property
+    def more(self) -> Iterator[tuple[float, int]]:
+        """Many more points, for answers that are not real everywhere: around exact roots, and within 50."""
+        random = Random(self._seed + 3)
+        roots = sorted(self.critical.exact, key=abs)[:MAX_STRADDLED]
+        xs = [root + sign * random.uniform(0, 7) for root in roots for sign in (1, -1) for _ in range(MORE_POINTS)]
+        xs += [random.uniform(-50, 50) for _ in range(2 * MORE_POINTS)]
+        return ((x, bisect(self.critical.values, x)) for x in xs)
+
     @cached_property
     def ends(self) -> tuple[float, ...]:
         """Where the problem's real domain ends or is interrupted."""
@@ -287,6 +297,13 @@ def judge(check: Callable[..., PointVerdict], points: PairPoints) -> Verdict:
         differs = differs or (verdict.state is State.NONZERO and verdict.problem_is_real and verdict.answer_is_real)
         if len(verdicts) >= (ENOUGH if differs else first) and (differs or not holds):
             break
+    result = _conclude(verdicts, points)
+    if result.judgement == "holds where real" and not result.enclosed:
+        return _conclude(verdicts + [check(complex(x), interval) for x, interval in points.more], points)
+    return result
+
+
+def _conclude(verdicts: list[PointVerdict], points: PairPoints) -> Verdict:
     zeros = [v for v in verdicts if v.state is State.ZERO]
     failures = [v for v in verdicts if v.state in (State.NONZERO, State.ANSWER_UNDEFINED)]
     decided = {v.interval for v in verdicts if v.state not in UNKNOWN_STATES and v.interval >= 0}
