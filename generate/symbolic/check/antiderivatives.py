@@ -276,6 +276,7 @@ _OUTCOME_OF = {
     "holds in part": PARTIAL,
     "wrong": WRONG_VALUE,
     "perhaps undefined": UNDECIDED,
+    "real in part, perhaps": UNDECIDED,
     "unknown": UNDECIDED,
 }
 _GENERIC_POINTS = (0.7391 + 0j, 2.3417 + 0j, -0.6173 + 0j, -3.1729 + 0j)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from bisect import bisect
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import cached_property
 from itertools import pairwise
@@ -215,10 +215,11 @@ class PairPoints:
 
     @property
     def more(self) -> Iterator[tuple[float, int]]:
-        """Many more points, for answers that are not real everywhere: around exact roots, and within 50."""
+        """Many more points, for answers that are not real everywhere: in every interval, around roots, and within 50."""
         random = Random(self._seed + 3)
         roots = sorted(self.critical.exact, key=abs)[:MAX_STRADDLED]
-        xs = [root + sign * random.uniform(0, 7) for root in roots for sign in (1, -1) for _ in range(MORE_POINTS)]
+        xs = interval_points(self.critical, random, limit=len(self.critical.values) + 1)
+        xs += [root + sign * random.uniform(0, 7) for root in roots for sign in (1, -1) for _ in range(MORE_POINTS)]
         xs += [random.uniform(-50, 50) for _ in range(2 * MORE_POINTS)]
         return ((x, bisect(self.critical.values, x)) for x in xs)
 
@@ -228,12 +229,12 @@ class PairPoints:
         return real_domain_ends(self._f)
 
 
-def interval_points(critical: CriticalPoints, random: Random) -> list[float]:
+def interval_points(critical: CriticalPoints, random: Random, limit: int = MAX_INTERVALS) -> list[float]:
     """One point in each interval, the nearest to zero first."""
     roots = critical.values
     inner = [a + (b - a) * random.uniform(0.35, 0.65) for a, b in pairwise(roots)]
     outer = [roots[0] - random.uniform(0.5, 2.5), roots[-1] + random.uniform(0.5, 2.5)]
-    return sorted([*inner, *outer], key=abs)[:MAX_INTERVALS]
+    return sorted([*inner, *outer], key=abs)[:limit]
 
 
 def far_and_near_points(critical: CriticalPoints, random: Random) -> list[float]:
@@ -266,7 +267,9 @@ def _directions(random: Random) -> Iterable[tuple[float, float, float]]:
         yield random.uniform(0.2, 4), c * random.uniform(0.3, 1), s * random.uniform(0.3, 1)
 
 
-Judgement = Literal["holds", "holds where real", "holds in part", "wrong", "perhaps undefined", "unknown"]
+Judgement = Literal[
+    "holds", "holds where real", "holds in part", "wrong", "perhaps undefined", "real in part, perhaps", "unknown"
+]
 
 
 @dataclass(frozen=True)
@@ -284,7 +287,8 @@ class Verdict:
 def judge(check: Callable[..., PointVerdict], points: PairPoints) -> Verdict:
     """What the points say together.
 
-    Once both sides are real and differ, ``ENOUGH`` points are tried; if none holds, one in each interval and no more.
+    Once both sides are real and differ, ``ENOUGH`` points are tried; if none holds, one in each interval and no more. An answer that
+    fails where it is not real is right only if every interval could be tried.
     """
     verdicts: list[PointVerdict] = []
     differs = holds = False
@@ -299,7 +303,9 @@ def judge(check: Callable[..., PointVerdict], points: PairPoints) -> Verdict:
             break
     result = _conclude(verdicts, points)
     if result.judgement == "holds where real" and not result.enclosed:
-        return _conclude(verdicts + [check(complex(x), interval) for x, interval in points.more], points)
+        result = _conclude(verdicts + [check(complex(x), interval) for x, interval in points.more], points)
+        if result.judgement == "holds where real" and result.untried_intervals:
+            return replace(result, judgement="real in part, perhaps")
     return result
 
 
