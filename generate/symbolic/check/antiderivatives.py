@@ -2,7 +2,7 @@
 
 Generation asks ``is_antiderivative``: double precision at 16 points, with pairs that are right by construction.
 A prediction is wrong if a ball of F' - f excludes 0. It is right if F' - f = 0 is proven (``exact_identity``), or if it is enclosed
-at points on every interval between critical points and at points that the texts of the pair choose (``point_verdicts``). Double
+at points on every interval between critical points and at points that the texts of the pair choose (``point_checks``). Double
 precision only sorts out predictions to reject. Where f has too few values, SymPy decides, in bounded time.
 """
 
@@ -29,7 +29,7 @@ from mathpipe.generate.outcomes import (
 from mathpipe.generate.symbolic.check.exact_identity import prove_antiderivative
 from mathpipe.generate.symbolic.check.jumps import count_jumps
 from mathpipe.generate.symbolic.check.kernels import Condition
-from mathpipe.generate.symbolic.check.point_verdicts import AntiderivativeCheck, PairPoints, State, judge
+from mathpipe.generate.symbolic.check.point_checks import AntiderivativeCheck, PairPoints, State, check_points
 from mathpipe.generate.symbolic.check.sympy_fallback import shared_sympy_process
 from mathpipe.generate.symbolic.numeric.array_programs import compile_expressions
 from mathpipe.generate.symbolic.numeric.points import IS_REAL, POINTS, has_enough_points
@@ -168,7 +168,7 @@ def verify_antiderivatives(problems: Sequences, references: Sequences, predicted
         pair = _Pair(f[i], predicted[i])
         if witness[i] >= 0 and pair.fails_at(float(POINTS[witness[i]].real)):
             continue
-        result = pair.verdict(disagrees=bool((error[i] > RECHECK_BELOW).any()))
+        result = pair.verify(disagrees=bool((error[i] > RECHECK_BELOW).any()))
         outcome[i], evidence[i], satisfied_fraction[i] = result.outcome, result.evidence, result.satisfied_fraction
         for name, value in result.counts.items():
             counts[name][i] = value
@@ -178,7 +178,7 @@ def verify_antiderivatives(problems: Sequences, references: Sequences, predicted
 
 def holds(f: Sequences, primitives: Sequences) -> Mask:
     """Which pairs (n,) would be right as predictions, without SymPy."""
-    outcomes = [_Pair(f[i], primitives[i]).verdict(disagrees=False, ask_sympy=False).outcome for i in range(len(f))]
+    outcomes = [_Pair(f[i], primitives[i]).verify(disagrees=False, ask_sympy=False).outcome for i in range(len(f))]
     return np.isin(np.array(outcomes, dtype=np.int8), [EQUIVALENT, REAL_DOMAIN])
 
 
@@ -219,35 +219,35 @@ class _Pair:
 
     def fails_at(self, x: float) -> bool:
         """Whether it is proven that F' and f differ at x, where both f and F are real."""
-        verdict = self._check.at(complex(x))
-        return verdict.state is State.NONZERO and verdict.problem_is_real and verdict.answer_is_real
+        point_result = self._check.at(complex(x))
+        return point_result.state is State.NONZERO and point_result.problem_is_real and point_result.answer_is_real
 
-    def verdict(self, *, disagrees: bool, ask_sympy: bool = True) -> _Result:
+    def verify(self, *, disagrees: bool, ask_sympy: bool = True) -> _Result:
         """``disagrees``: double precision sees a difference, so that no proof is tried before points are."""
         condition = None if disagrees else prove_antiderivative(self._f, self._primitive)
         if condition is not None and self._condition_holds(condition):
             return _Result(EQUIVALENT, PROVEN, 1.0, self._jumps())
-        verdict = judge(self._check.at, self._points)
+        point_result = check_points(self._check.at, self._points)
         counts = {
-            "points": float(verdict.points),
-            "intervals": float(verdict.intervals),
-            "untried_intervals": float(verdict.untried_intervals),
+            "points": float(point_result.points),
+            "intervals": float(point_result.intervals),
+            "untried_intervals": float(point_result.untried_intervals),
         }
-        if verdict.judgement == "unknown" and ask_sympy:
+        if point_result.conclusion == "unknown" and ask_sympy:
             answer = SYMBOLIC_OUTCOMES.index(shared_sympy_process().is_antiderivative(*self._ids))
             evidence = SAMPLED if answer in (EQUIVALENT, WRONG_VALUE) else NONE
-            return _Result(answer, evidence, verdict.satisfied_fraction, counts)
-        outcome = _OUTCOME_OF[verdict.judgement]
+            return _Result(answer, evidence, point_result.satisfied_fraction, counts)
+        outcome = _OUTCOME_OF[point_result.conclusion]
         if outcome == UNDECIDED:
-            return _Result(outcome, NONE, verdict.satisfied_fraction, counts)
+            return _Result(outcome, NONE, point_result.satisfied_fraction, counts)
         if outcome in (PARTIAL, WRONG_VALUE):
-            return _Result(outcome, PROVEN, verdict.satisfied_fraction, counts)
+            return _Result(outcome, PROVEN, point_result.satisfied_fraction, counts)
         if disagrees and outcome == EQUIVALENT:  # rounding errors
             condition = prove_antiderivative(self._f, self._primitive)
             if condition is not None and self._condition_holds(condition):
                 return _Result(EQUIVALENT, PROVEN, 1.0, counts | self._jumps())
-        evidence = ENCLOSED if verdict.enclosed else SAMPLED
-        return _Result(outcome, evidence, verdict.satisfied_fraction, counts | self._jumps())
+        evidence = ENCLOSED if point_result.enclosed else SAMPLED
+        return _Result(outcome, evidence, point_result.satisfied_fraction, counts | self._jumps())
 
     @cached_property
     def _check(self) -> AntiderivativeCheck:

@@ -31,17 +31,17 @@ from mathpipe.generate.outcomes import (
 from mathpipe.generate.symbolic.check.exact_identity import prove_solution
 from mathpipe.generate.symbolic.check.kernels import Condition
 from mathpipe.generate.symbolic.check.ode_solutions import Substitution, has_enough_points, substitute
-from mathpipe.generate.symbolic.check.point_verdicts import UNKNOWN_STATES, State
-from mathpipe.generate.symbolic.check.solution_points import OdeOrder
-from mathpipe.generate.symbolic.check.solution_verdicts import (
+from mathpipe.generate.symbolic.check.point_checks import UNKNOWN_STATES, State
+from mathpipe.generate.symbolic.check.solution_checks import (
     Place,
-    PlaceVerdict,
-    RegionVerdict,
+    PlaceResult,
+    RegionResult,
     SolutionCheck,
     SolutionPoints,
     by_region,
     uses,
 )
+from mathpipe.generate.symbolic.check.solution_points import OdeOrder
 
 Mask = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -111,54 +111,54 @@ class _Pair:
 
     def fails_at(self, place: Place) -> bool:
         """Whether it is proven that F is not zero at a point where x, y and its derivatives are real."""
-        verdict = self._check.at(place)
-        return verdict.state is State.NONZERO and verdict.real
+        point_result = self._check.at(place)
+        return point_result.state is State.NONZERO and point_result.real
 
     def result(self, *, disagrees: bool) -> _Result:
         """``disagrees``: double precision sees failures only, so that no proof is tried before points are."""
         if not disagrees and self._is_proven():
             return self._if_general(_Result(EQUIVALENT, PROVEN, 1.0))
-        verdicts = self._verdicts(until_failure=disagrees)
-        zeros = sum(v.state is State.ZERO for v in verdicts)
-        failures = sum(v.state is State.NONZERO for v in verdicts)
+        point_results = self._point_results(until_failure=disagrees)
+        zeros = sum(v.state is State.ZERO for v in point_results)
+        failures = sum(v.state is State.NONZERO for v in point_results)
         fraction = zeros / max(zeros + failures, 1)
-        outcome = self._outcome(verdicts)
+        outcome = self._outcome(point_results)
         if outcome in (PARTIAL, WRONG_VALUE):
             return _Result(outcome, PROVEN if failures else SAMPLED, fraction, float(zeros))
         if outcome == UNDECIDED:
             return _Result(outcome, NONE, fraction, float(zeros))
         if disagrees and self._is_proven():  # rounding errors
             return self._if_general(_Result(EQUIVALENT, PROVEN, 1.0))
-        enclosed = not any(v.state in UNKNOWN_STATES for v in verdicts)
+        enclosed = not any(v.state in UNKNOWN_STATES for v in point_results)
         return self._if_general(_Result(outcome, ENCLOSED if enclosed else SAMPLED, fraction, float(zeros)))
 
     def _is_proven(self) -> bool:
         condition = prove_solution(self._equation, self._solution, self._order.unknowns, self._order.constants)
         return condition is not None and self._condition_holds(condition)
 
-    def _verdicts(self, *, until_failure: bool) -> list[PlaceVerdict]:
+    def _point_results(self, *, until_failure: bool) -> list[PlaceResult]:
         """At every point; or at ``ENOUGH`` points if all fail, one of them where everything is real, and ``until_failure``."""
-        verdicts: list[PlaceVerdict] = []
+        point_results: list[PlaceResult] = []
         for place in self._points.all():
-            verdicts.append(self._check.at(place))
-            if until_failure and len(verdicts) >= ENOUGH:
-                states = {v.state for v in verdicts}
-                if State.ZERO not in states and any(v.state is State.NONZERO and v.real for v in verdicts):
+            point_results.append(self._check.at(place))
+            if until_failure and len(point_results) >= ENOUGH:
+                states = {v.state for v in point_results}
+                if State.ZERO not in states and any(v.state is State.NONZERO and v.real for v in point_results):
                     break
-        return verdicts
+        return point_results
 
-    def _outcome(self, verdicts: list[PlaceVerdict]) -> int:
-        if all(v.state is State.ANSWER_UNDEFINED for v in verdicts):
+    def _outcome(self, point_results: list[PlaceResult]) -> int:
+        if all(v.state is State.ANSWER_UNDEFINED for v in point_results):
             return WRONG_VALUE
-        zeros = sum(v.state is State.ZERO for v in verdicts)
-        regions = by_region(verdicts, len(self._order.regions))
+        zeros = sum(v.state is State.ZERO for v in point_results)
+        regions = by_region(point_results, len(self._order.regions))
         if not any(region.failures for region in regions):
             return EQUIVALENT if zeros >= MIN_ZEROS else UNDECIDED
         if not zeros:
             return WRONG_VALUE
         return self._outcome_in_part(regions)
 
-    def _outcome_in_part(self, regions: list[RegionVerdict]) -> int:
+    def _outcome_in_part(self, regions: list[RegionResult]) -> int:
         """Right if it holds, at least where all is real, in every region in which the reference holds."""
         required = self._regions_of_reference(regions)
         tried = [region for k, region in enumerate(regions) if k in required and region.zeros + region.failures]
@@ -167,10 +167,10 @@ class _Pair:
         real = [region for region in tried if region.real_zeros + region.real_failures]
         return REAL_DOMAIN if real and all(region.holds_where_real for region in real) else PARTIAL
 
-    def _regions_of_reference(self, regions: list[RegionVerdict]) -> set[int]:
+    def _regions_of_reference(self, regions: list[RegionResult]) -> set[int]:
         """The regions of the constants in which the reference holds; all of them without a reference.
 
-        ``regions``: the verdicts on the prediction, which may be the reference.
+        ``regions``: the outcomes of the prediction, which may be the reference.
         """
         every = set(range(len(self._order.regions)))
         if not self._reference:

@@ -1,7 +1,7 @@
 """Keep the pairs that hold beyond the points of double precision, and on every interval between critical points.
 
 asin(cos x) has the derivative of -|x| until pi, and cosh(x + 5) is hard to distinguish from e^(x + 5) / 2 for positive x. A pair
-that was found by its values is kept if its verdict as a prediction is right; nothing timed decides.
+that was found by its values is kept if its outcome as a prediction is right; nothing timed decides.
 """
 
 from __future__ import annotations

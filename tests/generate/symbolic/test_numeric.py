@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.expressions.prefix import Malformed, Tree, parse, text_to_ids, write
 from mathpipe.datasets.expressions.vocabulary import IDS, TOKENS, UNARY
-from mathpipe.generate.symbolic.check.point_verdicts import AntiderivativeCheck, State
+from mathpipe.generate.symbolic.check.point_checks import AntiderivativeCheck, State
 from mathpipe.generate.symbolic.expr.canonical_form import build, derivative, to_tokens
 from mathpipe.generate.symbolic.numeric.array_programs import compile_expressions
 from mathpipe.generate.symbolic.numeric.balls import BallProgram, CannotTell, Undefined, precision, run

@@ -2,7 +2,7 @@
 
 Constants are real. For constants of each sign, chosen by the texts of the pair, x is tried on every interval between critical
 points, far from zero and off the axis; and for some x the constants are tried on every interval between critical points of theirs.
-The states of a point are those of ``point_verdicts``.
+The states of a point are those of ``point_checks``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from flint import acb, arb
 
 from mathpipe.datasets.expressions.prefix import Tree
 from mathpipe.datasets.expressions.vocabulary import IDS, TOKENS
-from mathpipe.generate.symbolic.check.point_verdicts import (
+from mathpipe.generate.symbolic.check.point_checks import (
     PRECISIONS,
     UNKNOWN_STATES,
     State,
@@ -47,7 +47,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class PlaceVerdict:
+class PlaceResult:
     """The state at a place; ``real``: whether x, y and its derivatives are real there."""
 
     place: Place
@@ -62,14 +62,14 @@ class SolutionCheck:
         self._order = order
         self._equation, self._solution = BallProgram([equation]), BallProgram([solution])
 
-    def at(self, place: Place) -> PlaceVerdict:
-        """The verdict at one point, with as many digits as it takes."""
+    def at(self, place: Place) -> PlaceResult:
+        """The result at one point, with as many digits as it takes."""
         for bits in PRECISIONS:
             with precision(bits):
                 state, real = self._at(place)
             if state not in UNKNOWN_STATES:
                 break
-        return PlaceVerdict(place, state, real)
+        return PlaceResult(place, state, real)
 
     def _at(self, place: Place) -> tuple[State, bool]:
         try:
@@ -137,8 +137,8 @@ class SolutionCheck:
 
     def defined_at(self, place: Place) -> bool:
         """Whether F(x, y, y'[, y'']) has a value."""
-        verdict = self.at(place)
-        return verdict.state in (State.ZERO, State.NONZERO)
+        point_result = self.at(place)
+        return point_result.state in (State.ZERO, State.NONZERO)
 
 
 def _magnitude(program: BallProgram, node: int, nodes: list[Jet]) -> arb:
@@ -253,8 +253,8 @@ def uses(tree: Tree, names: tuple[str, ...]) -> bool:
 
 
 @dataclass(frozen=True)
-class RegionVerdict:
-    """The verdicts on one region of the constants, counted: that hold, that fail, and those of them where everything is real."""
+class RegionResult:
+    """The outcomes of one region of the constants, counted: that hold, that fail, and those of them where everything is real."""
 
     zeros: int
     failures: int
@@ -270,11 +270,11 @@ class RegionVerdict:
         return self.real_zeros > 0 and not self.real_failures
 
 
-def by_region(verdicts: list[PlaceVerdict], regions: int) -> list[RegionVerdict]:
-    """The verdicts of each region."""
-    groups = [[v for v in verdicts if v.place.region == r] for r in range(regions)]
+def by_region(point_results: list[PlaceResult], regions: int) -> list[RegionResult]:
+    """The results of each region."""
+    groups = [[v for v in point_results if v.place.region == r] for r in range(regions)]
     return [
-        RegionVerdict(
+        RegionResult(
             sum(v.state is State.ZERO for v in group),
             sum(v.state is State.NONZERO for v in group),
             sum(v.state is State.ZERO and v.real for v in group),

@@ -50,7 +50,7 @@ UNKNOWN_STATES = (State.UNKNOWN, State.ANSWER_UNKNOWN)
 
 
 @dataclass(frozen=True)
-class PointVerdict:
+class PointResult:
     """The state at x; whether the problem and the answer are real there; for real x the interval between critical points."""
 
     x: complex
@@ -95,14 +95,14 @@ class AntiderivativeCheck:
         self._problem_end = self._program.ends[len(problem) - 1]
         self._with_slopes = self._program.reachable(self._answer_nodes)
 
-    def at(self, x: complex, interval: int = -1) -> PointVerdict:
-        """The verdict at one point, with as many digits as it takes."""
+    def at(self, x: complex, interval: int = -1) -> PointResult:
+        """The result at one point, with as many digits as it takes."""
         for bits in PRECISIONS:
             with precision(bits):
                 state, problem_is_real, answer_is_real = self._at(point(x))
             if state not in UNKNOWN_STATES:
                 break
-        return PointVerdict(x, state, problem_is_real, answer_is_real, interval)
+        return PointResult(x, state, problem_is_real, answer_is_real, interval)
 
     def _at(self, x: Ball) -> tuple[State, bool, bool]:
         nodes: list[Jet] = []
@@ -267,16 +267,16 @@ def _directions(random: Random) -> Iterable[tuple[float, float, float]]:
         yield random.uniform(0.2, 4), c * random.uniform(0.3, 1), s * random.uniform(0.3, 1)
 
 
-Judgement = Literal[
+Conclusion = Literal[
     "holds", "holds where real", "holds in part", "wrong", "perhaps undefined", "real in part, perhaps", "unknown"
 ]
 
 
 @dataclass(frozen=True)
-class Verdict:
+class PairResult:
     """``enclosed``: every interval was tried and every point decided; ``points``, ``intervals``: how many held."""
 
-    judgement: Judgement
+    conclusion: Conclusion
     enclosed: bool
     points: int
     intervals: int
@@ -284,47 +284,51 @@ class Verdict:
     satisfied_fraction: float
 
 
-def judge(check: Callable[..., PointVerdict], points: PairPoints) -> Verdict:
+def check_points(check: Callable[..., PointResult], points: PairPoints) -> PairResult:
     """What the points say together.
 
     Once both sides are real and differ, ``ENOUGH`` points are tried; if none holds, one in each interval and no more. An answer that
     fails where it is not real is right only if every interval could be tried.
     """
-    verdicts: list[PointVerdict] = []
+    point_results: list[PointResult] = []
     differs = holds = False
     real = [(complex(x), interval) for x, interval in points.real]
     first = max(len(points.one_each), ENOUGH)
     for x, interval in (*real, *((z, -1) for z in points.complex)):
-        verdict = check(x, interval)
-        verdicts.append(verdict)
-        holds = holds or verdict.state is State.ZERO
-        differs = differs or (verdict.state is State.NONZERO and verdict.problem_is_real and verdict.answer_is_real)
-        if len(verdicts) >= (ENOUGH if differs else first) and (differs or not holds):
+        point_result = check(x, interval)
+        point_results.append(point_result)
+        holds = holds or point_result.state is State.ZERO
+        differs = differs or (
+            point_result.state is State.NONZERO and point_result.problem_is_real and point_result.answer_is_real
+        )
+        if len(point_results) >= (ENOUGH if differs else first) and (differs or not holds):
             break
-    result = _conclude(verdicts, points)
-    if result.judgement == "holds where real" and not result.enclosed:
-        result = _conclude(verdicts + [check(complex(x), interval) for x, interval in points.more], points)
-        if result.judgement == "holds where real" and result.untried_intervals:
-            return replace(result, judgement="real in part, perhaps")
+    result = _conclude(point_results, points)
+    if result.conclusion == "holds where real" and not result.enclosed:
+        result = _conclude(point_results + [check(complex(x), interval) for x, interval in points.more], points)
+        if result.conclusion == "holds where real" and result.untried_intervals:
+            return replace(result, conclusion="real in part, perhaps")
     return result
 
 
-def _conclude(verdicts: list[PointVerdict], points: PairPoints) -> Verdict:
-    zeros = [v for v in verdicts if v.state is State.ZERO]
-    failures = [v for v in verdicts if v.state in (State.NONZERO, State.ANSWER_UNDEFINED)]
-    decided = {v.interval for v in verdicts if v.state not in UNKNOWN_STATES and v.interval >= 0}
+def _conclude(point_results: list[PointResult], points: PairPoints) -> PairResult:
+    zeros = [v for v in point_results if v.state is State.ZERO]
+    failures = [v for v in point_results if v.state in (State.NONZERO, State.ANSWER_UNDEFINED)]
+    decided = {v.interval for v in point_results if v.state not in UNKNOWN_STATES and v.interval >= 0}
     untried = points.intervals - len(decided)
     fraction = len(zeros) / max(len(zeros) + len(failures), 1)
     intervals = len({v.interval for v in zeros if v.interval >= 0})
-    enclosed = untried == 0 and not any(v.state in UNKNOWN_STATES for v in verdicts)
-    return Verdict(_judgement(verdicts, zeros, failures, points), enclosed, len(zeros), intervals, untried, fraction)
+    enclosed = untried == 0 and not any(v.state in UNKNOWN_STATES for v in point_results)
+    return PairResult(
+        _conclusion(point_results, zeros, failures, points), enclosed, len(zeros), intervals, untried, fraction
+    )
 
 
-def _judgement(
-    verdicts: list[PointVerdict], zeros: list[PointVerdict], failures: list[PointVerdict], points: PairPoints
-) -> Judgement:
+def _conclusion(
+    point_results: list[PointResult], zeros: list[PointResult], failures: list[PointResult], points: PairPoints
+) -> Conclusion:
     if not failures:
-        undefined = {v.interval for v in verdicts if v.state is State.ANSWER_UNKNOWN} - {v.interval for v in zeros}
+        undefined = {v.interval for v in point_results if v.state is State.ANSWER_UNKNOWN} - {v.interval for v in zeros}
         if undefined:
             return "perhaps undefined"
         return "holds" if len(zeros) >= MIN_ZEROS else "unknown"
@@ -332,13 +336,13 @@ def _judgement(
         return "wrong"
     if any(v.problem_is_real and v.answer_is_real and not v.x.imag for v in failures):
         return "holds in part"
-    return "holds where real" if _holds_on_an_interval(verdicts, points.ends) else "holds in part"
+    return "holds where real" if _holds_on_an_interval(point_results, points.ends) else "holds in part"
 
 
-def _holds_on_an_interval(verdicts: list[PointVerdict], ends: tuple[float, ...]) -> bool:
+def _holds_on_an_interval(point_results: list[PointResult], ends: tuple[float, ...]) -> bool:
     """Whether, on a whole interval of the problem's real domain, the answer is real and right."""
-    intervals: dict[int, list[PointVerdict]] = {}
-    for v in verdicts:
+    intervals: dict[int, list[PointResult]] = {}
+    for v in point_results:
         if v.interval >= 0 and v.state not in (State.UNKNOWN, State.PROBLEM_UNDEFINED):
             intervals.setdefault(bisect(ends, v.x.real), []).append(v)
     return any(

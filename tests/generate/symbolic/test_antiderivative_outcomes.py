@@ -1,4 +1,4 @@
-"""What must pass as an antiderivative, what must not, and what the verdict rests on."""
+"""What must pass as an antiderivative, what must not, and what the outcome rests on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.expressions.prefix import parse, text_to_ids
 from mathpipe.generate.outcomes import EVIDENCE, SYMBOLIC_OUTCOMES, Verification
 from mathpipe.generate.symbolic.check.antiderivatives import PREFIX, verify_antiderivatives
-from mathpipe.generate.symbolic.check.point_verdicts import PairPoints
+from mathpipe.generate.symbolic.check.point_checks import PairPoints
 from mathpipe.generate.symbolic.check.sympy_fallback import SymPyProcess
 
 Prefix = Callable[[str], bytes]
@@ -248,7 +248,7 @@ def test_points_depend_on_the_texts(prefix: Prefix) -> None:
     assert np.isclose(min(abs(x) for x, *_ in a.real), 0, atol=0.02)
 
 
-def test_threads_do_not_change_verdicts(prefix: Prefix) -> None:
+def test_threads_do_not_change_outcomes(prefix: Prefix) -> None:
     cases = [*WRONG[:12], *((f, primitive) for f, primitive, _ in RIGHT[-8:])]
     alone = verify(prefix, cases)
     with ThreadPoolExecutor(3) as pool:
