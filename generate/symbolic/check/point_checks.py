@@ -287,8 +287,8 @@ class PairResult:
 def check_points(check: Callable[..., PointResult], points: PairPoints) -> PairResult:
     """What the points say together.
 
-    Once both sides are real and differ, ``ENOUGH`` points are tried; if none holds, one in each interval and no more. An answer that
-    fails where it is not real is right only if every interval could be tried.
+    Once both sides are real and differ, ``ENOUGH`` points are tried; if none holds, one in each interval and no more. An answer
+    that fails where it is not real is right only if every interval could be tried.
     """
     point_results: list[PointResult] = []
     differs = holds = False
