@@ -1,4 +1,4 @@
-"""Outcomes of predicted token sequences, shared by generation, verification and evaluation."""
+"""Outcomes of predicted token sequences, and the evidence for them; shared by generation, verification and evaluation."""
 
 from __future__ import annotations
 
@@ -7,16 +7,33 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-# Outcomes of predictions for symbolic problems; the first two are correct.
+# Outcomes of predictions for symbolic problems; the first two are correct, and `real_domain` under `--domain real`.
 SYMBOLIC_OUTCOMES = (
     *("exact", "equivalent", "particular", "partial", "wrong_value"),
-    *("malformed", "unterminated", "undecided", "timeout"),
+    *("malformed", "unterminated", "undecided", "timeout", "real_domain"),
 )
+EVIDENCE = ("none", "proven", "enclosed", "sampled")
+"""What an outcome rests on.
+
+``proven``: right, an exact identity; wrong, a ball of F' - f that excludes 0. ``enclosed``: balls around zero, of a radius of at
+most 1e-40 of the terms, on every interval between critical points. ``sampled``: the same at some points only, or SymPy's word.
+"""
+NONE, PROVEN, ENCLOSED, SAMPLED = range(len(EVIDENCE))
 
 
 @dataclass(frozen=True)
 class Verification:
-    """n verified predictions: ``outcome`` (n,) int8, indices into ``task.outcomes``; ``measures``: more columns, NaN if unknown."""
+    """n verified predictions: ``outcome`` (n,) int8, indices into ``task.outcomes``; ``measures``: more columns, NaN if unknown.
+
+    ``evidence`` (n,) int8: indices into ``EVIDENCE``; empty for tasks whose verification is exact arithmetic.
+    ``evidence_counts``: (n,) each, what it consists of: points that hold, intervals between critical points that hold and that were
+    not tried, jumps of an antiderivative where f is continuous; NaN where they were not counted.
+    """
 
     outcome: NDArray[np.int8]
     measures: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    evidence: NDArray[np.int8] = field(default_factory=lambda: np.zeros(0, dtype=np.int8))
+    evidence_counts: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+
+
+EVIDENCE_COUNTS = ("points", "intervals", "untried_intervals", "jumps")

@@ -116,7 +116,7 @@ class ExpressionTask(TokenTask[ExpressionSpec]):
     spec_model = ExpressionSpec
     default_spec = ExpressionSpec()
     outcomes = SYMBOLIC_OUTCOMES
-    correct_outcomes = frozenset({"exact", "equivalent"})
+    correct_outcomes = frozenset({"exact", "equivalent", "real_domain"})
     alphabet = TOKENS
     symbols: ClassVar[tuple[tuple[str, ...], tuple[str, ...]] | None] = None
     chunk_size: ClassVar[int] = 1000

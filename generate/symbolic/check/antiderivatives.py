@@ -1,21 +1,35 @@
-"""Numerical verification of antiderivatives: F' from Taylor rules against f at real and complex points of several regions.
+"""Is F an antiderivative of f? Quick looks that may reject, exact identities, and balls between all critical points.
 
-Two values agree if they differ by at most 1e-9 of the larger. Generation accepts a pair only if both sides are finite at 8 points
-or more, agree wherever f has a value, and F is not constant. A prediction is compared wherever f is defined; where only the
-prediction is undefined, it is wrong. Small differences are rechecked with 40 digits. If f has too few values,
-SymPy decides in bounded time.
+Generation asks ``is_antiderivative``: double precision at 16 points, with pairs that are right by construction.
+A prediction is wrong if a ball of F' - f excludes 0. It is right if F' - f = 0 is proven (``exact_identity``), or if it is enclosed
+at points on every interval between critical points and at points that the texts of the pair choose (``point_checks``). Double
+precision only sorts out predictions to reject. Where f has too few values, SymPy decides, in bounded time.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mathpipe.datasets.containers.ragged_sequences import Sequences
+from mathpipe.datasets.expressions.prefix import parse
 from mathpipe.datasets.expressions.vocabulary import IDS
-from mathpipe.generate.outcomes import SYMBOLIC_OUTCOMES, Verification
+from mathpipe.generate.outcomes import (
+    ENCLOSED,
+    EVIDENCE_COUNTS,
+    NONE,
+    PROVEN,
+    SAMPLED,
+    SYMBOLIC_OUTCOMES,
+    Verification,
+)
+from mathpipe.generate.symbolic.check.exact_identity import prove_antiderivative
+from mathpipe.generate.symbolic.check.jumps import count_jumps
+from mathpipe.generate.symbolic.check.kernels import Condition
+from mathpipe.generate.symbolic.check.point_checks import AntiderivativeCheck, PairPoints, State, check_points
 from mathpipe.generate.symbolic.check.sympy_fallback import shared_sympy_process
 from mathpipe.generate.symbolic.numeric.array_programs import compile_expressions
 from mathpipe.generate.symbolic.numeric.points import IS_REAL, POINTS, has_enough_points
@@ -24,7 +38,7 @@ from mathpipe.generate.symbolic.numeric.taylor import FIRST_DERIVATIVES, VALUES,
 Mask = NDArray[np.bool_]
 
 TOLERANCE = 1e-9
-RECHECK_BELOW = 1e-3  # a difference below this may be a rounding error and is rechecked
+RECHECK_BELOW = 1e-3  # a difference below this may be a rounding error
 TINY, HUGE = 1e-200, 1e200
 PREFIX = bytes([IDS["sub"], IDS["Y'"]])
 """Problems have the form ``sub Y' f``."""
@@ -33,10 +47,11 @@ _ALLOWED = np.zeros(256, dtype=bool)  # tokens a prediction may use: x is the on
 _ALLOWED[
     [k for name, k in IDS.items() if name not in {"y", "z", "t", "Y", "Y'", "Y''", *(f"a{k}" for k in range(10))}]
 ] = True
+_DISGUISE = bytes([IDS["exp"], IDS["ln"]])  # e^(ln x) - x is a zero that rounding errors hide
 _NOT_ANALYTIC = (IDS["abs"], IDS["sign"])
-(EXACT, EQUIVALENT, PARTIAL, WRONG_VALUE, MALFORMED, UNDECIDED) = (
+(EXACT, EQUIVALENT, PARTIAL, WRONG_VALUE, MALFORMED, UNDECIDED, REAL_DOMAIN) = (
     SYMBOLIC_OUTCOMES.index(name)
-    for name in ("exact", "equivalent", "partial", "wrong_value", "malformed", "undecided")
+    for name in ("exact", "equivalent", "partial", "wrong_value", "malformed", "undecided", "real_domain")
 )
 
 
@@ -110,11 +125,20 @@ def is_antiderivative(f: Sequences, primitives: Sequences) -> tuple[Mask, dict[s
     agree = ((comparison.relative_error() <= TOLERANCE) | ~_usable(comparison.integrand)).all(axis=1)
     constant = ~_varies(comparison.primitive, usable)
     right = decided & agree & ~constant
+    disguised = np.flatnonzero(right & [_DISGUISE in primitives[i] for i in range(len(primitives))])
+    agree &= ~_at(disguised[~holds(f.take(disguised), primitives.take(disguised))], len(f))
+    right &= agree
     return right, {
         "too few test points": ~decided,
         "does not hold everywhere": decided & ~agree,
         "constant": decided & agree & constant,
     }
+
+
+def _at(rows: NDArray[np.int64], n: int) -> Mask:
+    mask = np.zeros(n, dtype=np.bool_)
+    mask[rows] = True
+    return mask
 
 
 def _varies(value: Complex, usable: Mask) -> Mask:
@@ -127,66 +151,135 @@ def _varies(value: Complex, usable: Mask) -> Mask:
 
 
 def verify_antiderivatives(problems: Sequences, references: Sequences, predicted: Sequences) -> Verification:
-    """The outcome of each predicted primitive, and the fraction of points at which it holds."""
+    """The outcome of each predicted primitive, its evidence, and the fraction of points at which it holds."""
     f = integrands(problems)
     comparison = compare(f, predicted)
     n = len(f)
-    tokens_allowed = (
-        np.bincount(np.repeat(np.arange(n), predicted.lengths)[~_ALLOWED[predicted.values]], minlength=n) == 0
-    )
-    not_analytic = np.isin(predicted.values, _NOT_ANALYTIC) if len(predicted.values) else np.zeros(0, dtype=bool)
-    has_abs = np.bincount(np.repeat(np.arange(n), predicted.lengths)[not_analytic], minlength=n) > 0
-    defined = _usable(comparison.integrand) & (IS_REAL | ~has_abs[:, None])
-    relative_error = np.where(defined, comparison.relative_error(), 0.0)
-    agree = defined & (relative_error <= TOLERANCE)
-    recheck = comparison.well_formed & tokens_allowed & (defined & ~agree).any(axis=1)
-    recheck &= (defined & ~agree & (relative_error < RECHECK_BELOW)).any(axis=1) | agree.any(axis=1)
-    for i in np.flatnonzero(recheck).tolist():
-        _recheck_in_high_precision(f[i], predicted[i], defined[i], agree[i], relative_error[i])
-    satisfied_fraction = agree.sum(axis=1) / np.maximum(defined.sum(axis=1), 1)
-    same_tokens = references.equals(predicted)
-    outcome = np.select(
-        [
-            ~(comparison.well_formed & tokens_allowed),
-            ~has_enough_points(defined),
-            (agree | ~defined).all(axis=1) & same_tokens,
-            (agree | ~defined).all(axis=1),
-            agree.any(axis=1),
-        ],
-        [MALFORMED, UNDECIDED, EXACT, EQUIVALENT, PARTIAL],
-        default=WRONG_VALUE,
-    ).astype(np.int8)
-    for i in np.flatnonzero(outcome == UNDECIDED).tolist():
-        outcome[i] = _sympy_outcome(f[i], predicted[i], exact=bool(same_tokens[i]))
-    return Verification(outcome, {"satisfied_fraction": np.where(outcome == MALFORMED, np.nan, satisfied_fraction)})
-
-
-def _sympy_outcome(f: bytes, predicted: bytes, *, exact: bool) -> int:
-    answer = shared_sympy_process().is_antiderivative(f, predicted)
-    return EXACT if exact and answer == "equivalent" else SYMBOLIC_OUTCOMES.index(answer)
-
-
-def _recheck_in_high_precision(
-    f: bytes, predicted: bytes, defined: Mask, agree: Mask, relative_error: NDArray[np.float64]
-) -> None:
-    """Decide with 40 digits where 16 were not enough; updates ``defined`` and ``agree`` in place.
-
-    The largest error comes first: once it is confirmed, other large errors are accepted and only small ones rechecked.
-    """
-    from mathpipe.generate.symbolic.numeric.high_precision import derivative_error  # imports mpmath; rarely needed
-
-    error_confirmed = False
-    disagreeing = np.flatnonzero(defined & ~agree)
-    for k in disagreeing[np.argsort(-relative_error[disagreeing], kind="stable")]:
-        if error_confirmed and relative_error[k] >= RECHECK_BELOW:
+    well_formed = comparison.well_formed & _tokens_allowed(predicted)
+    with np.errstate(all="ignore"):
+        finite = np.isfinite(comparison.integrand) & np.isfinite(comparison.derivative)
+        error = np.where(finite, comparison.relative_error(), np.nan)
+    witness = _witness_of_failure(comparison, error)
+    satisfied_fraction = np.where(well_formed, 0.0, np.nan)
+    outcome = np.where(well_formed, WRONG_VALUE, MALFORMED).astype(np.int8)
+    evidence = np.where(well_formed, PROVEN, NONE).astype(np.int8)
+    counts = {name: np.full(n, np.nan) for name in EVIDENCE_COUNTS}
+    for i in np.flatnonzero(well_formed).tolist():
+        pair = _Pair(f[i], predicted[i])
+        if witness[i] >= 0 and pair.fails_at(float(POINTS[witness[i]].real)):
             continue
-        precise_error = derivative_error(f, predicted, complex(POINTS[k]))
-        if precise_error is None:
-            defined[k] = False
-        elif precise_error <= TOLERANCE:
-            agree[k] = True
-        else:
-            error_confirmed = True
+        result = pair.verify(disagrees=bool((error[i] > RECHECK_BELOW).any()))
+        outcome[i], evidence[i], satisfied_fraction[i] = result.outcome, result.evidence, result.satisfied_fraction
+        for name, value in result.counts.items():
+            counts[name][i] = value
+    outcome[references.equals(predicted) & (outcome == EQUIVALENT)] = EXACT
+    return Verification(outcome, {"satisfied_fraction": satisfied_fraction}, evidence, counts)
+
+
+def holds(f: Sequences, primitives: Sequences) -> Mask:
+    """Which pairs (n,) would be right as predictions, without SymPy."""
+    outcomes = [_Pair(f[i], primitives[i]).verify(disagrees=False, ask_sympy=False).outcome for i in range(len(f))]
+    return np.isin(np.array(outcomes, dtype=np.int8), [EQUIVALENT, REAL_DOMAIN])
+
+
+def _tokens_allowed(predicted: Sequences) -> Mask:
+    owner = np.repeat(np.arange(len(predicted)), predicted.lengths)
+    return np.asarray(np.bincount(owner[~_ALLOWED[predicted.values]], minlength=len(predicted)) == 0)
+
+
+def _witness_of_failure(comparison: Comparison, error: NDArray[np.float64]) -> NDArray[np.int64]:
+    """For rows that agree at no point, a real point where real f and F' differ; -1 for the others."""
+    with np.errstate(all="ignore"):
+        real = IS_REAL & _is_real(comparison.integrand) & _is_real(comparison.primitive)
+        fails = real & (error > RECHECK_BELOW)
+    agrees = (error <= RECHECK_BELOW).any(axis=1)
+    return np.where(agrees | ~fails.any(axis=1), -1, fails.argmax(axis=1))
+
+
+def _is_real(values: Complex) -> Mask:
+    with np.errstate(all="ignore"):
+        return np.asarray(np.isfinite(values) & (np.abs(values.imag) <= 1e-12 * np.abs(values.real)))
+
+
+@dataclass(frozen=True)
+class _Result:
+    outcome: int
+    evidence: int
+    satisfied_fraction: float
+    counts: dict[str, float] = field(default_factory=dict)
+
+
+class _Pair:
+    """One integrand and one predicted primitive."""
+
+    def __init__(self, f: bytes, primitive: bytes) -> None:
+        self._ids = f, primitive
+        self._f, self._primitive = parse(f), parse(primitive)
+        self._real_only = any(token in f or token in primitive for token in _NOT_ANALYTIC)
+
+    def fails_at(self, x: float) -> bool:
+        """Whether it is proven that F' and f differ at x, where both f and F are real."""
+        point_result = self._check.at(complex(x))
+        return point_result.state is State.NONZERO and point_result.problem_is_real and point_result.answer_is_real
+
+    def verify(self, *, disagrees: bool, ask_sympy: bool = True) -> _Result:
+        """``disagrees``: double precision sees a difference, so that no proof is tried before points are."""
+        condition = None if disagrees else prove_antiderivative(self._f, self._primitive)
+        if condition is not None and self._condition_holds(condition):
+            return _Result(EQUIVALENT, PROVEN, 1.0, self._jumps())
+        point_result = check_points(self._check.at, self._points)
+        counts = {
+            "points": float(point_result.points),
+            "intervals": float(point_result.intervals),
+            "untried_intervals": float(point_result.untried_intervals),
+        }
+        if point_result.conclusion == "unknown" and ask_sympy:
+            answer = SYMBOLIC_OUTCOMES.index(shared_sympy_process().is_antiderivative(*self._ids))
+            evidence = SAMPLED if answer in (EQUIVALENT, WRONG_VALUE) else NONE
+            return _Result(answer, evidence, point_result.satisfied_fraction, counts)
+        outcome = _OUTCOME_OF[point_result.conclusion]
+        if outcome == UNDECIDED:
+            return _Result(outcome, NONE, point_result.satisfied_fraction, counts)
+        if outcome in (PARTIAL, WRONG_VALUE):
+            return _Result(outcome, PROVEN, point_result.satisfied_fraction, counts)
+        if disagrees and outcome == EQUIVALENT:  # rounding errors
+            condition = prove_antiderivative(self._f, self._primitive)
+            if condition is not None and self._condition_holds(condition):
+                return _Result(EQUIVALENT, PROVEN, 1.0, counts | self._jumps())
+        evidence = ENCLOSED if point_result.enclosed else SAMPLED
+        return _Result(outcome, evidence, point_result.satisfied_fraction, counts | self._jumps())
+
+    @cached_property
+    def _check(self) -> AntiderivativeCheck:
+        return AntiderivativeCheck(self._f, self._primitive)
+
+    @cached_property
+    def _points(self) -> PairPoints:
+        return PairPoints(self._f, self._primitive, b"|".join(self._ids), real_only=self._real_only)
+
+    def _condition_holds(self, condition: Condition) -> bool:
+        """Whether F' is defined where the proof of F' = f needs it: at one point, or on every interval between critical points."""
+        if condition is Condition.NONE:
+            return True
+        if condition is Condition.ONE_POINT:
+            return any(self._check.defined_at(x) for x in _GENERIC_POINTS)
+        points = [*self._points.one_each, *self._points.complex]
+        return all(self._check.defined_at(complex(x)) for x in points)
+
+    def _jumps(self) -> dict[str, float]:
+        return {"jumps": float(count_jumps(self._f, self._primitive))}
+
+
+_OUTCOME_OF = {
+    "holds": EQUIVALENT,
+    "holds where real": REAL_DOMAIN,
+    "holds in part": PARTIAL,
+    "wrong": WRONG_VALUE,
+    "perhaps undefined": UNDECIDED,
+    "real in part, perhaps": UNDECIDED,
+    "unknown": UNDECIDED,
+}
+_GENERIC_POINTS = (0.7391 + 0j, 2.3417 + 0j, -0.6173 + 0j, -3.1729 + 0j)
 
 
 def _usable(values: Complex) -> Mask:

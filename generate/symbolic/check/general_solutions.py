@@ -1,126 +1,225 @@
-"""Numerical verification of predicted general solutions y(x, c1[, c2]), with as few points as decide.
+"""Is y(x, c1[, c2]) the general solution of F(x, y, y'[, y'']) = 0?
 
-A prediction is right if it holds at every point of at least one region of the constants (see ``ode_solutions``) where it and the
-equation are finite. An equation or solution may be valid for a part of the constants only; which part is not asked of a
-prediction, and the column of the reference is ignored. References of stored pairs are right by this rule, since generation
-uses a stricter one that tolerates no failure.
-``particular``: the prediction holds, but its constants have no effect or are equivalent.
-``partial``: it holds only at some points of every region. ``undecided``: fewer than 8 points in 2 regions of x are finite.
-Small residuals are rechecked with 40 digits.
+Double precision at 16 points may reject: where it sees a failure everywhere, a ball of F that excludes 0 proves it. A prediction
+is right if F = 0 is an exact identity in x and the constants, or if balls enclose 0 at points on every interval between critical
+points, for constants of every sign. It must hold for all constants for which the reference holds; without a reference, for all.
+
+``real_domain``: it holds wherever x, y and its derivatives are real. ``particular``: it holds, but its constants have no effect or
+are equivalent. ``partial``: it holds in part. ``undecided``: too few points have a value.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mathpipe.datasets.containers.ragged_sequences import Sequences
+from mathpipe.datasets.expressions.prefix import Malformed, Tree, parse
 from mathpipe.datasets.expressions.vocabulary import COEFFICIENTS, IDS, UNKNOWNS
-from mathpipe.generate.outcomes import SYMBOLIC_OUTCOMES, Verification
-from mathpipe.generate.symbolic.check.ode_solutions import (
-    TOLERANCE,
-    Substitution,
-    confirm_regions,
-    has_enough_points,
-    regions_solved,
-    substitute,
+from mathpipe.generate.outcomes import (
+    ENCLOSED,
+    EVIDENCE_COUNTS,
+    NONE,
+    PROVEN,
+    SAMPLED,
+    SYMBOLIC_OUTCOMES,
+    Verification,
 )
-from mathpipe.generate.symbolic.check.solution_points import OdeOrder, Points
+from mathpipe.generate.symbolic.check.exact_identity import prove_solution
+from mathpipe.generate.symbolic.check.kernels import Condition
+from mathpipe.generate.symbolic.check.ode_solutions import Substitution, has_enough_points, substitute
+from mathpipe.generate.symbolic.check.point_checks import UNKNOWN_STATES, State
+from mathpipe.generate.symbolic.check.solution_checks import (
+    Place,
+    PlaceResult,
+    RegionResult,
+    SolutionCheck,
+    SolutionPoints,
+    by_region,
+    uses,
+)
+from mathpipe.generate.symbolic.check.solution_points import OdeOrder
 
 Mask = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
-RECHECK_BELOW = 1e-3  # a residual below this may be a rounding error and is rechecked
-MAX_RECHECKS = 16  # points rechecked for one prediction
-_NAMES = ("exact", "equivalent", "particular", "partial", "wrong_value", "malformed", "undecided")
-EXACT, EQUIVALENT, PARTICULAR, PARTIAL, WRONG_VALUE, MALFORMED, UNDECIDED = map(SYMBOLIC_OUTCOMES.index, _NAMES)
+RECHECK_BELOW = 1e-3  # a residual below this may be a rounding error
+MIN_ZEROS = 5
+ENOUGH = 8  # two for each region of the constants
+_NAMES = ("exact", "equivalent", "particular", "partial", "wrong_value", "malformed", "undecided", "real_domain")
+EXACT, EQUIVALENT, PARTICULAR, PARTIAL, WRONG_VALUE, MALFORMED, UNDECIDED, REAL_DOMAIN = map(
+    SYMBOLIC_OUTCOMES.index, _NAMES
+)
 
 
 def verify_general_solutions(
     order: OdeOrder, problems: Sequences, references: Sequences, predicted: Sequences
 ) -> Verification:
-    """The outcome of each predicted solution, and the fraction of the evaluated points at which it holds.
-
-    A prediction that holds at all coarse points is right, one that fails at all of them is wrong; only the others are evaluated
-    at all points.
-    """
-    outcome = np.full(len(problems), UNDECIDED, dtype=np.int8)
-    satisfied_fraction = np.zeros(len(problems))
-    allowed = _tokens_allowed(order, predicted)
-    outcome[~allowed] = MALFORMED
-    open_rows = np.flatnonzero(allowed)
-    first = substitute(order, order.coarse_points, problems.take(open_rows), predicted.take(open_rows))
-    outcome[open_rows[~first.well_formed]] = MALFORMED
-    right = first.well_formed & regions_solved(first)[:, 0]
-    wrong = first.well_formed & _fails_everywhere(first) & has_enough_points(first.finite, first.points, 0)
-    outcome[open_rows[right]], satisfied_fraction[open_rows[right]], outcome[open_rows[wrong]] = (
-        EQUIVALENT,
-        1.0,
-        WRONG_VALUE,
-    )
-    open_rows = open_rows[first.well_formed & ~right & ~wrong]
-    outcome[open_rows], satisfied_fraction[open_rows] = _at_all_points(
-        order, problems.take(open_rows), predicted.take(open_rows)
-    )
-    outcome[references.equals(predicted) & (outcome == EQUIVALENT)] = EXACT
-    return Verification(outcome, {"satisfied_fraction": np.where(outcome == MALFORMED, np.nan, satisfied_fraction)})
-
-
-def _fails_everywhere(full: Substitution) -> Mask:
-    with np.errstate(invalid="ignore"):
-        return np.asarray(~(full.residual <= RECHECK_BELOW).any(axis=1))
-
-
-def _at_all_points(order: OdeOrder, problems: Sequences, predicted: Sequences) -> tuple[NDArray[np.int8], Floats]:
-    """(outcomes, satisfied fractions) of predictions that the coarse points leave undecided."""
-    full = substitute(order, order.points, problems, predicted)
-    for i in np.flatnonzero(~regions_solved(full).any(axis=1)).tolist():
-        _recheck_in_high_precision(order, problems[i], predicted[i], full.points, full.residual[i], full.scale[i])
-    full = full.select(np.ones(len(problems), dtype=bool))  # a copy: cached properties are recomputed
-    regions = range(len(order.regions))
-    enough_finite = np.any([has_enough_points(full.finite, full.points, r) for r in regions], axis=0)
-    outcome = np.select(
-        [
-            confirm_regions(order, full, problems, predicted).any(axis=1),
-            confirm_regions(order, full, problems, predicted, general=False).any(axis=1),
-            ~full.value_finite.any(axis=1),
-            ~enough_finite,
-            (full.zero & full.informative).any(axis=1) & (full.finite & ~full.zero).any(axis=1),
-            (full.finite & ~full.zero).any(axis=1),
-        ],
-        [EQUIVALENT, PARTICULAR, WRONG_VALUE, UNDECIDED, PARTIAL, WRONG_VALUE],
-        default=UNDECIDED,
-    ).astype(np.int8)
-    return outcome, full.zero.sum(axis=1) / np.maximum(full.finite.sum(axis=1), 1)
-
-
-def _recheck_in_high_precision(
-    order: OdeOrder, equation: bytes, solution: bytes, points: Points, residuals: Floats, scale: Floats
-) -> None:
-    """Decide with 40 digits where 16 were not enough; updates ``residuals`` in place.
-
-    Rechecks only regions where most residuals are small, the largest residual first: once it is confirmed, the region fails.
-    """
-    from mathpipe.generate.symbolic.check.high_precision_residual import residual  # imports mpmath; rarely needed
-
-    rechecks_left = MAX_RECHECKS
-    with np.errstate(invalid="ignore"):
-        small, defined = residuals <= RECHECK_BELOW, ~np.isnan(residuals)
-    for region in range(len(order.regions)):
-        in_region = points.region == region
-        doubtful = np.flatnonzero(in_region & defined & ~(residuals <= TOLERANCE))
-        if 3 * int((small & in_region).sum()) < 2 * int((defined & in_region).sum()):
+    """The outcome of each predicted solution, its evidence, and the fraction of the evaluated points at which it holds."""
+    n = len(problems)
+    outcome = np.full(n, MALFORMED, dtype=np.int8)
+    evidence = np.full(n, NONE, dtype=np.int8)
+    satisfied_fraction = np.full(n, np.nan)
+    counts = {name: np.full(n, np.nan) for name in EVIDENCE_COUNTS}
+    rows = np.flatnonzero(_tokens_allowed(order, predicted))
+    first = substitute(order, order.coarse_points, problems.take(rows), predicted.take(rows))
+    fails_everywhere, witness = _witness_of_failure(first)
+    for k in np.flatnonzero(first.well_formed).tolist():
+        i = int(rows[k])
+        pair = _Pair(order, problems[i], predicted[i], references[i])
+        if witness[k] >= 0 and pair.fails_at(_place(first, int(witness[k]))):
+            outcome[i], evidence[i], satisfied_fraction[i] = WRONG_VALUE, PROVEN, 0.0
             continue
-        for k in doubtful[np.argsort(-residuals[doubtful], kind="stable")].tolist():
-            if not rechecks_left:
-                return
-            rechecks_left -= 1
-            precise_residual = residual(
-                order, equation, solution, complex(points.x[k]), points.constants[:, k].tolist()
-            )
-            residuals[k] = np.nan if precise_residual is None or not scale[k] > 0 else precise_residual / scale[k]
-            if residuals[k] > TOLERANCE:
-                break
+        result = pair.result(disagrees=bool(fails_everywhere[k]))
+        outcome[i], evidence[i], satisfied_fraction[i] = result.outcome, result.evidence, result.satisfied_fraction
+        counts["points"][i] = result.points
+    outcome[references.equals(predicted) & (outcome == EQUIVALENT)] = EXACT
+    return Verification(outcome, {"satisfied_fraction": satisfied_fraction}, evidence, counts)
+
+
+def _witness_of_failure(first: Substitution) -> tuple[Mask, NDArray[np.int64]]:
+    """(rows that fail at every point, a point with real x of those; -1 for the others)."""
+    with np.errstate(invalid="ignore"):
+        fails = first.finite & (first.residual > RECHECK_BELOW) & (first.points.x.imag == 0)
+        fails_everywhere = ~(first.residual <= RECHECK_BELOW).any(axis=1)
+    fails_everywhere &= has_enough_points(first.finite, first.points, 0)
+    return fails_everywhere, np.where(fails_everywhere & fails.any(axis=1), fails.argmax(axis=1), -1)
+
+
+def _place(first: Substitution, k: int) -> Place:
+    return Place(complex(first.points.x[k]), tuple(first.points.constants[:, k].real.tolist()), 0)
+
+
+@dataclass(frozen=True)
+class _Result:
+    outcome: int
+    evidence: int
+    satisfied_fraction: float = field(default=0.0)
+    points: float = field(default=np.nan)
+
+
+class _Pair:
+    """One equation and one predicted solution."""
+
+    def __init__(self, order: OdeOrder, equation: bytes, solution: bytes, reference: bytes) -> None:
+        self._order, self._ids, self._reference = order, (equation, solution), reference
+        self._equation, self._solution = parse(equation), parse(solution)
+        self._check = SolutionCheck(order, self._equation, self._solution)
+
+    def fails_at(self, place: Place) -> bool:
+        """Whether it is proven that F is not zero at a point where x, y and its derivatives are real."""
+        point_result = self._check.at(place)
+        return point_result.state is State.NONZERO and point_result.real
+
+    def result(self, *, disagrees: bool) -> _Result:
+        """``disagrees``: double precision sees failures only, so that no proof is tried before points are."""
+        if not disagrees and self._is_proven():
+            return self._if_general(_Result(EQUIVALENT, PROVEN, 1.0))
+        point_results = self._point_results(until_failure=disagrees)
+        zeros = sum(v.state is State.ZERO for v in point_results)
+        failures = sum(v.state is State.NONZERO for v in point_results)
+        fraction = zeros / max(zeros + failures, 1)
+        outcome = self._outcome(point_results)
+        if outcome in (PARTIAL, WRONG_VALUE):
+            return _Result(outcome, PROVEN if failures else SAMPLED, fraction, float(zeros))
+        if outcome == UNDECIDED:
+            return _Result(outcome, NONE, fraction, float(zeros))
+        if disagrees and self._is_proven():  # rounding errors
+            return self._if_general(_Result(EQUIVALENT, PROVEN, 1.0))
+        enclosed = not any(v.state in UNKNOWN_STATES for v in point_results)
+        return self._if_general(_Result(outcome, ENCLOSED if enclosed else SAMPLED, fraction, float(zeros)))
+
+    def _is_proven(self) -> bool:
+        condition = prove_solution(self._equation, self._solution, self._order.unknowns, self._order.constants)
+        return condition is not None and self._condition_holds(condition)
+
+    def _point_results(self, *, until_failure: bool) -> list[PlaceResult]:
+        """At every point; or at ``ENOUGH`` points if all fail, one of them where everything is real, and ``until_failure``."""
+        point_results: list[PlaceResult] = []
+        for place in self._points.all():
+            point_results.append(self._check.at(place))
+            if until_failure and len(point_results) >= ENOUGH:
+                states = {v.state for v in point_results}
+                if State.ZERO not in states and any(v.state is State.NONZERO and v.real for v in point_results):
+                    break
+        return point_results
+
+    def _outcome(self, point_results: list[PlaceResult]) -> int:
+        if all(v.state is State.ANSWER_UNDEFINED for v in point_results):
+            return WRONG_VALUE
+        zeros = sum(v.state is State.ZERO for v in point_results)
+        regions = by_region(point_results, len(self._order.regions))
+        if not any(region.failures for region in regions):
+            return EQUIVALENT if zeros >= MIN_ZEROS else UNDECIDED
+        if not zeros:
+            return WRONG_VALUE
+        return self._outcome_in_part(regions)
+
+    def _outcome_in_part(self, regions: list[RegionResult]) -> int:
+        """Right if it holds, at least where all is real, in every region in which the reference holds."""
+        required = self._regions_of_reference(regions)
+        tried = [region for k, region in enumerate(regions) if k in required and region.zeros + region.failures]
+        if tried and all(region.holds for region in tried):
+            return EQUIVALENT
+        real = [region for region in tried if region.real_zeros + region.real_failures]
+        return REAL_DOMAIN if real and all(region.holds_where_real for region in real) else PARTIAL
+
+    def _regions_of_reference(self, regions: list[RegionResult]) -> set[int]:
+        """The regions of the constants in which the reference holds; all of them without a reference.
+
+        ``regions``: the outcomes of the prediction, which may be the reference.
+        """
+        every = set(range(len(self._order.regions)))
+        if not self._reference:
+            return every
+        if self._reference == self._ids[1]:
+            return {k for k, region in enumerate(regions) if not region.real_failures} or every
+        try:
+            reference = parse(self._reference)
+        except Malformed:
+            return every
+        check = SolutionCheck(self._order, self._equation, reference)
+        points = SolutionPoints(
+            self._order,
+            reference,
+            self._reference,
+            real_only=self._real_only or _not_analytic(reference),
+        )
+        regions = by_region([check.at(place) for place in points.all()], len(every))
+        return {k for k, region in enumerate(regions) if not region.real_failures}
+
+    @cached_property
+    def _real_only(self) -> bool:
+        return _not_analytic(self._equation) or _not_analytic(self._solution)
+
+    @cached_property
+    def _points(self) -> SolutionPoints:
+        seed = b"|".join(self._ids)
+        return SolutionPoints(self._order, self._solution, seed, real_only=self._real_only)
+
+    def _condition_holds(self, condition: Condition) -> bool:
+        """Whether F has a value where the proof of F = 0 needs it."""
+        if condition is Condition.NONE:
+            return True
+        if condition is Condition.ONE_POINT:
+            return any(self._check.defined_at(place) for place in self._points.few)
+        return all(self._check.defined_at(place) for place in self._points.few)
+
+    def _if_general(self, result: _Result) -> _Result:
+        """The result, unless the constants have no effect."""
+        depends = {self._check.depends_on_constants(place) for place in self._points.few}
+        if True in depends:
+            return result
+        if False in depends:
+            return _Result(PARTICULAR, result.evidence, result.satisfied_fraction, result.points)
+        return _Result(UNDECIDED, NONE, result.satisfied_fraction, result.points)
+
+
+def _not_analytic(tree: Tree) -> bool:
+    return uses(tree, ("abs", "sign"))
 
 
 def _tokens_allowed(order: OdeOrder, predicted: Sequences) -> Mask:

@@ -9,16 +9,18 @@ from typing import Any
 import mpmath
 import numpy as np
 import pytest
+from flint import acb
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.expressions.prefix import Malformed, Tree, parse, text_to_ids, write
 from mathpipe.datasets.expressions.vocabulary import IDS, TOKENS, UNARY
+from mathpipe.generate.symbolic.check.point_checks import AntiderivativeCheck, State
 from mathpipe.generate.symbolic.expr.canonical_form import build, derivative, to_tokens
 from mathpipe.generate.symbolic.numeric.array_programs import compile_expressions
-from mathpipe.generate.symbolic.numeric.high_precision import derivative_error
-from mathpipe.generate.symbolic.numeric.taylor import SECOND_DERIVATIVES, TWO_CONSTANTS, evaluate
+from mathpipe.generate.symbolic.numeric.balls import BallProgram, CannotTell, Undefined, precision, run
+from mathpipe.generate.symbolic.numeric.taylor import SECOND_DERIVATIVES, TWO_CONSTANTS, VALUES, Algebra, evaluate
 
 
 def is_expression(sequence: bytes) -> bool:
@@ -144,13 +146,57 @@ def test_mixed_derivatives_of_two_constants() -> None:
 )
 def test_acosh_derivative_holds_on_the_whole_plane(text: str) -> None:
     primitive = build(parse(text_to_ids(text)))
+    check = AntiderivativeCheck(parse(to_tokens(derivative(primitive))), parse(to_tokens(primitive)))
     for x in (-2.3, 0.4, 1.7, 0.3 - 0.9j, -1.1 + 0.2j):
-        assert derivative_error(to_tokens(derivative(primitive)), to_tokens(primitive), x) == pytest.approx(
-            0, abs=1e-30
-        )
+        assert check.at(complex(x)).state is State.ZERO
 
 
-def test_huge_values_are_out_of_range() -> None:
-    tower = text_to_ids("exp exp exp exp exp INT+ 9")
-    assert derivative_error(tower, text_to_ids("x"), 0.5) is None
-    assert derivative_error(text_to_ids("x"), tower, 0.5) == float("inf")
+def test_values_beyond_any_precision_are_unknown() -> None:
+    tower, x = parse(text_to_ids("exp exp exp exp exp mul INT+ 9 x")), parse(text_to_ids("x"))
+    assert AntiderivativeCheck(tower, x).at(0.5).state is State.UNKNOWN
+    assert AntiderivativeCheck(x, tower).at(0.5).state is State.ANSWER_UNKNOWN
+    assert AntiderivativeCheck(x, parse(text_to_ids("exp exp exp exp exp INT+ 9"))).at(0.5).state is State.NONZERO
+
+
+def balls_of(text: str, x: float, algebra: Algebra) -> list[Any]:
+    program, nodes = BallProgram([parse(text_to_ids(text))]), []
+    with precision(200):
+        run(program, algebra, {"x": [acb(x), acb(1), None][: len(algebra.monomials)]}, nodes)
+    return list(nodes[program.roots[0]])
+
+
+def test_balls_contain_the_values_of_array_programs() -> None:
+    rng = random.Random(1)
+    compared = 0
+    for tree in [random_tree(rng, rng.randint(1, 5)) for _ in range(300)]:
+        expected = evaluate(
+            compile_expressions(Sequences.from_list([write(tree)])),
+            SECOND_DERIVATIVES,
+            {"x": np.array([[0.7 + 0.2j], [1], [0]])},
+            1,
+        )[:, 0, 0]
+        try:
+            program, nodes = BallProgram([tree]), []
+            with precision(200):
+                run(program, SECOND_DERIVATIVES, {"x": [acb(0.7, 0.2), acb(1), None]}, nodes)
+        except (Undefined, CannotTell):
+            continue
+        for ball, value_ in zip(nodes[program.roots[0]], expected, strict=True):
+            number = 0 if ball is None else complex(ball)
+            if cmath.isfinite(number) and np.isfinite(value_) and 1e-3 < abs(number) < 1e6:
+                compared += 1
+                assert abs(number - value_) <= 1e-6 * abs(number), tree
+    assert compared > 300
+
+
+@pytest.mark.parametrize(
+    "text", ["inv sub x x", "ln sub x x", "div x INT+ 0", "abs sqrt INT- 1", "sign I", "pow sub x x INT- 2", "y"]
+)
+def test_undefined_values_are_certain(text: str) -> None:
+    with pytest.raises(Undefined):
+        balls_of(text, 0.5, VALUES)
+
+
+def test_sign_of_a_ball_around_zero_cannot_be_told() -> None:
+    with pytest.raises(CannotTell):
+        balls_of("sign sub add pow2 sin x pow2 cos x INT+ 1", 0.5, VALUES)

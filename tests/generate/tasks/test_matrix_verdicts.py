@@ -8,7 +8,7 @@ import pytest
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.generate.tasks.error_measures import within
 from mathpipe.generate.tasks.matrix_task import MATRIX_OUTCOMES, MatrixTask
-from mathpipe.generate.tasks.registry import MATRIX_TASKS
+from mathpipe.generate.tasks.task_registry import MATRIX_TASKS
 
 COUNT = 60
 CORRECT = {"exact", "within_tolerance"}

@@ -1,0 +1,284 @@
+"""F(x, y, y'[, y'']) = 0 at points that nobody can know beforehand, by balls, and whether y depends on its constants.
+
+Constants are real. For constants of each sign, chosen by the texts of the pair, x is tried on every interval between critical
+points, far from zero and off the axis; and for some x the constants are tried on every interval between critical points of theirs.
+The states of a point are those of ``point_checks``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product, zip_longest
+from random import Random
+
+from flint import acb, arb
+
+from mathpipe.datasets.expressions.prefix import Tree
+from mathpipe.datasets.expressions.vocabulary import IDS, TOKENS
+from mathpipe.generate.symbolic.check.point_checks import (
+    PRECISIONS,
+    UNKNOWN_STATES,
+    State,
+    far_and_near_points,
+    interval_points,
+    is_real,
+    point,
+    residual_state,
+)
+from mathpipe.generate.symbolic.check.singular_points import critical_points
+from mathpipe.generate.symbolic.check.solution_points import OdeOrder
+from mathpipe.generate.symbolic.numeric.balls import Ball, BallProgram, CannotTell, Jet, Undefined, precision, run
+from mathpipe.generate.symbolic.numeric.taylor import VALUES, Algebra
+
+MAX_POINTS = 5  # intervals of x tried for each choice of the constants
+DENOMINATOR = 64  # constants are fractions with it, so that critical points of fractions are exact
+
+
+@dataclass(frozen=True)
+class Place:
+    """A point (x, c1[, c2]); ``region``: the index of the signs of the constants, as in ``solution_points``."""
+
+    x: complex
+    constants: tuple[float, ...]
+    region: int
+
+
+@dataclass(frozen=True)
+class PlaceResult:
+    """The state at a place; ``real``: whether x, y and its derivatives are real there."""
+
+    place: Place
+    state: State
+    real: bool
+
+
+class SolutionCheck:
+    """The check of one solution of one equation at points."""
+
+    def __init__(self, order: OdeOrder, equation: Tree, solution: Tree) -> None:
+        self._order = order
+        self._equation, self._solution = BallProgram([equation]), BallProgram([solution])
+
+    def at(self, place: Place) -> PlaceResult:
+        """The result at one point, with as many digits as it takes."""
+        for bits in PRECISIONS:
+            with precision(bits):
+                state, real = self._at(place)
+            if state not in UNKNOWN_STATES:
+                break
+        return PlaceResult(place, state, real)
+
+    def _at(self, place: Place) -> tuple[State, bool]:
+        try:
+            y = self._jet(place, self._order.x_algebra)
+        except Undefined:
+            return State.ANSWER_UNDEFINED, False
+        except CannotTell:
+            return State.ANSWER_UNKNOWN, False
+        values = [acb(0) if c is None else c for c in y]
+        if self._order.order == 2:
+            values[2] = 2 * values[2]
+        if not all(v.is_finite() for v in values):
+            return State.ANSWER_UNKNOWN, False
+        leaves: dict[str, Jet] = {name: [v] for name, v in zip(self._order.unknowns, values, strict=True)}
+        nodes: list[Jet] = []
+        try:
+            run(self._equation, VALUES, {"x": [point(place.x)], **leaves}, nodes)
+        except Undefined:
+            return State.PROBLEM_UNDEFINED, False
+        except CannotTell:
+            return State.UNKNOWN, False
+        residual = nodes[self._equation.roots[0]][0]
+        real = not place.x.imag and all(is_real(v) for v in values)
+        return residual_state(residual, _magnitude(self._equation, self._equation.roots[0], nodes)), real
+
+    def _jet(self, place: Place, algebra: Algebra) -> Jet:
+        """The jet of y in an algebra."""
+        index = {monomial: k for k, monomial in enumerate(algebra.monomials)}
+        leaves: dict[str, Jet] = {}
+        monomials = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
+        balls = (point(place.x), *(acb(c) for c in place.constants))
+        for name, value, monomial in zip(("x", *self._order.constants), balls, monomials, strict=False):
+            jet: Jet = [value, *[None] * (len(index) - 1)]
+            if monomial in index:
+                jet[index[monomial]] = acb(1)
+            leaves[name] = jet
+        nodes: list[Jet] = []
+        run(self._solution, algebra, leaves, nodes)
+        return nodes[self._solution.roots[0]]
+
+    def depends_on_constants(self, place: Place) -> bool | None:
+        """Whether dy/dc1 or det d(y, y')/d(c1, c2) is not zero at a point; None: not known."""
+        for bits in PRECISIONS[:4]:
+            with precision(bits):
+                try:
+                    determinant = self._determinant(self._jet(place, self._order.solution_algebra))
+                except Undefined:
+                    return None
+                except CannotTell:
+                    continue
+                if determinant is None:
+                    return False
+                if determinant.is_finite() and not determinant.contains(0):
+                    return True
+                finite = determinant.is_finite()
+        return False if finite else None
+
+    def _determinant(self, y: Jet) -> Ball | None:
+        if self._order.order == 1:
+            return y[2]
+        _, _, _, y1, slope1, y2, slope2 = y
+        a = None if y1 is None or slope2 is None else y1 * slope2
+        b = None if y2 is None or slope1 is None else y2 * slope1
+        return a if b is None else -b if a is None else a - b
+
+    def defined_at(self, place: Place) -> bool:
+        """Whether F(x, y, y'[, y'']) has a value."""
+        point_result = self.at(place)
+        return point_result.state in (State.ZERO, State.NONZERO)
+
+
+def _magnitude(program: BallProgram, node: int, nodes: list[Jet]) -> arb:
+    """The magnitude of the terms of a node: of the terms of sums, and of sums within products."""
+    step = program.steps[node]
+    if step.name in ("add", "sub"):
+        return _magnitude(program, step.left, nodes) + _magnitude(program, step.right, nodes)
+    if step.name == "mul":
+        return _magnitude(program, step.left, nodes) * _magnitude(program, step.right, nodes)
+    if step.name == "div":
+        size = _size(nodes[step.right])
+        return _magnitude(program, step.left, nodes) / size if size > 0 else arb(0)
+    return _size(nodes[node])
+
+
+def _size(jet: Jet) -> arb:
+    return arb(0) if jet[0] is None else arb(jet[0].abs_lower())
+
+
+def substitute_leaves(tree: Tree, values: dict[int, Tree]) -> Tree:
+    """The tree with leaves (by token) replaced."""
+    if isinstance(tree, int):
+        return tree
+    if len(tree) == 1:
+        return values.get(tree[0], tree)
+    return (tree[0], *(substitute_leaves(child, values) for child in tree[1:]))
+
+
+def _fraction(value: float) -> Tree:
+    return (IDS["div"], round(value * DENOMINATOR), DENOMINATOR)
+
+
+class SolutionPoints:
+    """The points of one pair, in the order in which they are tried."""
+
+    def __init__(self, order: OdeOrder, solution: Tree, seed: bytes, *, real_only: bool) -> None:
+        self._order, self._solution, self._real_only = order, solution, real_only
+        self._random = Random(int.from_bytes(hashlib.sha256(seed).digest()[:8], "big"))
+
+    @cached_property
+    def few(self) -> list[Place]:
+        """A generic real point for the constants of each region."""
+        random = Random(self._random.random())
+        return [
+            Place(complex(random.choice((-1, 1)) * random.uniform(0.3, 2)), constants, region)
+            for region, constants in self._constants(random, 0.3, 3)
+        ]
+
+    def all(self) -> Iterator[Place]:
+        """Every point, those of different regions in turn."""
+        random = self._random
+        for low, high in ((0.2, 4), (4, 40)):
+            groups = [
+                list(self._over_x(random, constants, region, far=low < 1))
+                for region, constants in self._constants(random, low, high)
+            ]
+            for places in zip_longest(*groups):
+                yield from (place for place in places if place is not None)
+        yield from self._over_constants(random)
+
+    def _constants(self, random: Random, low: float, high: float) -> Iterator[tuple[int, tuple[float, ...]]]:
+        """(region, constants) for every choice of signs; ``ode1`` has two regions of each sign, inside and outside (-1, 1)."""
+        if self._order.order == 1:
+            sizes = ((max(low, 1.1), high), (low, 0.93), (low, 0.93), (max(low, 1.1), high))
+            for region, (least, most) in enumerate(sizes):
+                if least < most:
+                    yield region, (_rounded((1 if region < 2 else -1) * random.uniform(least, most)),)
+            return
+        for region, (second, first) in enumerate(product((1, -1), repeat=2)):
+            yield region, tuple(_rounded(sign * random.uniform(low, high)) for sign in (first, second))
+
+    def _over_x(self, random: Random, constants: tuple[float, ...], region: int, *, far: bool) -> Iterator[Place]:
+        values = {IDS[name]: _fraction(c) for name, c in zip(self._order.constants, constants, strict=True)}
+        critical = critical_points([substitute_leaves(self._solution, values)])
+        xs = interval_points(critical, random)[:MAX_POINTS]
+        if far:
+            xs += far_and_near_points(critical, random)[-8:]
+        xs += [random.uniform(-3, 3), random.uniform(-50, 50)]
+        yield from (Place(complex(x), constants, region) for x in xs)
+        if not self._real_only:
+            for sign in (1, -1):
+                yield Place(complex(random.uniform(-3, 3), sign * random.uniform(0.2, 2.5)), constants, region)
+
+    def _over_constants(self, random: Random) -> Iterator[Place]:
+        """For fixed x and other constant, one constant on every interval between its critical points."""
+        for k, name in enumerate(self._order.constants):
+            x = _rounded(random.choice((-1, 1)) * random.uniform(0.5, 3))
+            constants = [_rounded(random.choice((-1, 1)) * random.uniform(0.5, 4)) for _ in self._order.constants]
+            values = {IDS["x"]: _fraction(x)}
+            values |= {IDS[n]: _fraction(c) for n, c in zip(self._order.constants, constants, strict=True) if n != name}
+            critical = critical_points([substitute_leaves(self._solution, values)], (IDS[name],))
+            for c in interval_points(critical, random)[:MAX_POINTS]:
+                constants[k] = c
+                yield Place(complex(x), tuple(constants), self._region(constants))
+
+    def _region(self, constants: list[float]) -> int:
+        if self._order.order == 1:
+            (c,) = constants
+            return (0 if c > 1 else 1) if c > 0 else (2 if c > -1 else 3)
+        return (constants[0] < 0) + 2 * (constants[1] < 0)
+
+
+def _rounded(value: float) -> float:
+    return round(value * DENOMINATOR) / DENOMINATOR
+
+
+def uses(tree: Tree, names: tuple[str, ...]) -> bool:
+    """Whether a tree holds one of these operators."""
+    if isinstance(tree, int):
+        return False
+    return TOKENS[tree[0]] in names or any(uses(child, names) for child in tree[1:])
+
+
+@dataclass(frozen=True)
+class RegionResult:
+    """The outcomes of one region of the constants, counted: that hold, that fail, and those of them where everything is real."""
+
+    zeros: int
+    failures: int
+    real_zeros: int
+    real_failures: int
+
+    @property
+    def holds(self) -> bool:
+        return self.zeros > 0 and not self.failures
+
+    @property
+    def holds_where_real(self) -> bool:
+        return self.real_zeros > 0 and not self.real_failures
+
+
+def by_region(point_results: list[PlaceResult], regions: int) -> list[RegionResult]:
+    """The results of each region."""
+    groups = [[v for v in point_results if v.place.region == r] for r in range(regions)]
+    return [
+        RegionResult(
+            sum(v.state is State.ZERO for v in group),
+            sum(v.state is State.NONZERO for v in group),
+            sum(v.state is State.ZERO and v.real for v in group),
+            sum(v.state is State.NONZERO and v.real for v in group),
+        )
+        for group in groups
+    ]

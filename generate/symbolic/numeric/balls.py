@@ -1,0 +1,454 @@
+"""Values and derivatives as balls that contain the exact ones, at any precision: Arb (python-flint).
+
+An expression at a point has a value, is undefined, or cannot be told apart from either at this precision. ``Undefined`` is certain:
+a division by an exact zero, the abs of a number that is not real. ``CannotTell`` asks for more digits.
+The Taylor rules are those of ``taylor``: polynomials in small increments of x and of the constants, truncated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import RLock
+from typing import Any
+
+from flint import acb, arb, ctx, fmpq
+
+from mathpipe.datasets.expressions.prefix import Tree
+from mathpipe.datasets.expressions.vocabulary import TOKENS
+from mathpipe.generate.symbolic.numeric.taylor import Algebra
+
+Ball = Any  # flint.acb
+Jet = list[Ball | None]
+"""Taylor coefficients, one for each monomial of an algebra; None is an exact zero."""
+Rule = Callable[[Ball, int], tuple[Ball, ...]]
+"""(f, f', f''/2) of a ball, up to an order."""
+
+MAX_EXACT_POWER = 10**6
+_ZERO, _ONE = acb(0), acb(1)
+HALF = fmpq(1, 2)
+
+
+class Undefined(ArithmeticError):
+    """There is certainly no value at this point."""
+
+
+class CannotTell(ArithmeticError):
+    """Not decided at this precision."""
+
+
+_PRECISION_LOCK = RLock()
+
+
+@contextmanager
+def precision(bits: int) -> Iterator[None]:
+    """Compute with this many bits; threads take turns, since the precision of Arb is one for the process."""
+    with _PRECISION_LOCK:
+        before = ctx.prec
+        ctx.prec = bits
+        try:
+            yield
+        finally:
+            ctx.prec = before
+
+
+@dataclass(frozen=True)
+class Step:
+    """One node: its operator, the rule of a unary operator or of a power, and its operands (positions of earlier nodes)."""
+
+    name: str
+    rule: Rule | None
+    constant: Ball | None
+    left: int
+    right: int
+
+
+class BallProgram:
+    """Expressions as one sequence of distinct nodes, operands first; the nodes of earlier expressions come first.
+
+    ``roots``: the node of each expression. ``ends``: the number of nodes of it and of the expressions before it.
+    """
+
+    def __init__(self, trees: Iterable[Tree]) -> None:
+        self.steps: list[Step] = []
+        self._position: dict[Tree, int] = {}
+        self.roots: list[int] = []
+        self.ends: list[int] = []
+        for tree in trees:
+            self.roots.append(self._add(tree))
+            self.ends.append(len(self.steps))
+
+    def _add(self, tree: Tree) -> int:
+        position = self._position.get(tree)
+        if position is None:
+            step = self._step(tree)
+            position = self._position[tree] = len(self.steps)
+            self.steps.append(step)
+        return position
+
+    def _step(self, tree: Tree) -> Step:
+        if isinstance(tree, int):
+            return Step("", None, acb(tree), -1, -1)
+        name = TOKENS[tree[0]]
+        if len(tree) == 1:
+            return Step(name, None, None, -1, -1)
+        left = self._add(tree[1])
+        if len(tree) == 2:
+            return Step(name, _RULES[name], None, left, -1)
+        if name in ("pow", "rac"):
+            exponent = rational(tree[2])
+            if exponent is not None and (name == "pow" or exponent != 0):
+                return Step(name, _rational_power(1 / exponent if name == "rac" else exponent), None, left, -1)
+        return Step(name, None, None, left, self._add(tree[2]))
+
+    def reachable(self, roots: Iterable[int]) -> list[bool]:
+        """Which nodes these expressions use."""
+        reached = [False] * len(self.steps)
+        for root in roots:
+            reached[root] = True
+        for k in range(len(self.steps) - 1, -1, -1):
+            if reached[k]:
+                step = self.steps[k]
+                if step.left >= 0:
+                    reached[step.left] = True
+                if step.right >= 0:
+                    reached[step.right] = True
+        return reached
+
+
+def run(
+    program: BallProgram,
+    algebra: Algebra,
+    leaves: Mapping[str, Jet],
+    nodes: list[Jet],
+    stop: int | None = None,
+    with_slopes: list[bool] | None = None,
+) -> None:
+    """Append the jets of the next nodes up to ``stop``; raises Undefined or CannotTell at the first node that has none.
+
+    Coefficients that are no finite balls are appended as such. ``with_slopes``: the nodes of which more than the value is needed.
+    """
+    components = len(algebra.monomials)
+    for k in range(len(nodes), len(program.steps) if stop is None else stop):
+        step = program.steps[k]
+        if step.constant is not None:
+            nodes.append([step.constant, *[None] * (components - 1)])
+        elif step.left < 0:
+            nodes.append(_leaf(step.name, leaves, components))
+        elif with_slopes is None or with_slopes[k]:
+            nodes.append(_jet(step, algebra, nodes))
+        else:
+            nodes.append([_value(step, nodes)])
+
+
+def evaluate(tree: Tree, algebra: Algebra, leaves: Mapping[str, Jet]) -> Jet:
+    """The jet of a tree."""
+    nodes: list[Jet] = []
+    program = BallProgram([tree])
+    run(program, algebra, leaves, nodes)
+    return nodes[program.roots[0]]
+
+
+def _leaf(name: str, leaves: Mapping[str, Jet], components: int) -> Jet:
+    if name in leaves:
+        return leaves[name]
+    if name not in _CONSTANTS:
+        raise Undefined(name)
+    return [_CONSTANTS[name](), *[None] * (components - 1)]
+
+
+def _value(step: Step, nodes: list[Jet]) -> Ball:
+    """The value alone."""
+    a = _number(nodes[step.left][0])
+    if step.rule is not None:
+        return step.rule(a, 0)[0]
+    b = _number(nodes[step.right][0])
+    if step.name == "add":
+        return a + b
+    if step.name == "sub":
+        return a - b
+    if step.name == "mul":
+        return a * b
+    if step.name == "div":
+        return a * _reciprocal(b, 0)[0]
+    exponent = b if step.name == "pow" else _reciprocal(b, 0)[0]
+    return (exponent * _ln(a, 0)[0]).exp()
+
+
+def _number(value: Ball | None) -> Ball:
+    return _ZERO if value is None else value
+
+
+def _jet(step: Step, algebra: Algebra, nodes: list[Jet]) -> Jet:
+    a = nodes[step.left]
+    if step.rule is not None:
+        return _compose(algebra, step.rule, a)
+    b = nodes[step.right]
+    if step.name == "add":
+        return [_sum(u, v) for u, v in zip(a, b, strict=True)]
+    if step.name == "sub":
+        return [
+            (None if v is None else -v) if u is None else u if v is None else u - v for u, v in zip(a, b, strict=True)
+        ]
+    if step.name == "mul":
+        return multiply(algebra, a, b)
+    if step.name == "div":
+        return multiply(algebra, a, _compose(algebra, _reciprocal, b))
+    exponent = b if step.name == "pow" else _compose(algebra, _reciprocal, b)
+    return _compose(algebra, _exp, multiply(algebra, exponent, _compose(algebra, _ln, a)))
+
+
+_CONSTANTS: dict[str, Callable[[], Ball]] = {
+    "pi": acb.pi,
+    "E": lambda: acb(arb.const_e()),
+    "I": lambda: acb(0, 1),
+}
+
+
+def multiply(algebra: Algebra, a: Jet, b: Jet) -> Jet:
+    """The truncated product; an exact zero times anything finite is zero."""
+    out: Jet = [_product(a[0], b[0])]
+    for k in range(1, len(a)):
+        out.append(_sum(_product(a[0], b[k]), _product(a[k], b[0])))
+    for i, j, k in algebra.products:
+        out[k] = _sum(out[k], _product(a[i], b[j]))
+    return out
+
+
+def _product(u: Ball | None, v: Ball | None) -> Ball | None:
+    return None if u is None or v is None else u * v
+
+
+def _sum(u: Ball | None, v: Ball | None) -> Ball | None:
+    return v if u is None else u if v is None else u + v
+
+
+def _compose(algebra: Algebra, rule: Rule, u: Jet) -> Jet:
+    """f(u) from f, f' and f''/2 at the constant part of u, as many as u depends on increments."""
+    value = _ZERO if u[0] is None else u[0]
+    order = 0
+    for c in u[1:]:
+        if c is not None:
+            order = algebra.order
+            break
+    taylor = rule(value, order)
+    out: Jet = [taylor[0], *(None if c is None else taylor[1] * c for c in u[1:])]
+    if order > 1:
+        for i, j, k in algebra.products:
+            square = _product(u[i], u[j])
+            if square is not None:
+                out[k] = _sum(out[k], taylor[2] * square)
+    return out
+
+
+def rational(tree: Tree) -> fmpq | None:
+    """The value of a tree of integers and arithmetic, None for other trees."""
+    if isinstance(tree, int):
+        return fmpq(tree)
+    if len(tree) < 2:
+        return None
+    name = TOKENS[tree[0]]
+    a, b = rational(tree[1]), rational(tree[-1])
+    if a is None or b is None or name not in ("add", "sub", "mul", "div", "inv"):
+        return None
+    if name in ("div", "inv"):
+        if b == 0:
+            raise Undefined("division by zero")
+        return fmpq(1) / b if name == "inv" else a / b
+    return a + b if name == "add" else a - b if name == "sub" else a * b
+
+
+def _rational_power(p: fmpq) -> Rule:
+    def value(u: Ball, q: fmpq) -> Ball:
+        if q.denom() == 1 and abs(q) <= MAX_EXACT_POWER:
+            return u ** int(q.numer())
+        if q.denom() == 2 and abs(q) <= MAX_EXACT_POWER:
+            return u.sqrt() ** int(q.numer())
+        return ((u.log()) * acb(arb(q))).exp()
+
+    def rule(u: Ball, order: int) -> tuple[Ball, ...]:
+        if u.is_zero():
+            return _power_of_zero(p, order)
+        first = (value(u, p), acb(arb(p)) * value(u, p - 1)) if order else (value(u, p),)
+        return first if order < 2 else (*first, acb(arb(p * (p - 1) / 2)) * value(u, p - 2))
+
+    return rule
+
+
+def _power_of_zero(p: fmpq, order: int) -> tuple[Ball, ...]:
+    """Derivatives of u^p at 0 exist for p = 0, 1, 2, ... and below the exponent."""
+    values = []
+    for k, factor in enumerate((fmpq(1), p, p * (p - 1) / 2)[: order + 1]):
+        if p - k < 0 and factor != 0:
+            raise Undefined("a power of zero")
+        values.append(acb(arb(factor)) if p == k else _ZERO)
+    return tuple(values)
+
+
+def _reciprocal(u: Ball, order: int) -> tuple[Ball, ...]:
+    if u.is_zero():
+        raise Undefined("division by zero")
+    r = 1 / u
+    return (r,) if order == 0 else (r, -r * r, r * r * r)
+
+
+def _exp(u: Ball, order: int) -> tuple[Ball, ...]:
+    e = u.exp()
+    return (e, e, e / 2)
+
+
+def _ln(u: Ball, order: int) -> tuple[Ball, ...]:
+    if u.is_zero():
+        raise Undefined("ln 0")
+    if order == 0:
+        return (u.log(),)
+    r = 1 / u
+    return (u.log(), r, -r * r / 2)
+
+
+def _sin(u: Ball, order: int) -> tuple[Ball, ...]:
+    if order == 0:
+        return (u.sin(),)
+    s, c = u.sin_cos()
+    return (s, c, -s / 2)
+
+
+def _cos(u: Ball, order: int) -> tuple[Ball, ...]:
+    if order == 0:
+        return (u.cos(),)
+    s, c = u.sin_cos()
+    return (c, -s, -c / 2)
+
+
+def _tan(u: Ball, order: int) -> tuple[Ball, ...]:
+    t = u.tan()
+    d = 1 + t * t
+    return (t, d, t * d)
+
+
+def _sinh(u: Ball, order: int) -> tuple[Ball, ...]:
+    s, c = u.sinh_cosh()
+    return (s, c, s / 2)
+
+
+def _cosh(u: Ball, order: int) -> tuple[Ball, ...]:
+    s, c = u.sinh_cosh()
+    return (c, s, c / 2)
+
+
+def _tanh(u: Ball, order: int) -> tuple[Ball, ...]:
+    t = u.tanh()
+    d = 1 - t * t
+    return (t, d, -t * d)
+
+
+def _inverse_function(
+    value: Callable[[Ball], Ball], slope: Callable[[Ball], tuple[Ball, Ball]], poles: tuple[complex, ...]
+) -> Rule:
+    """``slope``: (f', f''/2). ``poles``: where the derivative does not exist."""
+
+    def rule(u: Ball, order: int) -> tuple[Ball, ...]:
+        if order and any((u - acb(pole)).is_zero() for pole in poles):
+            raise Undefined("a branch point")
+        result = value(u)
+        return (result,) if order == 0 else (result, *slope(u))
+
+    return rule
+
+
+def _root_slope(sign: int, inner: int) -> Callable[[Ball], tuple[Ball, Ball]]:
+    """Of asin (1, -1), acos (-1, -1) and asinh (1, 1): r = 1 / sqrt(1 + inner u^2)."""
+
+    def slope(u: Ball) -> tuple[Ball, Ball]:
+        r = 1 / (1 + inner * u * u).sqrt()
+        return sign * r, -sign * inner * u * r * r * r / 2
+
+    return slope
+
+
+def _rational_slope(inner: int) -> Callable[[Ball], tuple[Ball, Ball]]:
+    """Of atan (1) and atanh (-1): r = 1 / (1 + inner u^2)."""
+
+    def slope(u: Ball) -> tuple[Ball, Ball]:
+        r = 1 / (1 + inner * u * u)
+        return r, -inner * u * r * r
+
+    return slope
+
+
+def _acosh_slope(u: Ball) -> tuple[Ball, Ball]:
+    r = 1 / ((u - 1).sqrt() * (u + 1).sqrt())
+    return r, -u * r / (u * u - 1) / 2
+
+
+def _real_only(name: str) -> Rule:
+    def rule(u: Ball, order: int) -> tuple[Ball, ...]:
+        if not u.imag.is_zero():
+            if u.imag.contains(0):
+                raise CannotTell(name)
+            raise Undefined(f"{name} of a complex number")
+        if u.is_zero() and order:
+            raise Undefined(f"slope of {name} at zero")
+        if u.real.contains(0) and not u.is_zero() and (order or name == "sign"):
+            raise CannotTell(name)
+        sign = acb(u.real.sgn()) if not u.is_zero() else _ZERO
+        if name == "abs":
+            return (acb(abs(u.real)), sign, _ZERO)
+        return (sign, _ZERO, _ZERO)
+
+    return rule
+
+
+def _reciprocal_of(rule: Rule) -> Rule:
+    def composed(u: Ball, order: int) -> tuple[Ball, ...]:
+        inner = rule(u, order)
+        outer = _reciprocal(inner[0], order)
+        if order == 0:
+            return (outer[0],)
+        first = outer[1] * inner[1]
+        return (outer[0], first) if order < 2 else (outer[0], first, outer[1] * inner[2] + outer[2] * inner[1] ** 2)
+
+    return composed
+
+
+def _of_reciprocal(rule: Rule) -> Rule:
+    def composed(u: Ball, order: int) -> tuple[Ball, ...]:
+        inner = _reciprocal(u, order)
+        outer = rule(inner[0], order)
+        if order == 0:
+            return (outer[0],)
+        first = outer[1] * inner[1]
+        return (outer[0], first) if order < 2 else (outer[0], first, outer[1] * inner[2] + outer[2] * inner[1] ** 2)
+
+    return composed
+
+
+_BASE: dict[str, Rule] = {
+    "sin": _sin,
+    "cos": _cos,
+    "tan": _tan,
+    "sinh": _sinh,
+    "cosh": _cosh,
+    "tanh": _tanh,
+    "asin": _inverse_function(acb.asin, _root_slope(1, -1), (1, -1)),
+    "acos": _inverse_function(acb.acos, _root_slope(-1, -1), (1, -1)),
+    "atan": _inverse_function(acb.atan, _rational_slope(1), (1j, -1j)),
+    "asinh": _inverse_function(acb.asinh, _root_slope(1, 1), (1j, -1j)),
+    "acosh": _inverse_function(acb.acosh, _acosh_slope, (1, -1)),
+    "atanh": _inverse_function(acb.atanh, _rational_slope(-1), (1, -1)),
+}
+_RULES: dict[str, Rule] = {
+    **_BASE,
+    "inv": _reciprocal,
+    **{f"pow{n}": _rational_power(fmpq(n)) for n in (2, 3, 4, 5)},
+    "sqrt": _rational_power(HALF),
+    "exp": _exp,
+    "ln": _ln,
+    "abs": _real_only("abs"),
+    "sign": _real_only("sign"),
+    **{a: _reciprocal_of(_BASE[b]) for a, b in {"cot": "tan", "sec": "cos", "csc": "sin"}.items()},
+    **{a: _reciprocal_of(_BASE[b]) for a, b in {"coth": "tanh", "sech": "cosh", "csch": "sinh"}.items()},
+    **{a: _of_reciprocal(_BASE[b]) for a, b in {"acot": "atan", "asec": "acos", "acsc": "asin"}.items()},
+    **{a: _of_reciprocal(_BASE[b]) for a, b in {"acoth": "atanh", "asech": "acosh", "acsch": "asinh"}.items()},
+}
