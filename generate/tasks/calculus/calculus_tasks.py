@@ -7,11 +7,15 @@ from typing import ClassVar
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.generate.outcomes import Verification
 from mathpipe.generate.problem_specs.expression_spec import ExpressionSpec
-from mathpipe.generate.symbolic.check.antiderivatives import verify_antiderivatives
+from mathpipe.generate.symbolic.check.antiderivatives import (
+    integrands,
+    is_antiderivative,
+    verify_antiderivatives,
+)
 from mathpipe.generate.symbolic.check.general_solutions import verify_general_solutions
 from mathpipe.generate.symbolic.check.solution_points import OdeOrder
 from mathpipe.generate.symbolic.expr.random_trees import check_spec
-from mathpipe.generate.tasks.token_task import ExpressionTask
+from mathpipe.generate.tasks.token_task import ExpressionTask, Mask
 
 
 class IntegrationTask(ExpressionTask):
@@ -26,6 +30,10 @@ class IntegrationTask(ExpressionTask):
 
     def verify(self, problems: Sequences, references: Sequences, predicted: Sequences) -> Verification:
         return verify_antiderivatives(problems, references, predicted)
+
+    def rechecked(self, problems: Sequences, solutions: Sequences) -> Mask:
+        """F' = f in double precision at 16 points."""
+        return is_antiderivative(integrands(problems), solutions)[0]
 
 
 class EquationTask(ExpressionTask):
