@@ -125,6 +125,8 @@ def main(args: Sequence[str] | None = None) -> None:
         _fail(str(user_error))
     except click.exceptions.Exit as exit_request:
         sys.exit(exit_request.exit_code)
+    except click.NoSuchOption as error:
+        _fail(_describe_unknown_option(error))
     except click.UsageError as error:
         _fail(f"{error.format_message()} Next: `{error.ctx.command_path if error.ctx else 'mathpipe'} --help`.")
     except click.ClickException as error:
@@ -139,6 +141,16 @@ def main(args: Sequence[str] | None = None) -> None:
         _fail(f"{error.filename or 'the file system'}: {error.strerror or error}.")
     else:
         sys.exit(status if isinstance(status, int) else 0)
+
+
+def _describe_unknown_option(error: click.NoSuchOption) -> str:
+    """What an unknown option should have been: a parameter is set with ``-S``, where the command takes that."""
+    command = error.ctx.command if error.ctx is not None else cli
+    path = error.ctx.command_path if error.ctx is not None else "mathpipe"
+    if any("-S" in parameter.opts for parameter in command.params):
+        key = error.option_name.lstrip("-").replace("-", "_")
+        return f"no such option: {error.option_name}. Next: a parameter is set with `-S {key}=VALUE`; `{path} --help`."
+    return f"{error.format_message()} Next: `{path} --help`."
 
 
 def _fail(message: str) -> None:

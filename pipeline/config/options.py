@@ -161,7 +161,7 @@ class TaskCommand(click.Command):
                 f"no such option: {error.option_name}",
                 expected=f"an option of `mathpipe {self.name} --help`; with --task also those of the task",
                 got=error.option_name,
-                next_step=next_step,
+                next_step=next_step or "name the task with --task: its parameters are options, too",
             )
         own = ", ".join(option.opts[0] for option in task_options(task))
         return UserError(
