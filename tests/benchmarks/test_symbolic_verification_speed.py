@@ -10,7 +10,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.generate.outcomes import EVIDENCE
-from mathpipe.generate.tasks.task_registry import sequence_task
+from mathpipe.generate.tasks.task_registry import token_task
 
 pytestmark = pytest.mark.benchmark
 ROWS = 500
@@ -20,7 +20,7 @@ ROWS = 500
 @pytest.mark.parametrize("name", ["integration-bwd", "integration-fwd", "integration-ibp", "ode1", "ode2"])
 @pytest.mark.parametrize("answers", ["right", "wrong"])
 def test_predictions_judged(benchmark: BenchmarkFixture, name: str, answers: str) -> None:
-    task = sequence_task(name)
+    task = token_task(name)
     problems: list[bytes] = []
     solutions: list[bytes] = []
     batches = task.pairs(task.example, lambda k: np.random.default_rng([4, k]), lambda p: np.ones(len(p), dtype=bool))

@@ -60,6 +60,7 @@ def test_columns_and_values(scored: ScoredMatrices) -> None:
             "error_l1": 0,
             "error_l2": 0,
             "error_max": 0,
+            "error_componentwise": 0,
             "coefficients_within_1pct": 1,
             "error_reference_l1": 0,
             "predicted_condition": pytest.approx(2),

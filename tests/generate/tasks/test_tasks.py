@@ -239,6 +239,7 @@ def test_inverse_uses_the_residual() -> None:
         "error_l1": 0.01,
         "error_l2": 0.0002,
         "error_max": 0.02,
+        "error_componentwise": 0.02,
         "coefficients_within_1pct": 0.75,
         "error_reference_l1": round(0.02 / 1.5, 12),
     }
@@ -251,6 +252,7 @@ def test_add_uses_the_difference() -> None:
         "error_l1": 0.04,
         "error_l2": 0.04 / 17,
         "error_max": 0.05,
+        "error_componentwise": 0.05,
         "coefficients_within_1pct": 0.5,
         "error_reference_l1": 0.04,
     }
