@@ -48,7 +48,7 @@ from mathpipe.evaluate.partial_results import PartialResults, evaluation_fingerp
 from mathpipe.evaluate.score.scoring import ScoredHypotheses
 from mathpipe.generate.tasks.error_measures import TOLERANCE
 from mathpipe.train.model.interface import Model
-from mathpipe.train.run.checkpoint import RunRecord, load_model
+from mathpipe.train.run.checkpoint import SUMMARY, RunRecord, load_model
 
 _CHUNK_ROWS = 2_000  # problems of a part: an interrupted evaluation repeats at most one
 _CHUNK_TOKENS = 2_000_000  # predicted tokens in memory: 16 MB
@@ -84,17 +84,19 @@ def evaluate_run(
     progress: EvaluationProgress | None = None,
     decoding: Decoding = GREEDY,
     workers: int = 0,
+    log: Callable[[str], None] = lambda text: None,
 ) -> EvaluationResult:
     """Evaluate a checkpoint of ``run_dir`` on a split of its own dataset, or of ``data_dir`` (same task, any spec).
 
     ``checkpoint``: ``last``, ``best`` or a file in the run's directory. ``limit``: maximum number of examples.
     ``decoding``: greedy, beam search or sampling, constrained or not. ``device``: CUDA if available, else the CPU.
     ``batch_size``: hypotheses decoded together, by default 512 on a CPU and 2,048 on a GPU. ``workers``: processes
-    that verify expressions. ``progress`` is updated after each decoded batch.
+    that verify expressions. ``progress`` is updated after each decoded batch. ``log`` receives a line that names the checkpoint.
     UserError for a run, dataset or split that is missing, damaged or does not fit.
     """
     started = time.perf_counter()
     model, record = load_model(run_dir, resolve_device(device), checkpoint)
+    log(_describe_checkpoint(Path(run_dir), record))
     dataset = dataset_of_run(record, data_dir, split)
     n = _row_count(dataset, limit, batch_size)
     adapter, timer = adapter_of(dataset.task, workers), Timer()
@@ -375,6 +377,12 @@ def _row_count(dataset: Dataset, limit: int | None, batch_size: int | None) -> i
     if not n:
         raise UserError(f"{dataset.directory}: split {dataset.split} is empty", next_step="choose another split")
     return n
+
+
+def _describe_checkpoint(run_dir: Path, record: RunRecord) -> str:
+    """Names the step, and says if training has not finished: its summary is written at the end."""
+    unfinished = "" if (run_dir / SUMMARY).exists() else "; training has not finished"
+    return f"{run_dir}: checkpoint of step {record.step:,} of {record.config.steps:,}{unfinished}"
 
 
 def _metadata(

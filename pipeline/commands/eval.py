@@ -74,6 +74,7 @@ def evaluate(
             decoding=Decoding(**params.model_dump(include=set(Decoding.__dataclass_fields__))),
             workers=params.workers,
             progress=Progress("eval"),
+            log=log,
         )
     if as_json:
         click.echo(json.dumps(evaluation.metrics))

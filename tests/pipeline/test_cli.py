@@ -56,6 +56,7 @@ def test_pipeline_from_generate_to_eval(ask) -> None:
         and "accuracy" in evaluated.out
         and "problem" in evaluated.out
         and "runs/add, the latest run" in evaluated.err
+        and "runs/add: checkpoint of step 12 of 12\n" in evaluated.err
     )
     metrics = json.loads(ask("eval --json --limit 100").out)
     assert metrics["n"] == 100 and metrics["reference"] is not None

@@ -19,7 +19,7 @@ import torch
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 TOY = """
-generate: {task: add, dim: 2, n: 20k, valid: 500, test: 500, seed: 0}
+generate: {task: add, spec: {dim: 2}, n: 20k, valid: 500, test: 500, seed: 0}
 train:
   lr: 0.001
   steps: 30
