@@ -86,7 +86,7 @@ def count_prefix(verb: str) -> LinePrefix:
 
 
 class Progress:
-    """Progress of ``total`` items (examples or steps): how many are done, the rate in this session, and the time left.
+    """Progress of ``total`` items (examples or steps): how many are done, the rate since this start, and the time left.
 
     ``unit``: unit of the rate; an item counts ``size`` units (the examples of a training step). ``clock``: time in seconds.
     ``quiet``: no output; by default as set by ``--quiet``.
@@ -115,7 +115,7 @@ class Progress:
         self._started, self._schedule = clock(), LineSchedule()
 
     def start(self, total: int | None, done: int = 0) -> None:
-        """Start the clock. ``done``: items of earlier sessions, which do not count in the rate; ``total`` None: unknown."""
+        """Start the clock. ``done``: earlier items, which do not count in the rate; ``total`` None: unknown."""
         self._total, self._done, self._started = total, done, self._clock()
         self._schedule = LineSchedule(tenths(done, total))
         if not self._quiet and self._stream.isatty():
@@ -132,7 +132,7 @@ class Progress:
     def advance(self, count: int, *, fresh: bool = True, before: str = "", after: str = "", postfix: str = "") -> bool:
         """Report ``count`` more items; return whether a line was printed.
 
-        ``fresh``: done in this session; items of an earlier session print no line. ``before``, ``after``: text before the rate and
+        ``fresh``: done since this start; earlier items print no line. ``before``, ``after``: text before the rate and
         at the end of the line; ``postfix``: text after the bar.
         """
         self._done += count
@@ -149,7 +149,7 @@ class Progress:
         return due
 
     def add_shard(self, record: ShardRecord, built: bool = True) -> None:
-        """Report a finished shard; ``built`` is false for shards of an earlier session."""
+        """Report a finished shard; ``built`` is false for shards that existed before."""
         self._bytes += record.bytes
         size = f"{self._bytes / 1e6:,.0f} MB"
         self.advance(record.rows, fresh=built, before=size, postfix=size)
@@ -176,7 +176,7 @@ class Progress:
         click.echo(", ".join(filter(None, parts)), file=self._stream)
 
     def _times(self, finished: bool) -> list[str]:
-        """The rate of this session, if any time has passed, and the time left, or the time spent if finished."""
+        """The rate since this start, if any time has passed, and the time left, or the time spent if finished."""
         seconds = self._clock() - self._started
         rate = self._fresh / seconds if seconds > 0 else None
         parts = [] if rate is None else [f"{format_rate(rate * self._size)} {self._unit}/s"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from html import escape
@@ -73,8 +74,9 @@ class TokenAdapter(Adapter[TokenExamples, Sequences, TokenizerT]):
         stored = {name: np.asarray(values) for name, values in problems.columns.items() if name not in columns}
         return columns | stored
 
+    @abstractmethod
     def token_covariates(self, problems: Sequences, solutions: Sequences) -> dict[str, Column]:
-        raise NotImplementedError
+        """Properties of the tokens of each problem and solution, (n,) each, that may explain a failure."""
 
     def type_metrics(self, data: EvaluationData) -> Metrics:
         return token_metrics(data, self.extra_metrics)

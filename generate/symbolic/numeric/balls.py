@@ -17,6 +17,7 @@ from flint import acb, arb, ctx, fmpq
 
 from mathpipe.datasets.expressions.prefix import Tree
 from mathpipe.datasets.expressions.vocabulary import TOKENS
+from mathpipe.generate.symbolic.numeric.chain_rule import compose
 from mathpipe.generate.symbolic.numeric.taylor import Algebra
 
 Ball = Any  # flint.acb
@@ -401,25 +402,23 @@ def _real_only(name: str) -> Rule:
 
 
 def _reciprocal_of(rule: Rule) -> Rule:
+    """1/f(u): for cot, sec, csc and their hyperbolic counterparts."""
+
     def composed(u: Ball, order: int) -> tuple[Ball, ...]:
         inner = rule(u, order)
         outer = _reciprocal(inner[0], order)
-        if order == 0:
-            return (outer[0],)
-        first = outer[1] * inner[1]
-        return (outer[0], first) if order < 2 else (outer[0], first, outer[1] * inner[2] + outer[2] * inner[1] ** 2)
+        return compose(outer, inner, order)
 
     return composed
 
 
 def _of_reciprocal(rule: Rule) -> Rule:
+    """f(1/u): for acot, asec, acsc and their hyperbolic counterparts."""
+
     def composed(u: Ball, order: int) -> tuple[Ball, ...]:
         inner = _reciprocal(u, order)
         outer = rule(inner[0], order)
-        if order == 0:
-            return (outer[0],)
-        first = outer[1] * inner[1]
-        return (outer[0], first) if order < 2 else (outer[0], first, outer[1] * inner[2] + outer[2] * inner[1] ** 2)
+        return compose(outer, inner, order)
 
     return composed
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from mathpipe.datasets.expressions.vocabulary import IDS, TOKENS
 from mathpipe.generate.symbolic.numeric.array_programs import Program
+from mathpipe.generate.symbolic.numeric.chain_rule import compose
 
 Complex = NDArray[Any]  # complex128; NumPy's type stubs lose the dtype in arithmetic
 Monomial = tuple[int, int, int]  # powers of x, first constant, second constant
@@ -271,10 +272,7 @@ def _of_reciprocal(rule: Rule) -> Rule:
     def composed(u: Complex, order: int) -> tuple[Complex, ...]:
         inner = _reciprocal(u, order)
         outer = rule(inner[0] + 0.0, order)
-        if order == 0:
-            return (outer[0],)
-        first = outer[1] * inner[1]
-        return (outer[0], first) if order < 2 else (outer[0], first, outer[1] * inner[2] + outer[2] * inner[1] ** 2)
+        return compose(outer, inner, order)
 
     return composed
 
@@ -285,10 +283,7 @@ def _reciprocal_of(rule: Rule) -> Rule:
     def composed(u: Complex, order: int) -> tuple[Complex, ...]:
         inner = rule(u, order)
         outer = _reciprocal(inner[0], order)
-        if order == 0:
-            return (outer[0],)
-        first = outer[1] * inner[1]
-        return (outer[0], first) if order < 2 else (outer[0], first, outer[1] * inner[2] + outer[2] * inner[1] ** 2)
+        return compose(outer, inner, order)
 
     return composed
 

@@ -65,8 +65,8 @@ def pairs_of(url: Path, split: str) -> list[tuple[str, str]]:
     ],
 )
 def test_read_line(line: str, expected: Pair | str) -> None:
-    found = parse_line(line.encode())
-    assert found == expected if isinstance(expected, Pair) else str(found).startswith(expected)
+    pair = parse_line(line.encode())
+    assert pair == expected if isinstance(expected, Pair) else str(pair).startswith(expected)
 
 
 def test_read_line_never_raises() -> None:
@@ -97,10 +97,10 @@ def compressed(folder: Path, text: str) -> dict[str, str]:
 def test_read_compressed_files(tmp_path: Path) -> None:
     paths = compressed(tmp_path, LINES + "nonsense\n")
     for suffix, path in paths.items():
-        found = list(read_pairs(path, "train"))
+        pairs = list(read_pairs(path, "train"))
         name = f"a.{suffix}" + (":p/toy.train" if "t" in suffix and suffix not in ("txt", "zst") else "")
-        assert [type(line) for line in found] == [Pair, Pair, Pair, RejectedLine], suffix
-        assert str(found[3]) == f"{name}, line 4: expected problem<TAB>solution"
+        assert [type(line) for line in pairs] == [Pair, Pair, Pair, RejectedLine], suffix
+        assert str(pairs[3]) == f"{name}, line 4: expected problem<TAB>solution"
     assert list(read_pairs(paths["tgz"], "test")) == [Pair(ids("x"), ids("x"))]
     with pytest.raises(UserError, match=r"holds no file of valid.*ending in .valid.*toy.train"):
         list(read_pairs(paths["tar"], "valid"))
@@ -119,8 +119,8 @@ def test_damaged_files_raise_user_errors(tmp_path: Path) -> None:
 
 def test_overlong_line_is_skipped(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"1|x\t" + b"x " * 200_000 + b"\n1|x\tx\n" + b"y" * 300_000)
-    found = list(read_pairs(str(tmp_path / "a.txt"), "train"))
-    assert [(type(line), line.number) for line in found] == [(RejectedLine, 1), (Pair, 2), (RejectedLine, 3)]
+    pairs = list(read_pairs(str(tmp_path / "a.txt"), "train"))
+    assert [(type(line), line.number) for line in pairs] == [(RejectedLine, 1), (Pair, 2), (RejectedLine, 3)]
 
 
 def test_import_keeps_splits_and_counts_overlaps(toy: ModuleType, tmp_path: Path) -> None:

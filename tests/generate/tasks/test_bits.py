@@ -51,10 +51,14 @@ def xor_5(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_small_space_is_partitioned_and_held_out_problems_are_unique(xor_5: Path) -> None:
     problems = {split: rows_of(xor_5, split).problems.to_list() for split in ("train", "valid", "test")}
-    found = {split: set(those) for split, those in problems.items()}
-    assert {split: len(those) for split, those in found.items()} == {"train": 1024 - 69 - 50, "valid": 69, "test": 50}
+    problem_sets = {split: set(those) for split, those in problems.items()}
+    assert {split: len(those) for split, those in problem_sets.items()} == {
+        "train": 1024 - 69 - 50,
+        "valid": 69,
+        "test": 50,
+    }
     assert len(problems["valid"]) == 69 and len(problems["test"]) == 50
-    assert set.union(*found.values()) == {row.tobytes() for row in all_problems(10)}
+    assert set.union(*problem_sets.values()) == {row.tobytes() for row in all_problems(10)}
     assert read_manifest(str(xor_5)).spec["problems"]["sampling"] == "passes"
     assert read_manifest(str(xor_5)).repeats > 0 and read_manifest(str(xor_5)).splits["valid"].shards[0].repeats == 0
 

@@ -87,13 +87,13 @@ def test_chunked_attention_matches_torch(causal: bool, length: int) -> None:
     if allowed is not None:
         allowed[..., 0] = True
     mask = torch.ones(length, length, dtype=torch.bool).tril() if causal else allowed
-    found = []
+    vectors = []
     for kernel in (attend, None):
         x = [t.clone().requires_grad_() for t in (q, k, v)]
         if kernel is not None:
             out = kernel(*x, allowed, causal)
         else:
             out = torch.nn.functional.scaled_dot_product_attention(*x, attn_mask=mask)
-        found.append((out, *torch.autograd.grad(out, x, g)))
-    for a, b in zip(*found, strict=True):
+        vectors.append((out, *torch.autograd.grad(out, x, g)))
+    for a, b in zip(*vectors, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-7, atol=1e-9)
