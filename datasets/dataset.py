@@ -111,8 +111,8 @@ class Dataset:
                 first += count
                 if low < high:
                     examples = reader.read(position)
-                    for begin in range(low, high, size):
-                        yield examples.take(np.arange(begin, min(begin + size, high)))
+                    for offset in range(low, high, size):
+                        yield examples.take(np.arange(offset, min(offset + size, high)))
 
     def encode(self, examples: Examples) -> TokenizedExamples:
         """Tokenize problems and solutions; UserError for a value that the number encoding cannot represent."""

@@ -258,8 +258,8 @@ def test_some_packages_are_imported_in_one_place_only() -> None:
     for file in sources():
         path = file.relative_to(ROOT).as_posix()
         for name in imports_of(file):
-            places = ALONE.get(name.split(".")[0])
-            assert places is None or path.startswith(places), f"{path} imports {name}"
+            allowed_paths = ALONE.get(name.split(".")[0])
+            assert allowed_paths is None or path.startswith(allowed_paths), f"{path} imports {name}"
 
 
 def test_folders_are_small_and_names_are_unique() -> None:

@@ -16,7 +16,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "notations.md"
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
 
 
-def test_the_python_block_gives_what_its_comments_say() -> None:
+def test_python_block_prints_what_its_comments_show() -> None:
     (code,) = [text for language, text in BLOCKS if language == "python"]
     first = "ids_to_text(write(parse_infix"
     check = f"{code}\nprint({next(line for line in code.splitlines() if line.startswith(first)).split('  #')[0]})"

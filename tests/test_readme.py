@@ -93,8 +93,10 @@ def test_every_block_runs_as_printed(tmp_path: Path) -> None:
                 ]
             )
             for arguments in runs:
-                done = run_in(tmp_path, arguments)
-                assert done.returncode == 0, f"{section.title}: {shlex.join(arguments)}\n{done.stdout}{done.stderr}"
+                process = run_in(tmp_path, arguments)
+                assert process.returncode == 0, (
+                    f"{section.title}: {shlex.join(arguments)}\n{process.stdout}{process.stderr}"
+                )
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if command.startswith("mathpipe ")])

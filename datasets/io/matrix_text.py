@@ -134,8 +134,8 @@ def _list_rows(text: str) -> list[list[_Entry]]:
             if not expects_entry or (nested and depth == 1):
                 raise _fail(text, start, "a number where none belongs", "rows of numbers: [[1, 2], [3, 4]]")
             entry = part.strip(" \t\r\n")
-            begin = start + part.index(entry[0])
-            rows[-1].append(_Entry(entry, begin)) if depth == 2 else rows.append([_Entry(entry, begin)])
+            position = start + part.index(entry[0])
+            rows[-1].append(_Entry(entry, position)) if depth == 2 else rows.append([_Entry(entry, position)])
             entries += 1
             if entries > MAX_ENTRIES:
                 raise _fail(text, start, f"more than {MAX_ENTRIES:,} entries", "a smaller matrix")
@@ -147,22 +147,22 @@ def _list_rows(text: str) -> list[list[_Entry]]:
 
 def _latex_rows(text: str) -> list[list[_Entry]]:
     """The entries of a LaTeX matrix by rows."""
-    begin = _BEGIN.search(text)
-    if begin is None:
+    opening = _BEGIN.search(text)
+    if opening is None:
         raise _fail(
             text, text.index("\\begin"), "not a matrix", "pmatrix, bmatrix, Bmatrix, matrix, smallmatrix or array"
         )
-    end_command = f"\\end{{{begin.group('name')}}}"
-    end = text.find(end_command, begin.end())
+    end_command = f"\\end{{{opening.group('name')}}}"
+    end = text.find(end_command, opening.end())
     if end < 0:
         raise _fail(text, len(text), "the matrix is not complete", end_command)
-    outside = ((0, begin.start()), (end + len(end_command), len(text)))
+    outside = ((0, opening.start()), (end + len(end_command), len(text)))
     for start, stop in outside:
         around = _AROUND.match(text, start, stop)
         if around is None or around.end() < stop:
             position = start if around is None else around.end()
             raise _fail(text, position, "text beside the matrix", "brackets or nothing")
-    rows, start = [], begin.end()
+    rows, start = [], opening.end()
     lines = text[start:end].split("\\\\")
     if len(lines) > 1 and not lines[-1].strip(" \t\r\n"):
         lines.pop()
@@ -189,12 +189,12 @@ def _value(text: str, entry: _Entry) -> float:
     """The nearest double of a decimal or fraction."""
     if len(entry.text) <= _MAX_NUMBER and _SIMPLE.fullmatch(entry.text) and math.isfinite(value := float(entry.text)):
         return value
-    written = _SPACE.sub(" ", entry.text)
+    entry_text = _SPACE.sub(" ", entry.text)
     number = None
-    if len(written) <= _MAX_NUMBER:
-        number = _NUMBER.fullmatch(written) or _LATEX_NUMBER.fullmatch(written)
+    if len(entry_text) <= _MAX_NUMBER:
+        number = _NUMBER.fullmatch(entry_text) or _LATEX_NUMBER.fullmatch(entry_text)
     if number is None:
-        what = "an entry is missing" if not written else "not a number"
+        what = "an entry is missing" if not entry_text else "not a number"
         raise _fail(text, entry.start, what, "a decimal, a fraction such as 1/3, or 2.5e3")
     try:
         value = _signed(number.groupdict(default=""))

@@ -214,7 +214,7 @@ class Adapter(ABC, Generic[ExamplesT, AnswersT, TokenizerT]):
 
     @staticmethod
     @abstractmethod
-    def draw_failure(failure: Failure, terminal: Terminal) -> list[str]:
+    def render_failure(failure: Failure, terminal: Terminal) -> list[str]:
         """Problem, reference and prediction as lines of text."""
 
     @staticmethod

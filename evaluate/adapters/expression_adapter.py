@@ -12,7 +12,7 @@ from mathpipe.datasets.format.sequence_columns import TokenExamples
 from mathpipe.datasets.rendering.formulas import to_infix
 from mathpipe.datasets.tokenizers.expression_tokenizer import ExpressionTokenizer
 from mathpipe.evaluate.adapters.adapter import Terminal
-from mathpipe.evaluate.adapters.token_adapter import TokenAdapter, draw_texts, shown_texts, texts_html
+from mathpipe.evaluate.adapters.token_adapter import TokenAdapter, render_texts, shown_texts, texts_html
 from mathpipe.evaluate.analyze.calibration_analysis import calibration
 from mathpipe.evaluate.analyze.covariate_analyses import by_covariate, by_operator, failure_discriminability
 from mathpipe.evaluate.analyze.covariates import Column, expression_covariates
@@ -46,8 +46,8 @@ class ExpressionAdapter(TokenAdapter[ExpressionTokenizer]):
         return expression_covariates(problems, solutions)
 
     @staticmethod
-    def draw_failure(failure: Failure, terminal: Terminal) -> list[str]:
-        return draw_texts({name: format_expression(text) for name, text in shown_texts(failure).items()}, terminal)
+    def render_failure(failure: Failure, terminal: Terminal) -> list[str]:
+        return render_texts({name: format_expression(text) for name, text in shown_texts(failure).items()}, terminal)
 
     @staticmethod
     def failure_html(failure: Failure) -> str:

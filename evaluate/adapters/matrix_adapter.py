@@ -141,14 +141,14 @@ class MatrixAdapter(Adapter[MatrixExamples, Matrices, MatrixTokenizer]):
         residuals = self.task.residual(*(m.take(index) for m in (solved, references, decoded)))
         residual_of = dict(zip(index.tolist(), residuals, strict=True))
         return [
-            FailureParts(problem, reference, answer if is_read else None, residual_of.get(i), formula)
-            for i, (problem, reference, answer, is_read, formula) in enumerate(
+            FailureParts(problem, reference, answer if is_readable else None, residual_of.get(i), formula)
+            for i, (problem, reference, answer, is_readable, formula) in enumerate(
                 zip(problems, references, decoded, readable.tolist(), formulas, strict=True)
             )
         ]
 
     @staticmethod
-    def draw_failure(failure: Failure, terminal: Terminal) -> list[str]:
+    def render_failure(failure: Failure, terminal: Terminal) -> list[str]:
         """Problem, reference, prediction and residual side by side; in colour, wrong entries are red."""
         glyphs = ASCII if terminal.ascii_only else UNICODE
         blocks = [("problem", render_matrix(failure.problem, glyphs=glyphs))]

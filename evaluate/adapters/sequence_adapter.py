@@ -6,7 +6,7 @@ from typing import Any
 
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.evaluate.adapters.adapter import Terminal
-from mathpipe.evaluate.adapters.token_adapter import TokenAdapter, draw_texts, shown_texts, texts_html
+from mathpipe.evaluate.adapters.token_adapter import TokenAdapter, render_texts, shown_texts, texts_html
 from mathpipe.evaluate.analyze.calibration_analysis import calibration
 from mathpipe.evaluate.analyze.covariate_analyses import by_covariate, failure_discriminability
 from mathpipe.evaluate.analyze.covariates import Column, sequence_covariates
@@ -28,8 +28,8 @@ class SequenceAdapter(TokenAdapter[Any]):
         return sequence_covariates(problems, solutions)
 
     @staticmethod
-    def draw_failure(failure: Failure, terminal: Terminal) -> list[str]:
-        return draw_texts({name: format_sequence(text) for name, text in shown_texts(failure).items()}, terminal)
+    def render_failure(failure: Failure, terminal: Terminal) -> list[str]:
+        return render_texts({name: format_sequence(text) for name, text in shown_texts(failure).items()}, terminal)
 
     @staticmethod
     def failure_html(failure: Failure) -> str:

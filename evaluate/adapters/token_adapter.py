@@ -91,7 +91,7 @@ def shown_texts(failure: Failure) -> dict[str, str]:
     return {"problem": failure.problem, "reference": failure.reference, "prediction": failure.prediction}
 
 
-def draw_texts(texts: dict[str, str], terminal: Terminal) -> list[str]:
+def render_texts(texts: dict[str, str], terminal: Terminal) -> list[str]:
     """One line per text, after its name."""
     return [terminal.shorten(f"{name:<10}  {text or '(no tokens)'}") for name, text in texts.items()]
 

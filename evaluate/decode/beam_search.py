@@ -144,7 +144,7 @@ class _Search:
             self._step(position)
             if self.grammar is not None:
                 self._finish_certain(self.grammar, position)
-            if self._drop_done(position):
+            if self._drop_finished(position):
                 return
         self.finished.add_unterminated(self.problems, self.tokens, self.totals)
 
@@ -183,8 +183,8 @@ class _Search:
 
     def _move(self, parents: Tensor, position: int) -> None:
         """Copy cache, tokens and grammar of each row's parent (b, w), where that is another row."""
-        own = torch.arange(self.width, device=self.device)
-        stays = (parents == own) | (self.totals == _IMPOSSIBLE)
+        row_index = torch.arange(self.width, device=self.device)
+        stays = (parents == row_index) | (self.totals == _IMPOSSIBLE)
         b, to = (~stays).nonzero(as_tuple=True)
         if not len(b):
             return
@@ -194,7 +194,7 @@ class _Search:
         self.rows.fork(b * self.width + to, b * self.width + source, num_common)
         self.tokens[b, to, :position] = source_tokens
         if self.grammar is not None:
-            rows = torch.where(stays, own, parents)
+            rows = torch.where(stays, row_index, parents)
             self.grammar.select((self._first_rows(len(parents)) + rows).flatten())
 
     def _finish_certain(self, grammar: Grammar, position: int) -> None:
@@ -207,18 +207,18 @@ class _Search:
             self.finished.add(self.problems, tokens, log_probability, position + 2)
             self.totals = self.totals.masked_fill(complete, _IMPOSSIBLE)
 
-    def _drop_done(self, position: int) -> bool:
+    def _drop_finished(self, position: int) -> bool:
         """Stop the finished problems, and remove them from the batch if they are many. Returns whether all are finished."""
         done = self.finished.done(self.problems, self.totals, position + 1, self.max_length)
-        num_done = int(done.sum())
-        if num_done == len(self.problems):
+        num_finished = int(done.sum())
+        if num_finished == len(self.problems):
             return True
         self.totals = self.totals.masked_fill(done.unsqueeze(1), _IMPOSSIBLE)
-        if num_done >= _COMPACT_SHARE * len(self.problems):
+        if num_finished >= _COMPACT_SHARE * len(self.problems):
             running = (~done).nonzero().squeeze(1)
             if self.grammar is not None:
-                own = torch.arange(self.width, device=self.device)
-                self.grammar.select((self._first_rows(len(self.problems))[running] + own).flatten())
+                row_index = torch.arange(self.width, device=self.device)
+                self.grammar.select((self._first_rows(len(self.problems))[running] + row_index).flatten())
             self.problems, self.tokens = self.problems[running], self.tokens[running]
             self.totals, self.current = self.totals[running], self.current[running]
             self.rows.select(running)

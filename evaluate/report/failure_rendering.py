@@ -25,7 +25,7 @@ def render_failures(
 def render_failure(failure: Failure, width: int = 100, colour: bool = False, ascii_only: bool = False) -> list[str]:
     """Lines that show one failure, below a headline."""
     terminal = Terminal(width, colour, ascii_only)
-    return [_headline(failure), *ADAPTERS[failure.problem_type].draw_failure(failure, terminal)]
+    return [_headline(failure), *ADAPTERS[failure.problem_type].render_failure(failure, terminal)]
 
 
 def _headline(failure: Failure) -> str:

@@ -48,8 +48,8 @@ class MatrixVerifier:
         )
         errors = {name: np.where(correct_shape, values, np.nan) for name, values in verification.measures.items()}
         if examples.clean is not None and errors:
-            written = self.task.verify(examples.problems, examples.solutions, answers).measures["error_l1"]
-            errors["error_l1_written"] = np.where(correct_shape, written, np.nan)
+            errors_as_written = self.task.verify(examples.problems, examples.solutions, answers).measures["error_l1"]
+            errors["error_l1_written"] = np.where(correct_shape, errors_as_written, np.nan)
         return VerifiedAnswers(outcome.astype(np.int8), passed, errors)
 
 

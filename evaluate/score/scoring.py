@@ -152,13 +152,13 @@ def score(
     readable = status == DecodeStatus.OK
     one_each = len(examples) == len(decoded) and bool((decoded.problem == np.arange(len(decoded))).all())
     problems: ExamplesT = examples if one_each else examples.take(decoded.problem)
-    own_tokens, own_lengths = tokens[decoded.problem], lengths[decoded.problem]
-    exact = readable & matches_reference(decoded.tokens, own_tokens, own_lengths)
+    reference_tokens, reference_lengths = tokens[decoded.problem], lengths[decoded.problem]
+    exact = readable & matches_reference(decoded.tokens, reference_tokens, reference_lengths)
     with np.errstate(all="ignore"):
         verified = verifier.verify(problems, answers, readable, exact)
         reference = _verify_references(verifier, tokenizer, examples, (tokens, lengths), decoded, exact, verified)
     names = dict.fromkeys([*reference.errors, *verified.errors])
-    num_correct_tokens, num_tokens = correct_tokens(decoded.tokens, append_end(own_tokens, own_lengths))
+    num_correct_tokens, num_tokens = correct_tokens(decoded.tokens, append_end(reference_tokens, reference_lengths))
     unread = {DecodeStatus.UNTERMINATED: "unterminated", DecodeStatus.MALFORMED: "malformed"}
     return ScoredHypotheses(
         outcomes=verifier.outcomes,

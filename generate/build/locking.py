@@ -28,7 +28,7 @@ def lock_directory(storage: Storage) -> Iterator[bool]:
         return
     with contextlib.ExitStack() as locks:
         try:
-            held = any(locks.enter_context(lock_path(path)) for path in (folder, log_file(folder)))
+            is_exclusive = any(locks.enter_context(lock_path(path)) for path in (folder, log_file(folder)))
         except BlockingIOError:
             raise UserError(
                 f"{folder} is being written by another run of `mathpipe generate`",
@@ -36,7 +36,7 @@ def lock_directory(storage: Storage) -> Iterator[bool]:
                 next_step="wait for it or stop it, then repeat the same command, which keeps finished shards; "
                 "or choose another --out",
             ) from None
-        yield held
+        yield is_exclusive
 
 
 def log_file(folder: Path) -> Path:

@@ -72,13 +72,13 @@ def deduplicate(
     *,
     workers: int | None = 0,
     scheduler: str | None = None,
-    on_start: Callable[[int, int], object] = lambda rows, written: None,
+    on_start: Callable[[int, int], object] = lambda rows, num_written: None,
     on_shard: Callable[[ShardRecord], object] = lambda record: None,
     log: LogFunction = lambda text: None,
 ) -> DeduplicationResult:
     """Write the dataset at ``source`` without duplicate problems to ``url``. Resumable: repeat the call after an interruption.
 
-    ``on_start(rows, written)`` is called once the duplicates are known, with the number of rows of the new dataset and the
+    ``on_start(rows, num_written)`` is called once the duplicates are known, with the number of rows of the new dataset and the
     number that an earlier call wrote. ``on_shard`` is called for each shard written now.
     The bytes do not depend on the workers. UserError if ``url`` holds anything else.
     """
@@ -98,20 +98,20 @@ def deduplicate(
             estimate_workers(sum(r.rows for _, r in records) * _COMPARE_SECONDS) if workers is None else workers
         )
         plans = _plan_shards(old, find_duplicates(keys, records, num_workers, scheduler, log))
-        done: list[ShardRecord] = []
+        finished_shards: list[ShardRecord] = []
         missing = []
         for plan in plans:
             record = read_record(storage, plan.record.split, plan.index)
             if record is not None and _matches(record, plan, specs) and storage.size(record.file) == record.bytes:
-                done.append(record)
+                finished_shards.append(record)
             else:
                 missing.append(plan)
-        on_start(sum(plan.rows for plan in plans), sum(record.rows for record in done))
+        on_start(sum(plan.rows for plan in plans), sum(record.rows for record in finished_shards))
         write = functools.partial(_write, old_specs, specs, source_storage.absolute_url, storage.absolute_url)
         for record in run(write, missing, workers, scheduler, log):
-            done.append(record)
+            finished_shards.append(record)
             on_shard(record)
-        manifest = _manifest(old, spec, specs, done)
+        manifest = _manifest(old, spec, specs, finished_shards)
         manifest.write(storage)
     return DeduplicationResult(manifest, _dropped_rows(old, manifest))
 
@@ -200,10 +200,10 @@ def _remaining_rows(spec: DatasetSpec, source: str, plan: _ShardPlan) -> Iterato
         pending.append(rows.take(~drop[rows_read : rows_read + len(rows)]))
         rows_read += len(rows)
         while sum(map(len, pending)) >= spec.chunk_rows:
-            joined = concatenate(pending)
-            yield joined.take(np.arange(spec.chunk_rows)).renumber(next_row)
+            examples = concatenate(pending)
+            yield examples.take(np.arange(spec.chunk_rows)).renumber(next_row)
             next_row += spec.chunk_rows
-            pending = [joined.take(np.arange(spec.chunk_rows, len(joined)))]
+            pending = [examples.take(np.arange(spec.chunk_rows, len(examples)))]
     if any(map(len, pending)):
         yield concatenate(pending).renumber(next_row)
 
@@ -229,8 +229,10 @@ def _finished(storage: Storage, spec: DatasetSpec) -> Manifest | None:
     return None
 
 
-def _manifest(old: Manifest, spec: DatasetSpec, specs: dict[str, DatasetSpec], done: list[ShardRecord]) -> Manifest:
-    ordered = sorted(done, key=lambda record: record.shard)
+def _manifest(
+    old: Manifest, spec: DatasetSpec, specs: dict[str, DatasetSpec], finished_shards: list[ShardRecord]
+) -> Manifest:
+    ordered = sorted(finished_shards, key=lambda record: record.shard)
     return Manifest(
         spec=spec.model_dump(mode="json"),
         fingerprint=spec.fingerprint,

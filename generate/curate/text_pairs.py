@@ -29,7 +29,7 @@ from mathpipe.generate.tasks.token_task import ExpressionTask
 
 NO_PAIR, FOREIGN = "not a pair", "symbols of another task"
 _EQUATION_PARSERS = {"infix": parse_infix_equation, "latex": parse_latex_equation}
-_SYMBOLS = bytes(IDS[word] for word in (*VARIABLES, *COEFFICIENTS, *UNKNOWNS))
+_SYMBOLS = bytes(IDS[token] for token in (*VARIABLES, *COEFFICIENTS, *UNKNOWNS))
 _ADD, _SUB = IDS["add"], IDS["sub"]
 _Y: Tree = (IDS["Y"],)
 _Y_PRIME: Tree = (IDS["Y'"],)
@@ -188,5 +188,5 @@ def _foreign_symbol(task: ExpressionTask, pair: Pair) -> str | None:
 @functools.cache
 def _all_but_foreign(allowed: tuple[str, ...]) -> bytes:
     """All ids except those of symbols that are not allowed."""
-    foreign = set(_SYMBOLS) - {IDS[word] for word in allowed}
+    foreign = set(_SYMBOLS) - {IDS[token] for token in allowed}
     return bytes(k for k in range(256) if k not in foreign)

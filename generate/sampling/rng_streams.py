@@ -12,6 +12,6 @@ def chunk_generator(fingerprint: str, stream: str, chunk: int, batch: int) -> np
 
     Neighbouring chunks, streams and specs share no random numbers, unlike with seed + chunk.
     """
-    words = np.frombuffer(hashlib.sha256(f"{fingerprint}/{stream}".encode()).digest(), dtype="<u4")
-    sequence = np.random.SeedSequence([int(w) for w in words], spawn_key=(chunk, batch))
+    entropy = np.frombuffer(hashlib.sha256(f"{fingerprint}/{stream}".encode()).digest(), dtype="<u4")
+    sequence = np.random.SeedSequence([int(k) for k in entropy], spawn_key=(chunk, batch))
     return np.random.Generator(np.random.SFC64(sequence))

@@ -79,7 +79,7 @@ def _of_type(name: str, task_class: type[Any], problems: str) -> Any:
     if not isinstance(task, task_class):
         raise UserError(
             f"{name} is not a task of {problems}",
-            expected="one of " + ", ".join(other for other, known in TASKS.items() if isinstance(known, task_class)),
+            expected="one of " + ", ".join(other for other, task in TASKS.items() if isinstance(task, task_class)),
             got=repr(name),
         )
     return task

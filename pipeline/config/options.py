@@ -136,12 +136,12 @@ class TaskCommand(click.Command):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The options of the task in a section of their own."""
         task = ctx.meta.get(_TASK)
-        own = {option.name for option in task_options(task)} if task is not None else set()
+        task_option_names = {option.name for option in task_options(task)} if task is not None else set()
         sections: dict[bool, list[tuple[str, str]]] = {True: [], False: []}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
             if record is not None:
-                sections[parameter.name in own].append(record)
+                sections[parameter.name in task_option_names].append(record)
         if task is not None:
             with formatter.section(f"Options of {task.name}"):
                 formatter.write_dl(sections[True])
@@ -163,10 +163,10 @@ class TaskCommand(click.Command):
                 got=error.option_name,
                 next_step=next_step or "name the task with --task: its parameters are options, too",
             )
-        own = ", ".join(option.opts[0] for option in task_options(task))
+        task_flags = ", ".join(option.opts[0] for option in task_options(task))
         return UserError(
             f"{task.name} has no option {error.option_name}",
-            expected=f"an option of {task.name} ({own}), or one that every task has",
+            expected=f"an option of {task.name} ({task_flags}), or one that every task has",
             got=error.option_name,
             next_step=next_step or f"mathpipe {self.name} --task {task.name} --help",
         )
@@ -182,11 +182,11 @@ def _named_task(args: list[str]) -> Task[Any] | None:
         add_help_option=False,
     )
     with scan.make_context("scan", list(args), resilient_parsing=True) as ctx:
-        given = ctx.params
-    params = Path(given["params"]) if given["params"] else None
-    name = given["task"]
-    if name is None and (params is not None or given["preset"] or given["overrides"]):
-        source = ParameterSource(given["preset"], params, tuple(given["overrides"] or ()))
+        arguments = ctx.params
+    params = Path(arguments["params"]) if arguments["params"] else None
+    name = arguments["task"]
+    if name is None and (params is not None or arguments["preset"] or arguments["overrides"]):
+        source = ParameterSource(arguments["preset"], params, tuple(arguments["overrides"] or ()))
         name = resolve("generate", source, {}).get("task")
     return None if name is None else get_task(str(name))
 

@@ -129,10 +129,10 @@ class GenerateParams(BaseModel):
 
 def resolve_generate(source: ParameterSource, flags: dict[str, Any]) -> GenerateParams:
     """The parameters of a dataset from files and flags; the flags of the task's own parameters go into ``spec``."""
-    own = {name: value for name, value in flags.items() if name not in GenerateParams.model_fields}
+    task_flags = {name: value for name, value in flags.items() if name not in GenerateParams.model_fields}
     common = {name: value for name, value in flags.items() if name in GenerateParams.model_fields}
     values = resolve("generate", source, common)
-    changes = {name: value for name, value in own.items() if value is not None}
+    changes = {name: value for name, value in task_flags.items() if value is not None}
     if changes and "task" in values:
         values["spec"] = get_task(values["task"]).spec_model.merge(values.get("spec") or {}, changes)
     return validate(GenerateParams, values, "generate")
@@ -140,8 +140,8 @@ def resolve_generate(source: ParameterSource, flags: dict[str, Any]) -> Generate
 
 def make_spec(task: Task[Any], options: dict[str, Any], seed: int, section: str) -> DatasetSpec:
     """``Task.make_spec``; UserError, which names ``section``, for unknown options and values out of bounds."""
-    known = task.spec_model.options()  # also those that this task refuses itself, saying why
-    unknown = next((name for name in options if name not in known), None)
+    all_options = task.spec_model.options()  # also those that this task refuses itself, saying why
+    unknown = next((name for name in options if name not in all_options), None)
     if unknown is not None:
         suggestion = nearest(unknown, task.options())
         raise UserError(

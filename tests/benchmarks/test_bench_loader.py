@@ -25,11 +25,11 @@ def test_batches(benchmark: BenchmarkFixture, tmp_path: Path, name: str) -> None
     make_dataset(spec, Layout({"train": 200_000}, 100_000), str(tmp_path / "d"), workers=0)
     data = open_dataset(tmp_path / "d", "train", name, name)
 
-    def read() -> None:
+    def load_batches() -> None:
         with data.batches(SIZE, seed=0) as stream:
             for _ in range(BATCHES):
                 next(stream)
 
-    benchmark.pedantic(read, rounds=3, warmup_rounds=1)
+    benchmark.pedantic(load_batches, rounds=3, warmup_rounds=1)
     rows = BATCHES * SIZE / benchmark.stats.stats.median
     print(f"\n{benchmark.name}: {rows:,.0f} rows per CPU-second")  # noqa: T201

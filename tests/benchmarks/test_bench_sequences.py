@@ -64,9 +64,9 @@ def test_import(benchmark: BenchmarkFixture, integrals: Path, tmp_path: Path) ->
 def test_batches(benchmark: BenchmarkFixture, integrals: Path) -> None:
     data = open_dataset(integrals)
 
-    def read() -> None:
+    def load_batches() -> None:
         with data.batches(64, seed=0) as stream:
             for _ in range(500):
                 next(stream)
 
-    rate(benchmark, read, 500 * 64)
+    rate(benchmark, load_batches, 500 * 64)

@@ -1,4 +1,4 @@
-"""Right and wrong predictions judged per CPU-second, and the proportion of right ones that are proven: ``make bench``."""
+"""Right and wrong predictions verified per CPU-second, and the proportion of right ones that are proven: ``make bench``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROWS = 500
 @pytest.mark.benchmark(group="verification of expressions")
 @pytest.mark.parametrize("name", ["integration-bwd", "integration-fwd", "integration-ibp", "ode1", "ode2"])
 @pytest.mark.parametrize("answers", ["right", "wrong"])
-def test_predictions_judged(benchmark: BenchmarkFixture, name: str, answers: str) -> None:
+def test_verification_speed(benchmark: BenchmarkFixture, name: str, answers: str) -> None:
     task = token_task(name)
     problems: list[bytes] = []
     solutions: list[bytes] = []
@@ -28,11 +28,11 @@ def test_predictions_judged(benchmark: BenchmarkFixture, name: str, answers: str
         batch = next(batches)
         problems += batch.problems.to_list()
         solutions += batch.solutions.to_list()
-    written, references = Sequences.from_list(problems[:ROWS]), Sequences.from_list(solutions[:ROWS])
+    problem_sequences, references = Sequences.from_list(problems[:ROWS]), Sequences.from_list(solutions[:ROWS])
     predicted = references if answers == "right" else references.take(np.roll(np.arange(ROWS), 1))
     benchmark._timer = time.process_time
     result = benchmark.pedantic(
-        lambda: task.verify(written, references, predicted), rounds=3, warmup_rounds=1, iterations=1
+        lambda: task.verify(problem_sequences, references, predicted), rounds=3, warmup_rounds=1, iterations=1
     )
     proven = float((result.evidence == EVIDENCE.index("proven")).mean())
     benchmark.extra_info.update(per_cpu_second=round(ROWS / benchmark.stats.stats.min), proven=proven)

@@ -89,13 +89,13 @@ def test_training_step_speed(task: str, tmp_path: Path) -> None:
     dim = 10 if task == "transpose" else 5
     spec = DatasetSpec(task=task, problems=MatrixSpec(min_dim=dim, max_dim=dim))
     make_dataset(spec, Layout({"train": 10_000}, 10_000), str(tmp_path / "data"), workers=0)
-    turns = [
+    rounds = [
         {name: seconds(name, task, tmp_path / "data") for name in ("reference", "exact", "fast")} for _ in range(TURNS)
     ]
-    best = {name: min(turn[name][0] for turn in turns) for name in turns[0]}
+    best = {name: min(times[name][0] for times in rounds) for name in rounds[0]}
     exact, fast = GOALS[task]
     print(  # noqa: T201
-        f"\n{task}: reference {best['reference']:.2f} CPU-s a step ({turns[0]['reference'][1] / 1e6:.1f}M parameters), "
+        f"\n{task}: reference {best['reference']:.2f} CPU-s a step ({rounds[0]['reference'][1] / 1e6:.1f}M parameters), "
         f"exact {best['exact']:.2f} ({best['reference'] / best['exact']:.1f} times, goal {exact}), "
         f"fast {best['fast']:.2f} ({best['reference'] / best['fast']:.1f} times, goal {fast})"
     )

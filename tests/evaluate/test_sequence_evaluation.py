@@ -55,8 +55,8 @@ def verify_copy(problems: Sequences, references: Sequences, predicted: Sequences
             outcomes.append("equivalent")
         else:
             outcomes.append(by_token.get(h[0], "wrong_value") if h else "malformed")
-    share = np.array([0.5 if name == "partial" else np.nan for name in outcomes])
-    return Verification(np.array([codes[name] for name in outcomes], dtype=np.int8), {"partial_share": share})
+    proportions = np.array([0.5 if name == "partial" else np.nan for name in outcomes])
+    return Verification(np.array([codes[name] for name in outcomes], dtype=np.int8), {"partial_share": proportions})
 
 
 class Copy(ExpressionTask):

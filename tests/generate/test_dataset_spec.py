@@ -164,11 +164,11 @@ def test_split_into_shards(rows: int, shard: int, expected: list[tuple[int, int]
 
 
 @pytest.mark.parametrize(
-    ("asked", "chunk", "rows"),
+    ("requested", "chunk", "rows"),
     [(1_000_000, 10_000, 1_000_000), (14_999, 10_000, 10_000), (15_001, 10_000, 20_000), (1, 10_000, 10_000)],
 )
-def test_whole_chunks(asked: int, chunk: int, rows: int) -> None:
-    assert whole_chunks(asked, chunk) == rows
+def test_whole_chunks(requested: int, chunk: int, rows: int) -> None:
+    assert whole_chunks(requested, chunk) == rows
 
 
 def test_default_shard_rows() -> None:
@@ -226,8 +226,8 @@ def test_too_few_distinct_problems_raises(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("exact", [True, False])
 def test_noisy_problems_have_clean_solutions(tmp_path: Path, exact: bool) -> None:
-    drawn = MatrixSpec(min_dim=2, max_dim=3, noise=0.02, round_problems=exact)
-    spec = DatasetSpec(task="inverse", problems=drawn, chunk_rows=200)
+    matrix_spec = MatrixSpec(min_dim=2, max_dim=3, noise=0.02, round_problems=exact)
+    spec = DatasetSpec(task="inverse", problems=matrix_spec, chunk_rows=200)
     make_dataset(spec, Layout({"train": 300, "valid": 50, "test": 50}, 200), str(tmp_path / "d"), workers=0)
     assert verify_dataset(str(tmp_path / "d"), workers=0).damage == ()
     for rows in open_dataset(tmp_path / "d").chunks():

@@ -51,8 +51,8 @@ def test_generate_train_and_evaluate(base_install: dict[str, str], tmp_path: Pat
 )
 def test_errors_name_the_extra(base_install: dict[str, str], tmp_path: Path, line: str, extra: str) -> None:
     if line.startswith("dedupe"):
-        made = mathpipe("generate --task add --dim 2 --n 500 --valid 50 --test 50", base_install, tmp_path)
-        assert made.returncode == 0, made.stderr
+        process = mathpipe("generate --task add --dim 2 --n 500 --valid 50 --test 50", base_install, tmp_path)
+        assert process.returncode == 0, process.stderr
     result = mathpipe(line, base_install, tmp_path)
     assert result.returncode == 2
     assert f"pip install 'mathpipe[{extra}]'" in result.stderr and "Traceback" not in result.stderr

@@ -242,7 +242,7 @@ def test_read_only_directory_is_reported(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_interrupted_generate_says_how_to_resume(tmp_path: Path, number: signal.Signals, code: int) -> None:
+def test_interrupted_generate_prints_how_to_resume(tmp_path: Path, number: signal.Signals, code: int) -> None:
     command = [
         sys.executable,
         "-m",
@@ -273,7 +273,7 @@ def test_interrupted_generate_says_how_to_resume(tmp_path: Path, number: signal.
     assert not list(tmp_path.glob("data/inverse/manifest.json"))
 
 
-def test_interrupted_training_says_how_to_resume(tmp_path: Path, addition: Path) -> None:
+def test_interrupted_training_prints_how_to_resume(tmp_path: Path, addition: Path) -> None:
     line = f"train --data {addition} --run r {TOY} -S steps=4000 -S log_every=1"
     command = [sys.executable, "-m", "mathpipe.pipeline.cli", *line.split()]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

@@ -74,13 +74,13 @@ def test_extra_test_changes_named_parameters(toy: ModuleType) -> None:
     params = resolve_generate(ParameterSource(), values)
     split_spec = params.split_specs(params.dataset_spec())["test-far"]
     assert split_spec.problems == ExpressionSpec(min_operators=12, max_operators=14, operators="div:0,tan:0")
-    assert params.layout(params.dataset_spec(), "nowhere").splits["test-far"] == 20
+    assert params.layout(params.dataset_spec(), "absent").splits["test-far"] == 20
 
 
 def test_default_held_out_sizes_follow_train_size(toy: ModuleType) -> None:
     def splits(**flags: object) -> dict[str, int]:
         params = resolve_generate(ParameterSource(), {"task": "toy-reverse", **flags})
-        return params.layout(params.dataset_spec(), "nowhere").splits
+        return params.layout(params.dataset_spec(), "absent").splits
 
     assert splits(n="1k", extra_test=["far:max_operators=9"]) == {
         "train": 1_000,

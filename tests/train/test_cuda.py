@@ -266,7 +266,7 @@ def test_train_and_evaluate_stored_dataset(tiny: Tiny, addition: Path, tmp_path:
 
 def test_random_backbones_learn(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
-    spec = DatasetSpec(task="xor", problems=BitSpec(bits=4, drawn="passes"), chunk_rows=400)
+    spec = DatasetSpec(task="xor", problems=BitSpec(bits=4, sampling="passes"), chunk_rows=400)
     url = tmp_path / "xor"
     make_dataset(spec, Layout({"train": 2_000, "valid": 10, "test": 10}, 10_000), str(url), workers=0)
     for readout in ("last", "autoregressive"):

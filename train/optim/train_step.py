@@ -50,8 +50,8 @@ class TrainStep:
     def __call__(self, batch: Batch, step: int) -> None:
         """Take step 1..steps with this process's share of a global batch."""
         self.optimiser.set_learning_rate(learning_rate(step, self.config))
-        own_tokens = count_target_tokens(self.model, batch)
-        tokens = self.distributed.all_reduce(own_tokens.clone())
+        local_tokens = count_target_tokens(self.model, batch)
+        tokens = self.distributed.all_reduce(local_tokens.clone())
         self.optimiser.zero_grad(set_to_none=self.cuda_graphs is None)
         processes = self.distributed.size
         parts = split_batch(batch, self.config.accumulate, self.dummy)
@@ -59,7 +59,7 @@ class TrainStep:
             # DistributedDataParallel averages over processes; times their number, that is a sum
             loss = self._backward(part, processes / tokens, synchronise=i == len(parts) - 1)
             self.loss_sums[0] += loss * tokens / processes  # on the device, without synchronisation
-        self.loss_sums[1] += own_tokens
+        self.loss_sums[1] += local_tokens
         self.update()
 
     def _backward(self, part: Batch, scale: Tensor, synchronise: bool) -> Tensor:

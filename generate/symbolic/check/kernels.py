@@ -489,9 +489,9 @@ class Kernels:
     def _root_power(self, radicand: Polynomial, exponent: fmpq, *, branching: bool) -> Polynomial:
         key = f"root {radicand}"
         unit = fmpq(1, exponent.denom())
-        known = self._units.setdefault(key, unit)
-        order = lcm(int(known.denom()), int(unit.denom()))
-        if order != int(known.denom()):
+        previous_unit = self._units.setdefault(key, unit)
+        order = lcm(int(previous_unit.denom()), int(unit.denom()))
+        if order != int(previous_unit.denom()):
             self._units[key] = fmpq(1, order)
             raise Restart
         root = self._kernel(

@@ -195,8 +195,8 @@ class SolutionPoints:
                 list(self._over_x(random, constants, region, far=low < 1))
                 for region, constants in self._constants(random, low, high)
             ]
-            for places in zip_longest(*groups):
-                yield from (place for place in places if place is not None)
+            for points in zip_longest(*groups):
+                yield from (place for place in points if place is not None)
         yield from self._over_constants(random)
 
     def _constants(self, random: Random, low: float, high: float) -> Iterator[tuple[int, tuple[float, ...]]]:

@@ -70,12 +70,12 @@ def operator_distribution(operators: str, family: Family) -> OperatorDistributio
     weights |= {name: float(UNARY_WEIGHTS[name]) for name in FAMILIES[family]}
     for part in filter(None, (p.strip() for p in operators.split(","))):
         name, colon, weight = part.partition(":")
-        known = (*BINARY_WEIGHTS, *UNARY_WEIGHTS)
-        if name not in known:
-            near = nearest(name, known)
+        all_operators = (*BINARY_WEIGHTS, *UNARY_WEIGHTS)
+        if name not in all_operators:
+            near = nearest(name, all_operators)
             raise UserError(
                 f"operators: {name!r} is not an operator that is sampled",
-                expected=f"one of {', '.join(known)}",
+                expected=f"one of {', '.join(all_operators)}",
                 got=repr(part),
                 next_step=f"did you mean {near}?" if near else None,
             )

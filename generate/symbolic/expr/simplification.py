@@ -136,17 +136,17 @@ def merge_squares(e: Expr) -> Expr:
 
 
 def _merge_pairs(terms: list[Expr], first: Any, second: Any, sign: int) -> list[Expr]:
-    partners: dict[tuple[Expr, Expr], int] = {}
+    terms_by_square: dict[tuple[Expr, Expr], int] = {}
     for k, term in enumerate(terms):
         for u, rest in _squares(term, second):
-            partners[u, rest] = k
+            terms_by_square[u, rest] = k
     merged: set[int] = set()
     constants = []
     for k, term in enumerate(terms):
         for u, rest in _squares(term, first):
-            partner = partners.get((u, sign * rest))
-            if partner is not None and partner != k and not {k, partner} & merged:
-                merged |= {k, partner}
+            matching_term = terms_by_square.get((u, sign * rest))
+            if matching_term is not None and matching_term != k and not {k, matching_term} & merged:
+                merged |= {k, matching_term}
                 constants.append(rest)
                 break
     return [term for k, term in enumerate(terms) if k not in merged] + constants

@@ -21,7 +21,7 @@ from mathpipe.generate.sampling.random_matrices import sample_bounds, sample_sha
 from mathpipe.generate.tasks.error_measures import Errors
 from mathpipe.generate.tasks.matrix_task import Floats, Ints, Mask, MatrixTask, solve_by_shape
 
-_WRITTEN = 999  # largest integer with 3 digits
+_MAX_INTEGER = 999  # largest integer with 3 digits
 _MAX_RESAMPLES = 64  # then a smaller rank is accepted (with r = 1 and k = 1 less than once in 1e16)
 _CHUNK_ENTRIES = 65_536
 _WIDTH = 1_000  # above any number of columns
@@ -41,7 +41,7 @@ class Rank(MatrixTask):
         rows, cols = sample_shapes(rng, n, spec)
         smaller = np.minimum(rows, cols)
         ranks = rng.integers(0, smaller, endpoint=True)
-        largest = np.minimum(np.floor(sample_bounds(rng, n, spec)), np.floor(np.sqrt(_WRITTEN / smaller))).astype(
+        largest = np.minimum(np.floor(sample_bounds(rng, n, spec)), np.floor(np.sqrt(_MAX_INTEGER / smaller))).astype(
             np.int64
         )
         parts, order = [], []
@@ -82,7 +82,7 @@ class Rank(MatrixTask):
         """At most 2 r k^2 + 1 values an entry."""
         rows, cols = spec.largest_shape
         smaller = min(rows, cols)
-        largest = min(math.floor(spec.max_coeff), math.floor(math.sqrt(_WRITTEN / smaller)))
+        largest = min(math.floor(spec.max_coeff), math.floor(math.sqrt(_MAX_INTEGER / smaller)))
         return float(2 * smaller * largest**2 + 1) ** min(rows * cols, 16)
 
     def answer_shape(self, problems: Matrices) -> tuple[Ints, Ints]:

@@ -57,13 +57,13 @@ class Memory(SequenceTask[BitSpec]):
             rng = generator(k)
             k += 1
             strings = fair_bits(rng, rows, STRINGS * n).reshape(rows, STRINGS, n)
-            asked = strings[np.arange(rows), rng.integers(0, STRINGS, rows)]
-            query = np.where(rng.random((rows, n)) < spec.masked, np.uint8(HIDDEN), asked)
+            answers = strings[np.arange(rows), rng.integers(0, STRINGS, rows)]
+            query = np.where(rng.random((rows, n)) < spec.masked, np.uint8(HIDDEN), answers)
             problems = np.concatenate([strings.reshape(rows, -1), query], axis=1)
             unambiguous = _matching_string(problems)[1]
             yield Pairs(
                 as_sequences(problems[unambiguous]),
-                as_sequences(asked[unambiguous]),
+                as_sequences(answers[unambiguous]),
                 {},
                 +Counter({"ambiguous": int((~unambiguous).sum())}),
             )

@@ -318,16 +318,16 @@ def test_equations(notation: str, text: str, left: str, right: str | None) -> No
 
 @pytest.mark.parametrize("text", ["x = x = x", "(x = 1)", "= x", "x =", "|x = 1|"])
 def test_refused_equations(text: str) -> None:
-    for read in (parse_infix_equation, parse_latex_equation):
+    for parse_equation in (parse_infix_equation, parse_latex_equation):
         with pytest.raises(UserError):
-            read(text)
+            parse_equation(text)
 
 
 @pytest.mark.parametrize("notation", NOTATIONS)
 def test_limits(notation: str) -> None:
-    read = NOTATIONS[notation]
-    assert write(read("(" * 5_000 + "x" + ")" * 5_000)) == write((IDS["x"],))
-    assert read("-" * 30 + "x") == read("-(" * 30 + "x" + ")" * 30)
+    parse = NOTATIONS[notation]
+    assert write(parse("(" * 5_000 + "x" + ")" * 5_000)) == write((IDS["x"],))
+    assert parse("-" * 30 + "x") == parse("-(" * 30 + "x" + ")" * 30)
     for text, what in (
         ("+".join(["x"] * 300), "nested too deeply"),
         ("-" * 300 + "x", "nested too deeply"),
@@ -337,7 +337,7 @@ def test_limits(notation: str) -> None:
         ("+".join(["(x*x*x*x)"] * 2_000), "too long|too deeply"),
     ):
         with pytest.raises(UserError, match=what):
-            read(text)
+            parse(text)
     assert parse_infix("1" * 200, max_digits=200) == int("1" * 200)
     assert parse_infix("+".join(["x"] * 300), max_depth=300) == parse_latex("+".join(["x"] * 300), max_depth=300)
 
@@ -448,7 +448,7 @@ pieces = st.sampled_from(
 @pytest.mark.parametrize("notation", NOTATIONS)
 @settings(max_examples=400, deadline=None)
 @given(text=st.one_of(st.text(max_size=200), st.lists(pieces, max_size=60).map("".join)))
-def test_any_text_is_read_or_refused(notation: str, text: str) -> None:
+def test_any_text_is_parsed_or_rejected(notation: str, text: str) -> None:
     try:
         tree = NOTATIONS[notation](text)
     except UserError as refused:
@@ -465,7 +465,7 @@ edits = st.lists(
 @pytest.mark.parametrize("notation", NOTATIONS)
 @settings(max_examples=200, deadline=None)
 @given(tree=trees, changes=edits)
-def test_edited_texts_are_read_or_refused(notation: str, tree: Tree, changes: list[tuple[int, str]]) -> None:
+def test_edited_texts_are_parsed_or_rejected(notation: str, tree: Tree, changes: list[tuple[int, str]]) -> None:
     text = to_infix(tree) if notation == "infix" else to_latex(tree)
     for position, replacement in changes:
         start = position % (len(text) + 1)

@@ -136,7 +136,7 @@ pieces = st.sampled_from(
 
 @settings(max_examples=300, deadline=None)
 @given(st.one_of(st.text(max_size=100), st.lists(pieces, max_size=30).map("".join)))
-def test_any_text_is_read_or_refused(text: str) -> None:
+def test_any_text_is_parsed_or_rejected(text: str) -> None:
     try:
         matrix = parse_matrix(text)
     except UserError as refused:

@@ -25,7 +25,7 @@ from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.layout import Layout
 from mathpipe.generate.problem_specs.sequence_spec import BitSpec
 
-LETTERS: dict[str, Any] = {"task": "sort", "problems": {"kind": "sequences", "alphabet": ["a", "b", "_"]}}
+SORTING: dict[str, Any] = {"task": "sort", "problems": {"kind": "sequences", "alphabet": ["a", "b", "_"]}}
 MATRICES: dict[str, Any] = {"task": "inverse", "chunk_rows": 50, "problems": {"round_problems": True, "noise": 0.1}}
 EXPRESSIONS: dict[str, Any] = {"task": "ode1", "problems": {"kind": "expressions"}}
 ONE = np.array([7])
@@ -44,7 +44,7 @@ FORMULA = TokenExamples(
     sequences(text_to_ids("mul INT+ 2 x")),
     {"operators": np.array([4], dtype=np.int16)},
 )
-WORD = TokenExamples(ONE, sequences(b"\x01\x00\x02"), sequences(b"\x00\x01"))
+EXAMPLE = TokenExamples(ONE, sequences(b"\x01\x00\x02"), sequences(b"\x00\x01"))
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ WORD = TokenExamples(ONE, sequences(b"\x01\x00\x02"), sequences(b"\x00\x01"))
         ({**MATRICES, "task": "cotraining"}, "matrices", MatrixFormat(50, noisy=True, has_task_tokens=True)),
         (EXPRESSIONS, "expressions", TokenFormat()),
         ({"task": "ode1", "problems": {"kind": "imported"}}, "expressions", TokenFormat()),
-        (LETTERS, "sequences", TokenFormat(vocabulary=("a", "b", "_"))),
+        (SORTING, "sequences", TokenFormat(vocabulary=("a", "b", "_"))),
     ],
 )
 def test_spec_determines_type_and_format(spec: dict[str, Any], name: str, expected: ExampleFormat) -> None:
@@ -70,7 +70,7 @@ def test_unknown_type_is_an_error() -> None:
 def test_tokenizers_follow_the_spec() -> None:
     source, target = problem_type_of(MATRICES).tokenizers(MATRICES, "P10", "FP15")
     assert (source.name, target.name) == ("P10", "FP15") and target.published_extras
-    source, _ = problem_type_of(LETTERS).tokenizers(LETTERS)
+    source, _ = problem_type_of(SORTING).tokenizers(SORTING)
     assert source.vocabulary == ("<s>", "<pad>", "a", "b", "_") and source.format.solution_length is None
     bits = {"problems": {"kind": "sequences", "alphabet": ["0", "1"], "solution_length": 4}}
     assert problem_type_of(bits).tokenizers(bits)[1].format.solution_length == 4
@@ -98,8 +98,8 @@ def test_tokenizers_follow_the_spec() -> None:
             {"row": 7, "problem": "x**2", "solution": "2*x", "operators": 4},
         ),
         (
-            LETTERS,
-            WORD,
+            SORTING,
+            EXAMPLE,
             ["problem   ba_", "solution  ab"],
             [r"problem   \mathtt{ba\_}", r"solution  \mathtt{ab}"],
             {"row": 7, "problem": "ba_", "solution": "ab"},

@@ -77,8 +77,10 @@ def test_repeated_names_get_suffixes(write: Write) -> None:
 
 
 def test_runs_of_equal_name_are_named_by_their_path(write: Write) -> None:
-    places = ["x/runs/a/evaluation/test", "y/runs/a/evaluation/test", "y/runs/b/evaluation/test"]
-    assert [evaluation.name for evaluation in load_evaluations([write(place, "test") for place in places])] == [
+    directories = ["x/runs/a/evaluation/test", "y/runs/a/evaluation/test", "y/runs/b/evaluation/test"]
+    assert [
+        evaluation.name for evaluation in load_evaluations([write(directory, "test") for directory in directories])
+    ] == [
         "x/runs/a, test",
         "y/runs/a, test",
         "b, test",
@@ -86,8 +88,8 @@ def test_runs_of_equal_name_are_named_by_their_path(write: Write) -> None:
 
 
 def test_evaluations_outside_a_run_are_named_by_their_metadata(write: Write) -> None:
-    places = ["here/new", "there/new", "there/newer"]
-    first, second, third = load_evaluations([write(place, "test", run="runs/a") for place in places])
+    directories = ["here/new", "there/new", "there/newer"]
+    first, second, third = load_evaluations([write(directory, "test", run="runs/a") for directory in directories])
     assert third.name == "a, test, newer"
     assert (first.name, second.name) == (f"a, test, new, {first.directory}", f"a, test, new, {second.directory}")
     (published,) = load_evaluations([write("runs/published/evaluation", "published", run="inverse.pred")])

@@ -22,7 +22,7 @@ from mathpipe.pipeline.config.resolution import ParameterSource
 from mathpipe.pipeline.config.stage_parameters import GenerateParams, resolve_generate
 
 BASE = DatasetSpec(task="eigenvalues", problems=MatrixSpec(min_dim=3, max_dim=3), chunk_rows=500)
-FAR = {"test-laplace": BASE.with_problems(MatrixSpec(min_dim=3, max_dim=3, spectrum=("laplace",)), 500)}
+EXTRA_SPECS = {"test-laplace": BASE.with_problems(MatrixSpec(min_dim=3, max_dim=3, spectrum=("laplace",)), 500)}
 LARGE = {"test-large": BASE.with_problems(MatrixSpec(min_dim=6, max_dim=6), 200)}
 NOISY = {"test-noisy": BASE.with_problems(MatrixSpec(min_dim=3, max_dim=3, noise=0.05), 500)}
 SIZES = {"train": 1_000, "valid": 200, "test": 200}
@@ -35,7 +35,7 @@ def build(url: Path, extra: dict[str, DatasetSpec], **arguments: object) -> obje
 
 
 def test_extra_splits_follow_their_specs(tmp_path: Path) -> None:
-    build(tmp_path / "d", FAR | LARGE | NOISY)
+    build(tmp_path / "d", EXTRA_SPECS | LARGE | NOISY)
     assert verify_dataset(str(tmp_path / "d"), workers=0).damage == ()
     large = next(open_dataset(tmp_path / "d", "test-large").chunks())
     assert large.problems.shape == (6, 6)
@@ -50,22 +50,22 @@ def test_extra_splits_follow_their_specs(tmp_path: Path) -> None:
 
 
 def test_extra_splits_are_disjoint_from_train(tmp_path: Path) -> None:
-    build(tmp_path / "d", FAR | NOISY)
+    build(tmp_path / "d", EXTRA_SPECS | NOISY)
     hashes = {
         split: set(
             np.concatenate([problem_hash(c.problems) for c in open_dataset(tmp_path / "d", split).chunks()]).tolist()
         )
-        for split in (*SIZES, *FAR, *NOISY)
+        for split in (*SIZES, *EXTRA_SPECS, *NOISY)
     }
-    for split in (*FAR, *NOISY):
+    for split in (*EXTRA_SPECS, *NOISY):
         assert not hashes[split] & (hashes["train"] | hashes["valid"])
 
 
 def test_adding_an_extra_split_keeps_the_others(tmp_path: Path) -> None:
-    build(tmp_path / "d", FAR)
+    build(tmp_path / "d", EXTRA_SPECS)
     before = {p: p.read_bytes() for p in (tmp_path / "d").rglob("*") if p.is_file() and p.name != "manifest.json"}
     digest = open_dataset(tmp_path / "d").digest
-    build(tmp_path / "d", FAR | LARGE)
+    build(tmp_path / "d", EXTRA_SPECS | LARGE)
     assert all(path.read_bytes() == content for path, content in before.items())
     assert open_dataset(tmp_path / "d").digest == digest, "a training run on this dataset can go on"
     with pytest.raises(UserError, match=r"more rows of test-laplace.*--extra-test laplace:\.\.\.,n=\d+\)"):
@@ -73,7 +73,7 @@ def test_adding_an_extra_split_keeps_the_others(tmp_path: Path) -> None:
 
 
 def test_changed_spec_of_an_extra_split_raises(tmp_path: Path) -> None:
-    build(tmp_path / "d", FAR)
+    build(tmp_path / "d", EXTRA_SPECS)
     other = {"test-laplace": BASE.with_problems(MatrixSpec(min_dim=3, max_dim=3, spectrum=("gaussian",)), 500)}
     with pytest.raises(UserError, match=r"test-laplace of another spec.*gaussian.*laplace"):
         build(tmp_path / "d", other)
@@ -86,13 +86,13 @@ def params(*flags: str, **values: object) -> GenerateParams:
 
 
 def test_extra_test_flags() -> None:
-    wanted = params("far:spectrum=laplace,semicircle,n=5k", "large:min_dim=6,max_dim=8", "big:max_coeff=100")
-    spec = wanted.dataset_spec()
-    specs = wanted.split_specs(spec)
+    generate_params = params("far:spectrum=laplace,semicircle,n=5k", "large:min_dim=6,max_dim=8", "big:max_coeff=100")
+    spec = generate_params.dataset_spec()
+    specs = generate_params.split_specs(spec)
     assert specs["test-far"].problems.spectrum == ("semicircle", "laplace")
     assert (specs["test-large"].problems.min_dim, specs["test-large"].problems.max_dim) == (6, 8)
     assert specs["test-big"].problems == spec.problems.model_copy(update={"max_coeff": 100.0})
-    assert wanted.layout(spec, "nowhere").splits == {
+    assert generate_params.layout(spec, "absent").splits == {
         "train": 1_000_000, "valid": 10_000, "test": 10_000, "test-far": 5_000, "test-large": 10_000, "test-big": 10_000,
     }  # fmt: skip
     assert params("far:spectrum=laplace").dataset_spec().fingerprint == params().dataset_spec().fingerprint, (
@@ -115,11 +115,11 @@ def test_extra_test_flags() -> None:
 )
 def test_invalid_flags_raise(flag: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        wanted = params(flag)
-        wanted.layout(wanted.dataset_spec(), "nowhere")
+        generate_params = params(flag)
+        generate_params.layout(generate_params.dataset_spec(), "absent")
 
 
 def test_manifest_round_trip(tmp_path: Path) -> None:
-    build(tmp_path / "d", FAR)
+    build(tmp_path / "d", EXTRA_SPECS)
     values = json.loads((tmp_path / "d" / "manifest.json").read_text())
-    assert parse_spec(values["split_specs"]["test-laplace"]).fingerprint == FAR["test-laplace"].fingerprint
+    assert parse_spec(values["split_specs"]["test-laplace"]).fingerprint == EXTRA_SPECS["test-laplace"].fingerprint

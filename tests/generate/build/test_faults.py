@@ -76,10 +76,10 @@ def command(tmp_path: Path, spec: DatasetSpec, layout: Layout) -> Callable[..., 
 
 def fails(command: list[str], **how: Any) -> str:
     """The one line on stderr with which a run ends that cannot go on."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False, **how)
-    assert done.returncode == 1, done.stderr
-    lines = done.stderr.splitlines()
-    assert len(lines) == 1 and lines[0].startswith("mathpipe: "), done.stderr
+    process = subprocess.run(command, capture_output=True, text=True, check=False, **how)
+    assert process.returncode == 1, process.stderr
+    lines = process.stderr.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("mathpipe: "), process.stderr
     return lines[0]
 
 
@@ -105,8 +105,8 @@ def test_full_disk(
     assert 0 < len(list((small_disk / "d").rglob("*.parquet"))) < 13
     assert not list(small_disk.rglob("*.writing-*")) or workers  # a second worker may be stopped where it stands
     subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
-    done = subprocess.run(command(small_disk / "d", workers), check=True, capture_output=True, text=True)
-    assert "False" in done.stdout and "True" in done.stdout  # some shards were found, some built
+    process = subprocess.run(command(small_disk / "d", workers), check=True, capture_output=True, text=True)
+    assert "False" in process.stdout and "True" in process.stdout  # some shards were found, some built
     assert contents(small_disk / "d") == undisturbed
 
 
@@ -185,9 +185,9 @@ def test_concurrent_runs(
     assert first.stdin is not None and first.stdout is not None
     first.stdout.readline()  # it has built a shard and waits
     other = spec.model_copy(update={"seed": 1})
-    for wanted in (spec, other):
+    for conflicting_spec in (spec, other):
         with pytest.raises(UserError, match=r"is being written by another run.*the same command"):
-            make_dataset(wanted, layout, str(url), on_mismatch="restart")
+            make_dataset(conflicting_spec, layout, str(url), on_mismatch="restart")
     assert sorted(contents(url)) == ["train/00000.parquet", "train/_00000.json"]
     first.communicate("\n" * 20)
     assert first.returncode == 0 and contents(url) == undisturbed

@@ -1,4 +1,4 @@
-"""Datasets on an object store: a real S3 server, made, gone on with, verified, read, moved aside; and every way it fails."""
+"""Datasets on an S3 server: built, resumed, verified, read and backed up; and each way in which the server can fail."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def test_s3_objects_are_equal_and_manifest_is_last(
     first = len(s3.requests)
     make_dataset(spec, layout, "s3://bucket/same/", workers=0)
     assert s3.objects("same/") == undisturbed
-    written = [line.split("/bucket/")[1] for line in s3.requests[first:] if line.startswith("PUT /bucket/same/")]
-    assert written[-1] == "same/manifest.json" and len(written) == len(undisturbed)
+    uploads = [line.split("/bucket/")[1] for line in s3.requests[first:] if line.startswith("PUT /bucket/same/")]
+    assert uploads[-1] == "same/manifest.json" and len(uploads) == len(undisturbed)
 
 
 def test_s3_runs_resume(s3: S3, spec: DatasetSpec, layout: Layout, undisturbed: Bytes) -> None:
@@ -72,8 +72,8 @@ def test_s3_runs_resume(s3: S3, spec: DatasetSpec, layout: Layout, undisturbed: 
         make_dataset(spec, layout, "s3://bucket/stopped", workers=0, on_shard=stop)
     Storage("s3://bucket/stopped").write_text("train/00001.parquet", "truncated")
     built_flags: list[bool] = []
-    made = make_dataset(spec, layout, "s3://bucket/stopped", on_shard=lambda record, built: built_flags.append(built))
-    assert (built_flags.count(False), made.built_rows) == (4, 8_000)
+    result = make_dataset(spec, layout, "s3://bucket/stopped", on_shard=lambda record, built: built_flags.append(built))
+    assert (built_flags.count(False), result.built_rows) == (4, 8_000)
     assert s3.objects("stopped/") == undisturbed
 
 
@@ -95,8 +95,8 @@ def test_batches_from_s3_equal_local_batches(
     make_dataset(spec, layout, str(tmp_path / "d"))
     streams = [open_dataset(url).batches(size=64, seed=3) for url in ("s3://bucket/batches", tmp_path / "d")]
     for _ in range(200):  # more than one epoch
-        far, near = (next(stream) for stream in streams)
-        assert far.rows.equal(near.rows) and far.source.equal(near.source) and far.target.equal(near.target)
+        remote, local = (next(stream) for stream in streams)
+        assert remote.rows.equal(local.rows) and remote.source.equal(local.source) and remote.target.equal(local.target)
     for stream in streams:
         stream.close()
     checksums = {record.sha256 for record in open_dataset(tmp_path / "d").shards.shards}
@@ -142,8 +142,8 @@ def test_transient_errors_are_retried_and_reported(
     monkeypatch.setattr(dataset_builder, "RETRY_SECONDS", 0.01)
     s3.spoil = puts(2, "SlowDown")
     messages: list[str] = []
-    made = make_dataset(spec, layout, "s3://bucket/passing", log=messages.append)
-    assert list(made.retried.values()) == [2] and "spoilt by the test" in next(iter(made.retried))
+    result = make_dataset(spec, layout, "s3://bucket/passing", log=messages.append)
+    assert list(result.retried.values()) == [2] and "spoilt by the test" in next(iter(result.retried))
     assert len(messages) == 1 and "train/00000.parquet was retried 2 times" in messages[0]
     assert s3.objects("passing/") == undisturbed
 
@@ -180,8 +180,8 @@ def test_s3_server_stops_during_the_build(
     assert "\n" not in str(messages.value)
     assert "manifest.json" not in s3.objects(f"middle-{workers}/")
     s3.start()
-    made = make_dataset(spec, layout, f"s3://bucket/middle-{workers}", workers=workers)
-    assert made.built_rows < 12_000
+    result = make_dataset(spec, layout, f"s3://bucket/middle-{workers}", workers=workers)
+    assert result.built_rows < 12_000
     assert s3.objects(f"middle-{workers}/") == undisturbed
 
 
@@ -197,10 +197,10 @@ def test_unreachable_store_is_not_damage(s3: S3, spec: DatasetSpec, layout: Layo
 
 
 def test_s3_errors_are_one_line(s3: S3, capsys: pytest.CaptureFixture[str]) -> None:
-    def refused(url: str, *words: str) -> None:
+    def refused(url: str, *parts: str) -> None:
         code, out, err = ask(f"{GENERATE} --workers 0 --out {url}", capsys)
         lines = [line for line in err.splitlines() if line.startswith("mathpipe: ")]
-        assert code == 2 and out == "" and len(lines) == 1 and all(word in lines[0] for word in words), err
+        assert code == 2 and out == "" and len(lines) == 1 and all(part in lines[0] for part in parts), err
 
     refused("s3://nobucket/add", "s3://nobucket/add/", "bucket does not exist", "create the bucket")
     s3.spoil = lambda request: "AccessDenied"

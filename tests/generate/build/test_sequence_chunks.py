@@ -80,11 +80,13 @@ def test_sequence_hash() -> None:
     def key(j: int) -> int:
         return mixed((j + 1) * gold & mask) | 1
 
-    for words, found in zip(sequences.to_list(), hashes.tolist(), strict=True):
-        assert found == mixed((key(0) * len(words) + sum(key(j + 1) * w for j, w in enumerate(words))) & mask)
+    for sequence, hash_value in zip(sequences.to_list(), hashes.tolist(), strict=True):
+        assert hash_value == mixed(
+            (key(0) * len(sequence) + sum(key(j + 1) * token for j, token in enumerate(sequence))) & mask
+        )
     many = Sequences.from_list(np.random.default_rng(0).integers(0, 91, (40_000, 6)).tolist())
-    shares = [in_split(sequence_hash(many), split).mean() * 16 for split in ("train", "valid", "test", "test-far")]
-    assert shares == pytest.approx([14, 1, 1, 1], rel=0.05)
+    proportions = [in_split(sequence_hash(many), split).mean() * 16 for split in ("train", "valid", "test", "test-far")]
+    assert proportions == pytest.approx([14, 1, 1, 1], rel=0.05)
 
 
 def test_chunks_have_exact_rows_per_split_in_sampling_order(toy: ModuleType) -> None:
@@ -97,19 +99,21 @@ def test_chunks_have_exact_rows_per_split_in_sampling_order(toy: ModuleType) -> 
         SPEC.problems, lambda k: chunk_generator(SPEC.fingerprint, "stream", 3, k), lambda p: np.ones(len(p), bool)
     )
     accepted = Sequences.concatenate([next(batches).problems for _ in range(20)])
-    for split, built in chunk.items():
+    for split, split_chunk in chunk.items():
         expected = accepted.take(in_split(sequence_hash(accepted), split))
-        assert built.examples.problems.to_list() == expected.to_list()[: len(built.examples)]
-        assert built.examples.row.tolist() == [
-            3 * get_task(SPEC.task).rows_per_chunk(SPEC, split) + k for k in range(len(built.examples))
+        assert split_chunk.examples.problems.to_list() == expected.to_list()[: len(split_chunk.examples)]
+        assert split_chunk.examples.row.tolist() == [
+            3 * get_task(SPEC.task).rows_per_chunk(SPEC, split) + k for k in range(len(split_chunk.examples))
         ]
 
 
-@pytest.mark.parametrize("asked", [["train"], ["valid"], ["test", "valid"], ["train", "test"]])
-def test_split_is_independent_of_other_requested_splits(toy: ModuleType, asked: list[str]) -> None:
-    together, alone = (toy.TASK.build_chunk(SPEC, 0, splits) for splits in (["train", "valid", "test"], asked))
-    assert list(alone) == asked
-    for split in asked:
+@pytest.mark.parametrize("requested_splits", [["train"], ["valid"], ["test", "valid"], ["train", "test"]])
+def test_split_is_independent_of_other_requested_splits(toy: ModuleType, requested_splits: list[str]) -> None:
+    together, alone = (
+        toy.TASK.build_chunk(SPEC, 0, splits) for splits in (["train", "valid", "test"], requested_splits)
+    )
+    assert list(alone) == requested_splits
+    for split in requested_splits:
         assert same(alone[split].examples, together[split].examples)
         assert alone[split].rejected == together[split].rejected
 
@@ -122,15 +126,15 @@ def test_split_is_independent_of_batch_size(toy: ModuleType, monkeypatch: pytest
     def regrouped(
         spec: ExpressionSpec, generator: Callable[..., np.random.Generator], wanted: object
     ) -> Iterator[Pairs]:
-        held: list[Pairs] = []
+        pending: list[Pairs] = []
         for batch in toy.pairs(spec, generator, lambda problems: np.ones(len(problems), bool)):
-            held.append(batch)
-            if sum(map(len, held)) < size:
+            pending.append(batch)
+            if sum(map(len, pending)) < size:
                 continue
-            problems = Sequences.concatenate([p.problems for p in held])
-            solutions = Sequences.concatenate([p.solutions for p in held])
-            operators = np.concatenate([p.columns["operators"] for p in held])
-            held = []
+            problems = Sequences.concatenate([p.problems for p in pending])
+            solutions = Sequences.concatenate([p.solutions for p in pending])
+            operators = np.concatenate([p.columns["operators"] for p in pending])
+            pending = []
             for first in range(0, len(problems), size):
                 index = np.arange(first, min(first + size, len(problems)))
                 yield Pairs(problems.take(index), solutions.take(index), {"operators": operators[index]})
@@ -162,18 +166,20 @@ def test_exhausted_sequence_spec_raises(toy: ModuleType, monkeypatch: pytest.Mon
 
 
 def test_each_chunk_is_computed_once(toy: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    built: list[tuple[int, tuple[str, ...]]] = []
+    computed: list[tuple[int, tuple[str, ...]]] = []
     build = toy.TASK.build_chunk
 
     def counted(spec: DatasetSpec, chunk: int, splits: list[str]) -> object:
-        built.append((chunk, tuple(splits)))
+        computed.append((chunk, tuple(splits)))
         return build(spec, chunk, splits)
 
     monkeypatch.setattr(toy.TASK, "build_chunk", counted)
     make_dataset(SPEC, LAYOUT, str(tmp_path / "d"), workers=0)
-    assert [chunk for chunk, _ in built] == list(range(21))
+    assert [chunk for chunk, _ in computed] == list(range(21))
     assert (
-        built[0][1] == ("train", "valid", "test") and built[12][1] == ("train", "valid") and built[20][1] == ("train",)
+        computed[0][1] == ("train", "valid", "test")
+        and computed[12][1] == ("train", "valid")
+        and computed[20][1] == ("train",)
     )
 
 
@@ -238,32 +244,32 @@ def test_killed_runs_resume_to_the_same_bytes(whole: dict[str, bytes], tmp_path:
     assert contents(url) == whole
 
 
-@pytest.mark.parametrize("lost", ["train/00000.parquet", "valid/_00001.json", "test/00000.parquet"])
-def test_only_missing_shards_are_built(whole: dict[str, bytes], tmp_path: Path, lost: str) -> None:
+@pytest.mark.parametrize("missing_file", ["train/00000.parquet", "valid/_00001.json", "test/00000.parquet"])
+def test_only_missing_shards_are_built(whole: dict[str, bytes], tmp_path: Path, missing_file: str) -> None:
     url = tmp_path / "whole"
-    (url / lost).unlink()
+    (url / missing_file).unlink()
     (url / "manifest.json").unlink()
-    made = make_dataset(SPEC, LAYOUT, str(url), workers=0)
-    assert made.built_rows == {"train": 500, "valid": 40, "test": 40}[lost.split("/")[0]]
+    result = make_dataset(SPEC, LAYOUT, str(url), workers=0)
+    assert result.built_rows == {"train": 500, "valid": 40, "test": 40}[missing_file.split("/")[0]]
     assert contents(url) == whole
 
 
 def test_growing_keeps_finished_shards(whole: dict[str, bytes], tmp_path: Path) -> None:
     url = tmp_path / "whole"
     larger = Layout({"train": 3_000, "valid": 100, "test": 140}, 500)
-    made = make_dataset(SPEC, larger, str(url), workers=0)
-    assert made.built_rows == 1_000 + 100  # train 4 and 5, test 1 to 3
+    result = make_dataset(SPEC, larger, str(url), workers=0)
+    assert result.built_rows == 1_000 + 100  # train 4 and 5, test 1 to 3
     make_dataset(SPEC, larger, str(tmp_path / "fresh"), workers=0)
     grown = contents(url)
     assert grown == contents(tmp_path / "fresh")
-    kept = [name for name in whole if name.startswith(("train/0000[0-3]", "valid/"))]
-    assert all(grown[name] == whole[name] for name in kept)
+    unchanged_files = [name for name in whole if name.startswith(("train/0000[0-3]", "valid/"))]
+    assert all(grown[name] == whole[name] for name in unchanged_files)
 
 
 def test_extra_splits_use_their_own_rng_stream(toy: ModuleType, tmp_path: Path) -> None:
-    far = SPEC.with_problems(ExpressionSpec(min_operators=10, max_operators=10), 100)
+    longer_spec = SPEC.with_problems(ExpressionSpec(min_operators=10, max_operators=10), 100)
     layout = Layout({"train": 300, "valid": 10, "test": 10, "test-long": 30, "test-same": 10}, 500)
-    make_dataset(SPEC, layout, str(tmp_path / "d"), split_specs={"test-long": far}, workers=0)
+    make_dataset(SPEC, layout, str(tmp_path / "d"), split_specs={"test-long": longer_spec}, workers=0)
     long = rows_of(tmp_path / "d", "test-long")
     assert set(long.problems.lengths.tolist()) == {11} and in_split(sequence_hash(long.problems), "test").all()
     again = rows_of(tmp_path / "d", "test-same").problems.to_list()
@@ -331,10 +337,10 @@ def test_verify_finds_damaged_files(whole: dict[str, bytes], tmp_path: Path) -> 
     data = bytearray(whole["test/00000.parquet"])
     data[len(data) // 3] ^= 1
     (url / "test" / "00000.parquet").write_bytes(data)
-    found = damage_of(url)
-    assert "train/00000.parquet: its footer names another spec" in found
-    assert "valid/00000.parquet: is missing" in found
-    assert any("test/00000.parquet: its checksum differs" in d for d in found)
+    damage = damage_of(url)
+    assert "train/00000.parquet: its footer names another spec" in damage
+    assert "valid/00000.parquet: is missing" in damage
+    assert any("test/00000.parquet: its checksum differs" in d for d in damage)
 
 
 @pytest.mark.parametrize("name", registry.TOKEN_TASKS)
@@ -343,8 +349,8 @@ def test_chunks_of_every_task_are_pure_functions(name: str) -> None:
     task = registry.TOKEN_TASKS[name]
     spec = DatasetSpec(task=name, problems=task.default_spec, chunk_rows=28)
     together = task.build_chunk(spec, 1, ["train", "valid", "test"])
-    for asked in (["valid"], ["test", "train"]):
-        for split, alone in task.build_chunk(spec, 1, asked).items():
+    for requested_splits in (["valid"], ["test", "train"]):
+        for split, alone in task.build_chunk(spec, 1, requested_splits).items():
             assert same(alone.examples, together[split].examples) and alone.rejected == together[split].rejected
     rows = together["train"].examples
     outcomes = task.verify(rows.problems, rows.solutions, rows.solutions).outcome

@@ -67,11 +67,11 @@ def test_matches_recomputed_accepts_signs_but_not_orders(name: str) -> None:
 def test_matches_recomputed_accepts_another_basis_of_equal_eigenvalues() -> None:
     """l = 1, 1 + 1e-9, 3: any rotation of the first two vectors is right to float32."""
     q = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
-    turn = np.eye(3)
-    turn[:2, :2] = [[0.6, -0.8], [0.8, 0.6]]
+    rotation = np.eye(3)
+    rotation[:2, :2] = [[0.6, -0.8], [0.8, 0.6]]
     values = np.array([1, 1 + 1e-9, 3])
     problems = Matrices.from_dense([q @ np.diag(values) @ q.T])
-    x, other = (Matrices.from_dense([np.vstack([values, v])]) for v in (q, q @ turn))
+    x, other = (Matrices.from_dense([np.vstack([values, v])]) for v in (q, q @ rotation))
     assert eigenvectors.TASK.correct_solutions(problems, x, stored(other)).all()
     half = Matrices.from_dense([np.vstack([values, q @ np.diag([1, 1, 0.5])])])
     assert not eigenvectors.TASK.correct_solutions(problems, x, stored(half)).any()

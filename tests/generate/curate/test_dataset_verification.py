@@ -55,10 +55,10 @@ def test_verify_finds_missing_and_truncated_shards(inverses: Path) -> None:
     (inverses / "test" / "00000.parquet").unlink()
     file = inverses / "train" / "00000.parquet"
     file.write_bytes(file.read_bytes()[:5_000])
-    found = damage_of(inverses)
-    assert "test/00000.parquet: is missing" in found
-    assert any(d.startswith("train/00000.parquet: holds 5,000 bytes, its record says") for d in found)
-    assert any(d.startswith("train/00000.parquet: cannot be read") for d in found)
+    damage = damage_of(inverses)
+    assert "test/00000.parquet: is missing" in damage
+    assert any(d.startswith("train/00000.parquet: holds 5,000 bytes, its record says") for d in damage)
+    assert any(d.startswith("train/00000.parquet: cannot be read") for d in damage)
 
 
 def test_verify_finds_unlisted_file(inverses: Path) -> None:
@@ -158,9 +158,9 @@ def test_verify_errors(inverses: Path, tmp_path: Path) -> None:
 
 def test_matches_to_float32_is_tight() -> None:
     """One and a half units of float32, no more: a value off by 1e-6 of itself is wrong."""
-    wanted = Matrices.from_dense([[[1.0, 1e-3]]])
+    expected = Matrices.from_dense([[[1.0, 1e-3]]])
     for factor, right in [(1, True), (1 + 1e-7, True), (1 + 1e-6, False)]:
-        assert matches_to_float32(wanted.values * factor, wanted, 1e-9).tolist() == [right]
+        assert matches_to_float32(expected.values * factor, expected, 1e-9).tolist() == [right]
 
 
 def test_records_are_strict() -> None:

@@ -38,7 +38,7 @@ def read_problems(url: Path, split: str) -> list[bytes]:
 
 def first_of_equal(parts: dict[str, list[bytes]]) -> dict[str, list[bytes]]:
     seen: set[bytes] = set()
-    return {s: [p for p in found if not (p in seen or seen.add(p))] for s, found in parts.items()}  # type: ignore[func-returns-value]
+    return {s: [p for p in problems if not (p in seen or seen.add(p))] for s, problems in parts.items()}  # type: ignore[func-returns-value]
 
 
 @pytest.fixture
@@ -52,19 +52,19 @@ def repeated(toy: ModuleType, tmp_path: Path) -> Path:
 def test_deduplicate_keeps_first_occurrence(
     repeated: Path, tmp_path: Path, contents: Callable[[Path], dict[str, bytes]]
 ) -> None:
-    done = deduplicate(str(repeated), str(tmp_path / "e"))
+    result = deduplicate(str(repeated), str(tmp_path / "e"))
     before = {split: read_problems(repeated, split) for split in open_dataset(repeated).manifest.splits}
     expected = first_of_equal(before)
     assert {split: read_problems(tmp_path / "e", split) for split in before} == expected
-    assert done.dropped == {split: len(before[split]) - len(expected[split]) for split in before}
-    assert done.dropped["train"] > 50 and done.dropped["test-same"] > 0
-    assert done.manifest.splits["train"].rejected == {DUPLICATE: done.dropped["train"]}
+    assert result.dropped == {split: len(before[split]) - len(expected[split]) for split in before}
+    assert result.dropped["train"] > 50 and result.dropped["test-same"] > 0
+    assert result.manifest.splits["train"].rejected == {DUPLICATE: result.dropped["train"]}
     assert verify_dataset(str(tmp_path / "e"), workers=0).damage == ()
     assert open_dataset(tmp_path / "e").spec["deduplicated"] == open_dataset(repeated).manifest.digest
     operators = [c.columns["operators"] for c in open_dataset(tmp_path / "e").chunks()]  # type: ignore[union-attr]
     assert (np.concatenate(operators) == 3).all()
     again = deduplicate(str(repeated), str(tmp_path / "e"))
-    assert again == done
+    assert again == result
     with pytest.raises(UserError, match=r"holds another dataset.*deduplicated"):
         make_dataset(SPEC, Layout({"train": 520}, 100), str(tmp_path / "e"), workers=0)
 
@@ -98,10 +98,10 @@ def test_deduplicate_resumes_after_interruption(
     with pytest.raises(KeyboardInterrupt):
         deduplicate(str(repeated), str(tmp_path / "f"))
     monkeypatch.setattr(module, "_write", write)
-    written = []
-    deduplicate(str(repeated), str(tmp_path / "f"), on_shard=written.append)
+    shards = []
+    deduplicate(str(repeated), str(tmp_path / "f"), on_shard=shards.append)
     assert contents(tmp_path / "e") == contents(tmp_path / "f")
-    assert len(written) == len(list((tmp_path / "e").glob("*/*.parquet"))) - 2
+    assert len(shards) == len(list((tmp_path / "e").glob("*/*.parquet"))) - 2
 
 
 def test_damaged_source_raises_and_damaged_copy_is_rebuilt(
@@ -131,23 +131,23 @@ def test_deduplicate_omits_empty_shards(toy: ModuleType, tmp_path: Path) -> None
     (tmp_path / "test").write_text(line)
     files = {s: [str(tmp_path / s)] for s in ("train", "test")}
     import_dataset("toy-reverse", files, str(tmp_path / "d"), shard_rows=2)
-    done = deduplicate(str(tmp_path / "d"), str(tmp_path / "e"))
-    assert [(r.shard, r.first_row, r.rows) for r in done.manifest.splits["train"].shards] == [(0, 0, 1), (1, 1, 1)]
-    assert done.manifest.splits["test"].rows == 0 and done.dropped == {"train": 4, "test": 1}
+    result = deduplicate(str(tmp_path / "d"), str(tmp_path / "e"))
+    assert [(r.shard, r.first_row, r.rows) for r in result.manifest.splits["train"].shards] == [(0, 0, 1), (1, 1, 1)]
+    assert result.manifest.splits["test"].rows == 0 and result.dropped == {"train": 4, "test": 1}
     assert verify_dataset(str(tmp_path / "e"), workers=0).damage == ()
 
 
 @pytest.mark.parametrize(
-    ("task", "drawn"),
+    ("task", "options"),
     [
         ("transpose", {"max_coeff": 1e-5, "rows": 1, "cols": 1, "min_dim": 1, "max_dim": 1}),
         ("cotraining", {"max_coeff": 1e-5, "min_dim": 1, "max_dim": 1, "task_tokens": "TA"}),
     ],
 )
-def test_deduplicate_matrices(tmp_path: Path, task: str, drawn: dict[str, object]) -> None:
-    spec = DatasetSpec(task=task, problems=MatrixSpec.model_validate(drawn), chunk_rows=500)
+def test_deduplicate_matrices(tmp_path: Path, task: str, options: dict[str, object]) -> None:
+    spec = DatasetSpec(task=task, problems=MatrixSpec.model_validate(options), chunk_rows=500)
     make_dataset(spec, Layout({"train": 1_900, "valid": 60}, 1_000), str(tmp_path / "d"), workers=0)
-    done = deduplicate(str(tmp_path / "d"), str(tmp_path / "e"))
+    result = deduplicate(str(tmp_path / "d"), str(tmp_path / "e"))
     unique_rows: list[tuple[object, ...]] = []
     for url in (tmp_path / "d", tmp_path / "e"):
         rows = [
@@ -157,7 +157,7 @@ def test_deduplicate_matrices(tmp_path: Path, task: str, drawn: dict[str, object
         ]
         unique_rows.append(tuple(dict.fromkeys(rows)))
         assert url.name == "d" or len(rows) == len(unique_rows[-1])
-    assert unique_rows[0] == unique_rows[1] and done.dropped["train"] == 1_900 - len(unique_rows[0]) > 0
+    assert unique_rows[0] == unique_rows[1] and result.dropped["train"] == 1_900 - len(unique_rows[0]) > 0
     assert verify_dataset(str(tmp_path / "e"), workers=0).damage == ()
 
 

@@ -35,7 +35,7 @@ def call(line: str) -> int:
 
 
 def ids(text: str) -> bytes:
-    return bytes(IDS[word] for word in text.split())
+    return bytes(IDS[token] for token in text.split())
 
 
 def pairs_of(url: Path, split: str) -> list[tuple[str, str]]:
@@ -130,21 +130,21 @@ def test_import_keeps_splits_and_counts_overlaps(toy: ModuleType, tmp_path: Path
     (tmp_path / "a.test").write_text("1|INT+ 7\tINT+ 7\n1|INT+ 9\tINT+ 9\nbad\nbad\n")
     files = {s: [str(tmp_path / f"a.{s}")] for s in ("train", "valid", "test")}
     files["train"].append(str(tmp_path / "b.train"))
-    done = import_dataset("toy-reverse", files, str(tmp_path / "d"), shard_rows=3)
-    assert {s: [r.rows for r in p.shards] for s, p in done.manifest.splits.items()} == {
+    result = import_dataset("toy-reverse", files, str(tmp_path / "d"), shard_rows=3)
+    assert {s: [r.rows for r in p.shards] for s, p in result.manifest.splits.items()} == {
         "train": [3, 3, 1],
         "valid": [3],
         "test": [2],
     }
-    assert list(done.manifest.splits) == ["train", "valid", "test"]
+    assert list(result.manifest.splits) == ["train", "valid", "test"]
     assert (
-        done.skipped == {"not a pair": 3}
-        and done.num_verified == 12
-        and [str(b) for b in done.skipped_lines][-1] == "a.train, line 4: expected problem<TAB>solution"
+        result.skipped == {"not a pair": 3}
+        and result.num_verified == 12
+        and [str(b) for b in result.skipped_lines][-1] == "a.train, line 4: expected problem<TAB>solution"
     )
-    assert done.overlaps == {("valid", "test"): 1, ("train", "test"): 1, ("train", "valid"): 1}
+    assert result.overlaps == {("valid", "test"): 1, ("train", "test"): 1, ("train", "valid"): 1}
     assert pairs_of(tmp_path / "d", "train")[6] == ("INT+ 7", "INT+ 7")
-    assert done.manifest.splits["test"].rejected == {"not a pair": 2}
+    assert result.manifest.splits["test"].rejected == {"not a pair": 2}
     assert verify_dataset(str(tmp_path / "d"), workers=0).damage == ()
     sources = open_dataset(tmp_path / "d").spec["problems"]["sources"]
     assert [s["name"] for s in sources if s["split"] == "train"] == ["a.train", "b.train"]
@@ -207,12 +207,12 @@ def test_import_skips_symbols_of_another_task(task: str, line: str, why: str, tm
     for check in (True, False):
         files = {"test": [str(tmp_path / "a")]}
         try:
-            done = import_dataset(task, files, str(tmp_path / f"{check}"), check=check)
+            result = import_dataset(task, files, str(tmp_path / f"{check}"), check=check)
         except UserError as nothing:
             assert check and why in str(nothing)
         else:
-            assert done.skipped["symbols of another task"] == 1
-            assert done.skipped_lines[0].reason == why
+            assert result.skipped["symbols of another task"] == 1
+            assert result.skipped_lines[0].reason == why
 
 
 def test_verify_finds_unchecked_wrong_solutions(toy: ModuleType, tmp_path: Path) -> None:
@@ -227,8 +227,8 @@ def test_import_errors(toy: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "none").write_text("bad\n")
     with pytest.raises(UserError, match=r"more than 4 lines were skipped.*a, line 4: expected"):
         import_dataset("toy-reverse", {"test": [str(tmp_path / "a")]}, str(tmp_path / "d"), max_bad=4)
-    done = import_dataset("toy-reverse", {"test": [str(tmp_path / "a")]}, str(tmp_path / "d"))
-    assert done.skipped == {"not a pair": 30} and len(done.skipped_lines) == 20
+    result = import_dataset("toy-reverse", {"test": [str(tmp_path / "a")]}, str(tmp_path / "d"))
+    assert result.skipped == {"not a pair": 30} and len(result.skipped_lines) == 20
     with pytest.raises(UserError, match="holds something else"):
         import_dataset("toy-reverse", {"test": [str(tmp_path / "a")]}, str(tmp_path / "d"))
     with pytest.raises(UserError, match=r"no line of .*none is an example"):

@@ -26,7 +26,7 @@ TABLE = Path(__file__).parents[1] / "tasks" / "textbook_answers.tsv"
 
 def call(*line: str) -> int:
     with pytest.raises(SystemExit) as stop:
-        main([word for part in line for word in part.split()])
+        main([argument for part in line for argument in part.split()])
     return int(stop.value.code or 0)
 
 
@@ -79,9 +79,9 @@ def test_tokens_in_json_lines(tmp_path: Path) -> None:
     path = write_objects(
         tmp_path / "a", [("sub Y' mul INT+ 2 x", "pow x INT+ 2"), ("sub Y'", "x"), ("sub\tY' x", "x x")]
     )
-    done = read(path, tmp_path / "d", text=INFIX.model_copy(update={"notation": "tokens"}))
+    result = read(path, tmp_path / "d", text=INFIX.model_copy(update={"notation": "tokens"}))
     assert pairs_of(tmp_path / "d") == [("sub Y' mul INT+ 2 x", "pow x INT+ 2")]
-    assert [line.number for line in done.skipped_lines] == [2, 3]
+    assert [line.number for line in result.skipped_lines] == [2, 3]
 
 
 MALFORMED = [
@@ -112,10 +112,10 @@ MALFORMED = [
 def test_each_fault_is_named(number: int, tmp_path: Path) -> None:
     line, why = MALFORMED[number]
     (tmp_path / "a.jsonl").write_bytes(b'{"integrand": "2x", "integral": "x^2"}\n\n' + line + b"\n")
-    done = read(tmp_path / "a.jsonl", tmp_path / "d")
-    assert sum(done.skipped.values()) == 1 and pairs_of(tmp_path / "d") == [("sub Y' mul INT+ 2 x", "pow x INT+ 2")]
-    assert done.skipped_lines[0].number == 3
-    assert any(done.skipped_lines[0].reason.startswith(reason) for reason in why.split("|"))
+    result = read(tmp_path / "a.jsonl", tmp_path / "d")
+    assert sum(result.skipped.values()) == 1 and pairs_of(tmp_path / "d") == [("sub Y' mul INT+ 2 x", "pow x INT+ 2")]
+    assert result.skipped_lines[0].number == 3
+    assert any(result.skipped_lines[0].reason.startswith(reason) for reason in why.split("|"))
 
 
 def test_500_malformed_lines_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -35,7 +35,7 @@ DaskCluster = Any  # of conftest.py, which tests cannot import
 NewCluster = Callable[..., DaskCluster]
 
 
-def tasks_known_to(address: str) -> int:
+def count_tasks(address: str) -> int:
     from distributed import Client
 
     with Client(address, set_as_default=False) as client:
@@ -55,18 +55,18 @@ def test_cluster_builds_and_verifies_the_same_bytes(
 ) -> None:
     """A relative path means the directory here, wherever the workers stand."""
     monkeypatch.chdir(tmp_path)
-    made = make_dataset(spec, layout, "d", scheduler=shared_cluster.address)
-    assert (made.built_rows, made.retried) == (12_000, {})
+    result = make_dataset(spec, layout, "d", scheduler=shared_cluster.address)
+    assert (result.built_rows, result.retried) == (12_000, {})
     assert contents(tmp_path / "d") == undisturbed
     assert verify_dataset("d", scheduler=shared_cluster.address).damage == ()
     (tmp_path / "d" / "train" / "00003.parquet").unlink()
     assert [d.what for d in verify_dataset("d", scheduler=shared_cluster.address).damage] == ["is missing"]
-    wait_for(lambda: tasks_known_to(shared_cluster.address) == 0, "the scheduler to forget what was done")
+    wait_for(lambda: count_tasks(shared_cluster.address) == 0, "the scheduler to forget what was done")
 
 
 def test_scheduler_forgets_finished_tasks(shared_cluster: DaskCluster, wait_for: WaitFor) -> None:
     assert sorted(run(operator.neg, range(300), scheduler=shared_cluster.address)) == list(range(-299, 1))
-    wait_for(lambda: tasks_known_to(shared_cluster.address) == 0, "the scheduler to forget what was done")
+    wait_for(lambda: count_tasks(shared_cluster.address) == 0, "the scheduler to forget what was done")
 
 
 def test_worker_error_is_raised_unchanged(shared_cluster: DaskCluster) -> None:
@@ -112,17 +112,17 @@ def test_killed_worker_loses_only_its_shard(
     dask_cluster = new_cluster("one", "two")
     killer = threading.Thread(target=kill_in_the_middle_of_a_shard, args=[dask_cluster.processes["one"], wait_for])
     killer.start()
-    built: Counter[str] = Counter()
+    shard_counts: Counter[str] = Counter()
     make_dataset(
         spec,
         layout,
         str(tmp_path / "d"),
         scheduler=dask_cluster.address,
-        on_shard=lambda record, new: built.update([record.file]),
+        on_shard=lambda record, new: shard_counts.update([record.file]),
     )
     killer.join()
     assert dask_cluster.processes["one"].wait() == -signal.SIGKILL
-    assert set(built.values()) == {1} and len(built) == 13
+    assert set(shard_counts.values()) == {1} and len(shard_counts) == 13
     assert contents(tmp_path / "d") == undisturbed
 
 
@@ -148,8 +148,8 @@ def test_lost_scheduler_raises_and_a_new_cluster_resumes(
     dask_cluster.stop()
     dask_cluster.start_scheduler(elsewhere=True)
     dask_cluster.start_worker("three")
-    made = make_dataset(spec, layout, str(tmp_path / "d"), scheduler=dask_cluster.address)
-    assert made.built_rows < 12_000
+    result = make_dataset(spec, layout, str(tmp_path / "d"), scheduler=dask_cluster.address)
+    assert result.built_rows < 12_000
     assert contents(tmp_path / "d") == undisturbed
 
 
@@ -261,16 +261,16 @@ def test_workers_with_another_disk(
         pytest.skip("mounting needs root; the test before shows the message")
     (tmp_path / "data").mkdir()
     mount = f'mount -t tmpfs none {tmp_path}/data && exec "$@"'
-    far = new_cluster()
-    far.start_worker("far", before=("unshare", "--mount", "sh", "-c", mount, "sh"))
+    cluster = new_cluster()
+    cluster.start_worker("remote", before=("unshare", "--mount", "sh", "-c", mount, "sh"))
     with pytest.raises(UserError, match=r"a disk that the workers do not share"):
-        make_dataset(spec, layout, str(tmp_path / "data" / "d"), scheduler=far.address)
+        make_dataset(spec, layout, str(tmp_path / "data" / "d"), scheduler=cluster.address)
     make_dataset(spec, layout, str(tmp_path / "data" / "d"), workers=0)
     assert contents(tmp_path / "data" / "d") == undisturbed
-    far.kill("far")
-    far.start_worker("blind", before=("unshare", "--mount", "sh", "-c", mount, "sh"))
+    cluster.kill("remote")
+    cluster.start_worker("blind", before=("unshare", "--mount", "sh", "-c", mount, "sh"))
     with pytest.raises(UserError, match=r"cannot find (train|valid|test)/.*do not share"):
-        verify_dataset(str(tmp_path / "data" / "d"), scheduler=far.address)
+        verify_dataset(str(tmp_path / "data" / "d"), scheduler=cluster.address)
 
 
 @pytest.mark.slow

@@ -195,14 +195,14 @@ def test_invalid_spectrum_names(text: object) -> None:
 
 
 def test_spectrum_parameter() -> None:
-    asked = {"task": "eigenvectors", "spectrum": "laplace,positive"}
-    spec = resolve_generate(ParameterSource(), asked).dataset_spec()
+    flags = {"task": "eigenvectors", "spectrum": "laplace,positive"}
+    spec = resolve_generate(ParameterSource(), flags).dataset_spec()
     assert spec.problems.spectrum == ("positive", "laplace")
     assert resolve_generate(ParameterSource(), {"task": "eigenvectors"}).dataset_spec().problems.spectrum == ()
     with pytest.raises(UserError, match="takes no spectrum"):
-        resolve_generate(ParameterSource(), {**asked, "task": "inverse"}).dataset_spec()
+        resolve_generate(ParameterSource(), {**flags, "task": "inverse"}).dataset_spec()
     with pytest.raises(UserError, match=r"generate.spec.spectrum.*semicircle.*laplac"):
-        resolve_generate(ParameterSource(), {**asked, "spectrum": "laplac"}).dataset_spec()
+        resolve_generate(ParameterSource(), {**flags, "spectrum": "laplac"}).dataset_spec()
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.01])
@@ -211,12 +211,12 @@ def test_mixture_stores_the_spectrum_of_each_row(tmp_path: Path, noise: float) -
     spec = DatasetSpec(task="eigenvalues", problems=problems, chunk_rows=200)
     make_dataset(spec, Layout({"train": 600}, 400), str(tmp_path / "data"), workers=0)
     rows = MatrixExamples.concatenate(list(open_dataset(tmp_path / "data").chunks(150)))
-    told = np.array(ragged_matrices.SPECTRA)[rows.problems.spectra]
-    assert {*told.tolist()} == {"positive", "semicircle", "positive2"}
+    spectra = np.array(ragged_matrices.SPECTRA)[rows.problems.spectra]
+    assert {*spectra.tolist()} == {"positive", "semicircle", "positive2"}
     positive = np.array([np.linalg.eigvalsh(a).min() > -1e-2 * np.abs(a).max() for a in rows.solved])
-    assert positive[told != "semicircle"].all() and positive[told == "semicircle"].mean() < 0.3
+    assert positive[spectra != "semicircle"].all() and positive[spectra == "semicircle"].mean() < 0.3
     column = pq.read_table(next((tmp_path / "data").rglob("train/*.parquet")))["spectrum"].to_pylist()
-    assert column == told[: len(column)].tolist()
+    assert column == spectra[: len(column)].tolist()
     assert ragged_matrices.SPECTRA == SPECTRA
 
     one = spec.with_problems(problems.model_copy(update={"spectrum": ("positive",)}), 200)
@@ -232,7 +232,7 @@ def test_read_mixture_without_spectrum_column(tmp_path: Path) -> None:
     sample_matrices = sample_symmetric(np.random.default_rng(0), 20, MatrixSpec(spectrum=("laplace", "uniform")))
     rows = MatrixExamples(np.arange(20), sample_matrices, sample_matrices)
     assert from_arrow(to_arrow(rows, without), round_problems=True).problems.spectra is None
-    kept = from_arrow(to_arrow(rows, with_column), round_problems=True).problems.spectra
-    assert kept is not None and kept.tolist() == sample_matrices.spectra.tolist()
+    stored_spectra = from_arrow(to_arrow(rows, with_column), round_problems=True).problems.spectra
+    assert stored_spectra is not None and stored_spectra.tolist() == sample_matrices.spectra.tolist()
     unknown = to_arrow(replace(rows, problems=sample_matrices.with_spectra(None)), with_column)
     assert from_arrow(unknown, round_problems=True).problems.spectra is None

@@ -79,7 +79,7 @@ def test_identities_are_proven(prefix: Prefix, f: str, primitive: str) -> None:
         ("y", "x*y"),
     ],
 )
-def test_what_does_not_hold_everywhere_is_not_proven(prefix: Prefix, f: str, primitive: str) -> None:
+def test_identities_of_part_of_the_plane_are_not_proven(prefix: Prefix, f: str, primitive: str) -> None:
     assert prove(prefix, f, primitive) is None
 
 

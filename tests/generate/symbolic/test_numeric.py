@@ -76,10 +76,10 @@ def value(tree: Tree, x: Any) -> Any:
     name, operands = TOKENS[tree[0]], [value(child, x) for child in tree[1:]]
     if any(abs(u) > 1000 for u in operands):
         raise OverflowError
-    known = {"x": lambda: x, "pi": lambda: mpmath.mpc(mpmath.pi), "inv": lambda: 1 / operands[0]}
-    known |= {f"pow{k}": lambda k=k: operands[0] ** k for k in (2, 3, 4, 5)}
-    if name in known:
-        return known[name]()
+    values = {"x": lambda: x, "pi": lambda: mpmath.mpc(mpmath.pi), "inv": lambda: 1 / operands[0]}
+    values |= {f"pow{k}": lambda k=k: operands[0] ** k for k in (2, 3, 4, 5)}
+    if name in values:
+        return values[name]()
     a, *rest = operands
     binary = {
         "add": lambda b: a + b,
@@ -197,6 +197,6 @@ def test_undefined_values_are_certain(text: str) -> None:
         balls_of(text, 0.5, VALUES)
 
 
-def test_sign_of_a_ball_around_zero_cannot_be_told() -> None:
+def test_sign_of_a_ball_around_zero_is_undecided() -> None:
     with pytest.raises(CannotTell):
         balls_of("sign sub add pow2 sin x pow2 cos x INT+ 1", 0.5, VALUES)

@@ -39,8 +39,8 @@ def rows_of(url: Path, split: str) -> TokenExamples:
     return TokenExamples.concatenate(list(open_dataset(url, split).chunks()))  # type: ignore[arg-type]
 
 
-def make(tmp_path: Path, drawn: DatasetSpec, name: str = "d", **splits: int) -> Path:
-    make_dataset(drawn, Layout(splits, 10_000), str(tmp_path / name), workers=0)
+def make(tmp_path: Path, dataset_spec: DatasetSpec, name: str = "d", **splits: int) -> Path:
+    make_dataset(dataset_spec, Layout(splits, 10_000), str(tmp_path / name), workers=0)
     return tmp_path / name
 
 
@@ -72,13 +72,13 @@ def test_answers_are_the_exclusive_or(xor_5: Path) -> None:
 
 @pytest.mark.parametrize("task", ["xor", "memory"])
 def test_equal_specs_give_equal_bytes(tmp_path: Path, task: str) -> None:
-    drawn = spec(task=task, bits=20)
-    first, again = (make(tmp_path, drawn, name, train=300, valid=20, test=20) for name in ("a", "b"))
+    dataset_spec = spec(task=task, bits=20)
+    first, again = (make(tmp_path, dataset_spec, name, train=300, valid=20, test=20) for name in ("a", "b"))
     for file in sorted(p.relative_to(first) for p in first.rglob("*.*")):
         assert (first / file).read_bytes() == (again / file).read_bytes()
     other = make(tmp_path, spec(task=task, bits=20, seed=1), "c", train=300, valid=20, test=20)
     assert rows_of(first, "train").problems.to_list() != rows_of(other, "train").problems.to_list()
-    grown = make(tmp_path, drawn, "e", train=25_000, valid=20, test=20)
+    grown = make(tmp_path, dataset_spec, "e", train=25_000, valid=20, test=20)
     assert rows_of(grown, "train").problems.to_list()[:300] == rows_of(first, "train").problems.to_list()
 
 
@@ -94,8 +94,8 @@ def test_memory_query_hides_half_of_one_string(tmp_path: Path) -> None:
 
 
 def test_ambiguous_query_is_rejected(tmp_path: Path) -> None:
-    drawn = spec(task="memory", bits=4)
-    url = make(tmp_path, drawn, train=500)
+    dataset_spec = spec(task="memory", bits=4)
+    url = make(tmp_path, dataset_spec, train=500)
     assert read_manifest(str(url)).splits["train"].rejected["ambiguous"] > 100
     rows = rows_of(url, "train")
     assert (memory.TASK.verify(rows.problems, rows.solutions, rows.solutions).outcome == 0).all()
@@ -110,18 +110,25 @@ def test_ambiguous_query_is_rejected(tmp_path: Path) -> None:
     ],
 )
 def test_too_many_held_out_rows_raise(tmp_path: Path, flags: dict[str, int], message: str) -> None:
-    given = params(task="xor", n=6500, **flags)
+    generate_params = params(task="xor", n=6500, **flags)
     with pytest.raises(UserError, match=message):
         make_dataset(
-            given.dataset_spec(), given.layout(given.dataset_spec(), "nowhere"), str(tmp_path / "d"), workers=0
+            generate_params.dataset_spec(),
+            generate_params.layout(generate_params.dataset_spec(), "absent"),
+            str(tmp_path / "d"),
+            workers=0,
         )
 
 
 def test_default_held_out_rows_are_all_problems() -> None:
-    given = params(task="xor", n=6500)
-    assert given.layout(given.dataset_spec(), "nowhere").splits == {"train": 6_500, "valid": 69, "test": 50}
+    generate_params = params(task="xor", n=6500)
+    assert generate_params.layout(generate_params.dataset_spec(), "absent").splits == {
+        "train": 6_500,
+        "valid": 69,
+        "test": 50,
+    }
     larger = params(task="xor", bits=50, n=20_000)
-    assert larger.layout(larger.dataset_spec(), "nowhere").splits == {"train": 20_000, "valid": 10_000, "test": 10_000}
+    assert larger.layout(larger.dataset_spec(), "absent").splits == {"train": 20_000, "valid": 10_000, "test": 10_000}
     assert count_problems(10, "train") + count_problems(10, "valid") + count_problems(10, "test") == 1024
 
 
@@ -143,7 +150,7 @@ def test_invalid_flags_raise(flags: dict[str, object], message: str) -> None:
 
 
 PROBLEM = bytes([0, 1, 1, 1, 1, 0])
-VERDICTS = [
+OUTCOME_CASES = [
     ([1, 0, 1], "exact", 1.0),
     ([1, 0, 0], "wrong_value", 2 / 3),
     ([0, 1, 0], "wrong_value", 0.0),
@@ -161,12 +168,15 @@ def test_outcomes(task: SequenceTask) -> None:
         problem = PROBLEM
     else:  # five strings, of which one fits 1?1
         problem = bytes([0, 0, 0, 0, 1, 1, 1, 0, 1, 1, 1, 0, 0, 1, 0, 1, 2, 1])
-    n = len(VERDICTS)
-    problems, predicted = Sequences.from_list([problem] * n), Sequences.from_list([said for said, _, _ in VERDICTS])
+    n = len(OUTCOME_CASES)
+    problems, predicted = (
+        Sequences.from_list([problem] * n),
+        Sequences.from_list([prediction for prediction, _, _ in OUTCOME_CASES]),
+    )
     references = Sequences.from_list([[1, 0, 1]] * n)
     verification = task.verify(problems, references, predicted)
-    assert [task.outcomes[k] for k in verification.outcome] == [name for _, name, _ in VERDICTS]
-    assert verification.measures["bit_accuracy"] == pytest.approx([share for _, _, share in VERDICTS])
+    assert [task.outcomes[k] for k in verification.outcome] == [name for _, name, _ in OUTCOME_CASES]
+    assert verification.measures["bit_accuracy"] == pytest.approx([share for _, _, share in OUTCOME_CASES])
     assert tuple(verification.measures) == task.measures
     alone = [
         int(task.verify(*(s.take(np.array([k])) for s in (problems, references, predicted))).outcome[0])
@@ -211,14 +221,14 @@ def test_bit_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 def test_verify_finds_wrong_bits(tmp_path: Path) -> None:
     task = token_task("xor")
 
-    drawn = spec(task="xor", bits=3)
-    rows = rows_of(make(tmp_path, drawn, train=50), "train")
-    assert not any(mask.any() for mask in task.find_faults(drawn, "train", rows, 0).values())
+    dataset_spec = spec(task="xor", bits=3)
+    rows = rows_of(make(tmp_path, dataset_spec, train=50), "train")
+    assert not any(mask.any() for mask in task.find_faults(dataset_spec, "train", rows, 0).values())
     values = rows.solutions.values.copy()
     values[0] ^= 1
     values[3] = 3
     damaged = TokenExamples(rows.row, rows.problems, Sequences(values, rows.solutions.lengths))
-    wrong = task.find_faults(drawn, "train", damaged, 0)
+    wrong = task.find_faults(dataset_spec, "train", damaged, 0)
     assert np.flatnonzero(wrong["its solution is not correct (wrong_value)"]).tolist() == [0]
     assert np.flatnonzero(wrong["holds an id outside the vocabulary"]).tolist() == [1]
 

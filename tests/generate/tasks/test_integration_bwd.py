@@ -62,12 +62,12 @@ def holds_at(f: bytes, primitive: bytes) -> tuple[int, int]:
     if False in point_results:
         point_results = [agrees_at(left, right, point, 2000) for point in POINTS]
     for k, point in enumerate(POINTS):
-        if point_results[k] is False and not mpmath.im(point) and on_a_cut(left, right, point):
+        if point_results[k] is False and not mpmath.im(point) and on_branch_cut(left, right, point):
             point_results[k] = None
     return sum(v is True for v in point_results), sum(v is not None for v in point_results)
 
 
-def on_a_cut(f: Tree, primitive: Tree, point: Any) -> bool:
+def on_branch_cut(f: Tree, primitive: Tree, point: Any) -> bool:
     """Whether a real point lies on a cut, where rounding decides the side: F' = f holds right above it and right below it."""
     return all(agrees_at(f, primitive, mpmath.mpc(point, side), 2000) for side in (1e-6, -1e-6))
 

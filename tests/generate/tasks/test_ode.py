@@ -111,17 +111,17 @@ def vanishes_at(equation: Tree, solution: Tree, x: Any, constants: Leaves) -> bo
 def failures(
     task: str, problem: bytes, solution: bytes, mask: int, every: int = 1, first: int = 0
 ) -> tuple[list[Any], int]:
-    """(places where a pair fails, number of decided places), for each ``every``-th point and the constants of the mask."""
+    """(points where a pair fails, number of decided points), for each ``every``-th point and the constants of the mask."""
     equation, y = parse(problem), parse(solution)
     names = ("a8", "a9")
-    places = [
+    points = [
         (x, dict(zip(names, map(mpmath.mpf, constants[k % 2]), strict=False)))
         for r, constants in enumerate(CONSTANTS[task])
         if mask >> r & 1
         for k, x in enumerate(XS)
     ]
-    results = [(place, vanishes_at(equation, y, *place)) for place in places[first % every :: every]]
-    return [place for place, v in results if v is False], sum(v is not None for _, v in results)
+    results = [(point, vanishes_at(equation, y, *point)) for point in points[first % every :: every]]
+    return [point for point, v in results if v is False], sum(v is not None for _, v in results)
 
 
 FEW = {"ode1": 120, "ode2": 60}

@@ -1,7 +1,7 @@
-"""Each task's table of predictions: right, equivalent, wrong and malformed, scored from real words.
+"""Each task's table of predictions: right, equivalent, wrong and malformed, scored from encoded text.
 
-The papers' checker of eigenvectors accepts an answer of zeros, values times 9 with vectors times 3, trailing words and
-vectors that are not orthogonal; here all are wrong. A case is a matrix, which is written, or words.
+The papers' checker of eigenvectors accepts an answer of zeros, values times 9 with vectors times 3, trailing tokens and
+vectors that are not orthogonal; here all are wrong. A case is a matrix, which is encoded, or a text of tokens.
 """
 
 from __future__ import annotations
@@ -285,58 +285,58 @@ TABLE = [
 ]
 
 
-def words(matrix: Any) -> str:
+def encode(matrix: Any) -> str:
     """The matrix as the output encoding writes it, with the end."""
     tokens, _ = P1000.encode(Matrices.from_list([matrix]))
     return " ".join(P1000.ids_to_tokens(tokens[0])) + STOP
 
 
-def verdicts(problem: Problem, predictions: list[str]) -> ScoredMatrices:
+def score_predictions(problem: Problem, predictions: list[str]) -> ScoredMatrices:
     rows = [P1000.tokens_to_ids(text.split()) for text in predictions]
     tokens = np.full((len(rows), max(map(len, rows))), PAD, dtype=np.int64)
     for i, row in enumerate(rows):
         tokens[i, : len(row)] = row
     n = len(predictions)
-    asked = MatrixExamples(
+    examples = MatrixExamples(
         np.arange(n), Matrices.from_list([problem.problem] * n), Matrices.from_list([problem.solution] * n)
     )
-    return MatrixAdapter(MATRIX_TASKS[problem.task]).score(P1000, asked, Hypotheses(tokens, np.zeros(n)))
+    return MatrixAdapter(MATRIX_TASKS[problem.task]).score(P1000, examples, Hypotheses(tokens, np.zeros(n)))
 
 
 def cases(problem: Problem) -> list[tuple[str, str, str]]:
-    """(name, words, outcome): the table's own, and those that every task has."""
+    """(name, encoded prediction, outcome): the cases of the table, and those that every task has."""
     x = np.array(problem.solution, dtype=float)
-    own = words(problem.solution)
-    found = [("the solution", own, EXACT)]
-    found += [(name, words(matrix), WITHIN) for name, matrix in problem.right.items()]
-    found += [(name, words(matrix), WRONG) for name, matrix in problem.wrong.items()]
-    found += [(name, words(matrix), SHAPE) for name, matrix in problem.shapes.items()]
+    encoded_solution = encode(problem.solution)
+    table = [("the solution", encoded_solution, EXACT)]
+    table += [(name, encode(matrix), WITHIN) for name, matrix in problem.right.items()]
+    table += [(name, encode(matrix), WRONG) for name, matrix in problem.wrong.items()]
+    table += [(name, encode(matrix), SHAPE) for name, matrix in problem.shapes.items()]
     if x.any():
         scaled = {"zeros": 0 * x, "times 9": 9 * x, "times 1.2": 1.2 * x, "times 0.8": 0.8 * x, "times 1e90": 1e90 * x}
-        found += [(name, words(matrix), WRONG) for name, matrix in scaled.items()]
-    found += [
-        ("a column more", words(np.column_stack([x, x[:, :1]])), SHAPE),
-        ("a row more", words(np.vstack([x, x[:1]])), SHAPE),
-        ("a number after it", own.replace(STOP, " + 100 E-2 <s>"), MALFORMED),
-        ("itself after it", own.replace(STOP, " ") + own, MALFORMED),
-        ("a word after it", own.replace(STOP, " E0 <s>"), MALFORMED),
-        ("a number missing", " ".join(own.split()[:-4]) + STOP, MALFORMED),
-        ("a word missing", " ".join(own.split()[:-2]) + STOP, MALFORMED),
-        ("dimensions alone", " ".join(own.split()[:2]) + STOP, MALFORMED),
-        ("no dimensions", " ".join(own.split()[2:]), MALFORMED),
+        table += [(name, encode(matrix), WRONG) for name, matrix in scaled.items()]
+    table += [
+        ("a column more", encode(np.column_stack([x, x[:, :1]])), SHAPE),
+        ("a row more", encode(np.vstack([x, x[:1]])), SHAPE),
+        ("a number after it", encoded_solution.replace(STOP, " + 100 E-2 <s>"), MALFORMED),
+        ("itself after it", encoded_solution.replace(STOP, " ") + encoded_solution, MALFORMED),
+        ("a token after it", encoded_solution.replace(STOP, " E0 <s>"), MALFORMED),
+        ("a number missing", " ".join(encoded_solution.split()[:-4]) + STOP, MALFORMED),
+        ("a token missing", " ".join(encoded_solution.split()[:-2]) + STOP, MALFORMED),
+        ("dimensions alone", " ".join(encoded_solution.split()[:2]) + STOP, MALFORMED),
+        ("no dimensions", " ".join(encoded_solution.split()[2:]), MALFORMED),
         ("nothing", STOP, MALFORMED),
-        ("no end", own.removesuffix(STOP), UNTERMINATED),
-        ("no end, and more", own.replace(STOP, " + 100 E-2"), UNTERMINATED),
+        ("no end", encoded_solution.removesuffix(STOP), UNTERMINATED),
+        ("no end, and more", encoded_solution.replace(STOP, " + 100 E-2"), UNTERMINATED),
     ]
-    return found
+    return table
 
 
 @pytest.mark.parametrize("problem", TABLE, ids=lambda problem: problem.id)
 def test_outcome_table(problem: Problem) -> None:
     table = cases(problem)
-    scored = verdicts(problem, [prediction for _, prediction, _ in table])
-    found = {name: MATRIX_OUTCOMES[k] for (name, _, _), k in zip(table, scored.outcome, strict=True)}
-    assert found == {name: outcome for name, _, outcome in table}
+    scored = score_predictions(problem, [prediction for _, prediction, _ in table])
+    outcomes = {name: MATRIX_OUTCOMES[k] for (name, _, _), k in zip(table, scored.outcome, strict=True)}
+    assert outcomes == {name: outcome for name, _, outcome in table}
     assert scored.passed.tolist() == [outcome in (EXACT, WITHIN) for _, _, outcome in table]
 
 
@@ -345,22 +345,22 @@ def test_every_task_has_a_table() -> None:
         "transpose",
         "add",
         "cotraining",
-    }  # tests/evaluate/score/test_matrix_scoring.py; cotraining is the others' verdicts
+    }  # tests/evaluate/score/test_matrix_verifier.py; cotraining uses the verifiers of the others
     assert {problem.task for problem in TABLE} == set(MATRIX_TASKS) - others
 
 
 @pytest.mark.parametrize("problem", TABLE, ids=lambda problem: problem.id)
 def test_table_solutions_match_the_task(problem: Problem) -> None:
-    """They were written by hand; where vectors are free the task's own answer is right, if not the same."""
+    """They were written by hand; where vectors are free the answer of the task is right but may differ."""
     x = MATRIX_TASKS[problem.task].solve(Matrices.from_list([problem.problem])).solutions
     if problem.problem == [[1, 0], [0, 0]]:
-        return  # the pseudo-inverse of a matrix without full rank: judged, but never asked
-    scored = verdicts(problem, [words(x[0])])
+        return  # the pseudo-inverse of a matrix without full rank: verified, but not among the problems
+    scored = score_predictions(problem, [encode(x[0])])
     assert MATRIX_OUTCOMES[scored.outcome[0]] in (EXACT, WITHIN)
 
 
 def test_orthogonality_is_measured() -> None:
     problem = next(p for p in TABLE if p.task == "eigenvectors")
-    scored = verdicts(problem, [words([[1, 3], [1, 0], [0, 1]]), words([[9, 27], [3, 0], [0, 3]])])
+    scored = score_predictions(problem, [encode([[1, 3], [1, 0], [0, 1]]), encode([[9, 27], [3, 0], [0, 3]])])
     np.testing.assert_allclose(scored.errors["orthogonality"], [0, 8])
     assert scored.errors["error_l1"][0] == pytest.approx((1 + 1 + 1 + 1) / 4)  # V^T A V - diag(l) = [1 1; 1 -1]

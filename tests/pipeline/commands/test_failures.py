@@ -123,7 +123,7 @@ def test_where_filters_by_name(
     assert matching and (len(matching) < len(everything) or field == "outcome")
 
 
-def test_headline_names_task_and_confusion(runs: Path, ask: Ask) -> None:
+def test_headline_names_task_and_wrong_problem(runs: Path, ask: Ask) -> None:
     assert ask(runs / "both", "-k", "1").out.splitlines()[0].startswith("row 0, ")
     assert ", transpose, wrong_value" in ask(runs / "both", "--where", "task=T", "-k", "1").out
     assert "correct for another problem: A transposed" in ask(runs / "transpose", "--row", "1").out
@@ -138,7 +138,7 @@ def test_no_match_lists_existing_values(runs: Path, ask: Ask) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "words"),
+    ("line", "message"),
     [
         (["--where", "spectrum>3"], "spectrum is a text field. Expected: spectrum=TEXT"),
         (["--where", "norm=abc"], "cannot be read. Expected: a number; the text fields are split, outcome, task"),
@@ -148,9 +148,9 @@ def test_no_match_lists_existing_values(runs: Path, ask: Ask) -> None:
         (["--sort", "errors"], "errors is neither number nor text"),
     ],
 )
-def test_invalid_conditions_are_rejected(runs: Path, ask: Ask, line: list[str], words: str) -> None:
+def test_invalid_conditions_are_rejected(runs: Path, ask: Ask, line: list[str], message: str) -> None:
     result = ask(runs / "transpose", *line)
-    assert result.code == 2 and words in result.err and not result.out
+    assert result.code == 2 and message in result.err and not result.out
 
 
 def test_unknown_outcome_is_rejected(runs: Path, ask: Ask, tmp_path: Path) -> None:
@@ -162,8 +162,8 @@ def test_unknown_outcome_is_rejected(runs: Path, ask: Ask, tmp_path: Path) -> No
     assert ask(runs / "transpose", "--outcome", "timeout").code == 2
     alone = shutil.copy(runs / "transpose" / "evaluation" / "test" / "failures.jsonl.zst", tmp_path / "alone.zst")
     assert ask(alone, "--outcome", "timeout").code == 0 and ask(alone, "--outcome", "nonsense").code == 2
-    known = ask(runs / "transpose", "--outcome", "malformed")
-    assert (known.code, known.out) == (0, "") and "outcome: wrong_value (" in known.err
+    result = ask(runs / "transpose", "--outcome", "malformed")
+    assert (result.code, result.out) == (0, "") and "outcome: wrong_value (" in result.err
 
 
 @pytest.mark.parametrize("more", [[], ["--json"]])
@@ -197,7 +197,7 @@ def test_latest_evaluation_of_run_is_shown(runs: Path, ask: Ask, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("dump", "more", "words"),
+    ("dump", "more", "message"),
     [
         (
             "nope",
@@ -213,12 +213,15 @@ def test_latest_evaluation_of_run_is_shown(runs: Path, ask: Ask, tmp_path: Path)
         ("other.parquet", [], "other.parquet is not a predictions file"),
     ],
 )
-def test_invalid_inputs_are_rejected(runs: Path, ask: Ask, dump: str, more: list[str], words: str) -> None:
+def test_invalid_inputs_are_rejected(runs: Path, ask: Ask, dump: str, more: list[str], message: str) -> None:
     (runs / "here.pred").touch()
     pq.write_table(pa.table({"row": [1]}), runs / "other.parquet")
     result = ask(runs / dump, *more)
     assert (
-        result.code == 2 and words.format(runs=runs) in result.err and "Traceback" not in result.err and not result.out
+        result.code == 2
+        and message.format(runs=runs) in result.err
+        and "Traceback" not in result.err
+        and not result.out
     )
 
 

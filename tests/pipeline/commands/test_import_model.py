@@ -18,7 +18,7 @@ from mathpipe.train.config import BackboneConfig, TrainConfig  # noqa: E402
 
 def call(*line: object) -> int:
     with pytest.raises(SystemExit) as exit_info:
-        main([str(word) for word in line])
+        main([str(argument) for argument in line])
     return int(exit_info.value.code or 0)
 
 

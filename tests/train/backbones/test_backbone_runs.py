@@ -69,11 +69,11 @@ def test_killed_run_has_identical_weights_after_resume(bits: Path, tmp_path: Pat
         raise Killed
 
     with pytest.raises(Killed):
-        run(bits, tmp_path / "cut", config(backbone=changes, eval_every=5), evaluate=killer)
-    assert read_checkpoint(tmp_path / "cut" / "checkpoint.pt")["state"]["step"] == 3
-    run(bits, tmp_path / "cut", config(backbone=changes, eval_every=5), evaluate=lambda model: {})
-    whole, cut = (read_checkpoint(tmp_path / name / "checkpoint.pt")["model"] for name in ("whole", "cut"))
-    assert whole.keys() == cut.keys() and all(torch.equal(whole[name], cut[name]) for name in whole)
+        run(bits, tmp_path / "resumed", config(backbone=changes, eval_every=5), evaluate=killer)
+    assert read_checkpoint(tmp_path / "resumed" / "checkpoint.pt")["state"]["step"] == 3
+    run(bits, tmp_path / "resumed", config(backbone=changes, eval_every=5), evaluate=lambda model: {})
+    whole, resumed = (read_checkpoint(tmp_path / name / "checkpoint.pt")["model"] for name in ("whole", "resumed"))
+    assert whole.keys() == resumed.keys() and all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
 def test_checkpoint_contains_only_trainable_weights(bits: Path, tmp_path: Path) -> None:

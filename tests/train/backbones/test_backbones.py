@@ -93,11 +93,11 @@ def batch_of(source: Tensor, target: Tensor) -> Batch:
 
 def step_by_step(model: Any, source: Tensor, target: Tensor) -> Tensor:
     cache = model.init_cache(model.encode(source), target.shape[1])
-    inputs, found = torch.full((len(source),), END), []
+    inputs, logits = torch.full((len(source),), END), []
     for k in range(target.shape[1]):
-        found.append(model.step(inputs, cache))
+        logits.append(model.step(inputs, cache))
         inputs = target[:, k]
-    return torch.stack(found, 1)
+    return torch.stack(logits, 1)
 
 
 @torch.no_grad()
@@ -111,9 +111,9 @@ def test_gpt2_logits_match_transformers(gpt2_dir: Path) -> None:
     source, target = problems()
     logits = model(source, target)
     for i in range(3):
-        words, answer = source[i][source[i] != PAD], target[i][target[i] != PAD]
-        line = torch.cat([words, torch.tensor([END]), answer])
-        expected = reference(line[None, :-1]).logits[0, len(words) :]
+        problem, answer = source[i][source[i] != PAD], target[i][target[i] != PAD]
+        line = torch.cat([problem, torch.tensor([END]), answer])
+        expected = reference(line[None, :-1]).logits[0, len(problem) :]
         torch.testing.assert_close(logits[i, : len(answer)], expected, rtol=1e-5, atol=1e-5)
 
 
@@ -137,10 +137,10 @@ def test_encoder_decoder_logits_match_transformers(pair_dir: Path) -> None:
     real = target != PAD
     torch.testing.assert_close(stepped[real], logits[real], rtol=1e-4, atol=1e-5)
     for i in range(3):
-        words, answer = source[i][source[i] != PAD], target[i][target[i] != PAD]
-        asked = torch.cat([words, torch.tensor([END])])[None]
+        problem, answer = source[i][source[i] != PAD], target[i][target[i] != PAD]
+        encoder_input = torch.cat([problem, torch.tensor([END])])[None]
         inputs = torch.cat([torch.tensor([END]), answer[:-1]])[None]
-        expected = model.backbone(input_ids=asked, decoder_input_ids=inputs).logits[0]
+        expected = model.backbone(input_ids=encoder_input, decoder_input_ids=inputs).logits[0]
         torch.testing.assert_close(logits[i, : len(answer)], expected, rtol=1e-4, atol=1e-5)
 
 
@@ -245,7 +245,7 @@ def test_readout_of_bits(gpt2_dir: Path) -> None:
     source, target = torch.randint(2, 4, (4, 6)), torch.full((4, 4), END)
     target[:, :3] = torch.randint(2, 4, (4, 3))
     last, prefix = (
-        build_backbone(config(gpt2_dir, readout=read), tokenizer, tokenizer).eval() for read in ("last", "prefix")
+        build_backbone(config(gpt2_dir, readout=readout), tokenizer, tokenizer).eval() for readout in ("last", "prefix")
     )
     assert isinstance(last, ReadoutGPT2) and isinstance(
         build_backbone(config(gpt2_dir), tokenizer, tokenizer), ReadoutGPT2
@@ -255,11 +255,11 @@ def test_readout_of_bits(gpt2_dir: Path) -> None:
     torch.testing.assert_close(last(source, target)[:, :3], last.output(hidden[:, 3:]))
     torch.testing.assert_close(prefix(source, target)[:, :3], last.output(hidden[:, :3]))
     assert last.target_tokens(target).tolist() == target.masked_fill(target == END, PAD).tolist()
-    found = greedy(last, source, 10)
-    assert found.tokens.shape == (4, 4) and (found.tokens[:, 3] == END).all()
-    assert (found.tokens[:, :3] == last(source, target)[:, :3, 2:].argmax(2).numpy() + 2).all()
+    decoded = greedy(last, source, 10)
+    assert decoded.tokens.shape == (4, 4) and (decoded.tokens[:, 3] == END).all()
+    assert (decoded.tokens[:, :3] == last(source, target)[:, :3, 2:].argmax(2).numpy() + 2).all()
     beams = beam_search(last, source, 10, Decoding(beam=3))
-    assert (beams.tokens[beams.rank == 0] == found.tokens).all() and len(beams) == 12
+    assert (beams.tokens[beams.rank == 0] == decoded.tokens).all() and len(beams) == 12
 
 
 @torch.no_grad()
@@ -297,10 +297,10 @@ def test_state_dict_has_trainable_weights_and_digest(gpt2_dir: Path) -> None:
 def test_correct_tokens(gpt2_dir: Path) -> None:
     model = build_backbone(config(gpt2_dir), TOKENIZER, TOKENIZER).eval()
     source, target = problems()
-    hits, words = correct_tokens(model, batch_of(source, target))
-    found = model(source, target).argmax(2)
-    by_hand = sum(int(found[i, k] == target[i, k]) for i in range(3) for k in range(6) if target[i, k] != PAD)
-    assert (int(hits), int(words)) == (by_hand, int((target != PAD).sum()))
+    hits, num_tokens = correct_tokens(model, batch_of(source, target))
+    predictions = model(source, target).argmax(2)
+    num_correct = sum(int(predictions[i, k] == target[i, k]) for i in range(3) for k in range(6) if target[i, k] != PAD)
+    assert (int(hits), int(num_tokens)) == (num_correct, int((target != PAD).sum()))
 
 
 def test_two_encodings_share_joint_vocabulary(gpt2_dir: Path) -> None:
@@ -331,9 +331,9 @@ def test_user_errors(gpt2_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
         build_backbone(config(gpt2_dir, readout="last"), TOKENIZER, TOKENIZER)
     with pytest.raises(UserError, match="does not divide solutions"):
         build_backbone(config(gpt2_dir, patch=3), bits(8), bits(8))
-    letters = SequenceTokenizer(("a", "b"), 8)
+    tokenizer = SequenceTokenizer(("a", "b"), 8)
     with pytest.raises(UserError, match="requires problems of bits"):
-        build_backbone(config(gpt2_dir, patch=4), letters, letters)
+        build_backbone(config(gpt2_dir, patch=4), tokenizer, tokenizer)
 
 
 def test_sinusoidal_positions_are_translation_invariant() -> None:

@@ -42,8 +42,8 @@ def build(input_unit: str, triangle: str, **more: Any) -> Transformer:
 
 def symmetric(*dimensions: int) -> list[np.ndarray[Any, Any]]:
     rng = np.random.default_rng(5)
-    drawn = [rng.normal(size=(n, n)) * 10 for n in dimensions]
-    return [a + a.T for a in drawn]
+    square_matrices = [rng.normal(size=(n, n)) * 10 for n in dimensions]
+    return [a + a.T for a in square_matrices]
 
 
 def encode(matrices: list[np.ndarray[Any, Any]]) -> Tensor:

@@ -18,8 +18,8 @@ pytestmark = pytest.mark.processor
 
 def test_coordinates_of_2_by_3_matrix_in_p1000() -> None:
     tokenizer = MatrixTokenizer.named("P1000")
-    written, _ = tokenizer.encode(Matrices.from_list([[[1.0, -2.0, 3.0], [4.0, 5.0, 0.06]]]))
-    tokens = torch.from_numpy(written).long()
+    token_array, _ = tokenizer.encode(Matrices.from_list([[[1.0, -2.0, 3.0], [4.0, 5.0, 0.06]]]))
+    tokens = torch.from_numpy(token_array).long()
     row, column, place = matrix_coordinates(
         torch.arange(20), column_count(tokens[:, 1:2], tokenizer.format), tokenizer.format
     )

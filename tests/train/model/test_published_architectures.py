@@ -39,7 +39,7 @@ LAYERS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def built(shape: dict[str, Any]) -> Transformer:
+def published_model(shape: dict[str, Any]) -> Transformer:
     config = TrainConfig(model=ModelConfig(**PUBLISHED, **shape), input_encoding="FP15", output_encoding="P1000")
     torch.manual_seed(1)
     return build_model(RunRecord("d", "d", "inverse", {"task": "inverse", "problems": {}}, "FP15", "P1000", 2, config))
@@ -87,7 +87,7 @@ def copied(model: Transformer, shape: dict[str, Any]) -> nn.Module:
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_published_layers_match_torch_modules(name: str) -> None:
-    model = built(LAYERS[name])
+    model = published_model(LAYERS[name])
     reference = copied(model, LAYERS[name])
     torch.manual_seed(2)
     source = torch.randint(2, model.source_format.vocabulary_size, (5, 27))
@@ -145,7 +145,7 @@ def build_sines(width: int) -> torch.Tensor:
 
 
 def test_published_initialisation() -> None:
-    model = built(LAYERS["LAWT"] | {"encoder_width": 120})
+    model = published_model(LAYERS["LAWT"] | {"encoder_width": 120})
     embedding = model.encoder.token_embedding.weight
     assert embedding.std().item() == pytest.approx(120**-0.5, rel=0.02) and not embedding[PAD].any()
     inner = model.encoder_layers[0].feed_forward.inner

@@ -24,10 +24,10 @@ def ids(text: str) -> list[int]:
 def test_coordinates_of_small_tree() -> None:
     fed = torch.tensor(
         [[END, *ids("add sin x mul INT+ 1 2 y")]]
-    )  # the fed words; places are those of the words after each
-    places = tree_coordinates(fed, torch.tensor(TOKENIZER.format.arity))[0]
+    )  # the tokens fed to the model; each has the coordinates of the token after it
+    coordinates = tree_coordinates(fed, torch.tensor(TOKENIZER.format.arity))[0]
     only, first, second = 1, 2, 3
-    expected = [  # depth, nearest turns, digits just before
+    expected = [  # depth, nearest branches, digits just before
         (1, [], 0),  # add
         (2, [first], 0),  # sin
         (3, [only, first], 0),  # x
@@ -38,8 +38,8 @@ def test_coordinates_of_small_tree() -> None:
         (3, [second, second], 2),  # y
         (0, [], 0),  # the tree is complete
     ]
-    for place, (depth, turns, digits) in zip(places.tolist(), expected, strict=True):
-        assert place == [depth, *(turns + [0] * (8 - len(turns))), digits]
+    for row, (depth, branches, digits) in zip(coordinates.tolist(), expected, strict=True):
+        assert row == [depth, *(branches + [0] * (8 - len(branches))), digits]
 
 
 SHAPES: dict[str, dict[str, Any]] = {
@@ -69,9 +69,9 @@ def test_cached_decoding_of_expressions_matches_full_forward(shape: dict[str, An
     cache = model.init_cache(model.encode(source), 9).widen(2)
     fed = torch.cat([torch.full((3, 1), END), target[:, :-1]], 1)
     for t in range(9):
-        words = fed[:, t].repeat_interleave(2)
-        words[1::2] = 7 if t else END  # every second row goes another way
-        stepwise = model.step(words, cache)[::2]
+        tokens = fed[:, t].repeat_interleave(2)
+        tokens[1::2] = 7 if t else END  # every second row goes another way
+        stepwise = model.step(tokens, cache)[::2]
         real = target[:, t] != PAD
         torch.testing.assert_close(stepwise[real], whole[:, t][real], rtol=1e-5, atol=1e-5)
     alone = model(source[1:2, :1] if not source[1, 1:].ne(PAD).any() else source[1:2], target[1:2, :2])

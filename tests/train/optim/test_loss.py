@@ -25,18 +25,18 @@ def problems(data: Any) -> Batch:
     return batch
 
 
-def empty_share(batch: Batch) -> Batch:
+def empty_batch(batch: Batch) -> Batch:
     return Batch(batch.source[:0], batch.source_lengths[:0], batch.target[:0], batch.target_lengths[:0], batch.rows[:0])
 
 
 @pytest.mark.parametrize("changes", [{}, {"input_unit": "number"}, {"positions": "structured", "norm": "pre"}])
-def test_empty_share_has_zero_loss_and_gradients(
+def test_empty_batch_has_zero_loss_and_gradients(
     tiny: Callable[..., Any], data: Any, problems: Batch, changes: dict[str, Any]
 ) -> None:
     config: ModelConfig = tiny().model.model_copy(update=changes)
     model = Transformer(config, data.tokenizer.format, data.tokenizer.format)
     dummy = dummy_batch(Batch(*(x[:1] for x in vars(problems).values())))
-    (part,) = split_batch(empty_share(problems), 3, dummy)
+    (part,) = split_batch(empty_batch(problems), 3, dummy)
     loss, token_count = loss_of(model, part)
     loss.backward()
     assert float(loss.detach()) == 0 and int(token_count) == 0
@@ -59,5 +59,5 @@ def test_readout_loss_excludes_end() -> None:
     loss, count = loss_of(model, batch)
     assert int(count) == 5 * n
     assert float(loss.detach()) / int(count) == pytest.approx(math.log(2), rel=1e-5)
-    (part,) = split_batch(empty_share(batch), 1, dummy_batch(Batch(*(x[:1] for x in vars(batch).values()))))
+    (part,) = split_batch(empty_batch(batch), 1, dummy_batch(Batch(*(x[:1] for x in vars(batch).values()))))
     assert float(loss_of(model, part)[0].detach()) == 0

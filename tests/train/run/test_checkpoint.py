@@ -39,19 +39,19 @@ def test_checkpoint_round_trip(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["c.pt"]
 
 
-@given(place=st.floats(0, 1, exclude_max=True), cut=st.booleans())
-def test_damage_is_detected(tmp_path_factory: pytest.TempPathFactory, place: float, cut: bool) -> None:
+@given(place=st.floats(0, 1, exclude_max=True), truncated=st.booleans())
+def test_damage_is_detected(tmp_path_factory: pytest.TempPathFactory, place: float, truncated: bool) -> None:
     path = tmp_path_factory.mktemp("damage") / "c.pt"
     save_checkpoint(path, {"a": torch.arange(5)})
     content = bytearray(path.read_bytes())
     at = int(place * len(content))
     content[at] ^= 1
-    path.write_bytes(content[:at] if cut else content)
+    path.write_bytes(content[:at] if truncated else content)
     with pytest.raises(UserError, match="is damaged"):
         read_checkpoint(path)
 
 
-def test_damaged_checkpoint_stops_training_and_is_kept(tiny: Tiny, data: Any, trained: Path) -> None:
+def test_damaged_checkpoint_stops_training_and_is_not_overwritten(tiny: Tiny, data: Any, trained: Path) -> None:
     path = trained / "checkpoint.pt"
     damaged = path.read_bytes()[:-1000]
     path.write_bytes(damaged)

@@ -35,9 +35,9 @@ def test_init_from_other_run(tiny: Tiny, data: Any, tmp_path: Path) -> None:
     assert all(torch.allclose(first[name], second[name], atol=1e-6) for name in first)
     started = read_checkpoint(tmp_path / "second" / "checkpoint.pt")["state"]["initialised_from"]
     assert f"dataset {data.digest}" in started and "step 12" in started
-    permanent = train_quietly(tiny(keep_every=6), data, tmp_path / "kept")
+    permanent = train_quietly(tiny(keep_every=6), data, tmp_path / "permanent")
     assert permanent.step == 12
-    early = tiny(init_from=str(tmp_path / "kept" / "checkpoints" / "step-00000006.pt"), steps=1, warmup=0)
+    early = tiny(init_from=str(tmp_path / "permanent" / "checkpoints" / "step-00000006.pt"), steps=1, warmup=0)
     assert train_quietly(early, data, tmp_path / "third").step == 1
 
 

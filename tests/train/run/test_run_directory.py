@@ -41,10 +41,12 @@ def test_file_instead_of_directory_is_an_error(tiny: Callable[..., TrainConfig],
 
 @pytest.mark.skipif(sys.platform == "win32", reason="directories are not locked there")
 def test_run_directory_is_locked(tiny: Callable[..., TrainConfig], data: Any, run_dir: Path) -> None:
-    hold = "import fcntl, os, sys; fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), 2); print(1, flush=True); input()"
+    lock_script = (
+        "import fcntl, os, sys; fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), 2); print(1, flush=True); input()"
+    )
     run_dir.mkdir(parents=True)
     with subprocess.Popen(
-        [sys.executable, "-c", hold, str(run_dir)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", lock_script, str(run_dir)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as other:
         assert other.stdout is not None and other.stdout.readline() == b"1\n"
         with (
