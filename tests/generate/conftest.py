@@ -1,4 +1,4 @@
-"""Clusters and stores to make datasets with: Dask processes, and an S3 server that can be clusters to fail."""
+"""Clusters and stores to make datasets with: Dask processes, and an S3 server that can be made to fail."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def layout() -> Layout:
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """The bytes of the dataset (spec, layout), clusters in this process."""
+    """The bytes of the dataset (spec, layout), built in this process."""
     folder = tmp_path_factory.mktemp("undisturbed") / "d"
     make_dataset(SPEC, LAYOUT, str(folder), workers=0)
     return contents_of(folder)

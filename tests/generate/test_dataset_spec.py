@@ -1,4 +1,4 @@
-"""A dataset is a function of its spec: the digest names it, chunks evaluate it, layouts only cut it."""
+"""A dataset is a function of its spec: the fingerprint identifies it, chunks evaluate it, the layout only divides it into shards."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ FIXED_HASHES = ["ef938e4003d7911c", "72c17873d5a40b4b", "4f0408fa2a8125c5"]
 
 
 def test_hashes_never_change() -> None:
-    """Splits of datasets made by any version of this project must agree: these values are for ever."""
+    """Splits of datasets made by any version of this project must agree: these values must never change."""
     problems = Matrices.from_list([[[1.0]], [[3.14, -2.5], [0.0, 1e-7]], [[123.0, 4.56, -7.89e8]]])
     assert [f"{int(h):016x}" for h in problem_hash(problems)] == FIXED_HASHES
 
@@ -209,7 +209,7 @@ def test_layout_and_growth_keep_every_row(tmp_path: Path) -> None:
 
 
 def test_splits_are_disjoint(tmp_path: Path) -> None:
-    """1x1 integers-like space: few distinct problems, so that shares would collide if they could."""
+    """1x1 problems: so few distinct ones that splits would overlap if they could."""
     spec = DatasetSpec(task="transpose", problems=MatrixSpec(min_dim=1, max_dim=1), chunk_rows=500)
     make_dataset(spec, Layout({"train": 5_000, "valid": 500, "test": 500}, 500), str(tmp_path / "d"), workers=0)
     train, valid, test = (set(rows_of(tmp_path / "d", split)[0]) for split in ("train", "valid", "test"))

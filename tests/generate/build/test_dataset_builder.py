@@ -31,7 +31,7 @@ def contents(url: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """The dataset result in this process, undisturbed."""
+    """The bytes of the dataset built in this process, without interruption."""
     url = tmp_path_factory.mktemp("whole") / "d"
     result = make_dataset(SPEC, LAYOUT, str(url), workers=0)
     assert result.built_rows == 14_000

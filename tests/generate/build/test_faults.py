@@ -1,4 +1,4 @@
-"""After every fault: a clear line, no lost or doubled row, and the same command finishes the job."""
+"""After every fault there is a clear message, no row is lost or repeated, and the same command completes the dataset."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def command(tmp_path: Path, spec: DatasetSpec, layout: Layout) -> Callable[..., 
 
 
 def fails(command: list[str], **how: Any) -> str:
-    """The one line on stderr with which a run ends that cannot go on."""
+    """The only line on stderr of a run that fails."""
     process = subprocess.run(command, capture_output=True, text=True, check=False, **how)
     assert process.returncode == 1, process.stderr
     lines = process.stderr.splitlines()
@@ -113,7 +113,7 @@ def test_full_disk(
 def test_file_size_limit(
     command: Callable[..., list[str]], undisturbed: Bytes, tmp_path: Path, contents: Contents
 ) -> None:
-    """The same without mounting: a limit on the size of files refuses the write in the middle of a shard."""
+    """As above without mounting: a limit on file sizes makes a write fail in the middle of a shard."""
     largest = max(map(len, undisturbed.values()))
 
     def limit() -> None:
@@ -147,7 +147,7 @@ def test_read_only_disk(
 def test_directory_without_permission(
     command: Callable[..., list[str]], undisturbed: Bytes, tmp_path: Path, contents: Contents
 ) -> None:
-    """As a user without the power of root, who may write anywhere; a finished dataset there is still found finished."""
+    """Run as an ordinary user, since root may write anywhere; a complete dataset there is still recognised."""
     as_nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.geteuid() == 0 else []
     for folder in (tmp_path, *tmp_path.parents):
         if folder.is_relative_to("/tmp") and folder != Path("/tmp"):
@@ -177,7 +177,7 @@ def test_concurrent_runs(
     tmp_path: Path,
     contents: Contents,
 ) -> None:
-    """The second is refused while the first works, even where it would move the directory aside; readers are not disturbed."""
+    """A second run is refused while the first works, even with ``on_mismatch="restart"``; readers are unaffected."""
     url = tmp_path / "d"
     first = subprocess.Popen(
         command(url, 0, "wait"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -260,7 +260,7 @@ def test_jumping_clock(
     monkeypatch: pytest.MonkeyPatch,
     contents: Contents,
 ) -> None:
-    """Every clock of this process, hours back and forth, the monotonic ones included: no decision hangs on any of them."""
+    """Every clock of this process, hours back and forth, the monotonic ones included: no result depends on a clock."""
     dice = random.Random(1)
     for name in ("time", "monotonic", "perf_counter", "process_time"):
         monkeypatch.setattr(time, name, lambda: dice.uniform(-1e6, 1e6))
@@ -302,7 +302,7 @@ def test_jumping_clocks_of_workers(
 def test_truncated_shards_are_rebuilt(
     spec: DatasetSpec, layout: Layout, undisturbed: Bytes, tmp_path: Path, contents: Contents
 ) -> None:
-    """At any byte, with or without the manifest that vouches for them; records cut short, empty, or of another shard too."""
+    """A flipped byte anywhere, with or without a manifest; also records that are truncated, empty or of another shard."""
     url = tmp_path / "d"
     make_dataset(spec, layout, str(url))
     dice = random.Random(2)

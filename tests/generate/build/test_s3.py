@@ -78,7 +78,7 @@ def test_s3_runs_resume(s3: S3, spec: DatasetSpec, layout: Layout, undisturbed: 
 
 
 def test_failing_chunk_leaves_no_object(s3: S3, spec: DatasetSpec, layout: Layout) -> None:
-    """Neither of a small file, sent at its end, nor of a large one, sent in parts."""
+    """Neither a small file, sent when it is closed, nor a large one, sent in parts, appears if writing fails."""
     for size in (10, 60 << 20):
         with pytest.raises(RuntimeError), Storage("s3://bucket/failing").write("x") as file:
             file.write(bytes(size))
@@ -89,7 +89,7 @@ def test_failing_chunk_leaves_no_object(s3: S3, spec: DatasetSpec, layout: Layou
 def test_batches_from_s3_equal_local_batches(
     s3: S3, spec: DatasetSpec, layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Shards are fetched once and stay under their checksum where MATHPIPE_CACHE says."""
+    """Shards are downloaded once and cached by checksum in the directory MATHPIPE_CACHE."""
     monkeypatch.setenv("MATHPIPE_CACHE", str(tmp_path / "cache"))
     make_dataset(spec, layout, "s3://bucket/batches")
     make_dataset(spec, layout, str(tmp_path / "d"))
@@ -121,7 +121,7 @@ def test_damaged_shard_is_not_cached(
 
 
 def puts(number: int, error: str) -> Callable[[Request], str | None]:
-    """Spoil this many uploads, then no more."""
+    """Make this many uploads fail, then let all succeed."""
     left = [number]
 
     def spoil(request: Request) -> str | None:
@@ -214,7 +214,7 @@ def test_s3_errors_are_one_line(s3: S3, capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_concurrent_runs_on_s3_are_harmless(s3: S3, spec: DatasetSpec, layout: Layout, undisturbed: Bytes) -> None:
-    """No lock there: both write equal bytes under equal names."""
+    """There are no locks on S3: two runs write equal bytes under equal names."""
     meet = threading.Barrier(2, timeout=60)
 
     def run() -> None:

@@ -1,4 +1,4 @@
-"""One stream routed to splits: which rows a split gets follows from the spec alone, and so do the bytes."""
+"""One RNG stream for all splits: the spec alone decides the examples of each split, and the bytes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def contents(url: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def whole(toy: ModuleType, tmp_path: Path) -> dict[str, bytes]:
-    """The dataset made in this process, undisturbed."""
+    """The bytes of the dataset built in this process, without interruption."""
     make_dataset(SPEC, LAYOUT, str(tmp_path / "whole"), workers=0)
     return contents(tmp_path / "whole")
 
@@ -66,7 +66,7 @@ def same(a: TokenExamples, b: TokenExamples) -> bool:
 
 
 def test_sequence_hash() -> None:
-    """Constant for ever: these numbers name the split of problems in datasets that exist."""
+    """The hash must never change: it decides the splits of existing datasets."""
     sequences = Sequences.from_list([b"", b"\x00", b"\x00\x00", b"\x01\x02\x03", b"\x03\x02\x01"])
     hashes = sequence_hash(sequences)
     assert len(set(hashes.tolist())) == 5
@@ -120,7 +120,7 @@ def test_split_is_independent_of_other_requested_splits(toy: ModuleType, request
 
 @pytest.mark.parametrize("size", [1, 7, 1_000])
 def test_split_is_independent_of_batch_size(toy: ModuleType, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    """The same pairs in batches of another size, nothing spared: the same rows."""
+    """The same pairs in batches of another size, with no work skipped, give the same examples."""
     before = get_task(SPEC.task).build_chunk(SPEC, 0, ["train", "valid", "test"])
 
     def regrouped(
@@ -345,7 +345,7 @@ def test_verify_finds_damaged_files(whole: dict[str, bytes], tmp_path: Path) -> 
 
 @pytest.mark.parametrize("name", registry.TOKEN_TASKS)
 def test_chunks_of_every_task_are_pure_functions(name: str) -> None:
-    """The real tasks keep what the stream relies on: what is wanted never changes what is accepted, nor does asking twice."""
+    """The real tasks accept the same pairs whatever splits are requested, and at each repetition."""
     task = registry.TOKEN_TASKS[name]
     spec = DatasetSpec(task=name, problems=task.default_spec, chunk_rows=28)
     together = task.build_chunk(spec, 1, ["train", "valid", "test"])

@@ -1,4 +1,4 @@
-"""``verify`` finds right what another CPU would have answered otherwise but as well, and nothing else."""
+"""``verify`` accepts solutions that differ only as those of another CPU may, and no others."""
 
 from __future__ import annotations
 

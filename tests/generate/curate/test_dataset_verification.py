@@ -1,4 +1,4 @@
-"""``verify`` finds what is wrong, names the rows, and says nothing about a right dataset."""
+"""``verify`` detects damage, names the rows, and reports nothing for an intact dataset."""
 
 from __future__ import annotations
 

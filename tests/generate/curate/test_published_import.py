@@ -1,4 +1,4 @@
-"""Published files become datasets: every line read or named, splits kept, nothing evaluated."""
+"""Import of published files: each line is imported or reported, splits stay, and no text is evaluated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answer sheets become datasets: JSON Lines and text, infix and LaTeX; every line is read or named, by any number of workers."""
+"""Import of JSON Lines and text in infix and LaTeX: each line is imported or reported, by any number of workers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Making and verifying datasets on a Dask cluster of separate processes: the same bytes, and every loss messages in one line."""
+"""Making and verifying datasets on a Dask cluster of separate processes: the same bytes, and a message of one line for each lost worker or scheduler."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_cluster_builds_and_verifies_the_same_bytes(
     contents: Contents,
     wait_for: WaitFor,
 ) -> None:
-    """A relative path means the directory here, wherever the workers stand."""
+    """A relative path is relative to the directory of this process, not to those of the workers."""
     monkeypatch.chdir(tmp_path)
     result = make_dataset(spec, layout, "d", scheduler=shared_cluster.address)
     assert (result.built_rows, result.retried) == (12_000, {})
@@ -78,7 +78,7 @@ divide_one_by = (1).__truediv__
 
 
 def kill_in_the_middle_of_a_shard(process: subprocess.Popen[bytes], wait_for: WaitFor) -> None:
-    """SIGKILL a worker while it has an unfinished shard open: it is held still first, so that there is no doubt."""
+    """SIGKILL a worker while it has an unfinished shard open: it is stopped first, so that the shard cannot be finished."""
 
     def writing() -> bool:
         links = [str(fd.readlink()) for fd in Path(f"/proc/{process.pid}/fd").iterdir() if fd.is_symlink()]
@@ -194,7 +194,7 @@ importlib.metadata.version = lambda name: "1.26.4" if name == "numpy" else real(
 def test_workers_of_another_version_raise(
     new_cluster: NewCluster, spec: DatasetSpec, layout: Layout, tmp_path: Path
 ) -> None:
-    """One that joins while the others work is refused by its first shard, one that is there by the question asked first."""
+    """A worker that joins later is refused at its first shard; one that is there at the start, by the check before it."""
     (tmp_path / "older").mkdir()
     (tmp_path / "older" / "sitecustomize.py").write_text(OLDER_NUMPY)
     path = os.pathsep.join([str(tmp_path / "older"), *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -234,7 +234,7 @@ def test_worker_without_mathpipe(new_cluster: NewCluster, spec: DatasetSpec, lay
 
 
 def test_unshared_disk(spec: DatasetSpec, layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A record that came back without its file: messages after looking again for a while."""
+    """A worker returns a record, but its file is missing: reported after several further checks."""
     pauses: list[float] = []
     monkeypatch.setattr(dataset_builder.time, "sleep", pauses.append)
     record = ShardRecord(

@@ -1,4 +1,4 @@
-"""``run`` without a number of workers: begun in this process, handed to workers when that is worth their start."""
+"""``run`` without a number of workers: work starts in this process and moves to workers if that pays for starting them."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def eager(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Numbers of workers that were started, of which none is: a pool of threads stands for them."""
+    """The requested numbers of workers; threads replace the processes."""
     numbers = []
 
     @contextmanager
@@ -121,7 +121,7 @@ def test_blas_uses_one_thread_in_process() -> None:
 
 @pytest.mark.usefixtures("eager")
 def test_same_bytes_when_workers_join(tmp_path: Path, contents: Contents, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Real workers, for what is left while the first shard is held up here."""
+    """Real workers take the remaining shards while this process is busy with the first."""
     spec = DatasetSpec(task="inverse", problems=MatrixSpec(min_dim=3, max_dim=3))
     layout = Layout({"train": 60_000, "valid": 1_000, "test": 1_000}, 10_000)
     make_dataset(spec, layout, str(tmp_path / "here"), workers=0)

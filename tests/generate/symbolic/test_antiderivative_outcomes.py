@@ -1,4 +1,4 @@
-"""What must pass as an antiderivative, what must not, and what the outcome rests on."""
+"""Right and wrong antiderivatives, and the evidence of each outcome."""
 
 from __future__ import annotations
 

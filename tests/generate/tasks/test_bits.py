@@ -1,4 +1,4 @@
-"""xor and memory: what problems are, which split they belong to, how answers are verification, and the same bytes every time."""
+"""xor and memory: problems, their splits, outcomes of predictions, and equal bytes for equal specs."""
 
 from __future__ import annotations
 

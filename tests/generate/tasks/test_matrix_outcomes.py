@@ -1,4 +1,4 @@
-"""What the verifier of each matrix task must accept and refuse, on arrays: signs, order, sizes, NaN, graded matrices."""
+"""What the verifier of each matrix task must accept and reject, on arrays: signs, order, sizes, NaN, graded matrices."""
 
 from __future__ import annotations
 

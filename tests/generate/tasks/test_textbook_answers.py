@@ -1,4 +1,4 @@
-"""Answers of the literature are right, and their mutations are wrong wherever numbers of 50 digits say so.
+"""Answers of the literature are right, and their mutations are wrong wherever a check with 50 digits disproves them.
 
 ``textbook_answers.tsv``: integrals and differential equations in infix notation with an answer, and the section that holds the
 formula (here with numbers for its parameters).

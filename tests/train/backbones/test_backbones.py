@@ -36,7 +36,7 @@ def bits(length: int) -> SequenceTokenizer:
 
 @pytest.fixture(scope="module")
 def gpt2_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A GPT-2 with its language-model head, saved as people find them."""
+    """A GPT-2 with its language-model head, saved as on the Hugging Face Hub."""
     torch.manual_seed(5)
     shape = transformers.GPT2Config(vocab_size=120, n_positions=64, n_embd=32, n_layer=2, n_head=2)
     where = tmp_path_factory.mktemp("gpt2")
@@ -337,7 +337,7 @@ def test_user_errors(gpt2_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_sinusoidal_positions_are_translation_invariant() -> None:
-    """p_i . p_j depends on i - j alone, and the spread is that of drawn positions."""
+    """p_i . p_j depends on i - j alone, and the spread is that of random positions."""
     how = {"pretrained": False, "layers": 1, "width": 64, "heads": 2, "positions": 50, "dtype": "float32"}
     model: Any = build_backbone(BackboneConfig(**how, position_init="sinusoidal"), TOKENIZER, TOKENIZER)  # type: ignore[arg-type]
     p = model.backbone.wpe.weight.detach().double()

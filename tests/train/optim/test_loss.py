@@ -1,4 +1,4 @@
-"""The loss over target tokens, and empty shares of a batch."""
+"""The loss over target tokens, also of an empty part of a batch."""
 
 from __future__ import annotations
 
