@@ -6,7 +6,13 @@ prediction             the predicted tokens, without END
 decoded                the decoded answer, null if malformed: a matrix row by row, ``decoded_rows`` x ``decoded_cols``,
                        or a list of token ids
 outcome                see ``mathpipe.evaluate.score.matrix_verifier`` and ``mathpipe.evaluate.score.token_verifier``
+evidence               what the outcome rests on: proven, enclosed or sampled; null if nothing was verified, and for tasks
+                       whose verifier names none
+evidence_points, ...   for expressions: the points at which it was verified, ``evidence_intervals`` between critical points that
+                       hold, ``evidence_untried_intervals``, and ``evidence_jumps`` of an antiderivative where the integrand is
+                       continuous; null where not counted
 passed                 whether the answer is mathematically correct, whatever its tokens
+matches_reference      whether its tokens are exactly those of the reference
 log_probability        of all tokens, END included
 error_l1, ...          every error measure of the task; null unless the answer has the correct shape
 ...                    diagnostics of the prediction, see ``mathpipe.evaluate.score.diagnostics``
@@ -52,7 +58,11 @@ class PredictionsWriter:
         if self._writer is None:
             schema = table.schema.with_metadata(self._metadata)
             self._writer = pq.ParquetWriter(
-                self._file, schema, compression="zstd", use_dictionary=["split", "outcome"], write_statistics=True
+                self._file,
+                schema,
+                compression="zstd",
+                use_dictionary=["split", "outcome", "evidence"],
+                write_statistics=True,
             )
         self._writer.write_table(table.replace_schema_metadata(self._metadata))
 

@@ -46,6 +46,7 @@ from mathpipe.evaluate.evaluation_progress import EvaluationProgress, NoProgress
 from mathpipe.evaluate.failures.failure import Failure
 from mathpipe.evaluate.partial_results import PartialResults, evaluation_fingerprint
 from mathpipe.evaluate.score.scoring import ScoredHypotheses
+from mathpipe.generate.outcomes import DOMAINS, REAL_DOMAIN, Domain
 from mathpipe.generate.tasks.error_measures import TOLERANCE
 from mathpipe.train.model.interface import Model
 from mathpipe.train.run.checkpoint import SUMMARY, RunRecord, load_model
@@ -84,6 +85,7 @@ def evaluate_run(
     progress: EvaluationProgress | None = None,
     decoding: Decoding = GREEDY,
     workers: int = 0,
+    domain: Domain = "real",
     log: Callable[[str], None] = lambda text: None,
 ) -> EvaluationResult:
     """Evaluate a checkpoint of ``run_dir`` on a split of its own dataset, or of ``data_dir`` (same task, any spec).
@@ -91,7 +93,8 @@ def evaluate_run(
     ``checkpoint``: ``last``, ``best`` or a file in the run's directory. ``limit``: maximum number of examples.
     ``decoding``: greedy, beam search or sampling, constrained or not. ``device``: CUDA if available, else the CPU.
     ``batch_size``: hypotheses decoded together, by default 512 on a CPU and 2,048 on a GPU. ``workers``: processes
-    that verify expressions. ``progress`` is updated after each decoded batch. ``log`` receives a line that names the checkpoint.
+    that verify expressions. ``domain``: ``complex`` does not count the outcome ``real_domain`` as correct. ``progress`` is updated
+    after each decoded batch. ``log`` receives a line that names the checkpoint.
     UserError for a run, dataset or split that is missing, damaged or does not fit.
     """
     started = time.perf_counter()
@@ -99,14 +102,16 @@ def evaluate_run(
     log(_describe_checkpoint(Path(run_dir), record))
     dataset = dataset_of_run(record, data_dir, split)
     n = _row_count(dataset, limit, batch_size)
-    adapter, timer = adapter_of(dataset.task, workers), Timer()
+    adapter, timer = adapter_of(dataset.task, workers, domain=domain), Timer()
+    policy = _domain_policy(adapter, domain)
     max_length = adapter.max_length(dataset, n)
     other_data = None if data_dir is None or str(data_dir) == record.data else str(data_dir)
-    name = _name_of(split, checkpoint, decoding, None if n == len(dataset) else n, other_data)
+    name = _name_of(split, checkpoint, decoding, policy, None if n == len(dataset) else n, other_data)
     storage = Storage(str(out_dir or Path(run_dir) / "evaluation" / name))
     metadata = {
         **_metadata(run_dir, checkpoint, record, dataset, n, max_length, decoding),
         "problem_type": adapter.problem_type,
+        "domain": policy,
     }
     fingerprint = {**metadata, "run": None, "checkpoint": None, "data": None, "chunk": _CHUNK_ROWS}
     parts = PartialResults(storage, evaluation_fingerprint(model, fingerprint))
@@ -166,7 +171,30 @@ class _PartEvaluator:
         return counts
 
 
-def _name_of(split: str, checkpoint: str, decoding: Decoding, limit: int | None, other_data: str | None) -> str:
+def _domain_policy(adapter: AnyAdapter, domain: Domain) -> Domain | None:
+    """The domain, None for tasks without the outcome ``real_domain``; UserError if it is unknown or has no meaning."""
+    if domain not in DOMAINS:
+        raise UserError(f"there is no domain {domain!r}", expected=f"one of {', '.join(DOMAINS)}", got=domain)
+    if REAL_DOMAIN in adapter.outcomes:
+        return domain
+    if domain != "real":
+        raise UserError(
+            f"the domain {domain} has no meaning for this task",
+            expected=f"a task with the outcome {REAL_DOMAIN}, such as integration-bwd",
+            got=f"a task of {adapter.problem_type}",
+            next_step="omit --domain",
+        )
+    return None
+
+
+def _name_of(
+    split: str,
+    checkpoint: str,
+    decoding: Decoding,
+    domain: Domain | None,
+    limit: int | None,
+    other_data: str | None,
+) -> str:
     """Name of the results directory: the split, and the non-default settings after dots. Split names contain no dots."""
     parts = [split]
     if other_data is not None:
@@ -183,6 +211,8 @@ def _name_of(split: str, checkpoint: str, decoding: Decoding, limit: int | None,
             parts.append("no-early-stopping")
     if decoding.constrained:
         parts.append("constrained")
+    if domain == "complex":
+        parts.append("domain-complex")
     if limit is not None:
         parts.append(f"first-{limit}")
     return ".".join(parts)
@@ -215,7 +245,7 @@ def quick_accuracy(
 ) -> dict[str, float]:
     """Greedy accuracy on the first ``limit`` examples, for a model in training; its mode is restored.
 
-    ``accuracy``: passed the error test at ``tolerance``; ``accuracy_published``: passed or exact; ``exact`` and
+    ``accuracy``: passed the error test at ``tolerance``; ``accuracy_published``: passed, or exactly the reference; ``exact`` and
     ``invalid``: proportions of these outcomes (invalid: malformed or unterminated); ``token_accuracy``: proportion of the
     references' tokens predicted at the same position; the task's own metrics, such as ``bit_accuracy``; ``mean_log_probability``.
     """

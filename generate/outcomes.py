@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+REAL_DOMAIN = "real_domain"
+"""Right wherever problem and answer are real, the answer being real on a whole interval of the problem's real domain."""
 # Outcomes of predictions for symbolic problems; the first two are correct, and `real_domain` under `--domain real`.
 SYMBOLIC_OUTCOMES = (
     *("exact", "equivalent", "particular", "partial", "wrong_value"),
-    *("malformed", "unterminated", "undecided", "timeout", "real_domain"),
+    *("malformed", "unterminated", "undecided", "timeout", REAL_DOMAIN),
 )
 EVIDENCE = ("none", "proven", "enclosed", "sampled")
 """What an outcome rests on.
@@ -25,7 +28,7 @@ NONE, PROVEN, ENCLOSED, SAMPLED = range(len(EVIDENCE))
 class Verification:
     """n verified predictions: ``outcome`` (n,) int8, indices into ``task.outcomes``; ``measures``: more columns, NaN if unknown.
 
-    ``evidence`` (n,) int8: indices into ``EVIDENCE``; empty for tasks whose verification is exact arithmetic.
+    ``evidence`` (n,) int8: indices into ``EVIDENCE``; empty for tasks whose verifier names none, such as error tests of matrices.
     ``evidence_counts``: (n,) each, what it consists of: points that hold, intervals between critical points that hold and that were
     not tried, jumps of an antiderivative where f is continuous; NaN where they were not counted.
     """
@@ -37,3 +40,16 @@ class Verification:
 
 
 EVIDENCE_COUNTS = ("points", "intervals", "untried_intervals", "jumps")
+
+Domain = Literal["real", "complex"]
+DOMAINS: tuple[Domain, ...] = get_args(Domain)
+
+
+def counted_as_correct(correct_outcomes: frozenset[str], domain: Domain) -> frozenset[str]:
+    """The outcomes that count as correct: ``real`` counts ``real_domain`` where the task does, ``complex`` does not."""
+    return correct_outcomes if domain == "real" else correct_outcomes - {REAL_DOMAIN}
+
+
+def exact_evidence(well_formed: NDArray[np.bool_]) -> NDArray[np.int8]:
+    """(n,) evidence of answers compared by exact arithmetic: ``proven``, right or wrong; ``none`` where malformed."""
+    return np.where(well_formed, PROVEN, NONE).astype(np.int8)

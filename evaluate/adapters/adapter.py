@@ -19,7 +19,14 @@ from numpy.typing import NDArray
 
 from mathpipe.datasets.dataset import Dataset
 from mathpipe.datasets.errors import UserError
-from mathpipe.evaluate.adapters.prediction_columns import at_best, number_column, text_column, token_strings
+from mathpipe.evaluate.adapters.prediction_columns import (
+    at_best,
+    count_column,
+    evidence_column,
+    number_column,
+    text_column,
+    token_strings,
+)
 from mathpipe.evaluate.analyze.analysis import Analyse, Analysis
 from mathpipe.evaluate.analyze.baselines import Baselines, ReferenceBaseline
 from mathpipe.evaluate.analyze.column_roles import covariate_names, float_column, measure_names
@@ -38,6 +45,7 @@ from mathpipe.evaluate.score.scoring import (
     Verifier,
     score,
 )
+from mathpipe.generate.outcomes import Domain
 
 TokenizerT = TypeVar("TokenizerT", bound=AnswerTokenizer[Any])
 
@@ -68,9 +76,11 @@ class Adapter(ABC, Generic[ExamplesT, AnswersT, TokenizerT]):
     """Wrong answers near the median of this column are shown as typical."""
     worst_order: ClassVar[str]
     """How the worst failures are chosen, for people."""
+    evidence_counts: ClassVar[tuple[str, ...]] = ()
+    """The names of ``EVIDENCE_COUNTS`` that are columns of the predictions."""
 
     @abstractmethod
-    def __init__(self, task: Any, tolerance: float, workers: int) -> None: ...
+    def __init__(self, task: Any, tolerance: float, workers: int, domain: Domain) -> None: ...
 
     @property
     @abstractmethod
@@ -141,7 +151,10 @@ class Adapter(ABC, Generic[ExamplesT, AnswersT, TokenizerT]):
                 "prediction": pa.array(predicted, pa.string()),
                 **self.answer_columns(scored),
                 "outcome": outcome.cast(pa.string()),
+                "evidence": evidence_column(scored.evidence),
+                **{f"evidence_{name}": count_column(scored.evidence_counts[name]) for name in self.evidence_counts},
                 "passed": pa.array(scored.passed),
+                "matches_reference": pa.array(scored.matches_reference),
                 "log_probability": number_column(scored.decoded.log_probability),
                 **measures,
                 "problem_tokens": text_column(problem_tokens, best),
@@ -194,7 +207,8 @@ class Adapter(ABC, Generic[ExamplesT, AnswersT, TokenizerT]):
             return
         errors = {name: _finite(failed, name) for name in measure_names(failed)}
         covariates = {name: _finite(failed, name) for name in covariate_names(failed)}
-        names = ["row", "split", "outcome", "prediction", *(n for n in LABELS if n in failed.column_names)]
+        evidence_counts = {f"evidence_{name}": failed[f"evidence_{name}"].to_pylist() for name in self.evidence_counts}
+        names = ["row", "split", "outcome", "evidence", "prediction", *(n for n in LABELS if n in failed.column_names)]
         values = {name: failed[name].to_pylist() for name in names}
         values |= {name: _finite(failed, name) for name in ("reference_error_l1", "log_probability")}
         ranks = failed["correct_rank"].to_pylist()
@@ -203,6 +217,7 @@ class Adapter(ABC, Generic[ExamplesT, AnswersT, TokenizerT]):
                 problem_type=self.problem_type,
                 **{name: column[i] for name, column in values.items()},
                 **vars(parts),
+                evidence_counts={name: column[i] for name, column in evidence_counts.items()},
                 errors={name: column[i] for name, column in errors.items()},
                 covariates={name: column[i] for name, column in covariates.items()},
                 correct_rank=None if ranks[i] is None else int(ranks[i]),

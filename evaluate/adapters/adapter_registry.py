@@ -8,6 +8,7 @@ from mathpipe.evaluate.adapters.adapter import Adapter
 from mathpipe.evaluate.adapters.expression_adapter import ExpressionAdapter
 from mathpipe.evaluate.adapters.matrix_adapter import MatrixAdapter
 from mathpipe.evaluate.adapters.sequence_adapter import SequenceAdapter
+from mathpipe.generate.outcomes import Domain
 from mathpipe.generate.tasks.error_measures import TOLERANCE
 from mathpipe.generate.tasks.task_registry import TASKS, get_task
 
@@ -20,13 +21,14 @@ ADAPTERS: dict[str, type[AnyAdapter]] = {
 }
 
 
-def adapter_of(task_name: str, workers: int = 0, tolerance: float = TOLERANCE) -> AnyAdapter:
+def adapter_of(task_name: str, workers: int = 0, tolerance: float = TOLERANCE, domain: Domain = "real") -> AnyAdapter:
     """The adapter of a task, by its problem type.
 
     ``workers``: processes that verify expressions; 0 verifies in this process. ``tolerance``: of the error test of matrices.
+    ``domain``: ``real`` counts the outcome ``real_domain`` as correct, ``complex`` does not.
     """
     task = get_task(task_name)
-    return ADAPTERS[task.problem_type](task, tolerance=tolerance, workers=workers)
+    return ADAPTERS[task.problem_type](task, tolerance=tolerance, workers=workers, domain=domain)
 
 
 def all_outcomes() -> list[str]:

@@ -16,9 +16,11 @@ from mathpipe.evaluate.adapters.token_adapter import TokenAdapter, render_texts,
 from mathpipe.evaluate.analyze.calibration_analysis import calibration
 from mathpipe.evaluate.analyze.covariate_analyses import by_covariate, by_operator, failure_discriminability
 from mathpipe.evaluate.analyze.covariates import Column, expression_covariates
+from mathpipe.evaluate.analyze.evidence_analyses import by_evidence, evidence_by_outcome
 from mathpipe.evaluate.analyze.outcome_analyses import by_outcome, by_rank
 from mathpipe.evaluate.decode.grammar import PrefixGrammar
 from mathpipe.evaluate.failures.failure import Failure
+from mathpipe.generate.outcomes import EVIDENCE_COUNTS
 from mathpipe.generate.tasks.token_task import ExpressionTask
 
 _LENGTH_FACTOR = 2  # a predicted expression may have this many times the tokens of the longest stored solution
@@ -30,7 +32,11 @@ class ExpressionAdapter(TokenAdapter[ExpressionTokenizer]):
 
     problem_type = "expressions"
     task: ExpressionTask
-    analyses = (by_outcome, by_rank, failure_discriminability, calibration, by_operator, by_covariate)
+    analyses = (
+        *(by_outcome, by_evidence, evidence_by_outcome, by_rank, failure_discriminability, calibration),
+        *(by_operator, by_covariate),
+    )
+    evidence_counts = EVIDENCE_COUNTS
 
     def longest_answer(self, longest_reference: int) -> int:
         return max(_LENGTH_FACTOR * longest_reference, _MIN_LENGTH)

@@ -36,6 +36,7 @@ from mathpipe.evaluate.score.diagnostics import diagnostic_names, diagnostics
 from mathpipe.evaluate.score.matrix_verifier import MatrixVerifier, ScoredMatrices, has_correct_shape
 from mathpipe.evaluate.score.scoring import Errors
 from mathpipe.evaluate.score.wrong_problem_answers import confused_with
+from mathpipe.generate.outcomes import Domain
 from mathpipe.generate.tasks.error_measures import TOLERANCE
 from mathpipe.generate.tasks.matrices.cotraining import NAMES, task_ids_of
 from mathpipe.generate.tasks.matrix_task import MatrixTask
@@ -60,7 +61,9 @@ class MatrixAdapter(Adapter[MatrixExamples, Matrices, MatrixTokenizer]):
         "problem is shown once."
     )
 
-    def __init__(self, task: MatrixTask, tolerance: float = TOLERANCE, workers: int = 0) -> None:
+    def __init__(
+        self, task: MatrixTask, tolerance: float = TOLERANCE, workers: int = 0, domain: Domain = "real"
+    ) -> None:
         self.task = task
         self._verifier = MatrixVerifier(task, tolerance)
 

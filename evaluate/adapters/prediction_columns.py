@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.evaluate.score.scoring import AnswerTokenizer
+from mathpipe.generate.outcomes import EVIDENCE, NONE
 
 Mask = NDArray[np.bool_]
 
@@ -36,6 +37,18 @@ def number_column(values: NDArray[np.float64] | NDArray[np.int64], present: Mask
     """Numbers of the array's type, null where not ``present`` or NaN."""
     missing = np.isnan(values)
     return pa.array(values, mask=missing if present is None else missing | ~present)
+
+
+def count_column(counts: NDArray[np.float64]) -> pa.Array:
+    """Counts as int32, null where NaN."""
+    missing = np.isnan(counts)
+    return pa.array(np.where(missing, 0, counts).astype(np.int32), mask=missing)
+
+
+def evidence_column(evidence: NDArray[np.int8]) -> pa.Array:
+    """Names of the evidence, null where there is none."""
+    index = pa.array(evidence, pa.int8(), mask=evidence == NONE)
+    return pa.DictionaryArray.from_arrays(index, list(EVIDENCE)).cast(pa.string())
 
 
 def at_best(values: NDArray[Any], best: Mask) -> pa.Array:

@@ -18,10 +18,12 @@ from mathpipe.evaluate.adapters.adapter import Adapter, Terminal, TokenizerT
 from mathpipe.evaluate.adapters.prediction_columns import text_column, token_strings
 from mathpipe.evaluate.analyze.covariates import Column
 from mathpipe.evaluate.analyze.evaluation_data import EvaluationData
+from mathpipe.evaluate.analyze.evidence_analyses import domain_metrics, evidence_metrics
 from mathpipe.evaluate.analyze.summary import Metrics, token_metrics
 from mathpipe.evaluate.failures.failure import Failure, FailureParts
 from mathpipe.evaluate.score.scoring import Errors
 from mathpipe.evaluate.score.token_verifier import ScoredTokens, TokenVerifier
+from mathpipe.generate.outcomes import Domain
 from mathpipe.generate.tasks.error_measures import TOLERANCE
 from mathpipe.generate.tasks.token_task import TokenTask
 
@@ -38,9 +40,11 @@ class TokenAdapter(Adapter[TokenExamples, Sequences, TokenizerT]):
         "wrong answers: the largest log probability. Each problem is shown once."
     )
 
-    def __init__(self, task: TokenTask[Any], tolerance: float = TOLERANCE, workers: int = 0) -> None:
+    def __init__(
+        self, task: TokenTask[Any], tolerance: float = TOLERANCE, workers: int = 0, domain: Domain = "real"
+    ) -> None:
         self.task = task
-        self._verifier = TokenVerifier(task, workers)
+        self._verifier = TokenVerifier(task, workers, domain)
 
     @property
     def verifier(self) -> TokenVerifier:
@@ -79,7 +83,7 @@ class TokenAdapter(Adapter[TokenExamples, Sequences, TokenizerT]):
         """Properties of the tokens of each problem and solution, (n,) each, that may explain a failure."""
 
     def type_metrics(self, data: EvaluationData) -> Metrics:
-        return token_metrics(data, self.extra_metrics)
+        return token_metrics(data, self.extra_metrics) | domain_metrics(data) | evidence_metrics(data)
 
     def failure_parts(self, failed: pa.Table) -> Sequence[FailureParts]:
         columns = (failed[name].to_pylist() for name in ("problem_tokens", "reference"))

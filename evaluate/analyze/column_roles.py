@@ -7,12 +7,15 @@ import pyarrow as pa
 import pyarrow.types as types
 from numpy.typing import NDArray
 
+from mathpipe.generate.outcomes import EVIDENCE_COUNTS
+
 Floats = NDArray[np.float64]
 
 # columns before ``problem`` describe the hypothesis, later ones the problem
 _HYPOTHESIS_COLUMNS = {
     *("row", "split", "rank", "prediction", "decoded", "decoded_rows", "decoded_cols"),
-    *("outcome", "passed", "log_probability", "confused_with"),
+    *("outcome", "passed", "log_probability", "confused_with", "matches_reference"),
+    *("evidence", *(f"evidence_{name}" for name in EVIDENCE_COUNTS)),
 }
 _PROBLEM_COLUMNS = {
     *("problem_tokens", "problem", "clean_problem", "reference", "reference_rows", "reference_cols"),

@@ -9,7 +9,7 @@ import numpy as np
 
 from mathpipe.evaluate.analyze.analysis import Analysis
 from mathpipe.evaluate.analyze.baselines import CONSTANTS
-from mathpipe.evaluate.analyze.column_roles import string_column
+from mathpipe.evaluate.analyze.column_roles import bool_column, string_column
 from mathpipe.evaluate.analyze.evaluation_data import ERROR_MEASURES, EvaluationData
 from mathpipe.evaluate.analyze.statistics import wilson
 from mathpipe.evaluate.score.scoring import TOLERANCES
@@ -21,7 +21,8 @@ Metrics = dict[str, Any]
 def headline_metrics(data: EvaluationData) -> Metrics:
     """Metrics of every problem type; all proportions are of ``n`` problems.
 
-    ``accuracy``: passed verification, with Wilson's 95 % ``accuracy_interval``; ``accuracy_published``: passed or ``exact``;
+    ``accuracy``: passed verification, with Wilson's 95 % ``accuracy_interval``; ``accuracy_published``: passed, or exactly the
+    reference's tokens;
     ``accuracy_any``: one of the hypotheses passed; ``reference_accuracy``: the stored answers, rounded by the encoding;
     ``outcomes``: count and proportion of each.
     """
@@ -36,7 +37,7 @@ def headline_metrics(data: EvaluationData) -> Metrics:
         "hypotheses": data.hypotheses,
         "accuracy": num_correct / n,
         "accuracy_interval": list(wilson(num_correct, n)),
-        "accuracy_published": float((passed | (outcomes == "exact")).mean()),
+        "accuracy_published": float((passed | bool_column(data.table, "matches_reference")).mean()),
         "accuracy_any": float(np.isfinite(data.of("correct_rank")).mean()),
         "outcomes": {
             name: {"count": int((outcomes == name).sum()), "proportion": float((outcomes == name).mean())}
@@ -104,6 +105,8 @@ def summary_text(metrics: Metrics, analyses: list[Analysis], measures: Sequence[
         _headline("accuracy", metrics["accuracy"], f"{metrics['criterion']} {_interval(metrics['accuracy_interval'])}"),
         _headline("accuracy_published", metrics["accuracy_published"], "passed, or exactly the reference's tokens"),
     ]
+    if "domain" in metrics:
+        lines += _domain_lines(metrics)
     once = metrics.get("distinct", {"problems": n})
     if once["problems"] < n:
         detail = f"of the {once['problems']:,} distinct problems {_interval(once['accuracy_interval'])}"
@@ -116,10 +119,8 @@ def summary_text(metrics: Metrics, analyses: list[Analysis], measures: Sequence[
         detail = f"one of {metrics['hypotheses']} hypotheses is correct"
         lines.append(_headline("accuracy_any", metrics["accuracy_any"], detail))
     lines += ["", *_reference_lines(metrics)]
-    lines += [
-        f"{name:<18}{entry['count']:>10,}  {_percent(entry['proportion'])}"
-        for name, entry in metrics["outcomes"].items()
-    ]
+    lines += _count_lines(metrics["outcomes"])
+    lines += _evidence_lines(metrics)
     by_name = {analysis.name: analysis for analysis in analyses}
     lines += _discriminability_lines(by_name.get("failure_discriminability"))
     lines += _wrong_problem_lines(by_name.get("wrong_problem_answers"))
@@ -127,7 +128,33 @@ def summary_text(metrics: Metrics, analyses: list[Analysis], measures: Sequence[
 
 
 def _headline(name: str, proportion: float, detail: str) -> str:
-    return f"{name:<20}{_percent(proportion)}   {detail}"
+    return f"{name:<24}{_percent(proportion)}   {detail}"
+
+
+def _domain_lines(metrics: Metrics) -> list[str]:
+    meaning = {"real": "right wherever problem and answer are real", "complex": "right for complex x, too"}
+    return [
+        _headline(
+            f"accuracy_{domain}_domain",
+            metrics[f"accuracy_{domain}_domain"],
+            f"{text} {_interval(metrics[f'accuracy_{domain}_domain_interval'])}",
+        )
+        for domain, text in meaning.items()
+    ]
+
+
+def _evidence_lines(metrics: Metrics) -> list[str]:
+    """The evidence of the correct answers, and how many of them jump; nothing if none is correct."""
+    evidence = {name: entry for name, entry in metrics.get("evidence", {}).items() if entry["count"]}
+    if not evidence:
+        return []
+    lines = ["", "evidence of the correct answers", *_count_lines(evidence)]
+    jumps = metrics.get("jumps", {"count": 0})["count"]
+    return lines + ([f"{jumps:,} of them jump where the integrand is continuous"] if jumps else [])
+
+
+def _count_lines(entries: dict[str, Any]) -> list[str]:
+    return [f"{name:<18}{entry['count']:>10,}  {_percent(entry['proportion'])}" for name, entry in entries.items()]
 
 
 def _interval(interval: list[float]) -> str:

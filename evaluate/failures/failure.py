@@ -42,6 +42,8 @@ class Failure:
     decoded: Floats | None
     residual: Floats | None
     residual_formula: str
+    evidence: str | None
+    evidence_counts: dict[str, int | None]
     errors: dict[str, float | None]
     reference_error_l1: float | None
     log_probability: float | None
@@ -64,14 +66,18 @@ class Failure:
 
     def value(self, name: str) -> Any:
         """A field, an error measure or a covariate by name; UserError for an unknown one."""
-        for values in (vars(self), self.errors, self.covariates):
+        for values in (vars(self), self.evidence_counts, self.errors, self.covariates):
             if name in values:
                 return values[name]
         raise UserError(
             f"failures have no {name!r}",
-            expected=f"one of row, outcome, {', '.join([*LABELS, 'log_probability', *self.errors, *self.covariates])}",
+            expected=f"one of row, outcome, evidence, {', '.join([*LABELS, 'log_probability', *self._measured])}",
             got=repr(name),
         )
+
+    @property
+    def _measured(self) -> dict[str, float | int | None]:
+        return {**self.evidence_counts, **self.errors, **self.covariates}
 
     def same_problem(self, other: Failure) -> bool:
         return np.array_equal(self.problem, other.problem)

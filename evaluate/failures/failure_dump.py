@@ -4,6 +4,8 @@
 problem_type          matrices, expressions or sequences
 row, split            the problem
 outcome               see ``mathpipe.evaluate.score.matrix_verifier`` and ``mathpipe.evaluate.score.token_verifier``
+evidence              what the outcome rests on: proven, enclosed or sampled; null if it has none
+evidence_counts       the columns ``evidence_points``, ... of the predictions; empty if the verifier counts nothing
 problem, reference    the problem and its stored answer: matrices as lists of rows, token sequences as text
 prediction            the predicted tokens, without END
 decoded               the decoded matrix, or null if malformed or unterminated; null for token sequences

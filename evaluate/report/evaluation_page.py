@@ -13,7 +13,10 @@ from mathpipe.evaluate.failures.failure import Failure
 from mathpipe.evaluate.report.failure_rendering import failure_card
 from mathpipe.evaluate.report.html import card, document, figure, interval, percent, section
 
-_ACCURACY = ("accuracy_by_tolerance", "outcomes", "accuracy_by_rank", "calibration", "properties_by_tolerance")
+_ACCURACY = (
+    *("accuracy_by_tolerance", "outcomes", "evidence", "accuracy_by_rank", "calibration", "properties_by_tolerance"),
+    "evidence_by_outcome",
+)
 _FAILURES = ("failure_discriminability", "wrong_problem_answers", "correct_and_incorrect", "by_operator")
 
 
@@ -56,6 +59,7 @@ def _headline(metrics: Metrics) -> str:
         figure(percent(metrics["accuracy"]), "accuracy", criterion, first=True),
         figure(percent(metrics["accuracy_published"]), "published accuracy", "or exactly the reference's tokens"),
     ]
+    figures += [_other_domain(metrics)] if "domain" in metrics else []
     if metrics["hypotheses"] > 1:
         hypotheses = f"of {metrics['hypotheses']} is correct"
         figures.append(figure(percent(metrics["accuracy_any"]), "any hypothesis", hypotheses))
@@ -69,6 +73,15 @@ def _headline(metrics: Metrics) -> str:
         base = metrics["baselines"]
         figures.append(figure(percent(base["constant"]["5%"]), "best constant", base["best_constant"]))
     return f'<div class=figures>{"".join(figures)}</div><p class="note">{note}</p>'
+
+
+def _other_domain(metrics: Metrics) -> str:
+    """The accuracy under the policy on the domain by which ``accuracy`` does not count."""
+    domain, meaning = (
+        ("complex", "right for complex x, too") if metrics["domain"] == "real" else ("real", "right where real")
+    )
+    bounds = interval(metrics[f"accuracy_{domain}_domain_interval"])
+    return figure(percent(metrics[f"accuracy_{domain}_domain"]), f"{domain} domain", f"{meaning}; {bounds}")
 
 
 def _cards(analyses: list[Analysis]) -> str:
@@ -88,6 +101,8 @@ def reproduce(metadata: dict[str, Any]) -> str:
         "decoding": f"{metadata.get('decoding')}; at most {metadata.get('max_length')} tokens",
         "tolerance": f"{metadata.get('tolerance')}",
     }
+    if metadata.get("domain"):
+        settings["domain"] = metadata["domain"]
     items = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in settings.items())
     command = f"<pre>{escape(command_line(metadata))}</pre>" if "decoding_settings" in metadata else ""
     return f"<div class=card>{command}<dl>{items}</dl></div>"
@@ -107,4 +122,5 @@ def command_line(metadata: dict[str, Any]) -> str:
         command += ["--beam", str(settings["beam"]), "--length-penalty", f"{settings['length_penalty']:g}"]
         command += [] if settings["early_stopping"] else ["--no-early-stopping"]
     command += ["--constrained"] if settings["constrained"] else []
+    command += ["--domain", "complex"] if metadata.get("domain") == "complex" else []
     return shlex.join(command)

@@ -29,7 +29,8 @@ def render_failure(failure: Failure, width: int = 100, colour: bool = False, asc
 
 
 def _headline(failure: Failure) -> str:
-    parts = [f"row {failure.row}", *filter(None, (failure.task, failure.spectrum)), failure.outcome]
+    outcome = failure.outcome if failure.evidence is None else f"{failure.outcome} ({failure.evidence})"
+    parts = [f"row {failure.row}", *filter(None, (failure.task, failure.spectrum)), outcome]
     if failure.errors.get("error_l1") is not None:
         parts.append(f"error_l1 {failure.error:.3g}{_reference_remark(failure)}")
     if failure.log_probability is not None:
@@ -49,7 +50,7 @@ def _wrong_problem(failure: Failure) -> list[str]:
 
 def failure_card(failure: Failure) -> str:
     """One failed problem as HTML."""
-    parts = [f"row {failure.row}", *filter(None, (failure.task, failure.spectrum))]
+    parts = [f"row {failure.row}", *filter(None, (failure.task, failure.spectrum, failure.evidence))]
     if failure.errors.get("error_l1") is not None:
         parts.append(f"error {failure.error:.3g}{_reference_remark(failure)}")
     if failure.log_probability is not None:

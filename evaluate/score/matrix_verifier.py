@@ -19,6 +19,7 @@ import numpy as np
 from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.format.matrix_columns import MatrixExamples
 from mathpipe.evaluate.score.scoring import Mask, ScoredHypotheses, VerifiedAnswers
+from mathpipe.generate.outcomes import NONE
 from mathpipe.generate.tasks.error_measures import TOLERANCE
 from mathpipe.generate.tasks.matrix_task import EXACT, WITHIN_TOLERANCE, WRONG_SHAPE, WRONG_VALUE, MatrixTask
 
@@ -50,7 +51,8 @@ class MatrixVerifier:
         if examples.clean is not None and errors:
             errors_as_written = self.task.verify(examples.problems, examples.solutions, answers).measures["error_l1"]
             errors["error_l1_written"] = np.where(correct_shape, errors_as_written, np.nan)
-        return VerifiedAnswers(outcome.astype(np.int8), passed, errors)
+        no_evidence = np.full(len(examples), NONE, dtype=np.int8)  # an error test in floating point proves nothing
+        return VerifiedAnswers(outcome.astype(np.int8), passed, errors, no_evidence)
 
 
 def has_correct_shape(scored: ScoredMatrices) -> Mask:

@@ -5,15 +5,15 @@
 A ``Verifier`` does what depends on the problem type. Every problem type has the outcomes ``exact`` (exactly the reference's tokens,
 verified like all others), ``malformed`` (terminated, but not an answer) and ``unterminated`` (no END within the maximum length).
 
-Two headline metrics: ``accuracy`` counts predictions that pass verification; ``accuracy_published`` counts those that pass or are
-``exact``, as published evaluations do without verification: rounded references of ill-conditioned problems can fail the test
-themselves. Scoring never raises because of a prediction.
+Two headline metrics: ``accuracy`` counts predictions that pass verification; ``accuracy_published`` counts those that pass or have
+exactly the reference's tokens, as published evaluations do without verification: rounded references of ill-conditioned problems
+can fail the test themselves. Scoring never raises because of a prediction.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -55,17 +55,34 @@ class VerifiedAnswers:
     """n verified answers.
 
     ``outcome`` (n,) int8: indices into the verifier's outcomes; ``passed`` (n,): correct; ``errors``: measures (n,), NaN where
-    undefined. A verifier may leave measures out that no answer has.
+    undefined. A verifier may leave measures out that no answer has. ``evidence`` (n,) int8: indices into ``EVIDENCE``;
+    ``evidence_counts``: what it consists of (see ``Verification``), (n,) each, NaN where not counted.
     """
 
     outcome: NDArray[np.int8]
     passed: Mask
     errors: Errors
+    evidence: NDArray[np.int8]
+    evidence_counts: dict[str, Floats] = field(default_factory=dict)
 
     def take(self, index: Ints) -> VerifiedAnswers:
         """The answers at ``index`` (k,)."""
-        errors = {name: values[index] for name, values in self.errors.items()}
-        return VerifiedAnswers(self.outcome[index], self.passed[index], errors)
+        errors, counts = (
+            {name: values[index] for name, values in columns.items()} for columns in (self.errors, self.evidence_counts)
+        )
+        return VerifiedAnswers(self.outcome[index], self.passed[index], errors, self.evidence[index], counts)
+
+    def followed_by(self, others: VerifiedAnswers) -> VerifiedAnswers:
+        """These answers, then the others, with the columns of the others."""
+        errors, counts = (
+            {name: np.concatenate([first[name], values]) for name, values in second.items()}
+            for first, second in ((self.errors, others.errors), (self.evidence_counts, others.evidence_counts))
+        )
+        outcome, passed, evidence = (
+            np.concatenate([getattr(part, name) for part in (self, others)])
+            for name in ("outcome", "passed", "evidence")
+        )
+        return VerifiedAnswers(outcome, passed, errors, evidence, counts)
 
 
 class Verifier(Protocol[ExamplesT_contra, AnswersT_contra]):
@@ -86,8 +103,9 @@ class ScoredHypotheses(Generic[ExamplesT, AnswersT]):
     """n scored hypotheses; ``problems`` has one row per hypothesis.
 
     ``answers``: the decoded predictions, empty where not ``readable``; ``outcome`` (n,): index into ``outcomes``; ``passed`` (n,):
-    passed verification; ``errors``: error measures, NaN where undefined; ``reference``: the stored solutions as encoded, verified
-    in the same way; ``num_correct_tokens``, ``num_tokens`` (n,): see ``mathpipe.evaluate.score.token_accuracy``.
+    passed verification; ``errors``: error measures, NaN where undefined; ``evidence``, ``evidence_counts``: see
+    ``VerifiedAnswers``; ``matches_reference`` (n,): exactly the reference's tokens; ``reference``: the stored solutions as encoded,
+    verified in the same way; ``num_correct_tokens``, ``num_tokens`` (n,): see ``mathpipe.evaluate.score.token_accuracy``.
     """
 
     outcomes: tuple[str, ...]
@@ -98,6 +116,9 @@ class ScoredHypotheses(Generic[ExamplesT, AnswersT]):
     outcome: NDArray[np.int8]
     passed: Mask
     errors: Errors
+    evidence: NDArray[np.int8]
+    evidence_counts: dict[str, Floats]
+    matches_reference: Mask
     reference: VerifiedAnswers
     num_correct_tokens: Ints
     num_tokens: Ints
@@ -122,8 +143,8 @@ class ScoredHypotheses(Generic[ExamplesT, AnswersT]):
 
     @property
     def correct_published(self) -> Mask:
-        """Passed or exact, (n,)."""
-        return np.asarray(self.passed | (self.outcome == 0))
+        """Passed, or exactly the reference's tokens, (n,)."""
+        return np.asarray(self.passed | self.matches_reference)
 
     @cached_property
     def correct_rank(self) -> Floats:
@@ -173,6 +194,9 @@ def score(
         ).astype(np.int8),
         passed=verified.passed,
         errors={name: verified.errors.get(name, np.full(len(decoded), np.nan)) for name in names},
+        evidence=verified.evidence,
+        evidence_counts=verified.evidence_counts,
+        matches_reference=exact,
         reference=reference.take(decoded.problem),
         num_correct_tokens=num_correct_tokens,
         num_tokens=num_tokens,
@@ -203,11 +227,7 @@ def _verify_references(
     source = np.where(
         same < 0, len(verified.passed) + np.cumsum(same < 0) - 1, same
     )  # into the two, one after the other
-    errors = {name: np.concatenate([verified.errors[name], values]) for name, values in others.errors.items()}
-    both = VerifiedAnswers(
-        np.concatenate([verified.outcome, others.outcome]), np.concatenate([verified.passed, others.passed]), errors
-    )
-    return both.take(source)
+    return verified.followed_by(others).take(source)
 
 
 def append_end(tokens: NDArray[np.int32], lengths: Ints) -> Ints:

@@ -9,10 +9,12 @@ wrong_value          well-formed and wrong
 malformed            terminated, but not a well-formed answer
 unterminated         no END within the maximum length
 undecided, timeout   neither verified nor refuted within the limits of the check
+real_domain          right wherever problem and answer are real, but not elsewhere
 ===================  =============================================================================
 
-Each task defines its outcomes and which of them are correct. Verification of an expression takes milliseconds, so it can be
-distributed over processes. The outcome of a prediction does not depend on its batch.
+Each task defines its outcomes and which of them are correct; ``real_domain`` counts with the domain ``real``, not with ``complex``.
+Each outcome has its evidence. Verification of an expression takes milliseconds, so it can be distributed over processes. Outcome
+and evidence of a prediction depend neither on its batch nor on the process.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ import numpy as np
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.format.sequence_columns import TokenExamples
 from mathpipe.evaluate.score.scoring import Mask, ScoredHypotheses, VerifiedAnswers
-from mathpipe.generate.outcomes import Verification
+from mathpipe.generate.outcomes import EVIDENCE_COUNTS, NONE, Domain, Verification, counted_as_correct
 from mathpipe.generate.tasks.token_task import TokenTask
 
 VerifyFunction = Callable[[Sequences, Sequences, Sequences], Verification]
@@ -40,8 +42,9 @@ _BATCH_SIZE = 256  # predictions per task of a worker
 class TokenVerifier:
     """Verifies predictions of one task in this process, or in ``workers`` other processes."""
 
-    def __init__(self, task: TokenTask[Any], workers: int = 0) -> None:
+    def __init__(self, task: TokenTask[Any], workers: int = 0, domain: Domain = "real") -> None:
         self.task, self._workers = task, workers
+        self.correct_outcomes = counted_as_correct(task.correct_outcomes, domain)
         self._pool: ProcessPoolExecutor | None = None
 
     @property
@@ -64,14 +67,20 @@ class TokenVerifier:
     def verify(self, examples: TokenExamples, answers: Sequences, readable: Mask, exact: Mask) -> VerifiedAnswers:
         outcome = np.full(len(examples), self.task.outcomes.index("malformed"), dtype=np.int8)
         errors = {name: np.full(len(examples), np.nan) for name in self.task.measures}
+        evidence = np.full(len(examples), NONE, dtype=np.int8)
+        counts = {name: np.full(len(examples), np.nan) for name in EVIDENCE_COUNTS}
         index = np.flatnonzero(readable)
         if len(index):
             verification = self._distribute(*(x.take(index) for x in (examples.problems, examples.solutions, answers)))
             outcome[index] = verification.outcome
             for name, values in verification.measures.items():
                 errors[name][index] = values
-        is_correct = np.array([name in self.task.correct_outcomes for name in self.task.outcomes])
-        return VerifiedAnswers(outcome, is_correct[outcome], errors)
+            if len(verification.evidence):
+                evidence[index] = verification.evidence
+            for name, values in verification.evidence_counts.items():
+                counts[name][index] = values
+        is_correct = np.array([name in self.correct_outcomes for name in self.task.outcomes])
+        return VerifiedAnswers(outcome, is_correct[outcome], errors, evidence, counts)
 
     def _distribute(self, problems: Sequences, references: Sequences, answers: Sequences) -> Verification:
         n = len(answers)
@@ -85,8 +94,17 @@ class TokenVerifier:
                 *([part.take(index) for index in batches] for part in (problems, references, answers)),
             )
         )
-        measures = {name: np.concatenate([part.measures[name] for part in results]) for name in results[0].measures}
-        return Verification(np.concatenate([part.outcome for part in results]), measures)
+        return _concatenate(results)
+
+
+def _concatenate(parts: list[Verification]) -> Verification:
+    """The verification of all predictions, from those of consecutive batches of one task."""
+    measures, counts = (
+        {name: np.concatenate([getattr(part, columns)[name] for part in parts]) for name in getattr(parts[0], columns)}
+        for columns in ("measures", "evidence_counts")
+    )
+    outcome, evidence = (np.concatenate([getattr(part, name) for part in parts]) for name in ("outcome", "evidence"))
+    return Verification(outcome, measures, evidence, counts)
 
 
 def _verify_batch(

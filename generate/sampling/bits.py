@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mathpipe.datasets.containers.ragged_sequences import Sequences
-from mathpipe.generate.outcomes import Verification
+from mathpipe.generate.outcomes import Verification, exact_evidence
 from mathpipe.generate.splits import TEST, TRAIN, VALID, in_split, sequence_hash, share
 
 Bits = NDArray[np.uint8]
@@ -99,4 +99,5 @@ def verify_bits(
             num_hidden = hidden.sum(axis=1)
             num_correct = (matches & hidden.astype(bool)).sum(axis=1)
             hidden_accuracy[index] = np.where(num_hidden > 0, num_correct / np.maximum(num_hidden, 1), np.nan)
-    return Verification(outcome, {"bit_accuracy": accuracy, "hidden_bit_accuracy": hidden_accuracy})
+    measures = {"bit_accuracy": accuracy, "hidden_bit_accuracy": hidden_accuracy}
+    return Verification(outcome, measures, exact_evidence(outcome != MALFORMED))

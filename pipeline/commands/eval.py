@@ -73,6 +73,7 @@ def evaluate(
             verbose=verbose,
             decoding=Decoding(**params.model_dump(include=set(Decoding.__dataclass_fields__))),
             workers=params.workers,
+            domain=params.domain,
             progress=Progress("eval"),
             log=log,
         )

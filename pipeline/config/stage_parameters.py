@@ -11,6 +11,7 @@ from mathpipe.datasets.errors import UserError, nearest
 from mathpipe.generate.build.dataset_builder import existing_shard_rows
 from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.layout import Layout, default_shard_rows, whole_chunks
+from mathpipe.generate.outcomes import Domain
 from mathpipe.generate.splits import TEST, TRAIN, VALID
 from mathpipe.generate.tasks.task import Task
 from mathpipe.generate.tasks.task_registry import get_task
@@ -185,6 +186,10 @@ class EvaluateParams(BaseModel):
     constrained: bool = Field(False, description="allow only tokens that can continue a well-formed answer")
     workers: Annotated[int, Field(ge=0, le=1000)] = Field(
         0, description="number of processes that verify expressions; 0 verifies in this process"
+    )
+    domain: Domain = Field(
+        "real",
+        description="expressions: real counts answers that are right wherever problem and answer are real, complex does not",
     )
 
     @model_validator(mode="after")

@@ -11,7 +11,7 @@ from mathpipe.datasets.errors import UserError
 from mathpipe.evaluate.failures.failure import Failure
 from mathpipe.generate.tasks.matrices.cotraining import BY_TASK_TOKEN
 
-CATEGORICAL_FIELDS = ("split", "outcome", "task", "spectrum", "confused_with")
+CATEGORICAL_FIELDS = ("split", "outcome", "evidence", "task", "spectrum", "confused_with")
 TEXT_FIELDS = (*CATEGORICAL_FIELDS, "problem", "reference", "prediction")
 NONE = "none"
 

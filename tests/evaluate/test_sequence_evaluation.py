@@ -264,7 +264,7 @@ def test_report_of_short_sequences() -> None:
     metadata = {"outcomes": list(adapter.outcomes), "split": "test", "task": "xor"}
     metrics = adapter.metrics(evaluation_data(table, metadata, BaselineCounts()))
     assert metrics["bit_accuracy"] == pytest.approx((1 + 0.5 + 0) / 3)
-    assert "bit_accuracy         50.00 %" in adapter.summary(metrics, [])
+    assert "bit_accuracy             50.00 %" in adapter.summary(metrics, [])
     failures = list(adapter.failures(table))
     assert [failure.problem_type for failure in failures] == ["sequences"] * 2
     assert render_failure(failures[0])[1:] == ["problem     0011", "reference   11", "prediction  10"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.errors import UserError
@@ -69,7 +70,8 @@ class ExclusiveOr(SequenceTask[BitSpec]):
 
     def verify(self, problems: Sequences, references: Sequences, predicted: Sequences) -> Verification:
         verification = verify_bits(problems, predicted, _answer)
-        return Verification(verification.outcome, {"bit_accuracy": verification.measures["bit_accuracy"]})
+        measures = {"bit_accuracy": verification.measures["bit_accuracy"]}
+        return replace(verification, measures=measures)
 
 
 def exclusive_or(problems: Bits) -> Bits:
