@@ -1,4 +1,4 @@
-"""A dataset is a function of its spec: the fingerprint identifies it, chunks evaluate it, the layout only divides it into shards."""
+"""A dataset is a function of its spec: the fingerprint identifies it, chunks evaluate it, the layout only forms shards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Making and verifying datasets on a Dask cluster of separate processes: the same bytes, and a message of one line for each lost worker or scheduler."""
+"""Making and verifying datasets on a Dask cluster: the same bytes as in one process, and one line for each lost process."""
 
 from __future__ import annotations
 

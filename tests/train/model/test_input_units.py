@@ -53,7 +53,7 @@ def encode(matrices: list[np.ndarray[Any, Any]]) -> Tensor:
 @pytest.mark.parametrize(("input_unit", "triangle"), [("token", "full"), *UNITS])
 @torch.no_grad()
 def test_number_of_encoder_vectors(input_unit: str, triangle: str) -> None:
-    """The two words of the shape, and k words or one vector for each of 9 or 6 triangle."""
+    """Two tokens for the shape; k tokens or one vector for each of 9 entries, or of 6 in the triangle."""
     states = build(input_unit, triangle).encode(encode(symmetric(3, 3))).states
     assert states.shape[1] == 2 + (9 if triangle == "full" else 6) * (
         SOURCE.format.tokens_per_number if input_unit == "token" else 1
@@ -63,7 +63,7 @@ def test_number_of_encoder_vectors(input_unit: str, triangle: str) -> None:
 @pytest.mark.parametrize(("input_unit", "triangle"), UNITS)
 @torch.no_grad()
 def test_padding_does_not_change_output(input_unit: str, triangle: str) -> None:
-    """A matrix among larger ones is what it is alone."""
+    """A matrix has the same result beside larger ones as alone."""
     model, matrices = build(input_unit, triangle, encoder_layers=2), symmetric(2, 4, 1, 3)
     together, target = model.encode(encode(matrices)), torch.zeros(1, 6, dtype=torch.int64)
     assert together.allowed is not None
@@ -137,7 +137,7 @@ def test_training_rejects_asymmetric_problems(tmp_path: Path) -> None:
 
 
 def test_decoding_rejects_asymmetric_problems(tmp_path: Path) -> None:
-    """Later rows than those that training looks at are looked at where they are decoded."""
+    """Training checks only some rows for symmetry; decoding checks those that it decodes."""
     spec = DatasetSpec(task="eigenvalues", problems=MatrixSpec(min_dim=2, max_dim=2))
     make_dataset(spec, Layout({"train": 50}, 50), str(tmp_path / "data"), workers=0)
     data = open_dataset(tmp_path / "data", "train", "P10", "P10")
