@@ -10,9 +10,10 @@ from mathpipe.generate.problem_specs.expression_spec import ExpressionSpec
 from mathpipe.generate.symbolic.check.antiderivatives import (
     integrands,
     is_antiderivative,
+    prove_antiderivatives,
     verify_antiderivatives,
 )
-from mathpipe.generate.symbolic.check.general_solutions import verify_general_solutions
+from mathpipe.generate.symbolic.check.general_solutions import prove_general_solutions, verify_general_solutions
 from mathpipe.generate.symbolic.check.solution_points import OdeOrder
 from mathpipe.generate.symbolic.expr.random_trees import check_spec
 from mathpipe.generate.tasks.token_task import ExpressionTask, Mask
@@ -21,6 +22,7 @@ from mathpipe.generate.tasks.token_task import ExpressionTask, Mask
 class IntegrationTask(ExpressionTask):
     """f(x), written y' - f(x) -> F(x) with F' = f."""
 
+    grades_evidence = True
     measures = ("satisfied_fraction",)
     columns: ClassVar[dict[str, str]] = {"operators": "int16"}
     symbols = (("x", "Y'"), ("x",))
@@ -30,6 +32,9 @@ class IntegrationTask(ExpressionTask):
 
     def verify(self, problems: Sequences, references: Sequences, predicted: Sequences) -> Verification:
         return verify_antiderivatives(problems, references, predicted)
+
+    def proven(self, problems: Sequences, solutions: Sequences) -> Mask:
+        return prove_antiderivatives(problems, solutions)
 
     def rechecked(self, problems: Sequences, solutions: Sequences) -> Mask:
         """F' = f in double precision at 16 points."""
@@ -42,6 +47,7 @@ class EquationTask(ExpressionTask):
     ``order``: of the equation. The column ``constants`` holds the constants for which a pair holds, as bits.
     """
 
+    grades_evidence = True
     order: ClassVar[OdeOrder]
     measures = ("satisfied_fraction",)
     columns: ClassVar[dict[str, str]] = {"operators": "int16", "constants": "uint8"}
@@ -51,3 +57,6 @@ class EquationTask(ExpressionTask):
 
     def verify(self, problems: Sequences, references: Sequences, predicted: Sequences) -> Verification:
         return verify_general_solutions(self.order, problems, references, predicted)
+
+    def proven(self, problems: Sequences, solutions: Sequences) -> Mask:
+        return prove_general_solutions(self.order, problems, solutions)
