@@ -81,6 +81,11 @@ def verify_general_solutions(
     return Verification(outcome, {"satisfied_fraction": satisfied_fraction}, evidence, counts)
 
 
+def holds_generally(order: OdeOrder, equation: bytes, solution: bytes) -> bool:
+    """Whether a solution is right for all real constants, at least where all is real."""
+    return _Pair(order, equation, solution, b"").result(disagrees=False).outcome in (EQUIVALENT, REAL_DOMAIN)
+
+
 def prove_general_solutions(order: OdeOrder, equations: Sequences, solutions: Sequences) -> Mask:
     """Which pairs (n,) are proven to be right, the solution depending on its constants; never a malformed one."""
     proven = _tokens_allowed(order, solutions)
