@@ -37,7 +37,7 @@ class ProblemSpec(BaseModel):
 
     def option_values(self) -> dict[str, Any]:
         """The value of each option, as a user would set it."""
-        return {name: value for name, value in self.model_dump().items() if name in self.options()}
+        return {name: getattr(self, name) for name in self.options()}
 
     def replace_options(self, options: dict[str, Any]) -> Self:
         """This spec with other values of some options; pydantic's ValidationError if they are invalid."""

@@ -22,6 +22,7 @@ class ShardRecord(BaseModel):
     """One finished shard: ``rows`` rows of ``split`` from ``first_row`` on, in ``split/00000.parquet``; this is ``_00000.json``.
 
     ``repeats``: for sequences, how many rows repeat a problem from earlier in the same chunk; they stay in the shard.
+    ``evidence``, ``outcomes``: how many rows have each, where this is known; they follow from the rows and enter no digest.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,13 +36,18 @@ class ShardRecord(BaseModel):
     fingerprint: str
     rejected: dict[str, int]
     repeats: Count | None = None
+    evidence: dict[str, int] | None = None
+    outcomes: dict[str, int] | None = None
 
     @model_serializer(mode="wrap")
     def _without_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         values: dict[str, Any] = handler(self)
-        if self.repeats is None:
-            del values["repeats"]
-        return values
+        return {name: value for name, value in values.items() if value is not None}
+
+    @property
+    def rows_alone(self) -> ShardRecord:
+        """The record without what verification learned about its rows."""
+        return self.model_copy(update={"evidence": None, "outcomes": None})
 
     @property
     def file(self) -> str:
@@ -76,27 +82,46 @@ def parse_record(text: str) -> ShardRecord | None:
 
 
 class Split(BaseModel):
-    """One split: its number of rows, and the records of its shards in order."""
+    """One split: its number of rows, and the records of its shards in order.
+
+    ``rejected``, ``evidence``, ``outcomes``: the counts of the shards together; the last two only if every shard has them.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     rows: Count
     bytes: Count
     rejected: dict[str, int]
+    evidence: dict[str, int] | None = None
+    outcomes: dict[str, int] | None = None
     shards: tuple[ShardRecord, ...]
+
+    @model_serializer(mode="wrap")
+    def _without_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        return {name: value for name, value in values.items() if value is not None}
 
     @classmethod
     def from_records(cls, records: Sequence[ShardRecord]) -> Split:
-        rejected: dict[str, int] = {}
-        for record in records:
-            for reason, count in record.rejected.items():
-                rejected[reason] = rejected.get(reason, 0) + count
         return cls(
             rows=sum(r.rows for r in records),
             bytes=sum(r.bytes for r in records),
-            rejected=dict(sorted(rejected.items())),
+            rejected=_sum_counts([r.rejected for r in records]) or {},
+            evidence=_sum_counts([r.evidence for r in records]),
+            outcomes=_sum_counts([r.outcomes for r in records]),
             shards=tuple(records),
         )
+
+
+def _sum_counts(parts: Sequence[dict[str, int] | None]) -> dict[str, int] | None:
+    """The sum of the counts by name; None if there are none, or one is unknown."""
+    total: dict[str, int] = {}
+    for part in parts:
+        if part is None:
+            return None
+        for name, count in part.items():
+            total[name] = total.get(name, 0) + count
+    return dict(sorted(total.items())) if parts else None
 
 
 class Manifest(BaseModel):

@@ -22,6 +22,7 @@ from mathpipe.datasets.format.manifest import (
     record_file,
     shard_file,
 )
+from mathpipe.datasets.format.shard_evidence import evidence_file
 from mathpipe.datasets.io.storage import Storage, StoreError, TransientStoreError, move_to_backup
 from mathpipe.generate.build.locking import lock_directory, log_file
 from mathpipe.generate.build.shard import ShardResult, build_unit, units
@@ -35,6 +36,7 @@ from mathpipe.generate.tasks.task_registry import get_task
 OnMismatch = Literal["error", "restart"]
 MAX_ATTEMPTS = 4  # per shard after transient storage errors; the storage client has already retried each request itself
 _RECORD, _SHARD = re.compile(r"_\d+\.json"), re.compile(r"\d+\.parquet")
+_EVIDENCE = re.compile(r"_\d+\.evidence\.arrow")
 RETRY_SECONDS = 0.5  # wait before the second attempt; doubled before each further one
 
 
@@ -370,10 +372,11 @@ def _remove_unfinished(storage: Storage, layout: Layout) -> None:
 
 def _remove_surplus(storage: Storage, requested: list[Shard], layout: Layout) -> None:
     """Remove shards of an earlier, finer layout, so that a split holds only files that the manifest lists."""
-    keep = {record_file(s.split, s.index) for s in requested} | {shard_file(s.split, s.index) for s in requested}
+    keep = {name(s.split, s.index) for s in requested for name in (record_file, shard_file, evidence_file)}
     for split in layout.splits:
         for name in storage.list(split):
-            if (_RECORD.fullmatch(name) or _SHARD.fullmatch(name)) and f"{split}/{name}" not in keep:
+            ours = any(pattern.fullmatch(name) for pattern in (_RECORD, _SHARD, _EVIDENCE))
+            if ours and f"{split}/{name}" not in keep:
                 storage.remove(f"{split}/{name}")
 
 

@@ -105,6 +105,7 @@ class _OpenShard:
             fingerprint=self.spec.fingerprint,
             rejected=dict(sorted(self.rejected.items())),
             repeats=self.repeats,
+            evidence=self.task.known_evidence(self.spec, self.writer.rows),
         )
 
 

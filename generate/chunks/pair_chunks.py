@@ -46,6 +46,11 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.problems)
 
+    def take(self, selected: Mask) -> Pairs:
+        """The pairs where the mask (n,) is True, with all rejections."""
+        columns = {name: values[selected] for name, values in self.columns.items()}
+        return Pairs(self.problems.take(selected), self.solutions.take(selected), columns, self.rejected)
+
 
 PairSource = Callable[[Generators, Callable[[Sequences], Mask]], Iterator[Pairs]]
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from mathpipe.datasets.errors import nearest
 from mathpipe.datasets.expressions.vocabulary import BINARY, UNARY
@@ -43,7 +43,9 @@ class ExpressionSpec(ProblemSpec):
     ``operators``: weights that differ from the published ones, such as ``div:0,tan:0``; a weight counts within its arity.
     A leaf is x with probability ``variable_share``, else an integer uniform in 1..``max_int``. ``max_len``: tokens of the longest
     problem or solution. ``family``: the functions of the published tests of distribution shift. ``simplify``: share of
-    problems that are simplified before they are stored. Source: Lample and Charton 2020, section 3 and appendices A to C.
+    problems that are simplified before they are stored. ``evidence``: ``proven`` keeps only pairs whose solution is proven to be
+    right; ``any``, which is not stored, also keeps those that hold at points. Source: Lample and Charton 2020, section 3 and
+    appendices A to C.
     """
 
     kind: Literal["expressions"] = "expressions"
@@ -64,8 +66,18 @@ class ExpressionSpec(ProblemSpec):
     )
     family: Family = Field("general", description="functions to sample from, all or one family")
     simplify: Annotated[float, Field(ge=0, le=1)] = Field(0.0, description="proportion of problems that are simplified")
+    evidence: Literal["any", "proven"] = Field(
+        "any", description="keep all pairs that pass the checks, or only those with a proof  [default: any]"
+    )
     table: str | None = None
     """Digest of the table of primitives in which the task looks up solutions, if it has one: set by the task."""
+
+    @model_serializer(mode="wrap")
+    def _without_default_evidence(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        if self.evidence == "any":
+            del values["evidence"]
+        return values
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -29,6 +29,7 @@ class Task(ABC, Generic[SpecT]):
     ``problem_type``: a name of ``mathpipe.datasets.problem_types``. ``problem``, ``solution``: what they are, for
     ``mathpipe tasks``. ``default_spec``: the published problem parameters, the default of every option. ``outcomes``: what
     ``verify`` may find; ``correct_outcomes``: those that count as correct. ``task_token``: the published token, if there is one.
+    ``grades_evidence``: whether ``verify`` grades the evidence for its outcomes (``Verification.evidence``).
     ``shares_stream``: train, valid and test take their examples from one RNG stream, each the ones whose hash names it; else
     every split has a stream of its own. ``may_repeat``: the training split may have more examples than there are distinct
     problems.
@@ -43,6 +44,7 @@ class Task(ABC, Generic[SpecT]):
     outcomes: ClassVar[tuple[str, ...]]
     correct_outcomes: ClassVar[frozenset[str]]
     task_token: ClassVar[str | None] = None
+    grades_evidence: ClassVar[bool] = False
     shares_stream: ClassVar[bool] = False
     may_repeat: ClassVar[bool] = False
     default_spec: SpecT
@@ -116,6 +118,10 @@ class Task(ABC, Generic[SpecT]):
 
         Malformed predictions get an outcome, never an exception.
         """
+
+    def known_evidence(self, spec: DatasetSpec, rows: int) -> dict[str, int] | None:
+        """The number of rows by evidence, where the spec determines it; else None."""
+        return None
 
     @abstractmethod
     def find_faults(self, spec: DatasetSpec, split: str, examples: Examples, first: int) -> dict[str, Mask]:

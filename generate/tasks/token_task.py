@@ -7,20 +7,23 @@ yields accepted pairs. Each goes to the split given by the hash of its problem.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mathpipe.datasets.containers.ragged_sequences import Sequences
+from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.expressions.vocabulary import TOKENS
 from mathpipe.datasets.format.example_formats import TokenFormat
 from mathpipe.datasets.format.sequence_columns import TokenExamples
 from mathpipe.generate.chunks.chunk_examples import ChunkExamples
 from mathpipe.generate.chunks.pair_chunks import Columns, Generators, PairChunks, Pairs, count_repeats
 from mathpipe.generate.dataset_spec import DatasetSpec
-from mathpipe.generate.outcomes import SYMBOLIC_OUTCOMES, Verification
+from mathpipe.generate.outcomes import EVIDENCE, PROVEN, SYMBOLIC_OUTCOMES, Verification
 from mathpipe.generate.problem_specs.expression_spec import ExpressionSpec
 from mathpipe.generate.problem_specs.sequence_spec import SequenceSpec
 from mathpipe.generate.splits import TEST, TRAIN, VALID, in_split, sequence_hash
@@ -29,6 +32,7 @@ from mathpipe.generate.tasks.task import SpecT, Task
 Mask = NDArray[np.bool_]
 SequenceSpecT = TypeVar("SequenceSpecT", bound=SequenceSpec)
 Wanted = Callable[[Sequences], Mask]
+NOT_PROVEN = "not proven"  # a reason of rejection
 
 
 class TokenTask(Task[SpecT]):
@@ -52,6 +56,10 @@ class TokenTask(Task[SpecT]):
         changes which pairs are accepted.
         """
 
+    def selected_pairs(self, spec: SpecT, generator: Generators, wanted: Wanted) -> Iterator[Pairs]:
+        """Those of ``pairs`` that the spec asks for."""
+        return self.pairs(spec, generator, wanted)
+
     @abstractmethod
     def verify(self, problems: Sequences, references: Sequences, predicted: Sequences) -> Verification: ...
 
@@ -61,7 +69,7 @@ class TokenTask(Task[SpecT]):
         sizes = {split: self.rows_per_chunk(spec, split) for split in stream_splits}
 
         def pairs(generator: Generators, wanted: Wanted) -> Iterator[Pairs]:
-            return self.pairs(problems, generator, wanted)
+            return self.selected_pairs(problems, generator, wanted)
 
         return PairChunks(spec, stream, pairs, self.columns, sizes).build(chunk, splits)
 
@@ -132,6 +140,46 @@ class ExpressionTask(TokenTask[ExpressionSpec]):
 
     def chunk_rows(self, spec: ExpressionSpec) -> int:
         return self.chunk_size
+
+    def check(self, spec: ExpressionSpec) -> None:
+        """UserError for ``evidence: proven`` if the task grades no evidence."""
+        if spec.evidence == "proven" and not self.grades_evidence:
+            raise UserError(
+                f"{self.name} has no proofs", expected="evidence any", got="evidence proven", next_step="leave it out"
+            )
+
+    def proven(self, problems: Sequences, solutions: Sequences) -> Mask:
+        """Which pairs (n,) are proven to be right. Nothing timed may decide."""
+        verification = self.verify(problems, solutions, solutions)
+        right = np.isin(np.array(self.outcomes)[verification.outcome], sorted(self.correct_outcomes))
+        return np.asarray(right & (verification.evidence == PROVEN))
+
+    def selected_pairs(self, spec: ExpressionSpec, generator: Generators, wanted: Wanted) -> Iterator[Pairs]:
+        """The accepted pairs, with ``evidence: proven`` only those that are proven; the others count as rejected."""
+        for pairs in self.pairs(spec, generator, wanted):
+            yield pairs if spec.evidence == "any" else self._proven_pairs(pairs, wanted)
+
+    def _proven_pairs(self, pairs: Pairs, wanted: Wanted) -> Pairs:
+        """The wanted pairs that are proven."""
+        used = pairs.take(wanted(pairs.problems))
+        proven = self.proven(used.problems, used.solutions)
+        rejected = used.rejected + Counter({NOT_PROVEN: int((~proven).sum())})
+        return replace(used.take(proven), rejected=rejected)
+
+    def known_evidence(self, spec: DatasetSpec, rows: int) -> dict[str, int] | None:
+        if spec.imported or self.problems_of(spec).evidence == "any":
+            return None
+        return {EVIDENCE[PROVEN]: rows}
+
+    def find_faults(self, spec: DatasetSpec, split: str, examples: Any, first: int) -> dict[str, Mask]:
+        """Besides, pairs without a proof where the spec asks for proven ones; those with other faults are not proven again."""
+        faults = super().find_faults(spec, split, examples, first)
+        if self.known_evidence(spec, len(examples)) is not None:
+            rows = cast(TokenExamples, examples)
+            unproven = ~np.logical_or.reduce(list(faults.values()))
+            unproven[unproven] = ~self.proven(rows.problems.take(unproven), rows.solutions.take(unproven))
+            faults["its solution is not proven"] = unproven
+        return faults
 
 
 class SequenceTask(TokenTask[SequenceSpecT]):

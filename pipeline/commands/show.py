@@ -12,6 +12,8 @@ from mathpipe.datasets.dataset import Dataset, open_dataset
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.examples import Examples
 from mathpipe.datasets.format.manifest import Manifest, Split
+from mathpipe.generate.outcomes import EVIDENCE
+from mathpipe.generate.tasks.task_registry import get_task
 from mathpipe.pipeline.config.counts import parse_count
 from mathpipe.pipeline.inputs.encodings import reject_number_encoding
 
@@ -54,6 +56,8 @@ def show(
         for i in range(len(chunk)):
             click.echo(f"\n{split} row {chunk.row[i]}")
             lines = data.problem_type.example_lines(data.spec, chunk, i, latex=latex)
+            if (evidence := _evidence(data, chunk, i)) is not None:
+                lines.append(f"{'evidence':<9} {evidence}")
             if tokens:
                 lines += [f"{name} tokens: {text}" for name, text in _tokens(data, chunk, i).items()]
             click.echo("\n".join(lines))
@@ -83,12 +87,25 @@ def _describe(manifest: Manifest) -> Iterator[str]:
             f"{name:<8} {split.rows:,} examples, {len(split.shards)} shard{'s' * (len(split.shards) != 1)} of up to "
             f"{manifest.shard_rows:,}, {split.bytes / 1e6:,.1f} MB, rejected: {rejected}{_repeats(split)}"
         )
+        if split.evidence:
+            yield "         evidence: " + ", ".join(f"{name} {n:,}" for name, n in split.evidence.items())
         split_spec = manifest.spec_of(name)["problems"]
         if split_spec != spec["problems"]:
             differences = ", ".join(
                 f"{k} {json.dumps(v)}" for k, v in split_spec.items() if v != spec["problems"].get(k)
             )
             yield f"         sampled with {differences}"
+
+
+def _evidence(data: Dataset, examples: Examples, i: int) -> str | None:
+    """The evidence for the solution of example i, its outcome if it is not right; None if the task grades none."""
+    task = get_task(data.task)
+    if not task.grades_evidence:
+        return None
+    one = examples.take(np.array([i]))
+    verification = task.verify(one.problems, one.solutions, one.solutions)
+    grade, outcome = EVIDENCE[verification.evidence[0]], task.outcomes[verification.outcome[0]]
+    return grade if outcome == "exact" else f"{grade} ({outcome})"
 
 
 def _repeats(split: Split) -> str:
@@ -111,6 +128,7 @@ def _as_json(data: Dataset, chunks: list[Examples], *, latex: bool, tokens: bool
     examples = [
         data.problem_type.example_json(data.spec, chunk, i, latex=latex)
         | ({f"{name}_tokens": text for name, text in _tokens(data, chunk, i).items()} if tokens else {})
+        | ({"evidence": evidence} if (evidence := _evidence(data, chunk, i)) is not None else {})
         for chunk in chunks
         for i in range(len(chunk))
     ]
@@ -120,7 +138,8 @@ def _as_json(data: Dataset, chunks: list[Examples], *, latex: bool, tokens: bool
         "split_specs": manifest.split_specs,
         "digest": manifest.digest,
         "splits": {
-            name: {"rows": s.rows, "bytes": s.bytes, "rejected": s.rejected} for name, s in manifest.splits.items()
+            name: {"rows": s.rows, "bytes": s.bytes, "rejected": s.rejected, "evidence": s.evidence}
+            for name, s in manifest.splits.items()
         },
         "problems": examples,
     }

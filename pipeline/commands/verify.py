@@ -1,48 +1,95 @@
-"""``mathpipe verify``: verify every file and every solution of a dataset."""
+"""``mathpipe verify``: verify every file and every solution of a dataset; with ``--prove``, by proofs."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+from typing import Any
 
 import click
 
-from mathpipe.datasets.format.manifest import read_manifest
-from mathpipe.generate.curate.dataset_verification import verify_dataset
+from mathpipe.datasets.format.manifest import Manifest, read_manifest
+from mathpipe.generate.curate.dataset_proofs import EvidenceReport, prove_dataset
+from mathpipe.generate.curate.dataset_verification import VerificationReport, verify_dataset
 from mathpipe.pipeline.config.options import execution_options
-from mathpipe.pipeline.console import EXIT_DAMAGED, log, quiet_option
+from mathpipe.pipeline.console import EXIT_DAMAGED, Terminated, handle_sigterm, log, quiet_option, warn
 from mathpipe.pipeline.progress import Progress
 
 
 @click.command("verify")
 @click.argument("directory")
+@click.option(
+    "--prove",
+    is_flag=True,
+    help="Also grade the evidence for every solution of an integral or a differential equation, and store it.",
+)
 @execution_options
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @quiet_option
-def verify(directory: str, workers: int | None, scheduler: str | None, as_json: bool) -> None:
+def verify(directory: str, prove: bool, workers: int | None, scheduler: str | None, as_json: bool) -> None:
     """Verify a dataset: checksums, columns, position and split of every row; recompute every solution.
+
+    With --prove, every solution is verified like a prediction: proven, enclosed or only sampled. The counts enter the manifest.
+    The command is resumable: shards whose evidence is stored are not verified again.
 
     Exit code 0: complete and correct; 1: damaged, with a list of the damage; 2: verification was not possible.
 
     \b
     Example:
       mathpipe verify data/inverse
+      mathpipe verify data/integration-bwd --prove --workers 2
     """
     manifest = read_manifest(directory)
     rows = sum(split.rows for split in manifest.splits.values())
     with contextlib.closing(Progress("verify")) as progress:
         progress.start(rows)
         verification = verify_dataset(directory, workers, progress.add_shard, scheduler=scheduler, log=log)
+    evidence = None if verification.damage or not prove else _prove(directory, workers, scheduler)
     if as_json:
-        damage = [{"file": d.file, "what": d.what, "rows": list(d.rows)} for d in verification.damage]
-        result = {"directory": directory, "rows": verification.rows, "damage": damage}
-        click.echo(json.dumps(result | ({"next": manifest.repair_hint} if damage else {})))
-    elif verification.damage:
+        click.echo(json.dumps(_as_json(directory, manifest, verification, evidence)))
+    else:
+        _print(directory, manifest, verification, evidence)
+    if verification.damage or (evidence is not None and evidence.wrong):
+        raise SystemExit(EXIT_DAMAGED)
+
+
+def _prove(directory: str, workers: int | None, scheduler: str | None) -> EvidenceReport:
+    """Grade the evidence for every solution; on an interruption say how to resume."""
+    try:
+        with handle_sigterm(), contextlib.closing(Progress("prove")) as progress:
+            return prove_dataset(directory, workers, progress.start, progress.advance, scheduler=scheduler, log=log)
+    except KeyboardInterrupt as interrupt:
+        warn(f"interrupted: the evidence for finished shards of {directory} is stored; run the same command to resume")
+        raise SystemExit(143 if isinstance(interrupt, Terminated) else 130) from None
+
+
+def _as_json(
+    directory: str, manifest: Manifest, verification: VerificationReport, evidence: EvidenceReport | None
+) -> dict[str, Any]:
+    damage = [{"file": d.file, "what": d.what, "rows": list(d.rows)} for d in verification.damage]
+    result: dict[str, Any] = {"directory": directory, "rows": verification.rows, "damage": damage}
+    if evidence is not None:
+        result["counts"] = [
+            {"outcome": outcome, "evidence": grade, "rows": rows}
+            for (outcome, grade), rows in sorted(evidence.counts.items())
+        ]
+        result["remarks"] = [{"file": d.file, "what": d.what, "rows": list(d.rows)} for d in evidence.remarks]
+    return result | ({"next": manifest.repair_hint} if damage else {})
+
+
+def _print(
+    directory: str, manifest: Manifest, verification: VerificationReport, evidence: EvidenceReport | None
+) -> None:
+    if verification.damage:
         for damaged in verification.damage:
             click.echo(str(damaged))
         count = len(verification.damage)
         click.echo(f"{directory}: {count:,} damaged place{'s' * (count != 1)}. Next: {manifest.repair_hint}.")
-    else:
-        click.echo(f"{directory}: complete and correct, {verification.rows:,} answers recomputed")
-    if verification.damage:
-        raise SystemExit(EXIT_DAMAGED)
+        return
+    click.echo(f"{directory}: complete and correct, {verification.rows:,} answers recomputed")
+    if evidence is None:
+        return
+    for remark in evidence.remarks:
+        click.echo(str(remark))
+    for (outcome, grade), rows in evidence.counts.most_common():
+        click.echo(f"{rows:>12,}  {100 * rows / evidence.rows:6.2f} %  {outcome}, {grade}")

@@ -182,6 +182,13 @@ def holds(f: Sequences, primitives: Sequences) -> Mask:
     return np.isin(np.array(outcomes, dtype=np.int8), [EQUIVALENT, REAL_DOMAIN])
 
 
+def prove_antiderivatives(problems: Sequences, primitives: Sequences) -> Mask:
+    """Which pairs (n,) are proven to be right; never a malformed one."""
+    f, allowed = integrands(problems), _tokens_allowed(primitives)
+    well_formed = allowed & compile_expressions(f).well_formed & compile_expressions(primitives).well_formed
+    return np.array([w and _Pair(f[i], primitives[i]).is_proven() for i, w in enumerate(well_formed)], dtype=np.bool_)
+
+
 def _tokens_allowed(predicted: Sequences) -> Mask:
     owner = np.repeat(np.arange(len(predicted)), predicted.lengths)
     return np.asarray(np.bincount(owner[~_ALLOWED[predicted.values]], minlength=len(predicted)) == 0)
@@ -224,8 +231,7 @@ class _Pair:
 
     def verify(self, *, disagrees: bool, ask_sympy: bool = True) -> _Result:
         """``disagrees``: double precision sees a difference, so that no proof is tried before points are."""
-        condition = None if disagrees else prove_antiderivative(self._f, self._primitive)
-        if condition is not None and self._condition_holds(condition):
+        if not disagrees and self.is_proven():
             return _Result(EQUIVALENT, PROVEN, 1.0, self._jumps())
         point_result = check_points(self._check.at, self._points)
         counts = {
@@ -242,12 +248,15 @@ class _Pair:
             return _Result(outcome, NONE, point_result.satisfied_fraction, counts)
         if outcome in (PARTIAL, WRONG_VALUE):
             return _Result(outcome, PROVEN, point_result.satisfied_fraction, counts)
-        if disagrees and outcome == EQUIVALENT:  # rounding errors
-            condition = prove_antiderivative(self._f, self._primitive)
-            if condition is not None and self._condition_holds(condition):
-                return _Result(EQUIVALENT, PROVEN, 1.0, counts | self._jumps())
+        if disagrees and outcome == EQUIVALENT and self.is_proven():  # rounding errors
+            return _Result(EQUIVALENT, PROVEN, 1.0, counts | self._jumps())
         evidence = ENCLOSED if point_result.enclosed else SAMPLED
         return _Result(outcome, evidence, point_result.satisfied_fraction, counts | self._jumps())
+
+    def is_proven(self) -> bool:
+        """Whether F' = f is an exact identity, and F' is defined where that needs it."""
+        condition = prove_antiderivative(self._f, self._primitive)
+        return condition is not None and self._condition_holds(condition)
 
     @cached_property
     def _check(self) -> AntiderivativeCheck:

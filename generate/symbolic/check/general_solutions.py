@@ -42,6 +42,7 @@ from mathpipe.generate.symbolic.check.solution_checks import (
     uses,
 )
 from mathpipe.generate.symbolic.check.solution_points import OdeOrder
+from mathpipe.generate.symbolic.numeric.array_programs import compile_expressions
 
 Mask = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -78,6 +79,20 @@ def verify_general_solutions(
         counts["points"][i] = result.points
     outcome[references.equals(predicted) & (outcome == EQUIVALENT)] = EXACT
     return Verification(outcome, {"satisfied_fraction": satisfied_fraction}, evidence, counts)
+
+
+def holds_generally(order: OdeOrder, equation: bytes, solution: bytes) -> bool:
+    """Whether a solution is right for all real constants, at least where all is real."""
+    return _Pair(order, equation, solution, b"").result(disagrees=False).outcome in (EQUIVALENT, REAL_DOMAIN)
+
+
+def prove_general_solutions(order: OdeOrder, equations: Sequences, solutions: Sequences) -> Mask:
+    """Which pairs (n,) are proven to be right, the solution depending on its constants; never a malformed one."""
+    proven = _tokens_allowed(order, solutions)
+    proven &= compile_expressions(equations).well_formed & compile_expressions(solutions).well_formed
+    for i in np.flatnonzero(proven).tolist():
+        proven[i] = _Pair(order, equations[i], solutions[i], solutions[i]).is_proven_general()
+    return proven
 
 
 def _witness_of_failure(first: Substitution) -> tuple[Mask, NDArray[np.int64]]:
@@ -131,6 +146,10 @@ class _Pair:
             return self._if_general(_Result(EQUIVALENT, PROVEN, 1.0))
         enclosed = not any(v.state in UNKNOWN_STATES for v in point_results)
         return self._if_general(_Result(outcome, ENCLOSED if enclosed else SAMPLED, fraction, float(zeros)))
+
+    def is_proven_general(self) -> bool:
+        """Whether F = 0 is an exact identity, and y depends on its constants."""
+        return self._is_proven() and self._if_general(_Result(EQUIVALENT, PROVEN)).outcome == EQUIVALENT
 
     def _is_proven(self) -> bool:
         condition = prove_solution(self._equation, self._solution, self._order.unknowns, self._order.constants)

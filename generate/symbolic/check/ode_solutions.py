@@ -9,9 +9,8 @@ highest derivative contributes at least 1e-6 of that sum, and if the solution de
 d(y, y')/d(c1, c2) != 0). Moreover these quantities must be nearly equal at the twins of points: otherwise they are rounding errors.
 
 Constants lie in four named regions. A solution holds in a region if F vanishes at every point of it where F is finite, and 8 of
-these points in 2 regions of x count. Generation stores the mask of the regions in which a pair holds, at least one. It accepts
-a pair only if it fails nowhere, at many more points; regions outside the mask have too few points to decide. A prediction may
-hold for constants of one sign only, as a square root inverted on its principal branch does.
+these points in 2 regions of x count. Generation stores the mask of the regions in which a pair holds, at least one; regions
+outside the mask have too few points to decide. Points alone accept nothing: see ``accepted_solutions``.
 """
 
 from __future__ import annotations
@@ -23,12 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mathpipe.datasets.containers.ragged_sequences import Sequences
-from mathpipe.datasets.expressions.vocabulary import IDS
 from mathpipe.generate.symbolic.check.solution_points import X_REGIONS, OdeOrder, Points
-from mathpipe.generate.symbolic.numeric.array_programs import Program, compile_expressions
+from mathpipe.generate.symbolic.numeric.array_programs import compile_expressions
 from mathpipe.generate.symbolic.numeric.common_subexpressions import eliminate_common_subexpressions
 from mathpipe.generate.symbolic.numeric.points import MIN_POINTS, MIN_REGIONS
-from mathpipe.generate.symbolic.numeric.taylor import VALUES, Algebra, Complex, evaluate, evaluate_nodes
+from mathpipe.generate.symbolic.numeric.taylor import Algebra, Complex, evaluate
 
 Mask = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -38,8 +36,6 @@ MAX_MAGNITUDE = 1e150
 MIN_DERIVATIVE_SHARE = 1e-6  # of the highest derivative in the scale
 MIN_CONSTANT_DEPENDENCE = 1e-7  # relative change of the solution with its constants
 TWIN_TOLERANCE = 1e-3  # relative difference between twins and originals
-ROUNDING = 1e-13  # relative to the terms of an equation
-_SUMS = [IDS["add"], IDS["sub"]]
 _CHUNK = 16384  # points of all rows that are evaluated together
 
 
@@ -126,42 +122,6 @@ def _derivatives(order: OdeOrder, taylor: Complex) -> Complex:
     return taylor[:2] if order.order == 1 else np.stack([taylor[0], taylor[1], 2 * taylor[2]])
 
 
-def needs_recheck(order: OdeOrder, equations: Sequences, solutions: Sequences) -> Mask:
-    """Which equations are, at some dense point, further from zero than rounding errors of their terms explain.
-
-    This uses plain values, a third of the work of ``substitute``, which must decide the rows that are True here.
-    """
-    pieces = _pieces(len(equations), 4 * _CHUNK // len(order.dense_points))
-    parts = [_needs_recheck(order, equations.take(r), solutions.take(r)) for r in pieces]
-    return np.concatenate([np.zeros(0, dtype=bool), *parts])
-
-
-def _needs_recheck(order: OdeOrder, equations: Sequences, solutions: Sequences) -> Mask:
-    points = order.dense_points
-    left, right = eliminate_common_subexpressions(compile_expressions(equations)), compile_expressions(solutions)
-    taylor = evaluate(right, order.x_algebra, _solution_leaves(order.x_algebra, order, points), len(points))
-    with np.errstate(all="ignore"):
-        values = _derivatives(order, taylor)
-    leaves = {"x": points.x[None], **{name: values[k : k + 1] for k, name in enumerate(order.unknowns)}}
-    nodes = evaluate_nodes(left, VALUES, leaves, len(points))[0]
-    with np.errstate(all="ignore"):
-        size = np.abs(nodes[left.root])
-        nonzero = np.isfinite(size) & (size > ROUNDING * _largest_terms(left, np.abs(nodes)))
-    return np.asarray(nonzero.any(axis=1))
-
-
-def _largest_terms(program: Program, sizes: Floats) -> Floats:
-    """The total magnitude of the terms of each well-formed expression (n, K); an expression that is no sum is one term."""
-    total = np.zeros((len(program.root), sizes.shape[1]))
-    owner, nodes = np.arange(len(program.root)), program.root
-    while len(nodes):
-        inner = np.isin(program.token[nodes], _SUMS)
-        np.add.at(total, owner[~inner], sizes[nodes[~inner]])
-        owner, nodes = owner[inner], nodes[inner]
-        owner, nodes = np.tile(owner, 2), np.concatenate([program.left[nodes], program.right[nodes]])
-    return total
-
-
 def _solution_leaves(solution_algebra: Algebra, order: OdeOrder, points: Points) -> dict[str, Complex]:
     """x and the constants as Taylor coefficients in an algebra, (components, K)."""
     index = {monomial: k for k, monomial in enumerate(solution_algebra.monomials)}
@@ -222,12 +182,9 @@ def _agrees_at_twins(points: Points, quantities: list[Complex]) -> Mask:
     return np.asarray(((close & finite).sum(axis=1) * 2 > finite.sum(axis=1))[:, None])
 
 
-def regions_solved(substitution: Substitution, *, general: bool = True) -> Mask:
-    """In which regions of the constants each solution holds (n, regions). ``general``: it must depend on its constants."""
-    counted = substitution.zero & substitution.informative
-    if general:
-        counted &= substitution.general
-    counted &= substitution.points.twin < 0
+def regions_solved(substitution: Substitution) -> Mask:
+    """In which regions of the constants each solution holds and depends on its constants (n, regions)."""
+    counted = substitution.zero & substitution.informative & substitution.general & (substitution.points.twin < 0)
     fails = substitution.finite & ~substitution.zero
     regions = range(int(substitution.points.region.max(initial=-1)) + 1)
     return np.stack(
@@ -239,44 +196,6 @@ def regions_solved(substitution: Substitution, *, general: bool = True) -> Mask:
     )
 
 
-def confirm_regions(
-    order: OdeOrder,
-    substitution: Substitution,
-    equations: Sequences,
-    solutions: Sequences,
-    *,
-    general: bool = True,
-    thorough: bool = False,
-) -> Mask:
-    """Like ``regions_solved``, but confirmed at the dense points: (n, regions).
-
-    A solution that fails in some region is rechecked and must hold for all constants of one sign, since it may fail for other
-    small constants where it seems to hold only for small ones. A region whose points are undefined or do not count is no failure.
-    ``thorough``: recheck every solution; one that fails anywhere holds nowhere. For example, acosh(cosh u) is u until the
-    imaginary part of u reaches pi, so that exp(c1) < pi for every tested c1 proves little.
-    """
-    regions = regions_solved(substitution, general=general)
-    fails: Mask = np.asarray((substitution.finite & ~substitution.zero).any(axis=1))
-    regions[fails] &= _of_one_sign(order, regions[fails])
-    recheck = np.flatnonzero(regions.any(axis=1) & (fails | thorough))
-    if thorough:
-        recheck = recheck[fails[recheck] | needs_recheck(order, equations.take(recheck), solutions.take(recheck))]
-    dense = substitute(order, order.dense_points, equations.take(recheck), solutions.take(recheck))
-    regions[recheck] &= regions_solved(dense, general=general)
-    narrowed = recheck[fails[recheck] | (dense.finite & ~dense.zero).any(axis=1)]
-    regions[narrowed] &= not thorough and _of_one_sign(order, regions[narrowed])
-    return regions
-
-
-def _of_one_sign(order: OdeOrder, regions: Mask) -> Mask:
-    """Keep a region only if all regions with constants of one sign that contain it are True."""
-    confirmed = np.zeros_like(regions)
-    for mask in order.one_sign_regions:
-        in_region = (mask >> np.arange(regions.shape[1]) & 1).astype(bool)
-        confirmed[np.ix_(regions[:, in_region].all(axis=1), in_region)] = True
-    return confirmed
-
-
 def has_enough_points(counted: Mask, points: Points, region: int) -> Mask:
     """Which rows have at least 8 counted points in 2 regions of x within this region of the constants."""
     in_region = points.region == region
@@ -284,20 +203,3 @@ def has_enough_points(counted: Mask, points: Points, region: int) -> Mask:
     for r in range(X_REGIONS):
         x_regions += counted[:, in_region & (points.x_region == r)].any(axis=1)
     return np.asarray((counted[:, in_region].sum(axis=1) >= MIN_POINTS) & (x_regions >= MIN_REGIONS))
-
-
-def is_solution(
-    order: OdeOrder, equations: Sequences, solutions: Sequences
-) -> tuple[NDArray[np.uint8], dict[str, Mask]]:
-    """(bit mask of the regions of the constants in which each pair is right, 0 for none; for each reason the pairs it rejects)."""
-    substitution = substitute(order, order.points, equations, solutions)
-    regions = confirm_regions(order, substitution, equations, solutions, thorough=True)
-    mask = (regions * (1 << np.arange(regions.shape[1]))).sum(axis=1).astype(np.uint8)
-    fails = (substitution.finite & ~substitution.zero).any(axis=1)
-    holds_somewhere = (substitution.zero & substitution.informative).any(axis=1)
-    fails_elsewhere = ~fails & regions_solved(substitution).any(axis=1)  # fails only at the dense points
-    return mask, {
-        "holds on part of the domain": (mask == 0) & ((fails & holds_somewhere) | fails_elsewhere),
-        "does not hold": (mask == 0) & fails & ~holds_somewhere,
-        "too few test points": (mask == 0) & ~fails & ~fails_elsewhere,
-    }

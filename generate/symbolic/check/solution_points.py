@@ -126,10 +126,6 @@ class OdeOrder:
     equation_algebra: Algebra
     regions: tuple[str, ...]
     points: Points
-    dense_points: Points
-    """For rechecking solutions that hold only in some regions."""
-    one_sign_regions: tuple[int, ...]
-    """Masks of the regions with constants of one sign: a solution that fails somewhere must hold in all regions of such a mask."""
 
     @cached_property
     def coarse_points(self) -> Points:
@@ -160,8 +156,6 @@ FIRST_ORDER = OdeOrder(
     Algebra(((0, 0, 0), (1, 0, 0), (0, 1, 0))),
     ("1 < c1", "0 < c1 < 1", "-1 < c1 < 0", "c1 < -1"),
     _points(_ONE, each=2),
-    _points(_ONE, each=8),
-    (0b0011, 0b1100),
 )
 SECOND_ORDER = OdeOrder(
     2,
@@ -172,6 +166,4 @@ SECOND_ORDER = OdeOrder(
     Algebra(((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1))),
     ("c1 > 0, c2 > 0", "c1 < 0, c2 > 0", "c1 > 0, c2 < 0", "c1 < 0, c2 < 0"),
     _points(_TWO, each=3),
-    _points(_TWO, each=8),
-    (0b0001, 0b0010, 0b0100, 0b1000),
 )

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import numpy as np
+
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.generate.outcomes import Verification
 from mathpipe.generate.problem_specs.expression_spec import ExpressionSpec
 from mathpipe.generate.symbolic.check.antiderivatives import (
     integrands,
     is_antiderivative,
+    prove_antiderivatives,
     verify_antiderivatives,
 )
-from mathpipe.generate.symbolic.check.general_solutions import verify_general_solutions
+from mathpipe.generate.symbolic.check.general_solutions import prove_general_solutions, verify_general_solutions
 from mathpipe.generate.symbolic.check.solution_points import OdeOrder
 from mathpipe.generate.symbolic.expr.random_trees import check_spec
 from mathpipe.generate.tasks.token_task import ExpressionTask, Mask
@@ -21,6 +24,7 @@ from mathpipe.generate.tasks.token_task import ExpressionTask, Mask
 class IntegrationTask(ExpressionTask):
     """f(x), written y' - f(x) -> F(x) with F' = f."""
 
+    grades_evidence = True
     measures = ("satisfied_fraction",)
     columns: ClassVar[dict[str, str]] = {"operators": "int16"}
     symbols = (("x", "Y'"), ("x",))
@@ -31,9 +35,20 @@ class IntegrationTask(ExpressionTask):
     def verify(self, problems: Sequences, references: Sequences, predicted: Sequences) -> Verification:
         return verify_antiderivatives(problems, references, predicted)
 
+    def proven(self, problems: Sequences, solutions: Sequences) -> Mask:
+        return prove_antiderivatives(problems, solutions)
+
     def rechecked(self, problems: Sequences, solutions: Sequences) -> Mask:
-        """F' = f in double precision at 16 points."""
-        return is_antiderivative(integrands(problems), solutions)[0]
+        """F' = f in double precision at 16 points, and F' - f expands to 0."""
+        from mathpipe.generate.symbolic.check.quick_identity import (
+            is_quick_antiderivative,
+        )  # late: it imports symengine
+
+        f = integrands(problems)
+        right = is_antiderivative(f, solutions)[0]
+        for i in np.flatnonzero(right).tolist():
+            right[i] = is_quick_antiderivative(f[i], solutions[i])
+        return right
 
 
 class EquationTask(ExpressionTask):
@@ -42,6 +57,7 @@ class EquationTask(ExpressionTask):
     ``order``: of the equation. The column ``constants`` holds the constants for which a pair holds, as bits.
     """
 
+    grades_evidence = True
     order: ClassVar[OdeOrder]
     measures = ("satisfied_fraction",)
     columns: ClassVar[dict[str, str]] = {"operators": "int16", "constants": "uint8"}
@@ -51,3 +67,14 @@ class EquationTask(ExpressionTask):
 
     def verify(self, problems: Sequences, references: Sequences, predicted: Sequences) -> Verification:
         return verify_general_solutions(self.order, problems, references, predicted)
+
+    def proven(self, problems: Sequences, solutions: Sequences) -> Mask:
+        return prove_general_solutions(self.order, problems, solutions)
+
+    def rechecked(self, problems: Sequences, solutions: Sequences) -> Mask:
+        """F = 0 in double precision wherever it has a value, and F with y expands to 0."""
+        from mathpipe.generate.symbolic.check.accepted_solutions import (
+            is_quickly_confirmed,
+        )  # late: it imports symengine
+
+        return is_quickly_confirmed(self.order, problems, solutions)

@@ -18,7 +18,7 @@ from mathpipe.datasets.expressions.prefix import Tree, ids_to_text, parse, text_
 from mathpipe.datasets.expressions.vocabulary import IDS, TOKENS
 from mathpipe.datasets.rendering.formulas import to_infix
 from mathpipe.generate.outcomes import SYMBOLIC_OUTCOMES
-from mathpipe.generate.symbolic.check.ode_solutions import is_solution
+from mathpipe.generate.symbolic.check.accepted_solutions import is_solution
 from mathpipe.generate.symbolic.check.solution_points import FIRST_ORDER, SECOND_ORDER
 from mathpipe.generate.tasks.task_registry import token_task
 from mathpipe.generate.tasks.token_task import TokenTask

@@ -15,7 +15,7 @@ from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.expressions.prefix import Tree
 from mathpipe.generate.chunks.pair_chunks import Columns, Generators, Mask, Pairs
 from mathpipe.generate.problem_specs.expression_spec import ExpressionSpec
-from mathpipe.generate.symbolic.check.ode_solutions import is_solution
+from mathpipe.generate.symbolic.check.accepted_solutions import is_solution
 from mathpipe.generate.symbolic.check.solution_points import OdeOrder
 from mathpipe.generate.symbolic.expr.canonical_form import (
     LEAF_TOKENS,

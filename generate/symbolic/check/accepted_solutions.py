@@ -1,0 +1,54 @@
+"""Which generated pairs of differential equations are kept, and for which constants they hold.
+
+Double precision at fixed points only rejects, and says in which regions of the constants there are enough values. A pair that fails
+nowhere is kept if the equation with its solution is a quick identity (``quick_identity``), or else if the verifier of predictions
+confirms it for all real constants.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mathpipe.datasets.containers.ragged_sequences import Sequences
+from mathpipe.generate.symbolic.check.general_solutions import holds_generally
+from mathpipe.generate.symbolic.check.ode_solutions import Mask, Substitution, regions_solved, substitute
+from mathpipe.generate.symbolic.check.quick_identity import is_quick_solution
+from mathpipe.generate.symbolic.check.solution_points import OdeOrder
+
+
+def is_solution(
+    order: OdeOrder, equations: Sequences, solutions: Sequences
+) -> tuple[NDArray[np.uint8], dict[str, Mask]]:
+    """(bit mask of the regions of the constants in which each pair is right, 0 for none; for each reason the pairs it rejects)."""
+    substitution = substitute(order, order.points, equations, solutions)
+    regions = regions_solved(substitution)
+    fails = _fails(substitution)
+    candidates = regions.any(axis=1) & ~fails
+    right = candidates.copy()
+    for i in np.flatnonzero(candidates).tolist():
+        right[i] = is_quick_solution(equations[i], solutions[i], order.unknowns) or holds_generally(
+            order, equations[i], solutions[i]
+        )
+    regions[~right] = False
+    mask = (regions * (1 << np.arange(regions.shape[1]))).sum(axis=1).astype(np.uint8)
+    holds_somewhere = (substitution.zero & substitution.informative).any(axis=1)
+    return mask, {
+        "holds on part of the domain": fails & holds_somewhere,
+        "does not hold": fails & ~holds_somewhere,
+        "too few test points": ~fails & ~candidates,
+        "not confirmed": candidates & ~right,
+    }
+
+
+def is_quickly_confirmed(order: OdeOrder, equations: Sequences, solutions: Sequences) -> Mask:
+    """Which stored pairs (n,) are kept without the verifier of predictions."""
+    substitution = substitute(order, order.points, equations, solutions)
+    confirmed = regions_solved(substitution).any(axis=1) & ~_fails(substitution)
+    for i in np.flatnonzero(confirmed).tolist():
+        confirmed[i] = is_quick_solution(equations[i], solutions[i], order.unknowns)
+    return confirmed
+
+
+def _fails(substitution: Substitution) -> Mask:
+    return np.asarray((substitution.finite & ~substitution.zero).any(axis=1))
