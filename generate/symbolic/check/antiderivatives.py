@@ -8,6 +8,7 @@ precision only sorts out predictions to reject. Where f has too few values, SymP
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -30,8 +31,9 @@ from mathpipe.generate.symbolic.check.exact_identity import prove_antiderivative
 from mathpipe.generate.symbolic.check.jumps import count_jumps
 from mathpipe.generate.symbolic.check.kernels import Condition
 from mathpipe.generate.symbolic.check.point_checks import AntiderivativeCheck, PairPoints, State, check_points
+from mathpipe.generate.symbolic.check.real_failures import primitive_fails
 from mathpipe.generate.symbolic.check.sympy_fallback import shared_sympy_process
-from mathpipe.generate.symbolic.numeric.array_programs import compile_expressions
+from mathpipe.generate.symbolic.numeric.array_programs import Program, compile_expressions
 from mathpipe.generate.symbolic.numeric.points import IS_REAL, POINTS, has_enough_points
 from mathpipe.generate.symbolic.numeric.taylor import FIRST_DERIVATIVES, VALUES, Complex, evaluate
 
@@ -42,7 +44,7 @@ RECHECK_BELOW = 1e-3  # a difference below this may be a rounding error
 TINY, HUGE = 1e-200, 1e200
 PREFIX = bytes([IDS["sub"], IDS["Y'"]])
 """Problems have the form ``sub Y' f``."""
-_CHUNK = 256
+_CHUNK = 512  # rows evaluated together
 _ALLOWED = np.zeros(256, dtype=bool)  # tokens a prediction may use: x is the only variable
 _ALLOWED[
     [k for name, k in IDS.items() if name not in {"y", "z", "t", "Y", "Y'", "Y''", *(f"a{k}" for k in range(10))}]
@@ -94,10 +96,7 @@ class Comparison:
 
 def compare(f: Sequences, primitives: Sequences) -> Comparison:
     """Evaluate both sides at every point, a few hundred rows at a time."""
-    parts = [
-        _compare(f.take(np.arange(a, min(a + _CHUNK, len(f)))), primitives.take(np.arange(a, min(a + _CHUNK, len(f)))))
-        for a in range(0, len(f), _CHUNK)
-    ]
+    parts = [_compare(*programs) for programs in _programs(f, primitives)]
     if not parts:
         empty = np.empty((0, len(POINTS)), dtype=np.complex128)
         return Comparison(empty, empty, empty, np.empty(0, dtype=bool))
@@ -109,9 +108,14 @@ def compare(f: Sequences, primitives: Sequences) -> Comparison:
     )
 
 
-def _compare(f: Sequences, primitives: Sequences) -> Comparison:
+def _programs(f: Sequences, primitives: Sequences) -> Iterator[tuple[Program, Program]]:
+    for first in range(0, len(f), _CHUNK):
+        rows = np.arange(first, min(first + _CHUNK, len(f)))
+        yield compile_expressions(f.take(rows)), compile_expressions(primitives.take(rows))
+
+
+def _compare(left: Program, right: Program) -> Comparison:
     x = np.stack([POINTS, np.ones(len(POINTS))])
-    left, right = compile_expressions(f), compile_expressions(primitives)
     integrand = evaluate(left, VALUES, {"x": x[:1]}, len(POINTS))[0]
     primitive, derivative = evaluate(right, FIRST_DERIVATIVES, {"x": x}, len(POINTS))
     return Comparison(integrand, derivative, primitive, right.well_formed & left.well_formed)
@@ -164,7 +168,8 @@ def verify_antiderivatives(problems: Sequences, references: Sequences, predicted
     outcome = np.where(well_formed, WRONG_VALUE, MALFORMED).astype(np.int8)
     evidence = np.where(well_formed, PROVEN, NONE).astype(np.int8)
     counts = {name: np.full(n, np.nan) for name in EVIDENCE_COUNTS}
-    for i in np.flatnonzero(well_formed).tolist():
+    fails = _certainly_fail(f, predicted, np.flatnonzero(well_formed & (witness >= 0)))
+    for i in np.flatnonzero(well_formed & ~fails).tolist():
         pair = _Pair(f[i], predicted[i])
         if witness[i] >= 0 and pair.fails_at(float(POINTS[witness[i]].real)):
             continue
@@ -174,6 +179,12 @@ def verify_antiderivatives(problems: Sequences, references: Sequences, predicted
             counts[name][i] = value
     outcome[references.equals(predicted) & (outcome == EQUIVALENT)] = EXACT
     return Verification(outcome, {"satisfied_fraction": satisfied_fraction}, evidence, counts)
+
+
+def _certainly_fail(f: Sequences, predicted: Sequences, rows: NDArray[np.int64]) -> Mask:
+    """Which of these rows are proven to fail where f and F are real; False for the others."""
+    parts = [primitive_fails(*programs) for programs in _programs(f.take(rows), predicted.take(rows))]
+    return _at(rows[np.concatenate([np.zeros(0, dtype=bool), *parts])], len(f))
 
 
 def holds(f: Sequences, primitives: Sequences) -> Mask:
