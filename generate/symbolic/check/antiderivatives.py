@@ -34,7 +34,7 @@ from mathpipe.generate.symbolic.check.point_checks import AntiderivativeCheck, P
 from mathpipe.generate.symbolic.check.real_failures import primitive_fails
 from mathpipe.generate.symbolic.check.sympy_fallback import shared_sympy_process
 from mathpipe.generate.symbolic.numeric.array_programs import Program, compile_expressions
-from mathpipe.generate.symbolic.numeric.points import IS_REAL, POINTS, has_enough_points
+from mathpipe.generate.symbolic.numeric.points import IS_REAL, POINTS, WIDE, has_enough_points
 from mathpipe.generate.symbolic.numeric.taylor import FIRST_DERIVATIVES, VALUES, Complex, evaluate
 
 Mask = NDArray[np.bool_]
@@ -114,10 +114,10 @@ def _programs(f: Sequences, primitives: Sequences) -> Iterator[tuple[Program, Pr
         yield compile_expressions(f.take(rows)), compile_expressions(primitives.take(rows))
 
 
-def _compare(left: Program, right: Program) -> Comparison:
-    x = np.stack([POINTS, np.ones(len(POINTS))])
-    integrand = evaluate(left, VALUES, {"x": x[:1]}, len(POINTS))[0]
-    primitive, derivative = evaluate(right, FIRST_DERIVATIVES, {"x": x}, len(POINTS))
+def _compare(left: Program, right: Program, points: Complex = POINTS) -> Comparison:
+    x = np.stack([points, np.ones(len(points))])
+    integrand = evaluate(left, VALUES, {"x": x[:1]}, len(points))[0]
+    primitive, derivative = evaluate(right, FIRST_DERIVATIVES, {"x": x}, len(points))
     return Comparison(integrand, derivative, primitive, right.well_formed & left.well_formed)
 
 
@@ -169,9 +169,12 @@ def verify_antiderivatives(problems: Sequences, references: Sequences, predicted
     evidence = np.where(well_formed, PROVEN, NONE).astype(np.int8)
     counts = {name: np.full(n, np.nan) for name in EVIDENCE_COUNTS}
     fails = _certainly_fail(f, predicted, np.flatnonzero(well_formed & (witness >= 0)))
+    nowhere = _agree_nowhere(f, predicted, np.flatnonzero(well_formed & ~fails & (witness < 0) & _differ(error)))
     for i in np.flatnonzero(well_formed & ~fails).tolist():
         pair = _Pair(f[i], predicted[i])
-        if witness[i] >= 0 and pair.fails_at(float(POINTS[witness[i]].real)):
+        if witness[i] >= 0 and pair.fails_at(complex(POINTS[witness[i]])):
+            continue
+        if nowhere[i] and pair.differs_at(complex(POINTS[np.isfinite(error[i])][-1])):  # off the axis
             continue
         result = pair.verify(disagrees=bool((error[i] > RECHECK_BELOW).any()))
         outcome[i], evidence[i], satisfied_fraction[i] = result.outcome, result.evidence, result.satisfied_fraction
@@ -185,6 +188,24 @@ def _certainly_fail(f: Sequences, predicted: Sequences, rows: NDArray[np.int64])
     """Which of these rows are proven to fail where f and F are real; False for the others."""
     parts = [primitive_fails(*programs) for programs in _programs(f.take(rows), predicted.take(rows))]
     return _at(rows[np.concatenate([np.zeros(0, dtype=bool), *parts])], len(f))
+
+
+def _differ(error: NDArray[np.float64]) -> Mask:
+    """Which rows agree at no point, and have enough points."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(has_enough_points(np.isfinite(error)) & ~(error <= RECHECK_BELOW).any(axis=1))
+
+
+def _agree_nowhere(f: Sequences, predicted: Sequences, rows: NDArray[np.int64]) -> Mask:
+    """Which of these rows agree at no point of a wide range, as far as double precision tells; False for the others."""
+    parts: list[Mask] = [np.zeros(0, dtype=np.bool_)]
+    for left, right in _programs(f.take(rows), predicted.take(rows)):
+        comparison = _compare(left, right, WIDE)
+        with np.errstate(all="ignore"):
+            finite = np.isfinite(comparison.integrand) & np.isfinite(comparison.derivative)
+            agrees = finite & (comparison.relative_error() <= RECHECK_BELOW)
+        parts.append(np.asarray(~agrees.any(axis=1)))
+    return _at(rows[np.concatenate(parts)], len(f))
 
 
 def holds(f: Sequences, primitives: Sequences) -> Mask:
@@ -228,10 +249,14 @@ class _Pair:
         self._f, self._primitive = parse(f), parse(primitive)
         self._real_only = any(token in f or token in primitive for token in _NOT_ANALYTIC)
 
-    def fails_at(self, x: float) -> bool:
+    def fails_at(self, x: complex) -> bool:
         """Whether it is proven that F' and f differ at x, where both f and F are real."""
-        point_result = self._check.at(complex(x))
+        point_result = self._check.at(x)
         return point_result.state is State.NONZERO and point_result.problem_is_real and point_result.answer_is_real
+
+    def differs_at(self, x: complex) -> bool:
+        """Whether it is proven that F' and f differ at x."""
+        return self._check.at(x).state is State.NONZERO
 
     def verify(self, *, disagrees: bool, ask_sympy: bool = True) -> _Result:
         """``disagrees``: double precision sees a difference, so that no proof is tried before points are."""
