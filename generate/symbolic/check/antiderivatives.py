@@ -27,11 +27,12 @@ from mathpipe.generate.outcomes import (
     SYMBOLIC_OUTCOMES,
     Verification,
 )
-from mathpipe.generate.symbolic.check.exact_identity import prove_antiderivative
+from mathpipe.generate.symbolic.check.exact.exact_identity import prove_antiderivative
+from mathpipe.generate.symbolic.check.exact.expanded_identity import is_identity
+from mathpipe.generate.symbolic.check.exact.reciprocals import Condition
 from mathpipe.generate.symbolic.check.jumps import count_jumps
-from mathpipe.generate.symbolic.check.kernels import Condition
 from mathpipe.generate.symbolic.check.point_checks import AntiderivativeCheck, PairPoints, State, check_points
-from mathpipe.generate.symbolic.check.real_failures import primitive_fails
+from mathpipe.generate.symbolic.check.real_evaluation import have_values, primitive_fails
 from mathpipe.generate.symbolic.check.sympy_fallback import shared_sympy_process
 from mathpipe.generate.symbolic.numeric.array_programs import Program, compile_expressions
 from mathpipe.generate.symbolic.numeric.points import IS_REAL, POINTS, WIDE, has_enough_points
@@ -170,13 +171,15 @@ def verify_antiderivatives(problems: Sequences, references: Sequences, predicted
     counts = {name: np.full(n, np.nan) for name in EVIDENCE_COUNTS}
     fails = _certainly_fail(f, predicted, np.flatnonzero(well_formed & (witness >= 0)))
     nowhere = _agree_nowhere(f, predicted, np.flatnonzero(well_formed & ~fails & (witness < 0) & _differ(error)))
-    for i in np.flatnonzero(well_formed & ~fails).tolist():
+    open_rows = np.flatnonzero(well_formed & ~fails)
+    has_value = _have_values(f, predicted, open_rows)
+    for i in open_rows.tolist():
         pair = _Pair(f[i], predicted[i])
         if witness[i] >= 0 and pair.fails_at(complex(POINTS[witness[i]])):
             continue
         if nowhere[i] and pair.differs_at(complex(POINTS[np.isfinite(error[i])][-1])):  # off the axis
             continue
-        result = pair.verify(disagrees=bool((error[i] > RECHECK_BELOW).any()))
+        result = pair.verify(disagrees=bool((error[i] > RECHECK_BELOW).any()), has_value=bool(has_value[i]))
         outcome[i], evidence[i], satisfied_fraction[i] = result.outcome, result.evidence, result.satisfied_fraction
         for name, value in result.counts.items():
             counts[name][i] = value
@@ -187,6 +190,12 @@ def verify_antiderivatives(problems: Sequences, references: Sequences, predicted
 def _certainly_fail(f: Sequences, predicted: Sequences, rows: NDArray[np.int64]) -> Mask:
     """Which of these rows are proven to fail where f and F are real; False for the others."""
     parts = [primitive_fails(*programs) for programs in _programs(f.take(rows), predicted.take(rows))]
+    return _at(rows[np.concatenate([np.zeros(0, dtype=bool), *parts])], len(f))
+
+
+def _have_values(f: Sequences, predicted: Sequences, rows: NDArray[np.int64]) -> Mask:
+    """For which of these rows f, F and F' certainly have a value at one point; False for the others."""
+    parts = [have_values(*programs) for programs in _programs(f.take(rows), predicted.take(rows))]
     return _at(rows[np.concatenate([np.zeros(0, dtype=bool), *parts])], len(f))
 
 
@@ -258,10 +267,12 @@ class _Pair:
         """Whether it is proven that F' and f differ at x."""
         return self._check.at(x).state is State.NONZERO
 
-    def verify(self, *, disagrees: bool, ask_sympy: bool = True) -> _Result:
-        """``disagrees``: double precision sees a difference, so that no proof is tried before points are."""
-        condition = None if disagrees else prove_antiderivative(self._f, self._primitive)
-        if condition is not None and self._condition_holds(condition):
+    def verify(self, *, disagrees: bool, has_value: bool = False, ask_sympy: bool = True) -> _Result:
+        """``disagrees``: double precision sees a difference, so that no proof is tried before points are.
+
+        ``has_value``: f, F and F' are known to have a value at one point.
+        """
+        if not disagrees and self._is_proven(has_value):
             return _Result(EQUIVALENT, PROVEN, 1.0, self._jumps())
         point_result = check_points(self._check.at, self._points)
         counts = {
@@ -278,12 +289,17 @@ class _Pair:
             return _Result(outcome, NONE, point_result.satisfied_fraction, counts)
         if outcome in (PARTIAL, WRONG_VALUE):
             return _Result(outcome, PROVEN, point_result.satisfied_fraction, counts)
-        if disagrees and outcome == EQUIVALENT:  # rounding errors
-            condition = prove_antiderivative(self._f, self._primitive)
-            if condition is not None and self._condition_holds(condition):
-                return _Result(EQUIVALENT, PROVEN, 1.0, counts | self._jumps())
+        if disagrees and outcome == EQUIVALENT and self._is_proven(has_value):  # rounding errors
+            return _Result(EQUIVALENT, PROVEN, 1.0, counts | self._jumps())
         evidence = ENCLOSED if point_result.enclosed else SAMPLED
         return _Result(outcome, evidence, point_result.satisfied_fraction, counts | self._jumps())
+
+    def _is_proven(self, has_value: bool) -> bool:
+        """First by expansion, which suffices for most pairs, then by polynomials over kernels."""
+        if is_identity(self._f, self._primitive) and (has_value or self._condition_holds(Condition.ONE_POINT)):
+            return True
+        condition = prove_antiderivative(self._f, self._primitive)
+        return condition is not None and self._condition_holds(condition)
 
     @cached_property
     def _check(self) -> AntiderivativeCheck:

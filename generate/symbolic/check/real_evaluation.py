@@ -1,4 +1,4 @@
-"""Which answers certainly fail at a real point where problem and answer are real: a proof for many answers at once.
+"""Which answers certainly fail, or certainly have a value, at a real point: proofs for many answers at once.
 
 The balls are those of ``real_balls``. Answers that they do not decide are left to balls of more digits.
 """
@@ -24,12 +24,23 @@ def _exact(values: Floats) -> RealBalls:
 
 def primitive_fails(f: Program, primitives: Program) -> Mask:
     """For which of n pairs it is proven that F' and f differ at one of the real test points."""
-    x = [_exact(REAL), _exact(np.ones_like(REAL))]
-    (integrand,) = evaluate(f, VALUES, {"x": x[:1]}, len(REAL))
-    primitive, derivative = evaluate(primitives, FIRST_DERIVATIVES, {"x": x}, len(REAL))
+    integrand, primitive, derivative = _values(f, primitives)
     with np.errstate(all="ignore"):
         fails = primitive.finite() & (derivative - integrand).nonzero()
     return np.asarray(fails.any(axis=1))
+
+
+def have_values(f: Program, primitives: Program) -> Mask:
+    """For which of n pairs f, F and F' certainly have a value at one of the real test points."""
+    return np.asarray(np.logical_and.reduce([balls.finite() for balls in _values(f, primitives)]).any(axis=1))
+
+
+def _values(f: Program, primitives: Program) -> tuple[RealBalls, RealBalls, RealBalls]:
+    """(f, F, F') at the real test points, (n, K) each."""
+    x = [_exact(REAL), _exact(np.ones_like(REAL))]
+    (integrand,) = evaluate(f, VALUES, {"x": x[:1]}, len(REAL))
+    primitive, derivative = evaluate(primitives, FIRST_DERIVATIVES, {"x": x}, len(REAL))
+    return integrand, primitive, derivative
 
 
 def solution_fails(order: OdeOrder, points: Points, equations: Program, solutions: Program) -> Mask:
