@@ -28,8 +28,8 @@ from mathpipe.generate.outcomes import (
     SYMBOLIC_OUTCOMES,
     Verification,
 )
-from mathpipe.generate.symbolic.check.exact_identity import prove_solution
-from mathpipe.generate.symbolic.check.kernels import Condition
+from mathpipe.generate.symbolic.check.exact.exact_identity import prove_solution
+from mathpipe.generate.symbolic.check.exact.reciprocals import Condition
 from mathpipe.generate.symbolic.check.ode_solutions import Substitution, has_enough_points, substitute
 from mathpipe.generate.symbolic.check.point_checks import UNKNOWN_STATES, State
 from mathpipe.generate.symbolic.check.solution_checks import (
