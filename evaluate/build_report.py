@@ -30,6 +30,7 @@ from mathpipe.evaluate.failures.worst_failures import WorstFailures
 from mathpipe.evaluate.predictions import predictions_metadata, read_predictions
 from mathpipe.evaluate.report.charts import render_chart
 from mathpipe.evaluate.report.evaluation_page import page
+from mathpipe.generate.tasks.task_registry import check_task
 
 PREDICTIONS = "predictions.parquet"
 METRICS = "metrics.json"
@@ -64,6 +65,7 @@ def build_report(
     """
     path = storage.path(PREDICTIONS)
     metadata = predictions_metadata(path, storage.fs)
+    check_task(metadata["spec"])
     with pq.ParquetFile(path, filesystem=storage.fs) as file:
         columns = required_columns(file.schema_arrow)
     table = read_predictions(path, columns, storage.fs)

@@ -47,6 +47,7 @@ from mathpipe.evaluate.failures.failure import Failure
 from mathpipe.evaluate.partial_results import PartialResults, evaluation_fingerprint
 from mathpipe.evaluate.score.scoring import ScoredHypotheses
 from mathpipe.generate.tasks.error_measures import TOLERANCE
+from mathpipe.generate.tasks.task_registry import check_task
 from mathpipe.train.model.interface import Model
 from mathpipe.train.run.checkpoint import SUMMARY, RunRecord, load_model
 
@@ -99,6 +100,7 @@ def evaluate_run(
     log(_describe_checkpoint(Path(run_dir), record))
     dataset = dataset_of_run(record, data_dir, split)
     n = _row_count(dataset, limit, batch_size)
+    check_task(dataset.spec)
     adapter, timer = adapter_of(dataset.task, workers), Timer()
     max_length = adapter.max_length(dataset, n)
     other_data = None if data_dir is None or str(data_dir) == record.data else str(data_dir)
@@ -207,6 +209,7 @@ QUICK_METRICS = ("accuracy", "accuracy_published", "exact", "invalid", "token_ac
 
 def quick_metric_names(dataset: Dataset) -> tuple[str, ...]:
     """Names of the metrics that ``quick_accuracy`` returns."""
+    check_task(dataset.spec)
     return (*QUICK_METRICS, *adapter_of(dataset.task).extra_metrics)
 
 

@@ -24,7 +24,7 @@ from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.execution.cpus import available_cpus
 from mathpipe.generate.execution.executors import run
 from mathpipe.generate.layout import Layout, Shard
-from mathpipe.generate.tasks.task_registry import TASKS, get_task
+from mathpipe.generate.tasks.task_registry import TASKS, get_task, load_task, task_of
 from mathpipe.pipeline.config.counts import parse_count
 from mathpipe.pipeline.console import log
 
@@ -89,7 +89,7 @@ def bench(task: str, dim: int, count: str, workers: int | None, out: str, second
     Example:
       mathpipe bench --task inverse --n 50M
     """
-    get_task(task)
+    task = load_task(task).name
     examples = _count(count)
     log(f"training and evaluation on {_fast_paths()}")
     with _scratch(out) as folder:
@@ -170,13 +170,13 @@ def _measurements(dim: int, folder: Path, seconds: float) -> Iterator[Measuremen
 def _generation_rate(spec: DatasetSpec, seconds: float) -> float:
     """Examples per second of chunks generated in memory, without writing."""
     chunks = itertools.count()
-    task, spec = get_task(spec.task), _small_chunks(spec)
+    task, spec = task_of(spec), _small_chunks(spec)
     return spec.chunk_rows * _calls_per_second(lambda: task.build_chunk(spec, next(chunks), ["train"]), seconds)
 
 
 def _small_chunks(spec: DatasetSpec) -> DatasetSpec:
     """The spec with chunks that take a fraction of a second, where a chunk of the task takes seconds."""
-    return spec.model_copy(update={"chunk_rows": SMALL_CHUNK}) if get_task(spec.task).shares_stream else spec
+    return spec.model_copy(update={"chunk_rows": SMALL_CHUNK}) if task_of(spec).shares_stream else spec
 
 
 def _calls_per_second(function: Callable[[], object], seconds: float) -> float:
