@@ -9,6 +9,7 @@ from mathpipe.generate.dataset_spec import DatasetSpec, ImportedSpec
 from mathpipe.generate.tasks.calculus import integration_bwd, integration_fwd, integration_ibp, ode1, ode2
 from mathpipe.generate.tasks.external.external_tasks import find_external, installed_tasks, latest_digest, load_external
 from mathpipe.generate.tasks.external.task_source import is_reference
+from mathpipe.generate.tasks.integers import gcd
 from mathpipe.generate.tasks.matrices import (
     add,
     cholesky,
@@ -38,6 +39,7 @@ _MODULES: tuple[Any, ...] = (
     *(transpose, add, matvec, matmul, eigenvalues, eigenvectors, inverse, symmetric_inverse, singular_values, svd),
     *(cotraining, determinant, rank, linear_system, pseudo_inverse, qr, cholesky, expm),
     *(integration_bwd, integration_fwd, integration_ibp, ode1, ode2, xor, memory),
+    gcd,
 )
 TASKS: dict[str, Task[Any]] = {module.TASK.name: module.TASK for module in _MODULES}
 
@@ -48,8 +50,8 @@ TOKEN_TASKS: dict[str, TokenTask[Any]] = {name: task for name, task in TASKS.ite
 def get_task(name: str, source_digest: str | None = None) -> Task[Any]:
     """The task of this name, which a dataset may hold: no code is loaded but that of an installed entry point.
 
-    ``source_digest``: the digest of its code, if it is a task outside the package. UserError if there is no such task, with the
-    most similar name, or if its code is another.
+    ``source_digest``: the digest of its code, if it is a task outside the package; it may have the name of one of the package.
+    UserError if there is no such task, with the most similar name, or if its code is another.
     """
     if source_digest is None and name in TASKS:
         return TASKS[name]
@@ -74,24 +76,9 @@ def task_of(spec: DatasetSpec) -> Task[Any]:
     return get_task(spec.task, spec.source_digest)
 
 
-def check_task(spec: dict[str, Any]) -> None:
-    """UserError if the code of the task of a stored spec is not loaded, or has changed."""
-    get_task(str(spec["task"]), spec.get("source_digest"))
-
-
 def load_task(reference: str) -> Task[Any]:
     """The task that the user names: ``inverse``, ``./gcd.py``, ``./tasks.py:Gcd`` or ``my.module:Gcd``. This loads its code."""
-    if not is_reference(reference):
-        return get_task(reference)
-    task = load_external(reference)
-    if task.name in TASKS:
-        raise UserError(
-            f"{reference} defines a task {task.name}, which mathpipe has already",
-            expected="another name",
-            got=repr(task.name),
-            next_step=f'rename the file, or write name = "my-{task.name}" in it',
-        )
-    return task
+    return load_external(reference) if is_reference(reference) else get_task(reference)
 
 
 class MissingTaskError(UserError):

@@ -60,7 +60,7 @@ def generate(
     """
     params = resolve_generate(source, flags)
     spec = params.dataset_spec()
-    url = out or f"data/{params.task}"
+    url = out or f"data/{spec.task}"
     layout = params.layout(spec, url)
     progress = Progress("generate")
     progress.start(layout.rows)

@@ -13,7 +13,7 @@ from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.layout import Layout, default_shard_rows, whole_chunks
 from mathpipe.generate.splits import TEST, TRAIN, VALID
 from mathpipe.generate.tasks.task import Task
-from mathpipe.generate.tasks.task_registry import get_task, load_task
+from mathpipe.generate.tasks.task_registry import load_task
 from mathpipe.pipeline.config.counts import Count, parse_count
 from mathpipe.pipeline.config.resolution import ParameterSource, Section, resolve, user_errors, validate
 from mathpipe.train.config import TrainConfig
@@ -79,21 +79,20 @@ class GenerateParams(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _task_parameters_in_spec(cls, values: Any) -> Any:
-        """Load the task, and say where its parameters belong."""
+        """Say where the parameters of a task belong."""
         if isinstance(values, dict) and isinstance(values.get("task"), str):
-            values = {**values, "task": load_task(values["task"]).name}
-            misplaced = sorted((values.keys() - cls.model_fields.keys()) & get_task(values["task"]).options().keys())
+            misplaced = sorted((values.keys() - cls.model_fields.keys()) & load_task(values["task"]).options().keys())
             if misplaced:
                 raise ValueError(f"{misplaced[0]} is a parameter of the task: write generate.spec.{misplaced[0]}")
         return values
 
     def dataset_spec(self) -> DatasetSpec:
         """The dataset spec of these parameters; UserError if the task cannot sample problems with them."""
-        return make_spec(get_task(self.task), self.spec, self.seed, "generate.spec")
+        return make_spec(load_task(self.task), self.spec, self.seed, "generate.spec")
 
     def split_specs(self, spec: DatasetSpec) -> dict[str, DatasetSpec]:
         """The specs of the extra test splits ``test-<name>``: these parameters, with the changes of each split."""
-        specs, task = {}, get_task(self.task)
+        specs, task = {}, load_task(self.task)
         for name, changes in self.extra_test.items():
             changed = {key: value for key, value in changes.items() if key != "n"}
             options = task.spec_model.merge(self.spec, changed)
@@ -110,7 +109,7 @@ class GenerateParams(BaseModel):
 
     def layout(self, spec: DatasetSpec, out: str) -> Layout:
         """Sizes of splits and shards; shards as given, else as in an existing dataset of this spec, else by size."""
-        task = get_task(self.task)
+        task = load_task(self.task)
         splits = {TRAIN: self.n}
         splits |= {VALID: self._held_out_rows(task, spec, "valid"), TEST: self._held_out_rows(task, spec, "test")}
         for name, changes in self.extra_test.items():

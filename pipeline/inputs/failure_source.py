@@ -16,7 +16,6 @@ from mathpipe.evaluate.compare.evaluations import find_evaluations
 from mathpipe.evaluate.failures.failure import Failure
 from mathpipe.evaluate.failures.failure_dump import read_failures
 from mathpipe.evaluate.predictions import predictions_metadata, read_predictions
-from mathpipe.generate.tasks.task_registry import check_task
 from mathpipe.pipeline.console import log
 
 
@@ -31,8 +30,7 @@ class FailureSource:
         if self.path != self.predictions:
             return read_failures(self.path)
         metadata = predictions_metadata(self.path)
-        check_task(metadata["spec"])
-        return iter_failures(Storage(str(self.path.parent)), metadata["task"], self.path.name)
+        return iter_failures(Storage(str(self.path.parent)), metadata.get("spec", metadata), self.path.name)
 
     def outcomes(self) -> list[str]:
         """The outcomes of the task; without predictions the task is unknown, and these are the outcomes of all tasks."""

@@ -14,22 +14,32 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import BaseModel, ValidationError, create_model
 
+from mathpipe.datasets.containers.integer_layout import parse_layout
+from mathpipe.datasets.containers.ragged_sequences import IntegerSequences
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.sequence_columns import TokenExamples
 from mathpipe.generate.chunks.chunk_examples import ChunkExamples
 from mathpipe.generate.chunks.pair_chunks import Columns, Generators, Pairs
 from mathpipe.generate.dataset_spec import DatasetSpec, ProblemSpec
 from mathpipe.generate.outcomes import Verification
+from mathpipe.generate.problem_specs.integer_spec import IntegerSpec
 from mathpipe.generate.problem_specs.sequence_spec import SequenceSpec
 from mathpipe.generate.splits import in_split, sequence_hash
 from mathpipe.generate.tasks.external.example_definition import PAIR, ExampleDefinition, shown
-from mathpipe.generate.tasks.external.example_values import ExampleValues, ExpressionValues, StringValues, WrongValue
+from mathpipe.generate.tasks.external.example_values import (
+    ExampleValues,
+    ExpressionValues,
+    IntegerValues,
+    StringValues,
+    WrongValue,
+    infer_layout,
+)
+from mathpipe.generate.tasks.integer_task import CLASS, IntegerTask
 from mathpipe.generate.tasks.task import Mask
 from mathpipe.generate.tasks.token_task import ExpressionTask, SequenceTask, TokenTask, Wanted
 
 BATCH = 64
 CHUNK_ROWS = 1_000
-CLASS_COLUMN = "class"
 _INFERENCE_EXAMPLES = 256  # how many examples are looked at for the layout
 _CHUNK: ContextVar[int] = ContextVar("chunk", default=0)
 
@@ -86,7 +96,7 @@ class ExampleTask(TokenTask[Any]):
         columns: Columns = {}
         if self.definition.answer_class is not None:
             classes = self.definition.classes(values, lambda k: describe(first + k))
-            columns[CLASS_COLUMN] = np.array(classes, dtype=np.int64)
+            columns[CLASS] = np.array(classes, dtype=np.int64)
         return Pairs(self.problem_values.to_rows(problems), self.answer_values.to_rows(answers), columns)
 
     def _wrong_type(self, example: str, side: str, stored: ExampleValues, value: Any, error: WrongValue) -> UserError:
@@ -191,6 +201,24 @@ class ExampleTask(TokenTask[Any]):
         return unreadable, rejected
 
 
+class IntegerExamples(ExampleTask, IntegerTask[Any]):
+    """Problems and answers are integers in tuples and lists."""
+
+    def sample(self, rng: np.random.Generator, n: int, spec: Any) -> IntegerSequences:
+        """Problems of examples, whose answers are lost: ``pairs`` keeps both."""
+        values = self.definition.examples(rng, spec, 0, n, lambda number: f"example {number:,}")
+        return IntegerSequences.from_list([self.problem_values.to_row(problem) for problem, _ in values])
+
+    def solve(self, problems: IntegerSequences, spec: Any) -> IntegerSequences:
+        raise UserError(f"{self.name} solves no given problem: it computes a problem together with its answer")
+
+    def verify(self, problems: Any, references: Any, predicted: Any) -> Verification:
+        return IntegerTask.verify(self, problems, references, predicted)
+
+    def is_right(self, problems: Any, references: Any, predicted: Any) -> Mask:
+        return self._accepted(problems, references, predicted)[1]
+
+
 class StringExamples(ExampleTask, SequenceTask[Any]):
     """Problems and answers are strings over an alphabet."""
 
@@ -210,10 +238,11 @@ class ExpressionExamples(ExampleTask, ExpressionTask):
 
 def example_task(definition: ExampleDefinition, module: Any) -> ExampleTask:
     """The task of a definition. ``module``: where its spec model is stored, so that specs can be pickled."""
-    base, spec_base, attributes = _problem_type(definition)
+    base, spec_base = _problem_type(definition)
     spec_model = _spec_model(definition, spec_base, module)
+    alphabet = tuple(dict.fromkeys(definition.alphabet or ""))
     try:
-        default_spec = spec_model.model_validate(attributes.pop("spec_values", {}))
+        default_spec = spec_model.model_validate({"alphabet": alphabet} if base is StringExamples else {})
     except ValidationError as error:
         first = error.errors()[0]
         raise UserError(
@@ -221,33 +250,63 @@ def example_task(definition: ExampleDefinition, module: Any) -> ExampleTask:
             expected="a default for every field, such as max_int: int = Field(100, ge=1, description=...)",
             got=first["msg"],
         ) from None
-    attributes |= {
+    attributes: dict[str, Any] = {
         "__doc__": definition.description,
         "name": definition.name,
         "definition": definition,
         "problem": definition.description or "a problem of a task outside mathpipe",
-        "solution": attributes["answer_values"].expected,
         "source": definition.path,
         "spec_model": spec_model,
         "default_spec": default_spec,
-        "columns": {CLASS_COLUMN: "int64"} if definition.answer_class is not None else {},
+        "columns": {CLASS: "int64"} if definition.answer_class is not None else {},
     }
+    if base is StringExamples:
+        attributes |= {"alphabet": alphabet, "problem_values": StringValues(alphabet)}
+        attributes["answer_values"] = attributes["problem_values"]
+    elif base is ExpressionExamples:
+        attributes["problem_values"] = attributes["answer_values"] = ExpressionValues(str(definition.notation))
+    else:
+        problem_values, answer_values = _integer_values(definition, default_spec)
+        attributes |= {"problem_values": problem_values, "problem_layout": problem_values.layout}
+        attributes |= {"answer_values": answer_values, "solution_layout": answer_values.layout}
+    attributes["solution"] = attributes["answer_values"].expected
     task: ExampleTask = type(base.__name__, (base,), attributes)()
     return task
 
 
-def _problem_type(definition: ExampleDefinition) -> tuple[type[ExampleTask], type[ProblemSpec], dict[str, Any]]:
-    """(base class, base of the spec, attributes of the class): by ``alphabet``, ``notation``, else by the first example."""
-    values: ExampleValues
+def _problem_type(definition: ExampleDefinition) -> tuple[type[ExampleTask], type[ProblemSpec]]:
+    """(base class, base of the spec): strings have an ``alphabet``, expressions a ``notation``, all others are integers."""
     if definition.alphabet is not None:
-        alphabet = tuple(dict.fromkeys(definition.alphabet))
-        values = StringValues(alphabet)
-        attributes = {"alphabet": alphabet, "spec_values": {"alphabet": alphabet}}
-        return StringExamples, SequenceSpec, attributes | {"problem_values": values, "answer_values": values}
+        return StringExamples, SequenceSpec
     if definition.notation is not None:
-        values = ExpressionValues(definition.notation)
-        return ExpressionExamples, ExpressionExampleSpec, {"problem_values": values, "answer_values": values}
-    raise NotImplementedError
+        return ExpressionExamples, ExpressionExampleSpec
+    return IntegerExamples, IntegerSpec
+
+
+def _integer_values(definition: ExampleDefinition, spec: Any) -> tuple[IntegerValues, IntegerValues]:
+    """The layouts of problems and answers: those that the definition names, else those of the first examples."""
+    layouts = (definition.problem_layout, definition.answer_layout)
+    examples: list[tuple[Any, Any]] = []
+    if None in layouts:
+        rng = np.random.default_rng(0)
+        examples = definition.examples(
+            rng, spec, 0, _INFERENCE_EXAMPLES, lambda k: f"example {k:,} to infer the layout"
+        )
+    values = []
+    for k, (side, layout) in enumerate(zip(("problem", "answer"), layouts, strict=True)):
+        try:
+            text = infer_layout([example[k] for example in examples]) if layout is None else layout
+        except WrongValue as error:
+            raise definition.error(
+                definition.example,
+                f"the {side} has the wrong type: {error}",
+                "integers, tuples of a fixed length and lists of any length, of the same layout in every example",
+                shown(examples[0][k]),
+                f'convert to int and list; name the layout ({side}_layout = "[int]"); strings need alphabet = "...", expressions '
+                'notation = "infix"; matrices a subclass of MatrixTask',
+            ) from None
+        values.append(IntegerValues(str(parse_layout(text)), inferred=layout is None))
+    return values[0], values[1]
 
 
 def _spec_model(definition: ExampleDefinition, base: type[ProblemSpec], module: Any) -> type[ProblemSpec]:

@@ -6,7 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
-from mathpipe.datasets.containers.ragged_sequences import Sequences
+import numpy as np
+
+from mathpipe.datasets.containers.integer_layout import LayoutError, flatten, unflatten
+from mathpipe.datasets.containers.ragged_sequences import IntegerSequences, Sequences
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.expressions.infix import parse_infix
 from mathpipe.datasets.expressions.prefix import Malformed, ids_to_text, parse, text_to_ids, write
@@ -38,6 +41,34 @@ class ExampleValues(ABC):
     def to_rows(self, rows: list[Sequence[int]]) -> Sequences:
         """A ragged batch."""
         return Sequences.from_list(rows)
+
+
+class IntegerValues(ExampleValues):
+    """Integers in tuples (a fixed number) and lists (any number), as the layout says."""
+
+    def __init__(self, layout: str, *, inferred: bool) -> None:
+        self.layout, self._inferred = layout, inferred
+        self.expected = f"a value of layout {layout}"
+
+    def to_row(self, value: Any) -> Sequence[int]:
+        try:
+            return flatten(self.layout, value)
+        except LayoutError as error:
+            raise WrongValue(str(error)) from None
+
+    def to_value(self, row: Any) -> Any:
+        try:
+            return unflatten(self.layout, row)
+        except LayoutError as error:
+            raise WrongValue(str(error)) from None
+
+    def to_rows(self, rows: list[Sequence[int]]) -> IntegerSequences:
+        return IntegerSequences.from_list(rows)
+
+    def hint(self, side: str) -> str:
+        if not self._inferred:
+            return f"return such a value, or correct {side}_layout"
+        return f'the first examples have this layout; name another: {side}_layout = "[int]" for a list of any length'
 
 
 class StringValues(ExampleValues):
@@ -84,3 +115,31 @@ class ExpressionValues(ExampleValues):
             return to_infix(row) if self._infix else ids_to_text(row)
         except (Malformed, ValueError, IndexError) as error:
             raise WrongValue(str(error)) from None
+
+
+def infer_layout(values: Sequence[Any]) -> str:
+    """The layout of these values: ``int``, tuples of a fixed length, lists of any length; WrongValue if they have no common one.
+
+    A list without elements in every value is a list of integers.
+    """
+    if any(isinstance(value, np.ndarray) for value in values):
+        values = [value.tolist() if isinstance(value, np.ndarray) else value for value in values]
+    kinds = {_kind(value) for value in values}
+    if len(kinds) > 1:
+        raise WrongValue(f"the first examples differ: {' and '.join(sorted(kinds))}")
+    kind = kinds.pop() if kinds else "int"
+    if kind == "int":
+        return "int"
+    if kind == "list":
+        return f"[{infer_layout([element for value in values for element in value])}]"
+    return f"({', '.join(infer_layout([value[k] for value in values]) for k in range(len(values[0])))})"
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, tuple) and value:
+        return f"tuple of {len(value)}"
+    if isinstance(value, list):
+        return "list"
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        return "int"
+    raise WrongValue(f"{shown(value)} is no integer, nor a tuple or list of integers")
