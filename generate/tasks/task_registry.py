@@ -7,6 +7,9 @@ from typing import Any
 from mathpipe.datasets.errors import UserError, nearest
 from mathpipe.generate.dataset_spec import DatasetSpec, ImportedSpec
 from mathpipe.generate.tasks.calculus import integration_bwd, integration_fwd, integration_ibp, ode1, ode2
+from mathpipe.generate.tasks.external.external_tasks import find_external, installed_tasks, latest_digest, load_external
+from mathpipe.generate.tasks.external.task_source import is_reference
+from mathpipe.generate.tasks.integers import gcd
 from mathpipe.generate.tasks.matrices import (
     add,
     cholesky,
@@ -36,6 +39,7 @@ _MODULES: tuple[Any, ...] = (
     *(transpose, add, matvec, matmul, eigenvalues, eigenvectors, inverse, symmetric_inverse, singular_values, svd),
     *(cotraining, determinant, rank, linear_system, pseudo_inverse, qr, cholesky, expm),
     *(integration_bwd, integration_fwd, integration_ibp, ode1, ode2, xor, memory),
+    gcd,
 )
 TASKS: dict[str, Task[Any]] = {module.TASK.name: module.TASK for module in _MODULES}
 
@@ -43,17 +47,59 @@ MATRIX_TASKS: dict[str, MatrixTask] = {name: task for name, task in TASKS.items(
 TOKEN_TASKS: dict[str, TokenTask[Any]] = {name: task for name, task in TASKS.items() if isinstance(task, TokenTask)}
 
 
-def get_task(name: str) -> Task[Any]:
-    """The task of this name; UserError suggests the most similar name."""
-    if name not in TASKS:
-        near = nearest(name, TASKS)
-        raise UserError(
-            f"unknown task {name!r}",
-            expected=f"one of {', '.join(TASKS)}",
-            got=repr(name),
-            next_step=f"did you mean {near}?" if near else "`mathpipe tasks` lists them all",
+def get_task(name: str, source_digest: str | None = None) -> Task[Any]:
+    """The task of this name, which a dataset may hold: no code is loaded but that of an installed entry point.
+
+    ``source_digest``: the digest of its code, if it is a task outside the package; it may have the name of one of the package.
+    UserError if there is no such task, with the most similar name, or if its code is another.
+    """
+    if source_digest is None and name in TASKS:
+        return TASKS[name]
+    task = find_external(name, source_digest)
+    if task is not None:
+        return task
+    if source_digest is not None:
+        raise _other_source(name, source_digest, latest_digest(name))
+    near = nearest(name, [*TASKS, *installed_tasks()])
+    raise UserError(
+        f"unknown task {name!r}",
+        expected=f"one of {', '.join([*TASKS, *installed_tasks()])}",
+        got=repr(name),
+        next_step=f"did you mean {near}?"
+        if near
+        else "`mathpipe tasks` lists them all; a task outside mathpipe is named by its file, --task ./NAME.py",
+    )
+
+
+def task_of(spec: DatasetSpec) -> Task[Any]:
+    """The task of a dataset; UserError if its code is not loaded, or has changed."""
+    return get_task(spec.task, spec.source_digest)
+
+
+def load_task(reference: str) -> Task[Any]:
+    """The task that the user names: ``inverse``, ``./gcd.py``, ``./tasks.py:Gcd`` or ``my.module:Gcd``. This loads its code."""
+    return load_external(reference) if is_reference(reference) else get_task(reference)
+
+
+class MissingTaskError(UserError):
+    """The code of a task outside the package is not loaded, or is another than that of a dataset."""
+
+
+def _other_source(name: str, expected: str, loaded: str | None) -> MissingTaskError:
+    if loaded is None:
+        return MissingTaskError(
+            f"{name} is a task outside mathpipe, and its code is not loaded: no dataset or run loads code",
+            expected=f"its source of digest {expected[:12]}",
+            got="none",
+            next_step=f"name its file or module: --task ./{name}.py",
         )
-    return TASKS[name]
+    return MissingTaskError(
+        f"the code of {name} is not the code that this dataset was generated with",
+        expected=f"source of digest {expected[:12]}",
+        got=loaded[:12],
+        cause="the file was edited since; other code is another dataset",
+        next_step="restore that version of the file (version control has it), or generate another dataset with the new one",
+    )
 
 
 def matrix_task(name: str) -> MatrixTask:
@@ -90,6 +136,7 @@ def parse_spec(values: dict[str, Any]) -> DatasetSpec:
     problems = values.get("problems")
     if isinstance(problems, dict):
         imported = problems.get("kind") == "imported"
-        model = ImportedSpec if imported else get_task(str(values.get("task"))).spec_model
+        name, digest = str(values.get("task")), values.get("source_digest")
+        model = ImportedSpec if imported else get_task(name, digest).spec_model
         values = {**values, "problems": model.model_validate(problems)}
     return DatasetSpec.model_validate(values)

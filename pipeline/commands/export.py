@@ -11,6 +11,7 @@ from mathpipe.datasets.dataset import open_dataset
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.export_formats import export_arrow, export_text
 from mathpipe.datasets.io.storage import Storage
+from mathpipe.pipeline.config.options import external_task_option
 from mathpipe.pipeline.console import quiet_option
 from mathpipe.pipeline.inputs.encodings import reject_number_encoding
 from mathpipe.pipeline.progress import Progress
@@ -20,10 +21,17 @@ from mathpipe.pipeline.progress import Progress
 @click.argument("directory")
 @click.option("--out", required=True, help="File to write; .txt for text in the papers' format, .arrow for Arrow IPC.")
 @click.option("--split", default="train", show_default=True, help="Split to export.")
-@click.option("--input-encoding", default=None, help="Number encoding of problem matrices, for text.  [default: P1000]")
 @click.option(
-    "--output-encoding", default=None, help="Number encoding of solution matrices, for text.  [default: P1000]"
+    "--input-encoding",
+    default=None,
+    help="Encoding of the numbers of problems, for text.  [default: P1000 for matrices]",
 )
+@click.option(
+    "--output-encoding",
+    default=None,
+    help="Encoding of the numbers of solutions, for text.  [default: P1000 for matrices]",
+)
+@external_task_option
 @quiet_option
 def export(directory: str, out: str, split: str, input_encoding: str | None, output_encoding: str | None) -> None:
     """Export a split as text lines (problem<TAB>solution, the papers' format) or as one Arrow IPC file.
@@ -42,7 +50,7 @@ def export(directory: str, out: str, split: str, input_encoding: str | None, out
         raise UserError(
             f"{out}: unknown format", expected="a file name that ends in .txt or .arrow", got=repr(Path(out).suffix)
         )
-    data = open_dataset(directory, split, input_encoding or "P1000", output_encoding or "P1000")
+    data = open_dataset(directory, split, input_encoding, output_encoding)
     if not data.problem_type.takes_number_encodings:
         reject_number_encoding(directory, "--input-encoding", input_encoding)
         reject_number_encoding(directory, "--output-encoding", output_encoding)

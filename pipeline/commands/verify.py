@@ -11,7 +11,7 @@ import click
 from mathpipe.datasets.format.manifest import Manifest, read_manifest
 from mathpipe.generate.curate.dataset_proofs import EvidenceReport, prove_dataset
 from mathpipe.generate.curate.dataset_verification import VerificationReport, verify_dataset
-from mathpipe.pipeline.config.options import execution_options
+from mathpipe.pipeline.config.options import execution_options, external_task_option
 from mathpipe.pipeline.console import EXIT_DAMAGED, Terminated, handle_sigterm, log, quiet_option, warn
 from mathpipe.pipeline.progress import Progress
 
@@ -25,6 +25,7 @@ from mathpipe.pipeline.progress import Progress
 )
 @execution_options
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@external_task_option
 @quiet_option
 def verify(directory: str, prove: bool, workers: int | None, scheduler: str | None, as_json: bool) -> None:
     """Verify a dataset: checksums, columns, position and split of every row; recompute every solution.
@@ -32,7 +33,8 @@ def verify(directory: str, prove: bool, workers: int | None, scheduler: str | No
     With --prove, every solution is verified like a prediction: proven, enclosed or only sampled. The counts enter the manifest.
     The command is resumable: shards whose evidence is stored are not verified again.
 
-    Exit code 0: complete and correct; 1: damaged, with a list of the damage; 2: verification was not possible.
+    Exit code 0: complete and correct; 1: damaged, with a list of the damage; 2: verification was not possible, or for a task
+    outside mathpipe that --task does not name, only that of checksums.
 
     \b
     Example:
@@ -44,13 +46,16 @@ def verify(directory: str, prove: bool, workers: int | None, scheduler: str | No
     with contextlib.closing(Progress("verify")) as progress:
         progress.start(rows)
         verification = verify_dataset(directory, workers, progress.add_shard, scheduler=scheduler, log=log)
-    evidence = None if verification.damage or not prove else _prove(directory, workers, scheduler)
+    unverified = verification.damage or verification.missing_task is not None
+    evidence = None if unverified or not prove else _prove(directory, workers, scheduler)
     if as_json:
         click.echo(json.dumps(_as_json(directory, manifest, verification, evidence)))
     else:
         _print(directory, manifest, verification, evidence)
     if verification.damage or (evidence is not None and evidence.wrong):
         raise SystemExit(EXIT_DAMAGED)
+    if verification.missing_task is not None:
+        raise verification.missing_task
 
 
 def _prove(directory: str, workers: int | None, scheduler: str | None) -> EvidenceReport:
@@ -74,6 +79,8 @@ def _as_json(
             for (outcome, grade), rows in sorted(evidence.counts.items())
         ]
         result["remarks"] = [{"file": d.file, "what": d.what, "rows": list(d.rows)} for d in evidence.remarks]
+    if verification.missing_task is not None:
+        result["unverified"] = str(verification.missing_task)
     return result | ({"next": manifest.repair_hint} if damage else {})
 
 
@@ -85,6 +92,9 @@ def _print(
             click.echo(str(damaged))
         count = len(verification.damage)
         click.echo(f"{directory}: {count:,} damaged place{'s' * (count != 1)}. Next: {manifest.repair_hint}.")
+        return
+    if verification.missing_task is not None:
+        click.echo(f"{directory}: every file has its size and checksum; no answer was recomputed")
         return
     click.echo(f"{directory}: complete and correct, {verification.rows:,} answers recomputed")
     if evidence is None:
