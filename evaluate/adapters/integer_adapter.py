@@ -12,7 +12,7 @@ from mathpipe.datasets.dataset import Dataset
 from mathpipe.datasets.tokenizers.integer_tokenizer import IntegerTokenizer
 from mathpipe.evaluate.adapters.adapter import Terminal
 from mathpipe.evaluate.adapters.prediction_columns import number_column
-from mathpipe.evaluate.adapters.token_adapter import TokenAdapter, draw_texts, shown_texts, texts_html
+from mathpipe.evaluate.adapters.token_adapter import TokenAdapter, render_texts, shown_texts, texts_html
 from mathpipe.evaluate.analyze.calibration_analysis import calibration
 from mathpipe.evaluate.analyze.covariate_analyses import by_class, by_covariate, failure_discriminability
 from mathpipe.evaluate.analyze.covariates import Column, integer_covariates
@@ -60,8 +60,8 @@ class IntegerAdapter(TokenAdapter[IntegerTokenizer]):
         return super().type_metrics(data) | class_metrics(data)
 
     @staticmethod
-    def draw_failure(failure: Failure, terminal: Terminal) -> list[str]:
-        return draw_texts(shown_texts(failure), terminal)
+    def render_failure(failure: Failure, terminal: Terminal) -> list[str]:
+        return render_texts(shown_texts(failure), terminal)
 
     @staticmethod
     def failure_html(failure: Failure) -> str:

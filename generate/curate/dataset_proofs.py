@@ -27,7 +27,7 @@ from mathpipe.generate.curate.dataset_verification import Damage, load_split_spe
 from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.execution.executors import LogFunction, run
 from mathpipe.generate.outcomes import EVIDENCE
-from mathpipe.generate.tasks.task_registry import get_task
+from mathpipe.generate.tasks.task_registry import task_of
 
 SLICE_ROWS = 500  # rows that a worker takes at a time
 STRONG_EVIDENCE = ("proven", "enclosed")
@@ -109,7 +109,7 @@ def _check_task(manifest: Manifest) -> None:
 
 def _slices(spec: DatasetSpec, record: ShardRecord) -> Iterator[_Slice]:
     first = 0
-    for group, rows in enumerate(get_task(spec.task).example_format(spec).row_group_sizes(record.rows)):
+    for group, rows in enumerate(task_of(spec).example_format(spec).row_group_sizes(record.rows)):
         for start in range(0, rows, SLICE_ROWS):
             stop = min(start + SLICE_ROWS, rows)
             yield _Slice(record, group, start, stop, first + start)
@@ -119,7 +119,7 @@ def _slices(spec: DatasetSpec, record: ShardRecord) -> Iterator[_Slice]:
 def _verify_slice(specs: dict[str, DatasetSpec], url: str, part: _Slice) -> _SliceEvidence:
     """Verify some rows of a shard as predictions of themselves."""
     spec = specs[part.record.split]
-    task = get_task(spec.task)
+    task = task_of(spec)
     try:
         with Storage(url).read(part.record.file) as opened, pq.ParquetFile(opened) as file:
             rows: TokenExamples = task.example_format(spec).from_arrow(

@@ -185,7 +185,7 @@ def _write(
         sha256=hashing.sha256,
         fingerprint=spec.fingerprint,
         rejected={DUPLICATE: len(plan.dropped)} if len(plan.dropped) else {},
-        evidence=get_task(spec.task).known_evidence(spec, count),
+        evidence=task_of(spec).known_evidence(spec, count),
     )
     record.write(storage)
     return record
