@@ -27,7 +27,7 @@ from mathpipe.generate.curate.dataset_verification import Damage, load_split_spe
 from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.execution.executors import LogFunction, run
 from mathpipe.generate.outcomes import EVIDENCE
-from mathpipe.generate.tasks.task_registry import task_of
+from mathpipe.generate.tasks.task_registry import get_task, task_of
 
 SLICE_ROWS = 500  # rows that a worker takes at a time
 STRONG_EVIDENCE = ("proven", "enclosed")
