@@ -74,8 +74,8 @@ def by_evidence(data: EvaluationData) -> Iterator[Analysis]:
     yield Analysis(
         "evidence",
         "Evidence of the correct answers",
-        "A correct answer is proven by an exact identity, or enclosed by balls around 0 on every interval between critical points, "
-        f"or sampled at points on some of them only.{_jump_remark(data)}",
+        "A correct answer is proven by an exact identity, enclosed by balls around 0 on every interval between critical points, or "
+        f"sampled: checked at points on some of them only, or by SymPy.{_jump_remark(data)}",
         ["evidence", "correct_answers", "proportion", "low", "high"],
         [[name, k, p, low, high] for name in GRADES for p, low, high, k in [proportion(of_correct == name)]],
         Chart("bars", "evidence", ("proportion",), "low", "high", y_title="proportion of correct answers"),
@@ -98,8 +98,8 @@ def evidence_by_outcome(data: EvaluationData) -> Iterator[Analysis]:
     yield Analysis(
         "evidence_by_outcome",
         "Evidence by outcome",
-        "Number of problems. A wrong answer is proven wrong where a ball of the difference excludes 0; none: nothing could be "
-        "verified.",
+        "Number of problems. An answer is proven wrong by a point where a ball of the difference excludes 0; none: nothing could "
+        "be verified.",
         ["outcome", "problems", *GRADES, "none"],
         rows,
     )

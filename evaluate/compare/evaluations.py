@@ -159,7 +159,8 @@ def headlines(evaluations: list[EvaluationSummary]) -> Analysis:
         "comparison",
         "Side by side",
         "Accuracy with its 95 % interval, and its difference from the first with its margin of error (95 %, independent problems). "
-        "complex_domain: the accuracy for complex x; proven_of_correct: the proportion of the correct answers that are proven.",
+        "complex_domain: the accuracy without the outcome real_domain; proven_of_correct: the proportion of the correct answers "
+        "that are proven.",
         columns,
         rows,
         Chart("bars", "evaluation", ("accuracy",), "low", "high"),

@@ -32,7 +32,7 @@ from mathpipe.pipeline.cli import main
 TASK = "integration-bwd"
 ROWS = [  # integrand, stored solution, answer ("": the solution), outcome, evidence, jumps
     ("1/x", "ln(abs(x))", "", "exact", "proven", 0),
-    ("2/x", "2*ln(abs(x))", "2*ln(x)", "equivalent", "proven", 0),
+    ("2/x", "2*ln(x)", "2*ln(abs(x))", "equivalent", "proven", 0),
     ("cos(x)", "sin(x)", "sin(x) + 5", "equivalent", "proven", 0),
     ("1/(2+cos(x))", "2/sqrt(3)*atan(tan(x/2)/sqrt(3))", "", "exact", "proven", 18),
     ("1/sqrt(x**2-1)", "acosh(x)", "", "real_domain", "enclosed", 0),
@@ -120,12 +120,12 @@ def test_absolute_values_stay_equivalent_under_both_policies(planned: Path, tmp_
     """Where abs occurs only real points count: 1/x -> ln|x|."""
     for domain in DOMAINS:
         result = evaluate_run(tmp_path / "run", domain=domain)
-        row = pq.read_table(result.predictions).to_pylist()[0]
-        assert (row["outcome"], row["passed"], row["evidence"]) == ("exact", True, "proven")
-    problems = Sequences.from_list([bytes([IDS["sub"], IDS["Y'"], *write(parse_infix("1/x"))])])
-    given, stored = (Sequences.from_list([bytes(write(parse_infix(text)))]) for text in ("ln(abs(x))", "ln(x)"))
-    verification = TASKS[TASK].verify(problems, stored, given)
-    assert [TASKS[TASK].outcomes[k] for k in verification.outcome] == ["equivalent"]
+        table = pq.read_table(result.predictions, columns=["outcome", "passed", "evidence"]).slice(0, 2)
+        assert table.to_pydict() == {
+            "outcome": ["exact", "equivalent"],
+            "passed": [True, True],
+            "evidence": ["proven", "proven"],
+        }
 
 
 def test_domain_on_the_command_line(planned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -149,7 +149,7 @@ def test_report_of_evidence(planned: Path, tmp_path: Path) -> None:
     page = Path(result.report).read_text()
     assert 'id="evidence"' in page and "A correct answer is proven by an exact identity" in page
     assert "1 jump at isolated points where the integrand is continuous" in page
-    assert "complex domain" in page and "right for complex x, too" in page
+    assert "complex domain" in page and "without real_domain" in page
     tables = {
         each["name"]: each for each in json.loads((Path(result.directory) / "analyses/analyses.json").read_text())
     }
