@@ -50,7 +50,7 @@ import numpy as np
 from mathpipe import get_task
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 
-def verdicts():
+def outcomes_and_evidence():
     problems, answers = (
         Sequences.from_list([bytes.fromhex(text) for text in texts])
         for texts in ({[text.hex() for text in PROBLEMS]}, {[text.hex() for text in ANSWERS]})
@@ -100,12 +100,12 @@ def test_threads(expected: list[Any]) -> None:
 
 
 def test_program_from_standard_input(expected: list[Any]) -> None:
-    assert run_program(["-"], f"{VERIFY}\nprint(verdicts())\n") == expected
+    assert run_program(["-"], f"{VERIFY}\nprint(outcomes_and_evidence())\n") == expected
 
 
 def test_script_without_guard(expected: list[Any], tmp_path: Path) -> None:
     script = tmp_path / "script.py"
-    script.write_text(f"{VERIFY}\nprint(verdicts())\n")
+    script.write_text(f"{VERIFY}\nprint(outcomes_and_evidence())\n")
     assert run_program([str(script)]) == expected
 
 
@@ -116,7 +116,7 @@ def test_daemon_process(method: str, expected: list[Any], tmp_path: Path) -> Non
     import multiprocessing
 
     def send(pipe):
-        pipe.send(verdicts())
+        pipe.send(outcomes_and_evidence())
 
     if __name__ == "__main__":
         context = multiprocessing.get_context("{method}")
