@@ -43,35 +43,41 @@ def parse(
     stack: list[Tree] = []
     depths: list[int] = []
     end = len(ids)  # end of the current run of digits
-    for position in range(len(ids) - 1, -1, -1):
-        token = ids[position]
+    position = end
+    for token in reversed(ids):
+        position -= 1
         if token >= _ZERO:
             if token >= len(TOKENS):
                 raise Malformed(f"token {position}: unknown id {token}")
             continue
-        if token in (_PLUS, _MINUS):
+        if token == _PLUS or token == _MINUS:
             stack.append(_integer(ids, position, end, max_digits))
             depths.append(0)
-        else:
-            if end - position > 1:
-                raise Malformed(f"token {position + 1}: digits after {TOKENS[token]}")
-            arity = _ARITY[token]
-            if arity < 0:
-                raise Malformed(f"token {position}: {TOKENS[token]} cannot begin an expression")
-            if arity > len(stack):
-                raise Malformed(f"token {position}: {TOKENS[token]} lacks operands")
-            if arity == 0:
-                stack.append(_LEAVES[token])
-                depths.append(0)
-            else:
-                operands = stack[-arity:]
-                depth = 1 + max(depths[-arity:])
-                if depth > max_depth:
-                    raise Malformed(f"deeper than {max_depth}")
-                del stack[-arity:], depths[-arity:]
-                stack.append((token, *reversed(operands)))
-                depths.append(depth)
+            end = position
+            continue
+        if end - position > 1:
+            raise Malformed(f"token {position + 1}: digits after {TOKENS[token]}")
         end = position
+        arity = _ARITY[token]
+        if arity < 0:
+            raise Malformed(f"token {position}: {TOKENS[token]} cannot begin an expression")
+        if arity > len(stack):
+            raise Malformed(f"token {position}: {TOKENS[token]} lacks operands")
+        if arity == 0:
+            stack.append(_LEAVES[token])
+            depths.append(0)
+            continue
+        if arity == 1:
+            stack[-1] = (token, stack[-1])
+        else:
+            left = stack.pop()
+            stack[-1] = (token, left, stack[-1])
+            depth = depths.pop()
+            if depth > depths[-1]:
+                depths[-1] = depth
+        depths[-1] += 1
+        if depths[-1] > max_depth:
+            raise Malformed(f"deeper than {max_depth}")
     if end:
         raise Malformed("token 0: digits without a sign")
     if len(stack) != 1:
@@ -80,6 +86,9 @@ def parse(
 
 
 def _integer(ids: bytes, position: int, end: int, max_digits: int) -> int:
+    if end - position == 2 and ids[position + 1] > _ZERO:
+        digit = ids[position + 1] - _ZERO
+        return digit if ids[position] == _PLUS else -digit
     digits = ids[position + 1 : end]
     if not digits:
         raise Malformed(f"token {position}: {TOKENS[ids[position]]} without digits")

@@ -8,6 +8,7 @@ precision only sorts out predictions to reject. Where f has too few values, SymP
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -26,13 +27,15 @@ from mathpipe.generate.outcomes import (
     SYMBOLIC_OUTCOMES,
     Verification,
 )
-from mathpipe.generate.symbolic.check.exact_identity import prove_antiderivative
+from mathpipe.generate.symbolic.check.exact.exact_identity import prove_antiderivative
+from mathpipe.generate.symbolic.check.exact.expanded_identity import is_identity
+from mathpipe.generate.symbolic.check.exact.reciprocals import Condition
 from mathpipe.generate.symbolic.check.jumps import count_jumps
-from mathpipe.generate.symbolic.check.kernels import Condition
 from mathpipe.generate.symbolic.check.point_checks import AntiderivativeCheck, PairPoints, State, check_points
+from mathpipe.generate.symbolic.check.real_evaluation import have_values, primitive_fails
 from mathpipe.generate.symbolic.check.sympy_fallback import shared_sympy_process
-from mathpipe.generate.symbolic.numeric.array_programs import compile_expressions
-from mathpipe.generate.symbolic.numeric.points import IS_REAL, POINTS, has_enough_points
+from mathpipe.generate.symbolic.numeric.array_programs import Program, compile_expressions
+from mathpipe.generate.symbolic.numeric.points import IS_REAL, POINTS, WIDE, has_enough_points
 from mathpipe.generate.symbolic.numeric.taylor import FIRST_DERIVATIVES, VALUES, Complex, evaluate
 
 Mask = NDArray[np.bool_]
@@ -42,7 +45,7 @@ RECHECK_BELOW = 1e-3  # a difference below this may be a rounding error
 TINY, HUGE = 1e-200, 1e200
 PREFIX = bytes([IDS["sub"], IDS["Y'"]])
 """Problems have the form ``sub Y' f``."""
-_CHUNK = 256
+_CHUNK = 512  # rows evaluated together
 _ALLOWED = np.zeros(256, dtype=bool)  # tokens a prediction may use: x is the only variable
 _ALLOWED[
     [k for name, k in IDS.items() if name not in {"y", "z", "t", "Y", "Y'", "Y''", *(f"a{k}" for k in range(10))}]
@@ -94,10 +97,7 @@ class Comparison:
 
 def compare(f: Sequences, primitives: Sequences) -> Comparison:
     """Evaluate both sides at every point, a few hundred rows at a time."""
-    parts = [
-        _compare(f.take(np.arange(a, min(a + _CHUNK, len(f)))), primitives.take(np.arange(a, min(a + _CHUNK, len(f)))))
-        for a in range(0, len(f), _CHUNK)
-    ]
+    parts = [_compare(*programs) for programs in _programs(f, primitives)]
     if not parts:
         empty = np.empty((0, len(POINTS)), dtype=np.complex128)
         return Comparison(empty, empty, empty, np.empty(0, dtype=bool))
@@ -109,11 +109,16 @@ def compare(f: Sequences, primitives: Sequences) -> Comparison:
     )
 
 
-def _compare(f: Sequences, primitives: Sequences) -> Comparison:
-    x = np.stack([POINTS, np.ones(len(POINTS))])
-    left, right = compile_expressions(f), compile_expressions(primitives)
-    integrand = evaluate(left, VALUES, {"x": x[:1]}, len(POINTS))[0]
-    primitive, derivative = evaluate(right, FIRST_DERIVATIVES, {"x": x}, len(POINTS))
+def _programs(f: Sequences, primitives: Sequences) -> Iterator[tuple[Program, Program]]:
+    for first in range(0, len(f), _CHUNK):
+        rows = np.arange(first, min(first + _CHUNK, len(f)))
+        yield compile_expressions(f.take(rows)), compile_expressions(primitives.take(rows))
+
+
+def _compare(left: Program, right: Program, points: Complex = POINTS) -> Comparison:
+    x = np.stack([points, np.ones(len(points))])
+    integrand = evaluate(left, VALUES, {"x": x[:1]}, len(points))[0]
+    primitive, derivative = evaluate(right, FIRST_DERIVATIVES, {"x": x}, len(points))
     return Comparison(integrand, derivative, primitive, right.well_formed & left.well_formed)
 
 
@@ -125,7 +130,8 @@ def is_antiderivative(f: Sequences, primitives: Sequences) -> tuple[Mask, dict[s
     agree = ((comparison.relative_error() <= TOLERANCE) | ~_usable(comparison.integrand)).all(axis=1)
     constant = ~_varies(comparison.primitive, usable)
     right = decided & agree & ~constant
-    disguised = np.flatnonzero(right & [_DISGUISE in primitives[i] for i in range(len(primitives))])
+    in_disguise = np.array([_DISGUISE in primitives[i] for i in range(len(primitives))], dtype=np.bool_)
+    disguised = np.flatnonzero(right & in_disguise)
     agree &= ~_at(disguised[~holds(f.take(disguised), primitives.take(disguised))], len(f))
     right &= agree
     return right, {
@@ -164,11 +170,17 @@ def verify_antiderivatives(problems: Sequences, references: Sequences, predicted
     outcome = np.where(well_formed, WRONG_VALUE, MALFORMED).astype(np.int8)
     evidence = np.where(well_formed, PROVEN, NONE).astype(np.int8)
     counts = {name: np.full(n, np.nan) for name in EVIDENCE_COUNTS}
-    for i in np.flatnonzero(well_formed).tolist():
+    fails = _certainly_fail(f, predicted, np.flatnonzero(well_formed & (witness >= 0)))
+    nowhere = _agree_nowhere(f, predicted, np.flatnonzero(well_formed & ~fails & (witness < 0) & _differ(error)))
+    open_rows = np.flatnonzero(well_formed & ~fails)
+    has_value = _have_values(f, predicted, open_rows)
+    for i in open_rows.tolist():
         pair = _Pair(f[i], predicted[i])
-        if witness[i] >= 0 and pair.fails_at(float(POINTS[witness[i]].real)):
+        if witness[i] >= 0 and pair.fails_at(complex(POINTS[witness[i]])):
             continue
-        result = pair.verify(disagrees=bool((error[i] > RECHECK_BELOW).any()))
+        if nowhere[i] and pair.differs_at(complex(POINTS[np.isfinite(error[i])][-1])):  # off the axis
+            continue
+        result = pair.verify(disagrees=bool((error[i] > RECHECK_BELOW).any()), has_value=bool(has_value[i]))
         outcome[i], evidence[i], satisfied_fraction[i] = result.outcome, result.evidence, result.satisfied_fraction
         for name, value in result.counts.items():
             counts[name][i] = value
@@ -176,17 +188,63 @@ def verify_antiderivatives(problems: Sequences, references: Sequences, predicted
     return Verification(outcome, {"satisfied_fraction": satisfied_fraction}, evidence, counts)
 
 
+def _certainly_fail(f: Sequences, predicted: Sequences, rows: NDArray[np.int64]) -> Mask:
+    """Which of these rows are proven to fail where f and F are real; False for the others."""
+    parts = [primitive_fails(*programs) for programs in _programs(f.take(rows), predicted.take(rows))]
+    return _at(rows[np.concatenate([np.zeros(0, dtype=bool), *parts])], len(f))
+
+
+def _have_values(f: Sequences, predicted: Sequences, rows: NDArray[np.int64]) -> Mask:
+    """For which of these rows f, F and F' certainly have a value at one point; False for the others."""
+    parts = [have_values(*programs) for programs in _programs(f.take(rows), predicted.take(rows))]
+    return _at(rows[np.concatenate([np.zeros(0, dtype=bool), *parts])], len(f))
+
+
+def _differ(error: NDArray[np.float64]) -> Mask:
+    """Which rows agree at no point, and have enough points."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(has_enough_points(np.isfinite(error)) & ~(error <= RECHECK_BELOW).any(axis=1))
+
+
+def _agree_nowhere(f: Sequences, predicted: Sequences, rows: NDArray[np.int64]) -> Mask:
+    """Which of these rows agree at no point of a wide range, as far as double precision tells; False for the others."""
+    parts: list[Mask] = [np.zeros(0, dtype=np.bool_)]
+    for left, right in _programs(f.take(rows), predicted.take(rows)):
+        comparison = _compare(left, right, WIDE)
+        with np.errstate(all="ignore"):
+            finite = np.isfinite(comparison.integrand) & np.isfinite(comparison.derivative)
+            agrees = finite & (comparison.relative_error() <= RECHECK_BELOW)
+        parts.append(np.asarray(~agrees.any(axis=1)))
+    return _at(rows[np.concatenate(parts)], len(f))
+
+
 def holds(f: Sequences, primitives: Sequences) -> Mask:
     """Which pairs (n,) would be right as predictions, without SymPy."""
-    outcomes = [_Pair(f[i], primitives[i]).verify(disagrees=False, ask_sympy=False).outcome for i in range(len(f))]
-    return np.isin(np.array(outcomes, dtype=np.int8), [EQUIVALENT, REAL_DOMAIN])
+    right = expand_to_zero(f, primitives)
+    for i in np.flatnonzero(~right).tolist():
+        result = _Pair(f[i], primitives[i]).verify(disagrees=False, ask_sympy=False)
+        right[i] = result.outcome in (EQUIVALENT, REAL_DOMAIN)
+    return right
+
+
+def expand_to_zero(f: Sequences, primitives: Sequences) -> Mask:
+    """Which well-formed pairs (n,) are proven by expansion alone (``expanded_identity``)."""
+    right = _have_values(f, primitives, np.arange(len(f)))
+    for i in np.flatnonzero(right).tolist():
+        right[i] = is_identity(parse(f[i]), parse(primitives[i]))
+    return right
 
 
 def prove_antiderivatives(problems: Sequences, primitives: Sequences) -> Mask:
     """Which pairs (n,) are proven to be right; never a malformed one."""
-    f, allowed = integrands(problems), _tokens_allowed(primitives)
-    well_formed = allowed & compile_expressions(f).well_formed & compile_expressions(primitives).well_formed
-    return np.array([w and _Pair(f[i], primitives[i]).is_proven() for i, w in enumerate(well_formed)], dtype=np.bool_)
+    f = integrands(problems)
+    proven = _tokens_allowed(primitives)
+    proven &= compile_expressions(f).well_formed & compile_expressions(primitives).well_formed
+    rows = np.flatnonzero(proven)
+    has_value = _have_values(f, primitives, rows)
+    for i in rows.tolist():
+        proven[i] = _Pair(f[i], primitives[i]).is_proven(bool(has_value[i]))
+    return proven
 
 
 def _tokens_allowed(predicted: Sequences) -> Mask:
@@ -224,14 +282,21 @@ class _Pair:
         self._f, self._primitive = parse(f), parse(primitive)
         self._real_only = any(token in f or token in primitive for token in _NOT_ANALYTIC)
 
-    def fails_at(self, x: float) -> bool:
+    def fails_at(self, x: complex) -> bool:
         """Whether it is proven that F' and f differ at x, where both f and F are real."""
-        point_result = self._check.at(complex(x))
+        point_result = self._check.at(x)
         return point_result.state is State.NONZERO and point_result.problem_is_real and point_result.answer_is_real
 
-    def verify(self, *, disagrees: bool, ask_sympy: bool = True) -> _Result:
-        """``disagrees``: double precision sees a difference, so that no proof is tried before points are."""
-        if not disagrees and self.is_proven():
+    def differs_at(self, x: complex) -> bool:
+        """Whether it is proven that F' and f differ at x."""
+        return self._check.at(x).state is State.NONZERO
+
+    def verify(self, *, disagrees: bool, has_value: bool = False, ask_sympy: bool = True) -> _Result:
+        """``disagrees``: double precision sees a difference, so that no proof is tried before points are.
+
+        ``has_value``: f, F and F' are known to have a value at one point.
+        """
+        if not disagrees and self.is_proven(has_value):
             return _Result(EQUIVALENT, PROVEN, 1.0, self._jumps())
         point_result = check_points(self._check.at, self._points)
         counts = {
@@ -248,13 +313,15 @@ class _Pair:
             return _Result(outcome, NONE, point_result.satisfied_fraction, counts)
         if outcome in (PARTIAL, WRONG_VALUE):
             return _Result(outcome, PROVEN, point_result.satisfied_fraction, counts)
-        if disagrees and outcome == EQUIVALENT and self.is_proven():  # rounding errors
+        if disagrees and outcome == EQUIVALENT and self.is_proven(has_value):  # rounding errors
             return _Result(EQUIVALENT, PROVEN, 1.0, counts | self._jumps())
         evidence = ENCLOSED if point_result.enclosed else SAMPLED
         return _Result(outcome, evidence, point_result.satisfied_fraction, counts | self._jumps())
 
-    def is_proven(self) -> bool:
-        """Whether F' = f is an exact identity, and F' is defined where that needs it."""
+    def is_proven(self, has_value: bool) -> bool:
+        """Whether F' = f is proven: first by expansion, which suffices for most pairs, then by polynomials over kernels."""
+        if is_identity(self._f, self._primitive) and (has_value or self._condition_holds(Condition.ONE_POINT)):
+            return True
         condition = prove_antiderivative(self._f, self._primitive)
         return condition is not None and self._condition_holds(condition)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import methodcaller
 from threading import RLock
 from typing import Any
 
@@ -96,7 +97,7 @@ class BallProgram:
             return Step(name, None, None, -1, -1)
         left = self._add(tree[1])
         if len(tree) == 2:
-            return Step(name, _RULES[name], None, left, -1)
+            return Step(name, RULES[name], None, left, -1)
         if name in ("pow", "rac"):
             exponent = rational(tree[2])
             if exponent is not None and (name == "pow" or exponent != 0):
@@ -184,20 +185,24 @@ def _number(value: Ball | None) -> Ball:
 def _jet(step: Step, algebra: Algebra, nodes: list[Jet]) -> Jet:
     a = nodes[step.left]
     if step.rule is not None:
-        return _compose(algebra, step.rule, a)
-    b = nodes[step.right]
-    if step.name == "add":
+        return compose_jet(algebra, step.rule, a)
+    return binary_jet(step.name, algebra, a, nodes[step.right])
+
+
+def binary_jet(name: str, algebra: Algebra, a: Jet, b: Jet) -> Jet:
+    """The jet of a sum, a difference, a product, a quotient, a power or a root."""
+    if name == "add":
         return [_sum(u, v) for u, v in zip(a, b, strict=True)]
-    if step.name == "sub":
+    if name == "sub":
         return [
             (None if v is None else -v) if u is None else u if v is None else u - v for u, v in zip(a, b, strict=True)
         ]
-    if step.name == "mul":
+    if name == "mul":
         return multiply(algebra, a, b)
-    if step.name == "div":
-        return multiply(algebra, a, _compose(algebra, _reciprocal, b))
-    exponent = b if step.name == "pow" else _compose(algebra, _reciprocal, b)
-    return _compose(algebra, _exp, multiply(algebra, exponent, _compose(algebra, _ln, a)))
+    if name == "div":
+        return multiply(algebra, a, compose_jet(algebra, _reciprocal, b))
+    exponent = b if name == "pow" else compose_jet(algebra, _reciprocal, b)
+    return compose_jet(algebra, _exp, multiply(algebra, exponent, compose_jet(algebra, _ln, a)))
 
 
 _CONSTANTS: dict[str, Callable[[], Ball]] = {
@@ -225,7 +230,7 @@ def _sum(u: Ball | None, v: Ball | None) -> Ball | None:
     return v if u is None else u if v is None else u + v
 
 
-def _compose(algebra: Algebra, rule: Rule, u: Jet) -> Jet:
+def compose_jet(algebra: Algebra, rule: Rule, u: Jet) -> Jet:
     """f(u) from f, f' and f''/2 at the constant part of u, as many as u depends on increments."""
     value = _ZERO if u[0] is None else u[0]
     order = 0
@@ -344,13 +349,12 @@ def _tanh(u: Ball, order: int) -> tuple[Ball, ...]:
     return (t, d, -t * d)
 
 
-def _inverse_function(
-    value: Callable[[Ball], Ball], slope: Callable[[Ball], tuple[Ball, Ball]], poles: tuple[complex, ...]
-) -> Rule:
-    """``slope``: (f', f''/2). ``poles``: where the derivative does not exist."""
+def _inverse_function(name: str, slope: Callable[[Ball], tuple[Ball, Ball]], square_of_poles: int) -> Rule:
+    """``slope``: (f', f''/2). ``square_of_poles``: of both numbers at which the derivative does not exist."""
+    value = methodcaller(name)
 
     def rule(u: Ball, order: int) -> tuple[Ball, ...]:
-        if order and any((u - acb(pole)).is_zero() for pole in poles):
+        if order and (u * u - square_of_poles).is_zero():
             raise Undefined("a branch point")
         result = value(u)
         return (result,) if order == 0 else (result, *slope(u))
@@ -430,14 +434,14 @@ _BASE: dict[str, Rule] = {
     "sinh": _sinh,
     "cosh": _cosh,
     "tanh": _tanh,
-    "asin": _inverse_function(acb.asin, _root_slope(1, -1), (1, -1)),
-    "acos": _inverse_function(acb.acos, _root_slope(-1, -1), (1, -1)),
-    "atan": _inverse_function(acb.atan, _rational_slope(1), (1j, -1j)),
-    "asinh": _inverse_function(acb.asinh, _root_slope(1, 1), (1j, -1j)),
-    "acosh": _inverse_function(acb.acosh, _acosh_slope, (1, -1)),
-    "atanh": _inverse_function(acb.atanh, _rational_slope(-1), (1, -1)),
+    "asin": _inverse_function("asin", _root_slope(1, -1), 1),
+    "acos": _inverse_function("acos", _root_slope(-1, -1), 1),
+    "atan": _inverse_function("atan", _rational_slope(1), -1),
+    "asinh": _inverse_function("asinh", _root_slope(1, 1), -1),
+    "acosh": _inverse_function("acosh", _acosh_slope, 1),
+    "atanh": _inverse_function("atanh", _rational_slope(-1), 1),
 }
-_RULES: dict[str, Rule] = {
+RULES: dict[str, Rule] = {
     **_BASE,
     "inv": _reciprocal,
     **{f"pow{n}": _rational_power(fmpq(n)) for n in (2, 3, 4, 5)},

@@ -16,6 +16,9 @@ POINTS = np.concatenate([REAL, COMPLEX])
 REGIONS = np.array([0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7])
 """The region of each point: (0, 1), (1, inf), (-1, 0), (-inf, -1), and the four quadrants."""
 IS_REAL = np.arange(len(POINTS)) < len(REAL)
+_SIZES = np.geomspace(0.0171, 5311.0, 28)
+WIDE = np.concatenate([_SIZES, -_SIZES]).astype(np.complex128)
+"""Real points on both sides of zero, from near it to far away."""
 
 MIN_POINTS = 8
 MIN_REGIONS = 2

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from mathpipe.datasets.expressions.prefix import parse
-from mathpipe.generate.symbolic.check.exact_identity import prove_antiderivative, prove_solution
-from mathpipe.generate.symbolic.check.kernels import Condition
+from mathpipe.generate.symbolic.check.exact.exact_identity import prove_antiderivative, prove_solution
+from mathpipe.generate.symbolic.check.exact.reciprocals import Condition
 
 Prefix = Callable[[str], bytes]
 

@@ -7,17 +7,17 @@ from collections.abc import Callable
 from flint import fmpq
 
 from mathpipe.datasets.expressions.prefix import Tree
-from mathpipe.generate.symbolic.check.kernels import (
+from mathpipe.generate.symbolic.check.exact.kernel_ring import (
     FEW_KERNELS,
     MAX_KERNELS,
     MAX_RESTARTS,
-    Condition,
-    Kernels,
     NotProven,
     Polynomial,
     Restart,
     TooManyKernels,
 )
+from mathpipe.generate.symbolic.check.exact.kernels import Kernels
+from mathpipe.generate.symbolic.check.exact.reciprocals import Condition
 
 
 def prove_antiderivative(f: Tree, primitive: Tree) -> Condition | None:
