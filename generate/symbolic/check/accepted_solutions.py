@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mathpipe.datasets.containers.ragged_sequences import Sequences
-from mathpipe.generate.symbolic.check.exact.expanded_solution import is_solution_identity
+from mathpipe.generate.symbolic.check.exact.expanded_solution import solution_expands
 from mathpipe.generate.symbolic.check.general_solutions import holds_generally
 from mathpipe.generate.symbolic.check.ode_solutions import Mask, Substitution, regions_solved, substitute
 from mathpipe.generate.symbolic.check.solution_points import OdeOrder
@@ -53,4 +53,4 @@ def _fails(substitution: Substitution) -> Mask:
 
 
 def _expands(order: OdeOrder, equation: bytes, solution: bytes) -> bool:
-    return is_solution_identity(equation, solution, order.unknowns, order.constants)
+    return solution_expands(equation, solution, order.unknowns, order.constants)

@@ -95,16 +95,14 @@ class _TooLarge(Exception):
     """An expanded expression may have more than ``MAX_TERMS`` terms."""
 
 
-def is_solution_identity(
-    equation: bytes, solution: bytes, unknowns: tuple[str, ...], constants: tuple[str, ...]
-) -> bool:
+def solution_expands(equation: bytes, solution: bytes, unknowns: tuple[str, ...], constants: tuple[str, ...]) -> bool:
     """Whether the equation expands to 0 with y and its derivatives in place of the ``unknowns``. False: not known, or malformed."""
     builder = SolutionBuilder({IDS[name]: se.Symbol(name) for name in constants})
     try:
         values = [builder.build(parse(solution))]
         while len(values) < len(unknowns):
             values.append(builder.derivative(values[-1]))
-        builder.leaves.update({IDS[name]: value for name, value in zip(unknowns, values, strict=True)})
+        builder.set_leaves({IDS[name]: value for name, value in zip(unknowns, values, strict=True)})
         return _expands_to_zero(builder.build(parse(equation)))
     except (Malformed, NotDecided, _TooLarge, RuntimeError, ZeroDivisionError, NotImplementedError):
         return False  # symengine raises RuntimeError for infinite and undefined values
