@@ -130,7 +130,8 @@ def is_antiderivative(f: Sequences, primitives: Sequences) -> tuple[Mask, dict[s
     agree = ((comparison.relative_error() <= TOLERANCE) | ~_usable(comparison.integrand)).all(axis=1)
     constant = ~_varies(comparison.primitive, usable)
     right = decided & agree & ~constant
-    disguised = np.flatnonzero(right & [_DISGUISE in primitives[i] for i in range(len(primitives))])
+    in_disguise = np.array([_DISGUISE in primitives[i] for i in range(len(primitives))], dtype=np.bool_)
+    disguised = np.flatnonzero(right & in_disguise)
     agree &= ~_at(disguised[~holds(f.take(disguised), primitives.take(disguised))], len(f))
     right &= agree
     return right, {
@@ -219,15 +220,31 @@ def _agree_nowhere(f: Sequences, predicted: Sequences, rows: NDArray[np.int64]) 
 
 def holds(f: Sequences, primitives: Sequences) -> Mask:
     """Which pairs (n,) would be right as predictions, without SymPy."""
-    outcomes = [_Pair(f[i], primitives[i]).verify(disagrees=False, ask_sympy=False).outcome for i in range(len(f))]
-    return np.isin(np.array(outcomes, dtype=np.int8), [EQUIVALENT, REAL_DOMAIN])
+    right = expand_to_zero(f, primitives)
+    for i in np.flatnonzero(~right).tolist():
+        result = _Pair(f[i], primitives[i]).verify(disagrees=False, ask_sympy=False)
+        right[i] = result.outcome in (EQUIVALENT, REAL_DOMAIN)
+    return right
+
+
+def expand_to_zero(f: Sequences, primitives: Sequences) -> Mask:
+    """Which well-formed pairs (n,) are proven by expansion alone (``expanded_identity``)."""
+    right = _have_values(f, primitives, np.arange(len(f)))
+    for i in np.flatnonzero(right).tolist():
+        right[i] = is_identity(parse(f[i]), parse(primitives[i]))
+    return right
 
 
 def prove_antiderivatives(problems: Sequences, primitives: Sequences) -> Mask:
     """Which pairs (n,) are proven to be right; never a malformed one."""
-    f, allowed = integrands(problems), _tokens_allowed(primitives)
-    well_formed = allowed & compile_expressions(f).well_formed & compile_expressions(primitives).well_formed
-    return np.array([w and _Pair(f[i], primitives[i]).is_proven() for i, w in enumerate(well_formed)], dtype=np.bool_)
+    f = integrands(problems)
+    proven = _tokens_allowed(primitives)
+    proven &= compile_expressions(f).well_formed & compile_expressions(primitives).well_formed
+    rows = np.flatnonzero(proven)
+    has_value = _have_values(f, primitives, rows)
+    for i in rows.tolist():
+        proven[i] = _Pair(f[i], primitives[i]).is_proven(bool(has_value[i]))
+    return proven
 
 
 def _tokens_allowed(predicted: Sequences) -> Mask:
@@ -301,11 +318,8 @@ class _Pair:
         evidence = ENCLOSED if point_result.enclosed else SAMPLED
         return _Result(outcome, evidence, point_result.satisfied_fraction, counts | self._jumps())
 
-    def is_proven(self, has_value: bool = False) -> bool:
-        """Whether F' = f is an exact identity, and F' is defined where that needs it.
-
-        First by expansion, which suffices for most pairs, then by polynomials over kernels.
-        """
+    def is_proven(self, has_value: bool) -> bool:
+        """Whether F' = f is proven: first by expansion, which suffices for most pairs, then by polynomials over kernels."""
         if is_identity(self._f, self._primitive) and (has_value or self._condition_holds(Condition.ONE_POINT)):
             return True
         condition = prove_antiderivative(self._f, self._primitive)

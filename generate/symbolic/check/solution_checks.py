@@ -199,6 +199,16 @@ class SolutionPoints:
                 yield from (place for place in points if place is not None)
         yield from self._over_constants(random)
 
+    def quick(self) -> Iterator[Place]:
+        """Some of them: two of each region, and for constants of one region every interval of x, then of each constant."""
+        random = Random(self._random.random())
+        yield from self.few
+        for region, constants in self._constants(random, 4, 40):
+            yield Place(complex(random.choice((-1, 1)) * random.uniform(0.3, 2)), constants, region)
+        region, constants = random.choice(list(self._constants(random, 0.2, 4)))
+        yield from self._over_x(random, constants, region, far=True)
+        yield from self._over_constants(random)
+
     def _constants(self, random: Random, low: float, high: float) -> Iterator[tuple[int, tuple[float, ...]]]:
         """(region, constants) for every choice of signs; ``ode1`` has two regions of each sign, inside and outside (-1, 1)."""
         if self._order.order == 1:

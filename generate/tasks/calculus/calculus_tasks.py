@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import numpy as np
-
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.generate.outcomes import Verification
 from mathpipe.generate.problem_specs.expression_spec import ExpressionSpec
+from mathpipe.generate.symbolic.check.accepted_solutions import is_quickly_confirmed
 from mathpipe.generate.symbolic.check.antiderivatives import (
+    expand_to_zero,
     integrands,
     is_antiderivative,
     prove_antiderivatives,
@@ -40,14 +40,9 @@ class IntegrationTask(ExpressionTask):
 
     def rechecked(self, problems: Sequences, solutions: Sequences) -> Mask:
         """F' = f in double precision at 16 points, and F' - f expands to 0."""
-        from mathpipe.generate.symbolic.check.quick_identity import (
-            is_quick_antiderivative,
-        )  # late: it imports symengine
-
         f = integrands(problems)
         right = is_antiderivative(f, solutions)[0]
-        for i in np.flatnonzero(right).tolist():
-            right[i] = is_quick_antiderivative(f[i], solutions[i])
+        right[right] = expand_to_zero(f.take(right), solutions.take(right))
         return right
 
 
@@ -73,8 +68,4 @@ class EquationTask(ExpressionTask):
 
     def rechecked(self, problems: Sequences, solutions: Sequences) -> Mask:
         """F = 0 in double precision wherever it has a value, and F with y expands to 0."""
-        from mathpipe.generate.symbolic.check.accepted_solutions import (
-            is_quickly_confirmed,
-        )  # late: it imports symengine
-
         return is_quickly_confirmed(self.order, problems, solutions)
