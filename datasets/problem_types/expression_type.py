@@ -16,7 +16,7 @@ class ExpressionType(ProblemType):
     line_start = "1|"  # lines of published files start with a count
 
     def example_format(self, spec: Spec) -> ExampleFormat:
-        return TokenFormat()
+        return TokenFormat(spec["problems"].get("columns"))  # known for imported examples; None accepts any
 
     def tokenizers(
         self, spec: Spec, input_encoding: str = "P1000", output_encoding: str = "P1000", precision: int = 2

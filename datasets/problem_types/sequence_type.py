@@ -21,7 +21,7 @@ class SequenceType(ProblemType):
     name = "sequences"
 
     def example_format(self, spec: Spec) -> ExampleFormat:
-        return TokenFormat(vocabulary=alphabet(spec))
+        return TokenFormat(spec["problems"].get("columns"), alphabet(spec))  # columns: of imported examples
 
     def tokenizers(
         self, spec: Spec, input_encoding: str = "P1000", output_encoding: str = "P1000", precision: int = 2

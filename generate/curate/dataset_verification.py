@@ -15,9 +15,10 @@ from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.manifest import Manifest, ShardRecord, read_manifest, read_record, record_file
 from mathpipe.datasets.format.shard_writer import SPEC_KEY
 from mathpipe.datasets.io.storage import Storage, StoreError
+from mathpipe.generate.curate.import_parts.import_registry import stored_rows
 from mathpipe.generate.dataset_spec import GENERATOR_VERSION, DatasetSpec
 from mathpipe.generate.execution.executors import run
-from mathpipe.generate.tasks.task_registry import get_task, parse_spec
+from mathpipe.generate.tasks.task_registry import parse_spec
 
 MISSING = "is missing"
 
@@ -188,7 +189,7 @@ def check_shard(spec: DatasetSpec, url: str, record: ShardRecord) -> list[Damage
 
 
 def _check_rows(spec: DatasetSpec, record: ShardRecord, file: pq.ParquetFile) -> list[Damage]:
-    task = get_task(spec.task)
+    task = stored_rows(spec)
     layout = task.example_format(spec)
     if not layout.accepts(file.schema_arrow):
         return [Damage(record.file, "its columns are not those of a shard")]

@@ -31,7 +31,7 @@ class Task(ABC, Generic[SpecT]):
     ``verify`` may find; ``correct_outcomes``: those that count as correct. ``task_token``: the published token, if there is one.
     ``shares_stream``: train, valid and test take their examples from one RNG stream, each the ones whose hash names it; else
     every split has a stream of its own. ``may_repeat``: the training split may have more examples than there are distinct
-    problems.
+    problems. ``verifies``: ``verify`` knows which answers are right; else an answer is right if it equals the stored one.
     """
 
     name: ClassVar[str]
@@ -45,6 +45,7 @@ class Task(ABC, Generic[SpecT]):
     task_token: ClassVar[str | None] = None
     shares_stream: ClassVar[bool] = False
     may_repeat: ClassVar[bool] = False
+    verifies: ClassVar[bool] = True
     default_spec: SpecT
 
     # parameters
@@ -88,7 +89,7 @@ class Task(ABC, Generic[SpecT]):
 
     def rows_per_chunk(self, spec: DatasetSpec, split: str) -> int:
         """How many examples of a split one chunk gives."""
-        if not self.shares_stream or spec.imported:
+        if not self.shares_stream:
             return spec.chunk_rows
         return math.ceil(spec.chunk_rows * share(split) / share(TRAIN))
 

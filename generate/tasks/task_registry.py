@@ -31,6 +31,7 @@ from mathpipe.generate.tasks.matrix_task import MatrixTask
 from mathpipe.generate.tasks.sequences import memory, xor
 from mathpipe.generate.tasks.task import Task
 from mathpipe.generate.tasks.token_task import ExpressionTask, TokenTask
+from mathpipe.generate.tasks.unverified import UnverifiedExpressions, UnverifiedMatrices, UnverifiedSequences
 
 _MODULES: tuple[Any, ...] = (
     *(transpose, add, matvec, matmul, eigenvalues, eigenvectors, inverse, symmetric_inverse, singular_values, svd),
@@ -40,11 +41,17 @@ _MODULES: tuple[Any, ...] = (
 TASKS: dict[str, Task[Any]] = {module.TASK.name: module.TASK for module in _MODULES}
 
 MATRIX_TASKS: dict[str, MatrixTask] = {name: task for name, task in TASKS.items() if isinstance(task, MatrixTask)}
+UNVERIFIED_TASKS: dict[str, Task[Any]] = {  # by problem type: of imported examples without a task
+    task.problem_type: task for task in (UnverifiedMatrices(), UnverifiedExpressions(), UnverifiedSequences())
+}
+_UNVERIFIED = {task.name: task for task in UNVERIFIED_TASKS.values()}
 TOKEN_TASKS: dict[str, TokenTask[Any]] = {name: task for name, task in TASKS.items() if isinstance(task, TokenTask)}
 
 
 def get_task(name: str) -> Task[Any]:
     """The task of this name; UserError suggests the most similar name."""
+    if name in _UNVERIFIED:
+        return _UNVERIFIED[name]
     if name not in TASKS:
         near = nearest(name, TASKS)
         raise UserError(
