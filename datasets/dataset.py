@@ -28,13 +28,14 @@ if TYPE_CHECKING:
 def open_dataset(
     directory: str | Path,
     split: str = "train",
-    input_encoding: str = "P1000",
-    output_encoding: str = "P1000",
+    input_encoding: str | None = None,
+    output_encoding: str | None = None,
     precision: int = 2,
 ) -> Dataset:
     """Open one split of a complete dataset: a directory or any fsspec URL.
 
-    The number encodings and ``precision`` apply to matrices only; expressions and sequences have one fixed vocabulary. Raises
+    The encodings name the tokens of numbers: P1000 by default for matrices, to which ``precision`` applies; for integers
+    ``symbol`` if their stated range is small, else ``base1000``. Expressions and sequences have one fixed vocabulary. Raises
     UserError if the dataset is incomplete, has no such split, or the encoding is unknown.
     """
     manifest = read_manifest(str(directory))

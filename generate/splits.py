@@ -62,15 +62,20 @@ def problem_hash(problems: Matrices, *, on_grid: bool = False, keys_from: int = 
 
 
 def sequence_hash(sequences: Sequences, *, keys_from: int = 0) -> UInts:
-    """A 64-bit hash of each stored problem, (n,), from its length and token ids: h = mix(k0 L + sum_j k_{j+1} id_j) modulo 2^64."""
-    keys = _keys(int(sequences.lengths.max(initial=0)) + 1, keys_from)
-    within = np.arange(len(sequences.values)) - np.repeat(sequences.offsets[:-1], sequences.lengths)
-    sums = np.zeros(len(sequences.values) + 1, dtype=np.uint64)
-    np.cumsum(
-        sequences.values.astype(np.uint64) * keys[1:][within], out=sums[1:]
-    )  # modulo 2^64, so differences are exact
-    mixed = sums[sequences.offsets[1:]] - sums[sequences.offsets[:-1]]
-    return _splitmix_finalise(mixed + sequences.lengths.astype(np.uint64) * keys[0])
+    """A 64-bit hash of each stored problem, (n,), from its length and token ids: h = mix(k0 L + sum_j k_{j+1} id_j) modulo 2^64.
+
+    An integer of 64 bits counts as two ids of 32 bits, the lower first: the odd keys do not tell 2^63 at one place from another.
+    """
+    ids, halves = sequences.values, 1
+    if ids.dtype == np.int64:
+        ids, halves = np.ascontiguousarray(ids, dtype="<i8").view("<u4"), 2
+    lengths, offsets = sequences.lengths * halves, sequences.offsets * halves
+    keys = _keys(int(lengths.max(initial=0)) + 1, keys_from)
+    within = np.arange(len(ids)) - np.repeat(offsets[:-1], lengths)
+    sums = np.zeros(len(ids) + 1, dtype=np.uint64)
+    np.cumsum(ids.astype(np.uint64) * keys[1:][within], out=sums[1:])  # modulo 2^64, so differences are exact
+    mixed = sums[offsets[1:]] - sums[offsets[:-1]]
+    return _splitmix_finalise(mixed + lengths.astype(np.uint64) * keys[0])
 
 
 def in_split(hashes: UInts, split: str) -> NDArray[np.bool_]:

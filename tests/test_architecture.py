@@ -25,7 +25,10 @@ REPEATED_NAMES: set[str] = set()
 
 # Sub-package (or module) -> what it may import besides itself. The longest name that fits a module decides, on both sides.
 # "generate" stands for the modules directly in it (spec, layout, splits, outcomes, provenance), and so for the others.
-TASKS = {"generate.tasks", "generate.tasks.matrices", "generate.tasks.calculus", "generate.tasks.sequences"}
+TASKS = {"generate.tasks"} | {
+    f"generate.tasks.{part}"
+    for part in ("matrices", "calculus", "sequences", "integers", "graphs", "polynomials", "symbols")
+}
 DATASETS = {
     "datasets", "datasets.containers", "datasets.expressions", "datasets.format", "datasets.io", "datasets.rendering",
     "datasets.tokenizers", "datasets.problem_types",
@@ -61,6 +64,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "generate.tasks.matrices": {*DATASETS, *ERRORS, *PREPARE, "generate.tasks"},
     "generate.tasks.calculus": {*DATASETS, *ERRORS, *PREPARE, *SYMBOLIC, "generate.tasks"},
     "generate.tasks.sequences": {*DATASETS, *ERRORS, *PREPARE, "generate.tasks"},
+    "generate.tasks.integers": {*DATASETS, *ERRORS, *PREPARE, "generate.tasks"},
+    "generate.tasks.graphs": {*DATASETS, *ERRORS, *PREPARE, "generate.tasks"},
+    "generate.tasks.polynomials": {*DATASETS, *ERRORS, *PREPARE, "generate.tasks"},
+    "generate.tasks.symbols": {*DATASETS, *ERRORS, *PREPARE, "generate.tasks"},
     "generate.execution": {*ERRORS, "generate"},
     "generate.build": {*DATASETS, *ERRORS, *PREPARE, "generate.tasks", "generate.execution"},
     "generate.curate": {*DATASETS, *ERRORS, *PREPARE, "generate.tasks", "generate.execution", "generate.build"},
@@ -177,12 +184,12 @@ def test_stages_keep_to_themselves() -> None:
 
 
 MOST_TYPE_TESTS = 10
-TYPE_NAMES = {"matrices", "expressions", "sequences", "imported"}
+TYPE_NAMES = {"matrices", "expressions", "sequences", "integers", "imported"}
 
 
 def of_one_type(name: str) -> bool:
     """Whether a class belongs to one problem type: its specs, tasks, examples, formats, tokenizers, adapters."""
-    roots = ("Matri", "Expression", "Sequence", "Pair", "Bit", "Prefix", "Token", "Imported")
+    roots = ("Matri", "Expression", "Sequence", "Integer", "Pair", "Bit", "Prefix", "Token", "Imported")
     ends = ("Spec", "Task", "Examples", "Format", "Tokenizer", "Adapter", "Type", "Matrices", "Sequences", "Pairs")
     return name.startswith(roots) and name.endswith(ends)
 

@@ -12,7 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Layers = Annotated[int, Field(ge=1, le=48)]
 Width = Annotated[int, Field(ge=8, le=8192)]
 Heads = Annotated[int, Field(ge=1, le=128)]
-Encoding = Literal["P10", "P1000", "B1999", "FP15"]
+Encoding = Annotated[
+    str,
+    Field(pattern=r"^(P10|P1000|B1999|FP15|(base\d+|residues\d+|residues:[\d,]+|symbol|symbols:\S+)(\+brackets)?)$"),
+]
 
 
 class Settings(BaseModel):
@@ -138,8 +141,10 @@ class TrainConfig(Settings):
     model: ModelConfig = ModelConfig()
     backbone: BackboneConfig | None = None
     """A pretrained backbone instead of ``model`` (needs the package transformers)."""
-    input_encoding: Encoding = "P10"
-    output_encoding: Encoding = "P10"
+    input_encoding: Encoding | None = None
+    output_encoding: Encoding | None = None
+    """Tokens of numbers: P10, P1000, B1999 or FP15 for matrices; base10, base1000, residues6, symbol, ... for integers. Null: P10
+    for matrices; for integers symbol if their stated range is small, else base1000."""
     precision: Annotated[int, Field(ge=1, le=4)] = 2
     """Digits after the first of every encoded number."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0

@@ -20,6 +20,7 @@ import torch
 from mathpipe.datasets.containers.token_batches import Batch
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.io.atomic_files import write_json
+from mathpipe.datasets.problem_types.type_registry import problem_type_of
 from mathpipe.train.config import TrainConfig
 from mathpipe.train.data import Batches, TrainingData
 from mathpipe.train.model.interface import Model
@@ -114,8 +115,9 @@ def prepare(config: TrainConfig) -> None:
 
 def build_record(config: TrainConfig, data: TrainingData) -> RunRecord:
     """The record of a run of this configuration on this dataset."""
-    encodings = config.input_encoding, config.output_encoding
-    return RunRecord(data.directory, data.digest, data.task, data.spec, *encodings, config.precision, config)
+    spec, problem_type = data.spec, problem_type_of(data.spec)
+    encodings = problem_type.training_encodings(spec, config.input_encoding, config.output_encoding)
+    return RunRecord(data.directory, data.digest, data.task, spec, *encodings, config.precision, config)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Ragged batches of token sequences of different lengths, one byte a token."""
+"""Ragged batches of sequences of different lengths: of token ids, one byte each, or of 64-bit integers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,18 +26,18 @@ class Sequences:
             raise ValueError(f"{len(self.values)} tokens do not fill sequences of {int(self.lengths.sum())} tokens")
 
     @classmethod
-    def from_list(cls, sequences: Iterable[bytes | Sequence[int]]) -> Sequences:
+    def from_list(cls, sequences: Iterable[bytes | Sequence[int]]) -> Self:
         """From sequences of ids in 0..255."""
         parts = [bytes(s) for s in sequences]
         values = np.frombuffer(b"".join(parts), dtype=np.uint8)
         return cls(values, np.fromiter(map(len, parts), dtype=np.int64, count=len(parts)))
 
     @classmethod
-    def concatenate(cls, parts: Sequence[Sequences]) -> Sequences:
-        """Concatenate batches."""
+    def concatenate(cls, parts: Sequence[Self]) -> Self:
+        """Concatenate batches; their type is that of the first."""
         if not parts:
             return cls.from_list([])
-        return cls(np.concatenate([p.values for p in parts]), np.concatenate([p.lengths for p in parts]))
+        return type(parts[0])(np.concatenate([p.values for p in parts]), np.concatenate([p.lengths for p in parts]))
 
     @cached_property
     def offsets(self) -> Ints:
@@ -47,19 +47,21 @@ class Sequences:
     def __len__(self) -> int:
         return len(self.lengths)
 
-    def __getitem__(self, i: int) -> bytes:
+    def __getitem__(self, i: int) -> Any:
+        """Sequence i as bytes."""
         return self.values[self.offsets[i] : self.offsets[i + 1]].tobytes()
 
-    def to_list(self) -> list[bytes]:
+    def to_list(self) -> list[Any]:
+        """All sequences as bytes."""
         data, ends = self.values.tobytes(), self.offsets.tolist()
         return [data[a:b] for a, b in itertools.pairwise(ends)]
 
-    def take(self, index: NDArray[Any]) -> Sequences:
+    def take(self, index: NDArray[Any]) -> Self:
         """Select sequences by positions (k,) or by a boolean mask (n,)."""
         lengths = self.lengths[index]
         starts = self.offsets[:-1][index]
         within = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        return Sequences(self.values[np.repeat(starts, lengths) + within], lengths)
+        return type(self)(self.values[np.repeat(starts, lengths) + within], lengths)
 
     def equals(self, other: Sequences) -> Mask:
         """(n,): which sequences equal those of ``other`` token for token."""
@@ -76,3 +78,26 @@ class Sequences:
         dense = np.full((len(self), longest), fill, dtype=np.int32)
         dense[np.arange(longest) < self.lengths[:, None]] = self.values
         return dense
+
+
+@dataclass(frozen=True, eq=False)
+class IntegerSequences(Sequences):
+    """n concatenated sequences of integers: ``values`` (sum of lengths,) int64. A single sequence is a list of integers."""
+
+    values: Ints  # type: ignore[assignment]  # wider than the ids of the base class
+
+    @classmethod
+    def from_list(cls, sequences: Iterable[bytes | Sequence[int]]) -> Self:
+        """From sequences of integers of 64 bits."""
+        parts = [np.array(s, dtype=np.int64) if len(s) else np.empty(0, dtype=np.int64) for s in map(list, sequences)]
+        values = np.concatenate([np.empty(0, dtype=np.int64), *parts])
+        return cls(values, np.fromiter(map(len, parts), dtype=np.int64, count=len(parts)))
+
+    def __getitem__(self, i: int) -> Any:
+        """Sequence i as a list of integers."""
+        return self.values[self.offsets[i] : self.offsets[i + 1]].tolist()
+
+    def to_list(self) -> list[Any]:
+        """All sequences as lists of integers."""
+        values, ends = self.values.tolist(), self.offsets.tolist()
+        return [values[a:b] for a, b in itertools.pairwise(ends)]

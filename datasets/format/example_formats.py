@@ -14,6 +14,7 @@ from mathpipe.datasets.expressions.vocabulary import TOKENS
 from mathpipe.datasets.format.examples import Examples
 from mathpipe.datasets.format.matrix_columns import MatrixExamples, from_arrow, matrix_writer, shard_schema, to_arrow
 from mathpipe.datasets.format.sequence_columns import (
+    INTEGERS,
     TokenExamples,
     is_sequence_schema,
     sequence_schema,
@@ -153,3 +154,29 @@ class TokenFormat(ExampleFormat):
         vocabulary = {VOCABULARY_KEY: json.dumps(self.vocabulary).encode()}
         metadata = footer(spec_json, version) | vocabulary
         return sequence_writer(file, sequence_schema(self.columns).with_metadata(metadata))
+
+
+@dataclass(frozen=True)
+class IntegerFormat(TokenFormat):
+    """Flat rows of integers; their layouts are in the spec, which the footer holds. ``columns``: as in ``TokenFormat``."""
+
+    vocabulary: tuple[str, ...] = ()
+
+    @property
+    def schema(self) -> pa.Schema | None:
+        return None if self.columns is None else sequence_schema(self.columns, INTEGERS)
+
+    @property
+    def common_schema(self) -> pa.Schema:
+        return sequence_schema(self.columns or {}, INTEGERS)
+
+    def accepts(self, schema: pa.Schema) -> bool:
+        if self.columns is None:
+            return is_sequence_schema(schema, INTEGERS)
+        return bool(schema.remove_metadata() == self.schema)
+
+    def writer(self, file: HashingFile, spec_json: str, version: str) -> ShardWriter:
+        if self.columns is None:
+            raise ValueError("a format without columns can only read")
+        schema = sequence_schema(self.columns, INTEGERS)
+        return sequence_writer(file, schema.with_metadata(footer(spec_json, version)))

@@ -1,7 +1,8 @@
 """Examples of sequence tasks, and the columns of their shards.
 
-Columns: ``row`` int64, ``problem`` and ``solution`` list<uint8> of token ids, then those that the task declares, such as
-``operators`` int16. The footer holds the vocabulary, so that a single shard is self-describing.
+Columns: ``row`` int64, ``problem`` and ``solution`` list<uint8> of token ids or list<int64> of integers, then those that the task
+declares, such as ``operators`` int16. The footer holds the vocabulary of token ids, or the layouts of integers (in the spec), so
+that a single shard is self-describing.
 """
 
 from __future__ import annotations
@@ -15,19 +16,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mathpipe.datasets.containers.array_types import Ints
-from mathpipe.datasets.containers.ragged_sequences import Sequences
+from mathpipe.datasets.containers.ragged_sequences import IntegerSequences, Sequences
 from mathpipe.datasets.format.arrow_arrays import from_numpy, to_numpy
 from mathpipe.datasets.format.shard_writer import BufferedShardWriter
 from mathpipe.datasets.io.storage import HashingFile
 
-_TOKEN_IDS = pa.list_(pa.field("element", pa.uint8(), nullable=False))
-_SCHEMA = pa.schema(
-    [
-        pa.field("row", pa.int64(), nullable=False),
-        pa.field("problem", _TOKEN_IDS, nullable=False),
-        pa.field("solution", _TOKEN_IDS, nullable=False),
-    ]
-)
+TOKEN_IDS = pa.list_(pa.field("element", pa.uint8(), nullable=False))
+INTEGERS = pa.list_(pa.field("element", pa.int64(), nullable=False))
+_COMMON = ("row", "problem", "solution")
 _TOKEN_PATHS = ("problem.list.element", "solution.list.element")
 
 
@@ -72,10 +68,19 @@ class TokenExamples:
         )
 
 
-def sequence_schema(columns: dict[str, str]) -> pa.Schema:
-    """The Arrow schema of a shard of sequences; ``columns``: names and NumPy types of the task's columns."""
-    declared = [pa.field(name, pa.from_numpy_dtype(np.dtype(dtype)), nullable=False) for name, dtype in columns.items()]
-    return pa.schema([*_SCHEMA, *declared])
+def sequence_schema(columns: dict[str, str], element: pa.DataType = TOKEN_IDS) -> pa.Schema:
+    """The Arrow schema of a shard of sequences; ``columns``: names and NumPy types of the task's columns.
+
+    ``element``: the type of a problem or solution, ``TOKEN_IDS`` or ``INTEGERS``.
+    """
+    return pa.schema(
+        [
+            pa.field("row", pa.int64(), nullable=False),
+            pa.field("problem", element, nullable=False),
+            pa.field("solution", element, nullable=False),
+            *(pa.field(name, pa.from_numpy_dtype(np.dtype(dtype)), nullable=False) for name, dtype in columns.items()),
+        ]
+    )
 
 
 def sequence_writer(file: HashingFile, schema: pa.Schema) -> BufferedShardWriter:
@@ -84,11 +89,11 @@ def sequence_writer(file: HashingFile, schema: pa.Schema) -> BufferedShardWriter
     return BufferedShardWriter(file, schema, sequences_to_arrow, compression_level=3, use_dictionary=dictionary)
 
 
-def is_sequence_schema(schema: pa.Schema) -> bool:
+def is_sequence_schema(schema: pa.Schema, element: pa.DataType = TOKEN_IDS) -> bool:
     """Whether this is the schema of a shard of sequences, whatever the task's own columns."""
     fields = list(schema.remove_metadata())
     common, declared = pa.schema(fields[:3]), fields[3:]
-    return bool(common == _SCHEMA) and all(_is_number(f.type) and not f.nullable for f in declared)
+    return bool(common == sequence_schema({}, element)) and all(_is_number(f.type) and not f.nullable for f in declared)
 
 
 def _is_number(dtype: pa.DataType) -> bool:
@@ -99,8 +104,8 @@ def sequences_to_arrow(examples: TokenExamples, schema: pa.Schema) -> pa.Table:
     """The examples as an Arrow table with this schema."""
     columns = {
         "row": from_numpy(examples.row),
-        "problem": _lists(examples.problems),
-        "solution": _lists(examples.solutions),
+        "problem": _lists(examples.problems, schema.field("problem").type),
+        "solution": _lists(examples.solutions, schema.field("solution").type),
     }
     columns |= {name: from_numpy(values).cast(schema.field(name).type) for name, values in examples.columns.items()}
     return pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
@@ -108,7 +113,7 @@ def sequences_to_arrow(examples: TokenExamples, schema: pa.Schema) -> pa.Table:
 
 def sequences_from_arrow(table: pa.Table) -> TokenExamples:
     """The examples of an Arrow table."""
-    declared = [name for name in table.schema.names if name not in _SCHEMA.names]
+    declared = [name for name in table.schema.names if name not in _COMMON]
     return TokenExamples(
         to_numpy(table["row"]).astype(np.int64),
         _sequences(table["problem"]),
@@ -117,14 +122,15 @@ def sequences_from_arrow(table: pa.Table) -> TokenExamples:
     )
 
 
-def _lists(sequences: Sequences) -> pa.Array:
+def _lists(sequences: Sequences, element: pa.DataType) -> pa.Array:
     offsets = from_numpy(sequences.offsets.astype(np.int32))
-    return pa.ListArray.from_arrays(offsets, from_numpy(sequences.values), type=_TOKEN_IDS)
+    return pa.ListArray.from_arrays(offsets, from_numpy(sequences.values), type=element)
 
 
 def _sequences(column: pa.ChunkedArray) -> Sequences:
+    kind: type[Sequences] = IntegerSequences if column.type == INTEGERS else Sequences
     parts = []
     for chunk in column.chunks:
         lengths = to_numpy(chunk.value_lengths()).astype(np.int64)
-        parts.append(Sequences(to_numpy(chunk.flatten()), lengths))
-    return Sequences.concatenate(parts)
+        parts.append(kind(to_numpy(chunk.flatten()), lengths))
+    return kind.concatenate(parts)

@@ -1,1 +1,1 @@
-"""What a problem is: one adapter each for matrices, expressions and sequences."""
+"""What a problem is: one adapter each for matrices, expressions, sequences and integers."""

@@ -19,7 +19,7 @@ class ExpressionType(ProblemType):
         return TokenFormat(spec["problems"].get("columns"))  # known for imported examples; None accepts any
 
     def tokenizers(
-        self, spec: Spec, input_encoding: str = "P1000", output_encoding: str = "P1000", precision: int = 2
+        self, spec: Spec, input_encoding: str | None = None, output_encoding: str | None = None, precision: int = 2
     ) -> tuple[Tokenizer, Tokenizer]:
         return ExpressionTokenizer(), ExpressionTokenizer()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mathpipe.datasets.containers.array_types import Floats
 from mathpipe.datasets.format.example_formats import ExampleFormat, MatrixFormat
 from mathpipe.datasets.format.examples import Examples
-from mathpipe.datasets.problem_types.problem_type import ProblemType, Spec, example_values
+from mathpipe.datasets.problem_types.problem_type import ProblemType, Spec
 from mathpipe.datasets.rendering.matrix_drawing import matrix_to_latex, render_matrix, side_by_side
 from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
 from mathpipe.datasets.tokenizers.tokenizer import Tokenizer
@@ -30,12 +30,12 @@ class MatrixType(ProblemType):
         )
 
     def tokenizers(
-        self, spec: Spec, input_encoding: str = "P1000", output_encoding: str = "P1000", precision: int = 2
+        self, spec: Spec, input_encoding: str | None = None, output_encoding: str | None = None, precision: int = 2
     ) -> tuple[Tokenizer, Tokenizer]:
         task_tokens = has_task_tokens(spec)
         source, target = (
             MatrixTokenizer.named(name, precision, has_task_tokens=task_tokens)
-            for name in (input_encoding, output_encoding)
+            for name in (input_encoding or "P1000", output_encoding or "P1000")
         )
         return source, target
 
@@ -53,7 +53,7 @@ class MatrixType(ProblemType):
         """The matrices side by side, with the noise-free problem if there is noise; below each other in LaTeX."""
         if latex:
             return super().example_lines(spec, examples, i, latex=True)
-        matrices = example_values(examples, i)
+        matrices = self.values(spec, examples, i)
         return side_by_side([(name, self.lines(spec, matrix)) for name, matrix in matrices.items()])
 
 

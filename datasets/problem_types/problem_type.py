@@ -15,7 +15,7 @@ Spec = dict[str, Any]  # the spec of a dataset as stored in its manifest
 class ProblemType(ABC):
     """What problems and solutions are. Methods depend on nothing but their arguments.
 
-    ``takes_number_encodings``: whether the user chooses a number encoding. ``line_start``: text before each exported problem.
+    ``takes_number_encodings``: whether the user chooses an encoding of numbers. ``line_start``: text before each exported problem.
     """
 
     name: ClassVar[str]
@@ -28,9 +28,18 @@ class ProblemType(ABC):
 
     @abstractmethod
     def tokenizers(
-        self, spec: Spec, input_encoding: str = "P1000", output_encoding: str = "P1000", precision: int = 2
+        self, spec: Spec, input_encoding: str | None = None, output_encoding: str | None = None, precision: int = 2
     ) -> tuple[Tokenizer, Tokenizer]:
-        """The tokenizers of problems and solutions. The number encodings and ``precision`` apply to numbers only."""
+        """The tokenizers of problems and solutions. Encodings apply to matrices and integers, ``precision`` to matrices only.
+
+        None: the default of the type.
+        """
+
+    def training_encodings(
+        self, spec: Spec, input_encoding: str | None, output_encoding: str | None
+    ) -> tuple[str, str]:
+        """The names of the encodings with which a run is trained; P10 for None, which only matrices take."""
+        return input_encoding or "P10", output_encoding or "P10"
 
     @abstractmethod
     def lines(self, spec: Spec, value: Any) -> list[str]:
@@ -44,10 +53,16 @@ class ProblemType(ABC):
         """A problem or solution as a plain value."""
         return "\n".join(self.lines(spec, value))
 
+    def values(self, spec: Spec, examples: Examples, i: int) -> dict[str, Any]:
+        """Problem, noise-free problem if there is noise, and solution of example i."""
+        noisy = examples.solved is not examples.problems
+        clean = {"clean problem": examples.solved[i]} if noisy else {}
+        return {"problem": examples.problems[i], **clean, "solution": examples.solutions[i]}
+
     def example_lines(self, spec: Spec, examples: Examples, i: int, *, latex: bool = False) -> list[str]:
         """Lines that show example i."""
         lines = []
-        for name, value in example_values(examples, i).items():
+        for name, value in self.values(spec, examples, i).items():
             text = [self.latex(spec, value)] if latex else self.lines(spec, value)
             lines += [f"{name:<9} {text[0]}", *(f"{'':<9} {line}" for line in text[1:])]
         columns = ", ".join(f"{name} {value}" for name, value in examples.extra_columns(i).items())
@@ -56,12 +71,5 @@ class ProblemType(ABC):
     def example_json(self, spec: Spec, examples: Examples, i: int, *, latex: bool = False) -> dict[str, Any]:
         """Example i as plain values."""
         show = self.latex if latex else self.json_value
-        values = {name.replace(" ", "_"): show(spec, value) for name, value in example_values(examples, i).items()}
+        values = {name.replace(" ", "_"): show(spec, value) for name, value in self.values(spec, examples, i).items()}
         return {"row": int(examples.row[i]), **values, **examples.extra_columns(i)}
-
-
-def example_values(examples: Examples, i: int) -> dict[str, Any]:
-    """Problem, noise-free problem if there is noise, and solution of example i."""
-    noisy = examples.solved is not examples.problems
-    clean = {"clean problem": examples.solved[i]} if noisy else {}
-    return {"problem": examples.problems[i], **clean, "solution": examples.solutions[i]}

@@ -24,7 +24,7 @@ class SequenceType(ProblemType):
         return TokenFormat(spec["problems"].get("columns"), alphabet(spec))  # columns: of imported examples
 
     def tokenizers(
-        self, spec: Spec, input_encoding: str = "P1000", output_encoding: str = "P1000", precision: int = 2
+        self, spec: Spec, input_encoding: str | None = None, output_encoding: str | None = None, precision: int = 2
     ) -> tuple[Tokenizer, Tokenizer]:
         tokenizer = SequenceTokenizer(alphabet(spec), spec["problems"].get("solution_length"))
         return tokenizer, tokenizer

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.problem_types.expression_type import ExpressionType
+from mathpipe.datasets.problem_types.integer_type import IntegerType
 from mathpipe.datasets.problem_types.matrix_type import MatrixType
 from mathpipe.datasets.problem_types.problem_type import ProblemType, Spec
 from mathpipe.datasets.problem_types.sequence_type import SequenceType
 
-_TYPES: tuple[ProblemType, ...] = (MatrixType(), ExpressionType(), SequenceType())
+_TYPES: tuple[ProblemType, ...] = (MatrixType(), ExpressionType(), SequenceType(), IntegerType())
 PROBLEM_TYPES: dict[str, ProblemType] = {problem_type.name: problem_type for problem_type in _TYPES}
 
 

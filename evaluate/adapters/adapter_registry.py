@@ -6,6 +6,7 @@ from typing import Any
 
 from mathpipe.evaluate.adapters.adapter import Adapter
 from mathpipe.evaluate.adapters.expression_adapter import ExpressionAdapter
+from mathpipe.evaluate.adapters.integer_adapter import IntegerAdapter
 from mathpipe.evaluate.adapters.matrix_adapter import MatrixAdapter
 from mathpipe.evaluate.adapters.sequence_adapter import SequenceAdapter
 from mathpipe.generate.tasks.error_measures import TOLERANCE
@@ -17,6 +18,7 @@ ADAPTERS: dict[str, type[AnyAdapter]] = {
     "matrices": MatrixAdapter,
     "expressions": ExpressionAdapter,
     "sequences": SequenceAdapter,
+    "integers": IntegerAdapter,
 }
 
 

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from mathpipe.datasets.expressions.vocabulary import ARITY
 from mathpipe.evaluate.analyze.analysis import Analysis, Chart, Row, proportion
 from mathpipe.evaluate.analyze.column_roles import covariate_names, string_column
-from mathpipe.evaluate.analyze.evaluation_data import EvaluationData, column_label
+from mathpipe.evaluate.analyze.evaluation_data import CLASS, MAX_CLASSES, EvaluationData, classes_of, column_label
 from mathpipe.evaluate.analyze.statistics import discriminability, quantile_bins
 from mathpipe.generate.tasks.error_measures import TOLERANCE, within
 
@@ -20,6 +20,8 @@ _MIN_PROBLEMS = 20  # operators with fewer problems are left out
 def by_covariate(data: EvaluationData) -> Iterator[Analysis]:
     """Accuracy against each covariate that takes more than one value."""
     for name in covariate_names(data.table):
+        if name == CLASS:  # see by_class
+            continue
         bounds, which = quantile_bins(data.of(name))
         if len(bounds) < 2:
             continue
@@ -91,6 +93,30 @@ def by_operator(data: EvaluationData) -> Iterator[Analysis]:
             rows,
             Chart("bars", "operator", ("accuracy",), "low", "high"),
             ("accuracy", "low", "high", "accuracy_without"),
+        )
+
+
+def by_class(data: EvaluationData) -> Iterator[Analysis]:
+    """Accuracy on each class of answers, and what is predicted most often."""
+    if not data.has(CLASS):
+        return
+    predictions = string_column(data.table, "prediction")
+    rows: list[Row] = []
+    for value, here in classes_of(data):
+        answers, counts = np.unique(predictions[here].astype(str), return_counts=True)
+        most = int(counts.argmax())
+        row = [value, int(here.sum()), *proportion(data.passed[here])[:3]]
+        rows.append([*row, str(answers[most])[:60], float(counts[most] / here.sum())])
+    if len(rows) > 1:
+        yield Analysis(
+            "by_class",
+            "Accuracy by class",
+            f"Problems of each class of answers, up to the {MAX_CLASSES} smallest classes, with the prediction that is most "
+            "frequent among them and its share.",
+            ["class", "problems", "accuracy", "low", "high", "most_frequent_prediction", "share"],
+            rows,
+            Chart("line", "class", ("accuracy",), "low", "high", x_title="class"),
+            ("accuracy", "low", "high", "share"),
         )
 
 

@@ -62,6 +62,16 @@ def sequence_covariates(problems: Sequences, solutions: Sequences) -> dict[str, 
     return {"problem_length": problems.lengths, "solution_length": solutions.lengths, "solution_weight": weight}
 
 
+def integer_covariates(problems: Sequences, solutions: Sequences) -> dict[str, Column]:
+    """For flat rows of integers, each (n,): integers of problem and solution, and the largest magnitude in the problem."""
+    return {
+        "problem_length": problems.lengths,
+        "solution_length": solutions.lengths,
+        "largest": np.maximum.reduceat(np.append(np.abs(problems.values), 0), problems.offsets[:-1])
+        * (problems.lengths > 0),
+    }
+
+
 def expression_covariates(problems: Sequences, solutions: Sequences) -> dict[str, Column]:
     """For expressions, each (n,): tokens, operators and tree depth of the problem; tokens and depth of the stored solution.
 

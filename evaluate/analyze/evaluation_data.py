@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,10 +64,29 @@ def evaluation_data(predictions: pa.Table, metadata: dict[str, Any], baseline_co
     return EvaluationData(best, baseline_counts, metadata["task"], metadata, num_hypotheses)
 
 
+CLASS = "class"  # the column of the classes of answers, if the task declares one
+MAX_CLASSES = 100
+
+
+def classes_of(data: EvaluationData) -> Iterator[tuple[int, Mask]]:
+    """The smallest classes, up to 100, each with the mask of its problems."""
+    values = data.of(CLASS)
+    for value in np.unique(values[~np.isnan(values)])[:MAX_CLASSES]:
+        yield int(value), np.asarray(values == value)
+
+
 def required_columns(schema: pa.Schema) -> list[str]:
     """Names of the columns that the analyses read."""
     required = {"row", "rank", "outcome", "passed", "published_correct", "log_probability"}
-    required |= {"reference_error_l1", "correct_rank", "problem_tokens", "task", "spectrum", "confused_with"}
+    required |= {
+        "reference_error_l1",
+        "correct_rank",
+        "problem_tokens",
+        "task",
+        "spectrum",
+        "confused_with",
+        "prediction",
+    }
     required |= set(measure_names(schema)) | set(covariate_names(schema))
     if "problem" in schema.names:
         required.discard("problem_tokens")

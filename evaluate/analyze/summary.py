@@ -10,12 +10,14 @@ import numpy as np
 from mathpipe.evaluate.analyze.analysis import Analysis
 from mathpipe.evaluate.analyze.baselines import CONSTANTS
 from mathpipe.evaluate.analyze.column_roles import string_column
-from mathpipe.evaluate.analyze.evaluation_data import ERROR_MEASURES, EvaluationData
+from mathpipe.evaluate.analyze.evaluation_data import CLASS, ERROR_MEASURES, EvaluationData, classes_of
 from mathpipe.evaluate.analyze.statistics import wilson
 from mathpipe.evaluate.score.scoring import TOLERANCES
 from mathpipe.generate.tasks.error_measures import TOLERANCE
 
 Metrics = dict[str, Any]
+
+PREDICTED_ACCURACY = 0.95  # of a class that counts as predicted
 
 
 def headline_metrics(data: EvaluationData) -> Metrics:
@@ -82,7 +84,7 @@ def token_metrics(data: EvaluationData, measures: Sequence[str] = ()) -> Metrics
     """
     first = np.unique(string_column(data.table, "problem_tokens"), return_index=True)[1]
     once = data.passed[first]
-    num_tokens = data.of("solution_length") + 1  # and END
+    num_tokens = data.of("reference_tokens" if data.has("reference_tokens") else "solution_length") + 1  # and END
     return {
         "distinct": {
             "problems": len(first),
@@ -92,6 +94,20 @@ def token_metrics(data: EvaluationData, measures: Sequence[str] = ()) -> Metrics
         "token_accuracy": float((data.of("token_accuracy") * num_tokens).sum() / num_tokens.sum()),
         **{name: float(np.nan_to_num(data.of(name)).mean()) for name in measures},
     }
+
+
+def class_metrics(data: EvaluationData) -> Metrics:
+    """``by_class``: problems and accuracy of each class, up to the 100 smallest classes, if the dataset has the column ``class``.
+
+    ``classes_predicted``: how many of these classes have an accuracy of at least 95 % (Charton 2024 counts those of gcd 1..100).
+    """
+    if not data.has(CLASS):
+        return {}
+    classes = {}
+    for value, here in classes_of(data):
+        classes[str(value)] = {"problems": int(here.sum()), "accuracy": float(data.passed[here].mean())}
+    predicted = sum(entry["accuracy"] >= PREDICTED_ACCURACY for entry in classes.values())
+    return {"classes": len(classes), "classes_predicted": predicted, "by_class": classes}
 
 
 def summary_text(metrics: Metrics, analyses: list[Analysis], measures: Sequence[str] = ()) -> str:
@@ -112,6 +128,11 @@ def summary_text(metrics: Metrics, analyses: list[Analysis], measures: Sequence[
         detail = "reference tokens predicted at the same position"
         lines.append(_headline("token_accuracy", metrics["token_accuracy"], detail))
     lines += [_headline(name, metrics[name], "mean over the problems") for name in measures]
+    if "by_class" in metrics:
+        lines.append(
+            f"{'classes_predicted':<20}{metrics['classes_predicted']:>6} of the {metrics['classes']} smallest classes, "
+            f"each at {100 * PREDICTED_ACCURACY:g} % or more"
+        )
     if metrics["hypotheses"] > 1:
         detail = f"one of {metrics['hypotheses']} hypotheses is correct"
         lines.append(_headline("accuracy_any", metrics["accuracy_any"], detail))

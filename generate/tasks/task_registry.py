@@ -7,6 +7,7 @@ from typing import Any
 from mathpipe.datasets.errors import UserError, nearest
 from mathpipe.generate.dataset_spec import DatasetSpec, ImportedSpec
 from mathpipe.generate.tasks.calculus import integration_bwd, integration_fwd, integration_ibp, ode1, ode2
+from mathpipe.generate.tasks.integers import gcd
 from mathpipe.generate.tasks.matrices import (
     add,
     cholesky,
@@ -37,6 +38,7 @@ _MODULES: tuple[Any, ...] = (
     *(transpose, add, matvec, matmul, eigenvalues, eigenvectors, inverse, symmetric_inverse, singular_values, svd),
     *(cotraining, determinant, rank, linear_system, pseudo_inverse, qr, cholesky, expm),
     *(integration_bwd, integration_fwd, integration_ibp, ode1, ode2, xor, memory),
+    gcd,
 )
 TASKS: dict[str, Task[Any]] = {module.TASK.name: module.TASK for module in _MODULES}
 

@@ -20,9 +20,15 @@ from mathpipe.pipeline.progress import Progress
 @click.argument("directory")
 @click.option("--out", required=True, help="File to write; .txt for text in the papers' format, .arrow for Arrow IPC.")
 @click.option("--split", default="train", show_default=True, help="Split to export.")
-@click.option("--input-encoding", default=None, help="Number encoding of problem matrices, for text.  [default: P1000]")
 @click.option(
-    "--output-encoding", default=None, help="Number encoding of solution matrices, for text.  [default: P1000]"
+    "--input-encoding",
+    default=None,
+    help="Encoding of the numbers of problems, for text.  [default: P1000 for matrices]",
+)
+@click.option(
+    "--output-encoding",
+    default=None,
+    help="Encoding of the numbers of solutions, for text.  [default: P1000 for matrices]",
 )
 @quiet_option
 def export(directory: str, out: str, split: str, input_encoding: str | None, output_encoding: str | None) -> None:
@@ -42,7 +48,7 @@ def export(directory: str, out: str, split: str, input_encoding: str | None, out
         raise UserError(
             f"{out}: unknown format", expected="a file name that ends in .txt or .arrow", got=repr(Path(out).suffix)
         )
-    data = open_dataset(directory, split, input_encoding or "P1000", output_encoding or "P1000")
+    data = open_dataset(directory, split, input_encoding, output_encoding)
     if not data.problem_type.takes_number_encodings:
         reject_number_encoding(directory, "--input-encoding", input_encoding)
         reject_number_encoding(directory, "--output-encoding", output_encoding)

@@ -24,7 +24,9 @@ from mathpipe.pipeline.inputs.encodings import reject_number_encoding
 )
 @click.option("--start", default="0", show_default=True, help="First row to show.")
 @click.option(
-    "--encoding", default=None, help="Also print matrices as tokens of this number encoding: P10, P1000, B1999 or FP15."
+    "--encoding",
+    default=None,
+    help="Also print tokens in this encoding of numbers: P10, P1000, B1999, FP15; of integers base10, residues6, ...",
 )
 @click.option("--latex", is_flag=True, help="Print problems and solutions as LaTeX.")
 @click.option("--tokens", is_flag=True, help="Also print problems and solutions as tokens.")
@@ -39,7 +41,7 @@ def show(
       mathpipe show data/inverse -k 2 --encoding P10
       mathpipe show data/integration-bwd --latex
     """
-    data = open_dataset(directory, split, encoding or "P1000", encoding or "P1000")
+    data = open_dataset(directory, split, encoding, encoding)
     if not data.problem_type.takes_number_encodings:
         reject_number_encoding(directory, "--encoding", encoding)
     tokens = tokens or encoding is not None

@@ -12,6 +12,8 @@ import torch
 
 from mathpipe.datasets.dataset import Dataset, open_dataset
 from mathpipe.datasets.errors import UserError, nearest
+from mathpipe.datasets.format.manifest import read_manifest
+from mathpipe.datasets.problem_types.type_registry import problem_type_of
 from mathpipe.evaluate.run import quick_accuracy, quick_metric_names
 from mathpipe.pipeline.config.options import parameter_options
 from mathpipe.pipeline.config.resolution import ParameterSource, parse_overrides, preset_task, resolve, validate
@@ -63,10 +65,9 @@ def train(
         if is_rank_zero:
             log(f"training on {data}, the latest dataset")
     run_dir = run_dir or f"runs/{data.rstrip('/').rsplit('/', 1)[-1]}"
-    training, valid = (
-        open_dataset(data, split, config.input_encoding, config.output_encoding, config.precision)
-        for split in ("train", "valid")
-    )
+    spec = read_manifest(data).spec
+    encodings = problem_type_of(spec).training_encodings(spec, config.input_encoding, config.output_encoding)
+    training, valid = (open_dataset(data, split, *encodings, config.precision) for split in ("train", "valid"))
     _reject_encodings(training, source)
     validation = valid if len(valid) and config.valid_examples else None
     _check_metric_names(config, validation)

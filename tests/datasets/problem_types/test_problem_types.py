@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices
-from mathpipe.datasets.containers.ragged_sequences import Sequences
+from mathpipe.datasets.containers.ragged_sequences import IntegerSequences, Sequences
 from mathpipe.datasets.dataset import open_dataset
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.export_formats import export_text
 from mathpipe.datasets.expressions.prefix import text_to_ids
-from mathpipe.datasets.format.example_formats import ExampleFormat, MatrixFormat, TokenFormat
+from mathpipe.datasets.format.example_formats import ExampleFormat, IntegerFormat, MatrixFormat, TokenFormat
 from mathpipe.datasets.format.examples import Examples
 from mathpipe.datasets.format.matrix_columns import MatrixExamples
 from mathpipe.datasets.format.sequence_columns import TokenExamples
@@ -28,6 +28,15 @@ from mathpipe.generate.problem_specs.sequence_spec import BitSpec
 LETTERS: dict[str, Any] = {"task": "sort", "problems": {"kind": "sequences", "alphabet": ["a", "b", "_"]}}
 MATRICES: dict[str, Any] = {"task": "inverse", "chunk_rows": 50, "problems": {"round_problems": True, "noise": 0.1}}
 EXPRESSIONS: dict[str, Any] = {"task": "ode1", "problems": {"kind": "expressions"}}
+PAIRS: dict[str, Any] = {
+    "task": "pairs",
+    "problems": {
+        "kind": "integers",
+        "problem_layout": "[(int, int)]",
+        "solution_layout": "int",
+        "solution_range": [0, 9],
+    },
+}
 ONE = np.array([7])
 
 
@@ -44,6 +53,9 @@ FORMULA = TokenExamples(
     sequences(text_to_ids("mul INT+ 2 x")),
     {"operators": np.array([4], dtype=np.int16)},
 )
+EDGES = TokenExamples(
+    ONE, IntegerSequences.from_list([[2, 0, 1, 1, -2]]), IntegerSequences.from_list([[5]]), {"class": np.array([5])}
+)
 WORD = TokenExamples(ONE, sequences(b"\x01\x00\x02"), sequences(b"\x00\x01"))
 
 
@@ -59,6 +71,7 @@ WORD = TokenExamples(ONE, sequences(b"\x01\x00\x02"), sequences(b"\x00\x01"))
             TokenFormat(),
         ),
         (LETTERS, "sequences", TokenFormat(vocabulary=("a", "b", "_"))),
+        (PAIRS, "integers", IntegerFormat()),
     ],
 )
 def test_spec_determines_type_and_format(spec: dict[str, Any], name: str, expected: ExampleFormat) -> None:
@@ -76,6 +89,9 @@ def test_tokenizers_follow_the_spec() -> None:
     assert (source.name, target.name) == ("P10", "FP15") and target.published_extras
     source, _ = problem_type_of(LETTERS).tokenizers(LETTERS)
     assert source.vocabulary == ("<s>", "<pad>", "a", "b", "_") and source.format.solution_length is None
+    source, target = problem_type_of(PAIRS).tokenizers(PAIRS)
+    assert (source.name, target.name) == ("base1000", "symbol") and target.vocabulary[2:] == tuple("0123456789")
+    assert problem_type_of(PAIRS).tokenizers(PAIRS, "base7+brackets")[0].name == "base7+brackets"
     bits = {"problems": {"kind": "sequences", "alphabet": ["0", "1"], "solution_length": 4}}
     assert problem_type_of(bits).tokenizers(bits)[1].format.solution_length == 4
 
@@ -108,8 +124,15 @@ def test_tokenizers_follow_the_spec() -> None:
             [r"problem   \mathtt{ba\_}", r"solution  \mathtt{ab}"],
             {"row": 7, "problem": "ba_", "solution": "ab"},
         ),
+        (
+            PAIRS,
+            EDGES,
+            ["problem   [(0, 1), (1, -2)]", "solution  5", "class 5"],
+            ["problem   [(0, 1), (1, -2)]", "solution  5", "class 5"],
+            {"row": 7, "problem": [(0, 1), (1, -2)], "solution": 5, "class": 5},
+        ),
     ],
-    ids=["matrices", "expressions", "sequences"],
+    ids=["matrices", "expressions", "sequences", "integers"],
 )
 def test_examples_are_shown(
     spec: dict[str, Any], examples: Examples, text: list[str], latex: list[str], values: dict[str, Any]

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices
-from mathpipe.datasets.containers.ragged_sequences import Sequences
+from mathpipe.datasets.containers.ragged_sequences import IntegerSequences, Sequences
 from mathpipe.datasets.format.matrix_columns import MatrixExamples
 from mathpipe.datasets.format.sequence_columns import TokenExamples
 from mathpipe.datasets.tokenizers.expression_tokenizer import ExpressionTokenizer
+from mathpipe.datasets.tokenizers.integer_tokenizer import IntegerTokenizer
 from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
 from mathpipe.datasets.tokenizers.sequence_tokenizer import SequenceTokenizer
 from mathpipe.datasets.tokenizers.tokenizer import END
@@ -47,10 +48,18 @@ def exclusive_or() -> tuple[Any, Any]:
     return SequenceTokenizer(("0", "1", "?"), 2), TokenExamples(np.arange(3), problems, solutions, {})
 
 
+def common_divisors() -> tuple[Any, Any]:
+    problems = IntegerSequences.from_list([[12, 18], [5, 7], [8, 8]])
+    solutions = IntegerSequences.from_list([[6], [1], [8]])
+    examples = TokenExamples(np.arange(3), problems, solutions, {"class": solutions.values})
+    return IntegerTokenizer.named("base10", "int"), examples
+
+
 CASES = {
     "add": (addition, "matrices"),
     "integration-bwd": (integration, "expressions"),
     "xor": (exclusive_or, "sequences"),
+    "gcd": (common_divisors, "integers"),
 }
 
 

@@ -1,0 +1,1 @@
+"""Tasks of integers: common divisors, fractions, modular arithmetic. One file a task."""
