@@ -60,7 +60,7 @@ class SourceFormat(BaseModel):
     ``format``: text (problem<TAB>solution), jsonl (an object a line), csv with a header, parquet or arrow. ``notation``: tokens,
     infix, LaTeX, or nested lists. ``columns``: role, such as ``problem``, -> column of the file.
     ``encodings``: number encodings of problems and solutions, where matrices are written as tokens. ``stored_tokens``: the tokens
-    of the ids in files that mathpipe wrote.
+    of the ids in files that mathpipe wrote. ``stored_layouts``: of the flat rows of integers in such files.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -70,6 +70,7 @@ class SourceFormat(BaseModel):
     columns: dict[str, str] = {"problem": "problem", "solution": "solution"}
     encodings: tuple[str, str] | None = None
     stored_tokens: tuple[str, ...] = ()
+    stored_layouts: tuple[str, str] | None = None
 
 
 class ImportedSpec(ProblemSpec):

@@ -49,15 +49,30 @@ def read_schema(path: str, file_format: str) -> pa.Schema:
 
 def stored_tokens(schema: pa.Schema) -> tuple[str, ...]:
     """The tokens of the ids in a file that mathpipe wrote; empty for other files."""
-    metadata = schema.metadata or {}
-    try:
-        if _VOCABULARY_KEY in metadata:
-            tokens = json.loads(metadata[_VOCABULARY_KEY])
-        else:
-            tokens = json.loads(metadata.get(_SPEC_KEY, b"{}")).get("problems", {}).get("alphabet") or ()
-        return tuple(tokens) if all(isinstance(token, str) for token in tokens) else ()
-    except (ValueError, AttributeError, TypeError):
+    tokens = _metadata(schema, _VOCABULARY_KEY) or _stored_problems(schema).get("alphabet")
+    if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
         return ()
+    return tuple(tokens)
+
+
+def stored_layouts(schema: pa.Schema) -> tuple[str, str] | None:
+    """The layouts of the flat rows of integers, problem and solution, in a file that mathpipe wrote."""
+    problems = _stored_problems(schema)
+    layouts = problems.get("problem_layout"), problems.get("solution_layout")
+    return (layouts[0], layouts[1]) if isinstance(layouts[0], str) and isinstance(layouts[1], str) else None
+
+
+def _stored_problems(schema: pa.Schema) -> dict[str, Any]:
+    spec = _metadata(schema, _SPEC_KEY)
+    problems = spec.get("problems") if isinstance(spec, dict) else None
+    return problems if isinstance(problems, dict) else {}
+
+
+def _metadata(schema: pa.Schema, key: bytes) -> Any:
+    try:
+        return json.loads((schema.metadata or {}).get(key, b"null"))
+    except ValueError:
+        return None
 
 
 def _batches(path: str, file_format: str, stack: contextlib.ExitStack) -> Iterator[pa.RecordBatch]:

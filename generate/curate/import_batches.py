@@ -37,7 +37,7 @@ def import_batch(task_name: str, spec: ImportedSpec, records: Sequence[Record]) 
     values = dict(zip(fields, part.read(task, spec, list(fields.values())), strict=True))
     faults |= {i: value for i, value in values.items() if isinstance(value, Fault)}
     index = np.array([i for i in values if i not in faults], dtype=np.int64)
-    examples = part.examples(spec, [values[i] for i in index.tolist()])
+    examples = part.examples(task, spec, [values[i] for i in index.tolist()])
     fits = np.ones(len(index), dtype=np.bool_)
     for mask, fault in part.misfits(task, examples) if len(index) else []:
         faults |= dict.fromkeys(index[mask & fits].tolist(), fault)

@@ -7,7 +7,7 @@ from typing import Any
 
 from mathpipe.datasets.errors import UserError, nearest
 from mathpipe.datasets.io.source_files import TABLES, column_names
-from mathpipe.datasets.io.table_files import expand, read_schema, stored_tokens
+from mathpipe.datasets.io.table_files import expand, read_schema, stored_layouts, stored_tokens
 from mathpipe.generate.curate.import_parts.import_part import ImportPart
 from mathpipe.generate.dataset_spec import SourceFormat
 
@@ -74,5 +74,8 @@ def resolve_source(task: Any, part: ImportPart, source: SourceFormat, files: Fil
             got=", ".join(names[:8]),
             next_step=f"name its columns: --columns problem={nearest('problem', names) or names[0]},solution=...",
         )
-    tokens = stored_tokens(read_schema(first[1], source.format)) if source.format in TABLES else ()
-    return source.model_copy(update={"columns": columns, "stored_tokens": tokens})
+    stored: dict[str, Any] = {}
+    if source.format in TABLES:
+        schema = read_schema(first[1], source.format)
+        stored = {"stored_tokens": stored_tokens(schema), "stored_layouts": stored_layouts(schema)}
+    return source.model_copy(update={"columns": columns, **stored})

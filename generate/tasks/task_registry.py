@@ -32,7 +32,12 @@ from mathpipe.generate.tasks.matrix_task import MatrixTask
 from mathpipe.generate.tasks.sequences import memory, xor
 from mathpipe.generate.tasks.task import Task
 from mathpipe.generate.tasks.token_task import ExpressionTask, TokenTask
-from mathpipe.generate.tasks.unverified import UnverifiedExpressions, UnverifiedMatrices, UnverifiedSequences
+from mathpipe.generate.tasks.unverified import (
+    UnverifiedExpressions,
+    UnverifiedIntegers,
+    UnverifiedMatrices,
+    UnverifiedSequences,
+)
 
 _MODULES: tuple[Any, ...] = (
     *(transpose, add, matvec, matmul, eigenvalues, eigenvectors, inverse, symmetric_inverse, singular_values, svd),
@@ -44,7 +49,8 @@ TASKS: dict[str, Task[Any]] = {module.TASK.name: module.TASK for module in _MODU
 
 MATRIX_TASKS: dict[str, MatrixTask] = {name: task for name, task in TASKS.items() if isinstance(task, MatrixTask)}
 UNVERIFIED_TASKS: dict[str, Task[Any]] = {  # by problem type: of imported examples without a task
-    task.problem_type: task for task in (UnverifiedMatrices(), UnverifiedExpressions(), UnverifiedSequences())
+    task.problem_type: task
+    for task in (UnverifiedMatrices(), UnverifiedExpressions(), UnverifiedSequences(), UnverifiedIntegers())
 }
 _UNVERIFIED = {task.name: task for task in UNVERIFIED_TASKS.values()}
 TOKEN_TASKS: dict[str, TokenTask[Any]] = {name: task for name, task in TASKS.items() if isinstance(task, TokenTask)}

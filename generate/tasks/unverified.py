@@ -6,19 +6,21 @@ There is one for each problem type; nothing can be generated.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices
-from mathpipe.datasets.containers.ragged_sequences import Sequences
+from mathpipe.datasets.containers.ragged_sequences import IntegerSequences, Sequences
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.expressions.prefix import Malformed, parse
 from mathpipe.generate.chunks.matrix_chunks import Solved
 from mathpipe.generate.chunks.pair_chunks import Generators, Pairs
 from mathpipe.generate.outcomes import Verification
+from mathpipe.generate.problem_specs.integer_spec import IntegerSpec
 from mathpipe.generate.problem_specs.matrix_spec import MatrixSpec
 from mathpipe.generate.problem_specs.sequence_spec import SequenceSpec
+from mathpipe.generate.tasks.integer_task import IntegerTask, correct_elements
 from mathpipe.generate.tasks.matrix_task import Ints, MatrixTask
 from mathpipe.generate.tasks.token_task import ExpressionTask, SequenceTask, Wanted
 
@@ -93,6 +95,35 @@ class UnverifiedSequences(SequenceTask[SequenceSpec]):
 
     def verify(self, problems: Sequences, references: Sequences, predicted: Sequences) -> Verification:
         return _compare(references, predicted)
+
+
+class UnverifiedIntegers(IntegerTask[IntegerSpec]):
+    """Integers in the layouts that the dataset stores."""
+
+    name = "unverified-integers"
+    problem = "integers of an imported dataset"
+    solution = "the integers stored with them"
+    source = "the user"
+    outcomes = EQUALITY_OUTCOMES
+    correct_outcomes = frozenset({"exact"})
+    problem_layout = "[int]"
+    solution_layout = "[int]"
+    spec_model = IntegerSpec
+    default_spec = IntegerSpec()
+    verifies = False
+
+    def sample(self, rng: np.random.Generator, n: int, spec: IntegerSpec) -> IntegerSequences:
+        _refuse(self.name)
+
+    def solve(self, problems: IntegerSequences, spec: IntegerSpec) -> IntegerSequences:
+        _refuse(self.name)
+
+    def verify(self, problems: Any, references: Any, predicted: Any) -> Verification:
+        """Whether an answer has the layout was decided when it was decoded."""
+        correct, total = correct_elements(references, predicted)
+        accuracy = np.where(total > 0, correct / np.maximum(total, 1), references.equals(predicted))
+        measures = {"element_accuracy": accuracy, "correct_elements": correct}
+        return Verification(_compare(references, predicted).outcome, measures)
 
 
 def _compare(references: Sequences, predicted: Sequences) -> Verification:

@@ -65,7 +65,7 @@ _NOTATIONS = get_args(SourceFormat.model_fields["notation"].annotation)
     type=click.Choice(_NOTATIONS),
     default=None,
     help="Expressions: tokens, infix or latex; matrices: lists such as [[1, 1/3], [2.5, 0]], latex or tokens; sequences: tokens "
-    "or lists.  [default: lists for matrices, else tokens]",
+    "or lists; integers: lists or tokens.  [default: lists for matrices and integers, else tokens]",
 )
 @click.option(
     "--alphabet",
@@ -73,9 +73,13 @@ _NOTATIONS = get_args(SourceFormat.model_fields["notation"].annotation)
     metavar="TOKENS",
     help='Tokens of sequences, such as "a b c", or @FILE.  [default: the task\'s, or those of the files]',
 )
-@click.option("--input-encoding", default=None, help="Number encoding of problem matrices as tokens.  [default: P1000]")
 @click.option(
-    "--output-encoding", default=None, help="Number encoding of solution matrices as tokens.  [default: P1000]"
+    "--input-encoding",
+    default=None,
+    help="Number encoding of problems as tokens.  [default: P1000 for matrices, base1000 for integers]",
+)
+@click.option(
+    "--output-encoding", default=None, help="Number encoding of solutions as tokens.  [default: as --input-encoding]"
 )
 @click.option(
     "--workers",
@@ -197,12 +201,13 @@ def _files(
 
 
 def _encodings(task: str, notation: str | None, problems: str | None, solutions: str | None) -> tuple[str, str] | None:
-    if import_part(task).takes_number_encodings and notation == "tokens":
-        return problems or "P1000", solutions or "P1000"
+    default = import_part(task).default_encoding
+    if default is not None and notation == "tokens":
+        return problems or default, solutions or default
     if problems or solutions:
         raise UserError(
-            "number encodings apply to matrices written as tokens",
-            expected="--notation tokens, and a task of matrices",
+            "number encodings apply to matrices and integers written as tokens",
+            expected="--notation tokens, and a task of matrices or integers",
             next_step="leave --input-encoding and --output-encoding out",
         )
     return None

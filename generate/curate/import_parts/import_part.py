@@ -32,14 +32,14 @@ class ImportPart(ABC):
     """Import of one problem type. Methods take the task of the examples, and treat records independently of one another.
 
     ``notations``: how values may be written, the default first. ``counted``: lines of text may begin with ``count|``.
-    ``takes_number_encodings``: tokens are those of a number encoding. ``max_line_bytes``: longer lines are rejected.
+    ``default_encoding``: the number encoding of tokens, if they have one. ``max_line_bytes``: longer lines are rejected.
     ``chunk_rows``: examples in a row group at most.
     """
 
     problem_type: ClassVar[str]
     notations: ClassVar[tuple[str, ...]]
     counted: ClassVar[bool] = False
-    takes_number_encodings: ClassVar[bool] = False
+    default_encoding: ClassVar[str | None] = None
     max_line_bytes: ClassVar[int] = MAX_LINE_BYTES
     chunk_rows: ClassVar[int] = 10_000
 
@@ -66,7 +66,7 @@ class ImportPart(ABC):
         """The example that each record writes, or a ``Fault``."""
 
     @abstractmethod
-    def examples(self, spec: ImportedSpec, values: Sequence[Any]) -> Any:
+    def examples(self, task: Any, spec: ImportedSpec, values: Sequence[Any]) -> Any:
         """The examples of such values, all with row 0."""
 
     def misfits(self, task: Any, examples: Any) -> list[tuple[Mask, Fault]]:

@@ -13,12 +13,13 @@ from mathpipe.datasets.format.examples import Examples
 from mathpipe.datasets.problem_types.type_registry import problem_type_of
 from mathpipe.generate.curate.import_parts.expression_part import ExpressionPart
 from mathpipe.generate.curate.import_parts.import_part import ImportPart, Mask
+from mathpipe.generate.curate.import_parts.integer_part import IntegerPart
 from mathpipe.generate.curate.import_parts.matrix_part import MatrixPart
 from mathpipe.generate.curate.import_parts.sequence_part import SequencePart
 from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.tasks.task_registry import get_task
 
-_PARTS: tuple[ImportPart, ...] = (MatrixPart(), ExpressionPart(), SequencePart())
+_PARTS: tuple[ImportPart, ...] = (MatrixPart(), ExpressionPart(), SequencePart(), IntegerPart())
 IMPORT_PARTS: dict[str, ImportPart] = {part.problem_type: part for part in _PARTS}
 
 

@@ -59,7 +59,7 @@ class MatrixPart(ImportPart):
 
     problem_type = "matrices"
     notations = ("lists", "tokens", "latex")
-    takes_number_encodings = True
+    default_encoding = "P1000"
     max_line_bytes = 1 << 21
     chunk_rows = 1_000  # 100 x 100 matrices fill 160 MB
 
@@ -92,7 +92,7 @@ class MatrixPart(ImportPart):
             return _read_tokens(task, spec.source, fields)
         return [_read_lists(each) for each in fields]
 
-    def examples(self, spec: ImportedSpec, values: Sequence[MatrixValues]) -> MatrixExamples:
+    def examples(self, task: MatrixTask, spec: ImportedSpec, values: Sequence[MatrixValues]) -> MatrixExamples:
         problems, solutions = (Matrices.from_list([getattr(v, side) for v in values]) for side in SIDES)
         clean = [value.clean for value in values if value.clean is not None]
         task_ids, spectra = (_indices([getattr(v, name) for v in values]) for name in ("task_id", "spectrum"))

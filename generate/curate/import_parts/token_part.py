@@ -43,7 +43,7 @@ class TokenPart(ImportPart):
         columns: dict[str, str] = (spec.model_extra or {}).get("columns", {})
         return columns
 
-    def examples(self, spec: ImportedSpec, values: Sequence[TokenValues]) -> TokenExamples:
+    def examples(self, task: TokenTask[Any], spec: ImportedSpec, values: Sequence[TokenValues]) -> TokenExamples:
         columns = {
             name: np.array([value.columns[k] for value in values], dtype=dtype)
             for k, (name, dtype) in enumerate(self.columns_of(spec).items())

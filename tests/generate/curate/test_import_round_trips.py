@@ -17,10 +17,15 @@ from mathpipe.evaluate.score.scoring import append_end
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.curate.dataset_verification import verify_dataset
 from mathpipe.generate.layout import Layout
+from mathpipe.generate.tasks.integer_task import CLASS
 from mathpipe.generate.tasks.task_registry import get_task
 from mathpipe.pipeline.cli import main
 
 ROWS = 120
+ENCODINGS: dict[str, list[Any]] = {
+    "matrices": [("P10", "P1000"), ("FP15", "B1999")],
+    "integers": [("base10", "base1000"), ("residues9", "base30")],
+}
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "inverse": ("inverse", {"dim": 3}),
     "rectangular": ("add", {"min_dim": 1, "max_dim": 4, "rectangular": True}),
@@ -32,6 +37,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "equations": ("ode1", {"max_operators": 6}),
     "bits": ("xor", {"bits": 6}),
     "memory": ("memory", {"bits": 8}),
+    "gcd": ("gcd", {"max_int": 5_000}),
 }
 
 
@@ -83,7 +89,10 @@ def assert_equal(actual: Any, expected: Any) -> None:
 def as_text_writes(dataset: Dataset, examples: Any) -> Any:
     """The examples as tokens hold them: matrices rounded by the encodings, without what is not tokenized."""
     if not isinstance(examples, MatrixExamples):
-        return type(examples)(examples.row, examples.problems, examples.solutions)
+        classes = {
+            name: values for name, values in examples.columns.items() if name == CLASS
+        }  # it follows from the pair
+        return type(examples)(examples.row, examples.problems, examples.solutions, classes)
     sides = []
     for tokenizer, matrices in ((dataset.source, examples.problems), (dataset.target, examples.solutions)):
         tokens, lengths = tokenizer.encode(matrices)
@@ -111,9 +120,8 @@ def test_dataset_directory(generated: Path, tmp_path: Path) -> None:
 
 def test_text_files(generated: Path, tmp_path: Path) -> None:
     data = open_dataset(generated)
-    matrices = data.problem_type.takes_number_encodings
-    for encodings in (("P10", "P1000"), ("FP15", "B1999")) if matrices else ((None, None),):
-        flags = f"--input-encoding {encodings[0]} --output-encoding {encodings[1]}" if matrices else ""
+    for encodings in ENCODINGS.get(data.problem_type.name, [(None, None)]):
+        flags = f"--input-encoding {encodings[0]} --output-encoding {encodings[1]}" if encodings[0] else ""
         name = encodings[0] or "tokens"
         call(f"export {generated} --out {tmp_path}/{name}.txt {flags}")
         check = "--no-check" if "noisy" in generated.name else ""  # the answer is that of the noise-free problem
@@ -121,7 +129,7 @@ def test_text_files(generated: Path, tmp_path: Path) -> None:
             f"import --task {data.task} --train {tmp_path}/{name}.txt --valid {tmp_path}/{name}.txt --notation tokens "
             f"--out {tmp_path}/{name} {flags} {check}"
         )
-        exported = open_dataset(generated, "train", encodings[0] or "P1000", encodings[1] or "P1000")
+        exported = open_dataset(generated, "train", *encodings)
         expected = as_text_writes(exported, all_examples(exported))
         assert_equal(all_examples(open_dataset(tmp_path / name, "train")), expected)
 
@@ -133,10 +141,12 @@ def test_without_a_task(generated: Path, tmp_path: Path) -> None:
     call(f"import --task none --type {data.problem_type.name} --valid {tmp_path}/valid.arrow --out {tmp_path}/d")
     imported = open_dataset(tmp_path / "d", "valid")
     assert imported.task == f"unverified-{data.problem_type.name}"
-    for actual, expected in zip(all_examples(imported).problems, all_examples(data).problems, strict=True):
-        assert (
-            np.array_equal(np.asarray(actual, dtype=np.float32), np.asarray(expected, dtype=np.float32))
-            if (data.problem_type.takes_number_encodings)
-            else actual == expected
-        )
+    for side in ("problems", "solutions"):
+        for actual, expected in zip(*(getattr(all_examples(each), side) for each in (imported, data)), strict=True):
+            assert np.array_equal(_array(actual), _array(expected))
     assert verify_dataset(str(tmp_path / "d"), workers=0).damage == ()
+
+
+def _array(value: Any) -> Any:
+    """A matrix as it is stored, or ids."""
+    return np.asarray(value, dtype=np.float32) if isinstance(value, np.ndarray) else np.asarray(list(value))
