@@ -45,7 +45,7 @@ class IntegerTask(TokenTask[IntegerSpecT]):
     may_repeat = True
     problem_layout: ClassVar[str]
     solution_layout: ClassVar[str]
-    batch_size: ClassVar[int] = 4096
+    batch_size: ClassVar[int] = 12_288  # fills a chunk of 10,000 with its share of held-out examples
     rejection: ClassVar[str] = "rejected"
 
     # what a task defines
@@ -57,6 +57,13 @@ class IntegerTask(TokenTask[IntegerSpecT]):
     @abstractmethod
     def solve(self, problems: IntegerSequences, spec: IntegerSpecT) -> IntegerSequences:
         """Flat rows of the solutions (n,)."""
+
+    def sample_solved(
+        self, rng: np.random.Generator, n: int, spec: IntegerSpecT
+    ) -> tuple[IntegerSequences, IntegerSequences]:
+        """Problems and their solutions; overridden where sampling does part of the work of solving."""
+        problems = self.sample(rng, n, spec)
+        return problems, self.solve(problems, spec)
 
     def is_right(self, problems: IntegerSequences, references: IntegerSequences, predicted: IntegerSequences) -> Mask:
         """Which predictions, of the right layout, are right answers other than the reference, (n,)."""
@@ -103,8 +110,7 @@ class IntegerTask(TokenTask[IntegerSpecT]):
     def pairs(self, spec: IntegerSpecT, generator: Generators, wanted: Wanted) -> Iterator[Pairs]:
         batch = 0
         while True:
-            problems = self.sample(generator(batch), self.batch_size, spec)
-            solutions = self.solve(problems, spec)
+            problems, solutions = self.sample_solved(generator(batch), self.batch_size, spec)
             rejected = +Counter({self.rejection: max(self.batch_size - len(problems), 0)})
             yield Pairs(problems, solutions, self.classes(problems, solutions), rejected)
             batch += 1

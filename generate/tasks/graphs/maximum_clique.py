@@ -83,6 +83,17 @@ def _adjacency(problems: IntegerSequences) -> Mask:
 
 
 def _maximum_cliques(adjacent: Mask) -> Ints:
+    """(n,): a maximum clique of each graph as the bits of a number; graphs are grouped by their highest node that has an edge."""
+    used = adjacent.any(axis=2)
+    nodes = used.shape[1] - used[:, ::-1].argmax(axis=1)
+    best = np.zeros(len(adjacent), dtype=np.int64)
+    for count in np.unique(nodes).tolist():
+        index = np.flatnonzero(nodes == count)
+        best[index] = _cliques_of(adjacent[index, :count, :count])
+    return best
+
+
+def _cliques_of(adjacent: Mask) -> Ints:
     """(n,): a maximum clique of each graph as the bits of a number, the smallest such number.
 
     A set with the highest node h is a clique if the rest is one and lies among the neighbours of h.

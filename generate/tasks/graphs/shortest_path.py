@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import Annotated
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
-from mathpipe.datasets.containers.array_types import Ints, Mask
+from mathpipe.datasets.containers.array_types import Mask
 from mathpipe.datasets.containers.integer_layout import list_rows
 from mathpipe.datasets.containers.ragged_sequences import IntegerSequences
 from mathpipe.generate.tasks.graphs.edge_lists import (
@@ -24,7 +25,7 @@ from mathpipe.generate.tasks.graphs.edge_lists import (
 )
 from mathpipe.generate.tasks.integer_task import IntegerTask
 
-_FAR = 1 << 40  # longer than any path
+_FAR = 1 << 29  # longer than any path; twice as much fits in 32 bits
 
 
 class PathSpec(GraphSpec):
@@ -43,6 +44,7 @@ class ShortestPath(IntegerTask[PathSpec]):
     problem_layout = "([(int, int)], int, int)"
     solution_layout = "[int]"
     rejection = "not connected"
+    batch_size = 4096
     spec_model = PathSpec
     default_spec = PathSpec()
 
@@ -54,6 +56,12 @@ class ShortestPath(IntegerTask[PathSpec]):
         return {"problem_range": (0, max(nodes, spec.max_weight * (spec.max_weight > 1))), "solution_range": (0, nodes)}
 
     def sample(self, rng: np.random.Generator, n: int, spec: PathSpec) -> IntegerSequences:
+        return self.sample_solved(rng, n, spec)[0]
+
+    def sample_solved(
+        self, rng: np.random.Generator, n: int, spec: PathSpec
+    ) -> tuple[IntegerSequences, IntegerSequences]:
+        """Graphs in which s and t are not connected are rejected."""
         graphs = sample_graphs(rng, n, spec)
         s = rng.integers(0, graphs.nodes)
         t = rng.integers(0, graphs.nodes - 1)
@@ -61,7 +69,10 @@ class ShortestPath(IntegerTask[PathSpec]):
         weights = rng.integers(1, spec.max_weight, graphs.edges.shape[:2], endpoint=True)
         columns = [weights] if spec.max_weight > 1 else []
         problems = edge_rows(graphs, *columns, tail=np.stack([s, t], axis=1))
-        return problems.take(_distances(problems)[0][np.arange(n), t] < _FAR)
+        distance, matrices = _distances(problems)
+        connected = distance[t, np.arange(n)] < _FAR
+        problems = problems.take(connected)
+        return problems, _trace(problems, distance[:, connected], matrices[:, :, connected])
 
     def is_problem(self, problems: IntegerSequences, spec: PathSpec) -> Mask:
         width = 3 if spec.max_weight > 1 else 2
@@ -69,16 +80,15 @@ class ShortestPath(IntegerTask[PathSpec]):
         valid = are_graphs(problems, width, spec) & (s != t) & (np.minimum(s, t) >= 0)
         valid &= np.maximum(s, t) < spec.max_nodes
         index = np.flatnonzero(valid)
-        valid[index] = _distances(problems.take(index))[0][np.arange(len(index)), t[index]] < _FAR
+        valid[index] = _distances(problems.take(index))[0][t[index], np.arange(len(index))] < _FAR
         return np.asarray(valid)
 
     def solve(self, problems: IntegerSequences, spec: PathSpec) -> IntegerSequences:
-        distance, weights = _distances(problems)
-        return _trace(problems, distance, weights)
+        return _trace(problems, *_distances(problems))
 
     def is_right(self, problems: IntegerSequences, references: IntegerSequences, predicted: IntegerSequences) -> Mask:
         distance, weights = _distances(problems)
-        nodes = weights.shape[1]
+        nodes = len(weights)
         rows, lengths = np.arange(len(problems)), predicted.lengths - 1
         path = predicted.dense(-1)[:, 1:]
         inside = np.arange(path.shape[1]) < lengths[:, None]
@@ -88,40 +98,42 @@ class ShortestPath(IntegerTask[PathSpec]):
         if path.shape[1] < 2:
             return np.zeros(len(problems), dtype=np.bool_)
         valid &= (safe[:, 0] == s) & (safe[rows, np.maximum(lengths - 1, 0)] == t)
-        steps = weights[rows[:, None], safe[:, :-1], safe[:, 1:]]
+        steps = weights[safe[:, :-1], safe[:, 1:], rows[:, None]]
         taken = inside[:, 1:]
         valid &= ((steps > 0) | ~taken).all(axis=1)
-        return np.asarray(valid & (np.where(taken, steps, 0).sum(axis=1) == distance[rows, t]))
+        return np.asarray(valid & (np.where(taken, steps, 0).sum(axis=1) == distance[t, rows]))
 
 
-def _distances(problems: IntegerSequences) -> tuple[Ints, Ints]:
-    """(distance of every node from s (n, nodes), weights (n, nodes, nodes)), by Bellman and Ford."""
-    ends = problems.offsets[1:]
+def _distances(problems: IntegerSequences) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """(distance of every node from s (nodes, n), weights (nodes, nodes, n)), by Bellman and Ford; the last axis is the graphs."""
+    n, ends = len(problems), problems.offsets[1:]
     s, t = problems.values[ends - 2], problems.values[ends - 1]
     counts = problems.values[problems.offsets[:-1]]
-    width = 3 if bool((problems.lengths == 3 * counts + 3).all()) and len(problems) else 2
+    width = 3 if n and bool((problems.lengths == 3 * counts + 3).all()) else 2
     nodes = max(node_count(problems, width), int(np.maximum(s, t).max(initial=0)) + 1)
-    weights = weight_matrices(problems, width, nodes)
+    weights = np.ascontiguousarray(weight_matrices(problems, width, nodes).transpose(1, 2, 0), dtype=np.int32)
     lengths = np.where(weights > 0, weights, _FAR)
-    distance = np.full((len(problems), nodes), _FAR, dtype=np.int64)
-    distance[np.arange(len(problems)), s] = 0
+    distance = np.full((nodes, n), _FAR, dtype=np.int32)
+    distance[s, np.arange(n)] = 0
     for _ in range(nodes - 1):
-        shorter = np.minimum(distance, (distance[:, :, None] + lengths).min(axis=1, initial=2 * _FAR))
+        shorter = distance.copy()
+        for u in range(nodes):
+            np.minimum(shorter, distance[u] + lengths[u], out=shorter)
         if np.array_equal(shorter, distance):
             break
         distance = shorter
     return distance, weights
 
 
-def _trace(problems: IntegerSequences, distance: Ints, weights: Ints) -> IntegerSequences:
+def _trace(problems: IntegerSequences, distance: NDArray[np.int32], weights: NDArray[np.int32]) -> IntegerSequences:
     """The paths back from t, each time over the smallest node that lies on a shortest path."""
-    n = len(distance)
+    n = distance.shape[1]
     s, node = problems.values[problems.offsets[1:] - 2], problems.values[problems.offsets[1:] - 1]
-    rows, path, lengths = np.arange(n), [node], np.ones(n, dtype=np.int64)
+    graphs, path, lengths = np.arange(n), [node], np.ones(n, dtype=np.int64)
     while (node != s).any():
-        before = distance + weights[rows, node] == distance[rows, node][:, None]
-        before &= weights[rows, node] > 0
-        node = np.where(node != s, before.argmax(axis=1), node)
+        steps = weights[:, node, graphs]
+        before = (distance + steps == distance[node, graphs]) & (steps > 0)
+        node = np.where(node != s, before.argmax(axis=0), node)
         lengths += node != path[-1]
         path.append(node)
     dense = np.stack(path, axis=1)[:, ::-1]

@@ -10,9 +10,10 @@ import math
 from typing import Annotated, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from mathpipe.datasets.containers.array_types import Ints, Mask
+from mathpipe.datasets.containers.array_types import Mask
 from mathpipe.datasets.containers.integer_layout import list_rows
 from mathpipe.datasets.containers.ragged_sequences import IntegerSequences
 from mathpipe.generate.problem_specs.integer_spec import IntegerSpec
@@ -72,19 +73,22 @@ class BracketMatch(IntegerTask[BracketSpec]):
     def solve(self, problems: IntegerSequences, spec: BracketSpec) -> IntegerSequences:
         """A bracket and its partner have the same depth, and are neighbours among the brackets of that depth."""
         brackets, within = dense_lists(problems)
-        depth = np.cumsum(np.where(within, 1 - 2 * brackets, 0), axis=1) + brackets
-        order = np.argsort(np.where(within, depth, np.iinfo(np.int64).max), axis=1, kind="stable")
-        partner = np.zeros_like(order)
+        steps = np.where(within, 1 - 2 * brackets, 0).astype(np.int16)
+        depth = np.cumsum(steps, axis=1, dtype=np.int16) + brackets.astype(np.int16)
+        depth[~within] = np.iinfo(np.int16).max
+        order = np.argsort(depth, axis=1, kind="stable")  # a radix sort, of 16 bits
+        partner = np.empty_like(order)
         np.put_along_axis(partner, order[:, 0::2], order[:, 1::2], axis=1)
         np.put_along_axis(partner, order[:, 1::2], order[:, 0::2], axis=1)
         return list_rows(partner[within], problems.lengths - 1)
 
 
-def _balanced(rng: np.random.Generator, n: int, k: int) -> Ints:
+def _balanced(rng: np.random.Generator, n: int, k: int) -> NDArray[np.int8]:
     """(n, 2k) balanced lists of k pairs."""
-    closing = np.repeat([0, 1], [k, k + 1])
-    orders = rng.permuted(np.broadcast_to(closing, (n, 2 * k + 1)), axis=1)
-    height = np.cumsum(1 - 2 * orders, axis=1)
+    keys = rng.random((n, 2 * k + 1), dtype=np.float32)
+    orders = np.ones((n, 2 * k + 1), dtype=np.int8)
+    np.put_along_axis(orders, np.argpartition(keys, k, axis=1)[:, :k], 0, axis=1)
+    height = np.cumsum(1 - 2 * orders, axis=1, dtype=np.int16)
     start = height.argmin(axis=1) + 1  # after the first lowest point
     rotated = (start[:, None] + np.arange(2 * k)) % (2 * k + 1)
     return np.take_along_axis(orders, rotated, axis=1)
