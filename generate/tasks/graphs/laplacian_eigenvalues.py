@@ -26,6 +26,7 @@ class LaplacianEigenvalues(MatrixTask):
     source = "graph theory; as eigenvalues of Charton 2022"
     square_only = True
     symmetric = True
+    may_repeat = True
     default_spec = MatrixSpec(min_dim=8, max_dim=8)
 
     def options(self) -> dict[str, FieldInfo]:
@@ -58,7 +59,7 @@ class LaplacianEigenvalues(MatrixTask):
 def _adjacency(rng: np.random.Generator, n: int, dim: int) -> Floats:
     """(n, dim, dim): the edges are the first of a random order of all pairs."""
     u, v = np.triu_indices(dim, 1)
-    counts = rng.integers(1, len(u), n, endpoint=True)
+    counts = rng.integers(min(1, len(u)), len(u), n, endpoint=True)
     ranks = np.argsort(rng.random((n, len(u))), axis=1)
     adjacent = np.zeros((n, dim, dim))
     adjacent[:, u, v] = adjacent[:, v, u] = ranks < counts[:, None]

@@ -84,7 +84,7 @@ def _adjacency(problems: IntegerSequences) -> Mask:
 
 def _maximum_cliques(adjacent: Mask) -> Ints:
     """(n,): a maximum clique of each graph as the bits of a number; graphs are grouped by their highest node that has an edge."""
-    used = adjacent.any(axis=2)
+    used = np.asarray(adjacent.any(axis=2))
     nodes = used.shape[1] - used[:, ::-1].argmax(axis=1)
     best = np.zeros(len(adjacent), dtype=np.int64)
     for count in np.unique(nodes).tolist():
