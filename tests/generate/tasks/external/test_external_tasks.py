@@ -187,7 +187,6 @@ BROKEN = [
     (REVERSE + "\ntime_limit = 0\n", r"time_limit cannot be used.*above 0"),
     (REVERSE + "\nnotation = 'rpn'\n", r"notation cannot be used.*infix or prefix"),
     (REVERSE + "\nname = 'My Task'\n", r"a task needs a name.*'My Task'"),
-    (REVERSE + "\nname = 'inverse'\n", r"defines a task inverse, which mathpipe has already.*my-inverse"),
     (REVERSE.replace("bits: int", "workers: int"), r"the parameter workers of broken has the name of an option"),
     (REVERSE.replace("Field(8, ", "Field("), r"Spec has no valid default for bits.*Field required"),
     ("class A:\n alphabet='a'\n example=1\nclass B:\n example=1\n", r"several tasks.*broken.py:A.*Got: A, B"),
