@@ -15,7 +15,7 @@ class WorkerFunction(Generic[Item, Result]):
     def __init__(self, function: Callable[[Item], Result]) -> None:
         from distributed.protocol.pickle import dumps
 
-        self._pickled: bytes = dumps(function)
+        self._pickled: bytes = dumps(function)  # type: ignore[no-untyped-call]
         self._function: Callable[[Item], Result] | None = None
 
     def __call__(self, item: Item) -> Result:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,8 @@ def nothing_loaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Each test begins as a new process does; the working directory is empty."""
     for registry in ("_LOADED", "_LATEST", "_BY_DIGEST"):
         monkeypatch.setattr(external_tasks, registry, {})
+    for module in [name for name in sys.modules if name.startswith("mathpipe_task_")]:
+        monkeypatch.delitem(sys.modules, module)
     monkeypatch.chdir(tmp_path)
 
 
