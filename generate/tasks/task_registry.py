@@ -9,7 +9,18 @@ from mathpipe.generate.dataset_spec import DatasetSpec, ImportedSpec
 from mathpipe.generate.tasks.calculus import integration_bwd, integration_fwd, integration_ibp, ode1, ode2
 from mathpipe.generate.tasks.external.external_tasks import find_external, installed_tasks, latest_digest, load_external
 from mathpipe.generate.tasks.external.task_source import is_reference
-from mathpipe.generate.tasks.integers import gcd
+from mathpipe.generate.tasks.graphs import laplacian_eigenvalues, maximum_clique, shortest_path
+from mathpipe.generate.tasks.integers import (
+    fraction_add,
+    fraction_compare,
+    fraction_determinant,
+    fraction_product,
+    fraction_round,
+    fraction_simplify,
+    gcd,
+    modular_add,
+    modular_product,
+)
 from mathpipe.generate.tasks.matrices import (
     add,
     cholesky,
@@ -31,7 +42,9 @@ from mathpipe.generate.tasks.matrices import (
     transpose,
 )
 from mathpipe.generate.tasks.matrix_task import MatrixTask
+from mathpipe.generate.tasks.polynomials import gfp_add, gfp_multiply, polynomial_roots
 from mathpipe.generate.tasks.sequences import memory, xor
+from mathpipe.generate.tasks.symbols import bracket_match, copy, deduplicate, parity, reverse, sort
 from mathpipe.generate.tasks.task import Task
 from mathpipe.generate.tasks.token_task import ExpressionTask, TokenTask
 
@@ -39,7 +52,9 @@ _MODULES: tuple[Any, ...] = (
     *(transpose, add, matvec, matmul, eigenvalues, eigenvectors, inverse, symmetric_inverse, singular_values, svd),
     *(cotraining, determinant, rank, linear_system, pseudo_inverse, qr, cholesky, expm),
     *(integration_bwd, integration_fwd, integration_ibp, ode1, ode2, xor, memory),
-    gcd,
+    *(gcd, fraction_simplify, fraction_round, fraction_add, fraction_product, fraction_determinant, fraction_compare),
+    *(modular_add, modular_product, shortest_path, laplacian_eigenvalues, maximum_clique),
+    *(polynomial_roots, gfp_add, gfp_multiply, copy, reverse, sort, parity, deduplicate, bracket_match),
 )
 TASKS: dict[str, Task[Any]] = {module.TASK.name: module.TASK for module in _MODULES}
 

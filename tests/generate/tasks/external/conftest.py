@@ -25,9 +25,9 @@ def nothing_loaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def write_task(tmp_path: Path) -> WriteTask:
-    """``write_task(text, name="reverse.py")`` -> the path of the file."""
+    """``write_task(text, name="flip.py")`` -> the path of the file."""
 
-    def write(text: str, name: str = "reverse.py") -> str:
+    def write(text: str, name: str = "flip.py") -> str:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
