@@ -294,19 +294,30 @@ def _integer_values(definition: ExampleDefinition, spec: Any) -> tuple[IntegerVa
         )
     values = []
     for k, (side, layout) in enumerate(zip(("problem", "answer"), layouts, strict=True)):
+        text = _inferred_layout(definition, side, [example[k] for example in examples]) if layout is None else layout
+        values.append(IntegerValues(str(parse_layout(text)), inferred=layout is None))
+    return values[0], values[1]
+
+
+def _inferred_layout(definition: ExampleDefinition, side: str, values: list[Any]) -> str:
+    """The layout of all values; UserError names the first that has another."""
+    try:
+        return infer_layout(values)
+    except WrongValue:
+        pass
+    for k in range(len(values)):
         try:
-            text = infer_layout([example[k] for example in examples]) if layout is None else layout
+            infer_layout(values[: k + 1])
         except WrongValue as error:
             raise definition.error(
                 definition.example,
-                f"the {side} has the wrong type: {error}",
+                f"the {side} of example {k:,} has the wrong type: {error}",
                 "integers, tuples of a fixed length and lists of any length, of the same layout in every example",
-                shown(examples[0][k]),
+                shown(values[k]),
                 f'convert to int and list; name the layout ({side}_layout = "[int]"); strings need alphabet = "...", expressions '
                 'notation = "infix"; matrices a subclass of MatrixTask',
             ) from None
-        values.append(IntegerValues(str(parse_layout(text)), inferred=layout is None))
-    return values[0], values[1]
+    raise AssertionError("all values together have no layout, but each prefix has")
 
 
 def _spec_model(definition: ExampleDefinition, base: type[ProblemSpec], module: Any) -> type[ProblemSpec]:
