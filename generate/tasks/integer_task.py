@@ -16,7 +16,7 @@ from mathpipe.datasets.format.example_formats import IntegerFormat
 from mathpipe.datasets.format.sequence_columns import TokenExamples
 from mathpipe.generate.chunks.pair_chunks import Columns, Generators, Pairs
 from mathpipe.generate.dataset_spec import DatasetSpec
-from mathpipe.generate.outcomes import Verification
+from mathpipe.generate.outcomes import Verification, exact_evidence
 from mathpipe.generate.problem_specs.integer_spec import IntegerSpec
 from mathpipe.generate.splits import in_split, sequence_hash
 from mathpipe.generate.tasks.token_task import Mask, TokenTask, Wanted
@@ -137,7 +137,8 @@ class IntegerTask(TokenTask[IntegerSpecT]):
         correct, total = correct_elements(references, predicted, first=self.solution_layout.startswith("["))
         with np.errstate(invalid="ignore"):
             accuracy = np.where(total > 0, correct / np.maximum(total, 1), equal)
-        return Verification(outcome, {"element_accuracy": accuracy, "correct_elements": correct})
+        measures = {"element_accuracy": accuracy, "correct_elements": correct}
+        return Verification(outcome, measures, exact_evidence(well_formed))
 
     def find_faults(self, spec: DatasetSpec, split: str, examples: Any, first: int) -> dict[str, Mask]:
         """Every problem is solved again; a solution that differs must be right in another way."""

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from mathpipe.datasets.containers.ragged_sequences import Sequences
+from mathpipe.datasets.containers.ragged_sequences import IntegerSequences, Sequences
 from mathpipe.datasets.dataset import open_dataset
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.expressions.infix import parse_infix
@@ -27,6 +27,7 @@ from mathpipe.evaluate.report.failure_rendering import render_failure
 from mathpipe.evaluate.run import evaluate_run
 from mathpipe.generate.outcomes import DOMAINS, EVIDENCE, EVIDENCE_COUNTS, counted_as_correct, exact_evidence
 from mathpipe.generate.tasks.task_registry import TASKS
+from mathpipe.generate.tasks.unverified import UnverifiedIntegers
 from mathpipe.pipeline.cli import main
 
 TASK = "integration-bwd"
@@ -250,6 +251,18 @@ def test_equality_of_bits_is_proof() -> None:
     result = TASKS["xor"].verify(Sequences.from_list([problem] * 3), Sequences.from_list([solution] * 3), answers)
     assert [EVIDENCE[k] for k in result.evidence] == ["proven", "proven", "none"]
     assert exact_evidence(np.array([True, False])).tolist() == [1, 0]
+
+
+def test_equality_of_integers_is_proof() -> None:
+    """gcd(12, 18) = 6; two integers are no answer."""
+    problems, references = (IntegerSequences.from_list([row] * 3) for row in ([12, 18], [6]))
+    result = TASKS["gcd"].verify(problems, references, IntegerSequences.from_list([[6], [4], [6, 6]]))
+    assert [EVIDENCE[k] for k in result.evidence] == ["proven", "proven", "none"]
+
+
+def test_stored_answers_of_an_unverified_dataset_are_no_evidence() -> None:
+    problems, references = (IntegerSequences.from_list([row]) for row in ([12, 18], [6]))
+    assert len(UnverifiedIntegers().verify(problems, references, references).evidence) == 0
 
 
 def test_outcomes_that_count_under_each_policy() -> None:
