@@ -200,12 +200,14 @@ class SolutionPoints:
         yield from self._over_constants(random)
 
     def quick(self) -> Iterator[Place]:
-        """Some of them: two of each region, and for constants of one region every interval of x, then of each constant."""
+        """Some of them: two of each region; for constants of one region far ones and every interval of x; every interval of constants."""
         random = Random(self._random.random())
         yield from self.few
         for region, constants in self._constants(random, 4, 40):
             yield Place(complex(random.choice((-1, 1)) * random.uniform(0.3, 2)), constants, region)
         region, constants = random.choice(list(self._constants(random, 0.2, 4)))
+        for low, high in ((20, 50), (20, 50), (50, 400), (50, 400)):
+            yield Place(complex(random.choice((-1, 1)) * random.uniform(low, high)), constants, region)
         yield from self._over_x(random, constants, region, far=True)
         yield from self._over_constants(random)
 
