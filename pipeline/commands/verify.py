@@ -44,7 +44,8 @@ def verify(directory: str, prove: bool, workers: int | None, scheduler: str | No
     with contextlib.closing(Progress("verify")) as progress:
         progress.start(rows)
         verification = verify_dataset(directory, workers, progress.add_shard, scheduler=scheduler, log=log)
-    evidence = None if verification.damage or not prove else _prove(directory, workers, scheduler)
+    readable = all(damaged.concerns_solutions for damaged in verification.damage)
+    evidence = _prove(directory, workers, scheduler) if prove and readable else None
     if as_json:
         click.echo(json.dumps(_as_json(directory, manifest, verification, evidence)))
     else:
@@ -85,8 +86,8 @@ def _print(
             click.echo(str(damaged))
         count = len(verification.damage)
         click.echo(f"{directory}: {count:,} damaged place{'s' * (count != 1)}. Next: {manifest.repair_hint}.")
-        return
-    click.echo(f"{directory}: complete and correct, {verification.rows:,} answers recomputed")
+    else:
+        click.echo(f"{directory}: complete and correct, {verification.rows:,} answers recomputed")
     if evidence is None:
         return
     for remark in evidence.remarks:
