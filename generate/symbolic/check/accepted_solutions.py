@@ -1,8 +1,8 @@
 """Which generated pairs of differential equations are kept, and for which constants they hold.
 
 Double precision at fixed points only rejects, and says in which regions of the constants there are enough values. A pair that
-fails nowhere is kept if the equation with its solution expands to 0 (``expanded_solution``), if it is proven otherwise, or if it
-holds at points that its texts choose, on every interval between critical points.
+fails nowhere is kept if the equation with its solution expands to 0 (``expanded_solution``), or if balls enclose 0 at points that
+its texts choose, on every interval between critical points.
 """
 
 from __future__ import annotations
