@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mathpipe.datasets.io.storage import Storage
-from mathpipe.evaluate.adapters.adapter_registry import AnyAdapter, adapter_of
+from mathpipe.evaluate.adapters.adapter_registry import AnyAdapter, adapter_of_spec
 from mathpipe.evaluate.analyze.analysis import Analysis
 from mathpipe.evaluate.analyze.baselines import BaselineCounts
 from mathpipe.evaluate.analyze.evaluation_data import EvaluationData, evaluation_data, required_columns
@@ -64,13 +64,14 @@ def build_report(
     """
     path = storage.path(PREDICTIONS)
     metadata = predictions_metadata(path, storage.fs)
+    spec = metadata.get("spec", metadata)  # published predictions name their task alone
     with pq.ParquetFile(path, filesystem=storage.fs) as file:
         columns = required_columns(file.schema_arrow)
     table = read_predictions(path, columns, storage.fs)
     baseline_counts = BaselineCounts(**metadata.get("baselines", {"n": 0, "passed": {}}))
-    data, adapter = evaluation_data(table, metadata, baseline_counts), adapter_of(metadata["task"])
+    data, adapter = evaluation_data(table, metadata, baseline_counts), adapter_of_spec(spec)
     analyses = adapter.analyse(data)
-    worst, typical = _failures(storage, data, adapter, verbose)
+    worst, typical = _failures(storage, data, adapter, spec, verbose)
     durations = dict(seconds or {}) | ({} if started is None else {"total": time.perf_counter() - started})
     metrics = adapter.metrics(data) | {"seconds": {name: round(value, 3) for name, value in durations.items()}}
     _write_analyses(storage, analyses)
@@ -96,14 +97,14 @@ def remove_previous_results(storage: Storage) -> None:
 
 
 def _failures(
-    storage: Storage, data: EvaluationData, adapter: AnyAdapter, verbose: bool
+    storage: Storage, data: EvaluationData, adapter: AnyAdapter, spec: dict[str, Any], verbose: bool
 ) -> tuple[list[Failure], list[Failure]]:
     """The worst and the most typical failures; with ``verbose``, all failures are streamed into a dump."""
     worst, typical = WorstFailures(), list[Failure]()
     typical_rows = set(typical_failure_rows(data, adapter.typical_column))
 
     def observed() -> Iterator[Failure]:
-        for failure in worst.observe(iter_failures(storage, data.task)):
+        for failure in worst.observe(iter_failures(storage, spec)):
             if failure.row in typical_rows:
                 typical.append(failure)
             yield failure
@@ -119,9 +120,9 @@ def _failures(
     return worst.selected(), typical
 
 
-def iter_failures(storage: Storage, task: str, name: str = PREDICTIONS) -> Iterator[Failure]:
+def iter_failures(storage: Storage, spec: dict[str, Any], name: str = PREDICTIONS) -> Iterator[Failure]:
     """Iterate over the failed problems of a predictions file in constant memory."""
-    adapter = adapter_of(task)
+    adapter = adapter_of_spec(spec)
     with pq.ParquetFile(storage.path(name), filesystem=storage.fs) as file:
         for batch in file.iter_batches(batch_size=_GROUP_ROWS, use_threads=False):
             yield from adapter.failures(pa.Table.from_batches([batch]))

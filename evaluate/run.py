@@ -35,7 +35,7 @@ from mathpipe.datasets.dataset import Dataset, open_dataset
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.io.storage import Storage
 from mathpipe.datasets.tokenizers.tokenizer import PAD
-from mathpipe.evaluate.adapters.adapter_registry import AnyAdapter, adapter_of
+from mathpipe.evaluate.adapters.adapter_registry import AnyAdapter, adapter_of_spec
 from mathpipe.evaluate.analyze.baselines import BaselineCounts, Baselines
 from mathpipe.evaluate.analyze.summary import Metrics
 from mathpipe.evaluate.build_report import METRICS, PREDICTIONS, ReportResult, build_report, remove_previous_results
@@ -99,7 +99,7 @@ def evaluate_run(
     log(_describe_checkpoint(Path(run_dir), record))
     dataset = dataset_of_run(record, data_dir, split)
     n = _row_count(dataset, limit, batch_size)
-    adapter, timer = adapter_of(dataset.task, workers), Timer()
+    adapter, timer = adapter_of_spec(dataset.spec, workers), Timer()
     max_length = adapter.max_length(dataset, n)
     other_data = None if data_dir is None or str(data_dir) == record.data else str(data_dir)
     name = _name_of(split, checkpoint, decoding, None if n == len(dataset) else n, other_data)
@@ -207,7 +207,7 @@ QUICK_METRICS = ("accuracy", "accuracy_published", "exact", "invalid", "token_ac
 
 def quick_metric_names(dataset: Dataset) -> tuple[str, ...]:
     """Names of the metrics that ``quick_accuracy`` returns."""
-    return (*QUICK_METRICS, *adapter_of(dataset.task).extra_metrics)
+    return (*QUICK_METRICS, *adapter_of_spec(dataset.spec).extra_metrics)
 
 
 def quick_accuracy(
@@ -220,7 +220,7 @@ def quick_accuracy(
     references' tokens predicted at the same position; the task's own metrics, such as ``bit_accuracy``; ``mean_log_probability``.
     """
     n = _row_count(dataset, limit, batch_size)
-    adapter = adapter_of(dataset.task, tolerance=tolerance)
+    adapter = adapter_of_spec(dataset.spec, tolerance=tolerance)
     max_length, parts = adapter.max_length(dataset, n), list[ScoredHypotheses[Any, Any]]()
     for rows in dataset.chunks(_chunk_size(max_length, GREEDY), stop=n):
         decoded = decode_examples(model, dataset, rows, max_length, batch_size)
@@ -343,9 +343,11 @@ def dataset_of_run(record: RunRecord, data_dir: str | Path | None, split: str) -
     """The split to evaluate on, in the run's encodings; UserError if it does not match the run."""
     directory = str(data_dir or record.data)
     dataset = open_dataset(directory, split, record.input_encoding, record.output_encoding, record.precision)
-    if dataset.task != record.task:
+    if dataset.task != record.task or dataset.spec.get("source_digest") != record.spec.get("source_digest"):
         raise UserError(
-            f"{directory} contains another task than the run was trained on", expected=record.task, got=dataset.task
+            f"{directory} contains another task than the run was trained on",
+            expected=_name_task(record.spec),
+            got=_name_task(dataset.spec),
         )
     if data_dir is None and dataset.manifest.spec != record.spec:
         raise UserError(
@@ -356,6 +358,12 @@ def dataset_of_run(record: RunRecord, data_dir: str | Path | None, split: str) -
             next_step=f"train again, or evaluate on it anyway with `--data {directory}`",
         )
     return dataset
+
+
+def _name_task(spec: dict[str, Any]) -> str:
+    """The name of a task, and the digest of its code if it is outside the package."""
+    digest = spec.get("source_digest")
+    return f"{spec['task']} (source {digest[:12]})" if digest is not None else str(spec["task"])
 
 
 def resolve_device(device: str | None) -> str:

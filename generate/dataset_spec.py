@@ -95,6 +95,7 @@ class DatasetSpec(BaseModel):
     """A task, its problem parameters, a seed, and what else determines examples. Equal fingerprints mean equal examples.
 
     ``deduplicated``: the digest of the source dataset of the same spec, if this one keeps only the first of equal problems.
+    ``source_digest``: the digest of the code of a task outside the package.
     ``mathpipe.generate.tasks.task_registry.parse_spec`` reads a stored spec: the task knows the model of its problem parameters.
     """
 
@@ -106,12 +107,14 @@ class DatasetSpec(BaseModel):
     chunk_rows: Annotated[int, Field(ge=1)] = 10_000
     version: int = GENERATOR_VERSION
     deduplicated: str | None = None
+    source_digest: str | None = None
 
     @model_serializer(mode="wrap")
     def _without_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         values: dict[str, Any] = handler(self)
-        if self.deduplicated is None:
-            del values["deduplicated"]
+        for name in ("deduplicated", "source_digest"):
+            if values[name] is None:
+                del values[name]
         return values
 
     @property
@@ -131,3 +134,10 @@ class DatasetSpec(BaseModel):
     def fingerprint(self) -> str:
         """sha256 of the canonical JSON, 64 hexadecimal digits."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+
+def imported_spec(spec: DatasetSpec) -> ImportedSpec:
+    """The problem parameters of an imported dataset; TypeError for any other."""
+    if not isinstance(spec.problems, ImportedSpec):
+        raise TypeError(f"the examples of {spec.task} are not imported")
+    return spec.problems

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mathpipe.generate.problem_specs.expression_spec import ExpressionSpec
     from mathpipe.generate.problem_specs.matrix_spec import MatrixSpec
     from mathpipe.generate.problem_specs.sequence_spec import BitSpec
-    from mathpipe.generate.tasks.task_registry import get_task
+    from mathpipe.generate.tasks.task_registry import get_task, load_task
     from mathpipe.train.config import TrainConfig
     from mathpipe.train.run.checkpoint import load_model
     from mathpipe.train.trainer import train as train_run
@@ -46,6 +46,7 @@ __all__ = [
     "evaluate_run",
     "get_task",
     "load_model",
+    "load_task",
     "make_dataset",
     "open_dataset",
     "train_run",
@@ -63,6 +64,7 @@ _EXPORTS = {
     "MatrixSpec": ("mathpipe.generate.problem_specs.matrix_spec", "MatrixSpec"),
     "ExpressionSpec": ("mathpipe.generate.problem_specs.expression_spec", "ExpressionSpec"),
     "BitSpec": ("mathpipe.generate.problem_specs.sequence_spec", "BitSpec"),
+    "load_task": ("mathpipe.generate.tasks.task_registry", "load_task"),
     "get_task": ("mathpipe.generate.tasks.task_registry", "get_task"),
     "TrainConfig": ("mathpipe.train.config", "TrainConfig"),
     "train_run": ("mathpipe.train.trainer", "train"),

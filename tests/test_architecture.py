@@ -27,7 +27,7 @@ REPEATED_NAMES: set[str] = set()
 # "generate" stands for the modules directly in it (spec, layout, splits, outcomes, provenance), and so for the others.
 TASKS = {"generate.tasks"} | {
     f"generate.tasks.{part}"
-    for part in ("matrices", "calculus", "sequences", "integers", "graphs", "polynomials", "symbols")
+    for part in ("external", "matrices", "calculus", "sequences", "integers", "graphs", "polynomials", "symbols")
 }
 DATASETS = {
     "datasets", "datasets.containers", "datasets.expressions", "datasets.format", "datasets.io", "datasets.rendering",
@@ -63,13 +63,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "generate.tasks": {*DATASETS, *ERRORS, *PREPARE, *TASKS},
     "generate.tasks.matrices": {*DATASETS, *ERRORS, *PREPARE, "generate.tasks"},
     "generate.tasks.calculus": {*DATASETS, *ERRORS, *PREPARE, *SYMBOLIC, "generate.tasks"},
+    "generate.tasks.external": {*DATASETS, *ERRORS, *PREPARE, "generate.tasks"},
     "generate.tasks.sequences": {*DATASETS, *ERRORS, *PREPARE, "generate.tasks"},
     "generate.tasks.integers": {*DATASETS, *ERRORS, *PREPARE, "generate.tasks"},
     "generate.tasks.graphs": {*DATASETS, *ERRORS, *PREPARE, "generate.tasks"},
     "generate.tasks.polynomials": {*DATASETS, *ERRORS, *PREPARE, "generate.tasks"},
     "generate.tasks.symbols": {*DATASETS, *ERRORS, *PREPARE, "generate.tasks"},
     "generate.execution": {*ERRORS, "generate"},
-    "generate.build": {*DATASETS, *ERRORS, *PREPARE, "generate.tasks", "generate.execution"},
+    "generate.build": {*DATASETS, *ERRORS, *PREPARE, "generate.tasks", "generate.tasks.external", "generate.execution"},
     "generate.curate": {*DATASETS, *ERRORS, *PREPARE, "generate.tasks", "generate.execution", "generate.build"},
     "train.config": set(),
     "train.runtime": {*DATASETS, *ERRORS},

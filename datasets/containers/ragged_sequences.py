@@ -101,3 +101,10 @@ class IntegerSequences(Sequences):
         """All sequences as lists of integers."""
         values, ends = self.values.tolist(), self.offsets.tolist()
         return [values[a:b] for a, b in itertools.pairwise(ends)]
+
+    def dense(self, fill: int) -> Ints:
+        """(n, longest) int64, padded with ``fill`` after the end of each sequence."""
+        longest = int(self.lengths.max(initial=0))
+        dense = np.full((len(self), longest), fill, dtype=np.int64)
+        dense[np.arange(longest) < self.lengths[:, None]] = self.values
+        return dense

@@ -30,7 +30,8 @@ from mathpipe.generate.execution.executors import run
 from mathpipe.generate.layout import Layout, Shard
 from mathpipe.generate.provenance import blas_kernels, collect_provenance
 from mathpipe.generate.splits import TEST, TRAIN, VALID
-from mathpipe.generate.tasks.task_registry import get_task
+from mathpipe.generate.tasks.external.checked_chunks import check_deterministic
+from mathpipe.generate.tasks.task_registry import task_of
 
 OnMismatch = Literal["error", "restart"]
 MAX_ATTEMPTS = 4  # per shard after transient storage errors; the storage client has already retried each request itself
@@ -97,6 +98,9 @@ def make_dataset(
             _remove_unfinished(storage, layout)
         missing = [shard for shard in requested if shard not in records]
         totals = _Totals()
+        if missing:
+            for made in {made.fingerprint: made for made in specs.values()}.values():
+                check_deterministic(task_of(made), made)
         build = functools.partial(_build, specs, storage.absolute_url)
         for unit_result in run(build, units(specs, missing), workers, scheduler, log):
             totals.add(unit_result)
@@ -132,7 +136,7 @@ def align_to_chunks(layout: Layout, specs: Mapping[str, DatasetSpec]) -> Layout:
     shard_rows_by_split = {
         split: chunks * task.rows_per_chunk(spec, split)
         for split, spec in specs.items()
-        if (task := get_task(spec.task)).shares_stream
+        if (task := task_of(spec)).shares_stream
     }
     return replace(
         layout,
@@ -250,7 +254,7 @@ def _check_space(specs: Mapping[str, DatasetSpec], layout: Layout) -> None:
     """UserError if a split requests more rows than the spec has distinct problems."""
     for split, rows in layout.splits.items():
         spec = specs[split]
-        task = get_task(spec.task)
+        task = task_of(spec)
         distinct = task.distinct_problems(spec.problems)
         available = int(task.distinct_of_split(spec.problems, split)) if distinct < 1e15 else None
         if available and split == TRAIN and task.may_repeat:
@@ -313,6 +317,14 @@ def _another_spec(
 ) -> UserError | None:
     next_step = "choose another --out, or pass --on-mismatch restart to move the directory to a backup"
     manifest = existing.manifest
+    if manifest is not None and _differs_in_source(spec, manifest.spec):
+        return UserError(
+            f"{storage.url} was generated with other code of {spec.task}",
+            expected=f"source of digest {manifest.spec['source_digest'][:12]}",
+            got=str(spec.source_digest)[:12],
+            cause="the file of the task was edited since; other code is another dataset",
+            next_step=f"restore that version of the file, or {next_step}",
+        )
     if manifest is not None and manifest.fingerprint != spec.fingerprint:
         return UserError(
             f"{storage.url} holds another dataset",
@@ -349,6 +361,12 @@ def _another_spec(
             next_step="choose another --out",
         )
     return None
+
+
+def _differs_in_source(spec: DatasetSpec, stored: dict[str, object]) -> bool:
+    """Whether two specs of a task outside the package differ in its code (and perhaps in what follows from it)."""
+    digest = stored.get("source_digest")
+    return stored.get("task") == spec.task and digest is not None and digest != spec.source_digest
 
 
 def _differences(requested: dict[str, object], stored: dict[str, object], *, first: bool) -> str:

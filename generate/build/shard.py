@@ -19,7 +19,8 @@ from mathpipe.datasets.io.storage import HashingFile, Storage
 from mathpipe.generate.chunks.chunk_examples import ChunkExamples
 from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.layout import Shard
-from mathpipe.generate.tasks.task_registry import get_task
+from mathpipe.generate.tasks.external.checked_chunks import build_chunk
+from mathpipe.generate.tasks.task_registry import task_of
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def units(specs: Mapping[str, DatasetSpec], shards: Sequence[Shard]) -> list[tup
     groups: dict[tuple[str, str, int], list[Shard]] = {}
     for shard in shards:
         spec = specs[shard.split]
-        task = get_task(spec.task)
+        task = task_of(spec)
         first_chunk = shard.first_row // task.rows_per_chunk(spec, shard.split)
         groups.setdefault((task.rng_stream(shard.split), spec.fingerprint, first_chunk), []).append(shard)
     return [tuple(unit) for unit in groups.values()]
@@ -75,7 +76,7 @@ class _OpenShard:
     repeats: int | None = None
 
     def __post_init__(self) -> None:
-        self.task = get_task(self.spec.task)
+        self.task = task_of(self.spec)
         self.rows_per_chunk = self.task.rows_per_chunk(self.spec, self.shard.split)
 
     @property
@@ -110,7 +111,7 @@ class _OpenShard:
 
 def _write_shards(spec: DatasetSpec, shards: Sequence[Shard], storage: Storage) -> list[ShardRecord]:
     """Write the shards of one unit together, one chunk at a time."""
-    task = get_task(spec.task)
+    task = task_of(spec)
     with contextlib.ExitStack() as files:
         open_shards = []
         for shard in shards:
@@ -121,6 +122,6 @@ def _write_shards(spec: DatasetSpec, shards: Sequence[Shard], storage: Storage) 
             active = {o.shard.split: o for o in open_shards if o.first <= chunk < o.end}
             if not active:
                 continue
-            for split, chunk_examples in task.build_chunk(spec, chunk, list(active)).items():
+            for split, chunk_examples in build_chunk(task, spec, chunk, list(active)).items():
                 active[split].add(chunk_examples)
     return [o.record() for o in open_shards]

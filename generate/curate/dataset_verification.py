@@ -18,7 +18,7 @@ from mathpipe.datasets.io.storage import Storage, StoreError
 from mathpipe.generate.curate.import_parts.import_registry import stored_rows
 from mathpipe.generate.dataset_spec import GENERATOR_VERSION, DatasetSpec
 from mathpipe.generate.execution.executors import run
-from mathpipe.generate.tasks.task_registry import parse_spec
+from mathpipe.generate.tasks.task_registry import MissingTaskError, parse_spec
 
 MISSING = "is missing"
 
@@ -46,10 +46,14 @@ def _row_noun(rows: tuple[int, ...]) -> str:
 
 @dataclass(frozen=True)
 class VerificationReport:
-    """The number of rows examined, and all damage. Without damage the dataset is complete and correct."""
+    """The number of rows examined, and all damage. Without damage the dataset is complete and correct.
+
+    ``missing_task``: why only files and checksums could be verified, for a task outside the package whose code is not there.
+    """
 
     rows: int
     damage: tuple[Damage, ...]
+    missing_task: MissingTaskError | None = None
 
 
 def verify_dataset(
@@ -65,8 +69,11 @@ def verify_dataset(
     ``workers``: number of local processes (None: see ``run``); with ``scheduler`` the Dask cluster there does the work.
     """
     manifest = read_manifest(url)
-    specs = load_split_specs(manifest)
-    storage = Storage(url)
+    storage, missing_task = Storage(url), None
+    try:
+        specs = load_split_specs(manifest)
+    except MissingTaskError as error:
+        specs, missing_task = {}, error
     records = [record for split in manifest.splits.values() for record in split.shards]
     damage = _check_manifest(manifest, specs) + _unlisted_files(storage, manifest)
     for record, shard_damage in run(
@@ -85,7 +92,8 @@ def verify_dataset(
             )
         damage += shard_damage
         on_shard(record)
-    return VerificationReport(sum(r.rows for r in records), tuple(sorted(damage, key=lambda d: (d.file, d.rows))))
+    ordered = tuple(sorted(damage, key=lambda d: (d.file, d.rows)))
+    return VerificationReport(sum(r.rows for r in records), ordered, missing_task)
 
 
 def load_split_specs(manifest: Manifest) -> dict[str, DatasetSpec]:
@@ -136,8 +144,9 @@ def _check_manifest(manifest: Manifest, specs: dict[str, DatasetSpec]) -> list[D
     for name, split in manifest.splits.items():
         first = 0
         for k, record in enumerate(split.shards):
+            fingerprint = specs[name].fingerprint if specs else record.fingerprint
             actual = (record.split, record.shard, record.first_row, record.fingerprint)
-            if actual != (name, k, first, specs[name].fingerprint):
+            if actual != (name, k, first, fingerprint):
                 damage.append(Damage(record.file, "its record in the manifest does not continue the previous shard"))
             first += record.rows
         if first != split.rows:
@@ -157,11 +166,12 @@ def _unlisted_files(storage: Storage, manifest: Manifest) -> list[Damage]:
 
 
 def _check(specs: dict[str, DatasetSpec], url: str, record: ShardRecord) -> tuple[ShardRecord, list[Damage]]:
-    return record, check_shard(specs[record.split], url, record)
+    """All damage of one shard; without ``specs``, that of its file alone."""
+    return record, check_shard(specs[record.split] if specs else None, url, record)
 
 
-def check_shard(spec: DatasetSpec, url: str, record: ShardRecord) -> list[Damage]:
-    """All damage of one shard: compare its file with its record, then each row with the spec."""
+def check_shard(spec: DatasetSpec | None, url: str, record: ShardRecord) -> list[Damage]:
+    """All damage of one shard: compare its file with its record, then each row with the spec, if it is known."""
     storage = Storage(url)
     size = storage.size(record.file)
     if size is None:
@@ -175,6 +185,8 @@ def check_shard(spec: DatasetSpec, url: str, record: ShardRecord) -> list[Damage
         damage.append(Damage(record.file, "its checksum differs from its record's: damaged after writing"))
     if read_record(storage, record.split, record.shard) != record:
         damage.append(Damage(record.file, "its record is missing or differs from the manifest's"))
+    if spec is None:
+        return damage
     try:
         # page checksums are ignored: the checksum of the file was compared already, and this names the wrong rows
         with storage.read(record.file) as opened, pq.ParquetFile(opened) as file:

@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from mathpipe.datasets.errors import UserError
 from mathpipe.generate.execution.cpus import available_cpus
+from mathpipe.generate.execution.worker_functions import WorkerFunction
 from mathpipe.generate.provenance import library_versions
 
 Item = TypeVar("Item")
@@ -169,7 +170,7 @@ def _as_completed(
     from distributed.scheduler import KilledWorker
 
     try:
-        futures = client.map(function, items, pure=False)
+        futures = client.map(WorkerFunction(function), items, pure=False)
         completed = distributed.as_completed(futures, loop=client.loop)  # type: ignore[no-untyped-call]
         del futures  # only as_completed refers to them, so that each result is freed after it was yielded
         for batch in completed.batches():  # type: ignore[no-untyped-call]

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mathpipe.generate.execution.executors import LogFunction, dask_client
+from mathpipe.generate.execution.worker_functions import WorkerFunction
 
 Item = TypeVar("Item")
 Keys = tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.int64]]
@@ -52,7 +53,7 @@ class _ToDataFrame:
     """Calls ``keys`` on a worker and returns a data frame."""
 
     def __init__(self, keys: Callable[[Any], Keys]) -> None:
-        self._keys = keys
+        self._keys = WorkerFunction(keys)
 
     def __call__(self, item: Any) -> Any:
         return _frame(*self._keys(item))

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, TypeVar, cast
 import numpy as np
 
 from mathpipe.datasets.containers.array_types import Floats
-from mathpipe.datasets.containers.integer_layout import has_layout
+from mathpipe.datasets.containers.integer_layout import has_layout, scan_rows
 from mathpipe.datasets.containers.ragged_sequences import IntegerSequences
 from mathpipe.datasets.format.example_formats import IntegerFormat
 from mathpipe.datasets.format.sequence_columns import TokenExamples
@@ -31,7 +31,8 @@ CLASS = "class"
 class IntegerTask(TokenTask[IntegerSpecT]):
     """A family of problems on integers: a problem is sampled, then solved.
 
-    ``problem_layout``, ``solution_layout``: of the flat rows, such as ``(int, int)`` or ``[int]``. A prediction is right if it
+    ``problem_layout``, ``solution_layout``: of the flat rows, such as ``(int, int)`` or ``[int]``. ``batch_size``: problems sampled
+    at a time; ``rejection``: why ``sample`` may return fewer. A prediction is right if it
     equals the reference; a task with several right answers overrides ``is_right``. A task may declare the column ``class``
     in ``columns`` and return it from ``classes``: accuracy is then reported by class.
     """
@@ -45,6 +46,7 @@ class IntegerTask(TokenTask[IntegerSpecT]):
     problem_layout: ClassVar[str]
     solution_layout: ClassVar[str]
     batch_size: ClassVar[int] = 4096
+    rejection: ClassVar[str] = "rejected"
 
     # what a task defines
 
@@ -60,6 +62,16 @@ class IntegerTask(TokenTask[IntegerSpecT]):
         """Which predictions, of the right layout, are right answers other than the reference, (n,)."""
         return np.zeros(len(problems), dtype=np.bool_)
 
+    def is_problem(self, problems: IntegerSequences, spec: IntegerSpecT) -> Mask:
+        """Which rows, of the right layout, are problems of this spec, (n,); by default: all integers are in the stated range."""
+        if spec.problem_range is None:
+            return np.ones(len(problems), dtype=np.bool_)
+        low, high = spec.problem_range
+        values = problems.values
+        outside = ~scan_rows(spec.problem_layout, problems).is_length & ((values < low) | (values > high))
+        row = np.repeat(np.arange(len(problems)), problems.lengths)
+        return np.asarray(np.bincount(row[outside], minlength=len(problems)) == 0)
+
     def classes(self, problems: IntegerSequences, solutions: IntegerSequences) -> Columns:
         """The declared columns of each pair, (n,) each."""
         return {}
@@ -71,8 +83,12 @@ class IntegerTask(TokenTask[IntegerSpecT]):
     # parameters
 
     def resolve(self, spec: IntegerSpecT) -> IntegerSpecT:
-        layouts = {"problem_layout": self.problem_layout, "solution_layout": self.solution_layout}
+        layouts = {"problem_layout": self.layout_of_problems(spec), "solution_layout": self.solution_layout}
         return spec.model_copy(update={**layouts, **self.ranges(spec)})
+
+    def layout_of_problems(self, spec: IntegerSpecT) -> str:
+        """The layout of the problems of this spec; ``problem_layout``, unless a task overrides it."""
+        return self.problem_layout
 
     def chunk_rows(self, spec: IntegerSpecT) -> int:
         return 10_000
@@ -89,7 +105,7 @@ class IntegerTask(TokenTask[IntegerSpecT]):
         while True:
             problems = self.sample(generator(batch), self.batch_size, spec)
             solutions = self.solve(problems, spec)
-            rejected = +Counter({"rejected": self.batch_size - len(problems)})
+            rejected = +Counter({self.rejection: max(self.batch_size - len(problems), 0)})
             yield Pairs(problems, solutions, self.classes(problems, solutions), rejected)
             batch += 1
 
@@ -121,17 +137,20 @@ class IntegerTask(TokenTask[IntegerSpecT]):
         """Every problem is solved again; a solution that differs must be right in another way."""
         rows = cast(TokenExamples, examples)
         problems, solutions = cast(IntegerSequences, rows.problems), cast(IntegerSequences, rows.solutions)
-        readable = has_layout(self.problem_layout, problems) & has_layout(self.solution_layout, solutions)
-        wrong = np.zeros(len(rows), dtype=np.bool_)
-        index = np.flatnonzero(readable)
+        problem_spec = self.problems_of(spec)
+        readable = has_layout(problem_spec.problem_layout, problems) & has_layout(self.solution_layout, solutions)
+        wrong, foreign = np.zeros(len(rows), dtype=np.bool_), np.zeros(len(rows), dtype=np.bool_)
+        foreign[readable] = ~self.is_problem(problems.take(readable), problem_spec)
+        index = np.flatnonzero(readable & ~foreign)
         if len(index):
             asked = problems.take(index)
-            recomputed = self.solve(asked, self.problems_of(spec))
+            recomputed = self.solve(asked, problem_spec)
             outcome = self.verify(asked, recomputed, solutions.take(index)).outcome
             wrong[index] = ~np.isin(outcome, (EXACT, EQUIVALENT))
         return {
             "is in the wrong position": rows.row != np.arange(first, first + len(rows)),
             "does not have the layout of its task": ~readable,
+            "its problem is none of its task": foreign,
             f"its problem does not belong to {split}": ~in_split(sequence_hash(problems), split),
             "its solution is not correct (wrong_value)": wrong,
         }

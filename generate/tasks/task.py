@@ -17,6 +17,7 @@ from mathpipe.generate.chunks.chunk_examples import ChunkExamples
 from mathpipe.generate.dataset_spec import DatasetSpec, ProblemSpec
 from mathpipe.generate.outcomes import Verification
 from mathpipe.generate.splits import TEST, TRAIN, VALID, share
+from mathpipe.generate.tasks.external.task_source import TaskSource
 
 Mask = NDArray[np.bool_]
 SpecT = TypeVar("SpecT", bound=ProblemSpec)
@@ -32,6 +33,7 @@ class Task(ABC, Generic[SpecT]):
     ``shares_stream``: train, valid and test take their examples from one RNG stream, each the ones whose hash names it; else
     every split has a stream of its own. ``may_repeat``: the training split may have more examples than there are distinct
     problems. ``verifies``: ``verify`` knows which answers are right; else an answer is right if it equals the stored one.
+    ``origin``: where the code of a task outside the package comes from, set when it is loaded.
     """
 
     name: ClassVar[str]
@@ -47,6 +49,12 @@ class Task(ABC, Generic[SpecT]):
     may_repeat: ClassVar[bool] = False
     verifies: ClassVar[bool] = True
     default_spec: SpecT
+    origin: TaskSource | None = None
+
+    @property
+    def reference(self) -> str:
+        """How a user names the task: ``inverse``, or ``./gcd.py`` outside the package."""
+        return self.name if self.origin is None else str(self.origin.reference)
 
     # parameters
 
@@ -62,7 +70,13 @@ class Task(ABC, Generic[SpecT]):
         problems = self.default_spec.replace_options(options)
         self.check(problems)
         problems = self.resolve(problems)
-        return DatasetSpec(task=self.name, problems=problems, seed=seed, chunk_rows=self.chunk_rows(problems))
+        return DatasetSpec(
+            task=self.name,
+            problems=problems,
+            seed=seed,
+            chunk_rows=self.chunk_rows(problems),
+            source_digest=None if self.origin is None else self.origin.digest,
+        )
 
     def check(self, spec: SpecT) -> None:
         """UserError if this task does not support the spec."""
@@ -117,6 +131,10 @@ class Task(ABC, Generic[SpecT]):
 
         Malformed predictions get an outcome, never an exception.
         """
+
+    def accepts_stored(self, examples: Examples) -> Mask | None:
+        """Which answers of imported examples are right, (n,), for a task that solves no given problem; None: ``verify`` decides."""
+        return None
 
     @abstractmethod
     def find_faults(self, spec: DatasetSpec, split: str, examples: Examples, first: int) -> dict[str, Mask]:

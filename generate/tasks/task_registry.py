@@ -7,7 +7,20 @@ from typing import Any
 from mathpipe.datasets.errors import UserError, nearest
 from mathpipe.generate.dataset_spec import DatasetSpec, ImportedSpec
 from mathpipe.generate.tasks.calculus import integration_bwd, integration_fwd, integration_ibp, ode1, ode2
-from mathpipe.generate.tasks.integers import gcd
+from mathpipe.generate.tasks.external.external_tasks import find_external, installed_tasks, latest_digest, load_external
+from mathpipe.generate.tasks.external.task_source import is_reference
+from mathpipe.generate.tasks.graphs import laplacian_eigenvalues, maximum_clique, shortest_path
+from mathpipe.generate.tasks.integers import (
+    fraction_add,
+    fraction_compare,
+    fraction_determinant,
+    fraction_product,
+    fraction_round,
+    fraction_simplify,
+    gcd,
+    modular_add,
+    modular_product,
+)
 from mathpipe.generate.tasks.matrices import (
     add,
     cholesky,
@@ -29,7 +42,9 @@ from mathpipe.generate.tasks.matrices import (
     transpose,
 )
 from mathpipe.generate.tasks.matrix_task import MatrixTask
+from mathpipe.generate.tasks.polynomials import gfp_add, gfp_multiply, polynomial_roots
 from mathpipe.generate.tasks.sequences import memory, xor
+from mathpipe.generate.tasks.symbols import bracket_match, copy, deduplicate, parity, reverse, sort
 from mathpipe.generate.tasks.task import Task
 from mathpipe.generate.tasks.token_task import ExpressionTask, TokenTask
 from mathpipe.generate.tasks.unverified import (
@@ -43,7 +58,9 @@ _MODULES: tuple[Any, ...] = (
     *(transpose, add, matvec, matmul, eigenvalues, eigenvectors, inverse, symmetric_inverse, singular_values, svd),
     *(cotraining, determinant, rank, linear_system, pseudo_inverse, qr, cholesky, expm),
     *(integration_bwd, integration_fwd, integration_ibp, ode1, ode2, xor, memory),
-    gcd,
+    *(gcd, fraction_simplify, fraction_round, fraction_add, fraction_product, fraction_determinant, fraction_compare),
+    *(modular_add, modular_product, shortest_path, laplacian_eigenvalues, maximum_clique),
+    *(polynomial_roots, gfp_add, gfp_multiply, copy, reverse, sort, parity, deduplicate, bracket_match),
 )
 TASKS: dict[str, Task[Any]] = {module.TASK.name: module.TASK for module in _MODULES}
 
@@ -56,19 +73,59 @@ _UNVERIFIED = {task.name: task for task in UNVERIFIED_TASKS.values()}
 TOKEN_TASKS: dict[str, TokenTask[Any]] = {name: task for name, task in TASKS.items() if isinstance(task, TokenTask)}
 
 
-def get_task(name: str) -> Task[Any]:
-    """The task of this name; UserError suggests the most similar name."""
-    if name in _UNVERIFIED:
-        return _UNVERIFIED[name]
-    if name not in TASKS:
-        near = nearest(name, TASKS)
-        raise UserError(
-            f"unknown task {name!r}",
-            expected=f"one of {', '.join(TASKS)}",
-            got=repr(name),
-            next_step=f"did you mean {near}?" if near else "`mathpipe tasks` lists them all",
+def get_task(name: str, source_digest: str | None = None) -> Task[Any]:
+    """The task of this name, which a dataset may hold: no code is loaded but that of an installed entry point.
+
+    ``source_digest``: the digest of its code, if it is a task outside the package; it may have the name of one of the package.
+    UserError if there is no such task, with the most similar name, or if its code is another.
+    """
+    if source_digest is None and (name in TASKS or name in _UNVERIFIED):
+        return TASKS[name] if name in TASKS else _UNVERIFIED[name]
+    task = find_external(name, source_digest)
+    if task is not None:
+        return task
+    if source_digest is not None:
+        raise _other_source(name, source_digest, latest_digest(name))
+    near = nearest(name, [*TASKS, *installed_tasks()])
+    raise UserError(
+        f"unknown task {name!r}",
+        expected=f"one of {', '.join([*TASKS, *installed_tasks()])}",
+        got=repr(name),
+        next_step=f"did you mean {near}?"
+        if near
+        else "`mathpipe tasks` lists them all; a task outside mathpipe is named by its file, --task ./NAME.py",
+    )
+
+
+def task_of(spec: DatasetSpec) -> Task[Any]:
+    """The task of a dataset; UserError if its code is not loaded, or has changed."""
+    return get_task(spec.task, spec.source_digest)
+
+
+def load_task(reference: str) -> Task[Any]:
+    """The task that the user names: ``inverse``, ``./gcd.py``, ``./tasks.py:Gcd`` or ``my.module:Gcd``. This loads its code."""
+    return load_external(reference) if is_reference(reference) else get_task(reference)
+
+
+class MissingTaskError(UserError):
+    """The code of a task outside the package is not loaded, or is another than that of a dataset."""
+
+
+def _other_source(name: str, expected: str, loaded: str | None) -> MissingTaskError:
+    if loaded is None:
+        return MissingTaskError(
+            f"{name} is a task outside mathpipe, and its code is not loaded: no dataset or run loads code",
+            expected=f"its source of digest {expected[:12]}",
+            got="none",
+            next_step=f"name its file or module: --task ./{name}.py",
         )
-    return TASKS[name]
+    return MissingTaskError(
+        f"the code of {name} is not the code that this dataset was generated with",
+        expected=f"source of digest {expected[:12]}",
+        got=loaded[:12],
+        cause="the file was edited since; other code is another dataset",
+        next_step="restore that version of the file (version control has it), or generate another dataset with the new one",
+    )
 
 
 def matrix_task(name: str) -> MatrixTask:
@@ -105,6 +162,7 @@ def parse_spec(values: dict[str, Any]) -> DatasetSpec:
     problems = values.get("problems")
     if isinstance(problems, dict):
         imported = problems.get("kind") == "imported"
-        model = ImportedSpec if imported else get_task(str(values.get("task"))).spec_model
+        name, digest = str(values.get("task")), values.get("source_digest")
+        model = ImportedSpec if imported else get_task(name, digest).spec_model
         values = {**values, "problems": model.model_validate(problems)}
     return DatasetSpec.model_validate(values)

@@ -139,7 +139,7 @@ class SequenceTask(TokenTask[SequenceSpecT]):
     """A task of short sequences over a small alphabet. ``spec_model`` and ``default_spec`` are the task's own."""
 
     problem_type = "sequences"
-    outcomes = ("exact", "wrong_value", "malformed", "unterminated")
+    outcomes: ClassVar[tuple[str, ...]] = ("exact", "wrong_value", "malformed", "unterminated")
     correct_outcomes = frozenset({"exact"})
 
     def held_out_rows(self, spec: SequenceSpecT, split: str, n: int, default: int) -> int:

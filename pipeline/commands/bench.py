@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -24,7 +25,8 @@ from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.execution.cpus import available_cpus
 from mathpipe.generate.execution.executors import run
 from mathpipe.generate.layout import Layout, Shard
-from mathpipe.generate.tasks.task_registry import TASKS, get_task
+from mathpipe.generate.tasks.task import Task
+from mathpipe.generate.tasks.task_registry import TASKS, load_task, task_of
 from mathpipe.pipeline.config.counts import parse_count
 from mathpipe.pipeline.console import log
 
@@ -89,7 +91,7 @@ def bench(task: str, dim: int, count: str, workers: int | None, out: str, second
     Example:
       mathpipe bench --task inverse --n 50M
     """
-    get_task(task)
+    estimated = load_task(task)
     examples = _count(count)
     log(f"training and evaluation on {_fast_paths()}")
     with _scratch(out) as folder:
@@ -99,11 +101,11 @@ def bench(task: str, dim: int, count: str, workers: int | None, out: str, second
             if not as_json:
                 click.echo(f"{measurement.name:<34}{measurement.rate:>16,.0f} {measurement.unit}")
         log("measuring generation with all workers at once")
-        estimate = estimate_dataset(_spec(task, dim), examples, workers or available_cpus(), folder)
+        estimate = estimate_dataset(_spec(estimated, dim), examples, workers or available_cpus(), folder)
     if as_json:
         click.echo(json.dumps({"measurements": [asdict(m) for m in measurements], "estimate": asdict(estimate)}))
         return
-    what = f"{task} {dim}x{dim}" if "dim" in get_task(task).options() else task
+    what = f"{estimated.name} {dim}x{dim}" if "dim" in estimated.options() else estimated.name
     click.echo(
         f"\n{examples:,} examples of {what} with {estimate.workers} workers: about {_format_time(estimate.seconds)} "
         f"({estimate.examples_per_second:,.0f} examples/s), {estimate.bytes / 1e9:,.2f} GB"
@@ -142,16 +144,15 @@ def _count(text: str) -> int:
         raise UserError(f"--n: {error}") from None
 
 
-def _spec(name: str, dim: int) -> DatasetSpec:
+def _spec(task: Task[Any], dim: int) -> DatasetSpec:
     """The example spec of a task at this dimension; UserError if the task cannot sample such problems."""
-    task = get_task(name)
     return task.make_spec({"dim": dim} if "dim" in task.options() else {})
 
 
 def _measurements(dim: int, folder: Path, seconds: float) -> Iterator[Measurement]:
-    for name in TASKS:
+    for name, task in TASKS.items():
         try:
-            spec = _spec(name, dim)
+            spec = _spec(task, dim)
         except UserError:  # the task has no problems of this dimension
             continue
         yield Measurement(f"generate {name}", _generation_rate(spec, seconds), "examples/s")
@@ -170,13 +171,13 @@ def _measurements(dim: int, folder: Path, seconds: float) -> Iterator[Measuremen
 def _generation_rate(spec: DatasetSpec, seconds: float) -> float:
     """Examples per second of chunks generated in memory, without writing."""
     chunks = itertools.count()
-    task, spec = get_task(spec.task), _small_chunks(spec)
+    task, spec = task_of(spec), _small_chunks(spec)
     return spec.chunk_rows * _calls_per_second(lambda: task.build_chunk(spec, next(chunks), ["train"]), seconds)
 
 
 def _small_chunks(spec: DatasetSpec) -> DatasetSpec:
     """The spec with chunks that take a fraction of a second, where a chunk of the task takes seconds."""
-    return spec.model_copy(update={"chunk_rows": SMALL_CHUNK}) if get_task(spec.task).shares_stream else spec
+    return spec.model_copy(update={"chunk_rows": SMALL_CHUNK}) if task_of(spec).shares_stream else spec
 
 
 def _calls_per_second(function: Callable[[], object], seconds: float) -> float:
@@ -193,7 +194,7 @@ def _measure_loader(dim: int, folder: Path, seconds: float) -> Measurement:
     from mathpipe.datasets.dataset import open_dataset  # here, since it imports torch
 
     url = str(folder / "loader")
-    make_dataset(_spec("transpose", dim), Layout({"train": 40_000}, 40_000), url, workers=0)
+    make_dataset(_spec(TASKS["transpose"], dim), Layout({"train": 40_000}, 40_000), url, workers=0)
     with open_dataset(url).batches(64) as batches:
         return Measurement(
             "load and encode (P1000)",

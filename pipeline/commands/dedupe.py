@@ -9,7 +9,7 @@ import click
 
 from mathpipe.datasets.format.manifest import read_manifest
 from mathpipe.generate.curate.deduplication import deduplicate
-from mathpipe.pipeline.config.options import execution_options
+from mathpipe.pipeline.config.options import execution_options, external_task_option
 from mathpipe.pipeline.console import log, quiet_option
 from mathpipe.pipeline.progress import Progress
 
@@ -19,6 +19,7 @@ from mathpipe.pipeline.progress import Progress
 @click.argument("out")
 @execution_options
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@external_task_option
 @quiet_option
 def dedupe(source: str, out: str, workers: int | None, scheduler: str | None, as_json: bool) -> None:
     """Write a new dataset OUT with the first of each set of equal problems of SOURCE.

@@ -12,7 +12,12 @@ import click
 from mathpipe.evaluate.decode.decoding import Decoding
 from mathpipe.evaluate.report.failure_rendering import render_failures
 from mathpipe.evaluate.run import evaluate_run
-from mathpipe.pipeline.config.options import options_from_model, parameter_options
+from mathpipe.pipeline.config.options import (
+    external_task_option,
+    load_configured_task,
+    options_from_model,
+    parameter_options,
+)
 from mathpipe.pipeline.config.resolution import ParameterSource, resolve, validate
 from mathpipe.pipeline.config.stage_parameters import EvaluateParams
 from mathpipe.pipeline.console import handle_sigterm, log, quiet_option
@@ -37,6 +42,7 @@ from mathpipe.pipeline.progress import Progress
 @click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON.")
 @options_from_model(EvaluateParams)
 @quiet_option
+@external_task_option
 @parameter_options
 def evaluate(
     run_dir: str | None,
@@ -57,6 +63,7 @@ def evaluate(
       mathpipe eval --verbose
       mathpipe eval --run runs/add --split valid --limit 1k --beam 10 --constrained
     """
+    load_configured_task(source)
     params = validate(EvaluateParams, resolve("evaluate", source, flags), "evaluate")
     if run_dir is None:
         run_dir = latest_run()

@@ -11,6 +11,7 @@ from mathpipe.datasets.dataset import open_dataset
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.export_formats import export_arrow, export_text
 from mathpipe.datasets.io.storage import Storage
+from mathpipe.pipeline.config.options import external_task_option
 from mathpipe.pipeline.console import quiet_option
 from mathpipe.pipeline.inputs.encodings import reject_number_encoding
 from mathpipe.pipeline.progress import Progress
@@ -30,6 +31,7 @@ from mathpipe.pipeline.progress import Progress
     default=None,
     help="Encoding of the numbers of solutions, for text.  [default: P1000 for matrices]",
 )
+@external_task_option
 @quiet_option
 def export(directory: str, out: str, split: str, input_encoding: str | None, output_encoding: str | None) -> None:
     """Export a split as text lines (problem<TAB>solution, the papers' format) or as one Arrow IPC file.

@@ -15,6 +15,8 @@ from mathpipe.datasets.errors import UserError, nearest
 from mathpipe.evaluate.failures.failure import Failure
 from mathpipe.evaluate.published_predictions import import_published
 from mathpipe.evaluate.report.failure_rendering import render_failures
+from mathpipe.generate.tasks.external.task_source import is_reference
+from mathpipe.generate.tasks.task_registry import load_task
 from mathpipe.pipeline.console import log
 from mathpipe.pipeline.inputs.failure_conditions import CATEGORICAL_FIELDS, NONE, Condition, parse_condition
 from mathpipe.pipeline.inputs.failure_source import FailureSource, find_failure_source, find_published_file
@@ -39,7 +41,11 @@ _MAX_LISTED = 8  # values that are listed when no failure matches
 @click.option("--largest", is_flag=True, help="Sort in descending order.")
 @click.option("-k", "count", default=5, show_default=True, type=click.IntRange(1), help="Number of failures to show.")
 @click.option("--json", "as_json", is_flag=True, help="Print the failures as JSON lines.")
-@click.option("--task", default=None, help="For a published .pred file: its task.")
+@click.option(
+    "--task",
+    default=None,
+    help="For a published .pred file: its task; or a task outside mathpipe, such as ./gcd.py or my.module:Gcd.",
+)
 @click.option(
     "--encoding", default=None, help="For a published .pred file: number encoding of the answers.  [default: detected]"
 )
@@ -71,7 +77,9 @@ def failures(
       mathpipe failures runs/add/evaluation/test/failures.jsonl.zst --outcome malformed
       mathpipe failures eigenvectors.pred --task eigenvectors --out runs/published/evaluation
     """
-    if task is not None:
+    if task is not None and is_reference(task):
+        load_task(task)
+    elif task is not None:
         summary = import_published(find_published_file(dump), task, out or f"{dump}.evaluation", encoding)
         click.echo(summary.text)
         click.echo(f"report: {summary.report}")

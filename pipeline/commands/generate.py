@@ -14,7 +14,7 @@ import click
 from mathpipe.datasets.format.manifest import Manifest
 from mathpipe.generate.build.dataset_builder import DatasetResult, OnMismatch, make_dataset
 from mathpipe.generate.dataset_spec import DatasetSpec
-from mathpipe.generate.tasks.task_registry import get_task
+from mathpipe.generate.tasks.task_registry import get_task, task_of
 from mathpipe.pipeline.config.counts import format_count
 from mathpipe.pipeline.config.options import TaskCommand, execution_options, options_from_model, parameter_options
 from mathpipe.pipeline.config.resolution import ParameterSource
@@ -60,7 +60,7 @@ def generate(
     """
     params = resolve_generate(source, flags)
     spec = params.dataset_spec()
-    url = out or f"data/{params.task}"
+    url = out or f"data/{spec.task}"
     layout = params.layout(spec, url)
     progress = Progress("generate")
     progress.start(layout.rows)
@@ -126,7 +126,7 @@ def _print_result(result: DatasetResult, spec: DatasetSpec, url: str, as_json: b
 
 def _describe_rejected(result: DatasetResult, spec: DatasetSpec) -> str:
     """Describe the rejected samples of all splits."""
-    if not get_task(spec.task).shares_stream:
+    if not task_of(spec).shares_stream:
         count = sum(sum(split.rejected.values()) for split in result.manifest.splits.values())
         return f"{count:,} problems rejected and replaced"
     rejected, repeats = count_rejected(result.manifest), result.manifest.repeats
@@ -139,7 +139,7 @@ def count_rejected(manifest: Manifest) -> int:
     Splits that share a stream share its samples, and the split that fills up last has counted every rejection. Which one fills up
     last may differ between chunks, and records count whole shards: the bound is exact for shards of one chunk.
     """
-    task = get_task(str(manifest.spec["task"]))
+    task = get_task(str(manifest.spec["task"]), manifest.spec.get("source_digest"))
     largest: dict[tuple[str, int], int] = {}  # (stream, shard) -> rejections
     for name, split in manifest.splits.items():
         for record in split.shards:

@@ -11,6 +11,7 @@ from mathpipe.datasets.io.storage import Storage
 from mathpipe.evaluate.build_report import build_report
 from mathpipe.evaluate.compare.comparison_page import comparison_json, comparison_page
 from mathpipe.evaluate.compare.evaluations import EVALUATION, find_evaluations, format_accuracy, load_evaluations
+from mathpipe.pipeline.config.options import external_task_option
 
 COMPARISON = "comparison"
 
@@ -19,6 +20,7 @@ COMPARISON = "comparison"
 @click.argument("runs", nargs=-1, required=True, metavar="RUN [RUN ...]")
 @click.option("--out", default=None, help="HTML file to write.  [default: evaluation/comparison.html of the first run]")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+@external_task_option
 def report(runs: tuple[str, ...], out: str | None, as_json: bool) -> None:
     """Compare evaluations on one HTML page; for a single evaluation, rebuild its report.
 

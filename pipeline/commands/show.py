@@ -13,6 +13,7 @@ from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.examples import Examples
 from mathpipe.datasets.format.manifest import Manifest, Split
 from mathpipe.pipeline.config.counts import parse_count
+from mathpipe.pipeline.config.options import external_task_option
 from mathpipe.pipeline.inputs.encodings import reject_number_encoding
 
 
@@ -31,6 +32,7 @@ from mathpipe.pipeline.inputs.encodings import reject_number_encoding
 @click.option("--latex", is_flag=True, help="Print problems and solutions as LaTeX.")
 @click.option("--tokens", is_flag=True, help="Also print problems and solutions as tokens.")
 @click.option("--json", "as_json", is_flag=True, help="Print spec, sizes and examples as JSON.")
+@external_task_option
 def show(
     directory: str, split: str, count: int, start: str, encoding: str | None, latex: bool, tokens: bool, as_json: bool
 ) -> None:

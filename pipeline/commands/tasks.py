@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import click
 
-from mathpipe.generate.tasks.task_registry import TASKS
+from mathpipe.datasets.errors import UserError
+from mathpipe.generate.tasks.external.external_tasks import installed_tasks
+from mathpipe.generate.tasks.task import Task
+from mathpipe.generate.tasks.task_registry import TASKS, get_task
+from mathpipe.pipeline.console import warn
 
 
 @click.command("tasks")
@@ -18,12 +23,13 @@ def tasks(as_json: bool) -> None:
     Example:
       mathpipe tasks
     """
-    rows = [(task.name, task.task_token or "", task.problem, task.solution, task.source) for task in TASKS.values()]
+    listed_tasks = [*TASKS.values(), *_installed()]
+    rows = [(task.name, task.task_token or "", task.problem, task.solution, task.source) for task in listed_tasks]
     if as_json:
         names = ("name", "task_token", "problem", "solution", "source")
         listed = [
             {**dict(zip(names, row, strict=True)), "parameters": list(task.options())}
-            for task, row in zip(TASKS.values(), rows, strict=True)
+            for task, row in zip(listed_tasks, rows, strict=True)
         ]
         click.echo(json.dumps(listed))
         return
@@ -32,3 +38,15 @@ def tasks(as_json: bool) -> None:
     for row in [header, *rows]:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     click.echo("the parameters of a task: mathpipe generate --task TASK --help")
+    click.echo("a task of your own: mathpipe generate --task ./FILE.py (docs/own-tasks.md)")
+
+
+def _installed() -> list[Task[Any]]:
+    """The tasks of other packages; one that cannot be loaded is a warning."""
+    installed = []
+    for name in installed_tasks().keys() - TASKS.keys():
+        try:
+            installed.append(get_task(name))
+        except UserError as error:
+            warn(str(error))
+    return sorted(installed, key=lambda task: task.name)

@@ -15,7 +15,7 @@ from mathpipe.datasets.errors import UserError, nearest
 from mathpipe.datasets.format.manifest import read_manifest
 from mathpipe.datasets.problem_types.type_registry import problem_type_of
 from mathpipe.evaluate.run import quick_accuracy, quick_metric_names
-from mathpipe.pipeline.config.options import parameter_options
+from mathpipe.pipeline.config.options import external_task_option, load_configured_task, parameter_options
 from mathpipe.pipeline.config.resolution import ParameterSource, parse_overrides, preset_task, resolve, validate
 from mathpipe.pipeline.console import log, quiet_option, warn
 from mathpipe.pipeline.extras import EXTRAS
@@ -43,6 +43,7 @@ from mathpipe.train.trainer import train as train_run
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @quiet_option
+@external_task_option
 @parameter_options
 def train(
     data: str | None, run_dir: str | None, on_mismatch: OnMismatch, as_json: bool, source: ParameterSource
@@ -59,6 +60,7 @@ def train(
       torchrun --standalone --nproc-per-node 2 -- $(which mathpipe) train --data data/add
     """
     is_rank_zero = os.environ.get("RANK", "0") == "0"  # torchrun sets RANK; only rank zero prints
+    load_configured_task(source)
     config = validate(TrainConfig, resolve("train", source, {}), "train")
     if data is None:
         data = latest_dataset()

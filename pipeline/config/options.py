@@ -13,8 +13,9 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from mathpipe.datasets.errors import UserError, nearest
+from mathpipe.generate.tasks.external.task_source import is_reference
 from mathpipe.generate.tasks.task import Task
-from mathpipe.generate.tasks.task_registry import get_task
+from mathpipe.generate.tasks.task_registry import load_task
 from mathpipe.pipeline.config.counts import format_count
 from mathpipe.pipeline.config.resolution import ParameterSource, resolve
 
@@ -73,6 +74,30 @@ def execution_options(command: Callable[..., Any]) -> Callable[..., Any]:
         default=None,
         help="Number of local worker processes; 0 runs in this process.  [default: one per CPU for large jobs, else 0]",
     )(with_scheduler)
+
+
+def external_task_option(command: Command) -> Command:
+    """Add ``--task``, for a dataset of a task outside the package: the code is loaded before the command begins."""
+
+    def load(context: click.Context, option: click.Parameter, reference: str | None) -> None:
+        if reference is not None:
+            load_task(reference)
+
+    return click.option(
+        "--task",
+        default=None,
+        metavar="TASK",
+        expose_value=False,
+        callback=load,
+        help="The task of the dataset, if it is outside mathpipe: a file (./gcd.py) or a module (my.module:Gcd).",
+    )(command)
+
+
+def load_configured_task(source: ParameterSource) -> None:
+    """Load the task of the section ``generate``, if it is one outside the package: DVC's stages name it there alone."""
+    task = resolve("generate", ParameterSource(source.preset, source.file), {}).get("task")
+    if task is not None and is_reference(str(task)):
+        load_task(str(task))
 
 
 def options_from_model(model: type[BaseModel]) -> Callable[[Command], Command]:
@@ -168,7 +193,7 @@ class TaskCommand(click.Command):
             f"{task.name} has no option {error.option_name}",
             expected=f"an option of {task.name} ({own}), or one that every task has",
             got=error.option_name,
-            next_step=next_step or f"mathpipe {self.name} --task {task.name} --help",
+            next_step=next_step or f"mathpipe {self.name} --task {task.reference} --help",
         )
 
 
@@ -188,7 +213,7 @@ def _named_task(args: list[str]) -> Task[Any] | None:
     if name is None and (params is not None or given["preset"] or given["overrides"]):
         source = ParameterSource(given["preset"], params, tuple(given["overrides"] or ()))
         name = resolve("generate", source, {}).get("task")
-    return None if name is None else get_task(str(name))
+    return None if name is None else load_task(str(name))
 
 
 def _none_if_empty(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...] | None:

@@ -13,7 +13,7 @@ from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.layout import Layout, default_shard_rows, whole_chunks
 from mathpipe.generate.splits import TEST, TRAIN, VALID
 from mathpipe.generate.tasks.task import Task
-from mathpipe.generate.tasks.task_registry import get_task
+from mathpipe.generate.tasks.task_registry import load_task
 from mathpipe.pipeline.config.counts import Count, parse_count
 from mathpipe.pipeline.config.resolution import ParameterSource, Section, resolve, user_errors, validate
 from mathpipe.train.config import TrainConfig
@@ -59,7 +59,9 @@ class GenerateParams(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    task: str = Field(description="task name; `mathpipe tasks` lists them")
+    task: str = Field(
+        description="task: a name (`mathpipe tasks` lists them), a file such as ./gcd.py, or my.module:Gcd"
+    )
     n: Count = Field(1_000_000, description="size of the training split, such as 500, 10k, 50M or 1e6")
     valid: Count = Field(
         10_000, description="size of the validation split; for expressions the default is at most n/14"
@@ -79,18 +81,18 @@ class GenerateParams(BaseModel):
     def _task_parameters_in_spec(cls, values: Any) -> Any:
         """Say where the parameters of a task belong."""
         if isinstance(values, dict) and isinstance(values.get("task"), str):
-            misplaced = sorted((values.keys() - cls.model_fields.keys()) & get_task(values["task"]).options().keys())
+            misplaced = sorted((values.keys() - cls.model_fields.keys()) & load_task(values["task"]).options().keys())
             if misplaced:
                 raise ValueError(f"{misplaced[0]} is a parameter of the task: write generate.spec.{misplaced[0]}")
         return values
 
     def dataset_spec(self) -> DatasetSpec:
         """The dataset spec of these parameters; UserError if the task cannot sample problems with them."""
-        return make_spec(get_task(self.task), self.spec, self.seed, "generate.spec")
+        return make_spec(load_task(self.task), self.spec, self.seed, "generate.spec")
 
     def split_specs(self, spec: DatasetSpec) -> dict[str, DatasetSpec]:
         """The specs of the extra test splits ``test-<name>``: these parameters, with the changes of each split."""
-        specs, task = {}, get_task(self.task)
+        specs, task = {}, load_task(self.task)
         for name, changes in self.extra_test.items():
             changed = {key: value for key, value in changes.items() if key != "n"}
             options = task.spec_model.merge(self.spec, changed)
@@ -107,7 +109,7 @@ class GenerateParams(BaseModel):
 
     def layout(self, spec: DatasetSpec, out: str) -> Layout:
         """Sizes of splits and shards; shards as given, else as in an existing dataset of this spec, else by size."""
-        task = get_task(self.task)
+        task = load_task(self.task)
         splits = {TRAIN: self.n}
         splits |= {VALID: self._held_out_rows(task, spec, "valid"), TEST: self._held_out_rows(task, spec, "test")}
         for name, changes in self.extra_test.items():
@@ -134,7 +136,7 @@ def resolve_generate(source: ParameterSource, flags: dict[str, Any]) -> Generate
     values = resolve("generate", source, common)
     changes = {name: value for name, value in own.items() if value is not None}
     if changes and "task" in values:
-        values["spec"] = get_task(values["task"]).spec_model.merge(values.get("spec") or {}, changes)
+        values["spec"] = load_task(str(values["task"])).spec_model.merge(values.get("spec") or {}, changes)
     return validate(GenerateParams, values, "generate")
 
 
@@ -148,7 +150,9 @@ def make_spec(task: Task[Any], options: dict[str, Any], seed: int, section: str)
             f"unknown parameter {section}.{unknown}: {task.name} has none of this name",
             expected=f"one of {', '.join(task.options())}",
             got=repr(unknown),
-            next_step=f"did you mean {suggestion}?" if suggestion else f"`mathpipe generate --task {task.name} --help`",
+            next_step=f"did you mean {suggestion}?"
+            if suggestion
+            else f"`mathpipe generate --task {task.reference} --help`",
         )
     with user_errors(task.spec_model, section):
         return task.make_spec(options, seed)

@@ -29,7 +29,8 @@ class FailureSource:
     def failures(self) -> Iterator[Failure]:
         if self.path != self.predictions:
             return read_failures(self.path)
-        return iter_failures(Storage(str(self.path.parent)), predictions_metadata(self.path)["task"], self.path.name)
+        metadata = predictions_metadata(self.path)
+        return iter_failures(Storage(str(self.path.parent)), metadata.get("spec", metadata), self.path.name)
 
     def outcomes(self) -> list[str]:
         """The outcomes of the task; without predictions the task is unknown, and these are the outcomes of all tasks."""
