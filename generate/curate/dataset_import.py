@@ -33,11 +33,12 @@ from mathpipe.generate.curate.import_batches import ImportedBatch, import_batch
 from mathpipe.generate.curate.import_parts.import_part import Hashes, ImportPart
 from mathpipe.generate.curate.import_parts.import_registry import import_part, stored_rows
 from mathpipe.generate.curate.import_sources import Files, find_files, resolve_source
-from mathpipe.generate.dataset_spec import DatasetSpec, ImportedSpec, SourceFile, SourceFormat
+from mathpipe.generate.dataset_spec import DatasetSpec, ImportedSpec, SourceFile, SourceFormat, imported_spec
 from mathpipe.generate.execution.ordered_map import map_in_order
 from mathpipe.generate.provenance import collect_provenance
 from mathpipe.generate.splits import TEST, TRAIN, VALID, in_split
-from mathpipe.generate.tasks.task_registry import get_task
+from mathpipe.generate.tasks.task import Task
+from mathpipe.generate.tasks.task_registry import load_task
 
 MAX_LISTED_LINES = 20  # rejected lines that are shown
 PUBLISHED = SourceFormat()
@@ -81,16 +82,17 @@ def import_dataset(
     ``workers``: number of processes that read and verify lines; 0: this one. The dataset does not depend on it.
     UserError if more than ``max_bad`` lines are rejected, if no line remains, or if ``url`` holds anything else.
     """
-    part, split_files = import_part(task), find_files(files)
-    spec = _dataset_spec(task, part, split_files, source, alphabet, check)
-    problems: Any = spec.problems
+    named_task = load_task(task)
+    part, split_files = import_part(named_task), find_files(files)
+    spec = _dataset_spec(named_task, part, split_files, source, alphabet, check)
+    problems = imported_spec(spec)
     storage = Storage(url)
     with lock_directory(storage):
         _check_free(storage, spec)
         _clear(storage)
         expected = _expected(problems.source, task)
         totals = _Totals(max_bad, expected)
-        read = functools.partial(import_batch, task, problems)
+        read = functools.partial(import_batch, spec)
         with _DatasetWriter(spec, storage, shard_rows, totals) as writer:
             for split in (TEST, VALID, TRAIN):  # train last: it is compared with the others while it is read
                 if split in split_files:
@@ -119,7 +121,7 @@ def import_dataset(
 
 
 def _dataset_spec(
-    task_name: str,
+    task: Task[Any],
     part: ImportPart,
     files: Files,
     source: SourceFormat,
@@ -127,7 +129,6 @@ def _dataset_spec(
     check: bool,
 ) -> DatasetSpec:
     """The spec of the dataset that these files give."""
-    task = get_task(task_name)
     source = resolve_source(task, part, source, files)
 
     def read_all() -> Iterator[Fields]:
@@ -146,7 +147,8 @@ def _dataset_spec(
         source=source,
         **part.stored_fields(task, source, alphabet, read_all),
     )
-    return DatasetSpec(task=task_name, problems=problems, chunk_rows=part.chunk_rows)
+    digest = None if task.origin is None else task.origin.digest
+    return DatasetSpec(task=task.name, problems=problems, chunk_rows=part.chunk_rows, source_digest=digest)
 
 
 def _records(files: Files, split: str, file_format: str, max_bytes: int) -> Iterator[Record]:
@@ -202,7 +204,7 @@ class _DatasetWriter:
         self._writers: dict[str, _SplitWriter] = {}
         self._hashes: dict[str, list[Hashes]] = {}
         self._overlaps: dict[tuple[str, str], _Overlap] = {}
-        self._cut: bool = getattr(spec.problems, "valid_cut", False)
+        self._cut = imported_spec(spec).valid_cut
 
     def __enter__(self) -> Self:
         return self

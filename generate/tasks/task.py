@@ -138,6 +138,10 @@ class Task(ABC, Generic[SpecT]):
         """The number of rows by evidence, where the spec determines it; else None."""
         return None
 
+    def accepts_stored(self, examples: Examples) -> Mask | None:
+        """Which answers of imported examples are right, (n,), for a task that solves no given problem; None: ``verify`` decides."""
+        return None
+
     @abstractmethod
     def find_faults(self, spec: DatasetSpec, split: str, examples: Examples, first: int) -> dict[str, Mask]:
         """For each kind of fault, which stored examples have it, (n,); the first should have the index ``first``."""

@@ -79,10 +79,8 @@ def get_task(name: str, source_digest: str | None = None) -> Task[Any]:
     ``source_digest``: the digest of its code, if it is a task outside the package; it may have the name of one of the package.
     UserError if there is no such task, with the most similar name, or if its code is another.
     """
-    if name in _UNVERIFIED:
-        return _UNVERIFIED[name]
-    if source_digest is None and name in TASKS:
-        return TASKS[name]
+    if source_digest is None and (name in TASKS or name in _UNVERIFIED):
+        return TASKS[name] if name in TASKS else _UNVERIFIED[name]
     task = find_external(name, source_digest)
     if task is not None:
         return task

@@ -27,6 +27,11 @@ class Checked:
     correct: Mask
     why: NDArray[np.object_]
 
+    @classmethod
+    def by_task(cls, accepted: Mask) -> Checked:
+        """The check of a task that accepts or rejects answers without an outcome."""
+        return cls(accepted, np.full(len(accepted), "verify of the task rejects it", dtype=object))
+
 
 class ImportPart(ABC):
     """Import of one problem type. Methods take the task of the examples, and treat records independently of one another.

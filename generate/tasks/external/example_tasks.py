@@ -164,8 +164,6 @@ class ExampleTask(TokenTask[Any]):
             "holds a value of another type": unreadable,
             "its solution is not correct (verify of the task rejects it)": rejected,
         }
-        if spec.imported:
-            return faults
         faults[f"its problem does not belong to {split}"] = ~in_split(sequence_hash(examples.problems), split)
         if spec.deduplicated is None and len(examples):
             generated = self._generate_again(spec, split, first, len(examples))
@@ -174,6 +172,11 @@ class ExampleTask(TokenTask[Any]):
                 differs |= column != examples.columns[name]
             faults["is not the example that the task generates"] = differs
         return faults
+
+    def accepts_stored(self, examples: Any) -> Mask:
+        """Those that can be read and that ``verify`` of the task, if it has one, accepts."""
+        unreadable, rejected = self._examine(examples)
+        return ~(unreadable | rejected)
 
     def _generate_again(self, spec: DatasetSpec, split: str, first: int, count: int) -> TokenExamples:
         rows = self.rows_per_chunk(spec, split)

@@ -245,3 +245,31 @@ def test_tables_stream(tmp_path: Path) -> None:
     for k, name in enumerate(("a.parquet", "a.arrow", "b.arrow")):
         source = SourceFormat(format=name.split(".")[1], notation="lists")  # type: ignore[arg-type]
         assert read("gcd", tmp_path / name, tmp_path / str(k), source).manifest.splits["test"].rows == 3_000
+
+
+TASK_FILE = """
+import math
+
+
+def example(rng, spec):
+    a, b = (int(k) for k in rng.integers(1, 1000, 2))
+    return (a, b), math.gcd(a, b)
+
+
+def verify(problem, answer, prediction):
+    return math.gcd(*problem) == prediction
+"""
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_task_outside_the_package_verifies_answers(
+    workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own_gcd.py").write_text(TASK_FILE)
+    (tmp_path / "a").write_text(f'{GOOD["gcd"]}\n{{"problem": [7, 5], "solution": 2}}\n')
+    files = {"test": [str(tmp_path / "a")]}
+    result = import_dataset("./own_gcd.py", files, str(tmp_path / "d"), source=LISTS, workers=workers)
+    assert result.skipped == {"solution not correct (verify of the task rejects it)": 1}
+    assert result.manifest.spec["task"] == "own-gcd" and len(result.manifest.spec["source_digest"]) == 64
+    assert verify_dataset(str(tmp_path / "d"), workers=0).damage == ()
