@@ -50,7 +50,7 @@ def parse(
             if token >= len(TOKENS):
                 raise Malformed(f"token {position}: unknown id {token}")
             continue
-        if token == _PLUS or token == _MINUS:
+        if token in (_PLUS, _MINUS):
             stack.append(_integer(ids, position, end, max_digits))
             depths.append(0)
             end = position
