@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -298,7 +298,7 @@ class _Pair:
         """
         if not disagrees and self.is_proven(has_value):
             return _Result(EQUIVALENT, PROVEN, 1.0, self._jumps())
-        point_result = check_points(self._check.at, self._points)
+        point_result = check_points(partial(self._check.at, expect_zero=not disagrees), self._points)
         counts = {
             "points": float(point_result.points),
             "intervals": float(point_result.intervals),

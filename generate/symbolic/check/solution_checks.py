@@ -62,9 +62,9 @@ class SolutionCheck:
         self._order = order
         self._equation, self._solution = BallProgram([equation]), BallProgram([solution])
 
-    def at(self, place: Place) -> PlaceResult:
-        """The result at one point, with as many digits as it takes."""
-        for bits in PRECISIONS:
+    def at(self, place: Place, *, expect_zero: bool = False) -> PlaceResult:
+        """The result at one point, with as many digits as it takes; a zero takes more than the first precision."""
+        for bits in PRECISIONS[1:] if expect_zero else PRECISIONS:
             with precision(bits):
                 state, real = self._at(place)
             if state not in UNKNOWN_STATES:

@@ -75,6 +75,9 @@ class RealBalls:
         radius = np.where(n == 0, 0 * size * self.rad, np.abs(n) * bound ** (n - 1) * self.rad)
         return _rounded(self.mid**n, radius)
 
+    def __pow__(self, n: int) -> RealBalls:
+        return self.power(float(n))
+
     def is_zero(self) -> bool:
         """Never known: a point at which a divisor is zero has no finite radius."""
         return False

@@ -74,19 +74,26 @@ def is_solution_identity(equation: Tree, solution: Tree, unknowns: tuple[str, ..
 
 
 def _is_zero(expanded: Expression) -> bool:
-    """Whether an expanded expression is zero, or the numerator of its terms over one denominator."""
+    """Whether an expanded expression is zero, or is after multiplication by the denominators of its terms.
+
+    symengine's ``as_numer_denom`` is not used: it takes sqrt(a/b) for sqrt(a)/sqrt(b).
+    """
     if expanded == 0:
         return True
     denominators: dict[Expression, int] = {}
-    for term in expanded.args:
+    for term in expanded.args if expanded.is_Add else (expanded,):
         for factor in term.args if term.is_Mul else (term,):
-            if factor.is_Pow and factor.args[0].is_Add and factor.args[1].is_Number and factor.args[1].is_negative:
-                power = -(-factor.args[1].p // factor.args[1].q) if factor.args[1].is_Rational else -1
-                denominators[factor.args[0]] = min(denominators.get(factor.args[0], 0), int(power))
+            if factor.is_Pow and factor.args[0].is_Add and factor.args[1].is_Rational and factor.args[1].is_negative:
+                power = -(factor.args[1].p // factor.args[1].q)
+                denominators[factor.args[0]] = max(denominators.get(factor.args[0], 0), int(power))
     size = len(expanded.args)
+    common = se.Integer(1)
     for base, power in denominators.items():
-        size *= len(base.args) ** -power
-    return size <= MAX_TERMS and bool(se.expand(expanded.as_numer_denom()[0]) == 0)
+        size *= len(base.args) ** power
+        common *= base**power
+    if not denominators or size > MAX_TERMS or not expanded.is_Add:
+        return False
+    return bool(sum((se.expand(term * common) for term in expanded.args), se.Integer(0)) == 0)
 
 
 def count_terms(tree: Tree, leaves: Mapping[int, int] = MappingProxyType({})) -> tuple[int, int]:
