@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.errors import UserError, did_you_mean
 
 Floats = NDArray[np.float64]
 
@@ -67,10 +67,12 @@ class Failure:
         for values in (vars(self), self.errors, self.covariates):
             if name in values:
                 return values[name]
+        names = ["row", "outcome", *LABELS, "log_probability", *self.errors, *self.covariates]
         raise UserError(
             f"failures have no {name!r}",
-            expected=f"one of row, outcome, {', '.join([*LABELS, 'log_probability', *self.errors, *self.covariates])}",
+            expected=f"one of {', '.join(names)}",
             got=repr(name),
+            next_step=did_you_mean(name, names),
         )
 
     def same_problem(self, other: Failure) -> bool:

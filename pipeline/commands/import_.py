@@ -8,12 +8,13 @@ from typing import Literal
 
 import click
 
-from mathpipe.datasets.errors import UserError, nearest
+from mathpipe.datasets.errors import UserError, did_you_mean
 from mathpipe.generate.curate.published_import import MAX_LISTED_LINES, SHARD_ROWS, ImportResult, import_dataset
 from mathpipe.generate.curate.text_pairs import FOREIGN, NO_PAIR
 from mathpipe.generate.dataset_spec import TextFormat
 from mathpipe.generate.splits import TEST, TRAIN, VALID
 from mathpipe.pipeline.config.counts import format_count, parse_count
+from mathpipe.pipeline.config.options import Choice
 from mathpipe.pipeline.console import log, quiet_option
 from mathpipe.pipeline.progress import Progress
 
@@ -27,7 +28,7 @@ from mathpipe.pipeline.progress import Progress
 @click.option(
     "--format",
     "format_",
-    type=click.Choice(["text", "jsonl"]),
+    type=Choice(["text", "jsonl"]),
     default="text",
     show_default=True,
     help="problem<TAB>solution on each line, or a JSON object on each line.",
@@ -40,7 +41,7 @@ from mathpipe.pipeline.progress import Progress
 )
 @click.option(
     "--notation",
-    type=click.Choice(["tokens", "infix", "latex"]),
+    type=Choice(["tokens", "infix", "latex"]),
     default="tokens",
     show_default=True,
     help="How expressions are written: as prefix tokens, x*exp(-x^2)/2 or \\frac{x}{2} e^{-x^2}.",
@@ -124,12 +125,12 @@ def _columns(names: str | None, format_: str) -> dict[str, str]:
     for part in names.split(","):
         side, equals, column = part.strip().partition("=")
         if side not in ("problem", "solution") or not equals or not column or side in columns:
-            near = nearest(side, ("problem", "solution"))
+            suggestion = did_you_mean(side, {"problem", "solution"} - columns.keys())
             raise UserError(
                 f"--columns: {part.strip()!r} names no column",
                 expected="problem=NAME,solution=NAME",
                 got=repr(names),
-                next_step=f"did you mean {near}={column or 'NAME'}?" if near and side not in columns else None,
+                next_step=suggestion,
             )
         columns[side] = column
     return columns
