@@ -197,7 +197,7 @@ def read_manifest(url: str) -> Manifest:
     if manifest is None:
         names = storage.list()
         partial = any(name in ("train", "valid", "test") for name in names)
-        datasets = [f"{url.rstrip('/')}/{name}" for name in names if storage.size(f"{name}/{MANIFEST}") is not None]
+        datasets = [f"{url.rstrip('/')}/{name}" for name in names if MANIFEST in storage.sizes(name)]
         raise UserError(
             f"{url} holds no complete dataset",
             expected=f"a directory with {MANIFEST}",
