@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import click
 
-from mathpipe.datasets.errors import UserError, nearest
+from mathpipe.datasets.errors import UserError, did_you_mean
 from mathpipe.datasets.io.table_files import find_splits
 from mathpipe.generate.curate.dataset_import import MAX_LISTED_LINES, SHARD_ROWS, ImportResult, import_dataset
 from mathpipe.generate.curate.import_parts.import_registry import IMPORT_PARTS, import_part
@@ -18,6 +18,7 @@ from mathpipe.generate.dataset_spec import SourceFormat
 from mathpipe.generate.splits import TEST, TRAIN, VALID
 from mathpipe.generate.tasks.task_registry import UNVERIFIED_TASKS, load_task
 from mathpipe.pipeline.config.counts import format_count, parse_count
+from mathpipe.pipeline.config.options import Choice
 from mathpipe.pipeline.console import log, quiet_option
 from mathpipe.pipeline.progress import Progress
 
@@ -32,9 +33,7 @@ _NOTATIONS = get_args(SourceFormat.model_fields["notation"].annotation)
     required=True,
     help="Task of the problems, such as inverse or ./gcd.py, whose answers are verified; none: any problems, with --type.",
 )
-@click.option(
-    "--type", "problem_type", type=click.Choice(list(IMPORT_PARTS)), help="What the problems are, for --task none."
-)
+@click.option("--type", "problem_type", type=Choice(list(IMPORT_PARTS)), help="What the problems are, for --task none.")
 @click.option(
     "--train", multiple=True, metavar="FILE", help="File or directory of the training split; may be repeated."
 )
@@ -49,7 +48,7 @@ _NOTATIONS = get_args(SourceFormat.model_fields["notation"].annotation)
 @click.option(
     "--format",
     "format_",
-    type=click.Choice(_FORMATS),
+    type=Choice(_FORMATS),
     default=None,
     help="problem<TAB>solution on each line, a JSON object on each line, CSV with a header, or tables.  "
     "[default: by the extension, else text]",
@@ -62,7 +61,7 @@ _NOTATIONS = get_args(SourceFormat.model_fields["notation"].annotation)
 )
 @click.option(
     "--notation",
-    type=click.Choice(_NOTATIONS),
+    type=Choice(_NOTATIONS),
     default=None,
     help="Expressions: tokens, infix or latex; matrices: lists such as [[1, 1/3], [2.5, 0]], latex or tokens; sequences: tokens "
     "or lists; integers: lists or tokens.  [default: lists for matrices and integers, else tokens]",
@@ -219,12 +218,11 @@ def _columns(names: str | None) -> dict[str, str]:
     for part in [] if names is None else names.split(","):
         role, equals, column = (piece.strip() for piece in part.partition("="))
         if not equals or not column or not role or role in columns:
-            near = nearest(role, ("problem", "solution"))
             raise UserError(
                 f"--columns: {part.strip()!r} names no column",
                 expected="problem=NAME,solution=NAME",
                 got=repr(names),
-                next_step=f"did you mean {near}={column or 'NAME'}?" if near and role not in columns else None,
+                next_step=did_you_mean(role, {"problem", "solution"} - columns.keys()),
             )
         columns[role] = column
     return columns
