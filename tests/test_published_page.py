@@ -59,8 +59,8 @@ def test_runs_resolve(command: str) -> None:
 
 
 def test_every_run_has_its_dataset() -> None:
-    written = {parsed(c)["out"] for c in COMMANDS if c.split()[1] in ("generate", "dedupe")}
-    assert {parsed(c)["data"] for c in COMMANDS if c.startswith("mathpipe train")} <= written
+    outputs = {parsed(c)["out"] for c in COMMANDS if c.split()[1] in ("generate", "dedupe")}
+    assert {parsed(c)["data"] for c in COMMANDS if c.startswith("mathpipe train")} <= outputs
     assert {c.split()[1] for c in COMMANDS} == {"generate", "dedupe", "train"}
 
 

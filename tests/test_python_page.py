@@ -37,7 +37,7 @@ def expected_lines(code: str) -> list[str]:
 
 
 @pytest.mark.usefixtures("trained")
-def test_blocks_print_what_their_comments_say() -> None:
+def test_blocks_print_their_comments() -> None:
     code = "\n".join(BLOCKS)
     printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     *lines, solution, answer = printed.splitlines()

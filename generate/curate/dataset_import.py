@@ -92,12 +92,12 @@ def import_dataset(
         _clear(storage)
         expected = _expected(problems.source, task)
         totals = _Totals(max_bad, expected)
-        read = functools.partial(import_batch, spec)
+        import_chunk = functools.partial(import_batch, spec)
         with _DatasetWriter(spec, storage, shard_rows, totals) as writer:
             for split in (TEST, VALID, TRAIN):  # train last: it is compared with the others while it is read
                 if split in split_files:
                     records = _records(split_files, split, problems.source.format, part.max_line_bytes)
-                    for batch in map_in_order(read, _chunks(records, workers), workers):
+                    for batch in map_in_order(import_chunk, _chunks(records, workers), workers):
                         totals.add(batch)
                         writer.add(split, batch)
                         on_rows(len(batch.examples))
@@ -225,8 +225,8 @@ class _DatasetWriter:
     def _add(self, split: str, examples: Any, hashes: Hashes) -> None:
         if split not in self._writers:
             self._writers[split] = _SplitWriter(self._spec, split, self._storage, self._shard_rows)
-            finished = {other: known for other, known in self._hashes.items() if other in self.records}
-            self._overlaps |= {(split, other): _Overlap(known) for other, known in finished.items()}
+            finished = {other: hashes for other, hashes in self._hashes.items() if other in self.records}
+            self._overlaps |= {(split, other): _Overlap(hashes) for other, hashes in finished.items()}
         for (target, _), overlap in self._overlaps.items():
             if target == split:
                 overlap.mark(hashes)
@@ -312,15 +312,15 @@ class _SplitWriter:
         return min(self._spec.chunk_rows, left or self._shard_rows)
 
     def _write(self, size: int) -> None:
-        joined = concatenate(self._pending)
+        pending_rows = concatenate(self._pending)
         if self._shard is not None and self._shard.rows == self._shard_rows:
             self._close({})
         if self._shard is None:
             name = shard_file(self._split, len(self._records))
             self._shard = _OpenShard(self._storage, name, self._format, self._spec)
-        self._shard.writer.add(joined.take(np.arange(size)).renumber(self._rows))
+        self._shard.writer.add(pending_rows.take(np.arange(size)).renumber(self._rows))
         self._rows += size
-        self._pending = [joined.take(np.arange(size, len(joined)))]
+        self._pending = [pending_rows.take(np.arange(size, len(pending_rows)))]
         self._num_pending -= size
 
     def _close(self, rejected: dict[str, int]) -> None:

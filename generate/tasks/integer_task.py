@@ -150,9 +150,9 @@ class IntegerTask(TokenTask[IntegerSpecT]):
         foreign[readable] = ~self.is_problem(problems.take(readable), problem_spec)
         index = np.flatnonzero(readable & ~foreign)
         if len(index):
-            asked = problems.take(index)
-            recomputed = self.solve(asked, problem_spec)
-            outcome = self.verify(asked, recomputed, solutions.take(index)).outcome
+            selected = problems.take(index)
+            recomputed = self.solve(selected, problem_spec)
+            outcome = self.verify(selected, recomputed, solutions.take(index)).outcome
             wrong[index] = ~np.isin(outcome, (EXACT, EQUIVALENT))
         return {
             "is in the wrong position": rows.row != np.arange(first, first + len(rows)),

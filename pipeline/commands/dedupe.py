@@ -36,9 +36,9 @@ def dedupe(source: str, out: str, workers: int | None, scheduler: str | None, as
         contextlib.closing(Progress("dedupe")) as progress,
     ):
 
-        def start_writing(total: int, written: int) -> None:
+        def start_writing(total: int, num_written: int) -> None:
             search.close()
-            progress.start(total, written)
+            progress.start(total, num_written)
 
         search.start(rows)
         result = deduplicate(

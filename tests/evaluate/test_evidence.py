@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +20,12 @@ from mathpipe.datasets.expressions.infix import parse_infix
 from mathpipe.datasets.expressions.prefix import write
 from mathpipe.datasets.expressions.vocabulary import IDS
 from mathpipe.datasets.tokenizers.tokenizer import END
-from mathpipe.evaluate import run as evaluation
 from mathpipe.evaluate.analyze.column_roles import measure_names
 from mathpipe.evaluate.analyze.statistics import wilson
 from mathpipe.evaluate.compare.evaluations import comparison_tables, load_evaluations
 from mathpipe.evaluate.partial_results import PartialResults
 from mathpipe.evaluate.report.failure_rendering import render_failure
-from mathpipe.evaluate.run import evaluate_run
+from mathpipe.evaluate.run import EvaluationResult, evaluate_run
 from mathpipe.generate.outcomes import DOMAINS, EVIDENCE, EVIDENCE_COUNTS, counted_as_correct, exact_evidence
 from mathpipe.generate.tasks.task_registry import TASKS
 from mathpipe.generate.tasks.unverified import UnverifiedIntegers
@@ -69,16 +70,18 @@ def answer(row: int, reference: list[int]) -> list[int]:
     return [*write(parse_infix(text)), END] if text else reference
 
 
+Evaluate = Callable[..., EvaluationResult]
+
+
 @pytest.fixture
-def planned(data: Path, plan_answers: Any, planned_run: Any) -> Path:
-    """``evaluate_run`` sees a model that gives these answers."""
+def evaluate_planned(data: Path, plan_answers: Any, planned_run: Any) -> Evaluate:
+    """``evaluate_run`` of a model that gives these answers."""
     model = plan_answers(open_dataset(data, "test"), lambda i, row, tokens: answer(row, tokens))
-    planned_run(data, model)
-    return data
+    return functools.partial(evaluate_run, load=planned_run(data, model))
 
 
-def test_predictions_hold_evidence(planned: Path, tmp_path: Path) -> None:
-    result = evaluate_run(tmp_path / "run")
+def test_predictions_hold_evidence(evaluate_planned: Evaluate, tmp_path: Path) -> None:
+    result = evaluate_planned(tmp_path / "run")
     table = pq.read_table(result.predictions)
     rows = table.to_pydict()
     assert rows["outcome"] == OUTCOMES and rows["evidence"] == KINDS
@@ -93,8 +96,8 @@ def test_predictions_hold_evidence(planned: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("domain", ["real", "complex"])
-def test_both_shares_stand_in_the_metrics(domain: Any, planned: Path, tmp_path: Path) -> None:
-    metrics = evaluate_run(tmp_path / "run", domain=domain).metrics
+def test_both_shares_stand_in_the_metrics(domain: Any, evaluate_planned: Evaluate, tmp_path: Path) -> None:
+    metrics = evaluate_planned(tmp_path / "run", domain=domain).metrics
     assert metrics["domain"] == domain and metrics["accuracy"] == RIGHT[domain] / 8
     for name, right in RIGHT.items():
         assert metrics[f"accuracy_{name}_domain"] == right / 8
@@ -117,10 +120,10 @@ def test_both_shares_stand_in_the_metrics(domain: Any, planned: Path, tmp_path: 
         assert by_outcome["real_domain"]["enclosed"]["count"] == 2
 
 
-def test_absolute_values_stay_equivalent_under_both_policies(planned: Path, tmp_path: Path) -> None:
+def test_absolute_values_stay_equivalent_under_both_policies(evaluate_planned: Evaluate, tmp_path: Path) -> None:
     """Where abs occurs only real points count: 1/x -> ln|x|."""
     for domain in DOMAINS:
-        result = evaluate_run(tmp_path / "run", domain=domain)
+        result = evaluate_planned(tmp_path / "run", domain=domain)
         table = pq.read_table(result.predictions, columns=["outcome", "passed", "evidence"]).slice(0, 2)
         assert table.to_pydict() == {
             "outcome": ["exact", "equivalent"],
@@ -129,7 +132,10 @@ def test_absolute_values_stay_equivalent_under_both_policies(planned: Path, tmp_
         }
 
 
-def test_domain_on_the_command_line(planned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_domain_on_the_command_line(
+    evaluate_planned: Evaluate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("mathpipe.pipeline.commands.eval.evaluate_run", evaluate_planned)
     run = tmp_path / "run"
     assert call("eval", "--run", str(run), "--domain", "complex", "--quiet") == 0
     text = capsys.readouterr().out
@@ -145,8 +151,8 @@ def test_domain_on_the_command_line(planned: Path, tmp_path: Path, capsys: pytes
     assert call("eval", "--run", str(run), "--domain", "imaginary") == 2
 
 
-def test_report_of_evidence(planned: Path, tmp_path: Path) -> None:
-    result = evaluate_run(tmp_path / "run")
+def test_report_of_evidence(evaluate_planned: Evaluate, tmp_path: Path) -> None:
+    result = evaluate_planned(tmp_path / "run")
     page = Path(result.report).read_text()
     assert 'id="evidence"' in page and "A correct answer is proven by an exact identity" in page
     assert "1 jump at isolated points where the integrand is continuous" in page
@@ -165,8 +171,10 @@ def test_report_of_evidence(planned: Path, tmp_path: Path) -> None:
     ]
 
 
-def test_failures_show_and_filter_evidence(planned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    result = evaluate_run(tmp_path / "run", domain="complex", verbose=True)
+def test_failures_show_and_filter_evidence(
+    evaluate_planned: Evaluate, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = evaluate_planned(tmp_path / "run", domain="complex", verbose=True)
     for source in (result.directory, result.failures):
         assert (
             call("failures", str(source), "--where", "evidence=enclosed", "--where", "evidence_points>5", "--json") == 0
@@ -186,10 +194,9 @@ def test_failures_show_and_filter_evidence(planned: Path, tmp_path: Path, capsys
 
 
 def test_interrupted_evaluation_resumes_with_equal_bytes(
-    planned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    evaluate_planned: Evaluate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluation, "_CHUNK_ROWS", 3)
-    complete = Path(evaluate_run(tmp_path / "run").predictions).read_bytes()
+    complete = Path(evaluate_planned(tmp_path / "run", chunk_rows=3).predictions).read_bytes()
     shutil.rmtree(tmp_path / "run")
     write_part, parts = PartialResults.write, list[int]()
 
@@ -202,26 +209,28 @@ def test_interrupted_evaluation_resumes_with_equal_bytes(
     with monkeypatch.context() as patched:
         patched.setattr(PartialResults, "write", fail_at_the_third)
         with pytest.raises(KeyboardInterrupt):
-            evaluate_run(tmp_path / "run")
+            evaluate_planned(tmp_path / "run", chunk_rows=3)
     assert parts == [0, 1]
-    assert Path(evaluate_run(tmp_path / "run").predictions).read_bytes() == complete
+    assert Path(evaluate_planned(tmp_path / "run", chunk_rows=3).predictions).read_bytes() == complete
 
 
-def test_parts_of_another_domain_are_not_reused(planned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_of_another_domain_are_not_reused(
+    evaluate_planned: Evaluate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
         patched.setattr(PartialResults, "join", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            evaluate_run(tmp_path / "run", domain="complex", out_dir=tmp_path / "out")
+            evaluate_planned(tmp_path / "run", domain="complex", out_dir=tmp_path / "out")
     assert list((tmp_path / "out/.partial").glob("*/*.parquet"))
-    result = evaluate_run(tmp_path / "run", domain="real", out_dir=tmp_path / "out")
+    result = evaluate_planned(tmp_path / "run", domain="real", out_dir=tmp_path / "out")
     assert result.metrics["accuracy"] == 6 / 8
 
 
-def test_comparison_names_the_domain_and_the_proven_share(planned: Path, tmp_path: Path) -> None:
-    directories = [evaluate_run(tmp_path / "run", domain=domain).directory for domain in DOMAINS]
+def test_comparison_names_the_domain_and_the_proven_share(evaluate_planned: Evaluate, tmp_path: Path) -> None:
+    directories = [evaluate_planned(tmp_path / "run", domain=domain).directory for domain in DOMAINS]
     evaluations = load_evaluations(directories)
     assert [each.settings for each in evaluations] == ["greedy", "greedy, complex domain"]
     side_by_side = comparison_tables(evaluations)[0]
@@ -232,16 +241,16 @@ def test_comparison_names_the_domain_and_the_proven_share(planned: Path, tmp_pat
 def test_matrices_have_neither_evidence_nor_a_domain(
     addition_data: Path, plan_answers: Any, planned_run: Any, tmp_path: Path
 ) -> None:
-    planned_run(addition_data, plan_answers(open_dataset(addition_data, "test")))
+    load = planned_run(addition_data, plan_answers(open_dataset(addition_data, "test")))
     with pytest.raises(UserError, match=r"(?s)domain complex has no meaning.*a task of matrices.*omit --domain"):
-        evaluate_run(tmp_path / "run", limit=20, domain="complex")
-    result = evaluate_run(tmp_path / "run", limit=20)
+        evaluate_run(tmp_path / "run", load=load, limit=20, domain="complex")
+    result = evaluate_run(tmp_path / "run", load=load, limit=20)
     table = pq.read_table(result.predictions)
     assert table["evidence"].null_count == 20 and "evidence_points" not in table.column_names
     assert not {"domain", "evidence", "jumps", "accuracy_real_domain"} & set(result.metrics)
     assert 'id="evidence"' not in Path(result.report).read_text()
     with pytest.raises(UserError, match="there is no domain 'imaginary'"):
-        evaluate_run(tmp_path / "run", limit=20, domain="imaginary")  # type: ignore[arg-type]
+        evaluate_run(tmp_path / "run", load=load, limit=20, domain="imaginary")  # type: ignore[arg-type]
 
 
 def test_equality_of_bits_is_proof() -> None:

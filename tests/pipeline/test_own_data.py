@@ -25,7 +25,7 @@ RNG = np.random.default_rng(0)
 
 def call(*arguments: str) -> int:
     with pytest.raises(SystemExit) as stop:
-        main([word for part in arguments for word in part.split()])
+        main([argument for part in arguments for argument in part.split()])
     return int(stop.value.code or 0)
 
 
@@ -75,17 +75,17 @@ def write_file(folder: Path, file_format: str, pairs: list[tuple[Any, Any]]) -> 
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("known", [True, False], ids=["task", "none"])
+@pytest.mark.parametrize("with_task", [True, False], ids=["task", "none"])
 @pytest.mark.parametrize("problem_type", KINDS)
 def test_import_train_eval_report(
-    problem_type: str, known: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    problem_type: str, with_task: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     name, notation, file_format, pairs = KINDS[problem_type]
     file, data, run = write_file(tmp_path, file_format, pairs), tmp_path / "data", tmp_path / "run"
-    task = name if known else f"none --type {problem_type}"
+    task = name if with_task else f"none --type {problem_type}"
     assert call(f"import --task {task} --train {file} --notation {notation} --out {data} --json") == 0
     result = json.loads(capsys.readouterr().out)
-    assert result["bad"] == 0 and result["valid_cut"] and result["checked"] == known * len(pairs)
+    assert result["bad"] == 0 and result["valid_cut"] and result["checked"] == with_task * len(pairs)
     sizes = {split: rows["rows"] for split, rows in result["splits"].items()}
     assert sizes["train"] + sizes["valid"] == len(pairs) and 0 < sizes["valid"] < len(pairs) / 5
     assert verify_dataset(str(data), workers=0).damage == ()
@@ -95,6 +95,6 @@ def test_import_train_eval_report(
     assert call(f"eval --run {run} --split valid --verbose --json") == 0
     metrics = json.loads(capsys.readouterr().out)
     equality = {"exact", "wrong_value", "malformed", "unterminated"}
-    assert known or problem_type == "matrices" or metrics["outcomes"].keys() == equality
+    assert with_task or problem_type == "matrices" or metrics["outcomes"].keys() == equality
     assert call(f"report {run}") == 0
     assert call(f"failures {run} -k 1") == 0

@@ -117,7 +117,7 @@ def test_manifest_that_names_code_loads_none(call: Call, generated: Path, task: 
     assert not was_loaded()
 
 
-def test_damage_is_found_without_the_task(call: Call, generated: Path) -> None:
+def test_damage_is_reported_without_the_task(call: Call, generated: Path) -> None:
     shard = next((generated / "train").glob("*.parquet"))
     shard.write_bytes(shard.read_bytes()[:-1] + b"x")
     code, out, _ = call(f"verify {generated}")

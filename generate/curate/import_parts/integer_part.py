@@ -134,9 +134,9 @@ def _value(side: str, value: object) -> Any:
     return value
 
 
-def _flat_row(source: SourceFormat, k: int, layout: str, written: object) -> list[int] | Fault:
+def _flat_row(source: SourceFormat, k: int, layout: str, field: object) -> list[int] | Fault:
     """The flat row of a nested value; of a file that mathpipe wrote, the row itself."""
-    side, value = SIDES[k], _value(SIDES[k], written)
+    side, value = SIDES[k], _value(SIDES[k], field)
     if isinstance(value, Fault):
         return value
     try:
@@ -157,8 +157,8 @@ def _decode(task: IntegerTask[Any], source: SourceFormat, k: int, layout: str, v
     for value in values:
         tokens = read_tokens(side, value)
         try:
-            words = tokens.split() if isinstance(tokens, str) else tokens
-            ids.append(words if isinstance(words, Fault) else tokenizer.tokens_to_ids(words))
+            token_list = tokens.split() if isinstance(tokens, str) else tokens
+            ids.append(token_list if isinstance(token_list, Fault) else tokenizer.tokens_to_ids(token_list))
         except UserError as error:
             ids.append(Fault(f"malformed {side}", f"{side}: {error}"))
     width = max((len(each) for each in ids if not isinstance(each, Fault)), default=0) + 1

@@ -171,14 +171,16 @@ def verify_antiderivatives(problems: Sequences, references: Sequences, predicted
     evidence = np.where(well_formed, PROVEN, NONE).astype(np.int8)
     counts = {name: np.full(n, np.nan) for name in EVIDENCE_COUNTS}
     fails = _certainly_fail(f, predicted, np.flatnonzero(well_formed & (witness >= 0)))
-    nowhere = _agree_nowhere(f, predicted, np.flatnonzero(well_formed & ~fails & (witness < 0) & _differ(error)))
+    differs_everywhere = _differ_at_all_points(
+        f, predicted, np.flatnonzero(well_formed & ~fails & (witness < 0) & _differ(error))
+    )
     open_rows = np.flatnonzero(well_formed & ~fails)
     has_value = _have_values(f, predicted, open_rows)
     for i in open_rows.tolist():
         pair = _Pair(f[i], predicted[i])
         if witness[i] >= 0 and pair.fails_at(complex(POINTS[witness[i]])):
             continue
-        if nowhere[i] and pair.differs_at(complex(POINTS[np.isfinite(error[i])][-1])):  # off the axis
+        if differs_everywhere[i] and pair.differs_at(complex(POINTS[np.isfinite(error[i])][-1])):  # off the axis
             continue
         result = pair.verify(disagrees=bool((error[i] > RECHECK_BELOW).any()), has_value=bool(has_value[i]))
         outcome[i], evidence[i], satisfied_fraction[i] = result.outcome, result.evidence, result.satisfied_fraction
@@ -206,7 +208,7 @@ def _differ(error: NDArray[np.float64]) -> Mask:
         return np.asarray(has_enough_points(np.isfinite(error)) & ~(error <= RECHECK_BELOW).any(axis=1))
 
 
-def _agree_nowhere(f: Sequences, predicted: Sequences, rows: NDArray[np.int64]) -> Mask:
+def _differ_at_all_points(f: Sequences, predicted: Sequences, rows: NDArray[np.int64]) -> Mask:
     """Which of these rows agree at no point of a wide range, as far as double precision tells; False for the others."""
     parts: list[Mask] = [np.zeros(0, dtype=np.bool_)]
     for left, right in _programs(f.take(rows), predicted.take(rows)):

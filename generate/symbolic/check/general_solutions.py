@@ -83,7 +83,7 @@ def verify_general_solutions(
             continue
         pair = _Pair(order, problems[i], predicted[i], references[i], proofs.has_value[k], proofs.depends[k])
         if (witness[k] >= 0 and pair.fails_at(_place(first, int(witness[k])))) or (
-            proofs.agrees_nowhere[k] and pair.differs_at(_place(first, int(first.finite[k].argmax())))
+            proofs.differs_everywhere[k] and pair.differs_at(_place(first, int(first.finite[k].argmax())))
         ):
             outcome[i], evidence[i], satisfied_fraction[i] = WRONG_VALUE, PROVEN, 0.0
             continue
@@ -121,28 +121,28 @@ class _Proofs:
     """What many pairs at once are known to do, (n,) each; False: not known.
 
     ``fails``: F is not zero at a point where all is real. ``has_value``: F has a value for constants of each region.
-    ``depends``: y depends on its constants. ``agrees_nowhere``: so says double precision at every dense point.
+    ``depends``: y depends on its constants. ``differs_everywhere``: so says double precision at every dense point.
     """
 
     fails: Mask
     has_value: Mask
     depends: Mask
-    agrees_nowhere: Mask
+    differs_everywhere: Mask
 
 
 def _proofs(order: OdeOrder, problems: Sequences, predicted: Sequences, fails_everywhere: Mask) -> _Proofs:
-    fails, has_value, depends, agrees_nowhere = (np.zeros(len(problems), dtype=np.bool_) for _ in range(4))
+    fails, has_value, depends, differs_everywhere = (np.zeros(len(problems), dtype=np.bool_) for _ in range(4))
     for r in _pieces(np.flatnonzero(fails_everywhere)):
         fails[r] = solution_fails(order, order.coarse_points, *_compile(problems.take(r), predicted.take(r)))
     for r in _pieces(np.flatnonzero(fails_everywhere & ~fails)):
         dense = substitute(order, order.dense_points, problems.take(r), predicted.take(r))
         with np.errstate(invalid="ignore"):
-            agrees_nowhere[r] = ~(dense.residual <= RECHECK_BELOW).any(axis=1)
+            differs_everywhere[r] = ~(dense.residual <= RECHECK_BELOW).any(axis=1)
     for r in _pieces(np.flatnonzero(~fails_everywhere)):
         equations, solutions = _compile(problems.take(r), predicted.take(r))
         has_value[r] = equations_have_values(order, equations, solutions)
         depends[r] = depend_on_constants(order, solutions)
-    return _Proofs(fails, has_value, depends, agrees_nowhere)
+    return _Proofs(fails, has_value, depends, differs_everywhere)
 
 
 def _pieces(rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:

@@ -325,12 +325,12 @@ def _inferred_layout(definition: ExampleDefinition, side: str, values: list[Any]
 
 def _spec_model(definition: ExampleDefinition, base: type[ProblemSpec], module: Any) -> type[ProblemSpec]:
     """A model with the fields of ``Spec`` and those of the problem type; each field of ``Spec`` is an option."""
-    own: type[BaseModel] | None = definition.spec_model
+    user_model: type[BaseModel] | None = definition.spec_model
     name = f"{definition.name.replace('-', '_')}_problems"
-    if own is None:
+    if user_model is None:
         return base
     fields: dict[str, Any] = {}
-    for field_name, field in own.model_fields.items():
+    for field_name, field in user_model.model_fields.items():
         if field_name in base.model_fields:
             raise UserError(
                 f"{definition.path}: Spec.{field_name} is a name that mathpipe uses itself",
@@ -339,7 +339,7 @@ def _spec_model(definition: ExampleDefinition, base: type[ProblemSpec], module: 
         described = copy(field)
         described.description = field.description or field_name.replace("_", " ")
         fields[field_name] = (field.annotation, described)
-    bases: Any = (own, base)
+    bases: Any = (user_model, base)
     setattr(module, name, create_model(name, __base__=bases, __module__=module.__name__, **fields))
     model: type[ProblemSpec] = getattr(module, name)
     return model

@@ -75,10 +75,10 @@ def operands(problems: IntegerSequences) -> tuple[Ints, Ints]:
     second = problems.values[starts + 1 + first] if len(starts) else first
     width = int(np.maximum(first, second).max(initial=0))
     dense = []
-    for lengths, begin in ((first, starts + 1), (second, starts + 2 + first)):
+    for lengths, offsets in ((first, starts + 1), (second, starts + 2 + first)):
         within = inside(np.append(lengths, width))[:-1]
         row, column = np.nonzero(within)
         coefficients = np.zeros(within.shape, dtype=np.int64)
-        coefficients[row, column] = problems.values[begin[row] + column]
+        coefficients[row, column] = problems.values[offsets[row] + column]
         dense.append(coefficients)
     return dense[0], dense[1]

@@ -77,10 +77,10 @@ class BracketMatch(IntegerTask[BracketSpec]):
         depth = np.cumsum(steps, axis=1, dtype=np.int16) + brackets.astype(np.int16)
         depth[~within] = np.iinfo(np.int16).max
         order = np.argsort(depth, axis=1, kind="stable")  # a radix sort, of 16 bits
-        partner = np.empty_like(order)
-        np.put_along_axis(partner, order[:, 0::2], order[:, 1::2], axis=1)
-        np.put_along_axis(partner, order[:, 1::2], order[:, 0::2], axis=1)
-        return list_rows(partner[within], problems.lengths - 1)
+        matching = np.empty_like(order)
+        np.put_along_axis(matching, order[:, 0::2], order[:, 1::2], axis=1)
+        np.put_along_axis(matching, order[:, 1::2], order[:, 0::2], axis=1)
+        return list_rows(matching[within], problems.lengths - 1)
 
 
 def _balanced(rng: np.random.Generator, n: int, k: int) -> NDArray[np.int8]:

@@ -266,8 +266,8 @@ def test_checks_of_generation_and_of_stored_pairs_accept_none_of_the_wrong(prefi
     task = token_task("integration-bwd")
     assert not task.rechecked(problems, primitives).any()
     assert not task.proven(problems, primitives).any()
-    kept = check_large_arguments(problems, primitives, np.ones(len(WRONG), dtype=np.bool_), Counter())
-    assert not kept.any()
+    accepted = check_large_arguments(problems, primitives, np.ones(len(WRONG), dtype=np.bool_), Counter())
+    assert not accepted.any()
 
 
 def test_checks_of_no_pairs() -> None:

@@ -257,11 +257,11 @@ def refutation(name: str, problem: bytes, reference: bytes, answer: bytes, numbe
             if differs(lambda x=x: residual_of_primitive(f, tree, x), real_only=True):
                 return f"x = {x}"
         return ""
-    equation, known = parse(problem), parse(reference)
+    equation, solution = parse(problem), parse(reference)
     for x in points(rng, number):
         constants = {key: rng.choice((-1, 1)) * 2 ** rng.uniform(-3, 5) for key in ("a8", "a9")}
         if differs(lambda x=x, c=constants: residual_of_solution(equation, tree, x, c), real_only=True) and (
-            differs(lambda x=x, c=constants: residual_of_solution(equation, known, x, c), real_only=True) is False
+            differs(lambda x=x, c=constants: residual_of_solution(equation, solution, x, c), real_only=True) is False
         ):
             return f"x = {x}, constants {constants}"
     return ""

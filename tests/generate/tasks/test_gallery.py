@@ -35,7 +35,7 @@ from mathpipe.generate.tasks.task_registry import TASKS, get_task
 
 GALLERY = {name: task for name, task in TASKS.items() if isinstance(task, IntegerTask)}
 REAL = ("laplacian-eigenvalues", "polynomial-roots")
-Verdict = Callable[[Any, Any, Any], bool]
+Check = Callable[[Any, Any, Any], bool]
 
 
 def graph_of(edges: list[tuple[int, ...]]) -> nx.Graph:
@@ -58,7 +58,7 @@ def is_maximum_clique(problem: Any, nodes: list[int], spec: Any) -> bool:
     return clique and len(nodes) == max(map(len, nx.find_cliques(graph)))
 
 
-def over_field(operate: Callable[[sympy.Poly, sympy.Poly], sympy.Poly]) -> Verdict:
+def over_field(operate: Callable[[sympy.Poly, sympy.Poly], sympy.Poly]) -> Check:
     x = sympy.Symbol("x")
 
     def check(problem: Any, answer: list[int], spec: Any) -> bool:
@@ -87,7 +87,7 @@ def lowest(value: Fraction) -> tuple[int, int]:
     return value.numerator, value.denominator
 
 
-CHECKS: dict[str, Verdict] = {
+CHECKS: dict[str, Check] = {
     "gcd": lambda p, x, spec: x == math.gcd(*p),
     "fraction-simplify": lambda p, x, spec: x == lowest(Fraction(*p)),
     "fraction-round": lambda p, x, spec: x == math.floor(Fraction(*p)),

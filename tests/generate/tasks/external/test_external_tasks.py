@@ -81,7 +81,7 @@ def test_module_in_the_working_directory_and_what_it_imports(
     """The digest covers the modules of the package that the task imports, and no others."""
     write_task("", "pack_a/__init__.py")
     write_task(REVERSE.replace("alphabet", "from pack_a.letters import alphabet #", 1), "pack_a/tasks/flip.py")
-    letters, unused = write_task("alphabet = '01'\n", "pack_a/letters.py"), write_task("", "pack_a/unused.py")
+    helper_module, unused = write_task("alphabet = '01'\n", "pack_a/letters.py"), write_task("", "pack_a/unused.py")
 
     def digest() -> str:
         for module in [m for m in sys.modules if m.partition(".")[0] == "pack_a"]:
@@ -91,7 +91,7 @@ def test_module_in_the_working_directory_and_what_it_imports(
     first = digest()
     Path(unused).write_text("x = 1\n")
     assert digest() == first
-    Path(letters).write_text("alphabet = '01'  # bits\n")
+    Path(helper_module).write_text("alphabet = '01'  # bits\n")
     assert digest() != first
 
 

@@ -53,8 +53,8 @@ def test_workers_without_the_file_build_the_same_bytes(
     spec = load_task(path).make_spec({"max_int": 1000}, seed=5)
     make_dataset(spec, LAYOUT, "here", workers=0)
     Path(path).unlink()
-    made = make_dataset(spec, LAYOUT, "there", scheduler=shared_cluster.address)
-    assert made.built_rows == LAYOUT.rows
+    result = make_dataset(spec, LAYOUT, "there", scheduler=shared_cluster.address)
+    assert result.built_rows == LAYOUT.rows
     assert contents(tmp_path / "there") == contents(tmp_path / "here")
     assert verify_dataset("there", scheduler=shared_cluster.address).damage == ()
     assert deduplicate("there", "distinct", scheduler=shared_cluster.address).manifest.spec["task"] == "gcd"
