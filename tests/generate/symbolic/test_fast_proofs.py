@@ -12,6 +12,8 @@ from flint import acb
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.expressions.prefix import Tree, parse, write
 from mathpipe.datasets.expressions.vocabulary import IDS, UNARY
+from mathpipe.generate.outcomes import SYMBOLIC_OUTCOMES
+from mathpipe.generate.symbolic.check.antiderivatives import PREFIX, verify_antiderivatives
 from mathpipe.generate.symbolic.check.exact.expanded_identity import (
     NotDecided,
     _Builder,
@@ -180,3 +182,13 @@ def test_solution_by_expansion(prefix: Prefix) -> None:
 def test_isolated_zeros(prefix: Prefix, formula: str, isolated: bool) -> None:
     assert has_isolated_zeros(parse(prefix(formula))) is isolated
     assert derivative_has_isolated_singularities(parse(prefix(f"1/({formula})"))) is isolated
+
+
+@pytest.mark.parametrize(
+    "primitive", ["x**2/2 + 0/(atan(1/x)+atan(x)-pi/2)", "x**2/2 + 0/(sqrt(x**2)-x)", "x**2/2 + sqrt(1/x)*0/(abs(x)-x)"]
+)
+def test_a_divisor_that_is_zero_on_one_side_is_not_accepted(prefix: Prefix, primitive: str) -> None:
+    """The answer has no value for x > 0."""
+    problem, answer, none = (Sequences.from_list([ids]) for ids in (PREFIX + prefix("x"), prefix(primitive), b""))
+    outcome = SYMBOLIC_OUTCOMES[verify_antiderivatives(problem, none, answer).outcome[0]]
+    assert outcome in ("partial", "undecided", "wrong_value")

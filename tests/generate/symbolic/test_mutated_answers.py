@@ -68,13 +68,14 @@ def changed(node: Tree, kind: str, rng: random.Random) -> Tree | None:
 
 
 def mutate(tree: Tree, rng: random.Random) -> Tree:
-    """The tree with one change."""
+    """The tree with one change; twice the tree where no change was found."""
     nodes = list(positions(tree))
-    while True:
+    for _ in range(200):
         path, node = rng.choice(nodes)
         new = changed(node, rng.choice(("sign", "factor", "term", "abs", "branch", "coefficient")), rng)
         if new is not None and new != node:
             return replace(tree, path, new)
+    return (IDS["mul"], 2, tree)
 
 
 # -- independent evaluation --------------------------------------------------------------------------------------------
