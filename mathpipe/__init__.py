@@ -6,6 +6,7 @@
     load_model(dir)                        load the model of a checkpoint
     evaluate_run(dir)                      decode, score, analyse, report
     get_task(name)                         look up a task: sample, solve, verify
+    load_task("./gcd.py")                  load a task outside the package (docs/own-tasks.md)
 
 Names are imported on first use: ``import mathpipe`` alone imports neither torch nor pyarrow.
 """

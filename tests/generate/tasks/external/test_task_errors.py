@@ -57,6 +57,10 @@ WRONG = [
     ),
     (gcd("if a == 7: return None"), r"is no pair.*Got: NoneType None"),
     (gcd("return ((a, b), True)"), r"the answer of example 0 has the wrong type.*True is no integer"),
+    (
+        gcd("from mathpipe import load_task; load_task('./nothing.py')") + LAYOUTS,
+        r"t.py, line 5: example 0 of chunk 0 raised UserError: --task ./nothing.py: nothing.py cannot be read",
+    ),
     (gcd("return (a, b), 1.0"), r"the answer of example 0 has the wrong type.*1.0 is no integer.*MatrixTask"),
     (gcd("return 'ab', 'b'"), r"the problem of example 0 has the wrong type.*alphabet"),
     (
