@@ -47,7 +47,7 @@ def test_default_is_not_part_of_the_fingerprint() -> None:
 
 
 @pytest.mark.parametrize("name", ["integration-bwd", "ode1"])
-def test_every_pair_is_proven_and_the_manifest_says_so(tmp_path: Path, name: str) -> None:
+def test_every_pair_is_proven_and_counted_in_the_manifest(tmp_path: Path, name: str) -> None:
     make_dataset(proven_spec(name), LAYOUT, str(tmp_path / "d"))
     manifest = read_manifest(str(tmp_path / "d"))
     assert {split: part.evidence for split, part in manifest.splits.items()} == {
@@ -73,9 +73,9 @@ def test_pairs_without_a_proof_are_rejected_and_counted(monkeypatch: pytest.Monk
         spec.problems, lambda k: chunk_generator(spec.fingerprint, "stream", 0, k), lambda p: np.ones(len(p), bool)
     )
     batch = next(everything)
-    kept = [p for p in batch.problems.to_list() if len(p) % 2 == 0]
+    proven_pairs = [p for p in batch.problems.to_list() if len(p) % 2 == 0]
     stored = chunk.examples.problems.to_list()
-    assert stored == [p for p in kept if p in set(stored)]
+    assert stored == [p for p in proven_pairs if p in set(stored)]
     assert all(len(problem) % 2 == 0 for problem in stored)
     assert chunk.rejected["not proven"] >= 5
 
