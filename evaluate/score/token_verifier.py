@@ -1,4 +1,4 @@
-"""Verification of token sequences (expressions, short sequences): the task's verifier decides.
+"""Verification of token sequences (expressions, sequences over an alphabet, integers): the task's verifier decides.
 
 ===================  =============================================================================
 exact                exactly the reference's tokens; verified like all others

@@ -1,4 +1,7 @@
-"""Records of imported files as verified examples, in batches that do not depend on one another."""
+"""Which records of imported files become examples: they are read and verified in batches that do not depend on one another.
+
+``import_parts`` has the criteria of each problem type.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""``mathpipe import``: import data files as a dataset."""
+"""``mathpipe import``: import data files as a dataset.
+
+``generate/curate/import_batches.py`` decides which records are accepted, by the part of their problem type.
+"""
 
 from __future__ import annotations
 

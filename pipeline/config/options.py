@@ -1,4 +1,7 @@
-"""Shared options, and options generated from a parameter schema, so that flags and params.yaml cannot diverge."""
+"""Shared options, and options generated from a parameter schema, so that flags and params.yaml cannot diverge.
+
+The flags of a task, such as ``--dim``, are declared in ``generate/problem_specs`` or in the file of the task.
+"""
 
 from __future__ import annotations
 
