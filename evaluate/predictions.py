@@ -24,6 +24,8 @@ reference_error_l1     error_l1 of the stored answer itself, as the output encod
 correct_rank           the lowest rank of a correct hypothesis of the problem, null if none
 rows, cols, ...        covariates, see ``mathpipe.evaluate.analyze.covariates``
 task                   in co-training, the task of the problem
+problem_value          of integers: the problem as text, such as (12, 18); ``reference_value`` the stored answer, ``decoded_value``
+                       the decoded answer of any rank, null if malformed
 spectrum               for tasks that take one: in a mixture, the spectrum from which the problem was sampled, else null
 =====================  ==========================================================================================
 

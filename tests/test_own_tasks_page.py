@@ -33,8 +33,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_page_names_its_files() -> None:
-    assert FILES.keys() == {"gcd.py", "divisor.py", "words.py", "fast_gcd.py"}
-    assert len([line for line in FILES["gcd.py"].splitlines() if line]) <= 15
+    assert FILES.keys() == {"euclid.py", "divisor.py", "words.py", "fast_gcd.py"}
+    assert len([line for line in FILES["euclid.py"].splitlines() if line]) <= 15
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command.split()[1:4]))
@@ -57,7 +57,7 @@ def test_commands_run_as_printed(folder: Path, command: str) -> None:
 def test_datasets_of_the_page(folder: Path) -> None:
     """What the commands above have made: every name, and a class column where the file defines a class."""
     specs = {path.name: read_manifest(str(path)).spec for path in (folder / "data").iterdir() if path.is_dir()}
-    assert specs.keys() == {"gcd", "divisor", "parity", "reverse", "fast-gcd"}
-    assert specs["gcd"]["problems"]["max_int"] == 100_000
-    metrics = next((folder / "runs" / "gcd" / "evaluation").glob("*/metrics.json")).read_text()
+    assert specs.keys() == {"euclid", "divisor", "rotate", "majority", "fast-gcd"}
+    assert specs["euclid"]["problems"]["max_int"] == 100_000
+    metrics = next((folder / "runs" / "euclid" / "evaluation").glob("*/metrics.json")).read_text()
     assert "classes_predicted" in metrics

@@ -148,6 +148,14 @@ class BackboneConfig(Settings):
         return self
 
 
+class SettingsConflict(ValueError):
+    """Settings that exclude each other. ``next_step``: what to set instead."""
+
+    def __init__(self, what: str, next_step: str) -> None:
+        super().__init__(what)
+        self.next_step = next_step
+
+
 class TrainConfig(Settings):
     """A training run: encodings, model, optimisation, and the intervals of evaluation and checkpoints."""
 
@@ -253,7 +261,10 @@ class TrainConfig(Settings):
         if (self.stop_metric is None) != (self.stop_at is None):
             raise ValueError("stop_metric and stop_at go together: give both or neither")
         if self.warmup > self.steps:
-            raise ValueError(f"warmup {self.warmup} is longer than the run's {self.steps} steps")
+            raise SettingsConflict(
+                f"warmup {self.warmup} is longer than the run's {self.steps} steps",
+                f"set train.warmup to {self.steps} or less (a tenth: -S warmup={self.steps // 10}), or more steps",
+            )
         if self.schedule == "inverse-sqrt" and not self.warmup:
             raise ValueError("schedule inverse-sqrt needs warmup of at least one step")
         if self.cuda_graphs and (self.backbone is not None or self.compile):

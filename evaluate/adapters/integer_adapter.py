@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import torch
+from numpy.typing import NDArray
 
+from mathpipe.datasets.containers.integer_layout import unflatten
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.dataset import Dataset
 from mathpipe.datasets.errors import UserError
@@ -15,7 +18,7 @@ from mathpipe.datasets.format.sequence_columns import TokenExamples
 from mathpipe.datasets.tokenizers.integer_tokenizer import IntegerTokenizer
 from mathpipe.evaluate.adapters.adapter import Terminal
 from mathpipe.evaluate.adapters.prediction_columns import number_column
-from mathpipe.evaluate.adapters.token_adapter import TokenAdapter, render_texts, shown_texts, texts_html
+from mathpipe.evaluate.adapters.token_adapter import TokenAdapter, render_texts, texts_html
 from mathpipe.evaluate.analyze.calibration_analysis import calibration
 from mathpipe.evaluate.analyze.covariate_analyses import by_class, by_covariate, failure_discriminability
 from mathpipe.evaluate.analyze.covariates import Column, integer_covariates
@@ -23,7 +26,7 @@ from mathpipe.evaluate.analyze.evaluation_data import EvaluationData
 from mathpipe.evaluate.analyze.outcome_analyses import by_outcome, by_rank
 from mathpipe.evaluate.analyze.summary import Metrics, class_metrics
 from mathpipe.evaluate.decode.grammar import Grammar
-from mathpipe.evaluate.failures.failure import Failure
+from mathpipe.evaluate.failures.failure import Failure, FailureParts
 from mathpipe.evaluate.score.token_verifier import ScoredTokens
 
 _LENGTH_FACTOR = 2  # a predicted answer may have this many times the tokens of the longest reference
@@ -67,6 +70,23 @@ class IntegerAdapter(TokenAdapter[IntegerTokenizer]):
         tokens = target.encode(solutions)[1]
         return super().problem_columns(scored, target) | {"reference_tokens": number_column(tokens, scored.best)}
 
+    def table(self, scored: ScoredTokens, split: str, source: IntegerTokenizer, target: IntegerTokenizer) -> pa.Table:
+        """With the values as text: (12, 18) instead of its tokens or its flat row."""
+        table = super().table(scored, split, source, target)
+        problems: Any = scored.problems
+        columns = {
+            "problem_value": _value_column(source.layout, problems.problems, scored.best),
+            "reference_value": _value_column(target.layout, problems.solutions, scored.best),
+            "decoded_value": _value_column(target.layout, scored.answers, scored.readable),
+        }
+        for name, column in columns.items():
+            table = table.append_column(name, column)
+        return table
+
+    def failure_parts(self, failed: pa.Table) -> Sequence[FailureParts]:
+        columns = (failed[name].to_pylist() for name in ("problem_value", "reference_value", "decoded_value"))
+        return [FailureParts(*values) for values in zip(*columns, strict=True)]
+
     def token_covariates(self, problems: Sequences, solutions: Sequences) -> dict[str, Column]:
         return integer_covariates(problems, solutions)
 
@@ -75,8 +95,24 @@ class IntegerAdapter(TokenAdapter[IntegerTokenizer]):
 
     @staticmethod
     def render_failure(failure: Failure, terminal: Terminal) -> list[str]:
-        return render_texts(shown_texts(failure), terminal)
+        return render_texts(_shown_values(failure), terminal)
 
     @staticmethod
     def failure_html(failure: Failure) -> str:
-        return texts_html(shown_texts(failure))
+        return texts_html(_shown_values(failure))
+
+
+def _shown_values(failure: Failure) -> dict[str, str]:
+    """Problem, reference and prediction as values; the tokens of a prediction that could not be decoded."""
+    tokens = f"{failure.prediction} (tokens)" if failure.prediction else ""
+    return {
+        "problem": failure.problem,
+        "reference": failure.reference,
+        "prediction": tokens if failure.decoded is None else failure.decoded,
+    }
+
+
+def _value_column(layout: str, rows: Sequences, present: NDArray[np.bool_]) -> pa.Array:
+    """The values of flat rows as text, null where not ``present``."""
+    shown = [str(unflatten(layout, rows[i])) if here else None for i, here in enumerate(present.tolist())]
+    return pa.array(shown, pa.string())

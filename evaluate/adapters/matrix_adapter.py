@@ -99,9 +99,14 @@ class MatrixAdapter(Adapter[MatrixExamples, Matrices, MatrixTokenizer]):
             columns["confused_with"] = pa.array(names, pa.string())
         return columns
 
+    @property
+    def _diagnostic_names(self) -> tuple[str, ...]:
+        """None for a task outside the package, which may have the name of one of the package and other matrices."""
+        return diagnostic_names(self.task.name) if self.task.origin is None else ()
+
     def measures(self, scored: ScoredMatrices) -> Errors:
         """The error measures, then the diagnostics of predictions of the correct shape."""
-        columns = {name: np.full(len(scored), np.nan) for name in diagnostic_names(self.task.name)}
+        columns = {name: np.full(len(scored), np.nan) for name in self._diagnostic_names}
         index = np.flatnonzero(has_correct_shape(scored))
         if columns and len(index):
             problems = scored.problems.take(index)

@@ -18,6 +18,7 @@ from mathpipe.generate.tasks.error_measures import TOLERANCE
 Metrics = dict[str, Any]
 
 PREDICTED_ACCURACY = 0.95  # of a class that counts as predicted
+_MAX_LISTED = 20  # predicted classes that the text names
 
 
 def headline_metrics(data: EvaluationData) -> Metrics:
@@ -132,10 +133,7 @@ def summary_text(metrics: Metrics, analyses: list[Analysis], measures: Sequence[
         lines.append(_headline("token_accuracy", metrics["token_accuracy"], detail))
     lines += [_headline(name, metrics[name], "mean over the problems") for name in measures]
     if "by_class" in metrics:
-        lines.append(
-            f"{'classes_predicted':<20}{metrics['classes_predicted']:>6} of the {metrics['classes']} smallest classes, "
-            f"each at {100 * PREDICTED_ACCURACY:g} % or more"
-        )
+        lines.append(_class_line(metrics))
     if metrics["hypotheses"] > 1:
         detail = f"one of {metrics['hypotheses']} hypotheses is correct"
         lines.append(_headline("accuracy_any", metrics["accuracy_any"], detail))
@@ -146,6 +144,16 @@ def summary_text(metrics: Metrics, analyses: list[Analysis], measures: Sequence[
     lines += _discriminability_lines(by_name.get("failure_discriminability"))
     lines += _wrong_problem_lines(by_name.get("wrong_problem_answers"))
     return "\n".join(lines)
+
+
+def _class_line(metrics: Metrics) -> str:
+    """The number of classes that are predicted, and the first of them by name."""
+    names = [name for name, entry in metrics["by_class"].items() if entry["accuracy"] >= PREDICTED_ACCURACY]
+    listed = ", ".join([*names[:_MAX_LISTED], *(["..."] if len(names) > _MAX_LISTED else [])])
+    return (
+        f"{'classes_predicted':<20}{metrics['classes_predicted']:>6} of the {metrics['classes']} smallest classes, "
+        f"each at {100 * PREDICTED_ACCURACY:g} % or more" + (f": {listed}" if names else "")
+    )
 
 
 def _headline(name: str, proportion: float, detail: str) -> str:

@@ -52,7 +52,7 @@ def by_tolerance(data: EvaluationData) -> Iterator[Analysis]:
 
 def properties_by_tolerance(data: EvaluationData) -> Iterator[Analysis]:
     """Accuracy of single properties of the predicted matrix at each tolerance level."""
-    errors = [n for n in diagnostic_names(data.task) if not n.endswith("condition")]
+    errors = [n for n in diagnostic_names(data.task) if data.has(n) and not n.endswith("condition")]
     if not errors:
         return
     errors = ["error_l1", *errors, "error_reference_l1"]

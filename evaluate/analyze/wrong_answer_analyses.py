@@ -18,7 +18,7 @@ def correct_and_incorrect(data: EvaluationData) -> Iterator[Analysis]:
     """Measures of correct predictions beside those of incorrect ones."""
     names = ["error_reference_l1", *diagnostic_names(data.task), "condition_number"]
     rows = []
-    for name in dict.fromkeys(names):
+    for name in filter(data.has, dict.fromkeys(names)):
         for label, here in (("correct", data.passed), ("incorrect", ~data.passed)):
             values = data.of(name)[here]
             values = values[~np.isnan(values)]

@@ -19,11 +19,11 @@ LABELS = ("task", "spectrum", "confused_with")  # names that only some predictio
 
 @dataclass(frozen=True, eq=False)
 class FailureParts:
-    """What a failure shows of problem, reference and prediction: matrices as arrays (r, c), token sequences as text."""
+    """What a failure shows of problem, reference and prediction: matrices as arrays (r, c), tokens and integers as text."""
 
     problem: Any
     reference: Any
-    decoded: Floats | None = None
+    decoded: Any = None
     residual: Floats | None = None
     residual_formula: str = ""
 
@@ -39,7 +39,7 @@ class Failure:
     problem: Any
     reference: Any
     prediction: str
-    decoded: Floats | None
+    decoded: Any
     residual: Floats | None
     residual_formula: str
     evidence: str | None

@@ -6,9 +6,11 @@ row, split            the problem
 outcome               see ``mathpipe.evaluate.score.matrix_verifier`` and ``mathpipe.evaluate.score.token_verifier``
 evidence              what the outcome rests on: proven, enclosed or sampled; null if it has none
 evidence_counts       the columns ``evidence_points``, ... of the predictions; empty if the verifier counts nothing
-problem, reference    the problem and its stored answer: matrices as lists of rows, token sequences as text
+problem, reference    the problem and its stored answer: matrices as lists of rows, token sequences as text, integers as
+                      their values in text, such as (12, 18)
 prediction            the predicted tokens, without END
-decoded               the decoded matrix, or null if malformed or unterminated; null for token sequences
+decoded               the decoded matrix, or the value of integers as text; null if malformed or unterminated, and for token
+                      sequences
 residual              the matrix whose norms the errors are (decoded - reference; for inverse problem x decoded - I), or null
 residual_formula      its formula, with H the prediction and X the reference
 errors                every error measure; null where undefined or infinite

@@ -27,7 +27,7 @@ from mathpipe.generate.curate.dataset_verification import Damage, load_split_spe
 from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.execution.executors import LogFunction, run
 from mathpipe.generate.outcomes import EVIDENCE
-from mathpipe.generate.tasks.task_registry import get_task, task_of
+from mathpipe.generate.tasks.task_registry import task_of, task_of_values
 
 SLICE_ROWS = 500  # rows that a worker takes at a time
 STRONG_EVIDENCE = ("proven", "enclosed")
@@ -90,7 +90,9 @@ def prove_dataset(
         on_start(sum(r.rows for r in records), sum(len(shard.outcome) for shard in evidence.values()))
         slices = [part for record in missing for part in _slices(specs[record.split], record)]
         verified = functools.partial(_verify_slice, specs, storage.absolute_url)
-        for record, shard in _by_shard(manifest.task, run(verified, slices, workers, scheduler, log), on_rows):
+        slice_evidence = run(verified, slices, workers, scheduler, log)
+        outcomes = task_of_values(manifest.spec).outcomes
+        for record, shard in _by_shard(outcomes, slice_evidence, on_rows):
             shard.write(storage, record)
             evidence[record.file] = shard
         _write_counts(storage, manifest, evidence)
@@ -98,7 +100,7 @@ def prove_dataset(
 
 
 def _check_task(manifest: Manifest) -> None:
-    if not get_task(manifest.task).grades_evidence:
+    if not task_of_values(manifest.spec).grades_evidence:
         raise UserError(
             f"{manifest.task} has no proofs",
             expected="a dataset of integrals or differential equations",
@@ -138,9 +140,9 @@ def _verify_slice(specs: dict[str, DatasetSpec], url: str, part: _Slice) -> _Sli
 
 
 def _by_shard(
-    task: str, results: Iterable[_SliceEvidence], on_rows: Callable[[int], object]
+    outcomes: tuple[str, ...], results: Iterable[_SliceEvidence], on_rows: Callable[[int], object]
 ) -> Iterator[tuple[ShardRecord, ShardEvidence]]:
-    """The evidence of each shard once all of its slices are verified."""
+    """The evidence of each shard once all of its slices are verified. ``outcomes``: the names of the task's outcomes."""
     parts: dict[str, list[_SliceEvidence]] = {}
     for result in results:
         record = result.of.record
@@ -152,7 +154,7 @@ def _by_shard(
             outcome, evidence = (
                 np.concatenate([getattr(part, name) for part in ordered]) for name in ("outcome", "evidence")
             )
-            yield record, ShardEvidence(outcome, evidence, get_task(task).outcomes, EVIDENCE)
+            yield record, ShardEvidence(outcome, evidence, outcomes, EVIDENCE)
 
 
 def _write_counts(storage: Storage, manifest: Manifest, evidence: dict[str, ShardEvidence]) -> None:
@@ -173,7 +175,7 @@ def _write_counts(storage: Storage, manifest: Manifest, evidence: dict[str, Shar
 
 
 def _report(manifest: Manifest, records: list[ShardRecord], evidence: dict[str, ShardEvidence]) -> EvidenceReport:
-    correct = get_task(manifest.task).correct_outcomes
+    correct = task_of_values(manifest.spec).correct_outcomes
     counts: Counter[tuple[str, str]] = Counter()
     remarks: list[Damage] = []
     for record in records:

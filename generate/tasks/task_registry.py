@@ -102,6 +102,11 @@ def task_of(spec: DatasetSpec) -> Task[Any]:
     return get_task(spec.task, spec.source_digest)
 
 
+def task_of_values(values: dict[str, Any]) -> Task[Any]:
+    """The task of a spec as it is stored, in a manifest, a run or an evaluation; UserError as for ``task_of``."""
+    return get_task(str(values.get("task")), values.get("source_digest"))
+
+
 def load_task(reference: str) -> Task[Any]:
     """The task that the user names: ``inverse``, ``./gcd.py``, ``./tasks.py:Gcd`` or ``my.module:Gcd``. This loads its code."""
     return load_external(reference) if is_reference(reference) else get_task(reference)
@@ -162,7 +167,6 @@ def parse_spec(values: dict[str, Any]) -> DatasetSpec:
     problems = values.get("problems")
     if isinstance(problems, dict):
         imported = problems.get("kind") == "imported"
-        name, digest = str(values.get("task")), values.get("source_digest")
-        model = ImportedSpec if imported else get_task(name, digest).spec_model
+        model = ImportedSpec if imported else task_of_values(values).spec_model
         values = {**values, "problems": model.model_validate(problems)}
     return DatasetSpec.model_validate(values)

@@ -14,7 +14,7 @@ import click
 from mathpipe.datasets.format.manifest import Manifest
 from mathpipe.generate.build.dataset_builder import DatasetResult, OnMismatch, make_dataset
 from mathpipe.generate.dataset_spec import DatasetSpec
-from mathpipe.generate.tasks.task_registry import get_task, task_of
+from mathpipe.generate.tasks.task_registry import task_of, task_of_values
 from mathpipe.pipeline.config.counts import format_count
 from mathpipe.pipeline.config.options import (
     Choice,
@@ -123,8 +123,10 @@ def _print_result(result: DatasetResult, spec: DatasetSpec, url: str, as_json: b
     click.echo(f"{url}: {spec.task}, {sizes} examples, {total / 1e6:,.1f} MB, {_describe_rejected(result, spec)}")
     if result.built_rows:
         rate = result.built_rows / result.cpu_seconds if result.cpu_seconds else float("nan")
+        present = sum(split.rows for split in splits.values()) - result.built_rows
         click.echo(
             f"generated {result.built_rows:,} examples in {result.seconds:.1f} s, {rate:,.0f} examples per CPU-second"
+            + (f"; {present:,} were there before" if present else "")
         )
     else:
         click.echo("nothing left to build")
@@ -134,9 +136,10 @@ def _describe_rejected(result: DatasetResult, spec: DatasetSpec) -> str:
     """Describe the rejected samples of all splits."""
     if not task_of(spec).shares_stream:
         count = sum(sum(split.rejected.values()) for split in result.manifest.splits.values())
-        return f"{count:,} problems rejected and replaced"
+        return f"{count:,} problems rejected and replaced" if count else "none rejected"
     rejected, repeats = count_rejected(result.manifest), result.manifest.repeats
-    return f"at least {rejected:,} samples rejected, {repeats:,} problems repeat another of their chunk"
+    samples = f"at least {rejected:,} samples rejected" if rejected else "none rejected"
+    return f"{samples}, {repeats:,} problems repeat another of their chunk"
 
 
 def count_rejected(manifest: Manifest) -> int:
@@ -145,7 +148,7 @@ def count_rejected(manifest: Manifest) -> int:
     Splits that share a stream share its samples, and the split that fills up last has counted every rejection. Which one fills up
     last may differ between chunks, and records count whole shards: the bound is exact for shards of one chunk.
     """
-    task = get_task(str(manifest.spec["task"]), manifest.spec.get("source_digest"))
+    task = task_of_values(manifest.spec)
     largest: dict[tuple[str, int], int] = {}  # (stream, shard) -> rejections
     for name, split in manifest.splits.items():
         for record in split.shards:

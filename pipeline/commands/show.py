@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import click
 import numpy as np
@@ -13,7 +14,8 @@ from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.examples import Examples
 from mathpipe.datasets.format.manifest import Manifest, Split
 from mathpipe.generate.outcomes import EVIDENCE
-from mathpipe.generate.tasks.task_registry import get_task
+from mathpipe.generate.tasks.task import Task
+from mathpipe.generate.tasks.task_registry import task_of_values
 from mathpipe.pipeline.config.counts import parse_count
 from mathpipe.pipeline.config.options import external_task_option
 from mathpipe.pipeline.inputs.encodings import reject_number_encoding
@@ -56,6 +58,8 @@ def show(
         return
     for line in _describe(data.manifest):
         click.echo(line)
+    if data.problem_type.name == "expressions" and _loaded_task(data.spec) is None:
+        click.echo("evidence not shown: the code of the task, which would grade it, is not loaded; name it with --task")
     for chunk in rows:
         for i in range(len(chunk)):
             click.echo(f"\n{split} row {chunk.row[i]}")
@@ -80,7 +84,7 @@ def _parse_row(text: str, rows: int) -> int:
 def _describe(manifest: Manifest) -> Iterator[str]:
     spec = manifest.spec
     size, version = spec["chunk_rows"], spec["version"]
-    yield f"task     {spec['task']}, seed {spec['seed']}, chunks of {size:,} examples, generator version {version}"
+    yield f"task     {spec['task']}{_source(spec)}, seed {spec['seed']}, chunks of {size:,} examples, generator version {version}"
     yield "spec      " + ", ".join(f"{k} {json.dumps(v)}" for k, v in spec["problems"].items() if v is not None)
     yield f"digest   {manifest.fingerprint[:16]} (spec), {manifest.digest[:16]} (rows)"
     if "deduplicated" in spec:
@@ -101,15 +105,29 @@ def _describe(manifest: Manifest) -> Iterator[str]:
             yield f"         sampled with {differences}"
 
 
+def _source(spec: dict[str, Any]) -> str:
+    """For a task outside the package, which may have the name of one of the package: that it is, and which code it was."""
+    digest = spec.get("source_digest")
+    return "" if digest is None else f" (outside mathpipe, source {digest[:12]})"
+
+
 def _evidence(data: Dataset, examples: Examples, i: int) -> str | None:
-    """The evidence for the solution of example i, its outcome if it is not right; None if the task grades none."""
-    task = get_task(data.task)
-    if not task.grades_evidence:
+    """The evidence for the solution of example i, its outcome if it is not right; None without a loaded task that grades it."""
+    task = _loaded_task(data.spec)
+    if task is None or not task.grades_evidence:
         return None
     one = examples.take(np.array([i]))
     verification = task.verify(one.problems, one.solutions, one.solutions)
     grade, outcome = EVIDENCE[verification.evidence[0]], task.outcomes[verification.outcome[0]]
     return grade if outcome == "exact" else f"{grade} ({outcome})"
+
+
+def _loaded_task(spec: dict[str, Any]) -> Task[Any] | None:
+    """The task of a spec; None if this version has none of its name, or the code with the digest in the spec is not loaded."""
+    try:
+        return task_of_values(spec)
+    except UserError:
+        return None
 
 
 def _repeats(split: Split) -> str:

@@ -17,6 +17,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from mathpipe.datasets.errors import UserError, did_you_mean
+from mathpipe.train.config import SettingsConflict
 
 Section = Literal["generate", "train", "evaluate"]
 SECTIONS: tuple[Section, ...] = ("generate", "train", "evaluate")
@@ -168,7 +169,9 @@ def _to_user_error(validation_error: ValidationError, model: type[BaseModel], se
             f"{name} is missing", next_step=f"pass --{key.replace('_', '-')}, or set it in the file of --params"
         )
     if not key:
-        return UserError(f"{section}: parameters conflict: {message}")
+        conflict = error.get("ctx", {}).get("error")
+        next_step = conflict.next_step if isinstance(conflict, SettingsConflict) else None
+        return UserError(f"{section}: parameters conflict: {message}", next_step=next_step)
     if error["type"] == "value_error":
         return UserError(f"{name}: {message}")
     expected = message.removeprefix("Input should be ")

@@ -65,9 +65,9 @@ class GenerateParams(BaseModel):
     )
     n: Count = Field(1_000_000, description="size of the training split, such as 500, 10k, 50M or 1e6")
     valid: Count = Field(
-        10_000, description="size of the validation split; for expressions the default is at most n/14"
+        10_000, description="size of the validation split; except for matrices the default is at most n/14"
     )
-    test: Count = Field(10_000, description="size of the test split; for expressions the default is at most n/14")
+    test: Count = Field(10_000, description="size of the test split; except for matrices the default is at most n/14")
     seed: Annotated[int, Field(ge=0, lt=2**64)] = Field(0, description="seed of the random generator")
     spec: dict[str, Any] = Field(default_factory=dict)
     extra_test: ExtraTests = Field(

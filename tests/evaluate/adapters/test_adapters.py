@@ -93,7 +93,8 @@ def test_one_path_for_every_problem_type(task: str) -> None:
     names = [adapter.outcomes[k] for k in scored.outcome]
     assert names[0] == "exact" and names[1:] == ["malformed", "unterminated"]
     assert scored.passed.tolist() == [True, False, False] and scored.reference.passed.all()
-    table = adapter.table(scored, "test", tokenizer, tokenizer)
+    source = IntegerTokenizer.named("base10", "(int, int)") if problem_type == "integers" else tokenizer
+    table = adapter.table(scored, "test", source, tokenizer)
     assert table["outcome"].to_pylist() == names
     assert measure_names(table) and covariate_names(table)
     metadata = {"task": task, "outcomes": list(adapter.outcomes), "split": "test"}

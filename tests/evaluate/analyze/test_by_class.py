@@ -17,13 +17,14 @@ from mathpipe.evaluate.score.scoring import append_end
 
 def predictions(answers: list[int], gcds: list[int]) -> EvaluationData:
     """Predictions ``answers`` for problems (g, g) with the answers ``gcds``."""
-    adapter, tokenizer = adapter_of("gcd"), IntegerTokenizer.named("base10", "int")
+    adapter = adapter_of("gcd")
+    source, tokenizer = (IntegerTokenizer.named("base10", layout) for layout in ("(int, int)", "int"))
     problems = IntegerSequences.from_list([[g, g] for g in gcds])
     solutions = IntegerSequences.from_list([[g] for g in gcds])
     examples = TokenExamples(np.arange(len(gcds)), problems, solutions, {"class": solutions.values})
     tokens = append_end(*tokenizer.encode(IntegerSequences.from_list([[a] for a in answers])))
     scored = adapter.score(tokenizer, examples, Hypotheses(tokens, -np.arange(1.0, len(gcds) + 1)))
-    table = adapter.table(scored, "test", tokenizer, tokenizer)
+    table = adapter.table(scored, "test", source, tokenizer)
     metadata = {"task": "gcd", "outcomes": list(adapter.outcomes), "split": "test"}
     return evaluation_data(table, metadata, BaselineCounts())
 
@@ -43,7 +44,8 @@ def test_each_class_has_its_accuracy() -> None:
     rows = dict(zip(analyses["by_class"].column("class"), analyses["by_class"].rows, strict=True))
     assert rows[6][1:3] == [3, 0.0] and rows[6][5:] == ["+ 2", pytest.approx(2 / 3)]
     assert rows[12][5:] == ["+ 1 2", 1.0]
-    assert "of the 4 smallest classes" in adapter.summary(metrics, list(analyses.values()))
+    text = adapter.summary(metrics, list(analyses.values()))
+    assert "3 of the 4 smallest classes, each at 95 % or more: 1, 2, 12\n" in text
 
 
 def test_token_accuracy_counts_tokens_not_integers() -> None:
@@ -55,4 +57,6 @@ def test_token_accuracy_counts_tokens_not_integers() -> None:
 def test_only_the_smallest_classes_are_listed() -> None:
     data = predictions(list(range(1, 121)), list(range(1, 121)))
     metrics = adapter_of("gcd").metrics(data)
+    assert adapter_of("gcd").summary(metrics, []).count(": 1, 2, 3") == 1
+    assert "19, 20, ...\n" in adapter_of("gcd").summary(metrics, [])
     assert metrics["classes"] == MAX_CLASSES and list(metrics["by_class"])[-1] == "100"
