@@ -54,39 +54,41 @@ class SourceFile(BaseModel):
     sha256: str
 
 
-class TextFormat(BaseModel):
-    """How imported files write pairs. ``format``: ``text`` (problem<TAB>solution) or ``jsonl`` (an object a line).
+class SourceFormat(BaseModel):
+    """How imported files write examples.
 
-    ``problem``, ``solution``: the columns of ``jsonl`` that hold them. ``notation``: prefix tokens, infix or LaTeX.
+    ``format``: text (problem<TAB>solution), jsonl (an object a line), csv with a header, parquet or arrow. ``notation``: tokens,
+    infix, LaTeX, or nested lists. ``columns``: role, such as ``problem``, -> column of the file.
+    ``encodings``: number encodings of problems and solutions, where matrices are written as tokens. ``stored_tokens``: the tokens
+    of the ids in files that mathpipe wrote. ``stored_layouts``: of the flat rows of integers in such files.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal["text", "jsonl"] = "text"
-    notation: Literal["tokens", "infix", "latex"] = "tokens"
-    problem: str = "problem"
-    solution: str = "solution"
+    format: Literal["text", "jsonl", "csv", "parquet", "arrow"] = "text"
+    notation: Literal["tokens", "infix", "latex", "lists"] = "tokens"
+    columns: dict[str, str] = {"problem": "problem", "solution": "solution"}
+    encodings: tuple[str, str] | None = None
+    stored_tokens: tuple[str, ...] = ()
+    stored_layouts: tuple[str, str] | None = None
 
 
 class ImportedSpec(ProblemSpec):
     """Imported examples: those of the files, in their order and with the splits of the files, not of the hash.
 
-    ``checked``: lines with wrong solutions were skipped. ``text``: how the files write pairs, if not as the published ones.
+    ``problem_type``: what they are. ``checked``: lines with wrong solutions were left out. ``source``: how files write examples.
+    ``valid_cut``: the files hold no validation examples, so that ``valid`` took those of training whose hash names it. Further
+    fields are those that the problem type stores about its examples, such as the ``alphabet``.
     """
 
+    model_config = ConfigDict(frozen=True, extra="allow")
+
     kind: Literal["imported"] = "imported"
+    problem_type: str
     sources: tuple[SourceFile, ...]
     checked: bool = False
-    text: TextFormat = TextFormat()
-
-    @model_serializer(mode="wrap")
-    def _without_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        values: dict[str, Any] = handler(self)
-        if not self.checked:
-            del values["checked"]
-        if self.text == TextFormat():
-            del values["text"]
-        return values
+    valid_cut: bool = False
+    source: SourceFormat = SourceFormat()
 
 
 class DatasetSpec(BaseModel):

@@ -71,13 +71,17 @@ class ExampleFormat(ABC):
 
 @dataclass(frozen=True)
 class MatrixFormat(ExampleFormat):
-    """Matrices, one row group a chunk. ``round_problems``: round problems to the decimal grid when reading."""
+    """Matrices, one row group a chunk. ``round_problems``: round problems to the decimal grid when reading.
+
+    ``snap_problems``: only the values that are the float32 of a 3-digit decimal become that decimal, for imported problems.
+    """
 
     chunk_rows: int
     round_problems: bool = True
     noisy: bool = False
     has_task_tokens: bool = False
     mixed: bool = False
+    snap_problems: bool = False
 
     @property
     def schema(self) -> pa.Schema:
@@ -97,7 +101,7 @@ class MatrixFormat(ExampleFormat):
         return to_arrow(examples, schema)
 
     def from_arrow(self, table: pa.Table) -> MatrixExamples:
-        return from_arrow(table, round_problems=self.round_problems)
+        return from_arrow(table, round_problems=self.round_problems, snap_problems=self.snap_problems)
 
     def row_group_sizes(self, num_rows: int) -> list[int]:
         return [min(self.chunk_rows, num_rows - first) for first in range(0, num_rows, self.chunk_rows)]

@@ -136,15 +136,18 @@ def _lists(matrices: Matrices, list_type: pa.DataType) -> pa.Array:
     return pa.ListArray.from_arrays(from_numpy(offsets), from_numpy(values), type=list_type)
 
 
-def from_arrow(table: pa.Table, *, round_problems: bool) -> MatrixExamples:
+def from_arrow(table: pa.Table, *, round_problems: bool, snap_problems: bool = False) -> MatrixExamples:
     """The examples of an Arrow table. ``round_problems``: problems are on the 3-digit grid, and float32 3.1400001 becomes 3.14.
 
-    Noisy problems are always on the grid; clean ones only with ``round_problems``.
+    Noisy problems are always on the grid; clean ones only with ``round_problems``. ``snap_problems``: only values that are the
+    float32 of a 3-digit decimal become that decimal.
     """
     noisy = "clean_problem" in table.schema.names
     problems, solutions = _matrices(table, "problem"), _matrices(table, "solution")
     clean = Matrices(_values(table, "clean_problem"), problems.rows, problems.cols) if noisy else None
-    if round_problems or noisy:
+    if snap_problems:
+        problems, clean = snap_to_grid(problems), None if clean is None else snap_to_grid(clean)
+    elif round_problems or noisy:
         problems = _round_values(problems)
     if round_problems and clean is not None:
         clean = _round_values(clean)
@@ -159,6 +162,13 @@ def from_arrow(table: pa.Table, *, round_problems: bool) -> MatrixExamples:
 
 def _round_values(matrices: Matrices) -> Matrices:
     return matrices.with_values(round_to_grid(matrices.values))
+
+
+def snap_to_grid(matrices: Matrices) -> Matrices:
+    """The same matrices, with each value that has the float32 of a 3-digit decimal replaced by the float64 of this decimal."""
+    rounded = round_to_grid(matrices.values)
+    on_grid = rounded.astype(np.float32) == matrices.values.astype(np.float32)
+    return matrices.with_values(np.where(on_grid, rounded, matrices.values))
 
 
 def _matrices(table: pa.Table, name: str) -> Matrices:

@@ -16,7 +16,7 @@ class ExpressionType(ProblemType):
     line_start = "1|"  # lines of published files start with a count
 
     def example_format(self, spec: Spec) -> ExampleFormat:
-        return TokenFormat()
+        return TokenFormat(spec["problems"].get("columns"))  # known for imported examples; None accepts any
 
     def tokenizers(
         self, spec: Spec, input_encoding: str | None = None, output_encoding: str | None = None, precision: int = 2

@@ -25,7 +25,7 @@ class IntegerType(ProblemType):
     takes_number_encodings = True
 
     def example_format(self, spec: Spec) -> ExampleFormat:
-        return IntegerFormat()
+        return IntegerFormat(spec["problems"].get("columns"))  # known for imported examples; None accepts any
 
     def tokenizers(
         self,

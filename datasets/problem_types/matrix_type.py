@@ -23,9 +23,10 @@ class MatrixType(ProblemType):
         return MatrixFormat(
             chunk_rows=int(spec["chunk_rows"]),
             round_problems=bool(problems["round_problems"]),
-            noisy=float(problems.get("noise", 0)) > 0,
+            noisy=bool(problems.get("noisy", float(problems.get("noise", 0)) > 0)),
             has_task_tokens=task_tokens,
-            mixed=len(problems.get("spectrum", ())) > 1 and not task_tokens,
+            mixed=bool(problems.get("mixed", len(problems.get("spectrum", ())) > 1 and not task_tokens)),
+            snap_problems=bool(problems.get("snap_problems", False)),
         )
 
     def tokenizers(

@@ -21,7 +21,7 @@ class SequenceType(ProblemType):
     name = "sequences"
 
     def example_format(self, spec: Spec) -> ExampleFormat:
-        return TokenFormat(vocabulary=alphabet(spec))
+        return TokenFormat(spec["problems"].get("columns"), alphabet(spec))  # columns: of imported examples
 
     def tokenizers(
         self, spec: Spec, input_encoding: str | None = None, output_encoding: str | None = None, precision: int = 2

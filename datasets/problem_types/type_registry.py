@@ -11,16 +11,17 @@ from mathpipe.datasets.problem_types.sequence_type import SequenceType
 
 _TYPES: tuple[ProblemType, ...] = (MatrixType(), ExpressionType(), SequenceType(), IntegerType())
 PROBLEM_TYPES: dict[str, ProblemType] = {problem_type.name: problem_type for problem_type in _TYPES}
-_BY_KIND = PROBLEM_TYPES | {"imported": PROBLEM_TYPES["expressions"]}  # only expressions are imported
 
 
 def problem_type_of(spec: Spec) -> ProblemType:
     """The problem type of a spec (as stored in a manifest); UserError for one that this version does not know."""
-    kind = spec["problems"].get("kind", "matrices")
-    if kind not in _BY_KIND:
+    problems = spec["problems"]
+    kind = problems.get("kind", "matrices")
+    name = problems.get("problem_type") if kind == "imported" else kind
+    if name not in PROBLEM_TYPES:
         raise UserError(
-            f"the dataset holds problems of an unknown type {kind!r}",
-            expected=f"one of {', '.join(_BY_KIND)}",
+            f"the dataset holds problems of an unknown type {name!r}",
+            expected=f"one of {', '.join(PROBLEM_TYPES)}",
             cause="it was written by another version of mathpipe",
         )
-    return _BY_KIND[kind]
+    return PROBLEM_TYPES[name]

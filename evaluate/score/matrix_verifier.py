@@ -43,7 +43,7 @@ class MatrixVerifier:
     def verify(self, examples: MatrixExamples, answers: Matrices, readable: Mask, exact: Mask) -> VerifiedAnswers:
         verification = self.task.verify(examples.solved, examples.solutions, answers, self.tolerance)
         correct_shape = readable & (verification.outcome <= WRONG_VALUE)
-        passed = correct_shape & (verification.outcome <= WITHIN_TOLERANCE)
+        passed = correct_shape & (verification.outcome <= WITHIN_TOLERANCE if self.task.verifies else exact)
         outcome = np.select(
             [~correct_shape, exact, passed], [WRONG_SHAPE, EXACT, WITHIN_TOLERANCE], default=WRONG_VALUE
         )

@@ -16,9 +16,10 @@ from mathpipe.datasets.format.manifest import Manifest, ShardRecord, read_manife
 from mathpipe.datasets.format.shard_evidence import evidence_file
 from mathpipe.datasets.format.shard_writer import SPEC_KEY
 from mathpipe.datasets.io.storage import Storage, StoreError
+from mathpipe.generate.curate.import_parts.import_registry import stored_rows
 from mathpipe.generate.dataset_spec import GENERATOR_VERSION, DatasetSpec
 from mathpipe.generate.execution.executors import run
-from mathpipe.generate.tasks.task_registry import MissingTaskError, parse_spec, task_of
+from mathpipe.generate.tasks.task_registry import MissingTaskError, parse_spec
 
 MISSING = "is missing"
 
@@ -202,7 +203,7 @@ def check_shard(spec: DatasetSpec | None, url: str, record: ShardRecord) -> list
 
 
 def _check_rows(spec: DatasetSpec, record: ShardRecord, file: pq.ParquetFile) -> list[Damage]:
-    task = task_of(spec)
+    task = stored_rows(spec)
     layout = task.example_format(spec)
     if not layout.accepts(file.schema_arrow):
         return [Damage(record.file, "its columns are not those of a shard")]

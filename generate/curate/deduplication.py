@@ -32,6 +32,7 @@ from mathpipe.datasets.format.manifest import (
 from mathpipe.datasets.io.storage import HashingFile, Storage
 from mathpipe.generate.build.locking import lock_directory
 from mathpipe.generate.curate.dataset_verification import load_split_specs
+from mathpipe.generate.curate.import_parts.import_registry import stored_rows
 from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.execution.executors import LogFunction, estimate_workers, run
 from mathpipe.generate.execution.shuffle import Keys, find_duplicates
@@ -138,7 +139,7 @@ def _row_groups(spec: DatasetSpec, url: str, record: ShardRecord) -> Iterator[An
             Storage(url).read(record.file) as opened,
             pq.ParquetFile(opened, page_checksum_verification=True) as file,
         ):
-            if not task_of(spec).example_format(spec).accepts(file.schema_arrow):
+            if not stored_rows(spec).example_format(spec).accepts(file.schema_arrow):
                 raise pa.ArrowInvalid("its columns are not those of a shard")
             for group in range(file.num_row_groups):
                 yield file.read_row_group(group, use_threads=False)
@@ -157,7 +158,7 @@ def _keys(specs: dict[str, DatasetSpec], url: str, numbered: tuple[int, ShardRec
     """For each row of a shard, the two 64-bit halves of its problem's hash, and its position."""
     number, record = numbered
     spec, first, second = specs[record.split], [], []
-    task = task_of(spec)
+    task = stored_rows(spec)
     for table in _row_groups(spec, url, record):
         rows = task.example_format(spec).from_arrow(table)
         first.append(task.problem_hash(spec, rows))
@@ -175,7 +176,7 @@ def _write(
     with storage.write(shard_file(split, plan.index)) as file:
         hashing = HashingFile(file)
         rows = _remaining_rows(old_specs[split], source, plan)
-        count = task_of(spec).example_format(spec).write(hashing, rows, spec.to_json(), version("mathpipe"))
+        count = stored_rows(spec).example_format(spec).write(hashing, rows, spec.to_json(), version("mathpipe"))
     record = ShardRecord(
         split=split,
         shard=plan.index,
@@ -197,7 +198,7 @@ def _remaining_rows(spec: DatasetSpec, source: str, plan: _ShardPlan) -> Iterato
     drop[plan.dropped] = True
     rows_read, next_row, pending = 0, plan.first_row, list[Any]()
     for table in _row_groups(spec, source, plan.record):
-        rows: Any = task_of(spec).example_format(spec).from_arrow(table)
+        rows: Any = stored_rows(spec).example_format(spec).from_arrow(table)
         pending.append(rows.take(~drop[rows_read : rows_read + len(rows)]))
         rows_read += len(rows)
         while sum(map(len, pending)) >= spec.chunk_rows:

@@ -37,7 +37,7 @@ class IntegerTask(TokenTask[IntegerSpecT]):
     """
 
     problem_type = "integers"
-    outcomes = INTEGER_OUTCOMES
+    outcomes: ClassVar[tuple[str, ...]] = INTEGER_OUTCOMES
     correct_outcomes = frozenset({"exact", "equivalent"})
     measures = ("element_accuracy", "correct_elements")
     alphabet = ()
@@ -94,7 +94,7 @@ class IntegerTask(TokenTask[IntegerSpecT]):
             batch += 1
 
     def example_format(self, spec: DatasetSpec) -> IntegerFormat:
-        return IntegerFormat({} if spec.imported else self.columns)
+        return IntegerFormat(self.columns)
 
     # verification
 

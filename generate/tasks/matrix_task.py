@@ -189,12 +189,21 @@ class MatrixTask(Task[MatrixSpec]):
 
     def problem_hash(self, spec: DatasetSpec, examples: Any, keys_from: int = 0) -> NDArray[np.uint64]:
         problems = cast(MatrixExamples, examples).problems
-        hashes = problem_hash(problems, on_grid=_on_grid(self.problems_of(spec)), keys_from=keys_from)
-        if problems.task_ids is not None:  # the task token is part of a problem
-            hashes = hashes ^ (problems.task_ids.astype(np.uint64) * _TASK_ID_KEY)
-        return hashes
+        return hash_problems(problems, on_grid=_on_grid(self.problems_of(spec)), keys_from=keys_from)
 
     # verification
+
+    def supports(self, problems: Matrices) -> Mask:
+        """Which matrices have the shape and the symmetry of this task's problems, (n,)."""
+        width = problems.cols - self.extra_cols
+        result = (width >= self.side_by_side) & (width % self.side_by_side == 0)
+        if self.square_only:
+            result &= width == problems.rows * self.side_by_side
+        if self.symmetric:
+            for index, dense in problems.groups():
+                if dense.shape[1] == dense.shape[2]:
+                    result[index] &= (dense == dense.transpose(0, 2, 1)).all(axis=(1, 2))
+        return np.asarray(result)
 
     def passes(self, errors: Errors, tolerance: float) -> Mask:
         """Which predictions are correct within ``tolerance``, by error_l1 (and orthogonality, if measured)."""
@@ -249,6 +258,12 @@ class MatrixTask(Task[MatrixSpec]):
             unequal = np.flatnonzero(~correct)
             correct[unequal] = self.matches_recomputed(*(m.take(unequal) for m in (problems, solved, stored)))
         return correct
+
+
+def hash_problems(problems: Matrices, *, on_grid: bool, keys_from: int = 0) -> NDArray[np.uint64]:
+    """A 64-bit hash of each problem, (n,), of which the task token is a part; ``on_grid``: values lie on the decimal grid."""
+    hashes = problem_hash(problems, on_grid=on_grid, keys_from=keys_from)
+    return hashes if problems.task_ids is None else hashes ^ (problems.task_ids.astype(np.uint64) * _TASK_ID_KEY)
 
 
 def solve_by_shape(problems: Matrices, solve: Callable[[Floats], tuple[Floats, dict[str, Mask]]]) -> Solved:

@@ -33,7 +33,8 @@ class Task(ABC, Generic[SpecT]):
     ``grades_evidence``: whether ``verify`` grades the evidence for its outcomes (``Verification.evidence``).
     ``shares_stream``: train, valid and test take their examples from one RNG stream, each the ones whose hash names it; else
     every split has a stream of its own. ``may_repeat``: the training split may have more examples than there are distinct
-    problems. ``origin``: where the code of a task outside the package comes from, set when it is loaded.
+    problems. ``verifies``: ``verify`` knows which answers are right; else an answer is right if it equals the stored one.
+    ``origin``: where the code of a task outside the package comes from, set when it is loaded.
     """
 
     name: ClassVar[str]
@@ -48,6 +49,7 @@ class Task(ABC, Generic[SpecT]):
     grades_evidence: ClassVar[bool] = False
     shares_stream: ClassVar[bool] = False
     may_repeat: ClassVar[bool] = False
+    verifies: ClassVar[bool] = True
     default_spec: SpecT
     origin: TaskSource | None = None
 
@@ -103,7 +105,7 @@ class Task(ABC, Generic[SpecT]):
 
     def rows_per_chunk(self, spec: DatasetSpec, split: str) -> int:
         """How many examples of a split one chunk gives."""
-        if not self.shares_stream or spec.imported:
+        if not self.shares_stream:
             return spec.chunk_rows
         return math.ceil(spec.chunk_rows * share(split) / share(TRAIN))
 

@@ -34,6 +34,12 @@ from mathpipe.generate.tasks.matrix_task import MatrixTask
 from mathpipe.generate.tasks.sequences import memory, xor
 from mathpipe.generate.tasks.task import Task
 from mathpipe.generate.tasks.token_task import ExpressionTask, TokenTask
+from mathpipe.generate.tasks.unverified import (
+    UnverifiedExpressions,
+    UnverifiedIntegers,
+    UnverifiedMatrices,
+    UnverifiedSequences,
+)
 
 _MODULES: tuple[Any, ...] = (
     *(transpose, add, matvec, matmul, eigenvalues, eigenvectors, inverse, symmetric_inverse, singular_values, svd),
@@ -44,6 +50,11 @@ _MODULES: tuple[Any, ...] = (
 TASKS: dict[str, Task[Any]] = {module.TASK.name: module.TASK for module in _MODULES}
 
 MATRIX_TASKS: dict[str, MatrixTask] = {name: task for name, task in TASKS.items() if isinstance(task, MatrixTask)}
+UNVERIFIED_TASKS: dict[str, Task[Any]] = {  # by problem type: of imported examples without a task
+    task.problem_type: task
+    for task in (UnverifiedMatrices(), UnverifiedExpressions(), UnverifiedSequences(), UnverifiedIntegers())
+}
+_UNVERIFIED = {task.name: task for task in UNVERIFIED_TASKS.values()}
 TOKEN_TASKS: dict[str, TokenTask[Any]] = {name: task for name, task in TASKS.items() if isinstance(task, TokenTask)}
 
 
@@ -53,11 +64,11 @@ def get_task(name: str, source_digest: str | None = None) -> Task[Any]:
     ``source_digest``: the digest of its code, if it is a task outside the package; it may have the name of one of the package.
     UserError if there is no such task, with the most similar name, or if its code is another.
     """
-    if source_digest is None and name in TASKS:
-        return TASKS[name]
-    task = find_external(name, source_digest)
-    if task is not None:
+    if source_digest is None and (task := TASKS.get(name) or _UNVERIFIED.get(name)) is not None:
         return task
+    external = find_external(name, source_digest)
+    if external is not None:
+        return external
     if source_digest is not None:
         raise _other_source(name, source_digest, latest_digest(name))
     near = nearest(name, [*TASKS, *installed_tasks()])

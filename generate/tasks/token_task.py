@@ -74,7 +74,7 @@ class TokenTask(Task[SpecT]):
         return PairChunks(spec, stream, pairs, self.columns, sizes).build(chunk, splits)
 
     def example_format(self, spec: DatasetSpec) -> TokenFormat:
-        return TokenFormat({} if spec.imported else self.columns, self.alphabet)
+        return TokenFormat(self.columns, self.alphabet)
 
     def count_repeats(self, examples: Any) -> int:
         return count_repeats(examples)
@@ -90,36 +90,37 @@ class TokenTask(Task[SpecT]):
         return np.zeros(len(problems), dtype=np.bool_)
 
     def find_faults(self, spec: DatasetSpec, split: str, examples: Any, first: int) -> dict[str, Mask]:
-        """Every pair is checked again, imported ones by ``verify``. Imported examples keep the splits of their files."""
+        """Every pair is checked again."""
         rows = cast(TokenExamples, examples)
-        unknown = self._has_unknown_ids(rows.problems) | self._has_unknown_ids(rows.solutions)
-        outcome = np.array(self.outcomes)[self._outcomes(rows, ~unknown, imported=spec.imported)]
+        unknown = has_unknown_ids(rows, len(self.alphabet))
+        outcome = np.array(self.outcomes)[self._outcomes(rows, ~unknown)]
         faults = {
             "is in the wrong position": rows.row != np.arange(first, first + len(rows)),
             "holds an id outside the vocabulary": unknown,
+            f"its problem does not belong to {split}": ~in_split(sequence_hash(rows.problems), split),
         }
-        if not spec.imported:
-            faults[f"its problem does not belong to {split}"] = ~in_split(sequence_hash(rows.problems), split)
         for name in self.outcomes:
             if name not in self.correct_outcomes:
                 faults[f"its solution is not correct ({name})"] = np.asarray((outcome == name) & ~unknown)
         return faults
 
-    def _outcomes(self, rows: TokenExamples, readable: Mask, *, imported: bool) -> NDArray[np.int64]:
+    def _outcomes(self, rows: TokenExamples, readable: Mask) -> NDArray[np.int64]:
         """The index of each example's outcome in ``outcomes``; 0 if it holds unknown ids."""
         outcomes, open_rows = np.zeros(len(rows), dtype=np.int64), readable.copy()
-        if not imported:
-            open_rows[readable] = ~self.rechecked(rows.problems.take(readable), rows.solutions.take(readable))
+        open_rows[readable] = ~self.rechecked(rows.problems.take(readable), rows.solutions.take(readable))
         problems, solutions = rows.problems.take(open_rows), rows.solutions.take(open_rows)
         if len(problems):
             outcomes[open_rows] = self.verify(problems, solutions, solutions).outcome
         return outcomes
 
-    def _has_unknown_ids(self, sequences: Sequences) -> Mask:
-        """Which sequences are empty or hold an id outside the vocabulary."""
-        unknown = np.concatenate([[0], np.cumsum(sequences.values >= len(self.alphabet))])
-        counts = unknown[sequences.offsets[1:]] - unknown[sequences.offsets[:-1]]
-        return np.asarray((counts > 0) | (sequences.lengths == 0))
+
+def has_unknown_ids(examples: TokenExamples, vocabulary_size: int) -> Mask:
+    """Which examples have a problem or solution that is empty or holds an id outside the vocabulary, (n,)."""
+    result = np.zeros(len(examples), dtype=np.bool_)
+    for sequences in (examples.problems, examples.solutions):
+        unknown = np.concatenate([[0], np.cumsum(sequences.values >= vocabulary_size)])
+        result |= (unknown[sequences.offsets[1:]] > unknown[sequences.offsets[:-1]]) | (sequences.lengths == 0)
+    return result
 
 
 class ExpressionTask(TokenTask[ExpressionSpec]):
@@ -132,7 +133,7 @@ class ExpressionTask(TokenTask[ExpressionSpec]):
     problem_type = "expressions"
     spec_model = ExpressionSpec
     default_spec = ExpressionSpec()
-    outcomes = SYMBOLIC_OUTCOMES
+    outcomes: ClassVar[tuple[str, ...]] = SYMBOLIC_OUTCOMES
     correct_outcomes = frozenset({"exact", "equivalent", "real_domain"})
     alphabet = TOKENS
     symbols: ClassVar[tuple[tuple[str, ...], tuple[str, ...]] | None] = None
@@ -194,4 +195,4 @@ class SequenceTask(TokenTask[SequenceSpecT]):
         return int(min(default, self.distinct_of_split(spec, split)))
 
 
-__all__ = ["Columns", "ExpressionTask", "Generators", "Pairs", "SequenceTask", "TokenTask", "Wanted"]
+__all__ = ["Columns", "ExpressionTask", "Generators", "Pairs", "SequenceTask", "TokenTask", "Wanted", "has_unknown_ids"]

@@ -1,49 +1,85 @@
-"""``mathpipe import``: import published data files as a dataset."""
+"""``mathpipe import``: import data files as a dataset."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-from typing import Literal
+from pathlib import Path
+from typing import Any, get_args
 
 import click
 
 from mathpipe.datasets.errors import UserError, nearest
-from mathpipe.generate.curate.published_import import MAX_LISTED_LINES, SHARD_ROWS, ImportResult, import_dataset
-from mathpipe.generate.curate.text_pairs import FOREIGN, NO_PAIR
-from mathpipe.generate.dataset_spec import TextFormat
+from mathpipe.datasets.io.table_files import find_splits
+from mathpipe.generate.curate.dataset_import import MAX_LISTED_LINES, SHARD_ROWS, ImportResult, import_dataset
+from mathpipe.generate.curate.import_parts.import_registry import IMPORT_PARTS, import_part
+from mathpipe.generate.curate.import_sources import find_files, format_of
+from mathpipe.generate.dataset_spec import SourceFormat
 from mathpipe.generate.splits import TEST, TRAIN, VALID
+from mathpipe.generate.tasks.task_registry import UNVERIFIED_TASKS, get_task
 from mathpipe.pipeline.config.counts import format_count, parse_count
 from mathpipe.pipeline.console import log, quiet_option
 from mathpipe.pipeline.progress import Progress
 
+NO_TASK = "none"
+_FORMATS = get_args(SourceFormat.model_fields["format"].annotation)
+_NOTATIONS = get_args(SourceFormat.model_fields["notation"].annotation)
+
 
 @click.command("import")
-@click.option("--task", required=True, help="Task of the problems, such as integration-bwd.")
-@click.option("--train", multiple=True, metavar="FILE", help="Text file of the training split; may be repeated.")
-@click.option("--valid", multiple=True, metavar="FILE", help="Text file of the validation split; may be repeated.")
-@click.option("--test", multiple=True, metavar="FILE", help="Text file of the test split; may be repeated.")
+@click.option(
+    "--task",
+    required=True,
+    help="Task of the problems, such as inverse, whose answers are verified; none: any problems, with --type.",
+)
+@click.option(
+    "--type", "problem_type", type=click.Choice(list(IMPORT_PARTS)), help="What the problems are, for --task none."
+)
+@click.option(
+    "--train", multiple=True, metavar="FILE", help="File or directory of the training split; may be repeated."
+)
+@click.option(
+    "--valid", multiple=True, metavar="FILE", help="File or directory of the validation split; may be repeated."
+)
+@click.option("--test", multiple=True, metavar="FILE", help="File or directory of the test split; may be repeated.")
+@click.option(
+    "--dataset", metavar="DIR", help="Directory of all splits, as Hugging Face's datasets or mathpipe write it."
+)
 @click.option("--out", required=True, help="Directory or fsspec URL of the dataset.")
 @click.option(
     "--format",
     "format_",
-    type=click.Choice(["text", "jsonl"]),
-    default="text",
-    show_default=True,
-    help="problem<TAB>solution on each line, or a JSON object on each line.",
+    type=click.Choice(_FORMATS),
+    default=None,
+    help="problem<TAB>solution on each line, a JSON object on each line, CSV with a header, or tables.  "
+    "[default: by the extension, else text]",
 )
 @click.option(
     "--columns",
     default=None,
     metavar="NAMES",
-    help="Columns of --format jsonl.  [default: problem=problem,solution=solution]",
+    help="Columns of the files, if not text.  [default: problem=problem,solution=solution]",
 )
 @click.option(
     "--notation",
-    type=click.Choice(["tokens", "infix", "latex"]),
-    default="tokens",
-    show_default=True,
-    help="How expressions are written: as prefix tokens, x*exp(-x^2)/2 or \\frac{x}{2} e^{-x^2}.",
+    type=click.Choice(_NOTATIONS),
+    default=None,
+    help="Expressions: tokens, infix or latex; matrices: lists such as [[1, 1/3], [2.5, 0]], latex or tokens; sequences: tokens "
+    "or lists; integers: lists or tokens.  [default: lists for matrices and integers, else tokens]",
+)
+@click.option(
+    "--alphabet",
+    default=None,
+    metavar="TOKENS",
+    help='Tokens of sequences, such as "a b c", or @FILE.  [default: the task\'s, or those of the files]',
+)
+@click.option(
+    "--input-encoding",
+    default=None,
+    help="Number encoding of problems as tokens.  [default: P1000 for matrices, base1000 for integers]",
+)
+@click.option(
+    "--output-encoding", default=None, help="Number encoding of solutions as tokens.  [default: as --input-encoding]"
 )
 @click.option(
     "--workers",
@@ -67,35 +103,49 @@ from mathpipe.pipeline.progress import Progress
 @quiet_option
 def import_files(
     task: str,
+    problem_type: str | None,
     train: tuple[str, ...],
     valid: tuple[str, ...],
     test: tuple[str, ...],
+    dataset: str | None,
     out: str,
-    format_: Literal["text", "jsonl"],
+    format_: str | None,
     columns: str | None,
-    notation: Literal["tokens", "infix", "latex"],
+    notation: str | None,
+    alphabet: str | None,
+    input_encoding: str | None,
+    output_encoding: str | None,
     workers: int,
     max_bad: str | None,
     check: bool,
     shard_rows: str,
     as_json: bool,
 ) -> None:
-    """Import text or JSON Lines (plain, .gz, .zst or .tar.gz) as a dataset; by default published files of prefix tokens.
+    """Import text, JSON Lines, CSV, Parquet, Arrow or a Hugging Face dataset directory; text may be .gz, .zst or .tar.gz.
 
-    A problem in infix or LaTeX is an integrand or an equation, its solution F(x) or y = F(x). Nothing is evaluated.
-    Lines that are not pairs of the task, or whose solution is wrong, are rejected and counted, and the first ones are listed.
-    The splits of the files are kept; problems that occur in two splits are counted.
+    Lines that are no examples of the task, or whose solution is wrong, are rejected and counted, and the first ones are listed.
+    Nothing is evaluated. The splits of the files are kept, and problems that occur in two splits are counted. Without validation
+    files, 1/16 of the training examples become the validation split, by the hash of their problems. See docs/import.md.
 
     \b
     Example:
+      mathpipe import --task inverse --train inverses.jsonl --out data/own-inverses
+      mathpipe import --task integration-bwd --test sheet.csv --notation infix \\
+        --columns problem=integrand,solution=integral --out data/sheet
+      mathpipe import --task none --type sequences --dataset hub/dyck --out data/dyck
       mathpipe import --task integration-bwd --train prim_bwd.tar.gz --test prim_bwd.tar.gz --out data/published-bwd
-      mathpipe import --task integration-bwd --test sheet.jsonl --format jsonl \\
-        --columns problem=integrand,solution=integral --notation infix --out data/sheet
     """
-    files = {split: paths for split, paths in ((TRAIN, train), (VALID, valid), (TEST, test)) if paths}
-    if not files:
-        raise UserError("no files are given", expected="--train, --valid or --test FILE", next_step="name at least one")
-    text = TextFormat(format=format_, notation=notation, **_columns(columns, format_))
+    task = _task_name(task, problem_type)
+    files = find_files(_files(train, valid, test, dataset))
+    encodings = _encodings(task, notation, input_encoding, output_encoding)
+    source = SourceFormat.model_validate(
+        {
+            "format": format_ or format_of(files),
+            "notation": notation or import_part(task).notations[0],
+            "columns": _columns(columns),
+            "encodings": encodings,
+        }
+    )
     max_rejected = None if max_bad is None else _count("--max-bad", max_bad, minimum=0)
     rows = _count("--shard-rows", shard_rows, minimum=1)
     with contextlib.closing(Progress("import")) as progress:
@@ -107,32 +157,90 @@ def import_files(
             check=check,
             max_bad=max_rejected,
             shard_rows=rows,
-            text=text,
+            source=source,
+            alphabet=None if alphabet is None else _tokens(alphabet),
             workers=workers,
             on_rows=progress.advance,
         )
     _print_result(result, task, out, as_json)
 
 
-def _columns(names: str | None, format_: str) -> dict[str, str]:
+def _task_name(task: str, problem_type: str | None) -> str:
+    """The task of the examples; without one that of their problem type, which compares answers with the stored ones."""
+    if task == NO_TASK:
+        if problem_type is None:
+            raise UserError("--task none needs --type", expected=f"--type {' or '.join(IMPORT_PARTS)}")
+        return UNVERIFIED_TASKS[problem_type].name
+    own_type = get_task(task).problem_type
+    if problem_type not in (None, own_type):
+        raise UserError(
+            f"problems of {task} are {own_type}", expected="no --type, or --task none", got=f"--type {problem_type}"
+        )
+    return task
+
+
+def _files(
+    train: tuple[str, ...], valid: tuple[str, ...], test: tuple[str, ...], dataset: str | None
+) -> dict[str, tuple[str, ...]]:
+    """split -> paths."""
+    files = {split: paths for split, paths in ((TRAIN, train), (VALID, valid), (TEST, test)) if paths}
+    if dataset is None:
+        if not files:
+            raise UserError(
+                "no files are given",
+                expected="--train, --valid or --test FILE, or --dataset DIR",
+                next_step="name at least one",
+            )
+        return files
+    if files:
+        raise UserError("--dataset names all splits", expected="either --dataset, or --train, --valid and --test")
+    splits, others = find_splits(dataset)
+    if others:
+        log(f"{dataset}: not imported, because they are no train, valid or test split: {', '.join(others)}")
+    return {split: tuple(paths) for split, paths in splits.items()}
+
+
+def _encodings(task: str, notation: str | None, problems: str | None, solutions: str | None) -> tuple[str, str] | None:
+    default = import_part(task).default_encoding
+    if default is not None and notation == "tokens":
+        return problems or default, solutions or default
+    if problems or solutions:
+        raise UserError(
+            "number encodings apply to matrices and integers written as tokens",
+            expected="--notation tokens, and a task of matrices or integers",
+            next_step="leave --input-encoding and --output-encoding out",
+        )
+    return None
+
+
+def _columns(names: str | None) -> dict[str, str]:
     """``problem=a,solution=b`` as a dictionary."""
-    if names is None:
-        return {}
-    if format_ != "jsonl":
-        raise UserError("--columns without --format jsonl", expected="--format jsonl", got=f"--format {format_}")
     columns: dict[str, str] = {}
-    for part in names.split(","):
-        side, equals, column = part.strip().partition("=")
-        if side not in ("problem", "solution") or not equals or not column or side in columns:
-            near = nearest(side, ("problem", "solution"))
+    for part in [] if names is None else names.split(","):
+        role, equals, column = (piece.strip() for piece in part.partition("="))
+        if not equals or not column or not role or role in columns:
+            near = nearest(role, ("problem", "solution"))
             raise UserError(
                 f"--columns: {part.strip()!r} names no column",
                 expected="problem=NAME,solution=NAME",
                 got=repr(names),
-                next_step=f"did you mean {near}={column or 'NAME'}?" if near and side not in columns else None,
+                next_step=f"did you mean {near}={column or 'NAME'}?" if near and role not in columns else None,
             )
-        columns[side] = column
+        columns[role] = column
     return columns
+
+
+def _tokens(alphabet: str) -> tuple[str, ...]:
+    """The tokens of ``--alphabet``: divided at spaces, or else the characters; ``@FILE``: those of a file, divided at spaces."""
+    if alphabet.startswith("@"):
+        try:
+            return tuple(Path(alphabet[1:]).read_text(encoding="utf-8").split())
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(
+                f"--alphabet {alphabet} cannot be read", expected="@FILE of tokens", got=str(error)
+            ) from error
+    parts = alphabet.split()
+    return tuple(parts) if len(parts) != 1 else tuple(parts[0])
 
 
 def _count(flag: str, text: str, minimum: int) -> int:
@@ -146,19 +254,9 @@ def _count(flag: str, text: str, minimum: int) -> int:
 
 
 def _print_result(result: ImportResult, task: str, out: str, as_json: bool) -> None:
-    splits = result.manifest.splits
+    splits, problems = result.manifest.splits, result.manifest.spec["problems"]
     if as_json:
-        summary = {
-            "out": out,
-            "fingerprint": result.manifest.fingerprint,
-            "splits": {name: {"rows": split.rows, "bytes": split.bytes} for name, split in splits.items()},
-            "bad": sum(result.skipped.values()),
-            "left_out": result.skipped,
-            "checked": result.num_verified,
-            "bad_lines": [{"file": b.file, "line": b.number, "why": b.reason} for b in result.skipped_lines],
-            "overlaps": {f"{a}/{b}": count for (a, b), count in result.overlaps.items()},
-        }
-        click.echo(json.dumps(summary))
+        click.echo(json.dumps(_summary(result, out)))
         return
     for line in result.skipped_lines:
         log(str(line))
@@ -169,10 +267,30 @@ def _print_result(result: ImportResult, task: str, out: str, as_json: bool) -> N
     lines = "1 line" if rejected == 1 else f"{rejected:,} lines"
     reasons = ", ".join(f"{kind} {count:,}" for kind, count in sorted(result.skipped.items()))
     click.echo(f"{out}: {task}, {sizes} examples; {lines} rejected{f': {reasons}' if reasons else ''}")
-    if "checked" in result.manifest.spec["problems"]:
-        wrong = sum(count for kind, count in result.skipped.items() if kind not in (NO_PAIR, FOREIGN))
+    if problems["valid_cut"]:
+        click.echo(f"valid: {splits[VALID].rows:,} training examples, by the hash of their problems")
+    if problems["checked"]:
+        wrong = sum(count for kind, count in result.skipped.items() if kind.startswith("solution not correct"))
         click.echo(f"{result.num_verified:,} answers checked, {wrong:,} of them wrong and rejected")
-    else:
+    elif get_task(task).verifies:
         click.echo(f"no answer was checked: run `mathpipe verify {out}`")
+    else:
+        click.echo("no answer can be checked without a task; evaluation compares answers with the stored ones")
     for (a, b), count in result.overlaps.items():
         click.echo(f"{count:,} problems of {b} also occur in {a}")
+
+
+def _summary(result: ImportResult, out: str) -> dict[str, Any]:
+    return {
+        "out": out,
+        "fingerprint": result.manifest.fingerprint,
+        "splits": {name: {"rows": split.rows, "bytes": split.bytes} for name, split in result.manifest.splits.items()},
+        "valid_cut": result.manifest.spec["problems"]["valid_cut"],
+        "bad": sum(result.skipped.values()),
+        "left_out": result.skipped,
+        "checked": result.num_verified,
+        "bad_lines": [
+            {"file": b.file, "line": b.number, "kind": b.kind, "why": b.reason} for b in result.skipped_lines
+        ],
+        "overlaps": {f"{a}/{b}": count for (a, b), count in result.overlaps.items()},
+    }

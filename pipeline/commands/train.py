@@ -77,6 +77,8 @@ def train(
         log(
             f"run {run_dir}: {training.task}, {len(training):,} problems; stop with Ctrl-C, run the same command again to resume"
         )
+        if training.spec["problems"].get("valid_cut"):
+            log(f"valid: {len(valid):,} of the imported training examples, set apart by the hash of their problems")
         log(f"device: {fast_paths('cuda' if torch.cuda.is_available() else 'cpu')}")
         _warn_of_other_task(training, source)
         _log_missing_dvclive(run_dir)

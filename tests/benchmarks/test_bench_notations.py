@@ -16,11 +16,11 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from mathpipe.datasets.expressions.infix import parse_infix
 from mathpipe.datasets.expressions.latex import parse_latex
 from mathpipe.datasets.expressions.prefix import write
+from mathpipe.datasets.io.import_records import Record
 from mathpipe.datasets.io.matrix_text import parse_matrix
-from mathpipe.datasets.io.published_text import Line
 from mathpipe.datasets.rendering.formulas import to_infix, to_latex
-from mathpipe.generate.curate.text_pairs import verified_pairs
-from mathpipe.generate.dataset_spec import TextFormat
+from mathpipe.generate.curate.import_batches import import_batch
+from mathpipe.generate.dataset_spec import ImportedSpec, SourceFormat
 from mathpipe.generate.tasks.task_registry import expression_task
 
 pytestmark = pytest.mark.benchmark
@@ -79,7 +79,8 @@ def test_matrices(benchmark: BenchmarkFixture, notation: str) -> None:
 def test_imported_lines(benchmark: BenchmarkFixture, check: bool) -> None:
     """Lines problem<TAB>solution in infix to pairs of tokens, without and with verification."""
     pairs = generated_pairs(1_000)
-    lines = [Line("a", k, f"{to_infix(p)}\t{to_infix(s)}".encode()) for k, (p, s) in enumerate(pairs, start=1)]
-    text = TextFormat(notation="infix")
-    assert len(verified_pairs("integration-bwd", text, True, lines).rows) == len(lines)
-    rate(benchmark, lambda: verified_pairs("integration-bwd", text, check, lines), len(lines))
+    lines = [Record("a", k, f"{to_infix(p)}\t{to_infix(s)}".encode()) for k, (p, s) in enumerate(pairs, start=1)]
+    source = SourceFormat(notation="infix")
+    spec = ImportedSpec(problem_type="expressions", sources=(), checked=check, source=source)
+    assert len(import_batch("integration-bwd", spec, lines).examples) == len(lines)
+    rate(benchmark, lambda: import_batch("integration-bwd", spec, lines), len(lines))

@@ -13,7 +13,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from mathpipe.datasets.dataset import open_dataset
 from mathpipe.datasets.export_formats import export_text
 from mathpipe.generate.build.dataset_builder import make_dataset
-from mathpipe.generate.curate.published_import import import_dataset
+from mathpipe.generate.curate.dataset_import import import_dataset
 from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.layout import Layout
 from mathpipe.generate.tasks.task_registry import TOKEN_TASKS

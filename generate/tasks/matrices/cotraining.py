@@ -72,6 +72,13 @@ class CoTraining(MatrixTask):
                 rejected.setdefault(reason, np.zeros(len(problems), dtype=np.bool_))[index] = mask
         return Solved(_in_order(parts, order).with_task_ids(problems.task_ids), rejected)
 
+    def supports(self, problems: Matrices) -> Mask:
+        """Each task's own shapes."""
+        result = np.zeros(len(problems), dtype=np.bool_)
+        for task_id, index in _groups(_task_ids(problems)):
+            result[index] = BY_TASK_TOKEN[TASK_TOKENS[task_id]].supports(problems.take(index))
+        return result
+
     def errors(self, problems: Matrices, references: Matrices, predicted: Matrices) -> Errors:
         """The error measures of each task; ``orthogonality`` is 0 if a solution has no vectors."""
         errors: Errors = {"orthogonality": np.zeros(len(problems))}  # present whichever tasks occur

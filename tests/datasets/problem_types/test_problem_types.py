@@ -65,7 +65,11 @@ EXAMPLE = TokenExamples(ONE, sequences(b"\x01\x00\x02"), sequences(b"\x00\x01"))
         (MATRICES, "matrices", MatrixFormat(50, noisy=True)),
         ({**MATRICES, "task": "cotraining"}, "matrices", MatrixFormat(50, noisy=True, has_task_tokens=True)),
         (EXPRESSIONS, "expressions", TokenFormat()),
-        ({"task": "ode1", "problems": {"kind": "imported"}}, "expressions", TokenFormat()),
+        (
+            {"task": "ode1", "problems": {"kind": "imported", "problem_type": "expressions"}},
+            "expressions",
+            TokenFormat(),
+        ),
         (SORTING, "sequences", TokenFormat(vocabulary=("a", "b", "_"))),
         (PAIRS, "integers", IntegerFormat()),
     ],

@@ -16,9 +16,9 @@ from mathpipe.datasets.dataset import open_dataset
 from mathpipe.datasets.errors import UserError
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.curate import deduplication as module
+from mathpipe.generate.curate.dataset_import import import_dataset
 from mathpipe.generate.curate.dataset_verification import verify_dataset
 from mathpipe.generate.curate.deduplication import DUPLICATE, deduplicate
-from mathpipe.generate.curate.published_import import import_dataset
 from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.execution.shuffle import find_duplicates
 from mathpipe.generate.layout import Layout
@@ -128,12 +128,13 @@ def test_damaged_source_raises_and_damaged_copy_is_rebuilt(
 def test_deduplicate_omits_empty_shards(toy: ModuleType, tmp_path: Path) -> None:
     line = "1|INT+ 1 2\tINT+ 2 1\n"
     (tmp_path / "train").write_text(line * 5 + "1|INT+ 7\tINT+ 7\n")
+    (tmp_path / "valid").write_text("1|INT+ 8\tINT+ 8\n")
     (tmp_path / "test").write_text(line)
-    files = {s: [str(tmp_path / s)] for s in ("train", "test")}
+    files = {s: [str(tmp_path / s)] for s in ("train", "valid", "test")}
     import_dataset("toy-reverse", files, str(tmp_path / "d"), shard_rows=2)
     result = deduplicate(str(tmp_path / "d"), str(tmp_path / "e"))
     assert [(r.shard, r.first_row, r.rows) for r in result.manifest.splits["train"].shards] == [(0, 0, 1), (1, 1, 1)]
-    assert result.manifest.splits["test"].rows == 0 and result.dropped == {"train": 4, "test": 1}
+    assert result.manifest.splits["test"].rows == 0 and result.dropped == {"train": 4, "valid": 0, "test": 1}
     assert verify_dataset(str(tmp_path / "e"), workers=0).damage == ()
 
 

@@ -13,14 +13,15 @@ import pytest
 from mathpipe.datasets.dataset import open_dataset
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.expressions.vocabulary import TOKENS
-from mathpipe.datasets.io.published_text import Line
+from mathpipe.datasets.io.import_records import Record
+from mathpipe.generate.curate.dataset_import import ImportResult, import_dataset
 from mathpipe.generate.curate.dataset_verification import verify_dataset
-from mathpipe.generate.curate.published_import import ImportResult, import_dataset
-from mathpipe.generate.curate.text_pairs import verified_pairs
-from mathpipe.generate.dataset_spec import DatasetSpec, ImportedSpec, TextFormat
+from mathpipe.generate.curate.import_batches import import_batch
+from mathpipe.generate.dataset_spec import DatasetSpec, ImportedSpec, SourceFormat
 from mathpipe.pipeline.cli import main
 
-INFIX = TextFormat(format="jsonl", notation="infix", problem="integrand", solution="integral")
+COLUMNS = {"problem": "integrand", "solution": "integral"}
+INFIX = SourceFormat(format="jsonl", notation="infix", columns=COLUMNS)
 TABLE = Path(__file__).parents[1] / "tasks" / "textbook_answers.tsv"
 
 
@@ -37,9 +38,9 @@ def write_objects(path: Path, pairs: Sequence[tuple[object, object]]) -> Path:
 
 
 def read(
-    path: Path, out: Path, task: str = "integration-bwd", text: TextFormat = INFIX, workers: int = 0
+    path: Path, out: Path, task: str = "integration-bwd", source: SourceFormat = INFIX, workers: int = 0
 ) -> ImportResult:
-    return import_dataset(task, {"test": [str(path)]}, str(out), text=text, workers=workers)
+    return import_dataset(task, {"test": [str(path)]}, str(out), source=source, workers=workers)
 
 
 def pairs_of(url: Path) -> list[tuple[str, str]]:
@@ -71,7 +72,7 @@ def test_texts_become_tokens(
     assert pairs_of(tmp_path / "d") == [tokens]
     assert verify_dataset(str(tmp_path / "d"), workers=0).damage == ()
     (tmp_path / "b").write_text(f"{problem}\t{solution}\n")
-    read(tmp_path / "b", tmp_path / "e", task, TextFormat(notation=notation))  # type: ignore[arg-type]
+    read(tmp_path / "b", tmp_path / "e", task, SourceFormat(notation=notation))  # type: ignore[arg-type]
     assert pairs_of(tmp_path / "e") == [tokens]
 
 
@@ -79,7 +80,7 @@ def test_tokens_in_json_lines(tmp_path: Path) -> None:
     path = write_objects(
         tmp_path / "a", [("sub Y' mul INT+ 2 x", "pow x INT+ 2"), ("sub Y'", "x"), ("sub\tY' x", "x x")]
     )
-    result = read(path, tmp_path / "d", text=INFIX.model_copy(update={"notation": "tokens"}))
+    result = read(path, tmp_path / "d", source=INFIX.model_copy(update={"notation": "tokens"}))
     assert pairs_of(tmp_path / "d") == [("sub Y' mul INT+ 2 x", "pow x INT+ 2")]
     assert [line.number for line in result.skipped_lines] == [2, 3]
 
@@ -90,8 +91,8 @@ MALFORMED = [
     (b"7", "expected a JSON object"),
     (b'{"integrand": "x"}', "no column 'integral', but 'integrand'"),
     (b"{}", "no column 'integrand', but none"),
-    (b'{"integrand": 1, "integral": "x"}', "column 'integrand' is not text"),
-    (b'{"integrand": "2x", "integral": null}', "column 'integral' is not text"),
+    (b'{"integrand": 1, "integral": "x"}', "problem: expected text, got int"),
+    (b'{"integrand": "2x", "integral": null}', "column 'integral' is null, expected a solution"),
     (b'{"integrand": "2x", "integral": "x^^2"}', "solution: infix, character 3: an operand is missing"),
     (b'{"integrand": "f(x)", "integral": "x"}', "problem: infix, character 1: unknown name"),
     (b'{"integrand": "y = x", "integral": "x"}', "problem: an equation that is no integral"),
@@ -102,7 +103,7 @@ MALFORMED = [
     (b'{"integrand": "x", "integral": "\xff"}', "not valid JSON"),
     (b'{"integrand": "x", "integral": "\\ud800"}', "solution: infix, character 1"),
     (b"[" * 60_000, "not valid JSON"),
-    (b'{"integrand": ' + b"9" * 6_000 + b"}", "not valid JSON|no column|is not text"),
+    (b'{"integrand": ' + b"9" * 6_000 + b"}", "not valid JSON|no column"),
     (b'{"integrand": "' + b"x" * 70_000 + b'"}', "longer than 65,536 bytes"),
     (b'{"integrand": "' + b"(" * 60_000 + b'", "integral": "x"}', "problem: infix, character"),
 ]
@@ -157,12 +158,13 @@ def test_workers_make_the_same_dataset(tmp_path: Path) -> None:
 
 def test_batches_are_independent() -> None:
     lines = [
-        Line("a", k, json.dumps({"integrand": problem, "integral": solution}).encode())
+        Record("a", k, json.dumps({"integrand": problem, "integral": solution}).encode())
         for k, (problem, solution) in enumerate(textbook_pairs()[:60], start=1)
     ]
-    whole = verified_pairs("integration-bwd", INFIX, True, lines)
-    parts = [verified_pairs("integration-bwd", INFIX, True, [line]) for line in lines]
-    assert whole.rows.solutions.to_list() == [s for part in parts for s in part.rows.solutions.to_list()]
+    spec = ImportedSpec(problem_type="expressions", sources=(), checked=True, source=INFIX)
+    whole = import_batch("integration-bwd", spec, lines)
+    parts = [import_batch("integration-bwd", spec, [line]) for line in lines]
+    assert whole.examples.solutions.to_list() == [s for part in parts for s in part.examples.solutions.to_list()]
     assert whole.rejected == [item for part in parts for item in part.rejected]
 
 
@@ -174,17 +176,16 @@ def test_an_interrupted_import_starts_over(tmp_path: Path) -> None:
 
     files = {"test": [str(path)]}
     with pytest.raises(RuntimeError):
-        import_dataset("integration-bwd", files, str(out), text=INFIX, shard_rows=2, on_rows=stop)
+        import_dataset("integration-bwd", files, str(out), source=INFIX, shard_rows=2, on_rows=stop)
     with pytest.raises(UserError, match="holds something else"):
-        read(path, out, text=INFIX.model_copy(update={"notation": "latex"}))
+        read(path, out, source=INFIX.model_copy(update={"notation": "latex"}))
     assert read(path, out).manifest.splits["test"].rows == 10
     assert verify_dataset(str(out), workers=0).damage == ()
 
 
-def test_the_fingerprint_covers_the_notation_but_that_of_published_files_stays() -> None:
-    published = ImportedSpec(sources=())
-    assert "text" not in published.model_dump() and ImportedSpec.model_validate(published.model_dump()) == published
-    infix = ImportedSpec(sources=(), text=INFIX)
+def test_the_fingerprint_covers_the_notation() -> None:
+    published = ImportedSpec(problem_type="expressions", sources=())
+    infix = ImportedSpec(problem_type="expressions", sources=(), source=INFIX, columns={"operators": "int16"})
     assert ImportedSpec.model_validate(infix.model_dump()) == infix
     specs = (DatasetSpec(task="ode1", problems=problems) for problems in (published, infix))
     assert len({spec.fingerprint for spec in specs}) == 2
@@ -193,13 +194,13 @@ def test_the_fingerprint_covers_the_notation_but_that_of_published_files_stays()
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("--columns problem=a,solution=b", "--columns without --format jsonl"),
+        ("--columns problem=a,solution=b", "text files have no columns"),
         ("--format jsonl --columns problm=a", "did you mean problem=a?"),
         ("--format jsonl --columns problem=a,problem=b", "names no column"),
         ("--format jsonl --columns problem", "names no column"),
         ("--format jsonl --notation morse", "Invalid value for '--notation'"),
         ("--format jsonl --workers -1", "Invalid value for '--workers'"),
-        ("--format jsonl --columns problem=a,solution=b", "objects with columns a, b as prefix tokens"),
+        ("--format jsonl --columns problem=a,solution=b", "jsonl with columns a, b as tokens"),
     ],
 )
 def test_wrong_arguments(arguments: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

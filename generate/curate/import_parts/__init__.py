@@ -1,0 +1,1 @@
+"""One part per problem type: how the values of imported files are read, checked and stored."""

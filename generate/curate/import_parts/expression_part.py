@@ -1,0 +1,170 @@
+"""Import of expressions: prefix tokens, infix or LaTeX; lists of tokens or of their ids.
+
+A problem of an integration task is written as the integrand f or as ``y' = f``, one of a differential equation as an equation
+or as the expression that is zero; an answer as F or as ``y = F``. A constant added to an antiderivative is dropped where the
+task has none. Nothing in a file is evaluated.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.expressions.infix import parse_infix_equation
+from mathpipe.datasets.expressions.latex import parse_latex_equation
+from mathpipe.datasets.expressions.lexemes import CONSTANTS_OF_INTEGRATION
+from mathpipe.datasets.expressions.prefix import MAX_DEPTH, Malformed, Tree, parse, write
+from mathpipe.datasets.expressions.vocabulary import COEFFICIENTS, IDS, TOKENS, UNKNOWNS, VARIABLES
+from mathpipe.datasets.io.import_records import Fault, Fields
+from mathpipe.datasets.io.published_text import Pair, parse_tokens
+from mathpipe.generate.curate.import_parts.import_part import FOREIGN, SIDES
+from mathpipe.generate.curate.import_parts.token_part import (
+    TokenPart,
+    TokenValues,
+    malformed,
+    read_columns,
+    read_tokens,
+)
+from mathpipe.generate.dataset_spec import ImportedSpec, SourceFormat
+from mathpipe.generate.tasks.token_task import ExpressionTask
+
+_EQUATION_PARSERS = {"infix": parse_infix_equation, "latex": parse_latex_equation}
+_SYMBOLS = bytes(IDS[word] for word in (*VARIABLES, *COEFFICIENTS, *UNKNOWNS))
+_ADD, _SUB = IDS["add"], IDS["sub"]
+_Y: Tree = (IDS["Y"],)
+_Y_PRIME: Tree = (IDS["Y'"],)
+
+
+class ExpressionPart(TokenPart):
+    """Expressions of the published vocabulary."""
+
+    problem_type = "expressions"
+    notations = ("tokens", "infix", "latex")
+    counted = True
+
+    def stored_fields(
+        self,
+        task: ExpressionTask,
+        source: SourceFormat,
+        alphabet: tuple[str, ...] | None,
+        read_all: Callable[[], Iterator[Fields]],
+    ) -> dict[str, Any]:
+        if alphabet is not None:
+            raise UserError(
+                "expressions have one vocabulary", expected="--alphabet for sequences only", next_step="leave it out"
+            )
+        return self.stored_columns(task, source)
+
+    def vocabulary_size(self, spec: ImportedSpec) -> int:
+        return len(TOKENS)
+
+    def read(self, task: ExpressionTask, spec: ImportedSpec, fields: Sequence[Fields]) -> list[TokenValues | Fault]:
+        notation = spec.source.notation
+        if notation == "tokens":
+            pairs = self._read_tokens(spec, fields)
+        else:
+            pairs = [_read_notation(task, notation, each) for each in fields]
+        return [self._value(task, spec, pair, each) for pair, each in zip(pairs, fields, strict=True)]
+
+    def _read_tokens(self, spec: ImportedSpec, fields: Sequence[Fields]) -> list[Pair | Fault]:
+        texts = [_token_text(each, spec.source.stored_tokens or TOKENS) for each in fields]
+        pairs = iter(parse_tokens([each for each in texts if not isinstance(each, Fault)]))
+        return [each if isinstance(each, Fault) else next(pairs) for each in texts]
+
+    def _value(
+        self, task: ExpressionTask, spec: ImportedSpec, pair: Pair | Fault, fields: Fields
+    ) -> TokenValues | Fault:
+        if isinstance(pair, Fault):
+            return pair
+        reason = _foreign_symbol(task, pair)
+        if reason is not None:
+            return Fault(FOREIGN, reason)
+        columns = read_columns(self.columns_of(spec), fields)
+        return columns if isinstance(columns, Fault) else TokenValues(pair.problem, pair.solution, columns)
+
+
+def _token_text(fields: Fields, stored: Sequence[str]) -> Fields | Fault:
+    """Problem and solution as texts of tokens."""
+    texts = {}
+    for side in SIDES:
+        tokens = read_tokens(side, fields[side], stored)
+        if isinstance(tokens, Fault):
+            return tokens
+        texts[side] = tokens if isinstance(tokens, str) else " ".join(tokens)
+    return texts
+
+
+def _read_notation(task: ExpressionTask, notation: str, fields: Fields) -> Pair | Fault:
+    parse_equation = _EQUATION_PARSERS[notation]
+    ids = []
+    for side, to_tree in zip(SIDES, (_problem, _solution), strict=True):
+        text = fields[side]
+        if not isinstance(text, str):
+            return malformed(side, "text", text)
+        try:
+            tokens = write(to_tree(task, *parse_equation(text)))
+            if len(tokens) > MAX_DEPTH:
+                parse(tokens)  # raises Malformed beyond the limits of stored expressions
+        except (UserError, Malformed) as error:
+            return Fault(f"malformed {side}", f"{side}: {error}")
+        ids.append(tokens)
+    return Pair(ids[0], ids[1])
+
+
+def _problem(task: ExpressionTask, left: Tree, right: Tree | None) -> Tree:
+    """y' - f for an integral, otherwise the expression that is zero."""
+    is_integral = task.symbols is not None and "Y'" in task.symbols[0] and "Y" not in task.symbols[0]
+    if not is_integral:
+        return left if right is None or right == 0 else (_SUB, left, right)
+    if right is not None:
+        if left != _Y_PRIME:
+            raise UserError("an equation that is no integral", expected="f(x) or y' = f(x)")
+        return (_SUB, _Y_PRIME, right)
+    if isinstance(left, tuple) and left[0] == _SUB and left[1] == _Y_PRIME:
+        return left
+    return (_SUB, _Y_PRIME, left)
+
+
+def _solution(task: ExpressionTask, left: Tree, right: Tree | None) -> Tree:
+    """The right side of ``y = F``, without an added constant that the task's solutions do not have."""
+    if right is not None and left != _Y:
+        raise UserError("an equation that is no solution", expected="F(x) or y = F(x)")
+    solution = left if right is None else right
+    if task.symbols is not None and CONSTANTS_OF_INTEGRATION[0] not in task.symbols[1]:
+        return _without_added_constant(solution)
+    return solution
+
+
+def _without_added_constant(tree: Tree) -> Tree:
+    """F for F + C, where sums nest to the right."""
+    terms: list[Tree] = []
+    while isinstance(tree, tuple) and tree[0] == _ADD:
+        terms.append(tree[1])
+        tree = tree[2]
+    constant = (IDS[CONSTANTS_OF_INTEGRATION[0]],)
+    if not terms or tree != constant:
+        terms.append(tree)
+    result = terms.pop()
+    for term in reversed(terms):
+        result = (_ADD, term, result)
+    return result
+
+
+def _foreign_symbol(task: ExpressionTask, pair: Pair) -> str | None:
+    """Describes the first symbol of a pair that its task does not use; None if there is none."""
+    if task.symbols is None:
+        return None
+    for side, tokens, allowed in zip(("problem", "solution"), (pair.problem, pair.solution), task.symbols, strict=True):
+        foreign = tokens.translate(None, _all_but_foreign(allowed))
+        if foreign:
+            return f"{side}: {TOKENS[foreign[0]]!r} does not occur in a {side} of {task.name}"
+    return None
+
+
+@functools.cache
+def _all_but_foreign(allowed: tuple[str, ...]) -> bytes:
+    """All ids except those of symbols that are not allowed."""
+    foreign = set(_SYMBOLS) - {IDS[word] for word in allowed}
+    return bytes(k for k in range(256) if k not in foreign)

@@ -1,0 +1,95 @@
+"""The interface of a part: values of imported files -> examples, their hashes, and which answers are right."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mathpipe.datasets.io.import_records import MAX_LINE_BYTES, Fault, Fields
+from mathpipe.generate.dataset_spec import ImportedSpec, SourceFormat
+from mathpipe.generate.tasks.task import Task
+
+Mask = NDArray[np.bool_]
+Hashes = NDArray[np.uint64]
+OUT_OF_RANGE, WRONG_SHAPE, FOREIGN = "out of range", "wrong shape", "symbols of another task"
+SIDES = ("problem", "solution")
+
+
+@dataclass(frozen=True)
+class Checked:
+    """n answers after their check. ``correct`` (n,); ``why`` (n,): the outcome, or why the problem has no trusted solution."""
+
+    correct: Mask
+    why: NDArray[np.object_]
+
+
+class ImportPart(ABC):
+    """Import of one problem type. Methods take the task of the examples, and treat records independently of one another.
+
+    ``notations``: how values may be written, the default first. ``counted``: lines of text may begin with ``count|``.
+    ``default_encoding``: the number encoding of tokens, if they have one. ``max_line_bytes``: longer lines are rejected.
+    ``chunk_rows``: examples in a row group at most.
+    """
+
+    problem_type: ClassVar[str]
+    notations: ClassVar[tuple[str, ...]]
+    counted: ClassVar[bool] = False
+    default_encoding: ClassVar[str | None] = None
+    max_line_bytes: ClassVar[int] = MAX_LINE_BYTES
+    chunk_rows: ClassVar[int] = 10_000
+
+    def required_roles(self, task: Any, notation: str) -> tuple[str, ...]:
+        """The values that every record has."""
+        return SIDES
+
+    @abstractmethod
+    def optional_roles(self, task: Any) -> tuple[str, ...]:
+        """Further values that are imported if a table or a CSV file has a column of this name, or ``--columns`` names one."""
+
+    @abstractmethod
+    def stored_fields(
+        self,
+        task: Any,
+        source: SourceFormat,
+        alphabet: tuple[str, ...] | None,
+        read_all: Callable[[], Iterator[Fields]],
+    ) -> dict[str, Any]:
+        """What the spec holds about the stored examples. ``read_all`` reads all values of all files once."""
+
+    @abstractmethod
+    def read(self, task: Any, spec: ImportedSpec, fields: Sequence[Fields]) -> list[Any]:
+        """The example that each record writes, or a ``Fault``."""
+
+    @abstractmethod
+    def examples(self, task: Any, spec: ImportedSpec, values: Sequence[Any]) -> Any:
+        """The examples of such values, all with row 0."""
+
+    def misfits(self, task: Any, examples: Any) -> list[tuple[Mask, Fault]]:
+        """Which examples have no problem of the task, (n,), and why."""
+        return []
+
+    def stored_faults(self, task: Any, spec: Any, examples: Any) -> list[tuple[Mask, Fault]]:
+        """Which stored examples cannot be verified, (n,), and why."""
+        return self.misfits(task, examples)
+
+    @abstractmethod
+    def check(self, task: Any, examples: Any) -> Checked:
+        """Which answers are right by the task's mathematics."""
+
+    @abstractmethod
+    def problem_hash(self, examples: Any, keys_from: int = 0) -> Hashes:
+        """A 64-bit hash of each stored problem, (n,), the same as for generated examples."""
+
+    def split_hash(self, examples: Any) -> Hashes:
+        """The hash by which generation assigns problems to splits, (n,)."""
+        return self.problem_hash(examples)
+
+
+def outcome_names(task: Task[Any], outcome: NDArray[np.int8]) -> NDArray[np.object_]:
+    """The name of each outcome, (n,)."""
+    return np.asarray(np.array(task.outcomes, dtype=object)[outcome])

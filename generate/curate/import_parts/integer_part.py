@@ -1,0 +1,180 @@
+"""Import of integers in tuples and lists: nested lists, or tokens of an integer encoding.
+
+The layouts are the task's, or those of a file that mathpipe wrote, or lists as deep as the first values are.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from mathpipe.datasets.containers.integer_layout import LayoutError, flatten, has_layout, unflatten
+from mathpipe.datasets.containers.ragged_sequences import IntegerSequences
+from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.format.sequence_columns import TokenExamples
+from mathpipe.datasets.io.import_records import Fault, Fields
+from mathpipe.datasets.tokenizers.integer_tokenizer import IntegerTokenizer
+from mathpipe.datasets.tokenizers.tokenizer import END, PAD, DecodeStatus
+from mathpipe.generate.curate.import_parts.import_part import SIDES, Checked, Hashes, ImportPart, Mask, outcome_names
+from mathpipe.generate.curate.import_parts.token_part import malformed, read_tokens
+from mathpipe.generate.dataset_spec import ImportedSpec, SourceFormat
+from mathpipe.generate.splits import sequence_hash
+from mathpipe.generate.tasks.integer_task import IntegerTask
+
+_FIRST_RECORDS = 1_000  # whose depth decides on the layout
+_MAX_DEPTH = 8
+Pair = tuple[list[int], list[int]]  # flat rows of problem and solution
+
+
+class IntegerPart(ImportPart):
+    """Nested integers of 64 bits."""
+
+    problem_type = "integers"
+    notations = ("lists", "tokens")
+    default_encoding = "base1000"
+    max_line_bytes = 1 << 20
+
+    def optional_roles(self, task: IntegerTask[Any]) -> tuple[str, ...]:
+        """None: a task's own columns follow from problem and solution."""
+        return ()
+
+    def stored_fields(
+        self,
+        task: IntegerTask[Any],
+        source: SourceFormat,
+        alphabet: tuple[str, ...] | None,
+        read_all: Callable[[], Iterator[Fields]],
+    ) -> dict[str, Any]:
+        if alphabet is not None:
+            raise UserError(
+                "integers have no alphabet", expected="--alphabet for sequences only", next_step="leave it out"
+            )
+        layouts = (task.problem_layout, task.solution_layout) if task.verifies else source.stored_layouts
+        if layouts is None:
+            layouts = _infer_layouts(source, itertools.islice(read_all(), _FIRST_RECORDS))
+        return {"problem_layout": layouts[0], "solution_layout": layouts[1], "columns": dict(task.columns)}
+
+    def read(self, task: IntegerTask[Any], spec: ImportedSpec, fields: Sequence[Fields]) -> list[Any]:
+        layouts = _layouts(spec)
+        if spec.source.notation == "tokens":
+            sides = [
+                _decode(task, spec.source, k, layouts[k], [each[side] for each in fields])
+                for k, side in enumerate(SIDES)
+            ]
+        else:
+            sides = [
+                [_flat_row(spec.source, k, layouts[k], each[side]) for each in fields] for k, side in enumerate(SIDES)
+            ]
+        results: list[Pair | Fault] = []
+        for problem, solution in zip(*sides, strict=True):
+            if isinstance(problem, Fault):
+                results.append(problem)
+            else:
+                results.append(solution if isinstance(solution, Fault) else (problem, solution))
+        return results
+
+    def examples(self, task: IntegerTask[Any], spec: ImportedSpec, values: Sequence[Pair]) -> TokenExamples:
+        problems, solutions = (IntegerSequences.from_list([value[k] for value in values]) for k in (0, 1))
+        classes = task.classes(problems, solutions) if values else {}
+        columns = {
+            name: np.asarray(classes.get(name, np.empty(0)), dtype=dtype) for name, dtype in task.columns.items()
+        }
+        return TokenExamples(np.zeros(len(values), dtype=np.int64), problems, solutions, columns)
+
+    def stored_faults(self, task: IntegerTask[Any], spec: ImportedSpec, examples: Any) -> list[tuple[Mask, Fault]]:
+        problem, solution = _layouts(spec)
+        readable = has_layout(problem, examples.problems) & has_layout(solution, examples.solutions)
+        return [(~readable, Fault("wrong layout", "does not have the layout of its dataset"))]
+
+    def check(self, task: IntegerTask[Any], examples: Any) -> Checked:
+        """By the task's default parameters."""
+        with np.errstate(all="ignore"):
+            solved = task.solve(examples.problems, task.resolve(task.default_spec))
+            outcome = task.verify(examples.problems, solved, examples.solutions).outcome
+        names = outcome_names(task, outcome)
+        return Checked(np.isin(names.astype(str), list(task.correct_outcomes)), names)
+
+    def problem_hash(self, examples: Any, keys_from: int = 0) -> Hashes:
+        return sequence_hash(examples.problems, keys_from=keys_from)
+
+
+def _layouts(spec: ImportedSpec) -> tuple[str, str]:
+    stored = spec.model_extra or {}
+    return str(stored["problem_layout"]), str(stored["solution_layout"])
+
+
+def _value(side: str, value: object) -> Any:
+    """The nested value of a JSON text, or of a value that is one already."""
+    if isinstance(value, str):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            return malformed(side, "integers such as 12 or [48, 36]", value)
+    return value
+
+
+def _flat_row(source: SourceFormat, k: int, layout: str, written: object) -> list[int] | Fault:
+    """The flat row of a nested value; of a file that mathpipe wrote, the row itself."""
+    side, value = SIDES[k], _value(SIDES[k], written)
+    if isinstance(value, Fault):
+        return value
+    try:
+        if source.stored_layouts is not None and source.stored_layouts[k] == layout and isinstance(value, list):
+            unflatten(layout, value)
+            return value
+        return flatten(layout, value)
+    except (LayoutError, RecursionError, TypeError) as error:
+        return Fault(f"malformed {side}", f"{side}: expected {layout}, {str(error).removeprefix('value')}")
+
+
+def _decode(task: IntegerTask[Any], source: SourceFormat, k: int, layout: str, values: Sequence[Any]) -> list[Any]:
+    """The flat row of each text of tokens, or a ``Fault``."""
+    side, encoding = SIDES[k], (source.encodings or ("base1000", "base1000"))[k]
+    stated = task.ranges(task.default_spec).get(f"{side}_range")
+    tokenizer = IntegerTokenizer.named(encoding, layout, stated)
+    ids: list[list[int] | Fault] = []
+    for value in values:
+        tokens = read_tokens(side, value)
+        try:
+            words = tokens.split() if isinstance(tokens, str) else tokens
+            ids.append(words if isinstance(words, Fault) else tokenizer.tokens_to_ids(words))
+        except UserError as error:
+            ids.append(Fault(f"malformed {side}", f"{side}: {error}"))
+    width = max((len(each) for each in ids if not isinstance(each, Fault)), default=0) + 1
+    padded = np.full((len(ids), width), PAD, dtype=np.int64)
+    for row, each in zip(padded, ids, strict=True):
+        if not isinstance(each, Fault):
+            row[: len(each)], row[len(each)] = each, END
+    rows, status = tokenizer.decode(padded)
+    wrong = Fault(f"malformed {side}", f"{side}: expected {layout} in {encoding}")
+    return [
+        each if isinstance(each, Fault) else (rows[i] if status[i] == DecodeStatus.OK else wrong)
+        for i, each in enumerate(ids)
+    ]
+
+
+def _infer_layouts(source: SourceFormat, records: Iterator[Fields]) -> tuple[str, str]:
+    """Lists as deep as the deepest of the first values, for problem and solution."""
+    if source.notation == "tokens":
+        return "[int]", "[int]"
+    depths = dict.fromkeys(SIDES, 0)
+    for fields in records:
+        for side in SIDES:
+            depths[side] = max(depths[side], _depth(_value(side, fields[side])))
+    return (
+        f"{'[' * depths['problem']}int{']' * depths['problem']}",
+        f"{'[' * depths['solution']}int{']' * depths['solution']}",
+    )
+
+
+def _depth(value: object) -> int:
+    """The number of lists inside each other; 0 for what is no list, and for lists that are too deep."""
+    depth = 0
+    while isinstance(value, list):
+        depth += 1
+        value = next((item for item in value if isinstance(item, list)), None)
+    return depth if depth <= _MAX_DEPTH else 0

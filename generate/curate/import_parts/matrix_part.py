@@ -1,0 +1,256 @@
+"""Import of matrices: nested lists of decimals and fractions, LaTeX, or tokens of a number encoding.
+
+Values are stored as float32, and never rounded: a problem on the 3-digit decimal grid is read back as that decimal. An answer is
+right if it passes the task's error test at 5 %, or is the recomputed solution rounded to 3 digits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mathpipe.datasets.containers.ragged_matrices import SPECTRA, Matrices, reduce_per_matrix
+from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.format.matrix_columns import MatrixExamples, snap_to_grid
+from mathpipe.datasets.io.import_records import Fault, Fields
+from mathpipe.datasets.io.matrix_text import parse_matrix
+from mathpipe.datasets.tokenizers.decimal_grid import LARGEST
+from mathpipe.datasets.tokenizers.matrix_tokenizer import MAX_DIMENSION, TASK_TOKENS, MatrixTokenizer
+from mathpipe.datasets.tokenizers.tokenizer import END, PAD, DecodeStatus
+from mathpipe.generate.curate.import_parts.import_part import (
+    OUT_OF_RANGE,
+    SIDES,
+    WRONG_SHAPE,
+    Checked,
+    Hashes,
+    ImportPart,
+    Mask,
+    outcome_names,
+)
+from mathpipe.generate.curate.import_parts.token_part import malformed, read_tokens
+from mathpipe.generate.dataset_spec import ImportedSpec, SourceFormat
+from mathpipe.generate.splits import problem_hash
+from mathpipe.generate.tasks.matrix_task import MatrixTask, hash_problems
+from mathpipe.generate.tasks.task_registry import MATRIX_TASKS
+
+Floats = NDArray[np.float64]
+_SHAPES = tuple(f"{side}_{way}" for side in SIDES for way in ("rows", "cols"))
+_TASK_NAMES = tuple(next(n for n, t in MATRIX_TASKS.items() if t.task_token == token) for token in TASK_TOKENS)
+_HALF_UNIT = 0.51  # of the third digit: half, and the float32 in which solutions are stored
+
+
+@dataclass(frozen=True)
+class MatrixValues:
+    """An example: its matrices (r, c), and the indices of its task and spectrum if it names them."""
+
+    problem: Floats
+    solution: Floats
+    clean: Floats | None = None
+    task_id: int | None = None
+    spectrum: int | None = None
+
+
+class MatrixPart(ImportPart):
+    """Real matrices of up to 100 x 100."""
+
+    problem_type = "matrices"
+    notations = ("lists", "tokens", "latex")
+    default_encoding = "P1000"
+    max_line_bytes = 1 << 21
+    chunk_rows = 1_000  # 100 x 100 matrices fill 160 MB
+
+    def required_roles(self, task: MatrixTask, notation: str) -> tuple[str, ...]:
+        return (*SIDES, "task") if task.has_task_tokens and notation != "tokens" else SIDES
+
+    def optional_roles(self, task: MatrixTask) -> tuple[str, ...]:
+        return ("clean_problem", *_SHAPES, *(["spectrum"] if task.takes_spectrum and not task.has_task_tokens else []))
+
+    def stored_fields(
+        self,
+        task: MatrixTask,
+        source: SourceFormat,
+        alphabet: tuple[str, ...] | None,
+        read_all: Callable[[], Iterator[Fields]],
+    ) -> dict[str, Any]:
+        if alphabet is not None:
+            raise UserError(
+                "matrices have no alphabet", expected="--alphabet for sequences only", next_step="leave it out"
+            )
+        return {
+            "round_problems": False,
+            "snap_problems": True,
+            "noisy": "clean_problem" in source.columns,
+            "mixed": "spectrum" in source.columns,
+        }
+
+    def read(self, task: MatrixTask, spec: ImportedSpec, fields: Sequence[Fields]) -> list[MatrixValues | Fault]:
+        if spec.source.notation == "tokens":
+            return _read_tokens(task, spec.source, fields)
+        return [_read_lists(each) for each in fields]
+
+    def examples(self, task: MatrixTask, spec: ImportedSpec, values: Sequence[MatrixValues]) -> MatrixExamples:
+        problems, solutions = (Matrices.from_list([getattr(v, side) for v in values]) for side in SIDES)
+        clean = [value.clean for value in values if value.clean is not None]
+        task_ids, spectra = (_indices([getattr(v, name) for v in values]) for name in ("task_id", "spectrum"))
+        noise_free = snap_to_grid(_as_stored(Matrices.from_list(clean)).with_task_ids(task_ids)) if clean else None
+        stored = snap_to_grid(_as_stored(problems).with_task_ids(task_ids).with_spectra(spectra))
+        row = np.zeros(len(values), dtype=np.int64)
+        return MatrixExamples(row, stored, _as_stored(solutions).with_task_ids(task_ids), noise_free)
+
+    def misfits(self, task: MatrixTask, examples: MatrixExamples) -> list[tuple[Mask, Fault]]:
+        fault = Fault(WRONG_SHAPE, f"problem: expected {task.problem} for {task.name}, got another shape or symmetry")
+        in_range = np.ones(len(examples), dtype=np.bool_)
+        for matrices in (examples.problems, examples.solutions, examples.solved):
+            in_range &= np.asarray(reduce_per_matrix(np.abs(matrices.values) < LARGEST, matrices, np.logical_and))
+        too_large = Fault(OUT_OF_RANGE, f"expected numbers of magnitude below {LARGEST:g}")
+        return [(~in_range, too_large), (~task.supports(examples.solved), fault)]
+
+    def check(self, task: MatrixTask, examples: MatrixExamples) -> Checked:
+        problems, stored = examples.solved, examples.solutions
+        with np.errstate(all="ignore"):
+            solved = task.solve(problems)
+            names = outcome_names(task, task.verify(problems, solved.solutions, stored).outcome)
+        correct = np.isin(names.astype(str), list(task.correct_outcomes)) | _equal_to_3_digits(stored, solved.solutions)
+        for reason, mask in solved.rejected.items():
+            correct &= ~mask
+            names[mask] = f"its problem has no trusted one: {reason}"
+        return Checked(correct, names)
+
+    def problem_hash(self, examples: MatrixExamples, keys_from: int = 0) -> Hashes:
+        return hash_problems(examples.problems, on_grid=False, keys_from=keys_from)
+
+    def split_hash(self, examples: MatrixExamples) -> Hashes:
+        return problem_hash(examples.problems)
+
+
+def _as_stored(matrices: Matrices) -> Matrices:
+    """The values rounded to float32, as shards hold them."""
+    with np.errstate(over="ignore"):
+        return matrices.with_values(matrices.values.astype(np.float32).astype(np.float64))
+
+
+def _indices(values: Sequence[int | None]) -> NDArray[np.uint8] | None:
+    present = [value for value in values if value is not None]
+    return np.array(present, dtype=np.uint8) if present else None
+
+
+def _equal_to_3_digits(stored: Matrices, solved: Matrices) -> Mask:
+    """(n,): which matrices are the solved ones, entry by entry, up to half a unit of the third digit."""
+    result = np.zeros(len(stored), dtype=np.bool_)
+    index = np.flatnonzero(stored.same_shape(solved))
+    h, x = stored.take(index), solved.take(index)
+    with np.errstate(all="ignore"):
+        unit = 10.0 ** (np.floor(np.log10(np.maximum(np.abs(x.values), 1e-300))) - 2)
+        close = np.abs(h.values - x.values) <= _HALF_UNIT * unit
+    result[index] = reduce_per_matrix(close, x, np.logical_and)
+    return result
+
+
+def _read_lists(fields: Fields) -> MatrixValues | Fault:
+    """The matrices of one record, written as lists or LaTeX."""
+    matrices: dict[str, Floats] = {}
+    for role in (*SIDES, "clean_problem"):
+        if role in fields:
+            shape_of = "problem" if role == "clean_problem" else role
+            shape = tuple(fields.get(f"{shape_of}_{way}") for way in ("rows", "cols"))
+            matrix = _read_matrix(role, fields[role], shape)
+            if isinstance(matrix, Fault):
+                return matrix
+            matrices[role] = matrix
+    clean = matrices.get("clean_problem")
+    if clean is not None and clean.shape != matrices["problem"].shape:
+        got = " x ".join(map(str, clean.shape))
+        return Fault(WRONG_SHAPE, f"clean_problem: expected the shape of the problem, got {got}")
+    indices = [_index(fields, "task", (TASK_TOKENS, _TASK_NAMES)), _index(fields, "spectrum", (SPECTRA,))]
+    for index in indices:
+        if isinstance(index, Fault):
+            return index
+    task_id, spectrum = (index if isinstance(index, int) else None for index in indices)
+    return MatrixValues(matrices["problem"], matrices["solution"], clean, task_id, spectrum)
+
+
+def _index(fields: Fields, role: str, names: Sequence[Sequence[str]]) -> int | Fault | None:
+    """The position of a name among ``names``, of which each has the same meanings; None where the record names none."""
+    if role not in fields:
+        return None
+    for known in names:
+        if fields[role] in tuple(known):
+            return tuple(known).index(fields[role])
+    return malformed(role, f"one of {', '.join(names[-1])}", fields[role])
+
+
+def _read_matrix(role: str, value: object, shape: tuple[object, ...]) -> Floats | Fault:
+    """A matrix of up to 100 x 100; ``shape``: rows and columns of a list that is not nested, None for a column."""
+    try:
+        matrix = parse_matrix(value) if isinstance(value, str) else _from_list(value)
+        if matrix.shape[1:] == (1,) and None not in shape:
+            matrix = matrix.reshape(shape)  # type: ignore[arg-type]
+    except (UserError, ValueError, TypeError) as error:
+        return Fault(f"malformed {role}", f"{role}: {error}")
+    if not matrix.size or max(matrix.shape) > MAX_DIMENSION:
+        got = " x ".join(map(str, matrix.shape))
+        return Fault(WRONG_SHAPE, f"{role}: expected 1 x 1 to {MAX_DIMENSION} x {MAX_DIMENSION}, got {got}")
+    return matrix
+
+
+def _from_list(value: object) -> Floats:
+    """The matrix of a number, a list (a column) or a list of rows."""
+    try:
+        numbers = np.asarray(value)
+    except ValueError:
+        numbers = np.empty(0, dtype=object)
+    if numbers.dtype.kind in "iuf" and numbers.size > 0 and numbers.ndim <= 2 and np.isfinite(numbers).all():
+        return np.asarray(numbers, dtype=np.float64).reshape(-1, 1 if numbers.ndim < 2 else numbers.shape[1])
+    return parse_matrix(_list_text(value))  # fractions as text; otherwise it says what is wrong
+
+
+def _list_text(value: object, depth: int = 0) -> str:
+    if isinstance(value, list) and depth < 3:
+        return f"[{', '.join(_list_text(item, depth + 1) for item in value)}]"
+    is_text = isinstance(value, str) and not set(value) & set("[],")
+    if is_text or (isinstance(value, int | float) and not isinstance(value, bool)):
+        return str(value)
+    raise UserError("no matrix", expected="rows of numbers: [[1, 2.5], [3, 4]]", got=ascii(value)[:40])
+
+
+def _read_tokens(task: MatrixTask, source: SourceFormat, fields: Sequence[Fields]) -> list[MatrixValues | Fault]:
+    """The matrices that tokens of number encodings write."""
+    sides = []
+    for side, encoding in zip(SIDES, source.encodings or ("P1000", "P1000"), strict=True):
+        tokenizer = MatrixTokenizer.named(encoding, has_task_tokens=task.has_task_tokens)
+        sides.append(_decode(tokenizer, side, [each[side] for each in fields]))
+    results: list[MatrixValues | Fault] = []
+    for problem, solution in zip(*sides, strict=True):
+        faults = [value for value in (problem, solution) if isinstance(value, Fault)]
+        results.append(faults[0] if faults else MatrixValues(problem[0], solution[0], task_id=problem[1]))
+    return results
+
+
+def _decode(tokenizer: MatrixTokenizer, side: str, values: Sequence[Any]) -> list[Any]:
+    """(matrix, task id or None) of each text of tokens, or a ``Fault``."""
+    ids: list[list[int] | Fault] = []
+    for value in values:
+        tokens = read_tokens(side, value)
+        try:
+            words = tokens.split() if isinstance(tokens, str) else tokens
+            ids.append(words if isinstance(words, Fault) else tokenizer.tokens_to_ids(words))
+        except UserError as error:
+            ids.append(Fault(f"malformed {side}", f"{side}: {error}"))
+    width = max((len(each) for each in ids if not isinstance(each, Fault)), default=0) + 1
+    padded = np.full((len(ids), width), PAD, dtype=np.int64)
+    for row, each in zip(padded, ids, strict=True):
+        if not isinstance(each, Fault):
+            row[: len(each)], row[len(each)] = each, END
+    matrices, status = tokenizer.decode(padded)
+    wrong = Fault(
+        f"malformed {side}", f"{side}: expected V<rows> V<cols> and exactly as many numbers in {tokenizer.name}"
+    )
+    task_ids = [None] * len(ids) if matrices.task_ids is None else matrices.task_ids.tolist()
+    return [
+        each if isinstance(each, Fault) else ((matrices[i], task_ids[i]) if status[i] == DecodeStatus.OK else wrong)
+        for i, each in enumerate(ids)
+    ]

@@ -1,0 +1,118 @@
+"""What the import of expressions and of sequences shares: examples are pairs of token ids, with the task's own columns."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mathpipe.datasets.containers.ragged_sequences import Sequences
+from mathpipe.datasets.format.sequence_columns import TokenExamples
+from mathpipe.datasets.io.import_records import Fault, Fields
+from mathpipe.generate.curate.import_parts.import_part import Checked, Hashes, ImportPart, Mask, outcome_names
+from mathpipe.generate.dataset_spec import ImportedSpec, SourceFormat
+from mathpipe.generate.splits import sequence_hash
+from mathpipe.generate.tasks.token_task import TokenTask, has_unknown_ids
+
+
+@dataclass(frozen=True)
+class TokenValues:
+    """An example: problem and solution as stored ids, and the values of the task's own columns."""
+
+    problem: bytes
+    solution: bytes
+    columns: tuple[float, ...] = ()
+
+
+class TokenPart(ImportPart):
+    """Import of a problem type whose examples are ``TokenExamples``."""
+
+    def optional_roles(self, task: TokenTask[Any]) -> tuple[str, ...]:
+        return tuple(task.columns)
+
+    def stored_columns(self, task: TokenTask[Any], source: SourceFormat) -> dict[str, Any]:
+        """The task's own columns that the files have, with their NumPy types."""
+        return {"columns": {name: dtype for name, dtype in task.columns.items() if name in source.columns}}
+
+    @staticmethod
+    def columns_of(spec: ImportedSpec) -> dict[str, str]:
+        """Names and NumPy types of the imported columns besides problem and solution."""
+        columns: dict[str, str] = (spec.model_extra or {}).get("columns", {})
+        return columns
+
+    def examples(self, task: TokenTask[Any], spec: ImportedSpec, values: Sequence[TokenValues]) -> TokenExamples:
+        columns = {
+            name: np.array([value.columns[k] for value in values], dtype=dtype)
+            for k, (name, dtype) in enumerate(self.columns_of(spec).items())
+        }
+        problems, solutions = (
+            Sequences.from_list([getattr(v, side) for v in values]) for side in ("problem", "solution")
+        )
+        return TokenExamples(np.zeros(len(values), dtype=np.int64), problems, solutions, columns)
+
+    def stored_faults(
+        self, task: TokenTask[Any], spec: ImportedSpec, examples: TokenExamples
+    ) -> list[tuple[Mask, Fault]]:
+        unknown = has_unknown_ids(examples, self.vocabulary_size(spec))
+        return [(unknown, Fault("unknown ids", "holds an id outside the vocabulary"))]
+
+    @abstractmethod
+    def vocabulary_size(self, spec: ImportedSpec) -> int:
+        """Number of different stored ids."""
+
+    def check(self, task: TokenTask[Any], examples: TokenExamples) -> Checked:
+        names = outcome_names(task, task.verify(examples.problems, examples.solutions, examples.solutions).outcome)
+        return Checked(np.isin(names.astype(str), list(task.correct_outcomes)), names)
+
+    def problem_hash(self, examples: TokenExamples, keys_from: int = 0) -> Hashes:
+        return sequence_hash(examples.problems, keys_from=keys_from)
+
+
+def malformed(role: str, expected: str, value: object) -> Fault:
+    """A value of another type than expected."""
+    return Fault(f"malformed {role}", f"{role}: expected {expected}, got {type(value).__name__} {ascii(value)[:40]}")
+
+
+def read_tokens(role: str, value: object, stored: Sequence[str] = ()) -> str | list[str] | Fault:
+    """The tokens of a list; a text as it is. ``stored``: the tokens of ids, where lists hold ids."""
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, list):
+        return malformed(role, "text or a list of tokens", value)
+    tokens = []
+    for item in value:
+        if isinstance(item, int) and not isinstance(item, bool) and stored:
+            if not 0 <= item < len(stored):
+                return Fault(f"malformed {role}", f"{role}: expected ids 0 to {len(stored) - 1}, got {item}")
+            tokens.append(stored[item])
+        elif isinstance(item, str | int) and not isinstance(item, bool):
+            tokens.append(str(item))
+        else:
+            return malformed(role, "a list of tokens", item)
+    return tokens
+
+
+def read_columns(columns: Mapping[str, str], fields: Fields) -> tuple[float, ...] | Fault:
+    """The values of the task's own columns, in the range of their types."""
+    values = []
+    for name, dtype in columns.items():
+        number = _number(fields[name])
+        limits = np.iinfo(dtype) if np.dtype(dtype).kind in "iu" else None
+        if number is None or (limits and (number != int(number) or not limits.min <= number <= limits.max)):
+            return malformed(name, f"a number of type {dtype}", fields[name])
+        values.append(int(number) if limits else number)
+    return tuple(values)
+
+
+def _number(value: object) -> float | None:
+    """A finite number, also from text; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if np.isfinite(number) else None
