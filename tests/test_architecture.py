@@ -72,6 +72,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "generate.execution": {*ERRORS, "generate"},
     "generate.build": {*DATASETS, *ERRORS, *PREPARE, "generate.tasks", "generate.tasks.external", "generate.execution"},
     "generate.curate": {*DATASETS, *ERRORS, *PREPARE, "generate.tasks", "generate.execution", "generate.build"},
+    "generate.answers": {*DATASETS, *ERRORS, *PREPARE, "generate.tasks", "generate.execution", "generate.curate"},
     "train.config": set(),
     "train.runtime": {*DATASETS, *ERRORS},
     "train.model.interface": {*DATASETS, *ERRORS, "train.runtime"},

@@ -34,6 +34,7 @@ class Task(ABC, Generic[SpecT]):
     ``shares_stream``: train, valid and test take their examples from one RNG stream, each the ones whose hash names it; else
     every split has a stream of its own. ``may_repeat``: the training split may have more examples than there are distinct
     problems. ``verifies``: ``verify`` knows which answers are right; else an answer is right if it equals the stored one.
+    ``needs_reference``: ``verify`` compares with the stored solution, which does not follow from the problem alone.
     ``origin``: where the code of a task outside the package comes from, set when it is loaded.
     """
 
@@ -50,6 +51,7 @@ class Task(ABC, Generic[SpecT]):
     shares_stream: ClassVar[bool] = False
     may_repeat: ClassVar[bool] = False
     verifies: ClassVar[bool] = True
+    needs_reference: ClassVar[bool] = False
     default_spec: SpecT
     origin: TaskSource | None = None
 

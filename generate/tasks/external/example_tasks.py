@@ -57,6 +57,7 @@ class ExampleTask(TokenTask[Any]):
     problem_values: ClassVar[ExampleValues]
     answer_values: ClassVar[ExampleValues]
     may_repeat = True
+    needs_reference = True
 
     def chunk_rows(self, spec: Any) -> int:
         return CHUNK_ROWS
