@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,7 +125,6 @@ class Solver:
         return results
 
 
-@contextmanager
 def open_solver(
     run: str | Path,
     *,
@@ -138,8 +135,11 @@ def open_solver(
     device: str | None = None,
     max_length: int | None = None,
     seconds: float = SECONDS,
-) -> Iterator[Solver]:
-    """The model of a run, ready to be asked. UserError for a run or checkpoint that is missing or damaged."""
+) -> Solver:
+    """The model of a run, ready to be asked; ``max_length``: tokens of a hypothesis.
+
+    UserError for a run or checkpoint that is missing or damaged.
+    """
     if beam < 1:
         raise UserError("the beam is out of range", expected="1 or more", got=beam)
     model, record = load_model(run, resolve_device(device), checkpoint)
@@ -150,7 +150,7 @@ def open_solver(
             next_step="evaluate it on a dataset with `mathpipe eval`",
         )
     length = max_length or min(MAX_LENGTH, record.config.model.max_positions)
-    yield Solver(model, record, AnswerVerifier(task, notation, None, domain, seconds), beam, length)
+    return Solver(model, record, AnswerVerifier(task, notation, None, domain, seconds), beam, length)
 
 
 def solve_problem(
@@ -161,13 +161,15 @@ def solve_problem(
     checkpoint: str = "last",
     notation: str | None = None,
     device: str | None = None,
+    max_length: int | None = None,
 ) -> SolvedProblem:
     """Ask the model of a run one problem, written as for ``verify``: its hypotheses by beam search, each verified.
 
-    ``checkpoint``: ``last``, ``best`` or a file in the run's directory. UserError for a problem that the task does not have.
+    ``checkpoint``: ``last``, ``best`` or a file in the run's directory. ``max_length``: of a hypothesis, 512 tokens by default.
+    UserError for a problem that the task does not have.
     """
-    with open_solver(run, beam=beam, checkpoint=checkpoint, notation=notation, device=device) as solver:
-        return solver.solve(problem)
+    options: dict[str, Any] = {"notation": notation, "device": device, "max_length": max_length}
+    return open_solver(run, beam=beam, checkpoint=checkpoint, **options).solve(problem)
 
 
 def list_runs(root: str | Path = "runs") -> list[tuple[str, RunRecord]]:

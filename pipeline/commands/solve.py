@@ -56,10 +56,10 @@ def solve(
         return
     if problem is None:
         raise UserError("no problem to solve", expected="text such as x*sin(x), a matrix, or a file")
-    with open_solver(run, beam=beam, checkpoint=checkpoint, notation=notation, domain=domain) as solver:
-        for text in _problems(problem):
-            solved = solver.solve(text)
-            click.echo(json.dumps(_as_json(text, solved)) if as_json else _describe(solved))
+    solver = open_solver(run, beam=beam, checkpoint=checkpoint, notation=notation, domain=domain)
+    for text in _problems(problem):
+        solved = solver.solve(text)
+        click.echo(json.dumps(_as_json(text, solved)) if as_json else _describe(solved))
 
 
 def _list_runs() -> None:
