@@ -7,11 +7,14 @@ which the verifier fails ``undecided``; none raises an error. Text is parsed and
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.io.import_records import Fault
@@ -29,11 +32,11 @@ INVALID_PROBLEM = "invalid_problem"
 """The outcome where not the answer is at fault: the problem cannot be parsed, or the task cannot pose it."""
 AUTO = "auto"
 SECONDS = 30.0  # for one answer; the limits of the verifiers themselves are below
+_EVIDENCE_NAMES = [None if k == NONE else name for k, name in enumerate(EVIDENCE)]
 _OUTCOME_OF_FAULT = {WRONG_SHAPE: "wrong_shape"}  # of an answer that is no answer; else it is malformed
 
 
-@dataclass(frozen=True)
-class AnswerVerification:
+class AnswerVerification(NamedTuple):
     """The outcome of one answer, and whether it counts as correct.
 
     ``measures``: those of the task that are defined, such as ``error_l1``; ``evidence``: proven, enclosed or sampled, None where
@@ -42,14 +45,18 @@ class AnswerVerification:
 
     outcome: str
     correct: bool = False
-    measures: dict[str, float] = field(default_factory=dict)
+    measures: Mapping[str, float] = MappingProxyType({})
     evidence: str | None = None
-    evidence_counts: dict[str, int] = field(default_factory=dict)
+    evidence_counts: Mapping[str, int] = MappingProxyType({})
     reason: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, without those that are empty."""
-        return {name: value for name, value in asdict(self).items() if value not in (None, {})}
+        return {name: value for name, value in self._asdict().items() if value is not None and value != {}}
+
+    def __reduce__(self) -> tuple[Any, ...]:  # a proxy cannot be pickled
+        outcome, correct, measures, evidence, counts, reason = self
+        return AnswerVerification, (outcome, correct, dict(measures), evidence, dict(counts), reason)
 
 
 @dataclass(frozen=True)
@@ -230,25 +237,30 @@ class AnswerVerifier:
         correct_outcomes = counted_as_correct(self.task.correct_outcomes, self.domain)
         n = len(verification.outcome)
         graded = len(verification.evidence) == n
-        evidence = verification.evidence.tolist() if graded else [NONE] * n
-        measures, counts = (
-            [dict[str, float]() for _ in range(n)] for _ in ("measures", "evidence_counts")
-        )  # one dictionary an answer
-        for columns, dictionaries in ((verification.measures, measures), (verification.evidence_counts, counts)):
-            for name, values in columns.items():
-                for i in np.flatnonzero(np.isfinite(values)).tolist():
-                    dictionaries[i][name] = float(values[i])
+        evidence = [_EVIDENCE_NAMES[k] for k in verification.evidence.tolist()] if graded else [None] * n
         names = [self.task.outcomes[k] for k in verification.outcome.tolist()]
-        return [
-            AnswerVerification(
-                name,
-                name in correct_outcomes,
-                measures[i],
-                None if evidence[i] == NONE else EVIDENCE[evidence[i]],
-                {key: int(value) for key, value in counts[i].items()},
-            )
-            for i, name in enumerate(names)
+        measures = _finite_values(verification.measures, n)
+        counts = [
+            {name: int(count) for name, count in row.items()} for row in _finite_values(verification.evidence_counts, n)
         ]
+        return [
+            AnswerVerification(name, name in correct_outcomes, values, grade, numbers)
+            for name, values, grade, numbers in zip(names, measures, evidence, counts, strict=True)
+        ]
+
+
+def _finite_values(columns: Mapping[str, NDArray[Any]], n: int) -> list[dict[str, Any]]:
+    """For each of n rows, the columns (n,) that have a finite number there."""
+    if not columns:
+        return [{} for _ in range(n)]
+    names, rows = list(columns), zip(*(values.tolist() for values in columns.values()), strict=True)
+    finite = np.logical_and.reduce([np.isfinite(values) for values in columns.values()]).tolist()
+    return [
+        dict(zip(names, row, strict=True))
+        if complete
+        else {k: v for k, v in zip(names, row, strict=True) if isfinite(v)}
+        for row, complete in zip(rows, finite, strict=True)
+    ]
 
 
 @functools.lru_cache(maxsize=32)

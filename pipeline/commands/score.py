@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -107,7 +108,7 @@ def score(
 @contextlib.contextmanager
 def _open_input(file: str) -> Iterator[IO[bytes]]:
     if file == "-":
-        yield click.get_binary_stream("stdin")
+        yield sys.stdin.buffer
         return
     with open_file(file) as answers:
         yield answers
@@ -116,7 +117,7 @@ def _open_input(file: str) -> Iterator[IO[bytes]]:
 @contextlib.contextmanager
 def _open_output(out: str | None) -> Iterator[IO[str]]:
     if out is None:
-        yield click.get_text_stream("stdout")
+        yield sys.stdout
         return
     with Path(out).open("w", encoding="utf-8") as results:
         yield results

@@ -100,6 +100,7 @@ def test_verification(benchmark: BenchmarkFixture, examples: Any) -> None:
         for first in range(0, ROWS, BATCH):
             verifier.verify_parsed(parsed[first : first + BATCH])
 
-    rates = [per_cpu_second(work, ROWS) for work in (internal, outside)]
+    rounds = [(per_cpu_second(internal, ROWS, 1), per_cpu_second(outside, ROWS, 1)) for _ in range(5)]  # in turns
+    rates = [max(column) for column in zip(*rounds, strict=True)]
     whole = per_cpu_second(lambda: list(score_lines([line.encode() for line in lines], verifier)), ROWS)
     report(benchmark, internal=rates[0], verified=rates[1], kept_share=rates[1] / rates[0], whole_lines=whole)

@@ -100,6 +100,8 @@ class MatrixPart(ImportPart):
         return _read_matrix(side, value, (None, None))
 
     def batch(self, values: Sequence[Floats]) -> Matrices:
+        if len({value.shape for value in values}) == 1:
+            return Matrices.from_dense(np.array(values))
         return Matrices.from_list(values)
 
     def grade(

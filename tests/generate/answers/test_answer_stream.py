@@ -7,6 +7,7 @@ import random
 import sys
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -56,10 +57,8 @@ def test_score_writes_a_line_for_each_answer(answers: Path, tmp_path: Path, caps
 
 
 def test_score_reads_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    class Input:
-        buffer = BytesIO(b'{"q": [[2]], "a": "1/2", "key": "k7"}\n')
-
-    monkeypatch.setattr("click.get_binary_stream", lambda name: Input.buffer)
+    standard_input = SimpleNamespace(buffer=BytesIO(b'{"q": [[2]], "a": "1/2", "key": "k7"}\n'))
+    monkeypatch.setattr("sys.stdin", standard_input)
     assert call("score", "--task", "inverse", "--columns", "problem=q,answer=a,id=key", "-") == 0
     printed = capsys.readouterr()
     assert json.loads(printed.out)["id"] == "k7" and "1 of 1 answers are correct" in printed.err

@@ -59,7 +59,7 @@ MATRICES = [
     ("inverse", "[[2, 0], [0, 4]]", [[1, 2], [3]], "malformed"),
     ("inverse", "[[2, 0], [0, 4]]", "[[nan, 0], [0, 1]]", "malformed"),
     ("inverse", "[[2, 0], [0, 4]]", "[[2**0.5, 0], [0, 1]]", "malformed"),
-    ("determinant", "[[2, 0], [0, 4]]", "8", "exact"),
+    ("transpose", "[[2, 0], [1, 4]]", "[[2, 1], [0, 4]]", "exact"),
     ("determinant", "[[2, 1], [1, 4]]", 7.01, "within_tolerance"),
     ("determinant", "[[2, 1], [1, 4]]", -7, "wrong_value"),
 ]
