@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mathpipe.datasets.containers.token_batches import Batch, TokenizedExamples
-from mathpipe.datasets.errors import UserError, nearest
+from mathpipe.datasets.errors import UserError, did_you_mean
 from mathpipe.datasets.format.example_formats import ExampleFormat
 from mathpipe.datasets.format.examples import Examples
 from mathpipe.datasets.format.manifest import Manifest, ShardRecord, Split, read_manifest
@@ -40,12 +40,11 @@ def open_dataset(
     """
     manifest = read_manifest(str(directory))
     if split not in manifest.splits:
-        suggestion = nearest(split, manifest.splits)
         raise UserError(
             f"{directory} has no split {split!r}",
             expected=f"one of {', '.join(manifest.splits)}",
             got=repr(split),
-            next_step=f"did you mean {suggestion}?" if suggestion else None,
+            next_step=did_you_mean(split, manifest.splits),
         )
     spec = manifest.spec_of(split)
     tokenizers = problem_type_of(spec).tokenizers(spec, input_encoding, output_encoding, precision)

@@ -49,3 +49,13 @@ def nearest(name: str, candidates: Iterable[str]) -> str | None:
     """The candidate most similar to ``name``, or None if none is close."""
     matches = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.5)
     return matches[0] if matches else None
+
+
+def did_you_mean(name: str, candidates: Iterable[str], prefix: str = "") -> str | None:
+    """``did you mean <prefix><candidate>?`` for the nearest candidate, or None if none is close.
+
+    >>> did_you_mean("laplas", ["uniform", "laplace"])
+    'did you mean laplace?'
+    """
+    suggestion = nearest(name, candidates)
+    return None if suggestion is None else f"did you mean {prefix}{suggestion}?"

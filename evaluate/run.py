@@ -51,9 +51,10 @@ from mathpipe.generate.tasks.error_measures import TOLERANCE
 from mathpipe.train.model.interface import Model
 from mathpipe.train.run.checkpoint import SUMMARY, RunRecord, load_model
 
-_CHUNK_ROWS = 2_000  # problems of a part: an interrupted evaluation repeats at most one
+CHUNK_ROWS = 2_000  # problems of a part: an interrupted evaluation repeats at most one
 _CHUNK_TOKENS = 2_000_000  # predicted tokens in memory: 16 MB
 _BATCH_SIZES = (512, 2_048)  # hypotheses on a CPU and on a GPU, where 2,000 take as long as 100
+LoadFunction = Callable[[str | Path, str, str], tuple[Model, RunRecord]]
 _MIN_PROBLEMS = 8  # minimum number of problems per batch, however many hypotheses each has
 
 
@@ -87,6 +88,9 @@ def evaluate_run(
     workers: int = 0,
     domain: Domain = "real",
     log: Callable[[str], None] = lambda text: None,
+    chunk_rows: int = CHUNK_ROWS,
+    load: LoadFunction = load_model,
+    decode: Callable[..., Hypotheses] | None = None,
 ) -> EvaluationResult:
     """Evaluate a checkpoint of ``run_dir`` on a split of its own dataset, or of ``data_dir`` (same task, any spec).
 
@@ -94,11 +98,13 @@ def evaluate_run(
     ``decoding``: greedy, beam search or sampling, constrained or not. ``device``: CUDA if available, else the CPU.
     ``batch_size``: hypotheses decoded together, by default 512 on a CPU and 2,048 on a GPU. ``workers``: processes
     that verify expressions. ``domain``: ``complex`` does not count the outcome ``real_domain`` as correct. ``progress`` is updated
-    after each decoded batch. ``log`` receives a line that names the checkpoint.
+    after each decoded batch. ``log`` receives a line that names the checkpoint. ``chunk_rows``: maximum number of problems per
+    part. ``load(run_dir, device, checkpoint)`` returns model and record; ``decode`` has the signature of ``decode_examples``, the
+    default.
     UserError for a run, dataset or split that is missing, damaged or does not fit.
     """
     started = time.perf_counter()
-    model, record = load_model(run_dir, resolve_device(device), checkpoint)
+    model, record = load(run_dir, resolve_device(device), checkpoint)
     log(_describe_checkpoint(Path(run_dir), record))
     dataset = dataset_of_run(record, data_dir, split)
     n = _row_count(dataset, limit, batch_size)
@@ -113,13 +119,16 @@ def evaluate_run(
         "problem_type": adapter.problem_type,
         "domain": policy,
     }
-    fingerprint = {**metadata, "run": None, "checkpoint": None, "data": None, "chunk": _CHUNK_ROWS}
+    fingerprint = {**metadata, "run": None, "checkpoint": None, "data": None, "chunk": chunk_rows}
     parts = PartialResults(storage, evaluation_fingerprint(model, fingerprint))
     progress = progress or NoProgress()
-    evaluator = _PartEvaluator(model, dataset, adapter, parts, timer, n, max_length, batch_size, decoding, progress)
+    evaluator = _PartEvaluator(
+        *(model, dataset, adapter, parts, timer, n, max_length, batch_size, decoding, progress),
+        decode=decode or decode_examples,
+    )
     with adapter.running(), closing(progress):
         progress.start(n)
-        chunks = dataset.chunks(_chunk_size(max_length, decoding), stop=n)
+        chunks = dataset.chunks(_chunk_size(max_length, decoding, chunk_rows), stop=n)
         counts = [evaluator.evaluate(k, examples) for k, examples in enumerate(chunks)]
     with timer("writing"):
         remove_previous_results(storage)
@@ -145,6 +154,7 @@ class _PartEvaluator:
     batch_size: int | None
     decoding: Decoding
     progress: EvaluationProgress
+    decode: Callable[..., Hypotheses]
 
     @cached_property
     def baselines(self) -> Baselines:
@@ -158,7 +168,7 @@ class _PartEvaluator:
             return counts
         dataset, adapter, advance = self.dataset, self.adapter, self.progress.advance
         with self.timer("decoding"):
-            decoded = decode_examples(
+            decoded = self.decode(
                 self.model, dataset, examples, self.max_length, self.batch_size, advance, self.decoding, adapter
             )
         with self.timer("scoring"):
@@ -365,8 +375,8 @@ def _concatenate(parts: list[Hypotheses]) -> Hypotheses:
     return Hypotheses(tokens[order], log_probability[order], problem[order], rank[order])
 
 
-def _chunk_size(max_length: int, decoding: Decoding) -> int:
-    return max(min(_CHUNK_ROWS, _CHUNK_TOKENS // (max_length * decoding.hypotheses)), 1)
+def _chunk_size(max_length: int, decoding: Decoding, chunk_rows: int = CHUNK_ROWS) -> int:
+    return max(min(chunk_rows, _CHUNK_TOKENS // (max_length * decoding.hypotheses)), 1)
 
 
 def dataset_of_run(record: RunRecord, data_dir: str | Path | None, split: str) -> Dataset:

@@ -135,3 +135,10 @@ class DatasetSpec(BaseModel):
     def fingerprint(self) -> str:
         """sha256 of the canonical JSON, 64 hexadecimal digits."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+
+def imported_spec(spec: DatasetSpec) -> ImportedSpec:
+    """The problem parameters of an imported dataset; TypeError for any other."""
+    if not isinstance(spec.problems, ImportedSpec):
+        raise TypeError(f"the examples of {spec.task} are not imported")
+    return spec.problems

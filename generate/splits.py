@@ -7,6 +7,8 @@ differently may belong to different splits.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -66,15 +68,22 @@ def sequence_hash(sequences: Sequences, *, keys_from: int = 0) -> UInts:
 
     An integer of 64 bits counts as two ids of 32 bits, the lower first: the odd keys do not tell 2^63 at one place from another.
     """
-    ids, halves = sequences.values, 1
-    if ids.dtype == np.int64:
-        ids, halves = np.ascontiguousarray(ids, dtype="<i8").view("<u4"), 2
+    ids, halves = sequences.values.view(), 2 if sequences.values.dtype == np.int64 else 1
     lengths, offsets = sequences.lengths * halves, sequences.offsets * halves
     keys = _keys(int(lengths.max(initial=0)) + 1, keys_from)
-    within = np.arange(len(ids)) - np.repeat(offsets[:-1], lengths)
-    sums = np.zeros(len(ids) + 1, dtype=np.uint64)
-    np.cumsum(ids.astype(np.uint64) * keys[1:][within], out=sums[1:])  # modulo 2^64, so differences are exact
-    mixed = sums[offsets[1:]] - sums[offsets[:-1]]
+    id_keys = keys[1:]
+    if halves == 2 and len(ids) and ids.min() >= 0 and ids.max() < 1 << 32:  # the upper halves are 0 and add nothing
+        id_keys, offsets = keys[1::2], sequences.offsets
+    elif halves == 2:
+        ids = np.ascontiguousarray(ids, dtype="<i8").view("<u4")
+    counts = offsets[1:] - offsets[:-1]
+    if len(counts) and (counts == counts[0]).all():
+        mixed = _weighted_sums(ids.reshape(len(counts), -1), id_keys[: int(counts[0])])
+    else:
+        within = np.arange(len(ids)) - np.repeat(offsets[:-1], counts)
+        sums = np.zeros(len(ids) + 1, dtype=np.uint64)
+        np.cumsum(ids.astype(np.uint64) * id_keys[within], out=sums[1:])  # modulo 2^64, so differences are exact
+        mixed = sums[offsets[1:]] - sums[offsets[:-1]]
     return _splitmix_finalise(mixed + lengths.astype(np.uint64) * keys[0])
 
 
@@ -85,7 +94,7 @@ def in_split(hashes: UInts, split: str) -> NDArray[np.bool_]:
     return np.asarray((sixteenth >= first) & (sixteenth < end))
 
 
-def _weighted_sums(bits: NDArray[np.uint32], keys: UInts) -> UInts:
+def _weighted_sums(bits: NDArray[Any], keys: UInts) -> UInts:
     return np.asarray(np.einsum("ij,j->i", bits.astype(np.uint64), keys))
 
 

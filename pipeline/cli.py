@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import click
 
-from mathpipe.datasets.errors import UserError, nearest
+from mathpipe.datasets.errors import UserError, did_you_mean
 from mathpipe.pipeline.console import EXIT_USAGE, Terminated, hide_library_progress_bars
 from mathpipe.pipeline.extras import missing_extra
 
@@ -88,12 +88,11 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            suggestion = nearest(args[0], COMMANDS)
             raise UserError(
                 f"unknown command {args[0]!r}",
                 expected=f"one of {', '.join(COMMANDS)}",
                 got=repr(args[0]),
-                next_step=f"did you mean {suggestion}?" if suggestion else "see `mathpipe --help`",
+                next_step=did_you_mean(args[0], COMMANDS) or "see `mathpipe --help`",
             )
         return super().resolve_command(ctx, args)
 

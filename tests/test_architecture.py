@@ -85,15 +85,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "evaluate.decode": {*DATASETS, *ERRORS, "train.model", "train.model.interface", "train.runtime"},
     "evaluate.score": {*DATASETS, *ERRORS, "evaluate.decode", "generate", *TASKS},
-    "evaluate.analyze": {*DATASETS, *ERRORS, "evaluate.score", *TASKS},
+    "evaluate.analyze": {*DATASETS, *ERRORS, "evaluate.score", "generate", *TASKS},
     "evaluate.failures": {*DATASETS, *ERRORS},
     "evaluate.adapters": {
-        *DATASETS, *ERRORS, *TASKS, "evaluate.decode", "evaluate.score", "evaluate.analyze", "evaluate.failures",
+        *DATASETS, *ERRORS, "generate", *TASKS, "evaluate.decode", "evaluate.score", "evaluate.analyze", "evaluate.failures",
     },
     "evaluate.report": {*DATASETS, *ERRORS, "evaluate.analyze", "evaluate.failures", "evaluate.adapters"},
     "evaluate.compare": EVALUATE | DATASETS | ERRORS,
     "evaluate": {
-        *DATASETS, *ERRORS, *TASKS, *EVALUATE, "train.model.interface", "train.run",
+        *DATASETS, *ERRORS, "generate", *TASKS, *EVALUATE, "train.model.interface", "train.run",
     } - {"evaluate.compare"},
     "pipeline.config": set(),  # what it may import besides: see ANYTHING
     "pipeline.inputs": {"pipeline"},

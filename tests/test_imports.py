@@ -10,7 +10,19 @@ import pytest
 
 from mathpipe.pipeline.cli import main
 
-HEAVY = {"torch", "pandas", "sympy", "symengine", "mpmath", "dask", "distributed", "scipy", "s3fs", "transformers"}
+HEAVY = {
+    "torch",
+    "pandas",
+    "sympy",
+    "symengine",
+    "flint",
+    "mpmath",
+    "dask",
+    "distributed",
+    "scipy",
+    "s3fs",
+    "transformers",
+}
 PROGRAM = """
 import sys
 from mathpipe.pipeline.cli import main
@@ -70,7 +82,7 @@ def test_expressions_import_symengine_and_no_torch(tmp_path: Path) -> None:
     line = f"generate --task integration-bwd --n 20 --valid 0 --test 0 --out {tmp_path}/d"
     packages = imported(PROGRAM, *line.split())
     assert "symengine" in packages
-    assert not packages & (HEAVY - {"symengine", "mpmath"})
+    assert not packages & (HEAVY - {"symengine", "flint", "mpmath"})
 
 
 def test_torch_is_imported_with_the_first_batch(inverses: str) -> None:

@@ -19,18 +19,24 @@ Encoding = Annotated[
 
 
 class Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class ModelConfig(Settings):
     """An encoder-decoder transformer. Encoder and decoder may differ in depth, width and heads."""
 
     encoder_layers: Layers = 1
+    """Layers of the encoder."""
     decoder_layers: Layers = 2
+    """Layers of the decoder."""
     encoder_width: Width = 128
+    """Width of the encoder, a multiple of its heads."""
     decoder_width: Width = 128
+    """Width of the decoder, a multiple of its heads."""
     encoder_heads: Heads = 4
+    """Attention heads of the encoder."""
     decoder_heads: Heads = 4
+    """Attention heads of the decoder."""
     feed_forward: Annotated[int, Field(ge=1, le=16)] = 4
     """Hidden width of the feed-forward layers, as a multiple of the model width."""
     activation: Literal["relu", "gelu", "swiglu"] = "relu"
@@ -40,7 +46,8 @@ class ModelConfig(Settings):
     norm_kind: Literal["layer", "rms"] = "layer"
     """LayerNorm, or RMSNorm (root mean square only)."""
     cross_query: Literal["attended", "input"] = "attended"
-    """Queries of cross-attention: the output of self-attention, or the input of the layer (as in LAWT)."""
+    """Queries of cross-attention. attended: the output of self-attention (Lample and Charton 2020). input: the input of the
+    layer (Charton 2022)."""
     positions: Literal["structured", "learned", "sinusoidal", "none"] = "structured"
     """structured: row + column + offset within the number; for expressions, the position in the tree. learned: one vector
     per absolute position; sinusoidal: fixed vectors (both as published). none: no position vectors, for rotary attention."""
@@ -63,6 +70,7 @@ class ModelConfig(Settings):
     untrained attention already favours equal tokens at equal positions. independent: every matrix is sampled separately.
     published: torch's default for linear layers, uniform in +-inputs^-1/2, biases too."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Probability of dropout."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Autocast dtype of matrix products; weights, sums and the loss are always float32. auto: bfloat16 where the processor
     supports it natively (AMX, AVX512-BF16, most GPUs), otherwise float32, because emulated bfloat16 is slow."""
@@ -100,10 +108,13 @@ class BackboneConfig(Settings):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Seed of a random backbone. The new layers are initialised from the seed of the run."""
     layers: Layers = 12
+    """Layers of a random GPT-2, if ``weights`` is null; this and the next three are the published shape by default."""
     width: Width = 768
+    """Width of a random GPT-2."""
     heads: Heads = 12
+    """Attention heads of a random GPT-2."""
     positions: Annotated[int, Field(ge=4, le=65536)] = 1024
-    """Shape of a random GPT-2 if ``weights`` is null; the defaults are the published shape."""
+    """Positions of a random GPT-2: the longest problem with its solution, in tokens."""
     position_init: Literal["random", "sinusoidal"] = "random"
     """Initial positions of a random GPT-2: random like all other weights, or sines and cosines of periods from 2 pi to
     2 pi x positions, with which one learned rotation looks back the same distance from every position."""
@@ -118,7 +129,9 @@ class BackboneConfig(Settings):
     patch: Annotated[int, Field(ge=1, le=10_000)] | None = None
     """Bits that enter together as one vector of -1, 1 and 0 (hidden) through a linear layer. Null: one embedding per bit."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Probability of dropout."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Autocast dtype of matrix products, as in ``model``."""
 
     @model_validator(mode="after")
     def _settings_agree(self) -> BackboneConfig:
@@ -139,9 +152,11 @@ class TrainConfig(Settings):
     """A training run: encodings, model, optimisation, and the intervals of evaluation and checkpoints."""
 
     model: ModelConfig = ModelConfig()
+    """The transformer, see below."""
     backbone: BackboneConfig | None = None
-    """A pretrained backbone instead of ``model`` (needs the package transformers)."""
+    """A pretrained backbone instead of ``model`` (needs the package transformers), see below. Null: ``model``."""
     input_encoding: Encoding | None = None
+    """Number encoding of problems, see ``output_encoding``."""
     output_encoding: Encoding | None = None
     """Tokens of numbers: P10, P1000, B1999 or FP15 for matrices; base10, base1000, residues6, symbol, ... for integers. Null: P10
     for matrices; for integers symbol if their stated range is small, else base1000."""
@@ -159,8 +174,9 @@ class TrainConfig(Settings):
     accumulate: Annotated[int, Field(ge=1, le=10_000)] = 1
     """Gradient accumulation: parts into which each process splits its share of a batch. Affects memory and speed only."""
     steps: Annotated[int, Field(ge=1)] = 900
+    """Length of the run, in steps."""
     optimiser: Literal["adam", "adamw", "sgd", "adafactor", "muon"] = "muon"
-    """sgd uses beta1 as momentum. muon updates the matrices of linear layers, with Adam for all other weights."""
+    """Optimiser. sgd uses beta1 as momentum. muon updates the matrices of linear layers, with Adam for all other weights."""
     lr: Annotated[float, Field(gt=0, le=1)] = 3e-3
     """Peak learning rate, reached after ``warmup`` steps."""
     warmup: Annotated[int, Field(ge=0)] = 100
@@ -168,8 +184,9 @@ class TrainConfig(Settings):
     warmup_from: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Learning rate at the start of warm-up (published: 1e-7)."""
     schedule: Literal["cosine", "constant", "inverse-sqrt", "cosine-restarts"] = "cosine"
-    """After warm-up. cosine: half a cosine down to ``final_lr`` x lr at the last step. inverse-sqrt: lr (warmup/step)^1/2.
-    cosine-restarts: half a cosine from lr to ``min_lr`` in ``period`` steps, repeated, both multiplied by ``shrink``."""
+    """Learning rate after warm-up. cosine: half a cosine down to ``final_lr`` x lr at the last step. inverse-sqrt:
+    lr (warmup/step)^1/2. cosine-restarts: half a cosine from lr to ``min_lr`` in ``period`` steps, repeated, both multiplied
+    by ``shrink``."""
     final_lr: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Learning rate at the last step of a cosine, as a fraction of lr."""
     min_lr: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -181,16 +198,21 @@ class TrainConfig(Settings):
     shrink: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Factor of lr and min_lr at each restart."""
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Decay of the average of gradients, or momentum."""
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    """Decay of the average of squared gradients."""
     eps: Annotated[float, Field(gt=0)] = 1e-8
+    """Added to the root of the squared gradients."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    """Applied to matrices, not to biases, norms and embeddings."""
+    """Weight decay, applied to matrices, not to biases, norms and embeddings."""
     clip: Annotated[float, Field(gt=0)] | None = 1.0
     """Maximum gradient norm; null: no clipping."""
     sign_weight: Annotated[float, Field(gt=0, le=100)] = 1.0
+    """Weight of sign tokens in the training loss. Other tokens weigh 1, and the validation loss is unweighted."""
     mantissa_weight: Annotated[float, Field(gt=0, le=100)] = 1.0
+    """Weight of mantissa tokens in the training loss."""
     exponent_weight: Annotated[float, Field(gt=0, le=100)] = 1.0
-    """Weights of sign, mantissa and exponent tokens in the training loss; other tokens weigh 1. Validation loss is unweighted."""
+    """Weight of exponent tokens in the training loss."""
 
     valid_examples: Annotated[int, Field(ge=0)] = 1000
     """Number of validation examples in the validation loss."""
@@ -199,13 +221,16 @@ class TrainConfig(Settings):
     eval_every: Annotated[int, Field(ge=1)] = 300
     """Steps between two evaluations of validation loss and accuracy; the last step is always evaluated."""
     checkpoint_every: Annotated[int, Field(ge=1)] = 100
+    """Steps between two saves of the checkpoint from which a run resumes."""
     keep_every: Annotated[int, Field(ge=1)] | None = None
-    """Steps between two permanent checkpoints, in ``checkpoints/``."""
+    """Steps between two permanent checkpoints ``checkpoints/step-<s>.pt``; null: none."""
     stop_metric: str | None = None
     """Stop early when this metric (evaluated every ``eval_every`` steps) reaches ``stop_at``."""
     stop_at: float | None = None
+    """Value of ``stop_metric`` at which to stop."""
     best_metric: str | None = None
-    """Keep the best weights by this metric in checkpoints/best.pt. A metric whose name ends in ``loss`` is minimised."""
+    """Keep the best weights by this metric in ``checkpoints/best.pt``, for ``mathpipe eval --checkpoint best``.
+    A metric whose name ends in ``loss`` is minimised."""
     patience: Annotated[int, Field(ge=1)] | None = None
     """Stop after this many consecutive evaluations without an improvement of ``best_metric``."""
     label: str | None = None

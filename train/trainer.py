@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from mathpipe.datasets.containers.token_batches import Batch
-from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.errors import UserError, did_you_mean
 from mathpipe.datasets.io.atomic_files import write_json
 from mathpipe.datasets.problem_types.type_registry import problem_type_of
 from mathpipe.train.config import TrainConfig
@@ -326,6 +326,7 @@ def _metric(state: RunState, name: str, setting: str) -> float:
             f"{setting} {name!r} is not measured",
             expected=f"one of {', '.join(state.metrics) or 'none'}",
             got=name,
+            next_step=did_you_mean(name, state.metrics),
         )
     return state.metrics[name]
 

@@ -44,6 +44,12 @@ class Sequences:
         """(n + 1,): sequence i is values[offsets[i] : offsets[i + 1]]."""
         return np.concatenate([[0], np.cumsum(self.lengths)]).astype(np.int64)
 
+    @cached_property
+    def _common_length(self) -> int | None:
+        """The length of all sequences, if it is the same and not 0."""
+        length = int(self.lengths[0]) if len(self) else 0
+        return length if length and bool((self.lengths == length).all()) else None
+
     def __len__(self) -> int:
         return len(self.lengths)
 
@@ -59,6 +65,8 @@ class Sequences:
     def take(self, index: NDArray[Any]) -> Self:
         """Select sequences by positions (k,) or by a boolean mask (n,)."""
         lengths = self.lengths[index]
+        if self._common_length is not None:
+            return type(self)(self.values.reshape(len(self), -1)[index].reshape(-1), lengths)
         starts = self.offsets[:-1][index]
         within = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
         return type(self)(self.values[np.repeat(starts, lengths) + within], lengths)
@@ -101,3 +109,10 @@ class IntegerSequences(Sequences):
         """All sequences as lists of integers."""
         values, ends = self.values.tolist(), self.offsets.tolist()
         return [values[a:b] for a, b in itertools.pairwise(ends)]
+
+    def dense(self, fill: int) -> Ints:
+        """(n, longest) int64, padded with ``fill`` after the end of each sequence."""
+        longest = int(self.lengths.max(initial=0))
+        dense = np.full((len(self), longest), fill, dtype=np.int64)
+        dense[np.arange(longest) < self.lengths[:, None]] = self.values
+        return dense

@@ -10,13 +10,12 @@ from __future__ import annotations
 import re
 
 from mathpipe.datasets.expressions.lexemes import (
-    ASCII_OPERATORS,
     FUNCTIONS,
     NAMES,
     Kind,
     Lexeme,
-    check_length,
     error,
+    split_lexemes,
     unknown_name,
 )
 from mathpipe.datasets.expressions.operator_precedence import INFIX_RULES, Parser
@@ -52,34 +51,23 @@ def parse_infix_equation(
 
 def lexemes(text: str) -> list[Lexeme]:
     """The lexemes of a text, an END at last; UserError for a character or name that no expression has."""
-    check_length(INFIX_RULES.notation, text)
-    ascii_text = text.translate(ASCII_OPERATORS)
-    result: list[Lexeme] = []
-    position = 0
-    while position < len(text):
-        match = _LEXEME.match(ascii_text, position)
-        if match is None:
-            raise _unexpected(text, position)
-        group, end = str(match.lastgroup), match.end()
+
+    def lexeme(match: re.Match[str], start: int, end: int) -> Lexeme | None:
+        group = str(match.lastgroup)
+        if group == "space":
+            return None
         if group == "name":
-            result.append(_name(text, match.group(), position, end))
-        elif group == "power":
-            result.append(Lexeme(Kind.OPERATOR, "^", position, end))
-        elif group in _DERIVATIVES:
-            result.append(Lexeme(Kind.NAME, _DERIVATIVES[group], position, end))
-        elif group != "space":
-            if group == "number" and _SCIENTIFIC.match(ascii_text, end):
-                raise error(
-                    INFIX_RULES.notation,
-                    text,
-                    position,
-                    "2e3 may mean 2*10^3 or 2*e*3",
-                    "one of these two, written out",
-                )
-            result.append(Lexeme(_SIMPLE[group], match.group(), position, end))
-        position = end
-    result.append(Lexeme(Kind.END, "", len(text), len(text)))
-    return result
+            return _name(text, match.group(), start, end)
+        if group == "power":
+            return Lexeme(Kind.OPERATOR, "^", start, end)
+        if group in _DERIVATIVES:
+            return Lexeme(Kind.NAME, _DERIVATIVES[group], start, end)
+        if group == "number" and _SCIENTIFIC.match(match.string, end):
+            what = "2e3 may mean 2*10^3 or 2*e*3"
+            raise error(INFIX_RULES.notation, text, start, what, "one of these two, written out")
+        return Lexeme(_SIMPLE[group], match.group(), start, end)
+
+    return split_lexemes(INFIX_RULES.notation, text, _LEXEME, lexeme, "numbers, names, + - * / ^ and brackets")
 
 
 def _name(text: str, name: str, start: int, end: int) -> Lexeme:
@@ -88,9 +76,3 @@ def _name(text: str, name: str, start: int, end: int) -> Lexeme:
     if (token := FUNCTIONS.get(name)) is not None:
         return Lexeme(Kind.FUNCTION, token, start, end)
     raise unknown_name(INFIX_RULES.notation, text, start, end)
-
-
-def _unexpected(text: str, position: int) -> Exception:
-    what = "factorials are not supported" if text[position] == "!" else "this character has no meaning here"
-    expected = "numbers, names, + - * / ^ and brackets"
-    return error(INFIX_RULES.notation, text, position, what, expected, end=position + 1)

@@ -10,13 +10,11 @@ from __future__ import annotations
 import re
 
 from mathpipe.datasets.expressions.lexemes import (
-    ASCII_OPERATORS,
     FUNCTIONS,
     NAMES,
     Kind,
     Lexeme,
-    check_length,
-    error,
+    split_lexemes,
     unknown_name,
 )
 from mathpipe.datasets.expressions.operator_precedence import LATEX_RULES, Parser
@@ -77,28 +75,21 @@ def parse_latex_equation(
 
 def lexemes(text: str) -> list[Lexeme]:
     """The lexemes of a text, an END at last; UserError for a character or command that no expression has."""
-    check_length(LATEX_RULES.notation, text)
-    ascii_text = text.translate(ASCII_OPERATORS)
-    result: list[Lexeme] = []
-    position = 0
-    while position < len(text):
-        match = _LEXEME.match(ascii_text, position)
-        if match is None:
-            what = "factorials are not supported" if text[position] == "!" else "this character has no meaning here"
-            expected = "LaTeX of numbers, letters, functions, fractions, roots and brackets"
-            raise error(LATEX_RULES.notation, text, position, what, expected, end=position + 1)
-        group, value, end = str(match.lastgroup), match.group(), match.end()
+
+    def lexeme(match: re.Match[str], start: int, end: int) -> Lexeme | None:
+        group, value = str(match.lastgroup), match.group()
+        if group in ("space", "size"):
+            return None
         if group in _SIMPLE:
-            result.append(Lexeme(_SIMPLE[group], value, position, end))
-        elif group in _FIXED:
-            result.append(Lexeme(*_FIXED[group], position, end))
-        elif group == "brace":
-            result.append(Lexeme(Kind.OPEN if value == r"\{" else Kind.CLOSE, value, position, end))
-        elif group not in ("space", "size"):
-            result.append(_name(text, group, match, position, end))
-        position = end
-    result.append(Lexeme(Kind.END, "", len(text), len(text)))
-    return result
+            return Lexeme(_SIMPLE[group], value, start, end)
+        if group in _FIXED:
+            return Lexeme(*_FIXED[group], start, end)
+        if group == "brace":
+            return Lexeme(Kind.OPEN if value == r"\{" else Kind.CLOSE, value, start, end)
+        return _name(text, group, match, start, end)
+
+    expected = "LaTeX of numbers, letters, functions, fractions, roots and brackets"
+    return split_lexemes(LATEX_RULES.notation, text, _LEXEME, lexeme, expected)
 
 
 def _name(text: str, group: str, match: re.Match[str], start: int, end: int) -> Lexeme:

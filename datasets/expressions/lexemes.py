@@ -5,6 +5,8 @@ A lexeme is the smallest unit of a text that has a meaning of its own: a number,
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from enum import Enum, auto
 from typing import NamedTuple
 
@@ -88,6 +90,35 @@ def error(
         got=ascii(excerpt) if excerpt else "the end of the text",
         next_step=next_step or None,
     )
+
+
+def split_lexemes(
+    notation: str,
+    text: str,
+    pattern: re.Pattern[str],
+    lexeme: Callable[[re.Match[str], int, int], Lexeme | None],
+    expected: str,
+) -> list[Lexeme]:
+    """The lexemes of a text, an END at last; UserError for a character that no expression has.
+
+    ``pattern`` matches the text with ASCII operators. ``lexeme(match, start, end)`` is None for what has no meaning: spaces.
+    ``expected``: what the error for another character names.
+    """
+    check_length(notation, text)
+    ascii_text = text.translate(ASCII_OPERATORS)
+    lexemes: list[Lexeme] = []
+    position = 0
+    while position < len(text):
+        match = pattern.match(ascii_text, position)
+        if match is None:
+            what = "factorials are not supported" if text[position] == "!" else "this character has no meaning here"
+            raise error(notation, text, position, what, expected, end=position + 1)
+        item = lexeme(match, position, match.end())
+        if item is not None:
+            lexemes.append(item)
+        position = match.end()
+    lexemes.append(Lexeme(Kind.END, "", len(text), len(text)))
+    return lexemes
 
 
 def check_length(notation: str, text: str) -> None:

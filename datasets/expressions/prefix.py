@@ -50,7 +50,7 @@ def parse(
             if token >= len(TOKENS):
                 raise Malformed(f"token {position}: unknown id {token}")
             continue
-        if token in (_PLUS, _MINUS):
+        if token == _PLUS or token == _MINUS:  # noqa: SIM109  # a tuple would be built for each token
             stack.append(_integer(ids, position, end, max_digits))
             depths.append(0)
             end = position

@@ -15,6 +15,7 @@ from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.io.storage import Storage
 
 MANIFEST = "manifest.json"
+_MAX_LISTED = 5  # datasets that a message lists
 Count = Annotated[int, Field(ge=0)]
 
 
@@ -221,6 +222,7 @@ def read_manifest(url: str) -> Manifest:
     if manifest is None:
         names = storage.list()
         partial = any(name in ("train", "valid", "test") for name in names)
+        datasets = [f"{url.rstrip('/')}/{name}" for name in names if MANIFEST in storage.sizes(name)]
         raise UserError(
             f"{url} holds no complete dataset",
             expected=f"a directory with {MANIFEST}",
@@ -229,6 +231,14 @@ def read_manifest(url: str) -> Manifest:
             else ("no such directory, or an empty one" if not names else "other files"),
             next_step="run `mathpipe generate` with the same arguments to finish it"
             if partial
-            else f"`mathpipe generate --out {url} ...` builds one",
+            else (_choose(datasets) if datasets else f"`mathpipe generate --out {url} ...` builds one"),
         )
     return manifest
+
+
+def _choose(datasets: list[str]) -> str:
+    """The datasets in a directory that is none itself, as a suggestion."""
+    if len(datasets) == 1:
+        return f"did you mean {datasets[0]}?"
+    others = ", ".join(datasets[1:_MAX_LISTED]) + (", ..." if len(datasets) > _MAX_LISTED else "")
+    return f"did you mean {datasets[0]}? It also holds {others}"

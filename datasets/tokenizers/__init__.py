@@ -1,1 +1,1 @@
-"""Problems as tokens: numbers, matrices, expressions, bits."""
+"""Problems as tokens: numbers, matrices, expressions, sequences over an alphabet, integers."""

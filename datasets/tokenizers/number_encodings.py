@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mathpipe.datasets.containers.array_types import Floats, Ints, Mask, Tokens
-from mathpipe.datasets.errors import UserError, nearest
+from mathpipe.datasets.errors import UserError, did_you_mean
 from mathpipe.datasets.tokenizers.decimal_grid import compose, decompose
 
 MAX_EXPONENT = 100
@@ -285,11 +285,10 @@ ENCODINGS: dict[str, Callable[[int], NumberEncoding]] = {"P10": P10, "P1000": P1
 def get_number_encoding(name: str, precision: int = 2) -> NumberEncoding:
     """The number encoding of this name; UserError for an unknown one."""
     if name not in ENCODINGS:
-        suggestion = nearest(name.upper(), ENCODINGS)
         raise UserError(
             f"unknown number encoding {name!r}",
             expected=", ".join(ENCODINGS),
             got=repr(name),
-            next_step=f"did you mean {suggestion}?" if suggestion else None,
+            next_step=did_you_mean(name.upper(), ENCODINGS),
         )
     return ENCODINGS[name](precision)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mathpipe.datasets.containers.array_types import Ints, Tokens
-from mathpipe.datasets.errors import UserError, nearest
+from mathpipe.datasets.errors import UserError, did_you_mean
 
 END = 0  # begins and ends a sequence, as in the published vocabulary
 PAD = 1
@@ -82,11 +82,10 @@ class Tokenizer(ABC):
         try:
             return [self._ids[token] for token in tokens]
         except KeyError as error:
-            suggestion = nearest(error.args[0], self.vocabulary)
             raise UserError(
                 f"{error.args[0]!r} is not a token of {self.name}",
                 expected=f"one of the {len(self.vocabulary):,} tokens of the vocabulary, such as {self.vocabulary[-1]}",
-                next_step=suggestion and f"did you mean {suggestion}?",
+                next_step=did_you_mean(error.args[0], self.vocabulary),
             ) from None
 
     @cached_property

@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
+import torch
 
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.dataset import Dataset
+from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.format.sequence_columns import TokenExamples
 from mathpipe.datasets.tokenizers.integer_tokenizer import IntegerTokenizer
 from mathpipe.evaluate.adapters.adapter import Terminal
 from mathpipe.evaluate.adapters.prediction_columns import number_column
@@ -19,6 +22,7 @@ from mathpipe.evaluate.analyze.covariates import Column, integer_covariates
 from mathpipe.evaluate.analyze.evaluation_data import EvaluationData
 from mathpipe.evaluate.analyze.outcome_analyses import by_outcome, by_rank
 from mathpipe.evaluate.analyze.summary import Metrics, class_metrics
+from mathpipe.evaluate.decode.grammar import Grammar
 from mathpipe.evaluate.failures.failure import Failure
 from mathpipe.evaluate.score.token_verifier import ScoredTokens
 
@@ -43,6 +47,16 @@ class IntegerAdapter(TokenAdapter[IntegerTokenizer]):
 
     def longest_answer(self, longest_reference: int) -> int:
         return max(_LENGTH_FACTOR * longest_reference, _MIN_LENGTH)
+
+    def grammar(
+        self, tokenizer: IntegerTokenizer, examples: TokenExamples, max_length: int, device: torch.device | str
+    ) -> Grammar | None:
+        raise UserError(
+            "constrained decoding does not apply to tasks of integers",
+            expected="a task of matrices or expressions, which have a grammar",
+            got=self.task.name,
+            next_step="leave --constrained out",
+        )
 
     def answer_columns(self, scored: ScoredTokens) -> dict[str, pa.Array]:
         offsets, values = pa.array(scored.answers.offsets, pa.int32()), pa.array(scored.answers.values, pa.int64())

@@ -79,7 +79,8 @@ def required_columns(schema: pa.Schema) -> list[str]:
     """Names of the columns that the analyses read."""
     required = {"row", "rank", "outcome", "passed", "published_correct", "log_probability"}
     required |= {"reference_error_l1", "correct_rank", "problem_tokens", "task", "spectrum", "confused_with"}
-    required |= {"matches_reference", "evidence", "evidence_jumps", "prediction"}
+    required |= {"matches_reference", "evidence", "evidence_jumps"}
+    required |= {"prediction"} if CLASS in schema.names else set()
     required |= set(measure_names(schema)) | set(covariate_names(schema))
     if "problem" in schema.names:
         required.discard("problem_tokens")

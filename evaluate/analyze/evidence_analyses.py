@@ -17,7 +17,7 @@ from mathpipe.generate.outcomes import DOMAINS, EVIDENCE, REAL_DOMAIN
 
 Mask = NDArray[np.bool_]
 
-GRADES = EVIDENCE[1:]
+EVIDENCE_KINDS = EVIDENCE[1:]
 """The kinds of evidence, the strongest first."""
 
 
@@ -51,11 +51,11 @@ def evidence_metrics(data: EvaluationData) -> Metrics:
         return {}
     outcomes, num_correct = string_column(data.table, "outcome"), int(correct.sum())
     metrics: Metrics = {
-        "evidence": {name: _share(int((correct & (evidence == name)).sum()), num_correct) for name in GRADES},
+        "evidence": {name: _share(int((correct & (evidence == name)).sum()), num_correct) for name in EVIDENCE_KINDS},
         "evidence_by_outcome": {
             outcome: {
                 name: _count(int((correct & (outcomes == outcome) & (evidence == name)).sum()), num_correct)
-                for name in GRADES
+                for name in EVIDENCE_KINDS
             }
             for outcome in data.metadata["outcomes"]
             if (correct & (outcomes == outcome)).any()
@@ -74,10 +74,10 @@ def by_evidence(data: EvaluationData) -> Iterator[Analysis]:
     yield Analysis(
         "evidence",
         "Evidence of the correct answers",
-        "A correct answer is proven by an exact identity, or enclosed by balls around 0 on every interval between critical points, "
-        f"or sampled at points on some of them only.{_jump_remark(data)}",
+        "A correct answer is proven by an exact identity, enclosed by balls around 0 on every interval between critical points, or "
+        f"sampled: checked at points on some of them only, or by SymPy.{_jump_remark(data)}",
         ["evidence", "correct_answers", "proportion", "low", "high"],
-        [[name, k, p, low, high] for name in GRADES for p, low, high, k in [proportion(of_correct == name)]],
+        [[name, k, p, low, high] for name in EVIDENCE_KINDS for p, low, high, k in [proportion(of_correct == name)]],
         Chart("bars", "evidence", ("proportion",), "low", "high", y_title="proportion of correct answers"),
         ("proportion", "low", "high"),
     )
@@ -93,14 +93,14 @@ def evidence_by_outcome(data: EvaluationData) -> Iterator[Analysis]:
     for outcome in data.metadata["outcomes"]:
         here = evidence[outcomes == outcome]
         if len(here):
-            counts = [int((here == name).sum()) for name in GRADES]
+            counts = [int((here == name).sum()) for name in EVIDENCE_KINDS]
             rows.append([outcome, len(here), *counts, len(here) - sum(counts)])
     yield Analysis(
         "evidence_by_outcome",
         "Evidence by outcome",
-        "Number of problems. A wrong answer is proven wrong where a ball of the difference excludes 0; none: nothing could be "
-        "verified.",
-        ["outcome", "problems", *GRADES, "none"],
+        "Number of problems. An answer is proven wrong by a point where a ball of the difference excludes 0; none: nothing could "
+        "be verified.",
+        ["outcome", "problems", *EVIDENCE_KINDS, "none"],
         rows,
     )
 

@@ -153,7 +153,7 @@ def _headline(name: str, proportion: float, detail: str) -> str:
 
 
 def _domain_lines(metrics: Metrics) -> list[str]:
-    meaning = {"real": "right wherever problem and answer are real", "complex": "right for complex x, too"}
+    meaning = {"real": "real_domain counts as correct", "complex": "real_domain does not count as correct"}
     return [
         _headline(
             f"accuracy_{domain}_domain",

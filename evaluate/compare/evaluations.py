@@ -32,9 +32,10 @@ class EvaluationSummary:
 
     @property
     def settings(self) -> str:
-        """Decoding settings, and the checkpoint unless it is the last."""
+        """Decoding settings, the checkpoint unless it is the last, and the domain if it is complex."""
         checkpoint = self.metadata.get("checkpoint", "last")
-        return str(self.metrics["decoding"]) + ("" if checkpoint == "last" else f", checkpoint {checkpoint}")
+        settings = str(self.metrics["decoding"]) + ("" if checkpoint == "last" else f", checkpoint {checkpoint}")
+        return settings + (", complex domain" if self.metadata.get("domain") == "complex" else "")
 
 
 def find_evaluations(run: str | Path) -> list[str]:
@@ -144,17 +145,22 @@ def headlines(evaluations: list[EvaluationSummary]) -> Analysis:
                 m["accuracy_any"],
                 m.get("reference_accuracy"),
                 m["best_representable"]["5%"] if "best_representable" in m else None,
+                m.get("accuracy_complex_domain"),
+                m["evidence"]["proven"]["proportion"] if "evidence" in m else None,
                 None if evaluation is evaluations[0] else difference,
                 None if evaluation is evaluations[0] else margin,
             ]
         )
     columns = ["evaluation", "task", "decoding", "checkpoint", "problems"]
     columns += ["accuracy", "low", "high", "accuracy_published"]
-    columns += ["any_hypothesis", "reference", "best_representable", "difference_from_first", "margin_of_error"]
+    columns += ["any_hypothesis", "reference", "best_representable", "complex_domain", "proven_of_correct"]
+    columns += ["difference_from_first", "margin_of_error"]
     return Analysis(
         "comparison",
         "Side by side",
-        "Accuracy with its 95 % interval, and its difference from the first with its margin of error (95 %, independent problems).",
+        "Accuracy with its 95 % interval, and its difference from the first with its margin of error (95 %, independent problems). "
+        "complex_domain: the accuracy without the outcome real_domain; proven_of_correct: the proportion of the correct answers "
+        "that are proven.",
         columns,
         rows,
         Chart("bars", "evaluation", ("accuracy",), "low", "high"),

@@ -12,7 +12,7 @@ from mathpipe.evaluate.compare.evaluations import EvaluationSummary, disambiguat
 
 CELL_RULE = (
     "Each cell shows one evaluation: the one with the most problems; among equals greedy decoding first, then the last "
-    "checkpoint."
+    "checkpoint, then the real domain."
 )
 
 
@@ -42,7 +42,7 @@ class TransferMatrix:
 
     @property
     def same_settings(self) -> bool:
-        """Whether all cells share decoding settings and kind of checkpoint."""
+        """Whether all cells share decoding settings, kind of checkpoint and domain."""
         return len({evaluation.settings for _, _, evaluation in self.filled}) == 1
 
 
@@ -101,11 +101,11 @@ def _split(evaluation: EvaluationSummary) -> str:
 def _best(candidates: Iterable[EvaluationSummary]) -> EvaluationSummary | None:
     """The best by ``CELL_RULE``; the first of equals."""
 
-    def rank(evaluation: EvaluationSummary) -> tuple[int, bool, bool]:
+    def rank(evaluation: EvaluationSummary) -> tuple[int, bool, bool, bool]:
         greedy, last = (
             evaluation.metrics["decoding"] == "greedy",
             evaluation.metadata.get("checkpoint", "last") == "last",
         )
-        return evaluation.metrics["n"], greedy, last
+        return evaluation.metrics["n"], greedy, last, evaluation.metadata.get("domain") != "complex"
 
     return max(candidates, key=rank, default=None)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.errors import UserError, did_you_mean
 
 Floats = NDArray[np.float64]
 
@@ -69,10 +69,12 @@ class Failure:
         for values in (vars(self), self.evidence_counts, self.errors, self.covariates):
             if name in values:
                 return values[name]
+        names = ["row", "outcome", "evidence", *LABELS, "log_probability", *self._measured]
         raise UserError(
             f"failures have no {name!r}",
-            expected=f"one of row, outcome, evidence, {', '.join([*LABELS, 'log_probability', *self._measured])}",
+            expected=f"one of {', '.join(names)}",
             got=repr(name),
+            next_step=did_you_mean(name, names),
         )
 
     @property

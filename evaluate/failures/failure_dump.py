@@ -1,7 +1,7 @@
 """Failure dumps: all failed problems of an evaluation, as zstd-compressed JSON lines in the order of rows.
 
 ====================  ===========================================================================================
-problem_type          matrices, expressions or sequences
+problem_type          matrices, expressions, sequences or integers
 row, split            the problem
 outcome               see ``mathpipe.evaluate.score.matrix_verifier`` and ``mathpipe.evaluate.score.token_verifier``
 evidence              what the outcome rests on: proven, enclosed or sampled; null if it has none

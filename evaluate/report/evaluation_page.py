@@ -78,7 +78,7 @@ def _headline(metrics: Metrics) -> str:
 def _other_domain(metrics: Metrics) -> str:
     """The accuracy under the policy on the domain by which ``accuracy`` does not count."""
     domain, meaning = (
-        ("complex", "right for complex x, too") if metrics["domain"] == "real" else ("real", "right where real")
+        ("complex", "without real_domain") if metrics["domain"] == "real" else ("real", "with real_domain")
     )
     bounds = interval(metrics[f"accuracy_{domain}_domain_interval"])
     return figure(percent(metrics[f"accuracy_{domain}_domain"]), f"{domain} domain", f"{meaning}; {bounds}")

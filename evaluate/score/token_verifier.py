@@ -1,4 +1,4 @@
-"""Verification of token sequences (expressions, short sequences): the task's verifier decides.
+"""Verification of token sequences (expressions, sequences over an alphabet, integers): the task's verifier decides.
 
 ===================  =============================================================================
 exact                exactly the reference's tokens; verified like all others
@@ -20,14 +20,19 @@ and evidence of a prediction depend neither on its batch nor on the process.
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from mathpipe.datasets.containers.ragged_sequences import Sequences
+from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.sequence_columns import TokenExamples
 from mathpipe.evaluate.score.scoring import Mask, ScoredHypotheses, VerifiedAnswers
 from mathpipe.generate.outcomes import EVIDENCE_COUNTS, NONE, Domain, Verification, counted_as_correct
@@ -58,9 +63,17 @@ class TokenVerifier:
             yield
             return
         # not forked: the parent has threads, of torch and of Arrow
-        with ProcessPoolExecutor(self._workers, multiprocessing.get_context("spawn")) as self._pool:
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(self._workers, context, initializer=_prepare_worker) as self._pool:
             try:
                 yield
+            except BrokenProcessPool as error:
+                raise UserError(
+                    "a process that verifies answers died",
+                    cause="too little memory, another program killed it, or workers are started by a script without "
+                    "`if __name__ == '__main__':` or by a program from standard input",
+                    next_step="use fewer workers, or 0 to verify in this process",
+                ) from error
             finally:
                 self._pool = None
 
@@ -105,6 +118,19 @@ def _concatenate(parts: list[Verification]) -> Verification:
     )
     outcome, evidence = (np.concatenate([getattr(part, name) for part in parts]) for name in ("outcome", "evidence"))
     return Verification(outcome, measures, evidence, counts)
+
+
+def _prepare_worker() -> None:
+    """Leave Ctrl-C to the parent, and end when the parent ends, even if it is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_exit_with_parent, name="mathpipe-parent", daemon=True).start()
+
+
+def _exit_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _verify_batch(

@@ -27,7 +27,7 @@ from mathpipe.datasets.io.storage import Storage, StoreError, TransientStoreErro
 from mathpipe.generate.build.locking import lock_directory, log_file
 from mathpipe.generate.build.shard import ShardResult, build_unit, units
 from mathpipe.generate.dataset_spec import DatasetSpec
-from mathpipe.generate.execution.executors import run
+from mathpipe.generate.execution.executors import LocalWorkers, run
 from mathpipe.generate.layout import Layout, Shard
 from mathpipe.generate.provenance import blas_kernels, collect_provenance
 from mathpipe.generate.splits import TEST, TRAIN, VALID
@@ -38,7 +38,7 @@ OnMismatch = Literal["error", "restart"]
 MAX_ATTEMPTS = 4  # per shard after transient storage errors; the storage client has already retried each request itself
 _RECORD, _SHARD = re.compile(r"_\d+\.json"), re.compile(r"\d+\.parquet")
 _EVIDENCE = re.compile(r"_\d+\.evidence\.arrow")
-RETRY_SECONDS = 0.5  # wait before the second attempt; doubled before each further one
+RETRY_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -67,13 +67,16 @@ def make_dataset(
     on_mismatch: OnMismatch = "error",
     on_shard: Callable[[ShardRecord, bool], None] = lambda record, built: None,
     log: Callable[[str], None] = lambda text: None,
+    local: LocalWorkers | None = None,
+    retry_seconds: float = RETRY_SECONDS,
 ) -> DatasetResult:
     """Bring a directory to the state that (spec, layout) describes; valid existing shards are kept.
 
     ``split_specs``: the specs of extra test splits (``test-<name>``); all other splits have ``spec``.
     ``workers``: number of local processes (None: chosen by ``executors.run``); with ``scheduler`` the Dask cluster there
     does the work. ``on_shard(record, built)`` is called for each shard, existing ones first. ``log`` receives messages for
-    the user. The call is resumable: repeat it after an interruption.
+    the user. ``local``: how local workers are started, and when. ``retry_seconds``: wait before the second attempt at a shard after
+    a transient error of the store, doubled before each further one. The call is resumable: repeat it after an interruption.
     UserError if the directory holds another spec or more rows than requested (``restart`` moves it to a backup instead), if
     another run uses it, or if the spec has too few distinct problems.
     """
@@ -101,10 +104,10 @@ def make_dataset(
         missing = [shard for shard in requested if shard not in records]
         totals = _Totals()
         if missing:
-            for made in {made.fingerprint: made for made in specs.values()}.values():
-                check_deterministic(task_of(made), made)
-        build = functools.partial(_build, specs, storage.absolute_url)
-        for unit_result in run(build, units(specs, missing), workers, scheduler, log):
+            for distinct in {spec.fingerprint: spec for spec in specs.values()}.values():
+                check_deterministic(task_of(distinct), distinct)
+        build = functools.partial(_build, specs, storage.absolute_url, retry_seconds)
+        for unit_result in run(build, units(specs, missing), workers, scheduler, log, local=local):
             totals.add(unit_result)
             for shard_result in unit_result.shards:
                 record = shard_result.record
@@ -171,7 +174,7 @@ class _Totals:
             self.retried[failure] = self.retried.get(failure, 0) + 1
 
 
-def _build(specs: Mapping[str, DatasetSpec], url: str, unit: tuple[Shard, ...]) -> _UnitResult:
+def _build(specs: Mapping[str, DatasetSpec], url: str, retry_seconds: float, unit: tuple[Shard, ...]) -> _UnitResult:
     """Build one unit on a worker; transient storage errors are retried up to ``MAX_ATTEMPTS`` times."""
     failures: list[str] = []
     while True:
@@ -186,7 +189,7 @@ def _build(specs: Mapping[str, DatasetSpec], url: str, unit: tuple[Shard, ...]) 
                     cause=error.cause,
                     next_step=error.next_step,
                 ) from error
-            time.sleep(RETRY_SECONDS * 2 ** (len(failures) - 1))
+            time.sleep(retry_seconds * 2 ** (len(failures) - 1))
 
 
 @dataclass(frozen=True)

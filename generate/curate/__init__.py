@@ -1,1 +1,1 @@
-"""Datasets that exist: verify, deduplicate, import published files."""
+"""Datasets and data files that exist: verify, prove, deduplicate, import."""

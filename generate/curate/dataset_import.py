@@ -33,11 +33,12 @@ from mathpipe.generate.curate.import_batches import ImportedBatch, import_batch
 from mathpipe.generate.curate.import_parts.import_part import Hashes, ImportPart
 from mathpipe.generate.curate.import_parts.import_registry import import_part, stored_rows
 from mathpipe.generate.curate.import_sources import Files, find_files, resolve_source
-from mathpipe.generate.dataset_spec import DatasetSpec, ImportedSpec, SourceFile, SourceFormat
+from mathpipe.generate.dataset_spec import DatasetSpec, ImportedSpec, SourceFile, SourceFormat, imported_spec
 from mathpipe.generate.execution.ordered_map import map_in_order
 from mathpipe.generate.provenance import collect_provenance
 from mathpipe.generate.splits import TEST, TRAIN, VALID, in_split
-from mathpipe.generate.tasks.task_registry import get_task
+from mathpipe.generate.tasks.task import Task
+from mathpipe.generate.tasks.task_registry import load_task
 
 MAX_LISTED_LINES = 20  # rejected lines that are shown
 PUBLISHED = SourceFormat()
@@ -81,16 +82,17 @@ def import_dataset(
     ``workers``: number of processes that read and verify lines; 0: this one. The dataset does not depend on it.
     UserError if more than ``max_bad`` lines are rejected, if no line remains, or if ``url`` holds anything else.
     """
-    part, split_files = import_part(task), find_files(files)
-    spec = _dataset_spec(task, part, split_files, source, alphabet, check)
-    problems: Any = spec.problems
+    named_task = load_task(task)
+    part, split_files = import_part(named_task), find_files(files)
+    spec = _dataset_spec(named_task, part, split_files, source, alphabet, check)
+    problems = imported_spec(spec)
     expected = _expected(problems.source, task)
     totals = RejectedLines(max_bad, expected)
-    read = functools.partial(import_batch, task, problems)
+    import_chunk = functools.partial(import_batch, spec)
 
     def batches(split: str) -> Iterator[ImportedBatch]:
         records = _records(split_files, split, problems.source.format, part.max_line_bytes)
-        for batch in map_in_order(read, _chunks(records, workers), workers):
+        for batch in map_in_order(import_chunk, _chunks(records, workers), workers):
             totals.add(batch)
             yield batch
             on_rows(len(batch.examples))
@@ -144,7 +146,7 @@ def write_imported(
 
 
 def _dataset_spec(
-    task_name: str,
+    task: Task[Any],
     part: ImportPart,
     files: Files,
     source: SourceFormat,
@@ -152,7 +154,6 @@ def _dataset_spec(
     check: bool,
 ) -> DatasetSpec:
     """The spec of the dataset that these files give."""
-    task = get_task(task_name)
     source = resolve_source(task, part, source, files)
 
     def read_all() -> Iterator[Fields]:
@@ -171,7 +172,8 @@ def _dataset_spec(
         source=source,
         **part.stored_fields(task, source, alphabet, read_all),
     )
-    return DatasetSpec(task=task_name, problems=problems, chunk_rows=part.chunk_rows)
+    digest = None if task.origin is None else task.origin.digest
+    return DatasetSpec(task=task.name, problems=problems, chunk_rows=part.chunk_rows, source_digest=digest)
 
 
 def _records(files: Files, split: str, file_format: str, max_bytes: int) -> Iterator[Record]:
@@ -233,7 +235,7 @@ class _DatasetWriter:
         self._writers: dict[str, _SplitWriter] = {}
         self._hashes: dict[str, list[Hashes]] = {}
         self._overlaps: dict[tuple[str, str], _Overlap] = {}
-        self._cut: bool = getattr(spec.problems, "valid_cut", False)
+        self._cut = imported_spec(spec).valid_cut
 
     def __enter__(self) -> Self:
         return self
@@ -254,8 +256,8 @@ class _DatasetWriter:
     def _add(self, split: str, examples: Any, hashes: Hashes) -> None:
         if split not in self._writers:
             self._writers[split] = _SplitWriter(self._spec, split, self._storage, self._shard_rows)
-            finished = {other: known for other, known in self._hashes.items() if other in self.records}
-            self._overlaps |= {(split, other): _Overlap(known) for other, known in finished.items()}
+            finished = {other: hashes for other, hashes in self._hashes.items() if other in self.records}
+            self._overlaps |= {(split, other): _Overlap(hashes) for other, hashes in finished.items()}
         for (target, _), overlap in self._overlaps.items():
             if target == split:
                 overlap.mark(hashes)
@@ -341,15 +343,15 @@ class _SplitWriter:
         return min(self._spec.chunk_rows, left or self._shard_rows)
 
     def _write(self, size: int) -> None:
-        joined = concatenate(self._pending)
+        pending_rows = concatenate(self._pending)
         if self._shard is not None and self._shard.rows == self._shard_rows:
             self._close({})
         if self._shard is None:
             name = shard_file(self._split, len(self._records))
             self._shard = _OpenShard(self._storage, name, self._format, self._spec)
-        self._shard.writer.add(joined.take(np.arange(size)).renumber(self._rows))
+        self._shard.writer.add(pending_rows.take(np.arange(size)).renumber(self._rows))
         self._rows += size
-        self._pending = [joined.take(np.arange(size, len(joined)))]
+        self._pending = [pending_rows.take(np.arange(size, len(pending_rows)))]
         self._num_pending -= size
 
     def _close(self, rejected: dict[str, int]) -> None:

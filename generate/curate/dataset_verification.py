@@ -32,6 +32,11 @@ class Damage:
     what: str
     rows: tuple[int, ...] = ()
 
+    @property
+    def concerns_solutions(self) -> bool:
+        """Whether the rows can be read, and only their solutions are in doubt."""
+        return self.what.startswith("its solution")
+
     def __str__(self) -> str:
         if not self.rows:
             return f"{self.file}: {self.what}"

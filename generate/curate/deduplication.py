@@ -34,7 +34,7 @@ from mathpipe.generate.build.locking import lock_directory
 from mathpipe.generate.curate.dataset_verification import load_split_specs
 from mathpipe.generate.curate.import_parts.import_registry import stored_rows
 from mathpipe.generate.dataset_spec import DatasetSpec
-from mathpipe.generate.execution.executors import LogFunction, estimate_workers, run
+from mathpipe.generate.execution.executors import LocalWorkers, LogFunction, run
 from mathpipe.generate.execution.shuffle import Keys, find_duplicates
 from mathpipe.generate.provenance import collect_provenance
 from mathpipe.generate.tasks.task_registry import parse_spec, task_of
@@ -73,15 +73,17 @@ def deduplicate(
     *,
     workers: int | None = 0,
     scheduler: str | None = None,
+    on_hashed: Callable[[int], object] = lambda rows: None,
     on_start: Callable[[int, int], object] = lambda rows, num_written: None,
     on_shard: Callable[[ShardRecord], object] = lambda record: None,
     log: LogFunction = lambda text: None,
 ) -> DeduplicationResult:
     """Write the dataset at ``source`` without duplicate problems to ``url``. Resumable: repeat the call after an interruption.
 
-    ``on_start(rows, num_written)`` is called once the duplicates are known, with the number of rows of the new dataset and the
-    number that an earlier call wrote. ``on_shard`` is called for each shard written now.
-    The bytes do not depend on the workers. UserError if ``url`` holds anything else.
+    ``on_hashed(rows)`` is called while the problems are hashed, once per shard of the source. ``on_start(rows, num_written)`` is
+    called once the duplicates are known, with the number of rows of the new dataset and the number that an earlier call wrote.
+    ``on_shard`` is called for each shard written now. The bytes do not depend on the workers. UserError if ``url`` holds
+    anything else.
     """
     old = read_manifest(source)
     old_specs = load_split_specs(old)
@@ -96,9 +98,9 @@ def deduplicate(
         records = [(splits.index(r.split), r) for split in old.splits.values() for r in split.shards]
         keys = functools.partial(_keys, old_specs, source_storage.absolute_url)
         num_workers = (
-            estimate_workers(sum(r.rows for _, r in records) * _COMPARE_SECONDS) if workers is None else workers
+            LocalWorkers().estimate(sum(r.rows for _, r in records) * _COMPARE_SECONDS) if workers is None else workers
         )
-        plans = _plan_shards(old, find_duplicates(keys, records, num_workers, scheduler, log))
+        plans = _plan_shards(old, find_duplicates(keys, records, num_workers, scheduler, log, on_hashed))
         finished_shards: list[ShardRecord] = []
         missing = []
         for plan in plans:

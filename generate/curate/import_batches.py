@@ -1,4 +1,7 @@
-"""Records of imported files as verified examples, in batches that do not depend on one another."""
+"""Which records of imported files become examples: they are read and verified in batches that do not depend on one another.
+
+``import_parts`` has the criteria of each problem type.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,8 @@ import numpy as np
 from mathpipe.datasets.io.import_records import Fault, Fields, Record, RejectedLine, read_fields
 from mathpipe.generate.curate.import_parts.import_part import Hashes, ImportPart
 from mathpipe.generate.curate.import_parts.import_registry import import_part
-from mathpipe.generate.dataset_spec import ImportedSpec
-from mathpipe.generate.tasks.task_registry import get_task
+from mathpipe.generate.dataset_spec import DatasetSpec, ImportedSpec, imported_spec
+from mathpipe.generate.tasks.task_registry import task_of
 
 
 @dataclass(frozen=True)
@@ -29,9 +32,10 @@ class ImportedBatch:
     num_verified: int
 
 
-def import_batch(task_name: str, spec: ImportedSpec, records: Sequence[Record]) -> ImportedBatch:
+def import_batch(dataset_spec: DatasetSpec, records: Sequence[Record]) -> ImportedBatch:
     """The examples of a batch of records that belong to the task and, if the spec says so, are right."""
-    task, part = get_task(task_name), import_part(task_name)
+    task, spec = task_of(dataset_spec), imported_spec(dataset_spec)
+    part = import_part(task)
     faults: dict[int, Fault] = {}
     fields = _fields(part, spec, records, faults)
     values = dict(zip(fields, part.read(task, spec, list(fields.values())), strict=True))

@@ -12,12 +12,14 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from threadpoolctl import threadpool_limits
 
 from mathpipe.datasets.errors import UserError
 from mathpipe.generate.execution.cpus import available_cpus
+from mathpipe.generate.execution.worker_functions import WorkerFunction
 from mathpipe.generate.provenance import library_versions
 
 Item = TypeVar("Item")
@@ -30,16 +32,35 @@ _WORKER_ENVIRONMENT = {
     **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), 1),
     **dict.fromkeys(("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"), _RETAINED_BYTES),
 }
-CONNECT_TIMEOUT = 10  # seconds to connect to a scheduler
+CONNECT_TIMEOUT = 10.0  # seconds to connect to a scheduler
+RunItems = Callable[
+    [Callable[[Any], Any], Sequence[Any]], Iterator[Any]
+]  # (function, items) -> results as they complete
 
-START_SECONDS = 3.0  # time to import Dask and start two workers on an AMD EPYC (AVX2)
-_POLL_SECONDS = 0.25  # interval between estimates of the remaining work
+
+@contextlib.contextmanager
+def start_workers(workers: int) -> Iterator[RunItems]:
+    """Local worker processes, and the function that runs items on them."""
+    with _local_client(workers) as client:
+        yield lambda function, items: _as_completed(client, function, items, None)
 
 
-def estimate_workers(seconds: float) -> int:
-    """The number of local workers for work of ``seconds`` in one process: one per CPU, or 0 if they cannot repay their start."""
-    cpus = available_cpus()
-    return cpus if seconds * (1 - 1 / cpus) > START_SECONDS else 0
+@dataclass(frozen=True)
+class LocalWorkers:
+    """Local worker processes: ``start`` starts a number of them, which takes ``start_seconds``, at most one per CPU.
+
+    ``poll_seconds``: interval between two estimates of the remaining work. Starting takes 3 s on an AMD EPYC (AVX2): importing
+    Dask, and two workers.
+    """
+
+    cpus: int = field(default_factory=available_cpus)
+    start_seconds: float = 3.0
+    poll_seconds: float = 0.25
+    start: Callable[[int], contextlib.AbstractContextManager[RunItems]] = start_workers
+
+    def estimate(self, seconds: float) -> int:
+        """The number of workers for work of ``seconds`` in one process: one per CPU, or 0 if they cannot repay their start."""
+        return self.cpus if seconds * (1 - 1 / self.cpus) > self.start_seconds else 0
 
 
 def run(
@@ -48,6 +69,9 @@ def run(
     workers: int | None = 0,
     scheduler: str | None = None,
     log: LogFunction = lambda text: None,
+    *,
+    local: LocalWorkers | None = None,
+    connect_timeout: float = CONNECT_TIMEOUT,
 ) -> Iterator[Result]:
     """Yield the results of ``function`` for every item as they complete, in any order.
 
@@ -55,22 +79,23 @@ def run(
     hands the remaining items to one worker per CPU once that repays their start. With ``scheduler`` the existing Dask cluster
     there does the work. There are never more workers than items. A worker that dies loses only its current item: Dask runs it
     elsewhere, and fails after several deaths on one item. Errors of ``function`` are raised here at once.
+    ``local``: how local workers are started, and when; ``connect_timeout``: seconds to connect to the scheduler.
     """
     if workers is not None and workers < 0:
         raise UserError("--workers is negative", expected="0 (in this process) or more", got=workers)
     if not items:
         return
     if scheduler is not None:
-        with _client(scheduler) as client:
+        with _client(scheduler, connect_timeout) as client:
             _check_workers(client, scheduler, log)
             yield from _as_completed(
                 client, functools.partial(_with_version_check, library_versions(), function), items, scheduler
             )
     elif workers is None:
-        yield from _local_then_workers(function, items)
+        yield from _local_then_workers(function, items, local or LocalWorkers())
     elif workers:
-        with _local_client(min(workers, len(items))) as client:
-            yield from _as_completed(client, function, items, None)
+        with (local or LocalWorkers()).start(min(workers, len(items))) as run_items:
+            yield from run_items(function, items)
     else:
         yield from (_call(function, item) for item in items)
 
@@ -84,8 +109,8 @@ def _call(function: Callable[[Item], Result], item: Item) -> Result:
 class _Queue(Generic[Item]):
     """Items that have not started: this process takes one at a time, or workers take all of them at once."""
 
-    def __init__(self, items: Sequence[Item]) -> None:
-        self._items, self._lock = deque(items), threading.Lock()
+    def __init__(self, items: Sequence[Item], local: LocalWorkers) -> None:
+        self._items, self._lock, self._local = deque(items), threading.Lock(), local
         self._done, self._seconds = 0, 0.0  # items finished in this process, and their total time
         self._since: float | None = None  # start time of the current item
 
@@ -111,29 +136,32 @@ class _Queue(Generic[Item]):
             if self._since is None:
                 return []
             elapsed = self._seconds + time.monotonic() - self._since
-            if elapsed < START_SECONDS or not estimate_workers(elapsed / (self._done + 1) * len(self._items)):
+            remaining_seconds = elapsed / (self._done + 1) * len(self._items)
+            if elapsed < self._local.start_seconds or not self._local.estimate(remaining_seconds):
                 return []
             items = list(self._items)
             self._items.clear()
             return items
 
 
-def _local_then_workers(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+def _local_then_workers(
+    function: Callable[[Item], Result], items: Sequence[Item], local: LocalWorkers
+) -> Iterator[Result]:
     """Work in this process, while a thread starts workers for the remaining items once that repays their start."""
-    queue, stop = _Queue(items), threading.Event()
-    started: Future[tuple[Any, list[Item]] | None] = Future()
+    queue, stop = _Queue(items, local), threading.Event()
+    started: Future[tuple[RunItems, list[Item]] | None] = Future()
 
-    def start_workers() -> None:
+    def hand_over() -> None:
         try:
             remaining: list[Item] = []
-            while not remaining and not stop.wait(_POLL_SECONDS):
+            while not remaining and not stop.wait(local.poll_seconds):
                 remaining = queue.take_all()
-            workers = min(available_cpus(), len(remaining))
-            started.set_result((stack.enter_context(_local_client(workers)), remaining) if remaining else None)
+            workers = min(local.cpus, len(remaining))
+            started.set_result((stack.enter_context(local.start(workers)), remaining) if remaining else None)
         except BaseException as error:
             started.set_exception(error)
 
-    thread = threading.Thread(target=start_workers, name="mathpipe-start-workers", daemon=True)
+    thread = threading.Thread(target=hand_over, name="mathpipe-start-workers", daemon=True)
     with contextlib.ExitStack() as stack:
         thread.start()
         try:
@@ -142,15 +170,15 @@ def _local_then_workers(function: Callable[[Item], Result], items: Sequence[Item
             stop.set()
             thread.join()
         if (handed_over := started.result()) is not None:
-            client, remaining_items = handed_over
-            yield from _as_completed(client, function, remaining_items, None)
+            run_items, remaining_items = handed_over
+            yield from run_items(function, remaining_items)
 
 
 @contextlib.contextmanager
 def dask_client(workers: int = 0, scheduler: str | None = None, log: LogFunction = lambda text: None) -> Iterator[Any]:
     """A Dask client of local worker processes or of the cluster at ``scheduler``; None if this process does all the work."""
     if scheduler is not None:
-        with _client(scheduler) as client:
+        with _client(scheduler, CONNECT_TIMEOUT) as client:
             _check_workers(client, scheduler, log)
             yield client
     elif workers:
@@ -169,7 +197,7 @@ def _as_completed(
     from distributed.scheduler import KilledWorker
 
     try:
-        futures = client.map(function, items, pure=False)
+        futures = client.map(WorkerFunction(function), items, pure=False)
         completed = distributed.as_completed(futures, loop=client.loop)  # type: ignore[no-untyped-call]
         del futures  # only as_completed refers to them, so that each result is freed after it was yielded
         for batch in completed.batches():  # type: ignore[no-untyped-call]
@@ -192,7 +220,7 @@ def _as_completed(
 
 
 @contextlib.contextmanager
-def _client(scheduler: str) -> Iterator[Any]:
+def _client(scheduler: str, timeout: float) -> Iterator[Any]:
     """A connection to an existing cluster, which stays unchanged; Dask's logs in this process are silenced."""
     from distributed import Client
     from distributed.utils import silence_logging_cmgr
@@ -203,34 +231,34 @@ def _client(scheduler: str) -> Iterator[Any]:
         # Dask warns with a table of versions; ``_check_workers`` raises an error of one line
         quiet.enter_context(warnings.catch_warnings())
         warnings.filterwarnings("ignore", message="Mismatched versions found")
-        _check_scheduler(scheduler)
-        client = Client(scheduler, timeout=CONNECT_TIMEOUT, set_as_default=False, name="mathpipe")  # type: ignore[no-untyped-call]
+        _check_scheduler(scheduler, timeout)
+        client = Client(scheduler, timeout=timeout, set_as_default=False, name="mathpipe")  # type: ignore[no-untyped-call]
         try:
             yield client
         finally:
-            client.close(timeout=CONNECT_TIMEOUT)  # type: ignore[no-untyped-call]
+            client.close(timeout=timeout)  # type: ignore[no-untyped-call]
 
 
-def _check_scheduler(scheduler: str) -> None:
+def _check_scheduler(scheduler: str, timeout: float) -> None:
     """UserError if no Dask scheduler answers at the address. (A ``Client`` that cannot connect does not close cleanly.)"""
     from distributed.core import rpc
     from distributed.security import Security
 
     async def ask() -> Any:
         arguments = Security().get_connection_args("client")  # type: ignore[no-untyped-call]
-        async with rpc(scheduler, connection_args=arguments, timeout=CONNECT_TIMEOUT) as remote:  # type: ignore[no-untyped-call]
+        async with rpc(scheduler, connection_args=arguments, timeout=timeout) as remote:  # type: ignore[no-untyped-call]
             return (await remote.identity())["type"]
 
     try:
         with ThreadPoolExecutor(1) as thread:  # this thread may run an event loop, as in a notebook
-            kind = thread.submit(lambda: asyncio.run(asyncio.wait_for(ask(), CONNECT_TIMEOUT))).result()
+            kind = thread.submit(lambda: asyncio.run(asyncio.wait_for(ask(), timeout))).result()
         if kind != "Scheduler":
             raise OSError(f"a Dask {kind} answers there")
     except (OSError, ValueError, TimeoutError) as error:
         raise UserError(
             f"--scheduler {scheduler} does not answer",
             expected="the address of a Dask scheduler, such as tcp://host:8786",
-            got=str(error).splitlines()[0] if str(error) else f"no answer within {CONNECT_TIMEOUT} seconds",
+            got=str(error).splitlines()[0] if str(error) else f"no answer within {timeout:g} seconds",
             cause="no scheduler runs there, or this machine cannot connect to it",
             next_step="`dask scheduler` prints its address; without --scheduler the work runs on this machine",
         ) from None

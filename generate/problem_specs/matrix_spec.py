@@ -38,8 +38,9 @@ class MatrixSpec(ProblemSpec):
     """How matrices are sampled: m x n with independent entries, then rounded to 3 significant digits.
 
     ``min_dim..max_dim``: n is uniform in this range for each problem (rows and columns apart when ``rectangular``);
-    ``dim`` sets both, and is null in a spec; ``rows``, ``cols``: fixed instead. ``entries``: ``uniform`` U(-c, c) or ``gaussian``
-    N(0, c^2/3), of equal variance. c is ``max_coeff``, or uniform among the integers ``min_coeff..max_coeff`` for each problem.
+    ``dim`` sets both, is checked under its own name, and is null in a spec; ``rows``, ``cols``: fixed instead.
+    ``entries``: ``uniform`` U(-c, c) or ``gaussian`` N(0, c^2/3), of equal variance. c is ``max_coeff``, or uniform among the
+    integers ``min_coeff..max_coeff`` for each problem.
     ``spectrum``: of symmetric problems, see ``mathpipe.generate.sampling.spectra``; each problem samples one of them.
     ``task_tokens``: of co-training, the tasks of the problems (all seven, TADMEFI, if null).
     ``round_problems``: round before solving, so that the solution is exactly that of the stored problem (else as in the
@@ -47,7 +48,9 @@ class MatrixSpec(ProblemSpec):
     solution of the clean A. Source: Charton 2022, sections 3 and 4.
     """
 
-    dim: Dimension | None = Field(None, exclude=True, description="matrices are dim x dim")
+    dim: Annotated[Dimension | None, AfterValidator(lambda dim: None)] = Field(
+        None, exclude=True, description="matrices are dim x dim"
+    )
     min_dim: Dimension = Field(5, description="smallest dimension, with --max-dim; each problem samples one uniformly")
     max_dim: Dimension = Field(5, description="largest dimension")
     rectangular: bool = Field(False, description="sample the numbers of rows and columns independently")
@@ -92,8 +95,7 @@ class MatrixSpec(ProblemSpec):
             raise ValueError("give both min_dim and max_dim")
         values = {name: value for name, value in values.items() if value is not None or name not in _DIMENSIONS}
         if "dim" in present:
-            dim = values.pop("dim")
-            values |= {"min_dim": dim, "max_dim": dim}
+            values |= {"min_dim": values["dim"], "max_dim": values["dim"]}
         elif "rows" in present:
             values |= {"min_dim": 1, "max_dim": 1}
         return values

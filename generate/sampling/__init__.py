@@ -1,1 +1,1 @@
-"""How random problems are sampled: generators, matrices, spectra, noise, bits."""
+"""How random problems are sampled: generators, matrices, spectra, noise, bits, integers."""

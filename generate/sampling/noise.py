@@ -1,6 +1,7 @@
 """Noise on stored problems: the problem is A + E, the solution that of A.
 
-The option ``noise`` of ``MatrixSpec``; ``MatrixTask.with_noise`` applies it when a chunk is built.
+The option ``noise`` of ``MatrixSpec``; ``MatrixTask.with_noise`` (``generate/tasks/matrix_task.py``) applies it when a chunk is
+built; cotraining has its own.
 """
 
 from __future__ import annotations

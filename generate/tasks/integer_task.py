@@ -10,13 +10,13 @@ from typing import Any, ClassVar, TypeVar, cast
 import numpy as np
 
 from mathpipe.datasets.containers.array_types import Floats
-from mathpipe.datasets.containers.integer_layout import has_layout
+from mathpipe.datasets.containers.integer_layout import has_layout, scan_rows
 from mathpipe.datasets.containers.ragged_sequences import IntegerSequences
 from mathpipe.datasets.format.example_formats import IntegerFormat
 from mathpipe.datasets.format.sequence_columns import TokenExamples
 from mathpipe.generate.chunks.pair_chunks import Columns, Generators, Pairs
 from mathpipe.generate.dataset_spec import DatasetSpec
-from mathpipe.generate.outcomes import Verification
+from mathpipe.generate.outcomes import Verification, exact_evidence
 from mathpipe.generate.problem_specs.integer_spec import IntegerSpec
 from mathpipe.generate.splits import in_split, sequence_hash
 from mathpipe.generate.tasks.token_task import Mask, TokenTask, Wanted
@@ -31,7 +31,8 @@ CLASS = "class"
 class IntegerTask(TokenTask[IntegerSpecT]):
     """A family of problems on integers: a problem is sampled, then solved.
 
-    ``problem_layout``, ``solution_layout``: of the flat rows, such as ``(int, int)`` or ``[int]``. A prediction is right if it
+    ``problem_layout``, ``solution_layout``: of the flat rows, such as ``(int, int)`` or ``[int]``. ``batch_size``: problems sampled
+    at a time; ``rejection``: why ``sample`` may return fewer. A prediction is right if it
     equals the reference; a task with several right answers overrides ``is_right``. A task may declare the column ``class``
     in ``columns`` and return it from ``classes``: accuracy is then reported by class.
     """
@@ -44,7 +45,8 @@ class IntegerTask(TokenTask[IntegerSpecT]):
     may_repeat = True
     problem_layout: ClassVar[str]
     solution_layout: ClassVar[str]
-    batch_size: ClassVar[int] = 4096
+    batch_size: ClassVar[int] = 12_288  # fills a chunk of 10,000 with its share of held-out examples
+    rejection: ClassVar[str] = "rejected"
 
     # what a task defines
 
@@ -56,9 +58,26 @@ class IntegerTask(TokenTask[IntegerSpecT]):
     def solve(self, problems: IntegerSequences, spec: IntegerSpecT) -> IntegerSequences:
         """Flat rows of the solutions (n,)."""
 
+    def sample_solved(
+        self, rng: np.random.Generator, n: int, spec: IntegerSpecT
+    ) -> tuple[IntegerSequences, IntegerSequences]:
+        """Problems and their solutions; overridden where sampling does part of the work of solving."""
+        problems = self.sample(rng, n, spec)
+        return problems, self.solve(problems, spec)
+
     def is_right(self, problems: IntegerSequences, references: IntegerSequences, predicted: IntegerSequences) -> Mask:
         """Which predictions, of the right layout, are right answers other than the reference, (n,)."""
         return np.zeros(len(problems), dtype=np.bool_)
+
+    def is_problem(self, problems: IntegerSequences, spec: IntegerSpecT) -> Mask:
+        """Which rows, of the right layout, are problems of this spec, (n,); by default: all integers are in the stated range."""
+        if spec.problem_range is None:
+            return np.ones(len(problems), dtype=np.bool_)
+        low, high = spec.problem_range
+        values = problems.values
+        outside = ~scan_rows(spec.problem_layout, problems).is_length & ((values < low) | (values > high))
+        row = np.repeat(np.arange(len(problems)), problems.lengths)
+        return np.asarray(np.bincount(row[outside], minlength=len(problems)) == 0)
 
     def classes(self, problems: IntegerSequences, solutions: IntegerSequences) -> Columns:
         """The declared columns of each pair, (n,) each."""
@@ -71,8 +90,12 @@ class IntegerTask(TokenTask[IntegerSpecT]):
     # parameters
 
     def resolve(self, spec: IntegerSpecT) -> IntegerSpecT:
-        layouts = {"problem_layout": self.problem_layout, "solution_layout": self.solution_layout}
+        layouts = {"problem_layout": self.layout_of_problems(spec), "solution_layout": self.solution_layout}
         return spec.model_copy(update={**layouts, **self.ranges(spec)})
+
+    def layout_of_problems(self, spec: IntegerSpecT) -> str:
+        """The layout of the problems of this spec; ``problem_layout``, unless a task overrides it."""
+        return self.problem_layout
 
     def chunk_rows(self, spec: IntegerSpecT) -> int:
         return 10_000
@@ -87,9 +110,8 @@ class IntegerTask(TokenTask[IntegerSpecT]):
     def pairs(self, spec: IntegerSpecT, generator: Generators, wanted: Wanted) -> Iterator[Pairs]:
         batch = 0
         while True:
-            problems = self.sample(generator(batch), self.batch_size, spec)
-            solutions = self.solve(problems, spec)
-            rejected = +Counter({"rejected": self.batch_size - len(problems)})
+            problems, solutions = self.sample_solved(generator(batch), self.batch_size, spec)
+            rejected = +Counter({self.rejection: max(self.batch_size - len(problems), 0)})
             yield Pairs(problems, solutions, self.classes(problems, solutions), rejected)
             batch += 1
 
@@ -115,23 +137,27 @@ class IntegerTask(TokenTask[IntegerSpecT]):
         correct, total = correct_elements(references, predicted, first=self.solution_layout.startswith("["))
         with np.errstate(invalid="ignore"):
             accuracy = np.where(total > 0, correct / np.maximum(total, 1), equal)
-        return Verification(outcome, {"element_accuracy": accuracy, "correct_elements": correct})
+        measures = {"element_accuracy": accuracy, "correct_elements": correct}
+        return Verification(outcome, measures, exact_evidence(well_formed))
 
     def find_faults(self, spec: DatasetSpec, split: str, examples: Any, first: int) -> dict[str, Mask]:
         """Every problem is solved again; a solution that differs must be right in another way."""
         rows = cast(TokenExamples, examples)
         problems, solutions = cast(IntegerSequences, rows.problems), cast(IntegerSequences, rows.solutions)
-        readable = has_layout(self.problem_layout, problems) & has_layout(self.solution_layout, solutions)
-        wrong = np.zeros(len(rows), dtype=np.bool_)
-        index = np.flatnonzero(readable)
+        problem_spec = self.problems_of(spec)
+        readable = has_layout(problem_spec.problem_layout, problems) & has_layout(self.solution_layout, solutions)
+        wrong, foreign = np.zeros(len(rows), dtype=np.bool_), np.zeros(len(rows), dtype=np.bool_)
+        foreign[readable] = ~self.is_problem(problems.take(readable), problem_spec)
+        index = np.flatnonzero(readable & ~foreign)
         if len(index):
-            asked = problems.take(index)
-            recomputed = self.solve(asked, self.problems_of(spec))
-            outcome = self.verify(asked, recomputed, solutions.take(index)).outcome
+            selected = problems.take(index)
+            recomputed = self.solve(selected, problem_spec)
+            outcome = self.verify(selected, recomputed, solutions.take(index)).outcome
             wrong[index] = ~np.isin(outcome, (EXACT, EQUIVALENT))
         return {
             "is in the wrong position": rows.row != np.arange(first, first + len(rows)),
             "does not have the layout of its task": ~readable,
+            "its problem is none of its task": foreign,
             f"its problem does not belong to {split}": ~in_split(sequence_hash(problems), split),
             "its solution is not correct (wrong_value)": wrong,
         }

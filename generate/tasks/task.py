@@ -33,9 +33,9 @@ class Task(ABC, Generic[SpecT]):
     ``grades_evidence``: whether ``verify`` grades the evidence for its outcomes (``Verification.evidence``).
     ``shares_stream``: train, valid and test take their examples from one RNG stream, each the ones whose hash names it; else
     every split has a stream of its own. ``may_repeat``: the training split may have more examples than there are distinct
-    problems. ``verifies``: ``verify`` knows which answers are right; else an answer is right if it equals the stored one.
+    problems. ``origin``: where the code of a task outside the package comes from, set when it is loaded. ``verifies``: ``verify``
+    knows which answers are right; else an answer is right if it equals the stored one.
     ``needs_reference``: ``verify`` compares with the stored solution, which does not follow from the problem alone.
-    ``origin``: where the code of a task outside the package comes from, set when it is loaded.
     """
 
     name: ClassVar[str]
@@ -138,6 +138,10 @@ class Task(ABC, Generic[SpecT]):
 
     def known_evidence(self, spec: DatasetSpec, rows: int) -> dict[str, int] | None:
         """The number of rows by evidence, where the spec determines it; else None."""
+        return None
+
+    def accepts_stored(self, examples: Examples) -> Mask | None:
+        """Which answers of imported examples are right, (n,), for a task that solves no given problem; None: ``verify`` decides."""
         return None
 
     @abstractmethod

@@ -9,7 +9,18 @@ from mathpipe.generate.dataset_spec import DatasetSpec, ImportedSpec
 from mathpipe.generate.tasks.calculus import integration_bwd, integration_fwd, integration_ibp, ode1, ode2
 from mathpipe.generate.tasks.external.external_tasks import find_external, installed_tasks, latest_digest, load_external
 from mathpipe.generate.tasks.external.task_source import is_reference
-from mathpipe.generate.tasks.integers import gcd
+from mathpipe.generate.tasks.graphs import laplacian_eigenvalues, maximum_clique, shortest_path
+from mathpipe.generate.tasks.integers import (
+    fraction_add,
+    fraction_compare,
+    fraction_determinant,
+    fraction_product,
+    fraction_round,
+    fraction_simplify,
+    gcd,
+    modular_add,
+    modular_product,
+)
 from mathpipe.generate.tasks.matrices import (
     add,
     cholesky,
@@ -31,7 +42,9 @@ from mathpipe.generate.tasks.matrices import (
     transpose,
 )
 from mathpipe.generate.tasks.matrix_task import MatrixTask
+from mathpipe.generate.tasks.polynomials import gfp_add, gfp_multiply, polynomial_roots
 from mathpipe.generate.tasks.sequences import memory, xor
+from mathpipe.generate.tasks.symbols import bracket_match, copy, deduplicate, parity, reverse, sort
 from mathpipe.generate.tasks.task import Task
 from mathpipe.generate.tasks.token_task import ExpressionTask, TokenTask
 from mathpipe.generate.tasks.unverified import (
@@ -45,7 +58,9 @@ _MODULES: tuple[Any, ...] = (
     *(transpose, add, matvec, matmul, eigenvalues, eigenvectors, inverse, symmetric_inverse, singular_values, svd),
     *(cotraining, determinant, rank, linear_system, pseudo_inverse, qr, cholesky, expm),
     *(integration_bwd, integration_fwd, integration_ibp, ode1, ode2, xor, memory),
-    gcd,
+    *(gcd, fraction_simplify, fraction_round, fraction_add, fraction_product, fraction_determinant, fraction_compare),
+    *(modular_add, modular_product, shortest_path, laplacian_eigenvalues, maximum_clique),
+    *(polynomial_roots, gfp_add, gfp_multiply, copy, reverse, sort, parity, deduplicate, bracket_match),
 )
 TASKS: dict[str, Task[Any]] = {module.TASK.name: module.TASK for module in _MODULES}
 
@@ -64,11 +79,11 @@ def get_task(name: str, source_digest: str | None = None) -> Task[Any]:
     ``source_digest``: the digest of its code, if it is a task outside the package; it may have the name of one of the package.
     UserError if there is no such task, with the most similar name, or if its code is another.
     """
-    if source_digest is None and (task := TASKS.get(name) or _UNVERIFIED.get(name)) is not None:
+    if source_digest is None and (name in TASKS or name in _UNVERIFIED):
+        return TASKS[name] if name in TASKS else _UNVERIFIED[name]
+    task = find_external(name, source_digest)
+    if task is not None:
         return task
-    external = find_external(name, source_digest)
-    if external is not None:
-        return external
     if source_digest is not None:
         raise _other_source(name, source_digest, latest_digest(name))
     near = nearest(name, [*TASKS, *installed_tasks()])

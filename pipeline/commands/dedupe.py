@@ -31,14 +31,23 @@ def dedupe(source: str, out: str, workers: int | None, scheduler: str | None, as
       mathpipe dedupe data/integration-bwd data/integration-bwd-distinct
     """
     rows = sum(split.rows for split in read_manifest(source).splits.values())
-    log(f"searching {rows:,} examples for equal problems")
-    with contextlib.closing(Progress("dedupe")) as progress:
+    with (
+        contextlib.closing(Progress("search for equal problems")) as search,
+        contextlib.closing(Progress("dedupe")) as progress,
+    ):
+
+        def start_writing(total: int, num_written: int) -> None:
+            search.close()
+            progress.start(total, num_written)
+
+        search.start(rows)
         result = deduplicate(
             source,
             out,
             workers=workers,
             scheduler=scheduler,
-            on_start=progress.start,
+            on_hashed=search.advance,
+            on_start=start_writing,
             on_shard=progress.add_shard,
             log=log,
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from mathpipe.datasets.dataset import open_dataset
-from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.errors import UserError, did_you_mean
 from mathpipe.datasets.export_formats import export_arrow, export_text
 from mathpipe.datasets.io.storage import Storage
 from mathpipe.pipeline.config.options import external_task_option
@@ -48,7 +48,10 @@ def export(directory: str, out: str, split: str, input_encoding: str | None, out
     export_split = formats.get(Path(out).suffix)
     if export_split is None:
         raise UserError(
-            f"{out}: unknown format", expected="a file name that ends in .txt or .arrow", got=repr(Path(out).suffix)
+            f"{out}: unknown format",
+            expected="a file name that ends in .txt or .arrow",
+            got=repr(Path(out).suffix),
+            next_step=did_you_mean(Path(out).suffix, formats),
         )
     data = open_dataset(directory, split, input_encoding, output_encoding)
     if not data.problem_type.takes_number_encodings:

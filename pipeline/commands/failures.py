@@ -11,7 +11,7 @@ from itertools import islice
 
 import click
 
-from mathpipe.datasets.errors import UserError, nearest
+from mathpipe.datasets.errors import UserError, did_you_mean
 from mathpipe.evaluate.failures.failure import Failure
 from mathpipe.evaluate.published_predictions import import_published
 from mathpipe.evaluate.report.failure_rendering import render_failures
@@ -109,11 +109,10 @@ def _check_outcomes(conditions: list[Condition], outcomes: list[str]) -> None:
     for condition in conditions:
         name = condition.expected
         if condition.name == "outcome" and isinstance(name, str) and name.casefold() not in outcomes:
-            suggestion = nearest(name, outcomes)
             raise UserError(
                 f"there is no outcome {name!r}",
                 expected=f"one of {', '.join(outcomes)}",
-                next_step=suggestion and f"did you mean {suggestion}?",
+                next_step=did_you_mean(name, outcomes),
             )
 
 

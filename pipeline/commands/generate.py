@@ -16,7 +16,13 @@ from mathpipe.generate.build.dataset_builder import DatasetResult, OnMismatch, m
 from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.tasks.task_registry import get_task, task_of
 from mathpipe.pipeline.config.counts import format_count
-from mathpipe.pipeline.config.options import TaskCommand, execution_options, options_from_model, parameter_options
+from mathpipe.pipeline.config.options import (
+    Choice,
+    TaskCommand,
+    execution_options,
+    options_from_model,
+    parameter_options,
+)
 from mathpipe.pipeline.config.resolution import ParameterSource
 from mathpipe.pipeline.config.stage_parameters import GenerateParams, resolve_generate
 from mathpipe.pipeline.console import Terminated, handle_sigterm, log, quiet_option, warn
@@ -29,7 +35,7 @@ from mathpipe.pipeline.progress import Progress
 @execution_options
 @click.option(
     "--on-mismatch",
-    type=click.Choice(get_args(OnMismatch)),
+    type=Choice(get_args(OnMismatch)),
     default="error",
     show_default=True,
     help="If the directory holds another dataset: stop with an error, or move it to a backup and start again.",

@@ -1,4 +1,7 @@
-"""``mathpipe import``: import data files as a dataset."""
+"""``mathpipe import``: import data files as a dataset.
+
+``generate/curate/import_batches.py`` decides which records are accepted, by the part of their problem type.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,10 @@ from mathpipe.generate.curate.import_parts.import_registry import IMPORT_PARTS, 
 from mathpipe.generate.curate.import_sources import find_files, format_of
 from mathpipe.generate.dataset_spec import SourceFormat
 from mathpipe.generate.splits import TEST, TRAIN, VALID
-from mathpipe.generate.tasks.task_registry import UNVERIFIED_TASKS, get_task
+from mathpipe.generate.tasks.task_registry import UNVERIFIED_TASKS, load_task
 from mathpipe.pipeline.config.columns import parse_columns
 from mathpipe.pipeline.config.counts import format_count, parse_count
+from mathpipe.pipeline.config.options import Choice
 from mathpipe.pipeline.console import log, quiet_option
 from mathpipe.pipeline.progress import Progress
 
@@ -31,11 +35,9 @@ _NOTATIONS = get_args(SourceFormat.model_fields["notation"].annotation)
 @click.option(
     "--task",
     required=True,
-    help="Task of the problems, such as inverse, whose answers are verified; none: any problems, with --type.",
+    help="Task of the problems, such as inverse or ./gcd.py, whose answers are verified; none: any problems, with --type.",
 )
-@click.option(
-    "--type", "problem_type", type=click.Choice(list(IMPORT_PARTS)), help="What the problems are, for --task none."
-)
+@click.option("--type", "problem_type", type=Choice(list(IMPORT_PARTS)), help="What the problems are, for --task none.")
 @click.option(
     "--train", multiple=True, metavar="FILE", help="File or directory of the training split; may be repeated."
 )
@@ -50,7 +52,7 @@ _NOTATIONS = get_args(SourceFormat.model_fields["notation"].annotation)
 @click.option(
     "--format",
     "format_",
-    type=click.Choice(_FORMATS),
+    type=Choice(_FORMATS),
     default=None,
     help="problem<TAB>solution on each line, a JSON object on each line, CSV with a header, or tables.  "
     "[default: by the extension, else text]",
@@ -63,7 +65,7 @@ _NOTATIONS = get_args(SourceFormat.model_fields["notation"].annotation)
 )
 @click.option(
     "--notation",
-    type=click.Choice(_NOTATIONS),
+    type=Choice(_NOTATIONS),
     default=None,
     help="Expressions: tokens, infix or latex; matrices: lists such as [[1, 1/3], [2.5, 0]], latex or tokens; sequences: tokens "
     "or lists; integers: lists or tokens.  [default: lists for matrices and integers, else tokens]",
@@ -142,7 +144,7 @@ def import_files(
     source = SourceFormat.model_validate(
         {
             "format": format_ or format_of(files),
-            "notation": notation or import_part(task).notations[0],
+            "notation": notation or import_part(load_task(task)).notations[0],
             "columns": parse_columns(columns, ("problem", "solution")),
             "encodings": encodings,
         }
@@ -172,7 +174,7 @@ def _task_name(task: str, problem_type: str | None) -> str:
         if problem_type is None:
             raise UserError("--task none needs --type", expected=f"--type {' or '.join(IMPORT_PARTS)}")
         return UNVERIFIED_TASKS[problem_type].name
-    own_type = get_task(task).problem_type
+    own_type = load_task(task).problem_type
     if problem_type not in (None, own_type):
         raise UserError(
             f"problems of {task} are {own_type}", expected="no --type, or --task none", got=f"--type {problem_type}"
@@ -202,7 +204,7 @@ def _files(
 
 
 def _encodings(task: str, notation: str | None, problems: str | None, solutions: str | None) -> tuple[str, str] | None:
-    default = import_part(task).default_encoding
+    default = import_part(load_task(task)).default_encoding
     if default is not None and notation == "tokens":
         return problems or default, solutions or default
     if problems or solutions:
@@ -256,7 +258,7 @@ def _print_result(result: ImportResult, task: str, out: str, as_json: bool) -> N
     if problems["checked"]:
         wrong = sum(count for kind, count in result.skipped.items() if kind.startswith("solution not correct"))
         click.echo(f"{result.num_verified:,} answers checked, {wrong:,} of them wrong and rejected")
-    elif get_task(task).verifies:
+    elif load_task(task).verifies:
         click.echo(f"no answer was checked: run `mathpipe verify {out}`")
     else:
         click.echo("no answer can be checked without a task; evaluation compares answers with the stored ones")

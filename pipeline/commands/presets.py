@@ -23,7 +23,7 @@ def presets(name: str | None) -> None:
         return
     for preset in preset_names():
         title = preset_file(preset).read_text().splitlines()[0]
-        click.echo(f"{preset:<22}{title.lstrip('# ')}")
+        click.echo(f"{preset:<22}{title.lstrip('# ').removesuffix('; changes:')}")
 
 
 def with_evaluation_defaults(text: str) -> str:

@@ -19,6 +19,7 @@ from mathpipe.generate.answers.answer_verifier import SECONDS, AnswerVerifier
 from mathpipe.generate.outcomes import DOMAINS, Domain
 from mathpipe.generate.tasks.task_registry import load_task
 from mathpipe.pipeline.config.columns import parse_columns
+from mathpipe.pipeline.config.options import Choice
 from mathpipe.pipeline.console import handle_sigterm, log, quiet_option
 
 
@@ -43,13 +44,13 @@ from mathpipe.pipeline.console import handle_sigterm, log, quiet_option
 )
 @click.option(
     "--extract",
-    type=click.Choice(EXTRACTIONS),
+    type=Choice(EXTRACTIONS),
     default=None,
     help="Where in a text the answer stands: in the last \\boxed{...}, or on the last line.  [default: the whole text]",
 )
 @click.option(
     "--domain",
-    type=click.Choice(DOMAINS),
+    type=Choice(DOMAINS),
     default="real",
     show_default=True,
     help="complex: the outcome real_domain does not count as correct.",

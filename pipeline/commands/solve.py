@@ -10,7 +10,7 @@ import click
 
 from mathpipe.datasets.errors import UserError
 from mathpipe.generate.outcomes import DOMAINS, Domain
-from mathpipe.pipeline.config.options import external_task_option
+from mathpipe.pipeline.config.options import Choice, external_task_option
 from mathpipe.pipeline.console import quiet_option
 from mathpipe.pipeline.solving import BEAM, SolvedProblem, VerifiedHypothesis, list_runs, open_solver
 
@@ -25,7 +25,7 @@ from mathpipe.pipeline.solving import BEAM, SolvedProblem, VerifiedHypothesis, l
 )
 @click.option(
     "--domain",
-    type=click.Choice(DOMAINS),
+    type=Choice(DOMAINS),
     default="real",
     show_default=True,
     help="complex: the outcome real_domain does not count as correct.",

@@ -11,11 +11,11 @@ import click
 import torch
 
 from mathpipe.datasets.dataset import Dataset, open_dataset
-from mathpipe.datasets.errors import UserError, nearest
+from mathpipe.datasets.errors import UserError, did_you_mean
 from mathpipe.datasets.format.manifest import read_manifest
 from mathpipe.datasets.problem_types.type_registry import problem_type_of
 from mathpipe.evaluate.run import quick_accuracy, quick_metric_names
-from mathpipe.pipeline.config.options import external_task_option, load_configured_task, parameter_options
+from mathpipe.pipeline.config.options import Choice, external_task_option, load_configured_task, parameter_options
 from mathpipe.pipeline.config.resolution import ParameterSource, parse_overrides, preset_task, resolve, validate
 from mathpipe.pipeline.console import log, quiet_option, warn
 from mathpipe.pipeline.extras import EXTRAS
@@ -36,7 +36,7 @@ from mathpipe.train.trainer import train as train_run
 @click.option("--run", "run_dir", default=None, help="Directory of the run.  [default: runs/<name of the dataset>]")
 @click.option(
     "--on-mismatch",
-    type=click.Choice(get_args(OnMismatch)),
+    type=Choice(get_args(OnMismatch)),
     default="error",
     show_default=True,
     help="If the directory holds another run: stop with an error, or move it to a backup and start again.",
@@ -109,12 +109,11 @@ def _check_metric_names(config: TrainConfig, valid: Dataset | None) -> None:
     for setting in ("best_metric", "stop_metric"):
         name = getattr(config, setting)
         if name is not None and name not in metrics:
-            suggestion = nearest(name, metrics)
             raise UserError(
                 f"{setting} {name!r} is not measured",
                 expected=f"one of {', '.join(metrics)}" if metrics else "a validation split and valid_examples above 0",
                 got=repr(name),
-                next_step=f"did you mean {suggestion}?" if suggestion else f"leave {setting} out, or name one of these",
+                next_step=did_you_mean(name, metrics) or f"leave {setting} out, or name one of these",
             )
 
 

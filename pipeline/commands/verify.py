@@ -46,8 +46,8 @@ def verify(directory: str, prove: bool, workers: int | None, scheduler: str | No
     with contextlib.closing(Progress("verify")) as progress:
         progress.start(rows)
         verification = verify_dataset(directory, workers, progress.add_shard, scheduler=scheduler, log=log)
-    unverified = verification.damage or verification.missing_task is not None
-    evidence = None if unverified or not prove else _prove(directory, workers, scheduler)
+    readable = verification.missing_task is None and all(d.concerns_solutions for d in verification.damage)
+    evidence = _prove(directory, workers, scheduler) if prove and readable else None
     if as_json:
         click.echo(json.dumps(_as_json(directory, manifest, verification, evidence)))
     else:
@@ -92,11 +92,10 @@ def _print(
             click.echo(str(damaged))
         count = len(verification.damage)
         click.echo(f"{directory}: {count:,} damaged place{'s' * (count != 1)}. Next: {manifest.repair_hint}.")
-        return
-    if verification.missing_task is not None:
+    elif verification.missing_task is not None:
         click.echo(f"{directory}: every file has its size and checksum; no answer was recomputed")
-        return
-    click.echo(f"{directory}: complete and correct, {verification.rows:,} answers recomputed")
+    else:
+        click.echo(f"{directory}: complete and correct, {verification.rows:,} answers recomputed")
     if evidence is None:
         return
     for remark in evidence.remarks:

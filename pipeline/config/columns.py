@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mathpipe.datasets.errors import UserError, nearest
+from mathpipe.datasets.errors import UserError, did_you_mean
 
 
 def parse_columns(names: str | None, roles: Sequence[str]) -> dict[str, str]:
@@ -13,12 +13,11 @@ def parse_columns(names: str | None, roles: Sequence[str]) -> dict[str, str]:
     for part in [] if names is None else names.split(","):
         role, equals, column = (piece.strip() for piece in part.partition("="))
         if not equals or not column or not role or role in columns:
-            near = nearest(role, roles)
             raise UserError(
                 f"--columns: {part.strip()!r} names no column",
                 expected=",".join(f"{name}=NAME" for name in roles),
                 got=repr(names),
-                next_step=f"did you mean {near}={column or 'NAME'}?" if near and role not in columns else None,
+                next_step=did_you_mean(role, set(roles) - columns.keys()),
             )
         columns[role] = column
     return columns

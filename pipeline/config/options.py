@@ -1,4 +1,7 @@
-"""Shared options, and options generated from a parameter schema, so that flags and params.yaml cannot diverge."""
+"""Shared options, and options generated from a parameter schema, so that flags and params.yaml cannot diverge.
+
+The flags of a task, such as ``--dim``, are declared in ``generate/problem_specs`` or in the file of the task.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from mathpipe.datasets.errors import UserError, nearest
+from mathpipe.datasets.errors import UserError, did_you_mean
 from mathpipe.generate.tasks.external.task_source import is_reference
 from mathpipe.generate.tasks.task import Task
 from mathpipe.generate.tasks.task_registry import load_task
@@ -144,6 +147,21 @@ def _option(name: str, field: FieldInfo, default: Any) -> tuple[list[str], dict[
     return [flag], {"default": None, "metavar": metavar, "help": text}
 
 
+class Choice(click.Choice[str]):
+    """One of a fixed set of names; UserError with the nearest one for any other."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value not in self.choices:
+            flag = param.opts[0] if param is not None else "the option"
+            raise UserError(
+                f"{flag} is invalid",
+                expected=f"one of {', '.join(self.choices)}",
+                got=repr(value),
+                next_step=did_you_mean(str(value), self.choices),
+            )
+        return str(value)
+
+
 class TaskCommand(click.Command):
     """A command with the options of its task: those of the parameters of the task that ``--task`` or a file names."""
 
@@ -179,8 +197,7 @@ class TaskCommand(click.Command):
     def _no_such_option(self, ctx: click.Context, error: click.NoSuchOption) -> UserError:
         task = ctx.meta.get(_TASK)
         flags = [flag[2:] for parameter in self.get_params(ctx) for flag in parameter.opts if flag.startswith("--")]
-        near = nearest(error.option_name.removeprefix("--"), flags)
-        next_step = f"did you mean --{near}?" if near else None
+        next_step = did_you_mean(error.option_name.removeprefix("--"), flags, prefix="--")
         if task is None:
             return UserError(
                 f"no such option: {error.option_name}",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +16,14 @@ from typing import Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from mathpipe.datasets.errors import UserError, nearest
+from mathpipe.datasets.errors import UserError, did_you_mean
 
 Section = Literal["generate", "train", "evaluate"]
 SECTIONS: tuple[Section, ...] = ("generate", "train", "evaluate")
 _COMMANDS = {"evaluate": "eval"}  # sections whose command has another name
 PRESETS = Path(__file__).parents[1] / "presets"
 Model = TypeVar("Model", bound=BaseModel)
+_QUOTED = re.compile(r"'([^']*)'")  # the choices in pydantic's message: 'uniform', 'laplace' or 'positive'
 
 
 @dataclass(frozen=True)
@@ -41,12 +43,11 @@ def preset_names() -> list[str]:
 def preset_file(name: str) -> Path:
     """Path of a preset's file; for an unknown name, UserError with the nearest preset."""
     if name not in preset_names():
-        suggestion = nearest(name, preset_names())
         raise UserError(
             f"unknown preset {name!r}",
             expected=f"one of {', '.join(preset_names())}",
             got=repr(name),
-            next_step=f"did you mean {suggestion}?" if suggestion else None,
+            next_step=did_you_mean(name, preset_names()),
         )
     return PRESETS / f"{name}.yaml"
 
@@ -104,12 +105,11 @@ def _read_sections(file: Path) -> dict[str, dict[str, Any]]:
         )
     for name in sections:
         if name not in SECTIONS:
-            suggestion = nearest(str(name), SECTIONS)
             raise UserError(
                 f"{file}: unknown section {name!r}",
                 expected=f"one of {', '.join(SECTIONS)}",
                 got=repr(name),
-                next_step=f"did you mean {suggestion}?" if suggestion else None,
+                next_step=did_you_mean(str(name), SECTIONS),
             )
     return {name: sections.get(name) or {} for name in SECTIONS}
 
@@ -152,16 +152,15 @@ def _set(values: dict[str, Any], key: str, value: Any) -> None:
 def _to_user_error(validation_error: ValidationError, model: type[BaseModel], section: str) -> UserError:
     """The first error of pydantic as a one-line UserError."""
     error = validation_error.errors()[0]
-    key = ".".join(str(part) for part in error["loc"])
+    key = ".".join(part for part in error["loc"] if isinstance(part, str))
     name = f"{section}.{key}" if key else section
     if error["type"] == "extra_forbidden":
         known_keys = _known_keys(model)
-        suggestion = nearest(key, known_keys)
         return UserError(
             f"unknown parameter {name}",
             expected=f"one of {', '.join(known_keys)}",
             got=repr(key),
-            next_step=f"did you mean {section}.{suggestion}?" if suggestion else None,
+            next_step=did_you_mean(key, known_keys, prefix=f"{section}."),
         )
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "missing":
@@ -175,7 +174,9 @@ def _to_user_error(validation_error: ValidationError, model: type[BaseModel], se
     expected = message.removeprefix("Input should be ")
     if _is_not_finite(error["input"]):
         expected = f"a finite number, {expected.removeprefix('a finite number')}".rstrip(", ")
-    return UserError(f"{name} is invalid", expected=expected, got=repr(error["input"]))
+    choices = _QUOTED.findall(expected) if error["type"] == "literal_error" else []
+    suggestion = did_you_mean(str(error["input"]), choices)
+    return UserError(f"{name} is invalid", expected=expected, got=repr(error["input"]), next_step=suggestion)
 
 
 def _is_not_finite(value: object) -> bool:

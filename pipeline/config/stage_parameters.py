@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from mathpipe.datasets.errors import UserError, nearest
+from mathpipe.datasets.errors import UserError, did_you_mean
 from mathpipe.generate.build.dataset_builder import existing_shard_rows
 from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.layout import Layout, default_shard_rows, whole_chunks
@@ -146,14 +146,11 @@ def make_spec(task: Task[Any], options: dict[str, Any], seed: int, section: str)
     all_options = task.spec_model.options()  # also those that this task refuses itself, saying why
     unknown = next((name for name in options if name not in all_options), None)
     if unknown is not None:
-        suggestion = nearest(unknown, task.options())
         raise UserError(
             f"unknown parameter {section}.{unknown}: {task.name} has none of this name",
             expected=f"one of {', '.join(task.options())}",
             got=repr(unknown),
-            next_step=f"did you mean {suggestion}?"
-            if suggestion
-            else f"`mathpipe generate --task {task.reference} --help`",
+            next_step=did_you_mean(unknown, task.options()) or f"`mathpipe generate --task {task.reference} --help`",
         )
     with user_errors(task.spec_model, section):
         return task.make_spec(options, seed)

@@ -20,7 +20,7 @@ from mathpipe.datasets.io.import_records import Record
 from mathpipe.datasets.io.matrix_text import parse_matrix
 from mathpipe.datasets.rendering.formulas import to_infix, to_latex
 from mathpipe.generate.curate.import_batches import import_batch
-from mathpipe.generate.dataset_spec import ImportedSpec, SourceFormat
+from mathpipe.generate.dataset_spec import DatasetSpec, ImportedSpec, SourceFormat
 from mathpipe.generate.tasks.task_registry import expression_task
 
 pytestmark = pytest.mark.benchmark
@@ -81,6 +81,9 @@ def test_imported_lines(benchmark: BenchmarkFixture, check: bool) -> None:
     pairs = generated_pairs(1_000)
     lines = [Record("a", k, f"{to_infix(p)}\t{to_infix(s)}".encode()) for k, (p, s) in enumerate(pairs, start=1)]
     source = SourceFormat(notation="infix")
-    spec = ImportedSpec(problem_type="expressions", sources=(), checked=check, source=source)
-    assert len(import_batch("integration-bwd", spec, lines).examples) == len(lines)
-    rate(benchmark, lambda: import_batch("integration-bwd", spec, lines), len(lines))
+    spec = DatasetSpec(
+        task="integration-bwd",
+        problems=ImportedSpec(problem_type="expressions", sources=(), checked=check, source=source),
+    )
+    assert len(import_batch(spec, lines).examples) == len(lines)
+    rate(benchmark, lambda: import_batch(spec, lines), len(lines))

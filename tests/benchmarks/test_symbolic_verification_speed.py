@@ -23,7 +23,9 @@ def test_verification_speed(benchmark: BenchmarkFixture, name: str, answers: str
     task = token_task(name)
     problems: list[bytes] = []
     solutions: list[bytes] = []
-    batches = task.pairs(task.example, lambda k: np.random.default_rng([4, k]), lambda p: np.ones(len(p), dtype=bool))
+    batches = task.pairs(
+        task.default_spec, lambda k: np.random.default_rng([4, k]), lambda p: np.ones(len(p), dtype=bool)
+    )
     while len(problems) < ROWS:
         batch = next(batches)
         problems += batch.problems.to_list()

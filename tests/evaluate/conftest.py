@@ -171,16 +171,13 @@ def make_run() -> Callable[..., RunRecord]:
     return make
 
 
-@pytest.fixture
-def planned_run(
-    monkeypatch: pytest.MonkeyPatch, make_run: Callable[..., RunRecord]
-) -> Callable[[Path, nn.Module], RunRecord]:
-    """Makes ``evaluate_run`` use this model instead of a checkpoint."""
+@pytest.fixture(scope="session")
+def planned_run(make_run: Callable[..., RunRecord]) -> Callable[..., Any]:
+    """``planned_run(data, model)``: the argument ``load`` of ``evaluate_run`` for this model instead of a checkpoint."""
 
-    def use(trained_on: Path, model: nn.Module, **changes: Any) -> RunRecord:
+    def use(trained_on: Path, model: nn.Module, **changes: Any) -> Any:
         record = dataclasses.replace(make_run(trained_on), **changes)
-        monkeypatch.setattr("mathpipe.evaluate.run.load_model", lambda run_dir, device, name: (model, record))
-        return record
+        return lambda run_dir, device, name: (model, record)
 
     return use
 

@@ -95,13 +95,13 @@ def test_other_datasets(
     addition_data: Path, make_data: Any, plan_answers: Any, planned_run: Any, tmp_path: Path
 ) -> None:
     larger = make_data("add", test=20, min_dim=4, max_dim=4)
-    planned_run(addition_data, plan_answers(open_dataset(larger, "test")))
-    assert evaluate_run(tmp_path / "run", data_dir=larger).metrics["accuracy"] == 1
+    load = planned_run(addition_data, plan_answers(open_dataset(larger, "test")))
+    assert evaluate_run(tmp_path / "run", data_dir=larger, load=load).metrics["accuracy"] == 1
     with pytest.raises(UserError, match="another task"):
-        evaluate_run(tmp_path / "run", data_dir=make_data("transpose", test=10))
-    planned_run(addition_data, plan_answers(open_dataset(larger, "test")), data=str(larger))
+        evaluate_run(tmp_path / "run", data_dir=make_data("transpose", test=10), load=load)
+    load = planned_run(addition_data, plan_answers(open_dataset(larger, "test")), data=str(larger))
     with pytest.raises(UserError, match="no longer contains the data of this run"):
-        evaluate_run(tmp_path / "run")
+        evaluate_run(tmp_path / "run", load=load)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_user_errors(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    planned_run(addition_data, plan_answers(open_dataset(addition_data, "test")))
+    load = planned_run(addition_data, plan_answers(open_dataset(addition_data, "test")))
     with pytest.raises(UserError, match=message):
-        evaluate_run(tmp_path / "run", **arguments)
+        evaluate_run(tmp_path / "run", **arguments, load=load)
     assert not (tmp_path / "run").exists()

@@ -15,7 +15,6 @@ from mathpipe.datasets.containers.ragged_matrices import SPECTRA
 from mathpipe.datasets.dataset import open_dataset
 from mathpipe.datasets.tokenizers.matrix_tokenizer import TASK_TOKENS
 from mathpipe.datasets.tokenizers.tokenizer import END
-from mathpipe.evaluate import run as evaluation
 from mathpipe.evaluate.failures.failure_dump import read_failures
 from mathpipe.evaluate.report.failure_rendering import render_failure
 from mathpipe.evaluate.run import evaluate_run
@@ -34,8 +33,8 @@ def test_accuracy_by_the_spectrum_of_a_mixture(
     def answer(i: int, row: int, tokens: list[int]) -> list[int]:
         return [*tokens[:4], tokens[4] + 3, *tokens[5:]] if wrong[i] else tokens
 
-    planned_run(data, plan_answers(dataset, answer))
-    result = evaluate_run(tmp_path / "run", verbose=True)
+    load = planned_run(data, plan_answers(dataset, answer))
+    result = evaluate_run(tmp_path / "run", verbose=True, load=load)
     failures = list(read_failures(str(result.failures)))
     assert len(failures) == wrong.sum() and {failure.spectrum for failure in failures} == {"laplace"}
     assert render_failure(failures[0])[0].startswith(f"row {failures[0].row}, laplace, ")
@@ -64,8 +63,8 @@ def test_accuracy_by_task_in_co_training(
     def answer(i: int, row: int, tokens: list[int]) -> list[int]:
         return [*tokens[:5], tokens[5] + 3, *tokens[6:]] if inverse[i] else tokens
 
-    planned_run(data, plan_answers(dataset, answer))
-    result = evaluate_run(tmp_path / "run", verbose=True)
+    load = planned_run(data, plan_answers(dataset, answer))
+    result = evaluate_run(tmp_path / "run", verbose=True, load=load)
     failures = list(read_failures(str(result.failures)))
     assert [failure.row for failure in failures] == np.flatnonzero(inverse).tolist()
     for failure in failures:
@@ -77,16 +76,15 @@ def test_accuracy_by_task_in_co_training(
 
 
 def test_co_training_with_malformed_eigenvectors(
-    make_data: Callable[..., Path], plan_answers: Any, planned_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_data: Callable[..., Path], plan_answers: Any, planned_run: Any, tmp_path: Path
 ) -> None:
     """Every chunk has the column of orthogonality, also where no answer or no problem has this measure."""
-    monkeypatch.setattr(evaluation, "_CHUNK_ROWS", 5)
     data = make_data("cotraining", test=40, task_tokens="TF")
     dataset = open_dataset(data, "test")
     task_ids = np.concatenate([rows.problems.task_ids for rows in dataset.chunks()])
     vectors = task_ids == TASK_TOKENS.index("F")
-    planned_run(data, plan_answers(dataset, lambda i, row, tokens: [END] if vectors[i] else tokens))
-    table = pq.read_table(evaluate_run(tmp_path / "run").predictions)
+    load = planned_run(data, plan_answers(dataset, lambda i, row, tokens: [END] if vectors[i] else tokens))
+    table = pq.read_table(evaluate_run(tmp_path / "run", load=load, chunk_rows=5).predictions)
     assert table["outcome"].to_pylist() == ["malformed" if each else "exact" for each in vectors]
     assert table["orthogonality"].to_pylist() == [None if each else 0.0 for each in vectors]
     assert table["task"].to_pylist() == ["eigenvectors" if each else "transpose" for each in vectors]

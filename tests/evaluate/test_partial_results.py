@@ -10,14 +10,8 @@ import pytest
 import torch
 
 from mathpipe.datasets.dataset import open_dataset
-from mathpipe.evaluate import run as evaluation
 from mathpipe.evaluate.decode.decoding import Decoding
-from mathpipe.evaluate.partial_results import PartialResults
 from mathpipe.evaluate.run import evaluate_run
-
-
-def interrupt(*_: Any) -> None:
-    raise KeyboardInterrupt
 
 
 def files_of(folder: str | Path) -> dict[str, bytes]:
@@ -30,25 +24,23 @@ def test_interruption_keeps_previous_results(
     plan_answers: Any,
     planned_run: Any,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    planned_run(addition_data, plan_answers(open_dataset(addition_data, "test"), add_defects))
-    complete = evaluate_run(tmp_path / "run", verbose=True)
+    load = planned_run(addition_data, plan_answers(open_dataset(addition_data, "test"), add_defects))
+    complete = evaluate_run(tmp_path / "run", verbose=True, load=load)
     before = files_of(complete.directory)
-    with monkeypatch.context() as patched:
-        patched.setattr(PartialResults, "write", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            evaluate_run(tmp_path / "run", verbose=True)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_run(tmp_path / "run", verbose=True, progress=CountingProgress(stop_at=1), load=load)
     assert files_of(complete.directory) == before
-    evaluate_run(tmp_path / "run")  # not verbose: the failures of the earlier evaluation are removed
+    evaluate_run(tmp_path / "run", load=load)  # not verbose: the failures of the earlier evaluation are removed
     assert "failures.jsonl.zst" not in {p.name for p in Path(complete.directory).iterdir()}
 
 
 class CountingProgress:
-    """Counts the reported progress."""
+    """Counts the reported progress, and interrupts after ``stop_at`` problems, or after the last part with ``stop_at_end``."""
 
-    def __init__(self) -> None:
+    def __init__(self, stop_at: int | None = None, *, stop_at_end: bool = False) -> None:
         self.total, self.fresh, self.earlier, self.closed = 0, 0, 0, 0
+        self.stop_at, self.stop_at_end = stop_at, stop_at_end
 
     def start(self, total: int) -> None:
         self.total = total
@@ -58,9 +50,13 @@ class CountingProgress:
             self.fresh += count
         else:
             self.earlier += count
+        if self.stop_at is not None and self.fresh >= self.stop_at:
+            raise KeyboardInterrupt
 
     def close(self) -> None:
         self.closed += 1
+        if self.stop_at_end:
+            raise KeyboardInterrupt
 
 
 def test_killed_evaluation_resumes(
@@ -69,29 +65,19 @@ def test_killed_evaluation_resumes(
     plan_answers: Any,
     planned_run: Any,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(evaluation, "_CHUNK_ROWS", 50)  # row groups of 100 rows: parts of 50, 50, 50, 50, 30
-    planned_run(addition_data, plan_answers(open_dataset(addition_data, "test"), add_defects))
-    complete = evaluate_run(tmp_path / "complete", verbose=True)
-    write, parts = PartialResults.write, list[int]()
-
-    def fail_at_the_fourth(self: PartialResults, k: int, *rest: Any) -> None:
-        if len(parts) == 3:
-            raise KeyboardInterrupt
-        parts.append(k)
-        write(self, k, *rest)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(PartialResults, "write", fail_at_the_fourth)
-        with pytest.raises(KeyboardInterrupt):
-            evaluate_run(tmp_path / "run", verbose=True, progress=(killed := CountingProgress()))
+    load = planned_run(addition_data, plan_answers(open_dataset(addition_data, "test"), add_defects))
+    settings = {"verbose": True, "chunk_rows": 50}  # row groups of 100 rows: parts of 50, 50, 50, 50, 30
+    complete = evaluate_run(tmp_path / "complete", load=load, **settings)
+    killed = CountingProgress(stop_at=151)  # in the fourth part
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_run(tmp_path / "run", progress=killed, load=load, **settings)
     assert (killed.total, killed.fresh, killed.earlier, killed.closed) == (230, 200, 0, 1)
     remaining = files_of(tmp_path / "run")
     assert len(remaining) == 3 and all("/.partial/" in f"/{name}" for name in remaining)
     model = plan_answers(open_dataset(addition_data, "test"), add_defects)
-    planned_run(addition_data, model)
-    second = evaluate_run(tmp_path / "run", verbose=True, progress=(resumed := CountingProgress()))
+    load = planned_run(addition_data, model)
+    second = evaluate_run(tmp_path / "run", progress=(resumed := CountingProgress()), load=load, **settings)
     assert (resumed.total, resumed.fresh, resumed.earlier, resumed.closed) == (230, 80, 150, 1)
     assert model.num_problems == 80  # three parts are reused
     assert pq.read_table(second.predictions).equals(pq.read_table(complete.predictions))
@@ -105,21 +91,18 @@ def test_parts_of_another_evaluation_are_not_reused(
     plan_answers: Any,
     planned_run: Any,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(evaluation, "_CHUNK_ROWS", 50)
-    planned_run(addition_data, plan_answers(open_dataset(addition_data, "test")))
-    with monkeypatch.context() as patched:
-        patched.setattr(PartialResults, "join", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            evaluate_run(tmp_path / "run")
+    load = planned_run(addition_data, plan_answers(open_dataset(addition_data, "test")))
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_run(tmp_path / "run", progress=CountingProgress(stop_at_end=True), load=load, chunk_rows=50)
+    assert len(files_of(tmp_path / "run")) == 5
     for change in ("weights", "settings"):
         model = plan_answers(open_dataset(addition_data, "test"), add_defects)
         if change == "weights":
             with torch.no_grad():
                 model.weight += 1
-        planned_run(addition_data, model)
+        load = planned_run(addition_data, model)
         decoding = Decoding(constrained=change == "settings")
-        result = evaluate_run(tmp_path / "run", decoding=decoding, limit=200)
+        result = evaluate_run(tmp_path / "run", decoding=decoding, limit=200, load=load, chunk_rows=50)
         assert model.num_problems == 200
         assert result.metrics["n"] == 200

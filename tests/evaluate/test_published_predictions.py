@@ -78,6 +78,8 @@ def test_published_predictions_are_verified_again(tmp_path: Path) -> None:
         {"row": 12, "rank": 0, "outcome": "malformed", "published_correct": False},
     ]
     assert table["correct_rank"].to_pylist() == [1, None, 0, 0, None]
+    assert table["matches_reference"].to_pylist() == [False, True, True, True, False]
+    assert table["evidence"].null_count == 5  # an error test in floating point proves nothing
     assert report.metrics["accuracy"] == 0.5 and report.metrics["accuracy_any"] == 0.75
     outcomes = next(a for a in report.analyses if a.name == "published_outcomes")
     assert [row[1:] for row in outcomes.rows] == [[2, 2, 0], [2, 0, 2]]

@@ -15,7 +15,6 @@ import pytest
 import torch
 
 from mathpipe.datasets.dataset import Dataset, open_dataset
-from mathpipe.evaluate import run as evaluation
 from mathpipe.evaluate.decode.decoding import Decoding, Hypotheses
 from mathpipe.evaluate.failures.failure_dump import read_failures
 from mathpipe.evaluate.run import evaluate_run, quick_accuracy, quick_metric_names
@@ -28,13 +27,11 @@ def test_planned_defects_in_every_file(
     plan_answers: Any,
     planned_run: Any,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(evaluation, "_CHUNK_ROWS", 50)
     dataset = open_dataset(addition_data, "test")
     model = plan_answers(dataset, add_defects)
-    planned_run(addition_data, model)
-    result = evaluate_run(tmp_path / "run", verbose=True, batch_size=16)
+    load = planned_run(addition_data, model)
+    result = evaluate_run(tmp_path / "run", verbose=True, batch_size=16, load=load, chunk_rows=50)
     assert model.num_problems == 230  # each problem decoded once
     table = pq.read_table(tmp_path / "run" / "evaluation" / "test" / "predictions.parquet")
     assert table["row"].to_pylist() == [r for rows in dataset.chunks() for r in rows.row.tolist()]
@@ -84,8 +81,8 @@ def test_metrics_match_the_predictions(
             for k, t in enumerate(tokens)
         ]
 
-    planned_run(addition_data, plan_answers(open_dataset(addition_data, "test"), perturb))
-    result = evaluate_run(tmp_path / "run", out_dir=tmp_path / "out")
+    load = planned_run(addition_data, plan_answers(open_dataset(addition_data, "test"), perturb))
+    result = evaluate_run(tmp_path / "run", out_dir=tmp_path / "out", load=load)
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert metrics == result.metrics
     assert result.failures is None
@@ -123,8 +120,8 @@ def test_accuracy_and_accuracy_published_differ_if_references_fail(
     make_data: Any, plan_answers: Any, planned_run: Any, tmp_path: Path
 ) -> None:
     data = make_data("inverse", test=400, min_dim=4, max_dim=4)
-    planned_run(data, plan_answers(open_dataset(data, "test")))
-    metrics = evaluate_run(tmp_path / "run", verbose=True).metrics
+    load = planned_run(data, plan_answers(open_dataset(data, "test")))
+    metrics = evaluate_run(tmp_path / "run", verbose=True, load=load).metrics
     assert metrics["accuracy_published"] == metrics["outcomes"]["exact"]["proportion"] == 1
     assert metrics["accuracy"] == metrics["reference"]["5%"] < 1
     assert metrics["best_representable"]["1%"] > metrics["reference"]["1%"]
@@ -135,15 +132,13 @@ def test_accuracy_and_accuracy_published_differ_if_references_fail(
 
 
 def test_results_do_not_depend_on_batches_and_chunks(
-    addition_data: Path, make_run: Any, untrained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    addition_data: Path, untrained: Any, make_run: Any, planned_run: Any, tmp_path: Path
 ) -> None:
-    record = make_run(addition_data)
-    model = untrained(record)
+    load = planned_run(addition_data, untrained(make_run(addition_data)))
     tables = []
     for size, chunk in ((256, 10_000), (7, 30)):
-        monkeypatch.setattr(evaluation, "_CHUNK_ROWS", chunk)
-        monkeypatch.setattr(evaluation, "load_model", lambda run_dir, device, name: (model, record))
-        result = evaluate_run(tmp_path / "run", limit=100, batch_size=size, out_dir=tmp_path / str(size))
+        settings = {"limit": 100, "batch_size": size, "chunk_rows": chunk, "load": load}
+        result = evaluate_run(tmp_path / "run", out_dir=tmp_path / str(size), **settings)
         tables.append(pq.read_table(result.predictions))
         assert len(tables[-1]) == result.metrics["n"] == 100
     assert tables[0].drop_columns("log_probability") == tables[1].drop_columns("log_probability")
@@ -153,32 +148,29 @@ def test_results_do_not_depend_on_batches_and_chunks(
 def test_diverged_model(addition_data: Path, make_run: Any, untrained: Any, planned_run: Any, tmp_path: Path) -> None:
     model = untrained(make_run(addition_data))
     torch.nn.init.constant_(model.output_bias, float("nan"))
-    planned_run(addition_data, model)
-    result = evaluate_run(tmp_path / "run", limit=30, verbose=True)
+    load = planned_run(addition_data, model)
+    result = evaluate_run(tmp_path / "run", limit=30, verbose=True, load=load)
     assert result.metrics["accuracy"] == 0
     assert result.metrics["mean_log_probability"] is None
     assert len(list(read_failures(result.failures or ""))) == 30
 
 
 def test_constrained_answers_are_never_malformed(
-    addition_data: Path, make_run: Any, untrained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    addition_data: Path, make_run: Any, untrained: Any, tmp_path: Path
 ) -> None:
     for encoding in ("P10", "FP15"):
         record = make_run(addition_data, output_encoding=encoding)
         model = untrained(record)
-        monkeypatch.setattr(evaluation, "load_model", lambda run_dir, device, name: (model, record))  # noqa: B023
         for decoding in (Decoding(constrained=True), Decoding(beam=3, constrained=True)):
-            result = evaluate_run(tmp_path / "run", limit=30, decoding=decoding)
+            result = evaluate_run(tmp_path / "run", limit=30, decoding=decoding, load=lambda *_: (model, record))  # noqa: B023
             outcomes = {name for name, o in result.metrics["outcomes"].items() if o["count"]}
             assert outcomes <= {"exact", "within_tolerance", "wrong_value"}
 
 
 def test_every_hypothesis_is_verified(
-    addition_data: Path, make_run: Any, untrained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    addition_data: Path, make_run: Any, untrained: Any, planned_run: Any, tmp_path: Path
 ) -> None:
-    record = make_run(addition_data)
-    model = untrained(record)
-    monkeypatch.setattr(evaluation, "load_model", lambda run_dir, device, name: (model, record))
+    load = planned_run(addition_data, untrained(make_run(addition_data)))
     dataset = open_dataset(addition_data, "test")
     examples = next(iter(dataset.chunks(stop=40)))
 
@@ -193,8 +185,7 @@ def test_every_hypothesis_is_verified(
             tokens.reshape(3 * n, -1), np.tile([-1.0, -2.0, -3.0], n), np.repeat(np.arange(n), 3), np.tile([0, 1, 2], n)
         )
 
-    monkeypatch.setattr(evaluation, "decode_examples", answers)
-    result = evaluate_run(tmp_path / "run", limit=40, decoding=Decoding(beam=3))
+    result = evaluate_run(tmp_path / "run", limit=40, decoding=Decoding(beam=3), load=load, decode=answers)
     table = pq.read_table(result.predictions)
     assert len(table) == 120
     best = table.filter(pc.equal(table["rank"], 0))

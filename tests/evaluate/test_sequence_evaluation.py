@@ -294,8 +294,8 @@ def test_evaluation_of_a_generated_dataset(
 
     model = plan_answers(dataset, drop_last_token)
     assert quick_accuracy(model, dataset, limit=100)["accuracy"] == pytest.approx(0.8)
-    planned_run(tmp_path / "data", model)
-    metrics = evaluate_run(tmp_path / "run", verbose=True).metrics
+    load = planned_run(tmp_path / "data", model)
+    metrics = evaluate_run(tmp_path / "run", verbose=True, load=load).metrics
     assert metrics["n"] == 150 and metrics["accuracy"] == pytest.approx(0.8)
     assert metrics["reference_accuracy"] == 1
 

@@ -18,12 +18,13 @@ from mathpipe.generate.tasks.task_registry import MATRIX_TASKS
 from mathpipe.train.config import ModelConfig, TrainConfig
 from mathpipe.train.trainer import train
 
+SIZES: dict[str, dict[str, object]] = {"laplacian-eigenvalues": {"dim": 8}}  # there are few small graphs
 MIXED = {"spectrum": ("uniform", "laplace"), "noise": 0.02}
 
 
 @pytest.mark.parametrize(
     ("name", "changes"),
-    [*((name, {}) for name in MATRIX_TASKS), ("eigenvectors", MIXED), ("cotraining", MIXED)],
+    [*((name, SIZES.get(name, {})) for name in MATRIX_TASKS), ("eigenvectors", MIXED), ("cotraining", MIXED)],
 )
 def test_pipeline_of_task(name: str, changes: dict[str, object], tmp_path: Path) -> None:
     torch.set_num_threads(1)

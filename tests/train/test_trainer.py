@@ -139,7 +139,7 @@ def test_best_checkpoint_and_patience(tiny: Tiny, data: Any, run_dir: Path) -> N
     result = train_quietly(config, data, run_dir, evaluate=lambda model: {"accuracy": next(scores)})
     assert (result.step, result.outcome) == (25, "no longer better")
     assert load_model(run_dir, name="best")[1].step == 10
-    assert [p.name for p in sorted((run_dir / "checkpoints").iterdir())] == [
+    assert [p.name for p in sorted((run_dir / "checkpoints").glob("*.pt"))] == [
         "best.pt",
         "step-00000010.pt",
         "step-00000020.pt",

@@ -1,4 +1,5 @@
-"""Optimisers by name, and the learning-rate schedule. s counts steps from 1, w is the length of warm-up.
+"""Optimisers (adam, adamw, muon, sgd, adafactor), and the learning-rate schedule. s counts steps from 1;
+w is the length of warm-up.
 
     warm-up           lr(s) = from + (lr - from) s / w                                    s <= w
     constant          lr

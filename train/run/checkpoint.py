@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
-from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.errors import UserError, did_you_mean
 from mathpipe.datasets.io.atomic_files import write_atomically
 from mathpipe.datasets.problem_types.type_registry import problem_type_of
 from mathpipe.datasets.tokenizers.tokenizer import Tokenizer
@@ -168,10 +168,10 @@ def _no_checkpoint(run_dir: Path, name: str) -> UserError:
             cause="training stopped before the first",
             next_step="run `mathpipe train` again: it restarts from step 0",
         )
-    available = ", ".join(f"{CHECKPOINTS}/{path.name}" for path in sorted((run_dir / CHECKPOINTS).glob("*.pt")))
+    names = ["last", *(f"{CHECKPOINTS}/{path.name}" for path in sorted((run_dir / CHECKPOINTS).glob("*.pt")))]
     return UserError(
         f"{run_dir} has no checkpoint {name!r}",
-        expected=f"last{f', or one of {available}' if available else ''}",
+        expected="last" + (f", or one of {', '.join(names[1:])}" if names[1:] else ""),
         cause="best requires best_metric, permanent checkpoints require keep_every",
-        next_step="leave --checkpoint out to use the last one",
+        next_step=did_you_mean(name, names) or "leave --checkpoint out to use the last one",
     )

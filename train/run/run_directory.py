@@ -33,6 +33,7 @@ from mathpipe.train.run.checkpoint import (
 
 OnMismatch = Literal["error", "restart"]
 # files that may exist without a run
+_CHECKPOINTS_TEXT = "best.pt (with best_metric) and step-<s>.pt (with keep_every) are written here.\n"
 RUN_FILES = {RECORD, CHECKPOINT, CURVES, SUMMARY, CHECKPOINTS, PLOT, "dvclive", "tensorboard", "evaluation"}
 
 
@@ -118,6 +119,7 @@ def last_checkpoint(run_dir: Path) -> dict[str, Any] | None:
 def _prepare(run_dir: Path, record: RunRecord) -> None:
     Storage(str(run_dir)).remove_unfinished("")
     (run_dir / CHECKPOINTS).mkdir(exist_ok=True)
+    (run_dir / CHECKPOINTS / "README.txt").write_text(_CHECKPOINTS_TEXT)  # DVC warns of an empty output
     write_json(run_dir / RECORD, record.to_dict())
 
 

@@ -33,7 +33,7 @@ from mathpipe.generate.dataset_spec import ImportedSpec, SourceFormat
 from mathpipe.generate.tasks.token_task import ExpressionTask
 
 _EQUATION_PARSERS = {"infix": parse_infix_equation, "latex": parse_latex_equation}
-_SYMBOLS = bytes(IDS[word] for word in (*VARIABLES, *COEFFICIENTS, *UNKNOWNS))
+_SYMBOLS = bytes(IDS[token] for token in (*VARIABLES, *COEFFICIENTS, *UNKNOWNS))
 _ADD, _SUB = IDS["add"], IDS["sub"]
 _LATEX_CHARACTERS = re.compile(r"[\\{}$]")
 _Y: Tree = (IDS["Y"],)
@@ -210,5 +210,5 @@ def _foreign_symbol(task: ExpressionTask, side: str, tokens: bytes) -> Fault | N
 @functools.cache
 def _all_but_foreign(allowed: tuple[str, ...]) -> bytes:
     """All ids except those of symbols that are not allowed."""
-    foreign = set(_SYMBOLS) - {IDS[word] for word in allowed}
+    foreign = set(_SYMBOLS) - {IDS[token] for token in allowed}
     return bytes(k for k in range(256) if k not in foreign)

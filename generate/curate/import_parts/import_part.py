@@ -28,6 +28,11 @@ class Checked:
     correct: Mask
     why: NDArray[np.object_]
 
+    @classmethod
+    def by_task(cls, accepted: Mask) -> Checked:
+        """The check of a task that accepts or rejects answers without an outcome."""
+        return cls(accepted, np.full(len(accepted), "verify of the task rejects it", dtype=object))
+
 
 @dataclass(frozen=True)
 class GradedAnswers:

@@ -17,15 +17,16 @@ from mathpipe.generate.curate.import_parts.integer_part import IntegerPart
 from mathpipe.generate.curate.import_parts.matrix_part import MatrixPart
 from mathpipe.generate.curate.import_parts.sequence_part import SequencePart
 from mathpipe.generate.dataset_spec import DatasetSpec
-from mathpipe.generate.tasks.task_registry import get_task, task_of
+from mathpipe.generate.tasks.task import Task
+from mathpipe.generate.tasks.task_registry import task_of
 
 _PARTS: tuple[ImportPart, ...] = (MatrixPart(), ExpressionPart(), SequencePart(), IntegerPart())
 IMPORT_PARTS: dict[str, ImportPart] = {part.problem_type: part for part in _PARTS}
 
 
-def import_part(task_name: str) -> ImportPart:
-    """The part of a task's problem type; UserError for an unknown task."""
-    return IMPORT_PARTS[get_task(task_name).problem_type]
+def import_part(task: Task[Any]) -> ImportPart:
+    """The part of a task's problem type."""
+    return IMPORT_PARTS[task.problem_type]
 
 
 class StoredRows(Protocol):
@@ -39,7 +40,7 @@ class StoredRows(Protocol):
 def stored_rows(spec: DatasetSpec) -> StoredRows:
     """The rows of a dataset of this spec: those of its task, or imported ones."""
     task = task_of(spec)
-    return ImportedRows(IMPORT_PARTS[task.problem_type], task) if spec.imported else task
+    return ImportedRows(import_part(task), task) if spec.imported else task
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,9 @@ class IntegerPart(ImportPart):
             raise UserError(
                 "integers have no alphabet", expected="--alphabet for sequences only", next_step="leave it out"
             )
-        layouts = (task.problem_layout, task.solution_layout) if task.verifies else source.stored_layouts
+        layouts = source.stored_layouts
+        if task.verifies:
+            layouts = task.layout_of_problems(task.default_spec), task.solution_layout
         if layouts is None:
             layouts = _infer_layouts(source, itertools.islice(read_all(), _FIRST_RECORDS))
         return {"problem_layout": layouts[0], "solution_layout": layouts[1], "columns": dict(task.columns)}
@@ -112,13 +114,28 @@ class IntegerPart(ImportPart):
         }
         return TokenExamples(np.zeros(len(values), dtype=np.int64), problems, solutions, columns)
 
+    def misfits(self, task: IntegerTask[Any], examples: Any) -> list[tuple[Mask, Fault]]:
+        if not task.verifies or task.accepts_stored(examples.take(np.arange(0))) is not None:
+            return []
+        foreign = ~task.is_problem(examples.problems, task.resolve(task.default_spec))
+        reason = f"problem: expected {task.problem} for {task.name} with its default options"
+        return [(foreign, Fault("not a problem of the task", reason))]
+
     def stored_faults(self, task: IntegerTask[Any], spec: ImportedSpec, examples: Any) -> list[tuple[Mask, Fault]]:
         problem, solution = _layouts(spec)
         readable = has_layout(problem, examples.problems) & has_layout(solution, examples.solutions)
-        return [(~readable, Fault("wrong layout", "does not have the layout of its dataset"))]
+        faults = [(~readable, Fault("wrong layout", "does not have the layout of its dataset"))]
+        for mask, fault in self.misfits(task, examples.take(readable)):
+            foreign = np.zeros(len(examples), dtype=np.bool_)
+            foreign[readable] = mask
+            faults.append((foreign, fault))
+        return faults
 
     def check(self, task: IntegerTask[Any], examples: Any) -> Checked:
         """By the task's default parameters."""
+        accepted = task.accepts_stored(examples)
+        if accepted is not None:
+            return Checked.by_task(accepted)
         with np.errstate(all="ignore"):
             solved = task.solve(examples.problems, task.resolve(task.default_spec))
             outcome = task.verify(examples.problems, solved, examples.solutions).outcome
@@ -144,9 +161,9 @@ def _value(side: str, value: object) -> Any:
     return value
 
 
-def _flat_row(source: SourceFormat, k: int, layout: str, written: object) -> list[int] | Fault:
+def _flat_row(source: SourceFormat, k: int, layout: str, field: object) -> list[int] | Fault:
     """The flat row of a nested value; of a file that mathpipe wrote, the row itself."""
-    side, value = SIDES[k], _value(SIDES[k], written)
+    side, value = SIDES[k], _value(SIDES[k], field)
     if isinstance(value, Fault):
         return value
     try:
@@ -167,8 +184,8 @@ def _decode(task: IntegerTask[Any], source: SourceFormat, k: int, layout: str, v
     for value in values:
         tokens = read_tokens(side, value)
         try:
-            words = tokens.split() if isinstance(tokens, str) else tokens
-            ids.append(words if isinstance(words, Fault) else tokenizer.tokens_to_ids(words))
+            token_list = tokens.split() if isinstance(tokens, str) else tokens
+            ids.append(token_list if isinstance(token_list, Fault) else tokenizer.tokens_to_ids(token_list))
         except UserError as error:
             ids.append(Fault(f"malformed {side}", f"{side}: {error}"))
     width = max((len(each) for each in ids if not isinstance(each, Fault)), default=0) + 1

@@ -219,9 +219,9 @@ def _index(fields: Fields, role: str, names: Sequence[Sequence[str]]) -> int | F
     """The position of a name among ``names``, of which each has the same meanings; None where the record names none."""
     if role not in fields:
         return None
-    for known in names:
-        if fields[role] in tuple(known):
-            return tuple(known).index(fields[role])
+    for choices in names:
+        if fields[role] in tuple(choices):
+            return tuple(choices).index(fields[role])
     return malformed(role, f"one of {', '.join(names[-1])}", fields[role])
 
 
@@ -278,8 +278,8 @@ def _decode(tokenizer: MatrixTokenizer, side: str, values: Sequence[Any]) -> lis
     for value in values:
         tokens = read_tokens(side, value)
         try:
-            words = tokens.split() if isinstance(tokens, str) else tokens
-            ids.append(words if isinstance(words, Fault) else tokenizer.tokens_to_ids(words))
+            token_list = tokens.split() if isinstance(tokens, str) else tokens
+            ids.append(token_list if isinstance(token_list, Fault) else tokenizer.tokens_to_ids(token_list))
         except UserError as error:
             ids.append(Fault(f"malformed {side}", f"{side}: {error}"))
     width = max((len(each) for each in ids if not isinstance(each, Fault)), default=0) + 1

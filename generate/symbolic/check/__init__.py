@@ -1,1 +1,1 @@
-"""Is this an antiderivative? Is this a general solution? By numbers, with SymPy as the fallback."""
+"""Is this an antiderivative? Is this a general solution? By exact identities, balls and points; SymPy is the fallback."""

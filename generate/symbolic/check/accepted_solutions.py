@@ -1,8 +1,8 @@
 """Which generated pairs of differential equations are kept, and for which constants they hold.
 
-Double precision at fixed points only rejects, and says in which regions of the constants there are enough values. A pair that fails
-nowhere is kept if the equation with its solution is a quick identity (``quick_identity``), or else if the verifier of predictions
-confirms it for all real constants.
+Double precision at fixed points only rejects, and says in which regions of the constants there are enough values. A pair that
+fails nowhere is kept if the equation with its solution expands to 0 (``expanded_solution``), or if balls enclose 0 at points that
+its texts choose, on every interval between critical points.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mathpipe.datasets.containers.ragged_sequences import Sequences
+from mathpipe.generate.symbolic.check.exact.expanded_solution import solution_expands
 from mathpipe.generate.symbolic.check.general_solutions import holds_generally
 from mathpipe.generate.symbolic.check.ode_solutions import Mask, Substitution, regions_solved, substitute
-from mathpipe.generate.symbolic.check.quick_identity import is_quick_solution
 from mathpipe.generate.symbolic.check.solution_points import OdeOrder
 
 
@@ -27,9 +27,7 @@ def is_solution(
     candidates = regions.any(axis=1) & ~fails
     right = candidates.copy()
     for i in np.flatnonzero(candidates).tolist():
-        right[i] = is_quick_solution(equations[i], solutions[i], order.unknowns) or holds_generally(
-            order, equations[i], solutions[i]
-        )
+        right[i] = _expands(order, equations[i], solutions[i]) or holds_generally(order, equations[i], solutions[i])
     regions[~right] = False
     mask = (regions * (1 << np.arange(regions.shape[1]))).sum(axis=1).astype(np.uint8)
     holds_somewhere = (substitution.zero & substitution.informative).any(axis=1)
@@ -46,9 +44,13 @@ def is_quickly_confirmed(order: OdeOrder, equations: Sequences, solutions: Seque
     substitution = substitute(order, order.points, equations, solutions)
     confirmed = regions_solved(substitution).any(axis=1) & ~_fails(substitution)
     for i in np.flatnonzero(confirmed).tolist():
-        confirmed[i] = is_quick_solution(equations[i], solutions[i], order.unknowns)
+        confirmed[i] = _expands(order, equations[i], solutions[i])
     return confirmed
 
 
 def _fails(substitution: Substitution) -> Mask:
     return np.asarray((substitution.finite & ~substitution.zero).any(axis=1))
+
+
+def _expands(order: OdeOrder, equation: bytes, solution: bytes) -> bool:
+    return solution_expands(equation, solution, order.unknowns, order.constants)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -130,7 +130,8 @@ def is_antiderivative(f: Sequences, primitives: Sequences) -> tuple[Mask, dict[s
     agree = ((comparison.relative_error() <= TOLERANCE) | ~_usable(comparison.integrand)).all(axis=1)
     constant = ~_varies(comparison.primitive, usable)
     right = decided & agree & ~constant
-    disguised = np.flatnonzero(right & [_DISGUISE in primitives[i] for i in range(len(primitives))])
+    in_disguise = np.array([_DISGUISE in primitives[i] for i in range(len(primitives))], dtype=np.bool_)
+    disguised = np.flatnonzero(right & in_disguise)
     agree &= ~_at(disguised[~holds(f.take(disguised), primitives.take(disguised))], len(f))
     right &= agree
     return right, {
@@ -170,14 +171,16 @@ def verify_antiderivatives(problems: Sequences, references: Sequences, predicted
     evidence = np.where(well_formed, PROVEN, NONE).astype(np.int8)
     counts = {name: np.full(n, np.nan) for name in EVIDENCE_COUNTS}
     fails = _certainly_fail(f, predicted, np.flatnonzero(well_formed & (witness >= 0)))
-    nowhere = _agree_nowhere(f, predicted, np.flatnonzero(well_formed & ~fails & (witness < 0) & _differ(error)))
+    differs_everywhere = _differ_at_all_points(
+        f, predicted, np.flatnonzero(well_formed & ~fails & (witness < 0) & _differ(error))
+    )
     open_rows = np.flatnonzero(well_formed & ~fails)
     has_value = _have_values(f, predicted, open_rows)
     for i in open_rows.tolist():
         pair = _Pair(f[i], predicted[i])
         if witness[i] >= 0 and pair.fails_at(complex(POINTS[witness[i]])):
             continue
-        if nowhere[i] and pair.differs_at(complex(POINTS[np.isfinite(error[i])][-1])):  # off the axis
+        if differs_everywhere[i] and pair.differs_at(complex(POINTS[np.isfinite(error[i])][-1])):  # off the axis
             continue
         result = pair.verify(disagrees=bool((error[i] > RECHECK_BELOW).any()), has_value=bool(has_value[i]))
         outcome[i], evidence[i], satisfied_fraction[i] = result.outcome, result.evidence, result.satisfied_fraction
@@ -205,7 +208,7 @@ def _differ(error: NDArray[np.float64]) -> Mask:
         return np.asarray(has_enough_points(np.isfinite(error)) & ~(error <= RECHECK_BELOW).any(axis=1))
 
 
-def _agree_nowhere(f: Sequences, predicted: Sequences, rows: NDArray[np.int64]) -> Mask:
+def _differ_at_all_points(f: Sequences, predicted: Sequences, rows: NDArray[np.int64]) -> Mask:
     """Which of these rows agree at no point of a wide range, as far as double precision tells; False for the others."""
     parts: list[Mask] = [np.zeros(0, dtype=np.bool_)]
     for left, right in _programs(f.take(rows), predicted.take(rows)):
@@ -219,15 +222,31 @@ def _agree_nowhere(f: Sequences, predicted: Sequences, rows: NDArray[np.int64]) 
 
 def holds(f: Sequences, primitives: Sequences) -> Mask:
     """Which pairs (n,) would be right as predictions, without SymPy."""
-    outcomes = [_Pair(f[i], primitives[i]).verify(disagrees=False, ask_sympy=False).outcome for i in range(len(f))]
-    return np.isin(np.array(outcomes, dtype=np.int8), [EQUIVALENT, REAL_DOMAIN])
+    right = expand_to_zero(f, primitives)
+    for i in np.flatnonzero(~right).tolist():
+        result = _Pair(f[i], primitives[i]).verify(disagrees=False, ask_sympy=False)
+        right[i] = result.outcome in (EQUIVALENT, REAL_DOMAIN)
+    return right
+
+
+def expand_to_zero(f: Sequences, primitives: Sequences) -> Mask:
+    """Which well-formed pairs (n,) are proven by expansion alone (``expanded_identity``)."""
+    right = _have_values(f, primitives, np.arange(len(f)))
+    for i in np.flatnonzero(right).tolist():
+        right[i] = is_identity(parse(f[i]), parse(primitives[i]))
+    return right
 
 
 def prove_antiderivatives(problems: Sequences, primitives: Sequences) -> Mask:
     """Which pairs (n,) are proven to be right; never a malformed one."""
-    f, allowed = integrands(problems), _tokens_allowed(primitives)
-    well_formed = allowed & compile_expressions(f).well_formed & compile_expressions(primitives).well_formed
-    return np.array([w and _Pair(f[i], primitives[i]).is_proven() for i, w in enumerate(well_formed)], dtype=np.bool_)
+    f = integrands(problems)
+    proven = _tokens_allowed(primitives)
+    proven &= compile_expressions(f).well_formed & compile_expressions(primitives).well_formed
+    rows = np.flatnonzero(proven)
+    has_value = _have_values(f, primitives, rows)
+    for i in rows.tolist():
+        proven[i] = _Pair(f[i], primitives[i]).is_proven(bool(has_value[i]))
+    return proven
 
 
 def _tokens_allowed(predicted: Sequences) -> Mask:
@@ -281,7 +300,7 @@ class _Pair:
         """
         if not disagrees and self.is_proven(has_value):
             return _Result(EQUIVALENT, PROVEN, 1.0, self._jumps())
-        point_result = check_points(self._check.at, self._points)
+        point_result = check_points(partial(self._check.at, expect_zero=not disagrees), self._points)
         counts = {
             "points": float(point_result.points),
             "intervals": float(point_result.intervals),
@@ -301,11 +320,8 @@ class _Pair:
         evidence = ENCLOSED if point_result.enclosed else SAMPLED
         return _Result(outcome, evidence, point_result.satisfied_fraction, counts | self._jumps())
 
-    def is_proven(self, has_value: bool = False) -> bool:
-        """Whether F' = f is an exact identity, and F' is defined where that needs it.
-
-        First by expansion, which suffices for most pairs, then by polynomials over kernels.
-        """
+    def is_proven(self, has_value: bool) -> bool:
+        """Whether F' = f is proven: first by expansion, which suffices for most pairs, then by polynomials over kernels."""
         if is_identity(self._f, self._primitive) and (has_value or self._condition_holds(Condition.ONE_POINT)):
             return True
         condition = prove_antiderivative(self._f, self._primitive)

@@ -32,6 +32,11 @@ from mathpipe.generate.symbolic.check.exact.exact_identity import prove_solution
 from mathpipe.generate.symbolic.check.exact.reciprocals import Condition
 from mathpipe.generate.symbolic.check.ode_solutions import Substitution, has_enough_points, substitute
 from mathpipe.generate.symbolic.check.point_checks import UNKNOWN_STATES, State
+from mathpipe.generate.symbolic.check.real_evaluation import (
+    depend_on_constants,
+    equations_have_values,
+    solution_fails,
+)
 from mathpipe.generate.symbolic.check.solution_checks import (
     Place,
     PlaceResult,
@@ -42,13 +47,15 @@ from mathpipe.generate.symbolic.check.solution_checks import (
     uses,
 )
 from mathpipe.generate.symbolic.check.solution_points import OdeOrder
-from mathpipe.generate.symbolic.numeric.array_programs import compile_expressions
+from mathpipe.generate.symbolic.numeric.array_programs import Program, compile_expressions
+from mathpipe.generate.symbolic.numeric.common_subexpressions import eliminate_common_subexpressions
 
 Mask = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
 RECHECK_BELOW = 1e-3  # a residual below this may be a rounding error
 MIN_ZEROS = 5
+_CHUNK = 256  # rows evaluated together
 ENOUGH = 8  # two for each region of the constants
 _NAMES = ("exact", "equivalent", "particular", "partial", "wrong_value", "malformed", "undecided", "real_domain")
 EXACT, EQUIVALENT, PARTICULAR, PARTIAL, WRONG_VALUE, MALFORMED, UNDECIDED, REAL_DOMAIN = map(
@@ -68,10 +75,16 @@ def verify_general_solutions(
     rows = np.flatnonzero(_tokens_allowed(order, predicted))
     first = substitute(order, order.coarse_points, problems.take(rows), predicted.take(rows))
     fails_everywhere, witness = _witness_of_failure(first)
+    proofs = _proofs(order, problems.take(rows), predicted.take(rows), fails_everywhere)
     for k in np.flatnonzero(first.well_formed).tolist():
         i = int(rows[k])
-        pair = _Pair(order, problems[i], predicted[i], references[i])
-        if witness[k] >= 0 and pair.fails_at(_place(first, int(witness[k]))):
+        if proofs.fails[k]:
+            outcome[i], evidence[i], satisfied_fraction[i] = WRONG_VALUE, PROVEN, 0.0
+            continue
+        pair = _Pair(order, problems[i], predicted[i], references[i], proofs.has_value[k], proofs.depends[k])
+        if (witness[k] >= 0 and pair.fails_at(_place(first, int(witness[k])))) or (
+            proofs.differs_everywhere[k] and pair.differs_at(_place(first, int(first.finite[k].argmax())))
+        ):
             outcome[i], evidence[i], satisfied_fraction[i] = WRONG_VALUE, PROVEN, 0.0
             continue
         result = pair.result(disagrees=bool(fails_everywhere[k]))
@@ -82,17 +95,62 @@ def verify_general_solutions(
 
 
 def holds_generally(order: OdeOrder, equation: bytes, solution: bytes) -> bool:
-    """Whether a solution is right for all real constants, at least where all is real."""
-    return _Pair(order, equation, solution, b"").result(disagrees=False).outcome in (EQUIVALENT, REAL_DOMAIN)
+    """Whether a solution, which depends on its constants, is right for all real ones, at least where all is real.
+
+    It must hold at a fifth of the points that a prediction without a proof has to pass.
+    """
+    return _Pair(order, equation, solution, b"", has_value=False, depends=False).holds_at_quick_points()
 
 
 def prove_general_solutions(order: OdeOrder, equations: Sequences, solutions: Sequences) -> Mask:
     """Which pairs (n,) are proven to be right, the solution depending on its constants; never a malformed one."""
     proven = _tokens_allowed(order, solutions)
     proven &= compile_expressions(equations).well_formed & compile_expressions(solutions).well_formed
-    for i in np.flatnonzero(proven).tolist():
-        proven[i] = _Pair(order, equations[i], solutions[i], solutions[i]).is_proven_general()
+    rows = np.flatnonzero(proven)
+    proofs = _proofs(order, equations.take(rows), solutions.take(rows), np.zeros(len(rows), dtype=np.bool_))
+    for k, i in enumerate(rows.tolist()):
+        pair = _Pair(
+            *(order, equations[i], solutions[i], solutions[i], bool(proofs.has_value[k]), bool(proofs.depends[k]))
+        )
+        proven[i] = pair.is_proven_general()
     return proven
+
+
+@dataclass(frozen=True)
+class _Proofs:
+    """What many pairs at once are known to do, (n,) each; False: not known.
+
+    ``fails``: F is not zero at a point where all is real. ``has_value``: F has a value for constants of each region.
+    ``depends``: y depends on its constants. ``differs_everywhere``: so says double precision at every dense point.
+    """
+
+    fails: Mask
+    has_value: Mask
+    depends: Mask
+    differs_everywhere: Mask
+
+
+def _proofs(order: OdeOrder, problems: Sequences, predicted: Sequences, fails_everywhere: Mask) -> _Proofs:
+    fails, has_value, depends, differs_everywhere = (np.zeros(len(problems), dtype=np.bool_) for _ in range(4))
+    for r in _pieces(np.flatnonzero(fails_everywhere)):
+        fails[r] = solution_fails(order, order.coarse_points, *_compile(problems.take(r), predicted.take(r)))
+    for r in _pieces(np.flatnonzero(fails_everywhere & ~fails)):
+        dense = substitute(order, order.dense_points, problems.take(r), predicted.take(r))
+        with np.errstate(invalid="ignore"):
+            differs_everywhere[r] = ~(dense.residual <= RECHECK_BELOW).any(axis=1)
+    for r in _pieces(np.flatnonzero(~fails_everywhere)):
+        equations, solutions = _compile(problems.take(r), predicted.take(r))
+        has_value[r] = equations_have_values(order, equations, solutions)
+        depends[r] = depend_on_constants(order, solutions)
+    return _Proofs(fails, has_value, depends, differs_everywhere)
+
+
+def _pieces(rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    return [rows[a : a + _CHUNK] for a in range(0, len(rows), _CHUNK)]
+
+
+def _compile(problems: Sequences, predicted: Sequences) -> tuple[Program, Program]:
+    return eliminate_common_subexpressions(compile_expressions(problems)), compile_expressions(predicted)
 
 
 def _witness_of_failure(first: Substitution) -> tuple[Mask, NDArray[np.int64]]:
@@ -119,15 +177,25 @@ class _Result:
 class _Pair:
     """One equation and one predicted solution."""
 
-    def __init__(self, order: OdeOrder, equation: bytes, solution: bytes, reference: bytes) -> None:
+    def __init__(
+        self, order: OdeOrder, equation: bytes, solution: bytes, reference: bytes, has_value: bool, depends: bool
+    ) -> None:
+        self._has_value, self._depends = has_value, depends
         self._order, self._ids, self._reference = order, (equation, solution), reference
         self._equation, self._solution = parse(equation), parse(solution)
-        self._check = SolutionCheck(order, self._equation, self._solution)
+
+    @cached_property
+    def _check(self) -> SolutionCheck:
+        return SolutionCheck(self._order, self._equation, self._solution)
 
     def fails_at(self, place: Place) -> bool:
         """Whether it is proven that F is not zero at a point where x, y and its derivatives are real."""
         point_result = self._check.at(place)
         return point_result.state is State.NONZERO and point_result.real
+
+    def differs_at(self, place: Place) -> bool:
+        """Whether it is proven that F is not zero at a point."""
+        return self._check.at(place).state is State.NONZERO
 
     def result(self, *, disagrees: bool) -> _Result:
         """``disagrees``: double precision sees failures only, so that no proof is tried before points are."""
@@ -147,6 +215,15 @@ class _Pair:
         enclosed = not any(v.state in UNKNOWN_STATES for v in point_results)
         return self._if_general(_Result(outcome, ENCLOSED if enclosed else SAMPLED, fraction, float(zeros)))
 
+    def holds_at_quick_points(self) -> bool:
+        """Whether F = 0 holds at some points in each region of the constants and on every interval."""
+        point_results = []
+        for place in self._points.quick():
+            point_results.append(self._check.at(place))
+            if point_results[-1].state is State.NONZERO and point_results[-1].real:
+                return False
+        return self._outcome(point_results) in (EQUIVALENT, REAL_DOMAIN)
+
     def is_proven_general(self) -> bool:
         """Whether F = 0 is an exact identity, and y depends on its constants."""
         return self._is_proven() and self._if_general(_Result(EQUIVALENT, PROVEN)).outcome == EQUIVALENT
@@ -159,7 +236,7 @@ class _Pair:
         """At every point; or at ``ENOUGH`` points if all fail, one of them where everything is real, and ``until_failure``."""
         point_results: list[PlaceResult] = []
         for place in self._points.all():
-            point_results.append(self._check.at(place))
+            point_results.append(self._check.at(place, expect_zero=not until_failure))
             if until_failure and len(point_results) >= ENOUGH:
                 states = {v.state for v in point_results}
                 if State.ZERO not in states and any(v.state is State.NONZERO and v.real for v in point_results):
@@ -224,11 +301,13 @@ class _Pair:
         if condition is Condition.NONE:
             return True
         if condition is Condition.ONE_POINT:
-            return any(self._check.defined_at(place) for place in self._points.few)
+            return self._has_value or any(self._check.defined_at(place) for place in self._points.few)
         return all(self._check.defined_at(place) for place in self._points.few)
 
     def _if_general(self, result: _Result) -> _Result:
         """The result, unless the constants have no effect."""
+        if self._depends:
+            return result
         depends = {self._check.depends_on_constants(place) for place in self._points.few}
         if True in depends:
             return result

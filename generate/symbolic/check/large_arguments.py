@@ -1,8 +1,7 @@
 """Keep the pairs that hold beyond the points of double precision, and on every interval between critical points.
 
 asin(cos x) has the derivative of -|x| until pi, and cosh(x + 5) is hard to distinguish from e^(x + 5) / 2 for positive x. A pair
-that was found by its values is kept if it is a quick identity, or else if its outcome as a prediction is right; nothing timed
-decides.
+that was found by its values is kept if its outcome as a prediction is right; nothing timed decides.
 """
 
 from __future__ import annotations
@@ -13,15 +12,12 @@ import numpy as np
 
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.generate.symbolic.check.antiderivatives import Mask, holds, integrands
-from mathpipe.generate.symbolic.check.quick_identity import is_quick_antiderivative
 
 
 def check_large_arguments(problems: Sequences, solutions: Sequences, right: Mask, rejected: Counter[str]) -> Mask:
     """Which of the pairs that are ``right`` so far hold everywhere; the others are counted."""
     index = np.flatnonzero(right)
-    f, primitives = integrands(problems.take(index)), solutions.take(index)
-    agree = np.array([is_quick_antiderivative(f[i], primitives[i]) for i in range(len(index))], dtype=np.bool_)
-    agree[~agree] = holds(f.take(~agree), primitives.take(~agree))
+    agree = holds(integrands(problems.take(index)), solutions.take(index))
     if not agree.all():
         rejected["fails at large arguments"] += int((~agree).sum())
     confirmed = np.zeros(len(right), dtype=np.bool_)

@@ -28,7 +28,7 @@ from mathpipe.generate.symbolic.check.point_checks import (
     point,
     residual_state,
 )
-from mathpipe.generate.symbolic.check.singular_points import critical_points
+from mathpipe.generate.symbolic.check.singular_points import CriticalPoints, critical_points
 from mathpipe.generate.symbolic.check.solution_points import OdeOrder
 from mathpipe.generate.symbolic.numeric.balls import Ball, BallProgram, CannotTell, Jet, Undefined, precision, run
 from mathpipe.generate.symbolic.numeric.taylor import VALUES, Algebra
@@ -62,9 +62,9 @@ class SolutionCheck:
         self._order = order
         self._equation, self._solution = BallProgram([equation]), BallProgram([solution])
 
-    def at(self, place: Place) -> PlaceResult:
-        """The result at one point, with as many digits as it takes."""
-        for bits in PRECISIONS:
+    def at(self, place: Place, *, expect_zero: bool = False) -> PlaceResult:
+        """The result at one point, with as many digits as it takes; a zero takes more than the first precision."""
+        for bits in PRECISIONS[1:] if expect_zero else PRECISIONS:
             with precision(bits):
                 state, real = self._at(place)
             if state not in UNKNOWN_STATES:
@@ -199,6 +199,16 @@ class SolutionPoints:
                 yield from (place for place in points if place is not None)
         yield from self._over_constants(random)
 
+    def quick(self) -> Iterator[Place]:
+        """Some of them: one of each region; for constants of one region every interval of x and far ones; constants by interval."""
+        random = Random(self._random.random())
+        yield from self.few
+        region, constants = random.choice(list(self._constants(random, 0.2, 4)))
+        yield from (Place(complex(x), constants, region) for x in self._intervals_of_x(random, constants)[1])
+        for x in (random.uniform(20, 50), -random.uniform(20, 50), random.choice((-1, 1)) * random.uniform(50, 400)):
+            yield Place(complex(x), constants, region)
+        yield from self._over_constants(random)
+
     def _constants(self, random: Random, low: float, high: float) -> Iterator[tuple[int, tuple[float, ...]]]:
         """(region, constants) for every choice of signs; ``ode1`` has two regions of each sign, inside and outside (-1, 1)."""
         if self._order.order == 1:
@@ -211,9 +221,7 @@ class SolutionPoints:
             yield region, tuple(_rounded(sign * random.uniform(low, high)) for sign in (first, second))
 
     def _over_x(self, random: Random, constants: tuple[float, ...], region: int, *, far: bool) -> Iterator[Place]:
-        values = {IDS[name]: _fraction(c) for name, c in zip(self._order.constants, constants, strict=True)}
-        critical = critical_points([substitute_leaves(self._solution, values)])
-        xs = interval_points(critical, random)[:MAX_POINTS]
+        critical, xs = self._intervals_of_x(random, constants)
         if far:
             xs += far_and_near_points(critical, random)[-8:]
         xs += [random.uniform(-3, 3), random.uniform(-50, 50)]
@@ -221,6 +229,12 @@ class SolutionPoints:
         if not self._real_only:
             for sign in (1, -1):
                 yield Place(complex(random.uniform(-3, 3), sign * random.uniform(0.2, 2.5)), constants, region)
+
+    def _intervals_of_x(self, random: Random, constants: tuple[float, ...]) -> tuple[CriticalPoints, list[float]]:
+        """(critical points of x, a point on each interval between them)."""
+        values = {IDS[name]: _fraction(c) for name, c in zip(self._order.constants, constants, strict=True)}
+        critical = critical_points([substitute_leaves(self._solution, values)])
+        return critical, interval_points(critical, random)[:MAX_POINTS]
 
     def _over_constants(self, random: Random) -> Iterator[Place]:
         """For fixed x and other constant, one constant on every interval between its critical points."""

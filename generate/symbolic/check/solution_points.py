@@ -126,6 +126,8 @@ class OdeOrder:
     equation_algebra: Algebra
     regions: tuple[str, ...]
     points: Points
+    dense_points: Points
+    """For answers that fail at all coarse points."""
 
     @cached_property
     def coarse_points(self) -> Points:
@@ -156,6 +158,7 @@ FIRST_ORDER = OdeOrder(
     Algebra(((0, 0, 0), (1, 0, 0), (0, 1, 0))),
     ("1 < c1", "0 < c1 < 1", "-1 < c1 < 0", "c1 < -1"),
     _points(_ONE, each=2),
+    _points(_ONE, each=8),
 )
 SECOND_ORDER = OdeOrder(
     2,
@@ -166,4 +169,5 @@ SECOND_ORDER = OdeOrder(
     Algebra(((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1))),
     ("c1 > 0, c2 > 0", "c1 < 0, c2 > 0", "c1 > 0, c2 < 0", "c1 < 0, c2 < 0"),
     _points(_TWO, each=3),
+    _points(_TWO, each=8),
 )

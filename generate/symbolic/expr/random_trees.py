@@ -15,7 +15,7 @@ from functools import cache
 
 import numpy as np
 
-from mathpipe.datasets.errors import UserError, nearest
+from mathpipe.datasets.errors import UserError, did_you_mean
 from mathpipe.datasets.expressions.prefix import Tree, parse
 from mathpipe.datasets.expressions.vocabulary import IDS
 from mathpipe.generate.problem_specs.expression_spec import ExpressionSpec, Family
@@ -72,12 +72,11 @@ def operator_distribution(operators: str, family: Family) -> OperatorDistributio
         name, colon, weight = part.partition(":")
         all_operators = (*BINARY_WEIGHTS, *UNARY_WEIGHTS)
         if name not in all_operators:
-            near = nearest(name, all_operators)
             raise UserError(
                 f"operators: {name!r} is not an operator that is sampled",
                 expected=f"one of {', '.join(all_operators)}",
                 got=repr(part),
-                next_step=f"did you mean {near}?" if near else None,
+                next_step=did_you_mean(name, all_operators),
             )
         try:
             weights[name] = float(weight) if colon else float({**BINARY_WEIGHTS, **UNARY_WEIGHTS}[name])

@@ -75,6 +75,9 @@ class RealBalls:
         radius = np.where(n == 0, 0 * size * self.rad, np.abs(n) * bound ** (n - 1) * self.rad)
         return _rounded(self.mid**n, radius)
 
+    def __pow__(self, n: int) -> RealBalls:
+        return self.power(float(n))
+
     def is_zero(self) -> bool:
         """Never known: a point at which a divisor is zero has no finite radius."""
         return False
@@ -134,8 +137,8 @@ class RealBalls:
         return _rounded(np.arccosh(self.mid), self.rad / np.sqrt(_positive(least - 1) * (least + 1)))
 
     def sign(self) -> RealBalls:
-        known = np.abs(self.mid) > self.rad
-        return RealBalls(np.where(known, np.sign(self.mid), np.nan), np.where(known, 0.0, np.nan))
+        has_sign = np.abs(self.mid) > self.rad
+        return RealBalls(np.where(has_sign, np.sign(self.mid), np.nan), np.where(has_sign, 0.0, np.nan))
 
     def nonzero(self) -> Mask:
         """Where the exact value is certainly not zero."""

@@ -1,21 +1,15 @@
-"""What the tasks of integration, and those of differential equations, have in common."""
+"""What the tasks of integration, and those of differential equations, have in common.
+
+Their verifiers are imported at the first call: other tasks do without python-flint and symengine.
+"""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
-import numpy as np
-
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.generate.outcomes import Verification
 from mathpipe.generate.problem_specs.expression_spec import ExpressionSpec
-from mathpipe.generate.symbolic.check.antiderivatives import (
-    integrands,
-    is_antiderivative,
-    prove_antiderivatives,
-    verify_antiderivatives,
-)
-from mathpipe.generate.symbolic.check.general_solutions import prove_general_solutions, verify_general_solutions
 from mathpipe.generate.symbolic.check.solution_points import OdeOrder
 from mathpipe.generate.symbolic.expr.random_trees import check_spec
 from mathpipe.generate.tasks.token_task import ExpressionTask, Mask
@@ -33,21 +27,22 @@ class IntegrationTask(ExpressionTask):
         check_spec(spec)
 
     def verify(self, problems: Sequences, references: Sequences, predicted: Sequences) -> Verification:
+        from mathpipe.generate.symbolic.check.antiderivatives import verify_antiderivatives
+
         return verify_antiderivatives(problems, references, predicted)
 
     def proven(self, problems: Sequences, solutions: Sequences) -> Mask:
+        from mathpipe.generate.symbolic.check.antiderivatives import prove_antiderivatives
+
         return prove_antiderivatives(problems, solutions)
 
     def rechecked(self, problems: Sequences, solutions: Sequences) -> Mask:
         """F' = f in double precision at 16 points, and F' - f expands to 0."""
-        from mathpipe.generate.symbolic.check.quick_identity import (
-            is_quick_antiderivative,
-        )  # late: it imports symengine
+        from mathpipe.generate.symbolic.check.antiderivatives import expand_to_zero, integrands, is_antiderivative
 
         f = integrands(problems)
         right = is_antiderivative(f, solutions)[0]
-        for i in np.flatnonzero(right).tolist():
-            right[i] = is_quick_antiderivative(f[i], solutions[i])
+        right[right] = expand_to_zero(f.take(right), solutions.take(right))
         return right
 
 
@@ -66,15 +61,17 @@ class EquationTask(ExpressionTask):
         check_spec(spec)
 
     def verify(self, problems: Sequences, references: Sequences, predicted: Sequences) -> Verification:
+        from mathpipe.generate.symbolic.check.general_solutions import verify_general_solutions
+
         return verify_general_solutions(self.order, problems, references, predicted)
 
     def proven(self, problems: Sequences, solutions: Sequences) -> Mask:
+        from mathpipe.generate.symbolic.check.general_solutions import prove_general_solutions
+
         return prove_general_solutions(self.order, problems, solutions)
 
     def rechecked(self, problems: Sequences, solutions: Sequences) -> Mask:
         """F = 0 in double precision wherever it has a value, and F with y expands to 0."""
-        from mathpipe.generate.symbolic.check.accepted_solutions import (
-            is_quickly_confirmed,
-        )  # late: it imports symengine
+        from mathpipe.generate.symbolic.check.accepted_solutions import is_quickly_confirmed
 
         return is_quickly_confirmed(self.order, problems, solutions)

@@ -165,8 +165,6 @@ class ExampleTask(TokenTask[Any]):
             "holds a value of another type": unreadable,
             "its solution is not correct (verify of the task rejects it)": rejected,
         }
-        if spec.imported:
-            return faults
         faults[f"its problem does not belong to {split}"] = ~in_split(sequence_hash(examples.problems), split)
         if spec.deduplicated is None and len(examples):
             generated = self._generate_again(spec, split, first, len(examples))
@@ -175,6 +173,11 @@ class ExampleTask(TokenTask[Any]):
                 differs |= column != examples.columns[name]
             faults["is not the example that the task generates"] = differs
         return faults
+
+    def accepts_stored(self, examples: Any) -> Mask:
+        """Those that can be read and that ``verify`` of the task, if it has one, accepts."""
+        unreadable, rejected = self._examine(examples)
+        return ~(unreadable | rejected)
 
     def _generate_again(self, spec: DatasetSpec, split: str, first: int, count: int) -> TokenExamples:
         rows = self.rows_per_chunk(spec, split)
@@ -295,29 +298,40 @@ def _integer_values(definition: ExampleDefinition, spec: Any) -> tuple[IntegerVa
         )
     values = []
     for k, (side, layout) in enumerate(zip(("problem", "answer"), layouts, strict=True)):
-        try:
-            text = infer_layout([example[k] for example in examples]) if layout is None else layout
-        except WrongValue as error:
-            raise definition.error(
-                definition.example,
-                f"the {side} has the wrong type: {error}",
-                "integers, tuples of a fixed length and lists of any length, of the same layout in every example",
-                shown(examples[0][k]),
-                f'convert to int and list; name the layout ({side}_layout = "[int]"); strings need alphabet = "...", expressions '
-                'notation = "infix"; matrices a subclass of MatrixTask',
-            ) from None
+        text = _inferred_layout(definition, side, [example[k] for example in examples]) if layout is None else layout
         values.append(IntegerValues(str(parse_layout(text)), inferred=layout is None))
     return values[0], values[1]
 
 
+def _inferred_layout(definition: ExampleDefinition, side: str, values: list[Any]) -> str:
+    """The layout of all values; UserError names the first that has another."""
+    try:
+        return infer_layout(values)
+    except WrongValue:
+        pass
+    for k in range(len(values)):
+        try:
+            infer_layout(values[: k + 1])
+        except WrongValue as error:
+            raise definition.error(
+                definition.example,
+                f"the {side} of example {k:,} has the wrong type: {error}",
+                "integers, tuples of a fixed length and lists of any length, of the same layout in every example",
+                shown(values[k]),
+                f'convert to int and list; name the layout ({side}_layout = "[int]"); strings need alphabet = "...", expressions '
+                'notation = "infix"; matrices a subclass of MatrixTask',
+            ) from None
+    raise AssertionError("all values together have no layout, but each prefix has")
+
+
 def _spec_model(definition: ExampleDefinition, base: type[ProblemSpec], module: Any) -> type[ProblemSpec]:
     """A model with the fields of ``Spec`` and those of the problem type; each field of ``Spec`` is an option."""
-    own: type[BaseModel] | None = definition.spec_model
+    user_model: type[BaseModel] | None = definition.spec_model
     name = f"{definition.name.replace('-', '_')}_problems"
-    if own is None:
+    if user_model is None:
         return base
     fields: dict[str, Any] = {}
-    for field_name, field in own.model_fields.items():
+    for field_name, field in user_model.model_fields.items():
         if field_name in base.model_fields:
             raise UserError(
                 f"{definition.path}: Spec.{field_name} is a name that mathpipe uses itself",
@@ -326,7 +340,7 @@ def _spec_model(definition: ExampleDefinition, base: type[ProblemSpec], module: 
         described = copy(field)
         described.description = field.description or field_name.replace("_", " ")
         fields[field_name] = (field.annotation, described)
-    bases: Any = (own, base)
+    bases: Any = (user_model, base)
     setattr(module, name, create_model(name, __base__=bases, __module__=module.__name__, **fields))
     model: type[ProblemSpec] = getattr(module, name)
     return model

@@ -81,7 +81,8 @@ def _reduce_spec(spec: DatasetSpec) -> tuple[Any, ...]:
 
 def _restore_spec(source: TaskSource, values: dict[str, Any], has_own_problems: bool) -> DatasetSpec:
     """The spec of a task that this process loads now, unless it has."""
-    model = load_source(source).spec_model if has_own_problems else ImportedSpec
+    task = load_source(source)
+    model = task.spec_model if has_own_problems else ImportedSpec
     return DatasetSpec.model_validate({**values, "problems": model.model_validate(values["problems"])})
 
 

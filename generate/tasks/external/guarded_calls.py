@@ -49,11 +49,12 @@ class Guard:
                 yield watchdog
         except TimeLimitExceeded as error:
             raise self.time_error(watchdog.exceeded or 0, self._line(error)) from None
-        except UserError:
-            raise
         except Exception as error:
+            line = self._line(error)
+            if line is None and isinstance(error, UserError):  # of mathpipe itself: a wrong type, say
+                raise
             raise UserError(
-                f"{self.place(self._line(error))}: {self.describe(watchdog.number)} raised {type(error).__name__}: {error}",
+                f"{self.place(line)}: {self.describe(watchdog.number)} raised {type(error).__name__}: {error}",
                 expected=self.expected,
                 next_step="correct the task; no example is skipped",
             ) from error

@@ -231,8 +231,8 @@ def _package_imports(name: str, text: str, *, is_package: bool) -> list[str]:
             base = importlib.util.resolve_name("." * node.level + (node.module or ""), package or None)
             imported += [base, *(f"{base}.{alias.name}" for alias in node.names)]
     top = name.partition(".")[0]
-    own = [module for module in imported if module.partition(".")[0] == top]
-    return [module[:end] for module in own for end in _ends(module)]
+    of_package = [module for module in imported if module.partition(".")[0] == top]
+    return [module[:end] for module in of_package for end in _ends(module)]
 
 
 def _ends(module: str) -> list[int]:
@@ -246,5 +246,5 @@ def _normalised(text: str) -> str:
 
 def _digest(texts: dict[str, str]) -> str:
     """sha256, 64 hexadecimal digits; of the text alone if there is one."""
-    joined = "".join(f"{name}\n{text}\n" if len(texts) > 1 else text for name, text in sorted(texts.items()))
-    return hashlib.sha256(joined.encode()).hexdigest()
+    source = "".join(f"{name}\n{text}\n" if len(texts) > 1 else text for name, text in sorted(texts.items()))
+    return hashlib.sha256(source.encode()).hexdigest()

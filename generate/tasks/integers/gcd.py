@@ -3,6 +3,8 @@
 Uniform operands have gcd k with probability proportional to 1/k^2, so almost all answers are small. ``operands`` and ``outcome``
 change that. Published (Charton 2024, arXiv 2308.15594): of the gcds 1 to 100 at most 38 are predicted after training on uniform
 operands, 73 on log-uniform operands, 91 on log-uniform operands and outcomes.
+
+Verification: an answer is right if it equals the stored one (``IntegerTask.verify``).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Eigenvalues: symmetric A (n x n) -> its eigenvalues l_1 >= ... >= l_n as a column (n x 1).
 
-A prediction h is compared with the stored values l, which are unique: it is right if sum|h - l| <= 5 % of sum|l| (the errors and
-the test of ``MatrixTask``). The answer is an ordered list: the same values in another order are wrong.
+Verification: a prediction h is compared with the stored values l, which are unique. It is right if sum|h - l| <= 5 % of sum|l|
+(``errors`` and ``passes``, inherited from ``MatrixTask`` in ``generate/tasks/matrix_task.py``). The answer is an
+ordered list: the same values in another order are wrong.
 """
 
 from __future__ import annotations

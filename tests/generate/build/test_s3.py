@@ -14,7 +14,6 @@ from mathpipe.datasets.dataset import open_dataset
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.manifest import ShardRecord, read_manifest
 from mathpipe.datasets.io.storage import Storage, StoreError
-from mathpipe.generate.build import dataset_builder
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.curate.dataset_verification import verify_dataset
 from mathpipe.generate.dataset_spec import DatasetSpec
@@ -139,10 +138,9 @@ def test_transient_errors_are_retried_and_reported(
     import s3fs
 
     monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)
-    monkeypatch.setattr(dataset_builder, "RETRY_SECONDS", 0.01)
     s3.spoil = puts(2, "SlowDown")
     messages: list[str] = []
-    result = make_dataset(spec, layout, "s3://bucket/passing", log=messages.append)
+    result = make_dataset(spec, layout, "s3://bucket/passing", log=messages.append, retry_seconds=0.01)
     assert list(result.retried.values()) == [2] and "spoilt by the test" in next(iter(result.retried))
     assert len(messages) == 1 and "train/00000.parquet was retried 2 times" in messages[0]
     assert s3.objects("passing/") == undisturbed
@@ -154,13 +152,12 @@ def test_persistent_error_raises_and_the_run_resumes(
     import s3fs
 
     monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)
-    monkeypatch.setattr(dataset_builder, "RETRY_SECONDS", 0.01)
 
     def break_off(record: ShardRecord, built: bool) -> None:
         s3.spoil = puts(1_000, "SlowDown")
 
     with pytest.raises(StoreError, match=r"train/00001.parquet cannot be written \(tried 4 times\).*the same command"):
-        make_dataset(spec, layout, "s3://bucket/lasting", on_shard=break_off)
+        make_dataset(spec, layout, "s3://bucket/lasting", on_shard=break_off, retry_seconds=0.01)
     s3.spoil = lambda request: None
     make_dataset(spec, layout, "s3://bucket/lasting")
     assert s3.objects("lasting/") == undisturbed
@@ -168,15 +165,14 @@ def test_persistent_error_raises_and_the_run_resumes(
 
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_s3_server_stops_during_the_build(
-    s3: S3, spec: DatasetSpec, layout: Layout, undisturbed: Bytes, workers: int, monkeypatch: pytest.MonkeyPatch
+    s3: S3, spec: DatasetSpec, layout: Layout, undisturbed: Bytes, workers: int
 ) -> None:
-    monkeypatch.setattr(dataset_builder, "RETRY_SECONDS", 0.01)  # in this process; workers pause as they do
 
     def stop(record: ShardRecord, built: bool) -> None:
         s3.stop()
 
     with pytest.raises(StoreError, match=r"s3://bucket/middle.*unreachable.*run the same command again") as messages:
-        make_dataset(spec, layout, f"s3://bucket/middle-{workers}", workers=workers, on_shard=stop)
+        make_dataset(spec, layout, f"s3://bucket/middle-{workers}", workers=workers, on_shard=stop, retry_seconds=0.01)
     assert "\n" not in str(messages.value)
     assert "manifest.json" not in s3.objects(f"middle-{workers}/")
     s3.start()

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from mathpipe.datasets.containers.ragged_sequences import Sequences
+from mathpipe.datasets.containers.ragged_sequences import IntegerSequences, Sequences
 from mathpipe.datasets.dataset import open_dataset
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.example_formats import TokenFormat
@@ -355,3 +355,13 @@ def test_chunks_of_every_task_are_pure_functions(name: str) -> None:
     rows = together["train"].examples
     outcomes = task.verify(rows.problems, rows.solutions, rows.solutions).outcome
     assert {task.outcomes[k] for k in outcomes} <= task.correct_outcomes
+
+
+def test_hash_of_integers_does_not_depend_on_the_batch() -> None:
+    """Rows of one length, of several lengths, small and large integers are hashed by different routes to the same value."""
+    rows = [[5, 7], [1, 2**40], [-3, 0], [2**63 - 1, -1], [5], [], [5, 7, 9], [0, 0], [2**32 - 1, 2**32]]
+    together = sequence_hash(IntegerSequences.from_list(rows)).tolist()
+    alone = [int(sequence_hash(IntegerSequences.from_list([row]))[0]) for row in rows]
+    assert together == alone and len(set(alone)) == len(rows)
+    twice = [[2**63 - 1, 0], [0, 2**63 - 1], [-(2**62), 0], [0, -(2**62)]]
+    assert len(set(sequence_hash(IntegerSequences.from_list(twice)).tolist())) == 4

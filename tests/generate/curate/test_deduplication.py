@@ -14,8 +14,8 @@ import pytest
 
 from mathpipe.datasets.dataset import open_dataset
 from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.format.manifest import ShardRecord
 from mathpipe.generate.build.dataset_builder import make_dataset
-from mathpipe.generate.curate import deduplication as module
 from mathpipe.generate.curate.dataset_import import import_dataset
 from mathpipe.generate.curate.dataset_verification import verify_dataset
 from mathpipe.generate.curate.deduplication import DUPLICATE, deduplicate
@@ -72,10 +72,12 @@ def test_deduplicate_keeps_first_occurrence(
 def test_workers_write_the_same_bytes(
     repeated: Path, tmp_path: Path, contents: Callable[[Path], dict[str, bytes]]
 ) -> None:
-    deduplicate(str(repeated), str(tmp_path / "e"))
+    hashed: dict[int, list[int]] = {0: [], 2: []}
+    deduplicate(str(repeated), str(tmp_path / "e"), on_hashed=hashed[0].append)
     assert distributed.__version__
     with dask.config.set({"distributed.worker.preload": [str(TOY)]}):
-        deduplicate(str(repeated), str(tmp_path / "f"), workers=2)
+        deduplicate(str(repeated), str(tmp_path / "f"), workers=2, on_hashed=hashed[2].append)
+    assert sorted(hashed[0]) == sorted(hashed[2]) and sum(hashed[0]) == 600
     assert contents(tmp_path / "e") == contents(tmp_path / "f")
 
 
@@ -83,22 +85,18 @@ def test_deduplicate_resumes_after_interruption(
     repeated: Path,
     tmp_path: Path,
     contents: Callable[[Path], dict[str, bytes]],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     deduplicate(str(repeated), str(tmp_path / "e"))
-    write, calls = module._write, []
+    shards: list[ShardRecord] = []
 
-    def stop_at_the_third(*arguments: object) -> object:
-        calls.append(1)
-        if len(calls) == 3:
+    def stop_after_the_second(record: ShardRecord) -> None:
+        shards.append(record)
+        if len(shards) == 2:
             raise KeyboardInterrupt
-        return write(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(module, "_write", stop_at_the_third)
     with pytest.raises(KeyboardInterrupt):
-        deduplicate(str(repeated), str(tmp_path / "f"))
-    monkeypatch.setattr(module, "_write", write)
-    shards = []
+        deduplicate(str(repeated), str(tmp_path / "f"), on_shard=stop_after_the_second)
+    shards.clear()
     deduplicate(str(repeated), str(tmp_path / "f"), on_shard=shards.append)
     assert contents(tmp_path / "e") == contents(tmp_path / "f")
     assert len(shards) == len(list((tmp_path / "e").glob("*/*.parquet"))) - 2

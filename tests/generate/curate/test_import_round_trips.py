@@ -53,7 +53,7 @@ def generated(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
 def call(*arguments: str) -> None:
     with pytest.raises(SystemExit) as stop:
-        main([word for part in arguments for word in part.split()])
+        main([argument for part in arguments for argument in part.split()])
     assert not stop.value.code
 
 

@@ -161,9 +161,12 @@ def test_batches_are_independent() -> None:
         Record("a", k, json.dumps({"integrand": problem, "integral": solution}).encode())
         for k, (problem, solution) in enumerate(textbook_pairs()[:60], start=1)
     ]
-    spec = ImportedSpec(problem_type="expressions", sources=(), checked=True, source=INFIX)
-    whole = import_batch("integration-bwd", spec, lines)
-    parts = [import_batch("integration-bwd", spec, [line]) for line in lines]
+    spec = DatasetSpec(
+        task="integration-bwd",
+        problems=ImportedSpec(problem_type="expressions", sources=(), checked=True, source=INFIX),
+    )
+    whole = import_batch(spec, lines)
+    parts = [import_batch(spec, [line]) for line in lines]
     assert whole.examples.solutions.to_list() == [s for part in parts for s in part.examples.solutions.to_list()]
     assert whole.rejected == [item for part in parts for item in part.rejected]
 

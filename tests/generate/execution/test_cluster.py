@@ -23,7 +23,6 @@ from mathpipe.generate.build import dataset_builder
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.curate.dataset_verification import verify_dataset
 from mathpipe.generate.dataset_spec import DatasetSpec
-from mathpipe.generate.execution import executors
 from mathpipe.generate.execution.executors import run
 from mathpipe.generate.layout import Layout
 from mathpipe.pipeline.cli import main
@@ -161,21 +160,18 @@ def ask(line: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
     return int(stop.value.code or 0), err
 
 
-def test_no_scheduler_at_the_address(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(executors, "CONNECT_TIMEOUT", 2)
+def test_no_scheduler_at_the_address(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     with socket.socket() as silent:  # a port that is taken, where nobody listens
         silent.bind(("127.0.0.1", 0))
         address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
-        code, err = ask(f"generate --task add --n 1k --out {tmp_path}/d --scheduler {address}", capsys)
-        assert code == 2 and f"--scheduler {address} does not answer" in err
+        with pytest.raises(UserError, match=f"--scheduler {address} does not answer"):
+            list(run(abs, [-1], scheduler=address, connect_timeout=2))
         silent.listen()  # something listens that is no scheduler
-        code, err = ask(f"generate --task add --n 1k --out {tmp_path}/d --scheduler {address}", capsys)
-        assert code == 2 and f"--scheduler {address} does not answer" in err
-    assert list(tmp_path.glob("d/*")) == []
+        with pytest.raises(UserError, match=f"--scheduler {address} does not answer"):
+            list(run(abs, [-1], scheduler=address, connect_timeout=2))
     code, err = ask(f"generate --task add --n 1k --out {tmp_path}/d --scheduler nonsense", capsys)
     assert code == 2 and "missing port" in err
+    assert list(tmp_path.glob("d/*")) == []
 
 
 def test_workers_and_scheduler_are_exclusive(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -6,17 +6,16 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from mathpipe.datasets.errors import UserError
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.dataset_spec import DatasetSpec
-from mathpipe.generate.execution import executors
-from mathpipe.generate.execution.executors import estimate_workers, run
+from mathpipe.generate.execution.executors import LocalWorkers, RunItems, run, start_workers
 from mathpipe.generate.layout import Layout
 from mathpipe.generate.problem_specs.matrix_spec import MatrixSpec
 
@@ -39,79 +38,64 @@ def fail(_: object) -> None:
     raise UserError("this item is wrong")
 
 
-@pytest.fixture
-def eager(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers are worth their start after a tenth of a second, on two CPUs."""
-    monkeypatch.setattr(executors, "START_SECONDS", 0.1)
-    monkeypatch.setattr(executors, "_POLL_SECONDS", 0.02)
-    monkeypatch.setattr(executors, "available_cpus", lambda: 2)
+class Started:
+    """Workers that repay their start after a tenth of a second, on two CPUs. No process is started: they return their items."""
 
-
-@pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The requested numbers of workers; threads replace the processes."""
-    numbers = []
+    def __init__(self) -> None:
+        self.numbers: list[int] = []
+        self.local = LocalWorkers(cpus=2, start_seconds=0.1, poll_seconds=0.02, start=self.start)
 
     @contextmanager
-    def client(workers: int) -> Iterator[str]:
-        numbers.append(workers)
-        yield "client"
+    def start(self, workers: int) -> Iterator[RunItems]:
+        self.numbers.append(workers)
+        yield lambda function, items: iter([("worker", item) for item in items])
 
-    def as_done(client: Any, function: Callable[[Any], Any], items: list[Any], scheduler: None) -> Iterator[Any]:
-        assert client == "client"
-        yield from (("worker", item) for item in items)
 
-    monkeypatch.setattr(executors, "_local_client", client)
-    monkeypatch.setattr(executors, "_as_completed", as_done)
-    return numbers
+@pytest.fixture
+def started() -> Started:
+    return Started()
 
 
 @pytest.mark.parametrize(("seconds", "cpus", "workers"), [(1, 8, 0), (60, 8, 8), (4, 2, 0), (7, 2, 2), (1e9, 1, 0)])
-def test_estimate_workers(seconds: float, cpus: int, workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executors, "available_cpus", lambda: cpus)
-    assert estimate_workers(seconds) == workers
+def test_estimate_workers(seconds: float, cpus: int, workers: int) -> None:
+    assert LocalWorkers(cpus=cpus).estimate(seconds) == workers
 
 
-@pytest.mark.usefixtures("eager")
-def test_short_work_stays_in_process(started: list[int]) -> None:
-    assert list(run(process_after, [0.0] * 20, workers=None)) == [os.getpid()] * 20
-    assert started == []
+def test_short_work_stays_in_process(started: Started) -> None:
+    local = replace(started.local, start_seconds=60)
+    assert list(run(process_after, [0.0] * 20, workers=None, local=local)) == [os.getpid()] * 20
+    assert started.numbers == []
 
 
-@pytest.mark.usefixtures("eager")
-def test_remaining_work_moves_to_workers_once(started: list[int]) -> None:
-    results = list(run(process_after, [0.6, *[0.3] * 9], workers=None))
+def test_remaining_work_moves_to_workers_once(started: Started) -> None:
+    results = list(run(process_after, [0.6, *[0.3] * 9], workers=None, local=started.local))
     assert results == [os.getpid(), *[("worker", 0.3)] * 9]
-    assert started == [2]
+    assert started.numbers == [2]
 
 
-@pytest.mark.usefixtures("eager")
-def test_no_more_workers_than_remaining_items(started: list[int]) -> None:
-    assert list(run(process_after, [0.6, 0.3], workers=None)) == [os.getpid(), ("worker", 0.3)]
-    assert started == [1]
+def test_no_more_workers_than_remaining_items(started: Started) -> None:
+    assert list(run(process_after, [0.6, 0.3], workers=None, local=started.local)) == [os.getpid(), ("worker", 0.3)]
+    assert started.numbers == [1]
 
 
-@pytest.mark.usefixtures("eager")
-def test_no_handover_while_the_caller_is_busy(started: list[int]) -> None:
-    results = run(process_after, [0.05] * 4, workers=None)
+def test_no_handover_while_the_caller_is_busy(started: Started) -> None:
+    results = run(process_after, [0.05] * 4, workers=None, local=started.local)
     next(results)
     time.sleep(0.5)
-    assert started == []
+    assert started.numbers == []
     results.close()  # type: ignore[attr-defined]
     assert not [thread for thread in threading.enumerate() if thread.name == "mathpipe-start-workers"]
 
 
-@pytest.mark.usefixtures("eager")
-def test_errors_of_work_and_worker_start_are_raised(started: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_of_work_and_worker_start_are_raised(started: Started) -> None:
     with pytest.raises(UserError, match="this item is wrong"):
-        list(run(fail, [1, 2], workers=None))
+        list(run(fail, [1, 2], workers=None, local=started.local))
 
-    def no_client(workers: int) -> None:
+    def no_workers(workers: int) -> AbstractContextManager[RunItems]:
         raise OSError("no more processes")
 
-    monkeypatch.setattr(executors, "_local_client", no_client)
     with pytest.raises(OSError, match="no more processes"):
-        list(run(process_after, [0.6, *[0.3] * 9], workers=None))
+        list(run(process_after, [0.6, *[0.3] * 9], workers=None, local=replace(started.local, start=no_workers)))
 
 
 def test_blas_uses_one_thread_in_process() -> None:
@@ -119,22 +103,19 @@ def test_blas_uses_one_thread_in_process() -> None:
     assert list(run(threads_of_blas, [0], workers=None)) == [{1}]
 
 
-@pytest.mark.usefixtures("eager")
-def test_same_bytes_when_workers_join(tmp_path: Path, contents: Contents, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Real workers take the remaining shards while this process is busy with the first."""
+def test_same_bytes_when_workers_join(tmp_path: Path, contents: Contents) -> None:
+    """Real workers, for what is left while this process builds the first shards."""
     spec = DatasetSpec(task="inverse", problems=MatrixSpec(min_dim=3, max_dim=3))
     layout = Layout({"train": 60_000, "valid": 1_000, "test": 1_000}, 10_000)
     make_dataset(spec, layout, str(tmp_path / "here"), workers=0)
-    processes: list[int] = []
-    monkeypatch.setattr(executors, "_call", held_up(processes))
-    make_dataset(spec, layout, str(tmp_path / "both"), workers=None)
-    assert processes == [os.getpid()]  # one shard was built here
+    num_handed_over = []
+
+    @contextmanager
+    def start(workers: int) -> Iterator[RunItems]:
+        with start_workers(workers) as run_items:
+            yield lambda function, items: num_handed_over.append(len(items)) or run_items(function, items)  # type: ignore[func-returns-value]
+
+    local = LocalWorkers(cpus=2, start_seconds=0, poll_seconds=0.001, start=start)
+    make_dataset(spec, layout, str(tmp_path / "both"), workers=None, local=local)
+    assert len(num_handed_over) == 1 and 0 < num_handed_over[0] < 8  # of 8 shards; the first is built here
     assert contents(tmp_path / "both") == contents(tmp_path / "here")
-
-
-def held_up(processes: list[int]) -> Callable[[Callable[[Any], Any], Any], Any]:
-    def call(function: Callable[[Any], Any], item: Any) -> Any:
-        processes.append(process_after(0.5))
-        return function(item)
-
-    return call

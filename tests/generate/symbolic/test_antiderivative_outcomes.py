@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import get_context
@@ -16,9 +17,11 @@ import pytest
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.expressions.prefix import parse, text_to_ids
 from mathpipe.generate.outcomes import EVIDENCE, SYMBOLIC_OUTCOMES, Verification
-from mathpipe.generate.symbolic.check.antiderivatives import PREFIX, verify_antiderivatives
+from mathpipe.generate.symbolic.check.antiderivatives import PREFIX, is_antiderivative, verify_antiderivatives
+from mathpipe.generate.symbolic.check.large_arguments import check_large_arguments
 from mathpipe.generate.symbolic.check.point_checks import PairPoints
 from mathpipe.generate.symbolic.check.sympy_fallback import SymPyProcess
+from mathpipe.generate.tasks.task_registry import token_task
 
 Prefix = Callable[[str], bytes]
 
@@ -255,3 +258,22 @@ def test_threads_do_not_change_outcomes(prefix: Prefix) -> None:
         for together in pool.map(lambda _: verify(prefix, cases), range(3)):
             np.testing.assert_array_equal(together.outcome, alone.outcome)
             np.testing.assert_array_equal(together.evidence, alone.evidence)
+
+
+def test_checks_of_generation_and_of_stored_pairs_accept_none_of_the_wrong(prefix: Prefix) -> None:
+    columns = zip(*((PREFIX + prefix(f), prefix(primitive)) for f, primitive in WRONG), strict=True)
+    problems, primitives = (Sequences.from_list(column) for column in columns)
+    task = token_task("integration-bwd")
+    assert not task.rechecked(problems, primitives).any()
+    assert not task.proven(problems, primitives).any()
+    accepted = check_large_arguments(problems, primitives, np.ones(len(WRONG), dtype=np.bool_), Counter())
+    assert not accepted.any()
+
+
+def test_checks_of_no_pairs() -> None:
+    """A batch of forward integration may hold no pair of the splits that are still open."""
+    none = Sequences.from_list([])
+    right, reasons = is_antiderivative(none, none)
+    assert len(right) == 0 and all(len(mask) == 0 for mask in reasons.values())
+    assert len(token_task("integration-fwd").proven(none, none)) == 0
+    assert len(token_task("integration-fwd").rechecked(none, none)) == 0

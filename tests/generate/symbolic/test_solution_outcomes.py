@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 
+import mpmath
 import pytest
+import symengine as se
 
 from mathpipe.datasets.containers.ragged_sequences import Sequences
+from mathpipe.datasets.expressions.prefix import parse
 from mathpipe.generate.outcomes import EVIDENCE, SYMBOLIC_OUTCOMES
+from mathpipe.generate.symbolic.check.accepted_solutions import is_solution
+from mathpipe.generate.symbolic.check.exact.expanded_solution import SolutionBuilder, solution_expands
 from mathpipe.generate.symbolic.check.general_solutions import verify_general_solutions
 from mathpipe.generate.symbolic.check.solution_points import FIRST_ORDER, SECOND_ORDER
+from mathpipe.generate.tasks.task_registry import token_task
 
 Prefix = Callable[[str], bytes]
 RIGHT_OUTCOMES = ("exact", "equivalent", "real_domain")
@@ -145,3 +152,67 @@ def test_constants_for_which_the_reference_fails_do_not_count(prefix: Prefix) ->
     assert outcome_and_evidence(prefix, equation, "2*c*exp(x)", reference="c*exp(x)")[0] == "real_domain"
     assert outcome_and_evidence(prefix, equation, "c*exp(x)", reference="c*exp(x)")[0] == "real_domain"
     assert outcome_and_evidence(prefix, equation, "-2*c*exp(x)", reference="c*exp(x)")[0] == "partial"
+
+
+def wrong_pairs(prefix: Prefix, order: int) -> tuple[Sequences, Sequences]:
+    pairs = [(prefix(e), prefix(s)) for e, s in WRONG if ("y2" in e) == (order == 2)]
+    equations, solutions = (Sequences.from_list(column) for column in zip(*pairs, strict=True))
+    return equations, solutions
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_checks_of_generation_and_of_stored_pairs_accept_none_of_the_wrong(prefix: Prefix, order: int) -> None:
+    equations, solutions = wrong_pairs(prefix, order)
+    task = token_task(f"ode{order}")
+    assert not task.rechecked(equations, solutions).any()
+    assert not task.proven(equations, solutions).any()
+    masks, reasons = is_solution((FIRST_ORDER, SECOND_ORDER)[order - 1], equations, solutions)
+    assert not masks.any()
+    assert sum(mask.astype(int) for mask in reasons.values()).tolist() == [1] * len(masks)  # each has one reason
+
+
+@pytest.mark.parametrize(
+    ("equation", "solution"),
+    [
+        ("y1 - y", "c*exp(x)"),
+        ("y1 - exp(y)", "-ln(c - x)"),  # e^(-ln u)
+        ("x*y1 - x/cosh(y)", "asinh(x + c)"),  # cosh(asinh u)
+        ("y1*cos(y) - 1", "asin(x + c)"),
+        ("y1*sin(y) + 1", "acos(x + c)"),
+        ("y1 - cos(y)**2", "atan(x + c)"),
+        ("y1 - cosh(y)**2", "atanh(x + c)"),
+        ("y1*sinh(y) - 1", "acosh(x + c)"),
+        ("y2 + y", "c1*cos(x) + c2*sin(x)"),
+        ("y2 - 2*y1 + y", "(c1 + c2*x)*exp(x)"),
+    ],
+)
+def test_right_solutions_expand_to_zero(prefix: Prefix, equation: str, solution: str) -> None:
+    order = SECOND_ORDER if "y2" in equation else FIRST_ORDER
+    assert solution_expands(prefix(equation), prefix(solution), order.unknowns, order.constants)
+    wrong = f"{solution} + x/10**20"
+    assert not solution_expands(prefix(equation), prefix(wrong), order.unknowns, order.constants)
+
+
+FUNCTIONS = ("sin", "cos", "tan", "cot", "sinh", "cosh", "tanh", "coth", "exp")
+ARGUMENTS: list[tuple[str, Callable[[mpmath.mpc, mpmath.mpc], mpmath.mpc]]] = [
+    ("{}", lambda x, v: v),
+    ("-{}", lambda x, v: -v),
+    ("2*{}", lambda x, v: 2 * v),
+    ("-2*{}", lambda x, v: -2 * v),
+    ("x + {}", lambda x, v: x + v),
+]
+
+
+@pytest.mark.parametrize("inverse", ["asin", "acos", "atan", "asinh", "acosh", "atanh", "ln"])
+def test_rewrites_hold_on_principal_branches(prefix: Prefix, inverse: str) -> None:
+    """The expression that symengine gets has the value of the formula in every quadrant and on the real axis."""
+    for name, (argument, value_of_argument) in product(FUNCTIONS, ARGUMENTS):
+        formula = f"{name}({argument.format(f'{inverse}(x**2 + x)')})"
+        builder = SolutionBuilder()
+        built = builder.build(parse(prefix(formula)))
+        built = built.subs({symbol: se.acosh(u) for u, symbol in builder.symbols.items()})
+        for x in (0.31, -0.44, 0.6 + 1.1j, -1.4 + 0.3j, -0.7 - 2.2j, 2.1 - 0.8j):
+            inner = getattr(mpmath, inverse)(mpmath.mpmathify(x * x + x))
+            expected = complex(getattr(mpmath, name)(value_of_argument(x, inner)))
+            value = complex(built.subs({se.Symbol("x"): x}).n(53, real=False))
+            assert abs(value - expected) <= 1e-9 * (1 + abs(expected)), (formula, x)

@@ -141,9 +141,15 @@ def test_no_match_lists_existing_values(runs: Path, ask: Ask) -> None:
     ("line", "message"),
     [
         (["--where", "spectrum>3"], "spectrum is a text field. Expected: spectrum=TEXT"),
-        (["--where", "norm=abc"], "cannot be read. Expected: a number; the text fields are split, outcome, task"),
+        (
+            ["--where", "norm=abc"],
+            "cannot be read. Expected: a number; the text fields are split, outcome, evidence, task",
+        ),
         (["--where", "norm"], "cannot be read. Expected: NAME>NUMBER"),
-        (["--where", "nrom>3"], "have no 'nrom'. Expected: one of row, outcome, task, spectrum, confused_with"),
+        (
+            ["--where", "nrom>3"],
+            "have no 'nrom'. Expected: one of row, outcome, evidence, task, spectrum, confused_with",
+        ),
         (["--where", "problem=3"], "problem is neither number nor text"),
         (["--sort", "errors"], "errors is neither number nor text"),
     ],

@@ -185,7 +185,7 @@ class ElementaryFunctions(ReciprocalRing):
         odd = kind not in ("acos", "acosh")
         sign = sign_of(self.normal(u)[0]) if odd else 1
         u = u * sign
-        branching = kind not in ("atan", "asinh") or self._is_constant(u)
+        branching = kind not in ("atan", "asinh") or self._is_constant(u) or self._has_reciprocals(u)  # jumps at poles
         return self._kernel(kind, str(u), u, branching=branching, source=f"{kind} {u}") * sign
 
     def sign(self, p: Polynomial) -> Polynomial:

@@ -172,34 +172,25 @@ class KernelRing:
         return total
 
     def clear(self, p: Polynomial) -> tuple[Polynomial, Polynomial]:
-        """(numerator, denominator) without reciprocal kernels.
-
-        With the highest powers d of the reciprocals w = 1/P, a term c w^e is c P^(d - e) over the common denominator P^d.
-        """
-        if not self._inverses or p.is_constant():
-            return p, self._one
-        degrees = p.degrees()
-        present = [(i, int(degrees[i])) for i in self._inverses if degrees[i]]
-        if not present:
-            return p, self._one
-        positions = [i for i, _ in present]
-        parts: dict[tuple[int, ...], dict[tuple[int, ...], Any]] = {}
-        for exponents, coefficient in p.to_dict().items():
-            lowered = list(exponents)
-            for i in positions:
-                lowered[i] = 0
-            parts.setdefault(tuple([exponents[i] for i in positions]), {})[tuple(lowered)] = coefficient
-        numerator = self._null
-        for powers, terms in parts.items():
-            part = self._context.from_dict(terms)
-            for (i, highest), power in zip(present, powers, strict=True):
-                if power < highest:
-                    part = self.multiply(part, self.natural_power(self._kernels[i].argument, highest - power))
-            numerator = numerator + part
+        """(numerator, denominator) without reciprocal kernels."""
         denominator = self._one
-        for i, highest in present:
-            denominator = self.multiply(denominator, self.natural_power(self._kernels[i].argument, highest))
-        return numerator, denominator
+        if not self._inverses or p.is_constant():
+            return p, denominator
+        degrees = p.degrees()
+        for position in self._inverses:
+            highest = int(degrees[position])
+            if not highest:
+                continue
+            base = self._kernels[position].argument
+            parts: dict[int, dict[tuple[int, ...], Any]] = {}
+            for exponents, coefficient in p.to_dict().items():
+                lowered = (*exponents[:position], 0, *exponents[position + 1 :])
+                parts.setdefault(exponents[position], {})[lowered] = coefficient
+            p = self._null
+            for exponent, terms in parts.items():
+                p = p + self.multiply(self._context.from_dict(terms), self.natural_power(base, highest - exponent))
+            denominator = self.multiply(denominator, self.natural_power(base, highest))
+        return p, denominator
 
     def is_zero(self, p: Polynomial) -> bool:
         """Whether p is zero by the relations among its kernels."""

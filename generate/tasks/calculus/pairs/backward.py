@@ -1,4 +1,4 @@
-"""Integration, backward: sample F and differentiate it; f = dF/dx is the problem, F the solution.
+"""The sampler of integration-bwd: random F, differentiated and simplified to f = dF/dx.
 
 Source: Lample and Charton 2020, section 4.1.
 """

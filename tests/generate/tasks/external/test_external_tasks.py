@@ -39,7 +39,7 @@ def example(rng, spec):
 def test_file_is_a_task_with_the_options_of_its_spec(write_task: WriteTask) -> None:
     task = load_task(write_task(REVERSE))
     assert (task.name, task.problem_type, task.problem) == (
-        "reverse",
+        "flip",
         "sequences",
         "A string of bits -> the string reversed",
     )
@@ -49,7 +49,7 @@ def test_file_is_a_task_with_the_options_of_its_spec(write_task: WriteTask) -> N
     }
     spec = task.make_spec({"bits": "12"}, seed=3)
     assert spec.problems.model_dump()["bits"] == 12 and spec.source_digest == task.origin.digest  # type: ignore[union-attr]
-    assert get_task("reverse") is task and task_of(spec) is task
+    assert get_task("flip") is task and task_of(spec) is task
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_module_in_the_working_directory_and_what_it_imports(
     """The digest covers the modules of the package that the task imports, and no others."""
     write_task("", "pack_a/__init__.py")
     write_task(REVERSE.replace("alphabet", "from pack_a.letters import alphabet #", 1), "pack_a/tasks/flip.py")
-    letters, unused = write_task("alphabet = '01'\n", "pack_a/letters.py"), write_task("", "pack_a/unused.py")
+    helper_module, unused = write_task("alphabet = '01'\n", "pack_a/letters.py"), write_task("", "pack_a/unused.py")
 
     def digest() -> str:
         for module in [m for m in sys.modules if m.partition(".")[0] == "pack_a"]:
@@ -91,7 +91,7 @@ def test_module_in_the_working_directory_and_what_it_imports(
     first = digest()
     Path(unused).write_text("x = 1\n")
     assert digest() == first
-    Path(letters).write_text("alphabet = '01'  # bits\n")
+    Path(helper_module).write_text("alphabet = '01'  # bits\n")
     assert digest() != first
 
 
@@ -109,7 +109,7 @@ def test_changed_code_is_another_dataset(write_task: WriteTask) -> None:
     assert first.fingerprint != second.fingerprint
     assert task_of(first) is not task_of(second)  # both are loaded in this process
     with pytest.raises(MissingTaskError, match=f"not the code.*{'0' * 12}.*Got: {str(second.source_digest)[:12]}"):
-        get_task("reverse", "0" * 64)
+        get_task("flip", "0" * 64)
 
 
 def test_stored_spec_is_read_with_the_task_alone(write_task: WriteTask, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +119,7 @@ def test_stored_spec_is_read_with_the_task_alone(write_task: WriteTask, monkeypa
     assert parse_spec(stored) == spec
     for registry in ("_LOADED", "_LATEST", "_BY_DIGEST"):
         monkeypatch.setattr(external_tasks, registry, {})
-    with pytest.raises(MissingTaskError, match=r"outside mathpipe, and its code is not loaded.*--task ./reverse.py"):
+    with pytest.raises(MissingTaskError, match=r"outside mathpipe, and its code is not loaded.*--task ./flip.py"):
         parse_spec(stored)
 
 
@@ -167,7 +167,7 @@ def test_specs_and_tasks_cross_processes(write_task: WriteTask, tmp_path: Path) 
         "print(spec.fingerprint, type(task.problems_of(spec)).__name__, task.name)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.stdout.split() == [spec.fingerprint, "reverse_problems", "reverse"], done.stderr
+    assert done.stdout.split() == [spec.fingerprint, "flip_problems", "flip"], done.stderr
     assert pickle.loads(pickle.dumps(spec)) == spec  # noqa: S301
     inside = get_task("add").make_spec({})
     assert pickle.loads(pickle.dumps(inside)) == inside  # noqa: S301
@@ -187,7 +187,6 @@ BROKEN = [
     (REVERSE + "\ntime_limit = 0\n", r"time_limit cannot be used.*above 0"),
     (REVERSE + "\nnotation = 'rpn'\n", r"notation cannot be used.*infix or prefix"),
     (REVERSE + "\nname = 'My Task'\n", r"a task needs a name.*'My Task'"),
-    (REVERSE + "\nname = 'inverse'\n", r"defines a task inverse, which mathpipe has already.*my-inverse"),
     (REVERSE.replace("bits: int", "workers: int"), r"the parameter workers of broken has the name of an option"),
     (REVERSE.replace("Field(8, ", "Field("), r"Spec has no valid default for bits.*Field required"),
     ("class A:\n alphabet='a'\n example=1\nclass B:\n example=1\n", r"several tasks.*broken.py:A.*Got: A, B"),
@@ -205,10 +204,10 @@ def test_code_that_cannot_be_loaded(write_task: WriteTask, text: str, message: s
     ("reference", "message"),
     [
         ("./nothing.py", r"nothing.py cannot be read.*No such file"),
-        ("reverse.py::Gcd", r"names no task.*write --task reverse.py:Gcd"),
-        ("./reverse", r"names no task.*a file \(./gcd.py"),
+        ("flip.py::Gcd", r"names no task.*write --task flip.py:Gcd"),
+        ("./flip", r"names no task.*a file \(./gcd.py"),
         ("no_such_module:Gcd", r"--task no_such_module cannot be loaded.*No module named"),
-        ("reverse.py:Gcd", r"reverse.py has no Gcd"),
+        ("flip.py:Gcd", r"flip.py has no Gcd"),
         ("zzzz", r"unknown task 'zzzz'.*its file, --task ./NAME.py"),
     ],
 )

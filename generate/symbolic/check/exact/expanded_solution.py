@@ -1,0 +1,153 @@
+"""Quick identities of differential equations: the equation with its solution substituted expands to 0 in symengine.
+
+As for antiderivatives (``expanded_identity``), whose rewrites hold on principal branches. What the solution divides by may be
+zero in disguise, so callers also look at values. Expansion is bounded: a pair that takes more terms is not decided here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import comb
+
+import symengine as se
+from symengine.lib import symengine_wrapper as classes
+
+from mathpipe.datasets.expressions.prefix import Malformed, parse
+from mathpipe.datasets.expressions.vocabulary import IDS, TOKENS
+from mathpipe.generate.symbolic.check.exact.expanded_identity import Builder, Expression, NotDecided, power
+
+MAX_TERMS = 500  # bound on the terms of an expanded expression
+MAX_CHARACTERS = 800  # of a residual that is brought to a common denominator
+
+
+_ROOT = se.Rational(1, 2)
+
+
+def _root(radicand: Expression) -> Expression:
+    return power(radicand, _ROOT)
+
+
+_OF_INVERSES: dict[str, dict[str, Callable[[Expression], Expression]]] = {
+    "sin": {"asin": lambda u: u, "acos": lambda u: _root(1 - u**2), "atan": lambda u: u / _root(1 + u**2)},
+    "cos": {"acos": lambda u: u, "asin": lambda u: _root(1 - u**2), "atan": lambda u: 1 / _root(1 + u**2)},
+    "sinh": {
+        "asinh": lambda u: u,
+        "acosh": lambda u: _root(u - 1) * _root(u + 1),
+        "atanh": lambda u: u / _root(1 - u**2),
+    },
+    "cosh": {"acosh": lambda u: u, "asinh": lambda u: _root(1 + u**2), "atanh": lambda u: 1 / _root(1 - u**2)},
+}
+"""sin(acos u) = sqrt(1 - u^2) and the like."""
+_QUOTIENTS = {"tan": ("sin", "cos"), "tanh": ("sinh", "cosh"), "cot": ("cos", "sin"), "coth": ("cosh", "sinh")}
+_ODD = ("sin", "sinh")
+
+
+class SolutionBuilder(Builder):
+    """Also rewrites e^(n ln u + v) = u^n e^v, and sines and cosines of inverse functions; both hold on principal branches."""
+
+    def apply(self, token: int, u: Expression) -> Expression:
+        name = TOKENS[token]
+        if name == "exp":
+            return _exponential(_expand(u))
+        if name in _QUOTIENTS:
+            over, under = _QUOTIENTS[name]
+            u = _expand(u)
+            return self._circular(over, u) / self._circular(under, u)
+        if name in _OF_INVERSES:
+            return self._circular(name, _expand(u))
+        return super().apply(token, u)
+
+    def _circular(self, name: str, u: Expression) -> Expression:
+        """sin, cos, sinh or cosh of u, which may be an inverse function or its negative."""
+        for v, sign in ((u, 1), (-u, -1 if name in _ODD else 1)):
+            inverse, argument = type(v).__name__, v.args[0] if len(v.args) == 1 else None
+            if v.is_Symbol:
+                inverse, argument = "acosh", next((w for w, symbol in self.symbols.items() if symbol == v), None)
+            rewrite = _OF_INVERSES[name].get(inverse)
+            if rewrite is not None and argument is not None:
+                return sign * rewrite(argument)
+        return getattr(se, name)(u)
+
+
+def _expand(u: Expression) -> Expression:
+    """u, multiplied out if it is a sum or a product."""
+    if not (u.is_Add or u.is_Mul):
+        return u
+    _count_terms(u)
+    return se.expand(u)
+
+
+def _exponential(u: Expression) -> Expression:
+    """e^u: rational multiples of logarithms among its terms become powers."""
+    factors, rest = [], []
+    for term in u.args if u.is_Add else (u,):
+        logarithm, coefficient = term, se.Integer(1)
+        if term.is_Mul and len(term.args) == 2 and term.args[0].is_Rational:
+            coefficient, logarithm = term.args
+        if type(logarithm) is classes.log:
+            factors.append(power(logarithm.args[0], coefficient))
+        else:
+            rest.append(term)
+    return se.Mul(*factors, se.exp(se.Add(*rest)))
+
+
+class _TooLarge(Exception):
+    """An expanded expression may have more than ``MAX_TERMS`` terms."""
+
+
+def solution_expands(equation: bytes, solution: bytes, unknowns: tuple[str, ...], constants: tuple[str, ...]) -> bool:
+    """Whether the equation expands to 0 with y and its derivatives in place of the ``unknowns``. False: not known, or malformed."""
+    builder = SolutionBuilder({IDS[name]: se.Symbol(name) for name in constants})
+    try:
+        values = [builder.build(parse(solution))]
+        while len(values) < len(unknowns):
+            values.append(builder.derivative(values[-1]))
+        builder.set_leaves({IDS[name]: value for name, value in zip(unknowns, values, strict=True)})
+        return _expands_to_zero(builder.build(parse(equation)))
+    except (Malformed, NotDecided, _TooLarge, RuntimeError, ZeroDivisionError, NotImplementedError):
+        return False  # symengine raises RuntimeError for infinite and undefined values
+
+
+def _expands_to_zero(residual: Expression) -> bool:
+    """Whether a residual, or its numerator if it is small, expands to 0."""
+    if residual == 0:
+        return True
+    _count_terms(residual)
+    expanded = se.expand(residual)
+    if expanded == 0:
+        return True
+    if len(str(expanded)) > MAX_CHARACTERS:
+        return False
+    numerator = expanded.as_numer_denom()[0]
+    _count_terms(numerator)
+    return bool(se.expand(numerator) == 0)
+
+
+def _count_terms(e: Expression) -> int:
+    """A bound on the terms of the expanded form; _TooLarge if it, or that of a part, exceeds ``MAX_TERMS``."""
+    kind, terms = type(e), 1
+    if kind is classes.Add:
+        terms = sum(map(_count_terms, e.args))
+    elif kind is classes.Mul:
+        for factor in e.args:
+            terms *= _count_terms(factor)
+    elif kind is classes.Pow:
+        base, exponent = e.args
+        _count_terms(exponent)
+        terms = _terms_of_power(_count_terms(base), exponent)
+    else:
+        for argument in e.args:
+            _count_terms(argument)
+    if terms > MAX_TERMS:
+        raise _TooLarge
+    return terms
+
+
+def _terms_of_power(base_terms: int, exponent: Expression) -> int:
+    """The terms of (a sum)^n; a negative power is expanded in the denominator, where it is one term."""
+    if base_terms == 1 or not exponent.is_Integer:
+        return 1
+    n = abs(int(exponent))
+    if n > MAX_TERMS or (terms := comb(base_terms + n - 1, n)) > MAX_TERMS:
+        raise _TooLarge
+    return terms if exponent > 0 else 1

@@ -1,0 +1,1 @@
+"""Tasks on graphs: shortest paths, cliques, Laplacian spectra. One file a task."""

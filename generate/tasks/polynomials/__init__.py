@@ -1,0 +1,1 @@
+"""Tasks on polynomials: roots, sums and products over finite fields. One file a task."""

@@ -1,0 +1,1 @@
+"""Tasks on sequences of symbols: copy, reverse, sort and others. One file a task."""

@@ -1,0 +1,63 @@
+"""The page on own tasks is right: its files are tasks, and its commands run as printed, with smaller numbers."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mathpipe.datasets.format.manifest import read_manifest
+
+PAGE = Path(__file__).parent.parent / "docs" / "own-tasks.md"
+TEXT = PAGE.read_text(encoding="utf-8")
+FILES = dict(re.findall(r"Save this as `(\w+\.py)`:\n\n```python\n(.*?)^```$", TEXT, flags=re.MULTILINE | re.DOTALL))
+BLOCKS = re.findall(r"^```sh\n(.*?)^```$", TEXT, flags=re.MULTILINE | re.DOTALL)
+COMMANDS = [line for block in BLOCKS for line in block.splitlines()]
+SMALLER = {
+    r"--n (1M|100k|20k)": "--n 1500 --valid 107 --test 107 --workers 0 --quiet",
+    r"-S steps=20k": "-S steps=4 -S warmup=1 -S batch=8 -S valid_examples=50 -S model.encoder_width=16 -S model.decoder_width=16 "
+    "-S model.encoder_heads=2 -S model.decoder_heads=2",
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("page")
+    for name, text in FILES.items():
+        (folder / name).write_text(text)
+    return folder
+
+
+def test_page_names_its_files() -> None:
+    assert FILES.keys() == {"gcd.py", "divisor.py", "words.py", "fast_gcd.py"}
+    assert len([line for line in FILES["gcd.py"].splitlines() if line]) <= 15
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command.split()[1:4]))
+def test_commands_run_as_printed(folder: Path, command: str) -> None:
+    """In the order of the page; each in a process of its own, which has loaded no task before."""
+    for pattern, small in SMALLER.items():
+        command = re.sub(pattern, small, command)
+    program, *arguments = shlex.split(command)
+    assert program == "mathpipe"
+    done = subprocess.run(
+        [sys.executable, "-m", "mathpipe.pipeline.cli", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_datasets_of_the_page(folder: Path) -> None:
+    """What the commands above have made: every name, and a class column where the file defines a class."""
+    specs = {path.name: read_manifest(str(path)).spec for path in (folder / "data").iterdir() if path.is_dir()}
+    assert specs.keys() == {"gcd", "divisor", "parity", "reverse", "fast-gcd"}
+    assert specs["gcd"]["problems"]["max_int"] == 100_000
+    metrics = next((folder / "runs" / "gcd" / "evaluation").glob("*/metrics.json")).read_text()
+    assert "classes_predicted" in metrics
