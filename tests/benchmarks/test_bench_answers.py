@@ -1,6 +1,6 @@
 """Answers of any model per CPU-second of one thread: ``make bench``.
 
-The aims: parsing at least 2,000 infix or 20,000 matrix answers; verification of parsed answers in batches keeps 80 % of the rate of
+The aims: parsing at least 2,000 infix or 20,000 matrix answers; verification of parsed answers in batches at 80 % of the rate of
 the task's own verifier. Answers are those of ``test_bench_notations``, half of them right.
 """
 

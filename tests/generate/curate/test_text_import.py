@@ -201,7 +201,7 @@ def test_the_fingerprint_covers_the_notation() -> None:
         ("--format jsonl --columns problm=a", "did you mean problem=a?"),
         ("--format jsonl --columns problem=a,problem=b", "names no column"),
         ("--format jsonl --columns problem", "names no column"),
-        ("--format jsonl --notation morse", "Invalid value for '--notation'"),
+        ("--format jsonl --notation morse", "--notation is invalid"),
         ("--format jsonl --workers -1", "Invalid value for '--workers'"),
         ("--format jsonl --columns problem=a,solution=b", "jsonl with columns a, b as tokens"),
     ],
