@@ -48,6 +48,7 @@ class ExpressionExampleSpec(ProblemSpec):
     """The parameters of a task of expressions outside the package are its own."""
 
     kind: Literal["expressions"] = "expressions"
+    evidence: ClassVar[str] = "any"  # such a task has no proofs to select by
 
 
 class ExampleTask(TokenTask[Any]):
