@@ -58,15 +58,16 @@ class SourceFormat(BaseModel):
     """How imported files write examples.
 
     ``format``: text (problem<TAB>solution), jsonl (an object a line), csv with a header, parquet or arrow. ``notation``: tokens,
-    infix, LaTeX, or nested lists. ``columns``: role, such as ``problem``, -> column of the file.
-    ``encodings``: number encodings of problems and solutions, where matrices are written as tokens. ``stored_tokens``: the tokens
-    of the ids in files that mathpipe wrote. ``stored_layouts``: of the flat rows of integers in such files.
+    infix, LaTeX, nested lists, or ``auto``: expressions, each in its own notation. ``columns``: role, such as ``problem``, ->
+    column of the file. ``encodings``: number encodings of problems and solutions, where matrices are written as tokens.
+    ``stored_tokens``: the tokens of the ids in files that mathpipe wrote. ``stored_layouts``: of the flat rows of integers in
+    such files.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal["text", "jsonl", "csv", "parquet", "arrow"] = "text"
-    notation: Literal["tokens", "infix", "latex", "lists"] = "tokens"
+    notation: Literal["tokens", "infix", "latex", "lists", "auto"] = "tokens"
     columns: dict[str, str] = {"problem": "problem", "solution": "solution"}
     encodings: tuple[str, str] | None = None
     stored_tokens: tuple[str, ...] = ()

@@ -7,6 +7,9 @@
     evaluate_run(dir)                      decode, score, analyse, report
     get_task(name)                         look up a task: sample, solve, verify
     load_task("./gcd.py")                  load a task outside the package (docs/own-tasks.md)
+    verify(task, problem, answer)          the outcome of an answer that any model wrote
+    environment(task, seed=0)              an endless stream of problems as text, each with a score method
+    solve(dir, problem)                    ask a trained model one problem, and verify its hypotheses
 
 Names are imported on first use: ``import mathpipe`` alone imports neither torch nor pyarrow.
 """
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
     from mathpipe.datasets.dataset import Dataset, open_dataset
     from mathpipe.datasets.errors import UserError
     from mathpipe.evaluate.run import evaluate_run
+    from mathpipe.generate.answers.answer_verifier import verify_answer as verify
+    from mathpipe.generate.answers.environment import environment
     from mathpipe.generate.build.dataset_builder import make_dataset
     from mathpipe.generate.curate.dataset_verification import verify_dataset
     from mathpipe.generate.dataset_spec import DatasetSpec
@@ -28,6 +33,7 @@ if TYPE_CHECKING:
     from mathpipe.generate.problem_specs.matrix_spec import MatrixSpec
     from mathpipe.generate.problem_specs.sequence_spec import BitSpec
     from mathpipe.generate.tasks.task_registry import get_task, load_task
+    from mathpipe.pipeline.solving import solve_problem as solve
     from mathpipe.train.config import TrainConfig
     from mathpipe.train.run.checkpoint import load_model
     from mathpipe.train.trainer import train as train_run
@@ -44,13 +50,16 @@ __all__ = [
     "TrainConfig",
     "UserError",
     "__version__",
+    "environment",
     "evaluate_run",
     "get_task",
     "load_model",
     "load_task",
     "make_dataset",
     "open_dataset",
+    "solve",
     "train_run",
+    "verify",
     "verify_dataset",
 ]
 
@@ -71,6 +80,9 @@ _EXPORTS = {
     "train_run": ("mathpipe.train.trainer", "train"),
     "load_model": ("mathpipe.train.run.checkpoint", "load_model"),
     "evaluate_run": ("mathpipe.evaluate.run", "evaluate_run"),
+    "verify": ("mathpipe.generate.answers.answer_verifier", "verify_answer"),
+    "environment": ("mathpipe.generate.answers.environment", "environment"),
+    "solve": ("mathpipe.pipeline.solving", "solve_problem"),
 }
 
 

@@ -39,6 +39,17 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "failures",
         "Browse failed problems; import published failure files.",
     ),
+    "score": ("mathpipe.pipeline.commands.score", "score", "Verify answers that any model wrote."),
+    "solve": (
+        "mathpipe.pipeline.commands.solve",
+        "solve",
+        "Ask a trained model one problem, and verify its hypotheses.",
+    ),
+    "harvest": (
+        "mathpipe.pipeline.commands.harvest",
+        "harvest",
+        "Write the right answers of evaluations as a dataset.",
+    ),
     "presets": ("mathpipe.pipeline.commands.presets", "presets", "List the parameter presets, or print one."),
     "bench": (
         "mathpipe.pipeline.commands.bench",

@@ -10,7 +10,19 @@ import pytest
 
 from mathpipe.pipeline.cli import main
 
-HEAVY = {"torch", "pandas", "sympy", "symengine", "flint", "mpmath", "dask", "distributed", "scipy", "s3fs", "transformers"}
+HEAVY = {
+    "torch",
+    "pandas",
+    "sympy",
+    "symengine",
+    "flint",
+    "mpmath",
+    "dask",
+    "distributed",
+    "scipy",
+    "s3fs",
+    "transformers",
+}
 PROGRAM = """
 import sys
 from mathpipe.pipeline.cli import main

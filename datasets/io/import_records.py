@@ -15,6 +15,7 @@ TOO_LONG, NOT_A_PAIR = "too long", "not problem<TAB>solution"
 INVALID_JSON, INVALID_CSV, NOT_AN_OBJECT = "not valid JSON", "not valid CSV", "not a JSON object"
 MISSING_COLUMN, NO_VALUE = "missing column", "no value"
 MAX_LINE_BYTES = 1 << 16  # of a line of expressions; longer ones are rejected
+_NULL = object()
 _COUNT = re.compile(r"\s*[0-9]+\|")
 
 
@@ -68,15 +69,19 @@ def read_fields(
     max_bytes: int = MAX_LINE_BYTES,
     *,
     counted: bool = False,
+    nullable: tuple[str, ...] = (),
 ) -> Fields | Fault | None:
     """The value of each role (``columns``: role -> column), or what is wrong; None for an empty line of JSON Lines or CSV.
 
-    ``counted``: lines of text may begin with ``count|``, as those of published files do.
+    ``counted``: lines of text may begin with ``count|``, as those of published files do. ``nullable``: roles that JSON objects may
+    leave out, or give as null.
     """
     if isinstance(record.raw, dict):
         return _select(record.raw, columns)
     if len(record.raw) > max_bytes:
         return Fault(TOO_LONG, f"longer than {max_bytes:,} bytes")
+    if nullable:
+        return _read_json(record, columns, counted, nullable)
     return _READERS[file_format](record, columns, counted)
 
 
@@ -90,7 +95,9 @@ def _read_text(record: Record, columns: Mapping[str, str], counted: bool) -> Fie
     return {"problem": problem, "solution": solution}
 
 
-def _read_json(record: Record, columns: Mapping[str, str], counted: bool) -> Fields | Fault | None:
+def _read_json(
+    record: Record, columns: Mapping[str, str], counted: bool, nullable: tuple[str, ...] = ()
+) -> Fields | Fault | None:
     text = _text(record)
     if not text.strip():
         return None
@@ -101,7 +108,11 @@ def _read_json(record: Record, columns: Mapping[str, str], counted: bool) -> Fie
         return Fault(INVALID_JSON, f"not valid JSON{place}: expected an object with {_names(columns)}")
     if not isinstance(values, dict):
         return Fault(NOT_AN_OBJECT, f"expected a JSON object with {_names(columns)}")
-    return _select(values, columns)
+    values |= {columns[role]: _NULL for role in nullable if role in columns and values.get(columns[role]) is None}
+    fields = _select(values, columns)
+    if isinstance(fields, Fault):
+        return fields
+    return {role: None if value is _NULL else value for role, value in fields.items()}
 
 
 def _read_csv(record: Record, columns: Mapping[str, str], counted: bool) -> Fields | Fault | None:

@@ -36,7 +36,7 @@ def read_records(path: str, split: str, file_format: str = "text", max_bytes: in
     try:
         for name, file in _open_texts(path, split):
             header: tuple[str, ...] = ()
-            numbered = enumerate(_lines(file, max_bytes), start=1)
+            numbered = enumerate(read_lines(file, max_bytes), start=1)
             if file_format == "csv":
                 header = _header(name, next(numbered, (1, b""))[1])
             for number, text in numbered:
@@ -59,7 +59,7 @@ def column_names(path: str, split: str, file_format: str) -> tuple[str, ...]:
     if file_format != "csv":
         return ()
     for name, file in _open_texts(path, split):
-        return _header(name, next(_lines(file, MAX_LINE_BYTES), b""))
+        return _header(name, next(read_lines(file, MAX_LINE_BYTES), b""))
     return ()
 
 
@@ -142,7 +142,7 @@ def open_file(path: str) -> contextlib.AbstractContextManager[IO[bytes]]:
     return contextlib.closing(file)
 
 
-def _lines(file: IO[bytes], max_bytes: int) -> Iterator[bytes]:
+def read_lines(file: IO[bytes], max_bytes: int) -> Iterator[bytes]:
     """Lines without line ends; only the beginning of a line that is too long, so that memory stays bounded."""
     while line := file.readline(max_bytes + 2):
         if not line.endswith(b"\n") and len(line) > max_bytes:

@@ -10,7 +10,6 @@ from typing import Any
 
 from mathpipe.datasets.containers.integer_layout import unflatten
 from mathpipe.datasets.format.example_formats import ExampleFormat, IntegerFormat
-from mathpipe.datasets.format.examples import Examples
 from mathpipe.datasets.problem_types.problem_type import ProblemType, Spec
 from mathpipe.datasets.tokenizers.integer_tokenizer import IntegerTokenizer
 from mathpipe.datasets.tokenizers.tokenizer import Tokenizer
@@ -52,12 +51,8 @@ class IntegerType(ProblemType):
             names.append(name or ("symbol" if stated and stated[1] - stated[0] < _MANY else "base1000"))
         return names[0], names[1]
 
-    def values(self, spec: Spec, examples: Examples, i: int) -> dict[str, Any]:
-        problems = spec["problems"]
-        return {
-            "problem": unflatten(problems["problem_layout"], examples.problems[i]),
-            "solution": unflatten(problems["solution_layout"], examples.solutions[i]),
-        }
+    def value(self, spec: Spec, side: str, stored: Any) -> Any:
+        return unflatten(spec["problems"][f"{side}_layout"], stored)
 
     def lines(self, spec: Spec, value: Any) -> list[str]:
         return [str(value)]

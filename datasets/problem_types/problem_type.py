@@ -53,11 +53,16 @@ class ProblemType(ABC):
         """A problem or solution as a plain value."""
         return "\n".join(self.lines(spec, value))
 
+    def value(self, spec: Spec, side: str, stored: Any) -> Any:
+        """A stored problem or solution (``side``) as it is shown."""
+        return stored
+
     def values(self, spec: Spec, examples: Examples, i: int) -> dict[str, Any]:
         """Problem, noise-free problem if there is noise, and solution of example i."""
-        noisy = examples.solved is not examples.problems
-        clean = {"clean problem": examples.solved[i]} if noisy else {}
-        return {"problem": examples.problems[i], **clean, "solution": examples.solutions[i]}
+        values = {"problem": self.value(spec, "problem", examples.problems[i])}
+        if examples.solved is not examples.problems:
+            values["clean problem"] = self.value(spec, "problem", examples.solved[i])
+        return {**values, "solution": self.value(spec, "solution", examples.solutions[i])}
 
     def example_lines(self, spec: Spec, examples: Examples, i: int, *, latex: bool = False) -> list[str]:
         """Lines that show example i."""

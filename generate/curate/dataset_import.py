@@ -86,29 +86,54 @@ def import_dataset(
     part, split_files = import_part(named_task), find_files(files)
     spec = _dataset_spec(named_task, part, split_files, source, alphabet, check)
     problems = imported_spec(spec)
+    expected = _expected(problems.source, task)
+    totals = RejectedLines(max_bad, expected)
+    import_chunk = functools.partial(import_batch, spec)
+
+    def batches(split: str) -> Iterator[ImportedBatch]:
+        records = _records(split_files, split, problems.source.format, part.max_line_bytes)
+        for batch in map_in_order(import_chunk, _chunks(records, workers), workers):
+            totals.add(batch)
+            yield batch
+            on_rows(len(batch.examples))
+
+    def no_examples() -> UserError:
+        return UserError(
+            f"no line of {', '.join(p for paths in split_files.values() for p in paths)} is an example of {task}",
+            expected=expected,
+            got="; ".join(map(str, totals.first[:3])) or "empty files",
+            next_step="name the task and the notation of the files (`mathpipe tasks` lists the tasks)",
+        )
+
+    streams = {split: batches(split) for split in split_files}
+    manifest, overlaps = write_imported(spec, url, streams, totals, no_examples, shard_rows)
+    return ImportResult(manifest, dict(totals.kinds), totals.first, totals.num_verified, overlaps)
+
+
+def write_imported(
+    spec: DatasetSpec,
+    url: str,
+    batches: Mapping[str, Iterable[ImportedBatch]],
+    totals: RejectedLines,
+    no_examples: Callable[[], UserError],
+    shard_rows: int = SHARD_ROWS,
+) -> tuple[Manifest, dict[tuple[str, str], int]]:
+    """Write the batches of each split as a dataset; (its manifest, how many problems of one split occur in another).
+
+    ``totals``: of the lines that the batches reject. Without any example the error of ``no_examples`` is raised.
+    """
     storage = Storage(url)
     with lock_directory(storage):
         _check_free(storage, spec)
         _clear(storage)
-        expected = _expected(problems.source, task)
-        totals = _Totals(max_bad, expected)
-        import_chunk = functools.partial(import_batch, spec)
         with _DatasetWriter(spec, storage, shard_rows, totals) as writer:
             for split in (TEST, VALID, TRAIN):  # train last: it is compared with the others while it is read
-                if split in split_files:
-                    records = _records(split_files, split, problems.source.format, part.max_line_bytes)
-                    for batch in map_in_order(import_chunk, _chunks(records, workers), workers):
-                        totals.add(batch)
+                if split in batches:
+                    for batch in batches[split]:
                         writer.add(split, batch)
-                        on_rows(len(batch.examples))
                     writer.finish(split)
         if not any(writer.records.values()):
-            raise UserError(
-                f"no line of {', '.join(p for paths in split_files.values() for p in paths)} is an example of {task}",
-                expected=expected,
-                got="; ".join(map(str, totals.first[:3])) or "empty files",
-                next_step="name the task and the notation of the files (`mathpipe tasks` lists the tasks)",
-            )
+            raise no_examples()
         manifest = Manifest(
             spec=spec.model_dump(mode="json"),
             fingerprint=spec.fingerprint,
@@ -117,7 +142,7 @@ def import_dataset(
             provenance=collect_provenance(),
         )
         manifest.write(storage)
-    return ImportResult(manifest, dict(totals.kinds), totals.first, totals.num_verified, writer.overlaps())
+    return manifest, writer.overlaps()
 
 
 def _dataset_spec(
@@ -157,14 +182,20 @@ def _records(files: Files, split: str, file_format: str, max_bytes: int) -> Iter
 
 def _expected(source: SourceFormat, task: str) -> str:
     """Describes the lines that become examples."""
-    notation = {"tokens": "tokens", "infix": "infix", "latex": "LaTeX", "lists": "nested lists"}[source.notation]
+    notation = {
+        "tokens": "tokens",
+        "infix": "infix",
+        "latex": "LaTeX",
+        "lists": "nested lists",
+        "auto": "any notation",
+    }[source.notation]
     columns = ", ".join(source.columns.values())
     pairs = "problem<TAB>solution" if source.format == "text" else f"{source.format} with columns {columns}"
     return f"{pairs} as {notation}, of {task} and correct"
 
 
 @dataclass
-class _Totals:
+class RejectedLines:
     """Rejected lines: counts by kind, the first lines, and counts since the last ``take``; and the number of verified answers."""
 
     limit: int | None
@@ -198,7 +229,7 @@ class _Totals:
 class _DatasetWriter:
     """Writes the batches of each split, and counts the problems that occur in two splits."""
 
-    def __init__(self, spec: DatasetSpec, storage: Storage, shard_rows: int, totals: _Totals) -> None:
+    def __init__(self, spec: DatasetSpec, storage: Storage, shard_rows: int, totals: RejectedLines) -> None:
         self.records: dict[str, list[ShardRecord]] = {}
         self._spec, self._storage, self._shard_rows, self._totals = spec, storage, shard_rows, totals
         self._writers: dict[str, _SplitWriter] = {}
@@ -293,7 +324,7 @@ class _SplitWriter:
         while self._num_pending >= (size := self._chunk_size()):
             self._write(size)
 
-    def finish(self, totals: _Totals) -> list[ShardRecord]:
+    def finish(self, totals: RejectedLines) -> list[ShardRecord]:
         """Write the rest; the records of all shards."""
         if self._num_pending:
             self._write(self._num_pending)

@@ -35,6 +35,7 @@ class Task(ABC, Generic[SpecT]):
     every split has a stream of its own. ``may_repeat``: the training split may have more examples than there are distinct
     problems. ``origin``: where the code of a task outside the package comes from, set when it is loaded. ``verifies``: ``verify``
     knows which answers are right; else an answer is right if it equals the stored one.
+    ``needs_reference``: ``verify`` compares with the stored solution, which does not follow from the problem alone.
     """
 
     name: ClassVar[str]
@@ -50,6 +51,7 @@ class Task(ABC, Generic[SpecT]):
     shares_stream: ClassVar[bool] = False
     may_repeat: ClassVar[bool] = False
     verifies: ClassVar[bool] = True
+    needs_reference: ClassVar[bool] = False
     default_spec: SpecT
     origin: TaskSource | None = None
 

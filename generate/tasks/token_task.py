@@ -168,7 +168,7 @@ class ExpressionTask(TokenTask[ExpressionSpec]):
         return replace(used.take(proven), rejected=rejected)
 
     def known_evidence(self, spec: DatasetSpec, rows: int) -> dict[str, int] | None:
-        if spec.imported or self.problems_of(spec).evidence == "any":
+        if spec.imported or not self.grades_evidence or self.problems_of(spec).evidence == "any":
             return None
         return {EVIDENCE[PROVEN]: rows}
 

@@ -36,6 +36,7 @@ class UnverifiedMatrices(MatrixTask):
     solution = "the matrix stored with it"
     source = "the user"
     verifies = False
+    needs_reference = True
 
     def sample(self, rng: np.random.Generator, n: int, spec: MatrixSpec) -> Matrices:
         _refuse(self.name)
@@ -61,6 +62,7 @@ class UnverifiedExpressions(ExpressionTask):
     outcomes = EQUALITY_OUTCOMES
     correct_outcomes = frozenset({"exact"})
     verifies = False
+    needs_reference = True
 
     def pairs(self, spec: object, generator: Generators, wanted: Wanted) -> Iterator[Pairs]:
         _refuse(self.name)
@@ -86,6 +88,7 @@ class UnverifiedSequences(SequenceTask[SequenceSpec]):
     spec_model = SequenceSpec
     default_spec = SequenceSpec(alphabet=())
     verifies = False
+    needs_reference = True
 
     def chunk_rows(self, spec: SequenceSpec) -> int:
         _refuse(self.name)
@@ -111,6 +114,7 @@ class UnverifiedIntegers(IntegerTask[IntegerSpec]):
     spec_model = IntegerSpec
     default_spec = IntegerSpec()
     verifies = False
+    needs_reference = True
 
     def sample(self, rng: np.random.Generator, n: int, spec: IntegerSpec) -> IntegerSequences:
         _refuse(self.name)

@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 import click
 
-from mathpipe.datasets.errors import UserError, did_you_mean
+from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.io.table_files import find_splits
 from mathpipe.generate.curate.dataset_import import MAX_LISTED_LINES, SHARD_ROWS, ImportResult, import_dataset
 from mathpipe.generate.curate.import_parts.import_registry import IMPORT_PARTS, import_part
@@ -20,6 +20,7 @@ from mathpipe.generate.curate.import_sources import find_files, format_of
 from mathpipe.generate.dataset_spec import SourceFormat
 from mathpipe.generate.splits import TEST, TRAIN, VALID
 from mathpipe.generate.tasks.task_registry import UNVERIFIED_TASKS, load_task
+from mathpipe.pipeline.config.columns import parse_columns
 from mathpipe.pipeline.config.counts import format_count, parse_count
 from mathpipe.pipeline.config.options import Choice
 from mathpipe.pipeline.console import log, quiet_option
@@ -144,7 +145,7 @@ def import_files(
         {
             "format": format_ or format_of(files),
             "notation": notation or import_part(load_task(task)).notations[0],
-            "columns": _columns(columns),
+            "columns": parse_columns(columns, ("problem", "solution")),
             "encodings": encodings,
         }
     )
@@ -213,22 +214,6 @@ def _encodings(task: str, notation: str | None, problems: str | None, solutions:
             next_step="leave --input-encoding and --output-encoding out",
         )
     return None
-
-
-def _columns(names: str | None) -> dict[str, str]:
-    """``problem=a,solution=b`` as a dictionary."""
-    columns: dict[str, str] = {}
-    for part in [] if names is None else names.split(","):
-        role, equals, column = (piece.strip() for piece in part.partition("="))
-        if not equals or not column or not role or role in columns:
-            raise UserError(
-                f"--columns: {part.strip()!r} names no column",
-                expected="problem=NAME,solution=NAME",
-                got=repr(names),
-                next_step=did_you_mean(role, {"problem", "solution"} - columns.keys()),
-            )
-        columns[role] = column
-    return columns
 
 
 def _tokens(alphabet: str) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Import of expressions: prefix tokens, infix or LaTeX; lists of tokens or of their ids.
+"""Import of expressions: prefix tokens, infix or LaTeX, or each in its own (``auto``); lists of tokens or of their ids.
 
 A problem of an integration task is written as the integrand f or as ``y' = f``, one of a differential equation as an equation
 or as the expression that is zero; an answer as F or as ``y = F``. A constant added to an antiderivative is dropped where the
@@ -7,7 +7,9 @@ task has none. Nothing in a file is evaluated.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -15,7 +17,7 @@ from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.expressions.infix import parse_infix_equation
 from mathpipe.datasets.expressions.latex import parse_latex_equation
 from mathpipe.datasets.expressions.lexemes import CONSTANTS_OF_INTEGRATION
-from mathpipe.datasets.expressions.prefix import MAX_DEPTH, Malformed, Tree, parse, write
+from mathpipe.datasets.expressions.prefix import MAX_DEPTH, Malformed, Tree, parse, text_to_ids, write
 from mathpipe.datasets.expressions.vocabulary import COEFFICIENTS, IDS, TOKENS, UNKNOWNS, VARIABLES
 from mathpipe.datasets.io.import_records import Fault, Fields
 from mathpipe.datasets.io.published_text import Pair, parse_tokens
@@ -33,6 +35,7 @@ from mathpipe.generate.tasks.token_task import ExpressionTask
 _EQUATION_PARSERS = {"infix": parse_infix_equation, "latex": parse_latex_equation}
 _SYMBOLS = bytes(IDS[token] for token in (*VARIABLES, *COEFFICIENTS, *UNKNOWNS))
 _ADD, _SUB = IDS["add"], IDS["sub"]
+_LATEX_CHARACTERS = re.compile(r"[\\{}$]")
 _Y: Tree = (IDS["Y"],)
 _Y_PRIME: Tree = (IDS["Y'"],)
 
@@ -41,7 +44,7 @@ class ExpressionPart(TokenPart):
     """Expressions of the published vocabulary."""
 
     problem_type = "expressions"
-    notations = ("tokens", "infix", "latex")
+    notations = ("tokens", "infix", "latex", "auto")
     counted = True
 
     def stored_fields(
@@ -65,8 +68,15 @@ class ExpressionPart(TokenPart):
         if notation == "tokens":
             pairs = self._read_tokens(spec, fields)
         else:
-            pairs = [_read_notation(task, notation, each) for each in fields]
+            pairs = [_read_pair(task, spec.source, each) for each in fields]
         return [self._value(task, spec, pair, each) for pair, each in zip(pairs, fields, strict=True)]
+
+    def parse(self, task: ExpressionTask, spec: ImportedSpec, side: str, value: object) -> bytes | Fault:
+        """Like ``read``, but an integrand of tokens may stand without ``sub Y'``."""
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            value = str(value)
+        tokens = _read_side(task, spec.source, side, value)
+        return tokens if isinstance(tokens, Fault) else _foreign_symbol(task, side, tokens) or tokens
 
     def _read_tokens(self, spec: ImportedSpec, fields: Sequence[Fields]) -> list[Pair | Fault]:
         texts = [_token_text(each, spec.source.stored_tokens or TOKENS) for each in fields]
@@ -78,9 +88,10 @@ class ExpressionPart(TokenPart):
     ) -> TokenValues | Fault:
         if isinstance(pair, Fault):
             return pair
-        reason = _foreign_symbol(task, pair)
-        if reason is not None:
-            return Fault(FOREIGN, reason)
+        for side, tokens in (("problem", pair.problem), ("solution", pair.solution)):
+            fault = _foreign_symbol(task, side, tokens)
+            if fault is not None:
+                return fault
         columns = read_columns(self.columns_of(spec), fields)
         return columns if isinstance(columns, Fault) else TokenValues(pair.problem, pair.solution, columns)
 
@@ -96,21 +107,52 @@ def _token_text(fields: Fields, stored: Sequence[str]) -> Fields | Fault:
     return texts
 
 
-def _read_notation(task: ExpressionTask, notation: str, fields: Fields) -> Pair | Fault:
-    parse_equation = _EQUATION_PARSERS[notation]
-    ids = []
-    for side, to_tree in zip(SIDES, (_problem, _solution), strict=True):
-        text = fields[side]
-        if not isinstance(text, str):
-            return malformed(side, "text", text)
-        try:
-            tokens = write(to_tree(task, *parse_equation(text)))
-            if len(tokens) > MAX_DEPTH:
-                parse(tokens)  # raises Malformed beyond the limits of stored expressions
-        except (UserError, Malformed) as error:
-            return Fault(f"malformed {side}", f"{side}: {error}")
-        ids.append(tokens)
-    return Pair(ids[0], ids[1])
+def _read_pair(task: ExpressionTask, source: SourceFormat, fields: Fields) -> Pair | Fault:
+    sides = []
+    for side in SIDES:
+        tokens = _read_side(task, source, side, fields[side])
+        if isinstance(tokens, Fault):
+            return tokens
+        sides.append(tokens)
+    return Pair(sides[0], sides[1])
+
+
+def _read_side(task: ExpressionTask, source: SourceFormat, side: str, value: object) -> bytes | Fault:
+    """The stored tokens of a problem or a solution in the notation of the source; ``auto``: in its own."""
+    notation = source.notation
+    if notation in ("tokens", "auto") and not isinstance(value, str):
+        value = read_tokens(side, value, source.stored_tokens or TOKENS)
+        if isinstance(value, Fault):
+            return value
+        value, notation = " ".join(value), "tokens"
+    if not isinstance(value, str):
+        return malformed(side, "text", value)
+    try:
+        left, right = _parse_text(notation, value)
+        tokens = write(_TO_TREE[side](task, left, right))
+        if len(tokens) > MAX_DEPTH:
+            parse(tokens)  # raises Malformed beyond the limits of stored expressions
+    except (UserError, Malformed) as error:
+        return Fault(f"malformed {side}", f"{side}: {error}")
+    return tokens
+
+
+def _parse_text(notation: str, text: str) -> tuple[Tree, Tree | None]:
+    """(left side, right side or None). ``auto``: LaTeX if a backslash, brace or $ occurs, prefix tokens if they are one
+    expression, else infix."""
+    if notation == "auto":
+        if _LATEX_CHARACTERS.search(text):
+            notation = "latex"
+        elif _are_tokens(text):
+            with contextlib.suppress(Malformed):
+                return parse(text_to_ids(text)), None
+        if notation == "auto":
+            notation = "infix"
+    return (parse(text_to_ids(text)), None) if notation == "tokens" else _EQUATION_PARSERS[notation](text)
+
+
+def _are_tokens(text: str) -> bool:
+    return bool(text) and all(part in IDS for part in text.split())
 
 
 def _problem(task: ExpressionTask, left: Tree, right: Tree | None) -> Tree:
@@ -152,15 +194,17 @@ def _without_added_constant(tree: Tree) -> Tree:
     return result
 
 
-def _foreign_symbol(task: ExpressionTask, pair: Pair) -> str | None:
-    """Describes the first symbol of a pair that its task does not use; None if there is none."""
+_TO_TREE = {"problem": _problem, "solution": _solution}
+
+
+def _foreign_symbol(task: ExpressionTask, side: str, tokens: bytes) -> Fault | None:
+    """The fault of a problem or a solution with a symbol that its task does not use there; None if there is none."""
     if task.symbols is None:
         return None
-    for side, tokens, allowed in zip(("problem", "solution"), (pair.problem, pair.solution), task.symbols, strict=True):
-        foreign = tokens.translate(None, _all_but_foreign(allowed))
-        if foreign:
-            return f"{side}: {TOKENS[foreign[0]]!r} does not occur in a {side} of {task.name}"
-    return None
+    foreign = tokens.translate(None, _all_but_foreign(task.symbols[SIDES.index(side)]))
+    if not foreign:
+        return None
+    return Fault(FOREIGN, f"{side}: {TOKENS[foreign[0]]!r} does not occur in a {side} of {task.name}")
 
 
 @functools.cache

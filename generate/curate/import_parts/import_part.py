@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mathpipe.datasets.io.import_records import MAX_LINE_BYTES, Fault, Fields
 from mathpipe.generate.dataset_spec import ImportedSpec, SourceFormat
+from mathpipe.generate.outcomes import Verification
 from mathpipe.generate.tasks.task import Task
 
 Mask = NDArray[np.bool_]
@@ -31,6 +32,14 @@ class Checked:
     def by_task(cls, accepted: Mask) -> Checked:
         """The check of a task that accepts or rejects answers without an outcome."""
         return cls(accepted, np.full(len(accepted), "verify of the task rejects it", dtype=object))
+
+
+@dataclass(frozen=True)
+class GradedAnswers:
+    """n verified answers. ``problem_faults``: which problems (n,) the task cannot pose, and why; their outcomes mean nothing."""
+
+    verification: Verification
+    problem_faults: list[tuple[Mask, Fault]]
 
 
 class ImportPart(ABC):
@@ -69,6 +78,18 @@ class ImportPart(ABC):
     @abstractmethod
     def read(self, task: Any, spec: ImportedSpec, fields: Sequence[Fields]) -> list[Any]:
         """The example that each record writes, or a ``Fault``."""
+
+    @abstractmethod
+    def parse(self, task: Any, spec: ImportedSpec, side: str, value: object) -> Any:
+        """The problem or the solution (``side``) that one value writes, as containers hold it, or a ``Fault``."""
+
+    @abstractmethod
+    def batch(self, values: Sequence[Any]) -> Any:
+        """The container of parsed problems, or of parsed solutions."""
+
+    @abstractmethod
+    def grade(self, task: Any, problems: Any, answers: Any, references: Any | None) -> GradedAnswers:
+        """Verify one answer per problem by the task's mathematics. ``references``: the stored solutions, if there are any."""
 
     @abstractmethod
     def examples(self, task: Any, spec: ImportedSpec, values: Sequence[Any]) -> Any:

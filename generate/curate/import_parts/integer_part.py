@@ -19,7 +19,15 @@ from mathpipe.datasets.format.sequence_columns import TokenExamples
 from mathpipe.datasets.io.import_records import Fault, Fields
 from mathpipe.datasets.tokenizers.integer_tokenizer import IntegerTokenizer
 from mathpipe.datasets.tokenizers.tokenizer import END, PAD, DecodeStatus
-from mathpipe.generate.curate.import_parts.import_part import SIDES, Checked, Hashes, ImportPart, Mask, outcome_names
+from mathpipe.generate.curate.import_parts.import_part import (
+    SIDES,
+    Checked,
+    GradedAnswers,
+    Hashes,
+    ImportPart,
+    Mask,
+    outcome_names,
+)
 from mathpipe.generate.curate.import_parts.token_part import malformed, read_tokens
 from mathpipe.generate.dataset_spec import ImportedSpec, SourceFormat
 from mathpipe.generate.splits import sequence_hash
@@ -27,6 +35,7 @@ from mathpipe.generate.tasks.integer_task import IntegerTask
 
 _FIRST_RECORDS = 1_000  # whose depth decides on the layout
 _MAX_DEPTH = 8
+_ROUND_BRACKETS = str.maketrans("()", "[]")
 Pair = tuple[list[int], list[int]]  # flat rows of problem and solution
 
 
@@ -78,6 +87,24 @@ class IntegerPart(ImportPart):
             else:
                 results.append(solution if isinstance(solution, Fault) else (problem, solution))
         return results
+
+    def parse(self, task: IntegerTask[Any], spec: ImportedSpec, side: str, value: object) -> list[int] | Fault:
+        """The flat row of a nested list; brackets may be round."""
+        k = SIDES.index(side)
+        text = value.translate(_ROUND_BRACKETS) if isinstance(value, str) else value
+        row = _flat_row(spec.source, k, _layouts(spec)[k], text)
+        if isinstance(row, Fault) or all(-(1 << 63) <= number < 1 << 63 for number in row):
+            return row
+        return Fault(f"malformed {side}", f"{side}: expected integers of 64 bits")
+
+    def batch(self, values: Sequence[Sequence[int]]) -> IntegerSequences:
+        return IntegerSequences.from_list(values)
+
+    def grade(self, task: IntegerTask[Any], problems: Any, answers: Any, references: Any | None) -> GradedAnswers:
+        """By the task's default parameters."""
+        if references is None:
+            references = task.solve(problems, task.resolve(task.default_spec))
+        return GradedAnswers(task.verify(problems, references, answers), [])
 
     def examples(self, task: IntegerTask[Any], spec: ImportedSpec, values: Sequence[Pair]) -> TokenExamples:
         problems, solutions = (IntegerSequences.from_list([value[k] for value in values]) for k in (0, 1))

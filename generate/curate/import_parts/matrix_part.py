@@ -21,11 +21,13 @@ from mathpipe.datasets.io.matrix_text import parse_matrix
 from mathpipe.datasets.tokenizers.decimal_grid import LARGEST
 from mathpipe.datasets.tokenizers.matrix_tokenizer import MAX_DIMENSION, TASK_TOKENS, MatrixTokenizer
 from mathpipe.datasets.tokenizers.tokenizer import END, PAD, DecodeStatus
+from mathpipe.generate.chunks.matrix_chunks import Solved
 from mathpipe.generate.curate.import_parts.import_part import (
     OUT_OF_RANGE,
     SIDES,
     WRONG_SHAPE,
     Checked,
+    GradedAnswers,
     Hashes,
     ImportPart,
     Mask,
@@ -33,7 +35,9 @@ from mathpipe.generate.curate.import_parts.import_part import (
 )
 from mathpipe.generate.curate.import_parts.token_part import malformed, read_tokens
 from mathpipe.generate.dataset_spec import ImportedSpec, SourceFormat
+from mathpipe.generate.outcomes import Verification
 from mathpipe.generate.splits import problem_hash
+from mathpipe.generate.tasks.matrix_task import WRONG_SHAPE as WRONG_SHAPE_OUTCOME
 from mathpipe.generate.tasks.matrix_task import MatrixTask, hash_problems
 from mathpipe.generate.tasks.task_registry import MATRIX_TASKS
 
@@ -91,6 +95,44 @@ class MatrixPart(ImportPart):
         if spec.source.notation == "tokens":
             return _read_tokens(task, spec.source, fields)
         return [_read_lists(each) for each in fields]
+
+    def parse(self, task: MatrixTask, spec: ImportedSpec, side: str, value: object) -> Floats | Fault:
+        return _read_matrix(side, value, (None, None))
+
+    def batch(self, values: Sequence[Floats]) -> Matrices:
+        if len({value.shape for value in values}) == 1:
+            return Matrices.from_dense(np.array(values))
+        return Matrices.from_list(values)
+
+    def grade(
+        self, task: MatrixTask, problems: Matrices, answers: Matrices, references: Matrices | None
+    ) -> GradedAnswers:
+        """By the stored solutions, or by those that the task computes; a problem without a trusted one is a fault."""
+        in_range = np.asarray(reduce_per_matrix(np.abs(problems.values) < LARGEST, problems, np.logical_and))
+        stored = snap_to_grid(_as_stored(problems.take(in_range)))
+        supported = task.supports(stored)
+        usable = in_range.copy()
+        usable[in_range] = supported
+        faults = [
+            (~in_range, Fault(OUT_OF_RANGE, f"problem: expected numbers of magnitude below {LARGEST:g}")),
+            (in_range & ~usable, Fault(WRONG_SHAPE, f"problem: expected {task.problem} for {task.name}")),
+        ]
+        outcome, measures = np.full(len(problems), WRONG_SHAPE_OUTCOME, dtype=np.int8), dict[str, Floats]()
+        index = np.flatnonzero(usable)
+        if not len(index):
+            return GradedAnswers(Verification(outcome, measures), faults)
+        posed = stored.take(np.flatnonzero(supported))
+        solved = Solved(references.take(index)) if references is not None else task.solve(posed)
+        for reason, mask in solved.rejected.items():
+            unsolved = np.zeros(len(problems), dtype=np.bool_)
+            unsolved[index[mask]] = True
+            faults.append((unsolved, Fault(reason, f"problem: it has no trusted solution: {reason}")))
+        verification = task.verify(posed, solved.solutions, answers.take(index))
+        outcome[index] = verification.outcome
+        for name, values in verification.measures.items():
+            measures[name] = np.full(len(problems), np.nan)
+            measures[name][index] = values
+        return GradedAnswers(Verification(outcome, measures), faults)
 
     def examples(self, task: MatrixTask, spec: ImportedSpec, values: Sequence[MatrixValues]) -> MatrixExamples:
         problems, solutions = (Matrices.from_list([getattr(v, side) for v in values]) for side in SIDES)

@@ -57,11 +57,15 @@ class SequencePart(TokenPart):
         ids = {token: k for k, token in enumerate(_alphabet(spec))}
         return [self._value(spec, ids, each) for each in fields]
 
+    def parse(self, task: SequenceTask[Any], spec: ImportedSpec, side: str, value: object) -> bytes | Fault:
+        ids = {token: k for k, token in enumerate(_alphabet(spec))}
+        text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+        return _parse(spec.source, ids, side, text)
+
     def _value(self, spec: ImportedSpec, ids: dict[str, int], fields: Fields) -> TokenValues | Fault:
         sides = []
         for side in SIDES:
-            tokens = _tokens(spec.source, side, fields[side])
-            stored = tokens if isinstance(tokens, Fault) else _to_ids(side, tokens, ids)
+            stored = _parse(spec.source, ids, side, fields[side])
             if isinstance(stored, Fault):
                 return stored
             sides.append(stored)
@@ -72,6 +76,11 @@ class SequencePart(TokenPart):
 def _alphabet(spec: ImportedSpec) -> list[str]:
     alphabet: list[str] = (spec.model_extra or {})["alphabet"]
     return alphabet
+
+
+def _parse(source: SourceFormat, ids: dict[str, int], side: str, value: object) -> bytes | Fault:
+    tokens = _tokens(source, side, value)
+    return tokens if isinstance(tokens, Fault) else _to_ids(side, tokens, ids)
 
 
 def _tokens(source: SourceFormat, side: str, value: object) -> str | list[str] | Fault:

@@ -12,7 +12,14 @@ import numpy as np
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.format.sequence_columns import TokenExamples
 from mathpipe.datasets.io.import_records import Fault, Fields
-from mathpipe.generate.curate.import_parts.import_part import Checked, Hashes, ImportPart, Mask, outcome_names
+from mathpipe.generate.curate.import_parts.import_part import (
+    Checked,
+    GradedAnswers,
+    Hashes,
+    ImportPart,
+    Mask,
+    outcome_names,
+)
 from mathpipe.generate.dataset_spec import ImportedSpec, SourceFormat
 from mathpipe.generate.splits import sequence_hash
 from mathpipe.generate.tasks.token_task import TokenTask, has_unknown_ids
@@ -62,6 +69,16 @@ class TokenPart(ImportPart):
     @abstractmethod
     def vocabulary_size(self, spec: ImportedSpec) -> int:
         """Number of different stored ids."""
+
+    def batch(self, values: Sequence[bytes]) -> Sequences:
+        return Sequences.from_list(values)
+
+    def grade(
+        self, task: TokenTask[Any], problems: Sequences, answers: Sequences, references: Sequences | None
+    ) -> GradedAnswers:
+        if references is None:
+            references = Sequences.from_list([b""] * len(answers))  # equal to no answer
+        return GradedAnswers(task.verify(problems, references, answers), [])
 
     def check(self, task: TokenTask[Any], examples: TokenExamples) -> Checked:
         accepted = task.accepts_stored(examples)

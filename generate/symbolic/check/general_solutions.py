@@ -75,7 +75,7 @@ def verify_general_solutions(
     rows = np.flatnonzero(_tokens_allowed(order, predicted))
     first = substitute(order, order.coarse_points, problems.take(rows), predicted.take(rows))
     fails_everywhere, witness = _witness_of_failure(first)
-    proofs = _proofs(order, problems.take(rows), predicted.take(rows), fails_everywhere)
+    proofs = _proofs(order, problems.take(rows), predicted.take(rows), first.well_formed, fails_everywhere)
     for k in np.flatnonzero(first.well_formed).tolist():
         i = int(rows[k])
         if proofs.fails[k]:
@@ -107,7 +107,8 @@ def prove_general_solutions(order: OdeOrder, equations: Sequences, solutions: Se
     proven = _tokens_allowed(order, solutions)
     proven &= compile_expressions(equations).well_formed & compile_expressions(solutions).well_formed
     rows = np.flatnonzero(proven)
-    proofs = _proofs(order, equations.take(rows), solutions.take(rows), np.zeros(len(rows), dtype=np.bool_))
+    well_formed, fails_everywhere = np.ones(len(rows), dtype=np.bool_), np.zeros(len(rows), dtype=np.bool_)
+    proofs = _proofs(order, equations.take(rows), solutions.take(rows), well_formed, fails_everywhere)
     for k, i in enumerate(rows.tolist()):
         pair = _Pair(
             *(order, equations[i], solutions[i], solutions[i], bool(proofs.has_value[k]), bool(proofs.depends[k]))
@@ -130,15 +131,17 @@ class _Proofs:
     differs_everywhere: Mask
 
 
-def _proofs(order: OdeOrder, problems: Sequences, predicted: Sequences, fails_everywhere: Mask) -> _Proofs:
+def _proofs(
+    order: OdeOrder, problems: Sequences, predicted: Sequences, well_formed: Mask, fails_everywhere: Mask
+) -> _Proofs:
     fails, has_value, depends, differs_everywhere = (np.zeros(len(problems), dtype=np.bool_) for _ in range(4))
-    for r in _pieces(np.flatnonzero(fails_everywhere)):
+    for r in _pieces(np.flatnonzero(well_formed & fails_everywhere)):
         fails[r] = solution_fails(order, order.coarse_points, *_compile(problems.take(r), predicted.take(r)))
-    for r in _pieces(np.flatnonzero(fails_everywhere & ~fails)):
+    for r in _pieces(np.flatnonzero(well_formed & fails_everywhere & ~fails)):
         dense = substitute(order, order.dense_points, problems.take(r), predicted.take(r))
         with np.errstate(invalid="ignore"):
             differs_everywhere[r] = ~(dense.residual <= RECHECK_BELOW).any(axis=1)
-    for r in _pieces(np.flatnonzero(~fails_everywhere)):
+    for r in _pieces(np.flatnonzero(well_formed & ~fails_everywhere)):
         equations, solutions = _compile(problems.take(r), predicted.take(r))
         has_value[r] = equations_have_values(order, equations, solutions)
         depends[r] = depend_on_constants(order, solutions)

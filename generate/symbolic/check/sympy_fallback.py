@@ -49,6 +49,9 @@ class SymPyProcess:
             except (OSError, ValueError):
                 self.close()
                 return "undecided"
+            except BaseException:  # an interrupted request would leave its answer to the next one
+                self.close()
+                raise
             if not line:  # it died
                 self.close()
             return _ANSWERS.get(line.strip(), "undecided")

@@ -48,6 +48,7 @@ class ExpressionExampleSpec(ProblemSpec):
     """The parameters of a task of expressions outside the package are its own."""
 
     kind: Literal["expressions"] = "expressions"
+    evidence: ClassVar[str] = "any"  # such a task has no proofs to select by
 
 
 class ExampleTask(TokenTask[Any]):
@@ -57,6 +58,7 @@ class ExampleTask(TokenTask[Any]):
     problem_values: ClassVar[ExampleValues]
     answer_values: ClassVar[ExampleValues]
     may_repeat = True
+    needs_reference = True
 
     def chunk_rows(self, spec: Any) -> int:
         return CHUNK_ROWS

@@ -61,8 +61,8 @@ def evaluation(folder: Path, noise: float, trained: str = "laplace", tested: str
         "outcomes": list(MATRIX_OUTCOMES),
         "decoding": "greedy",
         "decoding_settings": {"beam": 1, "temperature": 0.0, "constrained": False},
-        "spec": {"problems": {"spectrum": [tested]}},
-        "trained_spec": {"problems": {"spectrum": [trained]}},
+        "spec": {"task": task.name, "problems": {"spectrum": [tested]}},
+        "trained_spec": {"task": task.name, "problems": {"spectrum": [trained]}},
     }
     folder.mkdir(parents=True)
     with (folder / "predictions.parquet").open("wb") as file:

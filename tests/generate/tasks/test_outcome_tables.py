@@ -49,6 +49,38 @@ class Problem:
 EIGENVECTORS: Matrix = [[1, 3], [H, H], [-H, H]]
 TABLE = [
     Problem(
+        "laplacian-eigenvalues",
+        [[0, 1, 0], [1, 0, 1], [0, 1, 0]],  # the path of three nodes
+        [[0], [1], [3]],
+        right={"3 % off": [[0.1], [1], [3]]},
+        wrong={
+            "descending": [[3], [1], [0]],
+            "of the adjacency matrix": [[-1.414], [0], [1.414]],
+            "one twice": [[1], [1], [3]],
+        },
+        shapes={"a row": [[0, 1, 3]], "without 0": [[1], [3]]},
+    ),
+    Problem(
+        "polynomial-roots",
+        [[1, -3, 2]],
+        [[2, 0], [1, 0]],
+        right={"another order": [[1, 0], [2, 0]], "4 % off": [[2.08, 0], [1, 0.04]]},
+        wrong={
+            "one twice": [[2, 0], [2, 0]],
+            "signs": [[-2, 0], [-1, 0]],
+            "complex": [[2, 0], [1, 0.06]],
+            "6 % off": [[2, 0], [1.06, 0]],
+        },
+        shapes={"real parts": [[2], [1]], "one": [[2, 0]], "a row": [[2, 0, 1, 0]]},
+    ),
+    Problem(
+        "polynomial-roots",
+        [[1, 0, 1]],
+        [[0, 1], [0, -1]],
+        right={"conjugates": [[0, -1], [0, 1]]},
+        wrong={"one twice": [[0, 1], [0, 1]], "real": [[1, 0], [-1, 0]], "their squares": [[-1, 0], [-1, 0]]},
+    ),
+    Problem(
         "matvec",
         [[1, 2, 5], [3, 4, 6]],
         [[23], [34]],  # A^T v = (1 5 + 3 6, 2 5 + 4 6)

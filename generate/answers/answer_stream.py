@@ -1,0 +1,99 @@
+"""Verify a stream of answers, one JSON object a line, in bounded memory and in the order of the lines."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import IO, Any
+
+from mathpipe.datasets.errors import UserError, nearest
+from mathpipe.datasets.io.import_records import Fault, Record, read_fields
+from mathpipe.datasets.io.source_files import read_lines
+from mathpipe.generate.answers.answer_verifier import MALFORMED, Answer, AnswerVerification, AnswerVerifier
+from mathpipe.generate.execution.ordered_map import map_in_order
+
+COLUMNS: Mapping[str, str] = {"problem": "problem", "answer": "answer"}
+OPTIONAL_ROLES = ("reference", "id")
+INVALID_LINE = "invalid_line"
+"""The outcome of a line that is no JSON object with a problem and an answer."""
+MAX_LINE_BYTES = 1 << 22
+_BATCH_LINES, _BATCH_BYTES = 128, 1 << 20
+
+
+@dataclass(frozen=True)
+class ScoredLine:
+    """The result of line ``number`` (from 1); ``identifier``: the value of its column ``id``, if ``--columns`` names one."""
+
+    number: int
+    verification: AnswerVerification
+    identifier: Any = None
+
+    def to_json(self) -> dict[str, Any]:
+        identifier = {} if self.identifier is None else {"id": self.identifier}
+        return {"line": self.number, **identifier, **self.verification.to_json()}
+
+
+def score_lines(
+    lines: Iterable[bytes], verifier: AnswerVerifier, columns: Mapping[str, str] = COLUMNS, workers: int = 0
+) -> Iterator[ScoredLine]:
+    """The result of each line that is not empty, in order.
+
+    ``columns``: role (problem, answer, reference, id) -> field of the object. ``workers``: processes; 0: this one.
+    """
+    columns = {**COLUMNS, **columns}
+    for role in columns.keys() - {*COLUMNS, *OPTIONAL_ROLES}:
+        near = nearest(role, (*COLUMNS, *OPTIONAL_ROLES))
+        raise UserError(
+            f"--columns: an answer has no {role!r}",
+            expected=", ".join((*COLUMNS, *OPTIONAL_ROLES)),
+            got=role,
+            next_step=near and f"did you mean {near}={columns[role]}?",
+        )
+    if verifier.task.needs_reference and "reference" not in columns:
+        raise UserError(
+            f"{verifier.task.name} verifies by comparison",
+            expected="the reference of each problem",
+            next_step="name its field: --columns reference=NAME",
+        )
+    score = functools.partial(_score_batch, verifier, columns)
+    for results in map_in_order(score, _batches(lines), workers):
+        yield from results
+
+
+def score_file(
+    file: IO[bytes], verifier: AnswerVerifier, columns: Mapping[str, str] = COLUMNS, workers: int = 0
+) -> Iterator[ScoredLine]:
+    """``score_lines`` of an open file; of a line beyond 4 MiB only the beginning is read."""
+    return score_lines(read_lines(file, MAX_LINE_BYTES), verifier, columns, workers)
+
+
+def _batches(lines: Iterable[bytes]) -> Iterator[list[Record]]:
+    """Batches of lines, smaller where lines are long."""
+    batch: list[Record] = []
+    size = 0
+    for number, line in enumerate(lines, start=1):
+        batch.append(Record("answers", number, line))
+        size += len(line)
+        if len(batch) == _BATCH_LINES or size >= _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _score_batch(verifier: AnswerVerifier, columns: Mapping[str, str], records: list[Record]) -> list[ScoredLine]:
+    fields = {r.number: read_fields(r, "jsonl", columns, MAX_LINE_BYTES, nullable=("answer", "id")) for r in records}
+    valid = {number: each for number, each in fields.items() if each is not None and not isinstance(each, Fault)}
+    answers = [Answer(each["problem"], each["answer"], each.get("reference")) for each in valid.values()]
+    verifications = dict(zip(valid, verifier.verify(answers), strict=True))
+    results = []
+    for number, each in fields.items():
+        if isinstance(each, Fault):
+            results.append(ScoredLine(number, AnswerVerification(INVALID_LINE, reason=each.reason)))
+        elif each is not None:
+            results.append(ScoredLine(number, verifications[number], each.get("id")))
+    return results
+
+
+__all__ = ["COLUMNS", "INVALID_LINE", "MALFORMED", "OPTIONAL_ROLES", "ScoredLine", "score_file", "score_lines"]

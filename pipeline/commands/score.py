@@ -1,0 +1,141 @@
+"""``mathpipe score``: verify answers that any model wrote."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import click
+
+from mathpipe.datasets.io.source_files import open_file
+from mathpipe.generate.answers.answer_stream import ScoredLine, score_file
+from mathpipe.generate.answers.answer_text import EXTRACTIONS, Extraction
+from mathpipe.generate.answers.answer_verifier import SECONDS, AnswerVerifier
+from mathpipe.generate.outcomes import DOMAINS, Domain
+from mathpipe.generate.tasks.task_registry import load_task
+from mathpipe.pipeline.config.columns import parse_columns
+from mathpipe.pipeline.config.options import Choice
+from mathpipe.pipeline.console import handle_sigterm, log, quiet_option
+
+
+@click.command("score")
+@click.argument("file", metavar="FILE")
+@click.option(
+    "--task", required=True, help="Task of the problems: a name, a file (./gcd.py) or a module (my.module:Gcd)."
+)
+@click.option("--out", default=None, metavar="FILE", help="File for the result lines.  [default: standard output]")
+@click.option(
+    "--columns",
+    default=None,
+    metavar="NAMES",
+    help="Fields of the objects, also reference=NAME and id=NAME.  [default: problem=problem,answer=answer]",
+)
+@click.option(
+    "--notation",
+    default=None,
+    metavar="NAME",
+    help="Notation of problems and answers: tokens, infix, latex or lists.  [default: for expressions any, for matrices and "
+    "integers lists]",
+)
+@click.option(
+    "--extract",
+    type=Choice(EXTRACTIONS),
+    default=None,
+    help="Where in a text the answer stands: in the last \\boxed{...}, or on the last line.  [default: the whole text]",
+)
+@click.option(
+    "--domain",
+    type=Choice(DOMAINS),
+    default="real",
+    show_default=True,
+    help="complex: the outcome real_domain does not count as correct.",
+)
+@click.option(
+    "--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Processes that verify; 0: this one."
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    default=SECONDS,
+    show_default=True,
+    help="Time limit of one answer; beyond it the outcome is timeout.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@quiet_option
+def score(
+    file: str,
+    task: str,
+    out: str | None,
+    columns: str | None,
+    notation: str | None,
+    extract: Extraction | None,
+    domain: Domain,
+    workers: int,
+    seconds: float,
+    as_json: bool,
+) -> None:
+    """Verify the answers of FILE (- for standard input), a JSON object with problem and answer on each line.
+
+    Writes one JSON object a line, in the same order: line, outcome, correct, measures, evidence. A summary of the outcomes follows
+    on standard error, or with --out on standard output. An answer that cannot be parsed is malformed; no answer stops the command.
+    Nothing is evaluated. See docs/verifier.md.
+
+    \b
+    Example:
+      mathpipe score --task integration-bwd answers.jsonl --extract boxed > results.jsonl
+      mathpipe score --task inverse --columns problem=matrix,answer=output --workers 2 --out results.jsonl answers.jsonl
+    """
+    verifier = AnswerVerifier(load_task(task), notation, extract, domain, seconds)
+    outcomes, num_correct = Counter[str](), 0
+    roles = parse_columns(columns, ("problem", "answer"))
+    with handle_sigterm(), _open_input(file) as answers, _open_output(out) as results:
+        for line in score_file(answers, verifier, roles, workers):
+            outcomes[line.verification.outcome] += 1
+            num_correct += line.verification.correct
+            _write(results, line)
+    summary = _summary(outcomes, num_correct)
+    text = json.dumps(summary) if as_json else _describe(summary)
+    if out is None:
+        log(text)
+    else:
+        click.echo(text)
+
+
+@contextlib.contextmanager
+def _open_input(file: str) -> Iterator[IO[bytes]]:
+    if file == "-":
+        yield sys.stdin.buffer
+        return
+    with open_file(file) as answers:
+        yield answers
+
+
+@contextlib.contextmanager
+def _open_output(out: str | None) -> Iterator[IO[str]]:
+    if out is None:
+        yield sys.stdout
+        return
+    with Path(out).open("w", encoding="utf-8") as results:
+        yield results
+
+
+def _write(file: IO[str], line: ScoredLine) -> None:
+    file.write(json.dumps(line.to_json()) + "\n")
+
+
+def _summary(outcomes: Counter[str], num_correct: int) -> dict[str, Any]:
+    return {"answers": outcomes.total(), "correct": num_correct, "outcomes": dict(outcomes.most_common())}
+
+
+def _describe(summary: dict[str, Any]) -> str:
+    total = summary["answers"]
+    if not total:
+        return "no answers"
+    lines = [f"{name:<16} {count:>10,}  {100 * count / total:6.2f} %" for name, count in summary["outcomes"].items()]
+    correct = summary["correct"]
+    return "\n".join([*lines, f"{correct:,} of {total:,} answers are correct ({100 * correct / total:.2f} %)"])
