@@ -138,6 +138,13 @@ def test_params_yaml_equals_documented_defaults() -> None:
     assert generate(source).dataset_spec().task == "add"
 
 
+def test_conflict_names_the_next_step() -> None:
+    with pytest.raises(UserError, match=r"warmup 100 is longer than the run's 20 steps\. Next: .*-S warmup=2\b"):
+        validate(TrainConfig, resolve("train", ParameterSource(overrides=("steps=20",)), {}), "train")
+    values = resolve("train", ParameterSource(overrides=("steps=20", "warmup=2")), {})
+    assert validate(TrainConfig, values, "train").warmup == 2
+
+
 def test_nested_overrides_are_resolved() -> None:
     values = resolve(
         "train", ParameterSource(overrides=("train.model.encoder_width=64", "model.norm=post", "lr=2e-3")), {}
