@@ -138,3 +138,14 @@ def test_summary_of_an_extended_dataset_counts_what_was_there(call: Call) -> Non
     line = out.splitlines()[-1].replace(",", "")
     generated, before = int(line.split()[1]), int(line.split("; ")[1].split()[0])
     assert generated + before == 20_040 and before > 0
+
+
+def test_arrays_of_integers_are_lists(call: Call) -> None:
+    Path("ordered.py").write_text(
+        "import numpy as np\n\n"
+        "def example(rng, spec):\n    v = rng.integers(0, 1000, size=int(rng.integers(1, 5)))\n    return v, np.sort(v)\n"
+    )
+    generate(call, "ordered.py")
+    problem = json.loads(call("show data -k 1 --json")[1])["problems"][0]
+    assert problem["solution"] == sorted(problem["problem"])
+    assert call("verify data --task ./ordered.py --workers 0 --quiet")[0] == 0
