@@ -5,17 +5,30 @@ Frozen pydantic models that reject unknown keys. The defaults are the default ex
 
 from __future__ import annotations
 
+import difflib
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Layers = Annotated[int, Field(ge=1, le=48)]
 Width = Annotated[int, Field(ge=8, le=8192)]
 Heads = Annotated[int, Field(ge=1, le=128)]
-Encoding = Annotated[
-    str,
-    Field(pattern=r"^(P10|P1000|B1999|FP15|(base\d+|residues\d+|residues:[\d,]+|symbol|symbols:\S+)(\+brackets)?)$"),
-]
+_ENCODINGS = ("P10", "P1000", "B1999", "FP15", "symbol", "base10", "base1000", "residues6")
+_ENCODING = re.compile(r"(P10|P1000|B1999|FP15|(base\d+|residues\d+|residues:[\d,]+|symbol|symbols:\S+)(\+brackets)?)")
+
+
+def _check_encoding(name: str) -> str:
+    if _ENCODING.fullmatch(name) is None:
+        similar = difflib.get_close_matches(name, _ENCODINGS, n=1)
+        raise ValueError(
+            f"no encoding {name!r}. Expected: P10, P1000, B1999 or FP15 for matrices; base10, residues6, symbol, ... for integers"
+            + (f". Next: did you mean {similar[0]}?" if similar else "")
+        )
+    return name
+
+
+Encoding = Annotated[str, AfterValidator(_check_encoding)]
 
 
 class Settings(BaseModel):

@@ -54,7 +54,7 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         ("train -S optimizer=adam", "train.optimiser"),
         ("import --task integration-bwd --test f --out d --format jsnl", "jsonl"),
         ("import --task integration-bwd --test f --out d --notation latx", "latex"),
-        ("import --task integration-bwd --test f --out d --format jsonl --columns problm=a", "problem"),
+        ("import --task integration-bwd --test f --out d --format jsonl --columns problm=a", "problem=a"),
         ("export d --out x.tx", ".txt"),
     ],
 )

@@ -18,7 +18,7 @@ from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.sequence_columns import TokenExamples
 from mathpipe.datasets.io.import_records import Fault, Fields
 from mathpipe.datasets.tokenizers.integer_tokenizer import IntegerTokenizer
-from mathpipe.datasets.tokenizers.tokenizer import END, PAD, DecodeStatus
+from mathpipe.datasets.tokenizers.tokenizer import DecodeStatus
 from mathpipe.generate.curate.import_parts.import_part import (
     SIDES,
     Checked,
@@ -28,7 +28,7 @@ from mathpipe.generate.curate.import_parts.import_part import (
     Mask,
     outcome_names,
 )
-from mathpipe.generate.curate.import_parts.token_part import malformed, read_tokens
+from mathpipe.generate.curate.import_parts.token_part import malformed, read_token_ids
 from mathpipe.generate.dataset_spec import ImportedSpec, SourceFormat
 from mathpipe.generate.splits import sequence_hash
 from mathpipe.generate.tasks.integer_task import IntegerTask
@@ -180,19 +180,7 @@ def _decode(task: IntegerTask[Any], source: SourceFormat, k: int, layout: str, v
     side, encoding = SIDES[k], (source.encodings or ("base1000", "base1000"))[k]
     stated = task.ranges(task.default_spec).get(f"{side}_range")
     tokenizer = IntegerTokenizer.named(encoding, layout, stated)
-    ids: list[list[int] | Fault] = []
-    for value in values:
-        tokens = read_tokens(side, value)
-        try:
-            token_list = tokens.split() if isinstance(tokens, str) else tokens
-            ids.append(token_list if isinstance(token_list, Fault) else tokenizer.tokens_to_ids(token_list))
-        except UserError as error:
-            ids.append(Fault(f"malformed {side}", f"{side}: {error}"))
-    width = max((len(each) for each in ids if not isinstance(each, Fault)), default=0) + 1
-    padded = np.full((len(ids), width), PAD, dtype=np.int64)
-    for row, each in zip(padded, ids, strict=True):
-        if not isinstance(each, Fault):
-            row[: len(each)], row[len(each)] = each, END
+    ids, padded = read_token_ids(side, values, tokenizer.tokens_to_ids)
     rows, status = tokenizer.decode(padded)
     wrong = Fault(f"malformed {side}", f"{side}: expected {layout} in {encoding}")
     return [

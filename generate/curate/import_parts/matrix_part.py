@@ -20,7 +20,7 @@ from mathpipe.datasets.io.import_records import Fault, Fields
 from mathpipe.datasets.io.matrix_text import parse_matrix
 from mathpipe.datasets.tokenizers.decimal_grid import LARGEST
 from mathpipe.datasets.tokenizers.matrix_tokenizer import MAX_DIMENSION, TASK_TOKENS, MatrixTokenizer
-from mathpipe.datasets.tokenizers.tokenizer import END, PAD, DecodeStatus
+from mathpipe.datasets.tokenizers.tokenizer import DecodeStatus
 from mathpipe.generate.chunks.matrix_chunks import Solved
 from mathpipe.generate.curate.import_parts.import_part import (
     OUT_OF_RANGE,
@@ -33,7 +33,7 @@ from mathpipe.generate.curate.import_parts.import_part import (
     Mask,
     outcome_names,
 )
-from mathpipe.generate.curate.import_parts.token_part import malformed, read_tokens
+from mathpipe.generate.curate.import_parts.token_part import malformed, read_token_ids
 from mathpipe.generate.dataset_spec import ImportedSpec, SourceFormat
 from mathpipe.generate.outcomes import Verification
 from mathpipe.generate.splits import problem_hash
@@ -274,19 +274,7 @@ def _read_tokens(task: MatrixTask, source: SourceFormat, fields: Sequence[Fields
 
 def _decode(tokenizer: MatrixTokenizer, side: str, values: Sequence[Any]) -> list[Any]:
     """(matrix, task id or None) of each text of tokens, or a ``Fault``."""
-    ids: list[list[int] | Fault] = []
-    for value in values:
-        tokens = read_tokens(side, value)
-        try:
-            token_list = tokens.split() if isinstance(tokens, str) else tokens
-            ids.append(token_list if isinstance(token_list, Fault) else tokenizer.tokens_to_ids(token_list))
-        except UserError as error:
-            ids.append(Fault(f"malformed {side}", f"{side}: {error}"))
-    width = max((len(each) for each in ids if not isinstance(each, Fault)), default=0) + 1
-    padded = np.full((len(ids), width), PAD, dtype=np.int64)
-    for row, each in zip(padded, ids, strict=True):
-        if not isinstance(each, Fault):
-            row[: len(each)], row[len(each)] = each, END
+    ids, padded = read_token_ids(side, values, tokenizer.tokens_to_ids)
     matrices, status = tokenizer.decode(padded)
     wrong = Fault(
         f"malformed {side}", f"{side}: expected V<rows> V<cols> and exactly as many numbers in {tokenizer.name}"

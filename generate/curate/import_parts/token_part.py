@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mathpipe.datasets.containers.ragged_sequences import Sequences
+from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.sequence_columns import TokenExamples
 from mathpipe.datasets.io.import_records import Fault, Fields
+from mathpipe.datasets.tokenizers.tokenizer import END, PAD
 from mathpipe.generate.curate.import_parts.import_part import (
     Checked,
     GradedAnswers,
@@ -113,6 +116,26 @@ def read_tokens(role: str, value: object, stored: Sequence[str] = ()) -> str | l
         else:
             return malformed(role, "a list of tokens", item)
     return tokens
+
+
+def read_token_ids(
+    side: str, values: Sequence[object], tokens_to_ids: Callable[[Sequence[str]], list[int]]
+) -> tuple[list[list[int] | Fault], NDArray[np.int64]]:
+    """(the token ids of each text or list of tokens, or a ``Fault``; the ids (n, longest + 1), each with END, padded with PAD)."""
+    ids: list[list[int] | Fault] = []
+    for value in values:
+        tokens = read_tokens(side, value)
+        try:
+            token_list = tokens.split() if isinstance(tokens, str) else tokens
+            ids.append(token_list if isinstance(token_list, Fault) else tokens_to_ids(token_list))
+        except UserError as error:
+            ids.append(Fault(f"malformed {side}", f"{side}: {error}"))
+    width = max((len(each) for each in ids if not isinstance(each, Fault)), default=0) + 1
+    padded = np.full((len(ids), width), PAD, dtype=np.int64)
+    for row, each in zip(padded, ids, strict=True):
+        if not isinstance(each, Fault):
+            row[: len(each)], row[len(each)] = each, END
+    return ids, padded
 
 
 def read_columns(columns: Mapping[str, str], fields: Fields) -> tuple[float, ...] | Fault:

@@ -15,8 +15,8 @@ from mathpipe.datasets.expressions.vocabulary import IDS, UNARY
 from mathpipe.generate.outcomes import SYMBOLIC_OUTCOMES
 from mathpipe.generate.symbolic.check.antiderivatives import PREFIX, verify_antiderivatives
 from mathpipe.generate.symbolic.check.exact.expanded_identity import (
-    NotDecided,
     Builder,
+    NotDecided,
     is_identity,
     is_solution_identity,
 )
