@@ -392,6 +392,8 @@ def value(tree: Tree, limit: float = 1e40) -> mpmath.mpc:
             result = a ** _POWERS[name]
         case "abs", a:
             result = mpmath.mpc(abs(a))
+        case ("atan" | "atanh") as name, a if abs(a * a - (1 if name == "atanh" else -1)) < 1e-20:
+            raise Overflow  # a pole, which rounding may hit or miss
         case name, a:
             result = getattr(mpmath, {"ln": "log"}.get(name, name))(bounded(a, limit))
     if not (1 / limit < abs(result) < limit or result == 0):
