@@ -2,7 +2,8 @@
 
 Double precision at fixed points only rejects, and says in which regions of the constants there are enough values. A pair that
 fails nowhere is kept if the equation with its solution expands to 0 (``expanded_solution``), or if balls enclose 0 at points that
-its texts choose, on every interval between critical points.
+its texts choose, on every interval between critical points, and no denser point off the real axis refutes it. So no stored solution
+is right on the reals alone.
 """
 
 from __future__ import annotations
@@ -25,9 +26,13 @@ def is_solution(
     regions = regions_solved(substitution)
     fails = _fails(substitution)
     candidates = regions.any(axis=1) & ~fails
-    right = candidates.copy()
-    for i in np.flatnonzero(candidates).tolist():
-        right[i] = _expands(order, equations[i], solutions[i]) or holds_generally(order, equations[i], solutions[i])
+    right = np.array(
+        [k and _expands(order, equations[i], solutions[i]) for i, k in enumerate(candidates)], dtype=np.bool_
+    )
+    rest = np.flatnonzero(candidates & ~right)
+    rest = rest[~_fails(substitute(order, order.dense_points, equations.take(rest), solutions.take(rest)))]
+    for i in rest.tolist():
+        right[i] = holds_generally(order, equations[i], solutions[i])
     regions[~right] = False
     mask = (regions * (1 << np.arange(regions.shape[1]))).sum(axis=1).astype(np.uint8)
     holds_somewhere = (substitution.zero & substitution.informative).any(axis=1)
