@@ -1,4 +1,4 @@
-"""What expressions and short sequences share: answers are token sequences that the task's verifier accepts or rejects."""
+"""What expressions, sequences and integers share: answers are token sequences that the task's verifier accepts or rejects."""
 
 from __future__ import annotations
 

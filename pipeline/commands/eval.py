@@ -36,7 +36,7 @@ from mathpipe.pipeline.progress import Progress
 @click.option(
     "--verbose",
     is_flag=True,
-    help="Also dump every failed problem and print the ten worst: the largest errors, or for expressions and short sequences "
+    help="Also dump every failed problem and print the ten worst: the largest errors, or for token sequences "
     "the most confident wrong answers.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON.")

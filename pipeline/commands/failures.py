@@ -44,7 +44,7 @@ _MAX_LISTED = 8  # values that are listed when no failure matches
 @click.option(
     "--task",
     default=None,
-    help="For a published .pred file: its task; or a task outside mathpipe, such as ./gcd.py or my.module:Gcd.",
+    help="For a published .pred file: its task; or a task outside mathpipe, such as ./euclid.py or my.module:Euclid.",
 )
 @click.option(
     "--encoding", default=None, help="For a published .pred file: number encoding of the answers.  [default: detected]"

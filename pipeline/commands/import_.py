@@ -35,7 +35,7 @@ _NOTATIONS = get_args(SourceFormat.model_fields["notation"].annotation)
 @click.option(
     "--task",
     required=True,
-    help="Task of the problems, such as inverse or ./gcd.py, whose answers are verified; none: any problems, with --type.",
+    help="Task of the problems, such as inverse or ./euclid.py, whose answers are verified; none: any problems, with --type.",
 )
 @click.option("--type", "problem_type", type=Choice(list(IMPORT_PARTS)), help="What the problems are, for --task none.")
 @click.option(

@@ -26,7 +26,7 @@ from mathpipe.pipeline.console import handle_sigterm, log, quiet_option
 @click.command("score")
 @click.argument("file", metavar="FILE")
 @click.option(
-    "--task", required=True, help="Task of the problems: a name, a file (./gcd.py) or a module (my.module:Gcd)."
+    "--task", required=True, help="Task of the problems: a name, a file (./euclid.py) or a module (my.module:Euclid)."
 )
 @click.option("--out", default=None, metavar="FILE", help="File for the result lines.  [default: standard output]")
 @click.option(

@@ -92,7 +92,7 @@ def external_task_option(command: Command) -> Command:
         metavar="TASK",
         expose_value=False,
         callback=load,
-        help="The task of the dataset, if it is outside mathpipe: a file (./gcd.py) or a module (my.module:Gcd).",
+        help="The task of the dataset, if it is outside mathpipe: a file (./euclid.py) or a module (my.module:Euclid).",
     )(command)
 
 

@@ -19,7 +19,7 @@ FILES = dict(
 )
 
 
-@pytest.mark.parametrize("name", ["gcd.py", "fast_gcd.py"])
+@pytest.mark.parametrize("name", ["euclid.py", "fast_gcd.py"])
 def test_generation(benchmark: BenchmarkFixture, tmp_path: Path, name: str) -> None:
     """Chunks of the files of the page in memory, valid and test included."""
     (tmp_path / name).write_text(FILES[name])
