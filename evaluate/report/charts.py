@@ -196,9 +196,9 @@ def _x_axis(chart: Chart, xs: list[float], positions: dict[int, float], axes: _A
         ticks = [(position, format_number(xs[k])) for k, position in positions.items()]
     parts, previous_end = [], -math.inf
     for position, text in ticks:
-        x, width = axes.x(position), 6.8 * len(text)
+        x, width = axes.x(position), 7.2 * len(text)
         anchor, end = ("end", x) if x + width / 2 > WIDTH - 2 else ("middle", x + width / 2)
-        if end - width < previous_end + 6:
+        if end - width < previous_end + 10:
             continue
         parts.append(f'<text x="{x:.1f}" y="{axes.height - _BOTTOM + 17}" text-anchor="{anchor}">{escape(text)}</text>')
         previous_end = end
