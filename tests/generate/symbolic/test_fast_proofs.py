@@ -18,7 +18,6 @@ from mathpipe.generate.symbolic.check.exact.expanded_identity import (
     Builder,
     NotDecided,
     is_identity,
-    is_solution_identity,
 )
 from mathpipe.generate.symbolic.check.exact.isolated_zeros import (
     derivative_has_isolated_singularities,
@@ -155,13 +154,6 @@ def test_identity_by_expansion(prefix: Prefix, f: str, primitive: str, proven: b
 def test_huge_products_are_not_multiplied_out(prefix: Prefix) -> None:
     product = "*".join(f"(1 + x + x**{k} + exp({k}*x) + sin({k}*x))**9" for k in range(2, 12))
     assert not is_identity(parse(prefix("x")), parse(prefix(product)))
-
-
-def test_solution_by_expansion(prefix: Prefix) -> None:
-    assert is_solution_identity(parse(prefix("x*y1 - y")), parse(prefix("c*x")), ("Y", "Y'"), ("a8",))
-    assert not is_solution_identity(parse(prefix("x*y1 - y")), parse(prefix("c*x**2")), ("Y", "Y'"), ("a8",))
-    oscillator = parse(prefix("c1*sin(x) + c2*cos(x)"))
-    assert is_solution_identity(parse(prefix("y2 + y")), oscillator, ("Y", "Y'", "Y''"), ("a8", "a9"))
 
 
 @pytest.mark.parametrize(

@@ -193,6 +193,13 @@ def test_right_solutions_expand_to_zero(prefix: Prefix, equation: str, solution:
     assert not solution_expands(prefix(equation), prefix(wrong), order.unknowns, order.constants)
 
 
+@pytest.mark.parametrize("factor", ["1", "y", "exp(y)"])
+def test_roots_of_quotients_are_not_quotients_of_roots(prefix: Prefix, factor: str) -> None:
+    """sqrt(a/b) = -sqrt(a)/sqrt(b) where a > 0 > b, here for x > 1: the equation holds for 1/2 < x < 1 only."""
+    equation = prefix(f"y1 - {factor}*(sqrt((x - 1)/(1 - 2*x)) - sqrt(x - 1)/sqrt(1 - 2*x))")
+    assert not solution_expands(equation, prefix("c"), FIRST_ORDER.unknowns, FIRST_ORDER.constants)
+
+
 FUNCTIONS = ("sin", "cos", "tan", "cot", "sinh", "cosh", "tanh", "coth", "exp")
 ARGUMENTS: list[tuple[str, Callable[[mpmath.mpc, mpmath.mpc], mpmath.mpc]]] = [
     ("{}", lambda x, v: v),

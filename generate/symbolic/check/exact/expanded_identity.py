@@ -38,7 +38,7 @@ class NotDecided(Exception):
     """The tree holds something that is not decided here."""
 
 
-_UNDECIDED = (NotDecided, RuntimeError, ZeroDivisionError, NotImplementedError)
+UNDECIDED = (NotDecided, RuntimeError, ZeroDivisionError, NotImplementedError)
 """symengine raises RuntimeError for infinite and undefined values."""
 
 
@@ -51,29 +51,12 @@ def is_identity(f: Tree, primitive: Tree) -> bool:
             return False
         builder = Builder()
         derivative = builder.derivative(builder.build(primitive))
-        return _is_zero(se.expand(derivative - builder.build(f)))
-    except _UNDECIDED:
+        return is_zero(se.expand(derivative - builder.build(f)))
+    except UNDECIDED:
         return False
 
 
-def is_solution_identity(equation: Tree, solution: Tree, unknowns: tuple[str, ...], constants: tuple[str, ...]) -> bool:
-    """The same for F(x, y, y'[, y'']) = 0 and y(x, c1[, c2]): whether F is zero after multiplying out; False: not known."""
-    try:
-        terms, slope = count_terms(solution)
-        sizes = {IDS[name]: size for name, size in zip(unknowns, (terms, slope, slope * slope), strict=False)}
-        if count_terms(equation, sizes)[0] > MAX_TERMS:
-            return False
-        builder = Builder({IDS[name]: se.Symbol(name) for name in constants})
-        values = [builder.build(solution)]
-        while len(values) < len(unknowns):
-            values.append(builder.derivative(values[-1]))
-        builder.set_leaves({IDS[name]: value for name, value in zip(unknowns, values, strict=True)})
-        return _is_zero(se.expand(builder.build(equation)))
-    except _UNDECIDED:
-        return False
-
-
-def _is_zero(expanded: Expression) -> bool:
+def is_zero(expanded: Expression) -> bool:
     """Whether an expanded expression is zero, or is after multiplication by the denominators of its terms.
 
     symengine's ``as_numer_denom`` is not used: it takes sqrt(a/b) for sqrt(a)/sqrt(b).
@@ -96,24 +79,22 @@ def _is_zero(expanded: Expression) -> bool:
     return bool(sum((se.expand(term * common) for term in expanded.args), se.Integer(0)) == 0)
 
 
-def count_terms(tree: Tree, leaves: Mapping[int, int] = MappingProxyType({})) -> tuple[int, int]:
+def count_terms(tree: Tree) -> tuple[int, int]:
     """(the terms of an expression, of its derivative) after multiplying out, roughly; of a function, those of its argument.
 
-    ``leaves``: the terms of leaves, where they are not 1. NotDecided if there are too many.
+    NotDecided if there are too many.
     """
-    if isinstance(tree, int):
+    if isinstance(tree, int) or len(tree) == 1:
         return 1, 1
-    if len(tree) == 1:
-        return leaves.get(tree[0], 1), 1
     name = TOKENS[tree[0]]
-    terms, slope = count_terms(tree[1], leaves)
+    terms, slope = count_terms(tree[1])
     if name in ("add", "sub", "mul"):
-        more, more_slope = count_terms(tree[2], leaves)
+        more, more_slope = count_terms(tree[2])
         if name != "mul":
             return terms + more, slope + more_slope
         terms, slope = terms * more, slope * more + terms * more_slope
     elif name == "div":
-        slope = slope + terms * sum(count_terms(tree[2], leaves))
+        slope = slope + terms * sum(count_terms(tree[2]))
     elif name in ("pow2", "pow3", "pow4", "pow5") or (name == "pow" and isinstance(tree[2], int)):
         n = int(name[3]) if len(tree) == 2 else tree[2]
         if n > 1 and terms > 1:
@@ -122,7 +103,7 @@ def count_terms(tree: Tree, leaves: Mapping[int, int] = MappingProxyType({})) ->
             slope = n * slope * comb(terms + n - 2, n - 1)
             terms = comb(terms + n - 1, n)
     elif len(tree) == 3:
-        slope += sum(count_terms(tree[2], leaves))
+        slope += sum(count_terms(tree[2]))
     if terms + slope > MAX_TERMS:
         raise NotDecided("many terms")
     return terms, slope
