@@ -168,8 +168,8 @@ class AnswerVerifier:
                 return self._parse(answer)
         except TimeLimitExceeded:
             return AnswerVerification(TIMEOUT, reason=f"parsing took more than {self.seconds:g} s")
-        except Exception as error:  # whatever an answer does to a parser
-            return AnswerVerification(MALFORMED, reason=f"the parser failed: {type(error).__name__}")
+        except Exception as error:  # a fault of the parser, which says nothing about the answer
+            return AnswerVerification(UNDECIDED, reason=f"the parser failed: {type(error).__name__}")
 
     def _parse(self, answer: Answer) -> ParsedAnswer | AnswerVerification:
         problem = self._parse_text_once(answer.problem)

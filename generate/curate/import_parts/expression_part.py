@@ -21,7 +21,7 @@ from mathpipe.datasets.expressions.prefix import MAX_DEPTH, Malformed, Tree, par
 from mathpipe.datasets.expressions.vocabulary import COEFFICIENTS, IDS, TOKENS, UNKNOWNS, VARIABLES
 from mathpipe.datasets.io.import_records import Fault, Fields
 from mathpipe.datasets.io.published_text import Pair, parse_tokens
-from mathpipe.generate.curate.import_parts.import_part import FOREIGN, SIDES
+from mathpipe.generate.curate.import_parts.import_part import FOREIGN, SIDES, refuse_alphabet
 from mathpipe.generate.curate.import_parts.token_part import (
     TokenPart,
     TokenValues,
@@ -54,10 +54,7 @@ class ExpressionPart(TokenPart):
         alphabet: tuple[str, ...] | None,
         read_all: Callable[[], Iterator[Fields]],
     ) -> dict[str, Any]:
-        if alphabet is not None:
-            raise UserError(
-                "expressions have one vocabulary", expected="--alphabet for sequences only", next_step="leave it out"
-            )
+        refuse_alphabet(self.problem_type, alphabet)
         return self.stored_columns(task, source)
 
     def vocabulary_size(self, spec: ImportedSpec) -> int:

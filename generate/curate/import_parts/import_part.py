@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.io.import_records import MAX_LINE_BYTES, Fault, Fields
 from mathpipe.generate.dataset_spec import ImportedSpec, SourceFormat
 from mathpipe.generate.outcomes import Verification
@@ -19,6 +20,16 @@ Mask = NDArray[np.bool_]
 Hashes = NDArray[np.uint64]
 OUT_OF_RANGE, WRONG_SHAPE, FOREIGN = "out of range", "wrong shape", "symbols of another task"
 SIDES = ("problem", "solution")
+
+
+def refuse_alphabet(problem_type: str, alphabet: tuple[str, ...] | None) -> None:
+    """UserError if an alphabet is given for a type whose tokens are fixed."""
+    if alphabet is not None:
+        raise UserError(
+            f"{problem_type} have no alphabet of the user's",
+            expected="--alphabet for sequences only",
+            next_step="leave it out",
+        )
 
 
 @dataclass(frozen=True)

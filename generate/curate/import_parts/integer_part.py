@@ -14,7 +14,6 @@ import numpy as np
 
 from mathpipe.datasets.containers.integer_layout import LayoutError, flatten, has_layout, unflatten
 from mathpipe.datasets.containers.ragged_sequences import IntegerSequences
-from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.sequence_columns import TokenExamples
 from mathpipe.datasets.io.import_records import Fault, Fields
 from mathpipe.datasets.tokenizers.integer_tokenizer import IntegerTokenizer
@@ -27,6 +26,7 @@ from mathpipe.generate.curate.import_parts.import_part import (
     ImportPart,
     Mask,
     outcome_names,
+    refuse_alphabet,
 )
 from mathpipe.generate.curate.import_parts.token_part import malformed, read_token_ids
 from mathpipe.generate.dataset_spec import ImportedSpec, SourceFormat
@@ -58,10 +58,7 @@ class IntegerPart(ImportPart):
         alphabet: tuple[str, ...] | None,
         read_all: Callable[[], Iterator[Fields]],
     ) -> dict[str, Any]:
-        if alphabet is not None:
-            raise UserError(
-                "integers have no alphabet", expected="--alphabet for sequences only", next_step="leave it out"
-            )
+        refuse_alphabet(self.problem_type, alphabet)
         layouts = source.stored_layouts
         if task.verifies:
             layouts = task.layout_of_problems(task.default_spec), task.solution_layout

@@ -32,6 +32,7 @@ from mathpipe.generate.curate.import_parts.import_part import (
     ImportPart,
     Mask,
     outcome_names,
+    refuse_alphabet,
 )
 from mathpipe.generate.curate.import_parts.token_part import malformed, read_token_ids
 from mathpipe.generate.dataset_spec import ImportedSpec, SourceFormat
@@ -80,10 +81,7 @@ class MatrixPart(ImportPart):
         alphabet: tuple[str, ...] | None,
         read_all: Callable[[], Iterator[Fields]],
     ) -> dict[str, Any]:
-        if alphabet is not None:
-            raise UserError(
-                "matrices have no alphabet", expected="--alphabet for sequences only", next_step="leave it out"
-            )
+        refuse_alphabet(self.problem_type, alphabet)
         return {
             "round_problems": False,
             "snap_problems": True,
