@@ -48,6 +48,7 @@ from mathpipe.evaluate.partial_results import PartialResults, evaluation_fingerp
 from mathpipe.evaluate.score.scoring import ScoredHypotheses
 from mathpipe.generate.outcomes import DOMAINS, REAL_DOMAIN, Domain
 from mathpipe.generate.tasks.error_measures import TOLERANCE
+from mathpipe.generate.tasks.task_registry import task_of_values
 from mathpipe.train.model.interface import Model
 from mathpipe.train.run.checkpoint import SUMMARY, RunRecord, load_model
 
@@ -92,7 +93,8 @@ def evaluate_run(
     load: LoadFunction = load_model,
     decode: Callable[..., Hypotheses] | None = None,
 ) -> EvaluationResult:
-    """Evaluate a checkpoint of ``run_dir`` on a split of its own dataset, or of ``data_dir`` (same task, any spec).
+    """Evaluate a checkpoint of ``run_dir`` on a split of its own dataset, or of ``data_dir`` (any spec of the task, or of
+    one that asks the same, as the generators of integration do).
 
     ``checkpoint``: ``last``, ``best`` or a file in the run's directory. ``limit``: maximum number of examples.
     ``decoding``: greedy, beam search or sampling, constrained or not. ``device``: CUDA if available, else the CPU.
@@ -383,7 +385,7 @@ def dataset_of_run(record: RunRecord, data_dir: str | Path | None, split: str) -
     """The split to evaluate on, in the run's encodings; UserError if it does not match the run."""
     directory = str(data_dir or record.data)
     dataset = open_dataset(directory, split, record.input_encoding, record.output_encoding, record.precision)
-    if dataset.task != record.task or dataset.spec.get("source_digest") != record.spec.get("source_digest"):
+    if not _ask_the_same(dataset.spec, record.spec):
         raise UserError(
             f"{directory} contains another task than the run was trained on",
             expected=_name_task(record.spec),
@@ -398,6 +400,13 @@ def dataset_of_run(record: RunRecord, data_dir: str | Path | None, split: str) -
             next_step=f"train again, or evaluate on it anyway with `--data {directory}`",
         )
     return dataset
+
+
+def _ask_the_same(spec: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether the tasks are the same, or pose the same question: the generators of integration."""
+    if spec.get("source_digest") != other.get("source_digest"):
+        return False
+    return spec["task"] == other["task"] or task_of_values(spec).question == task_of_values(other).question
 
 
 def _name_task(spec: dict[str, Any]) -> str:

@@ -51,6 +51,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "Write the right answers of evaluations as a dataset.",
     ),
     "presets": ("mathpipe.pipeline.commands.presets", "presets", "List the parameter presets, or print one."),
+    "replicate": (
+        "mathpipe.pipeline.commands.replicate",
+        "replicate",
+        "Run experiments of a published table; note ours beside the published figures.",
+    ),
     "bench": (
         "mathpipe.pipeline.commands.bench",
         "bench",

@@ -60,6 +60,11 @@ class Task(ABC, Generic[SpecT]):
         """How a user names the task: ``inverse``, or ``./gcd.py`` outside the package."""
         return self.name if self.origin is None else str(self.origin.reference)
 
+    @property
+    def question(self) -> str:
+        """What the problems ask for. Models may be evaluated on problems of another task that asks the same, in the same form."""
+        return self.reference
+
     # parameters
 
     def options(self) -> dict[str, FieldInfo]:

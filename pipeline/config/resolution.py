@@ -11,18 +11,17 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from mathpipe.datasets.errors import UserError, did_you_mean
+from mathpipe.pipeline.config.parameter_files import SECTIONS, Section, merge, read_sections, set_value
+from mathpipe.pipeline.config.preset_catalogue import preset_sections
 from mathpipe.train.config import SettingsConflict
 
-Section = Literal["generate", "train", "evaluate"]
-SECTIONS: tuple[Section, ...] = ("generate", "train", "evaluate")
 _COMMANDS = {"evaluate": "eval"}  # sections whose command has another name
-PRESETS = Path(__file__).parents[1] / "presets"
 Model = TypeVar("Model", bound=BaseModel)
 _QUOTED = re.compile(r"'([^']*)'")  # the choices in pydantic's message: 'uniform', 'laplace' or 'positive'
 
@@ -36,32 +35,15 @@ class ParameterSource:
     overrides: tuple[str, ...] = ()
 
 
-def preset_names() -> list[str]:
-    """Names of the presets that come with mathpipe."""
-    return sorted(path.relative_to(PRESETS).with_suffix("").as_posix() for path in PRESETS.rglob("*.yaml"))
-
-
-def preset_file(name: str) -> Path:
-    """Path of a preset's file; for an unknown name, UserError with the nearest preset."""
-    if name not in preset_names():
-        raise UserError(
-            f"unknown preset {name!r}",
-            expected=f"one of {', '.join(preset_names())}",
-            got=repr(name),
-            next_step=did_you_mean(name, preset_names()),
-        )
-    return PRESETS / f"{name}.yaml"
-
-
 def resolve(section: Section, source: ParameterSource, flags: dict[str, Any]) -> dict[str, Any]:
     """Resolve one section: the preset, updated with the file, ``-S key=value``, and the flags that are not None."""
-    files = [preset_file(source.preset)] if source.preset is not None else []
-    files += [source.file] if source.file is not None else []
     values: dict[str, Any] = {}
-    for file in files:
-        values = _merge_sections(values, _read_sections(file)[section])
+    if source.preset is not None:
+        values = preset_sections(source.preset)[section]
+    if source.file is not None:
+        values = merge(values, read_sections(source.file)[section])
     for key, value in parse_overrides(section, source).items():
-        _set(values, key, value)
+        set_value(values, key, value)
     return {**values, **{key: value for key, value in flags.items() if value is not None}}
 
 
@@ -72,7 +54,7 @@ def parse_overrides(section: Section, source: ParameterSource) -> dict[str, Any]
 
 def preset_task(name: str) -> str | None:
     """The task of a preset, or None if it names none."""
-    task = _read_sections(preset_file(name))["generate"].get("task")
+    task = preset_sections(name)["generate"].get("task")
     return None if task is None else str(task)
 
 
@@ -91,30 +73,6 @@ def user_errors(model: type[BaseModel], section: str) -> Iterator[None]:
         raise _to_user_error(error, model, section) from None
 
 
-def _read_sections(file: Path) -> dict[str, dict[str, Any]]:
-    """The sections of a parameter file; missing sections are empty."""
-    try:
-        sections = yaml.safe_load(file.read_text())
-    except OSError as error:
-        raise UserError(f"{file} cannot be read", expected="a file such as params.yaml", got=error.strerror) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} is not valid YAML", got=str(error)) from error
-    sections = {} if sections is None else sections
-    if not isinstance(sections, dict) or not all(isinstance(v, dict | None) for v in sections.values()):
-        raise UserError(
-            f"{file} has no sections", expected=f"sections {', '.join(SECTIONS)}", got=type(sections).__name__
-        )
-    for name in sections:
-        if name not in SECTIONS:
-            raise UserError(
-                f"{file}: unknown section {name!r}",
-                expected=f"one of {', '.join(SECTIONS)}",
-                got=repr(name),
-                next_step=did_you_mean(str(name), SECTIONS),
-            )
-    return {name: sections.get(name) or {} for name in SECTIONS}
-
-
 def _parse_override(text: str, section: Section) -> tuple[str, Any]:
     """Parse ``train.lr=1e-3`` as (``lr``, 1e-3) for the section ``train``; UserError if the key names another section."""
     key, equals, value = text.partition("=")
@@ -130,24 +88,6 @@ def _parse_override(text: str, section: Section) -> tuple[str, Any]:
             next_step=f"`mathpipe {other_command} -S {text}`; for several stages, set them in a file for --params",
         )
     return (rest if first == section else key.strip()), yaml.safe_load(value)
-
-
-def _merge_sections(base: dict[str, Any], updates: dict[str, Any]) -> dict[str, Any]:
-    """Update ``base`` with ``updates``, nested dictionaries recursively."""
-    merged = {**base, **updates}
-    for key in base.keys() & updates.keys():
-        if isinstance(base[key], dict) and isinstance(updates[key], dict):
-            merged[key] = _merge_sections(base[key], updates[key])
-    return merged
-
-
-def _set(values: dict[str, Any], key: str, value: Any) -> None:
-    first, _, rest = key.partition(".")
-    if rest:
-        values[first] = dict(values.get(first) or {})
-        _set(values[first], rest, value)
-    else:
-        values[first] = value
 
 
 def _to_user_error(validation_error: ValidationError, model: type[BaseModel], section: str) -> UserError:

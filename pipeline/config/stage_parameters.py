@@ -16,7 +16,8 @@ from mathpipe.generate.splits import TEST, TRAIN, VALID
 from mathpipe.generate.tasks.task import Task
 from mathpipe.generate.tasks.task_registry import load_task
 from mathpipe.pipeline.config.counts import Count, parse_count
-from mathpipe.pipeline.config.resolution import ParameterSource, Section, resolve, user_errors, validate
+from mathpipe.pipeline.config.parameter_files import Section
+from mathpipe.pipeline.config.resolution import ParameterSource, resolve, user_errors, validate
 from mathpipe.train.config import TrainConfig
 
 _SPLIT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")

@@ -11,7 +11,8 @@ import pytest
 from mathpipe.datasets.errors import did_you_mean
 from mathpipe.pipeline.cli import main
 from mathpipe.pipeline.commands.presets import presets
-from mathpipe.pipeline.config.resolution import preset_names
+from mathpipe.pipeline.config.preset_catalogue import file_preset_names
+from mathpipe.pipeline.config.published_tables import experiments
 
 ROOT = Path(__file__).parents[2]
 Ask = Callable[[str], str]
@@ -38,6 +39,10 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         ("generat", "generate"),
         ("presets lawt/invers", "lawt/inverse"),
         ("train --preset lawt/ad", "lawt/add"),
+        ("train --preset lawt-tasks/invers:cpu", "lawt-tasks/inverse:cpu"),
+        ("replicate lawt-task", "lawt-tasks"),
+        ("replicate lawt-tasks --row transpos", "transpose"),
+        ("replicate lawt-tasks --size ful", "full"),
         ("generate --task invers", "inverse"),
         ("generate --task add --dims 3", "--dim"),
         ("generate --task add --on-mismatch resart", "restart"),
@@ -87,7 +92,8 @@ def test_dimension_is_named_as_it_was_given(ask: Ask) -> None:
 def test_presets_have_complete_titles(capsys: pytest.CaptureFixture[str]) -> None:
     presets.main([], standalone_mode=False)
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == len(preset_names())
+    names = [*file_preset_names(), *(f"{e.table}/{e.row}:" for e in experiments())]
+    assert all(any(line.strip().startswith(name) for line in lines) for name in names)
     assert not [line for line in lines if line.endswith((":", ";"))]
 
 

@@ -23,6 +23,10 @@ class IntegrationTask(ExpressionTask):
     columns: ClassVar[dict[str, str]] = {"operators": "int16"}
     symbols = (("x", "Y'"), ("x",))
 
+    @property
+    def question(self) -> str:
+        return "integral"
+
     def check(self, spec: ExpressionSpec) -> None:
         check_spec(spec)
 

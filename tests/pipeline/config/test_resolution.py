@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from mathpipe.datasets.errors import UserError
 from mathpipe.pipeline.commands.presets import with_evaluation_defaults
 from mathpipe.pipeline.config.counts import format_count, parse_count
-from mathpipe.pipeline.config.resolution import ParameterSource, preset_file, preset_names, resolve, validate
+from mathpipe.pipeline.config.preset_catalogue import preset_names, preset_text
+from mathpipe.pipeline.config.resolution import ParameterSource, resolve, validate
 from mathpipe.pipeline.config.stage_parameters import MODELS, EvaluateParams, GenerateParams, resolve_generate
 from mathpipe.train.config import TrainConfig
 
@@ -114,15 +115,15 @@ def test_presets_are_valid(name: str) -> None:
     if resolve("generate", ParameterSource(preset=name), {}):
         generate(ParameterSource(preset=name)).dataset_spec()
     else:
-        assert "mathpipe import" in preset_file(name).read_text()
-    assert preset_file(name).read_text().startswith("# ")
+        assert "mathpipe import" in preset_text(name)
+    assert preset_text(name).startswith("# ")
 
 
 @pytest.mark.parametrize(
     "name", [name for name in preset_names() if resolve("generate", ParameterSource(preset=name), {})]
 )
 def test_printed_preset_has_every_section_of_dvc_stages(name: str) -> None:
-    printed = yaml.safe_load(with_evaluation_defaults(preset_file(name).read_text()))
+    printed = yaml.safe_load(with_evaluation_defaults(preset_text(name)))
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     assert {section for stage in stages.values() for section in stage["params"]} <= set(printed)
     for section, model in MODELS.items():

@@ -1,0 +1,124 @@
+"""``mathpipe replicate``: run experiments of a published table, and note the results beside the published figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import get_args
+
+import click
+
+from mathpipe.datasets.errors import UserError, did_you_mean
+from mathpipe.pipeline.config.options import Choice
+from mathpipe.pipeline.config.published_tables import Experiment, Size, experiments_of
+from mathpipe.pipeline.console import log, quiet_option
+from mathpipe.pipeline.published.costs import DEVICES, format_seconds, training_seconds
+from mathpipe.pipeline.published.dvc_record import record_in_dvc
+from mathpipe.pipeline.published.records import add_seed, missing_seeds, read_record, record_path
+from mathpipe.pipeline.published.results_page import write_page
+
+
+@click.command("replicate")
+@click.argument("table")
+@click.option(
+    "--size",
+    type=Choice(get_args(Size)),
+    default="cpu",
+    show_default=True,
+    help="cpu: small forms of at most ten CPU-minutes each. full: the published sizes, which take days on a CPU.",
+)
+@click.option(
+    "--row", "rows", multiple=True, help="Only this row, family or point; may be repeated.  [default: all rows]"
+)
+@click.option(
+    "--seeds", type=click.IntRange(1, 1000), default=1, show_default=True, help="Train with seeds 0 to N - 1."
+)
+@click.option(
+    "--results",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("docs/results"),
+    show_default=True,
+    help="Folder of the records; the page of results is written beside it.",
+)
+@click.option("--dvc/--no-dvc", default=True, help="Record each result as an experiment of DVC.  [default: on]")
+@click.option("--dry-run", is_flag=True, help="Only list what would run, and what it costs.")
+@quiet_option
+def replicate(
+    table: str, size: Size, rows: tuple[str, ...], seeds: int, results: Path, dvc: bool, dry_run: bool
+) -> None:
+    """Run the experiments of a published table, and note each result beside the published figure.
+
+    TABLE is a name that `mathpipe presets` lists. Finished rows are skipped, and an interrupted one resumes when the command runs
+    again. Writes one record for each row into the folder of --results, and the page of all results beside it.
+
+    \b
+    Example:
+      mathpipe replicate lawt-tasks --row transpose --row add
+      mathpipe replicate lawt-spectra --size full --row trained-on/laplace --seeds 3
+    """
+    selected = select(experiments_of(table), table, rows)
+    pending = {}
+    for experiment in selected:
+        record = read_record(record_path(results, table, experiment.name, size))
+        pending[experiment] = missing_seeds(record, experiment.sections(size), seeds)
+    if dry_run:
+        for experiment, missing in pending.items():
+            click.echo(f"{experiment.name:<40} {_describe(experiment, size, missing)}")
+        return
+    for experiment, missing in pending.items():
+        if not missing:
+            log(f"{experiment.name}: finished before")
+        for seed in missing:
+            _run(experiment, size, seed, results, dvc)
+    click.echo(f"results: {write_page(results)}")
+
+
+def _run(experiment: Experiment, size: Size, seed: int, results: Path, dvc: bool) -> None:
+    """Run one seed of an experiment and write its record and the page."""
+    from mathpipe.pipeline.published.replication import Folders, replicate  # imports torch: --dry-run does without
+
+    needs = experiment.needs(size)
+    log(f"{experiment.preset}, {size}, seed {seed}" + (f"; needs {needs}" if needs else ""))
+    folders, parameters = Folders(), experiment.sections(size)
+    result = replicate(experiment, size, parameters, seed, folders)
+    record = add_seed(results, experiment, size, parameters, result)
+    write_page(results)
+    for name, measured in result.measurements.items():
+        value = "not measured" if measured.value is None else f"{100 * measured.value:.2f} %"
+        click.echo(f"{experiment.preset}, {size}, seed {seed}, {name}: {value} of {measured.problems:,}")
+    if dvc:
+        experiment_name = record_in_dvc(record, result, folders.seed(experiment, size, seed))
+        if experiment_name is not None:
+            log(f"DVC experiment {experiment_name}")
+
+
+def select(candidates: tuple[Experiment, ...], table: str, rows: tuple[str, ...]) -> list[Experiment]:
+    """The experiments that the rows name: one of them, or all points of a family; all of the table without rows."""
+    if not rows:
+        return list(candidates)
+    selected = []
+    for row in rows:
+        matching = [e for e in candidates if row in (e.name, e.row)]
+        if not matching:
+            names = [name for e in candidates for name in (e.row, e.name)]
+            raise UserError(
+                f"{table} has no row {row!r}",
+                expected=f"one of {', '.join(dict.fromkeys(e.row for e in candidates))}",
+                got=repr(row),
+                next_step=did_you_mean(row, names),
+            )
+        selected += [e for e in matching if e not in selected]
+    return selected
+
+
+def _describe(experiment: Experiment, size: Size, missing: list[int]) -> str:
+    """What is left to run, and the measured cost of training."""
+    if not missing:
+        return "finished"
+    costs = [
+        f"{format_seconds(seconds)} on {DEVICES[device]}"
+        for device, seconds in training_seconds(experiment, size).items()
+    ]
+    seeds = "seed" if len(missing) == 1 else "seeds"
+    return f"{seeds} {', '.join(map(str, missing))}; training {' or '.join(costs) or 'not timed'}" + (
+        " each" if costs else ""
+    )

@@ -1,0 +1,80 @@
+"""Presets by name: files of parameters, and the experiments of the published tables.
+
+``lawt/inverse`` is a file. ``lawt-tasks/inverse`` is the experiment ``inverse`` of a table, and ``lawt-tasks/inverse:cpu`` its
+CPU-sized form.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import yaml
+
+from mathpipe.datasets.errors import UserError, did_you_mean
+from mathpipe.pipeline.config.parameter_files import Sections, read_sections
+from mathpipe.pipeline.config.published_tables import (
+    PRESETS,
+    Experiment,
+    Size,
+    experiments,
+    experiments_of,
+    table_names,
+)
+
+_CPU = ":cpu"
+
+
+@cache
+def file_preset_names() -> tuple[str, ...]:
+    """Names of the presets that are files."""
+    return tuple(sorted(path.relative_to(PRESETS).with_suffix("").as_posix() for path in PRESETS.rglob("*.yaml")))
+
+
+def preset_names() -> list[str]:
+    """Names of all presets: files, and experiments in both sizes."""
+    names = [name + suffix for name in (e.preset for e in experiments()) for suffix in ("", _CPU)]
+    return [*file_preset_names(), *names]
+
+
+def preset_file(name: str) -> Path:
+    """Path of a preset that is a file."""
+    return PRESETS / f"{name}.yaml"
+
+
+def preset_sections(name: str) -> Sections:
+    """The sections of a preset; for an unknown name, UserError with the nearest preset."""
+    if name in file_preset_names():
+        return read_sections(preset_file(name))
+    experiment, size = find_experiment(name)
+    return experiment.sections(size)
+
+
+def preset_text(name: str) -> str:
+    """The text of a preset's file, or of an experiment as one."""
+    if name in file_preset_names():
+        return preset_file(name).read_text(encoding="utf-8")
+    experiment, size = find_experiment(name)
+    title = f"# {experiment.common.paper}: {experiment.definition.about}"
+    about = experiment.form(size).about
+    sections = {section: values for section, values in experiment.sections(size).items() if values}
+    lines = [title + (f", {experiment.label}" if experiment.label else "")] + ([f"# {about}"] if about else [])
+    return "\n".join([*lines, yaml.safe_dump(sections, sort_keys=False)])
+
+
+def find_experiment(name: str) -> tuple[Experiment, Size]:
+    """The experiment and size of ``table/row[/label][:cpu]``; for an unknown name, UserError with the nearest preset."""
+    size: Size = "cpu" if name.endswith(_CPU) else "full"
+    preset = name.removesuffix(_CPU)
+    table = preset.partition("/")[0]
+    if table in table_names():
+        for experiment in experiments_of(table):
+            if experiment.preset == preset:
+                return experiment, size
+    names = preset_names()
+    raise UserError(
+        f"unknown preset {name!r}",
+        expected="a preset that `mathpipe presets` lists",
+        got=repr(name),
+        next_step=did_you_mean(name, names),
+    )
