@@ -12,9 +12,11 @@ from mathpipe.pipeline.config.options import Choice
 from mathpipe.pipeline.config.published_tables import Experiment, Size, experiments_of
 from mathpipe.pipeline.console import log, quiet_option
 from mathpipe.pipeline.published.costs import DEVICES, format_seconds, training_seconds
-from mathpipe.pipeline.published.dvc_record import record_in_dvc
-from mathpipe.pipeline.published.records import add_seed, missing_seeds, read_record, record_path
+from mathpipe.pipeline.published.dvc_experiments import has_pipeline, run_in_dvc
+from mathpipe.pipeline.published.records import add_seed, missing_seeds, read_record, record_path, write_metrics
 from mathpipe.pipeline.published.results_page import write_page
+
+RESULTS = Path("docs/results")
 
 
 @click.command("replicate")
@@ -35,15 +37,32 @@ from mathpipe.pipeline.published.results_page import write_page
 @click.option(
     "--results",
     type=click.Path(file_okay=False, path_type=Path),
-    default=Path("docs/results"),
+    default=RESULTS,
     show_default=True,
     help="Folder of the records; the page of results is written beside it.",
 )
-@click.option("--dvc/--no-dvc", default=True, help="Record each result as an experiment of DVC.  [default: on]")
+@click.option(
+    "--dvc/--no-dvc",
+    default=None,
+    help="Run each row as an experiment of DVC.  [default: on in a repository with replicate/dvc.yaml]",
+)
+@click.option(
+    "--metrics",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=None,
+    help="Also write the measures of the rows as JSON, for DVC.",
+)
 @click.option("--dry-run", is_flag=True, help="Only list what would run, and what it costs.")
 @quiet_option
 def replicate(
-    table: str, size: Size, rows: tuple[str, ...], seeds: int, results: Path, dvc: bool, dry_run: bool
+    table: str,
+    size: Size,
+    rows: tuple[str, ...],
+    seeds: int,
+    results: Path,
+    dvc: bool | None,
+    metrics: Path | None,
+    dry_run: bool,
 ) -> None:
     """Run the experiments of a published table, and note each result beside the published figure.
 
@@ -56,23 +75,33 @@ def replicate(
       mathpipe replicate lawt-spectra --size full --row trained-on/laplace --seeds 3
     """
     selected = select(experiments_of(table), table, rows)
-    pending = {}
+    in_dvc = dvc if dvc is not None else has_pipeline() and results == RESULTS
+    if in_dvc and results != RESULTS:
+        raise UserError(
+            "--dvc and --results exclude each other",
+            expected=f"--results {RESULTS}, the folder of replicate/dvc.yaml",
+            got=f"--results {results}",
+            next_step="pass --no-dvc",
+        )
     for experiment in selected:
         record = read_record(record_path(results, table, experiment.name, size))
-        pending[experiment] = missing_seeds(record, experiment.sections(size), seeds)
-    if dry_run:
-        for experiment, missing in pending.items():
+        missing = missing_seeds(record, experiment.sections(size), seeds)
+        if dry_run:
             click.echo(f"{experiment.name:<40} {_describe(experiment, size, missing)}")
-        return
-    for experiment, missing in pending.items():
-        if not missing:
+        elif not missing:
             log(f"{experiment.name}: finished before")
-        for seed in missing:
-            _run(experiment, size, seed, results, dvc)
-    click.echo(f"results: {write_page(results)}")
+        elif in_dvc:
+            run_in_dvc(experiment, size, seeds)
+        else:
+            for seed in missing:
+                _run(experiment, size, seed, results)
+    if not dry_run:
+        click.echo(f"results: {write_page(results)}")
+    if metrics is not None:
+        write_metrics(metrics, [record_path(results, table, experiment.name, size) for experiment in selected])
 
 
-def _run(experiment: Experiment, size: Size, seed: int, results: Path, dvc: bool) -> None:
+def _run(experiment: Experiment, size: Size, seed: int, results: Path) -> None:
     """Run one seed of an experiment and write its record and the page."""
     from mathpipe.pipeline.published.replication import Folders, replicate  # imports torch: --dry-run does without
 
@@ -80,15 +109,11 @@ def _run(experiment: Experiment, size: Size, seed: int, results: Path, dvc: bool
     log(f"{experiment.preset}, {size}, seed {seed}" + (f"; needs {needs}" if needs else ""))
     folders, parameters = Folders(), experiment.sections(size)
     result = replicate(experiment, size, parameters, seed, folders)
-    record = add_seed(results, experiment, size, parameters, result)
+    add_seed(results, experiment, size, parameters, result)
     write_page(results)
     for name, measured in result.measurements.items():
         value = "not measured" if measured.value is None else f"{100 * measured.value:.2f} %"
         click.echo(f"{experiment.preset}, {size}, seed {seed}, {name}: {value} of {measured.problems:,}")
-    if dvc:
-        experiment_name = record_in_dvc(record, result, folders.seed(experiment, size, seed))
-        if experiment_name is not None:
-            log(f"DVC experiment {experiment_name}")
 
 
 def select(candidates: tuple[Experiment, ...], table: str, rows: tuple[str, ...]) -> list[Experiment]:

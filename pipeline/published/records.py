@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.io.atomic_files import write_atomically
+from mathpipe.datasets.io.atomic_files import write_atomically, write_json
 from mathpipe.pipeline.config.parameter_files import Sections
 from mathpipe.pipeline.config.published_tables import Experiment, Figure, Size
 
@@ -127,6 +127,19 @@ def add_seed(results: Path, experiment: Experiment, size: Size, parameters: Sect
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, [(record.model_dump_json(indent=1) + "\n").encode()])
     return record
+
+
+def write_metrics(path: Path, record_paths: list[Path]) -> None:
+    """The measures of records as JSON for DVC: row -> seed -> evaluation -> proportion."""
+    records = [record for record_file in record_paths if (record := read_record(record_file)) is not None]
+    values = {
+        record.row: {
+            f"seed {s.seed}": {name: measured.value for name, measured in s.measurements.items()} for s in record.seeds
+        }
+        for record in records
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, values)
 
 
 def command_of(experiment: Experiment, size: Size, num_seeds: int) -> str:

@@ -206,9 +206,13 @@ def versions() -> dict[str, str]:
 
 
 def _commit() -> Iterator[tuple[str, str]]:
+    """The commit of the checkout, with ``-dirty`` if a file of the packages differs from it."""
     source = Path(__file__).resolve().parents[2]
     if not (source / ".git").exists():
         return
+    git = ["git", "-C", os.fspath(source)]
     with contextlib.suppress(OSError, subprocess.CalledProcessError):
-        command = ["git", "-C", os.fspath(source), "describe", "--always", "--dirty", "--abbrev=10"]
-        yield "commit", subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+        commit = subprocess.run([*git, "rev-parse", "--short=10", "HEAD"], check=True, capture_output=True, text=True)
+        packages = ("datasets", "evaluate", "generate", "pipeline", "train")
+        changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", *packages], check=False, capture_output=True)
+        yield "commit", commit.stdout.strip() + ("-dirty" if changed.returncode else "")

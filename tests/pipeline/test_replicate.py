@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +21,7 @@ from mathpipe.pipeline.config.parameter_files import Sections, merge
 from mathpipe.pipeline.config.published_tables import Evaluation, Experiment, experiments, experiments_of, table_names
 from mathpipe.pipeline.published import replication
 from mathpipe.pipeline.published.costs import format_seconds, rates, training_seconds
+from mathpipe.pipeline.published.dvc_experiments import run_in_dvc
 from mathpipe.pipeline.published.records import add_seed, measurement, missing_seeds, read_record, record_path
 from mathpipe.pipeline.published.replication import Folders, replicate
 from mathpipe.pipeline.published.results_page import page_text, write_page
@@ -238,18 +245,34 @@ def test_presets_show_figures_grids_and_needs(run: Run) -> None:
 
 
 @pytest.mark.slow
-def test_results_are_experiments_of_dvc(run: Run, small_forms: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    git = pytest.importorskip("dvc.repo")
-    import subprocess
-
+def test_rows_are_experiments_of_dvc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a repository with ``replicate/dvc.yaml`` each row is an experiment with its measures; finished rows are none."""
+    monkeypatch.chdir(tmp_path)
     for name in ("GIT_AUTHOR", "GIT_COMMITTER"):
         monkeypatch.setenv(f"{name}_NAME", "t")
         monkeypatch.setenv(f"{name}_EMAIL", "t@example.org")
-    Path(".gitignore").write_text((ROOT / ".gitignore").read_text())
-    Path("dvc.yaml").write_text((ROOT / "dvc.yaml").read_text())
-    Path("params.yaml").write_text((ROOT / "params.yaml").read_text())
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("DVC_NO_ANALYTICS", "1")
+    for path in (".gitignore", "dvc.yaml", "params.yaml", "replicate/dvc.yaml", "replicate/params.yaml"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / path, tmp_path / path)
+    shutil.copytree(RESULTS, tmp_path / "docs" / "results")
     for command in ("git init --quiet", "dvc init --quiet", "git add --all", "git commit --quiet -m begin"):
         subprocess.run(command.split(), check=True)
-    assert "DVC experiment lawt-tasks.transpose.cpu.seed-0" in run(COMMAND.removesuffix(" --no-dvc"))
-    names = json.dumps(git.Repo().experiments.ls())
-    assert "lawt-tasks.transpose.cpu.seed-0" in names
+    row = next(r for p in sorted(RESULTS.rglob("*.cpu.json")) if (r := read_record(p)) is not None)
+    arguments = ["replicate", row.table, "--row", row.row]
+    skipped = subprocess.run(["mathpipe", *arguments], check=True, capture_output=True, text=True)
+    assert f"{row.row}: finished before" in skipped.stderr and not _dvc_experiments()
+    experiment = next(e for e in experiments_of(row.table) if e.name == row.row)
+    run_in_dvc(experiment, "cpu", len(row.seeds))
+    ((name, measures),) = _dvc_experiments().items()
+    assert name == f"{row.table}.{row.row.replace('/', '.')}.cpu.{len(row.seeds)}"
+    assert json.dumps(next(iter(row.seeds[0].measurements.values())).value) in measures
+
+
+def _dvc_experiments() -> dict[str, str]:
+    """Name -> row of ``dvc exp show`` as text."""
+    shown = subprocess.run(["dvc", "exp", "show", "--csv"], check=True, capture_output=True, text=True).stdout
+    return {
+        row["Experiment"]: str(row) for row in csv.DictReader(io.StringIO(shown)) if row["typ"].startswith("branch")
+    }
