@@ -12,6 +12,8 @@ import pytest
 
 from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.pipeline.cli import cli
+from mathpipe.pipeline.commands.replicate import select
+from mathpipe.pipeline.config.published_tables import experiments_of
 from mathpipe.pipeline.config.resolution import ParameterSource, resolve, validate
 from mathpipe.pipeline.config.stage_parameters import GenerateParams, resolve_generate
 from mathpipe.train.config import TrainConfig
@@ -61,7 +63,14 @@ def test_runs_resolve(command: str) -> None:
 def test_every_run_has_its_dataset() -> None:
     outputs = {parsed(c)["out"] for c in COMMANDS if c.split()[1] in ("generate", "dedupe")}
     assert {parsed(c)["data"] for c in COMMANDS if c.startswith("mathpipe train")} <= outputs
-    assert {c.split()[1] for c in COMMANDS} == {"generate", "dedupe", "train"}
+    assert {c.split()[1] for c in COMMANDS} == {"generate", "dedupe", "train", "replicate"}
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("mathpipe replicate")])
+def test_published_setups_are_experiments(command: str) -> None:
+    options = parsed(command)
+    (experiment,) = select(experiments_of(options["table"]), options["table"], options["rows"])
+    assert options["size"] == "full" and experiment.sections("full")["generate"]["task"]
 
 
 def test_every_row_of_the_table_has_a_section() -> None:
