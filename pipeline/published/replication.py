@@ -134,11 +134,10 @@ def _evaluate(
     params = directory / f"params-{key}.yaml"
     changed = merge(sections, changes)
     params.write_text(yaml.safe_dump(changed, sort_keys=False), encoding="utf-8")
-    arguments = ["eval", "--params", str(params), "--run", str(directory / "run"), "--json"]
+    data = folders.dataset(changed["generate"])
     if evaluation.generate:
-        data = folders.dataset(changed["generate"])
         stages.run(f"test data {key}", generate_arguments(params, data))
-        arguments += ["--data", str(data)]
+    arguments = ["eval", "--params", str(params), "--run", str(directory / "run"), "--data", str(data), "--json"]
     metrics: dict[str, Any] = stages.run(f"eval {key}", arguments)["result"]
     return metrics
 
