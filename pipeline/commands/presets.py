@@ -8,7 +8,7 @@ import yaml
 from mathpipe.pipeline.config.preset_catalogue import file_preset_names, preset_file, preset_text
 from mathpipe.pipeline.config.published_tables import SIZES, Experiment, Size, experiments_of, load_table, table_names
 from mathpipe.pipeline.config.stage_parameters import EvaluateParams
-from mathpipe.pipeline.published.costs import DEVICES, format_seconds, training_seconds
+from mathpipe.pipeline.published.costs import DEVICES, format_seconds, generation_seconds, training_seconds
 
 
 @click.command("presets")
@@ -96,11 +96,17 @@ def _form(experiment: Experiment, size: Size) -> str:
 
 
 def _cost(points: list[Experiment], size: Size) -> str:
-    """Training on each device where a step was timed; a range over the points of a family."""
+    """Generation and training where they were timed, on each device; a range over the points of a family."""
     costs = []
     for device, name in DEVICES.items():
         times = [t[device] for t in (training_seconds(point, size) for point in points) if device in t]
         if times:
-            low, high = format_seconds(min(times)), format_seconds(max(times))
-            costs.append(f"{low if low == high else f'{low} to {high}'} on {name}")
-    return "training " + (", ".join(costs) or "not timed")
+            costs.append(f"{_range(times)} on {name}")
+    built = [seconds for seconds in (generation_seconds(point, size) for point in points) if seconds is not None]
+    generation = f"generation {_range(built)} on {DEVICES['epyc']}, " if built and max(built) >= 10 else ""
+    return f"{generation}training {', '.join(costs) or 'not timed'}"
+
+
+def _range(times: list[float]) -> str:
+    low, high = format_seconds(min(times)), format_seconds(max(times))
+    return low if low == high else f"{low} to {high}"

@@ -1,24 +1,34 @@
-"""What an experiment costs: measured seconds of a training step x number of steps. Where nothing was measured there is no cost."""
+"""What an experiment costs: measured rates x number of examples or steps. Where nothing was measured there is no cost."""
 
 from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from mathpipe.pipeline.config.counts import parse_count
 from mathpipe.pipeline.config.published_tables import Experiment, Size
 
 RATES = Path(__file__).parent / "rates.yaml"
 DEVICES = {"epyc": "one core of an AMD EPYC", "h100": "one NVIDIA H100"}
+DEFAULT_EXAMPLES = 1_000_000  # of ``GenerateParams``
 DEFAULT_STEPS = 900  # of ``TrainConfig``, whose module this listing does not need
 
 
 @cache
-def rates() -> dict[str, dict[str, dict[str, float]]]:
-    """size -> row or point of a table -> device -> seconds of a training step."""
-    values: dict[str, dict[str, dict[str, float]]] = yaml.safe_load(RATES.read_text(encoding="utf-8"))
+def rates() -> dict[str, dict[str, Any]]:
+    """size -> row or point of a table -> device -> seconds of a training step; ``generation``: task -> examples per CPU-second."""
+    values: dict[str, dict[str, Any]] = yaml.safe_load(RATES.read_text(encoding="utf-8"))
     return values
+
+
+def generation_seconds(experiment: Experiment, size: Size) -> float | None:
+    """CPU-seconds on an EPYC that the training problems take; None if generation of this task was not timed."""
+    generate = experiment.sections(size)["generate"]
+    rate = rates()["generation"].get(generate["task"])
+    return None if rate is None else parse_count(generate.get("n", DEFAULT_EXAMPLES)) / rate
 
 
 def training_seconds(experiment: Experiment, size: Size) -> dict[str, float]:

@@ -20,7 +20,7 @@ from mathpipe.pipeline.cli import main
 from mathpipe.pipeline.config.parameter_files import Sections, merge
 from mathpipe.pipeline.config.published_tables import Evaluation, Experiment, experiments, experiments_of, table_names
 from mathpipe.pipeline.published import replication
-from mathpipe.pipeline.published.costs import format_seconds, rates, training_seconds
+from mathpipe.pipeline.published.costs import format_seconds, generation_seconds, rates, training_seconds
 from mathpipe.pipeline.published.dvc_experiments import run_in_dvc
 from mathpipe.pipeline.published.records import add_seed, measurement, missing_seeds, read_record, record_path
 from mathpipe.pipeline.published.replication import Folders, replicate
@@ -223,6 +223,9 @@ def test_cost_is_the_measured_rate_times_the_steps(run: Run, experiment: Experim
     listing = run("presets lawt-tasks")
     assert "training 10 days on one core of an AMD EPYC, 26 min on one NVIDIA H100" in listing
     assert "training not timed" in listing
+    ode2 = next(e for e in experiments_of("lc-beams") if e.name == "ode2")
+    assert generation_seconds(ode2, "full") == 40_000_000 / 45
+    assert generation_seconds(experiment, "full") is None, "transposition was not timed"
     assert [format_seconds(s) for s in (45, 600, 7200, 500_000)] == ["45 s", "10 min", "2 h", "6 days"]
 
 
