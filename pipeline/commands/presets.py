@@ -8,7 +8,13 @@ import yaml
 from mathpipe.pipeline.config.preset_catalogue import file_preset_names, preset_file, preset_text
 from mathpipe.pipeline.config.published_tables import SIZES, Experiment, Size, experiments_of, load_table, table_names
 from mathpipe.pipeline.config.stage_parameters import EvaluateParams
-from mathpipe.pipeline.published.costs import DEVICES, format_seconds, generation_seconds, training_seconds
+from mathpipe.pipeline.published.costs import (
+    DEVICES,
+    DEVICES_LONG,
+    format_seconds,
+    generation_seconds,
+    training_seconds,
+)
 
 
 @click.command("presets")
@@ -56,6 +62,7 @@ def _listing() -> list[str]:
         lines.append(f"  {name:<22}{title.lstrip('# ').removesuffix('; changes:')}")
     lines += [
         "",
+        DEVICES_LONG,
         "`mathpipe presets NAME` prints a preset or the points of a table; `mathpipe replicate TABLE` runs it.",
     ]
     return lines
@@ -84,15 +91,15 @@ def _figures(points: list[Experiment]) -> str:
         for name, evaluation in experiment.evaluations.items():
             figure = evaluation.figure(experiment.label)
             if figure is not None:
-                names = [experiment.label] if len(points) > 1 and isinstance(evaluation.published, dict) else []
+                names = [str(experiment.label)] if len(points) > 1 and isinstance(evaluation.published, dict) else []
                 names += [name] if len(experiment.evaluations) > 1 else []
-                figures.append(" ".join([*(str(n) for n in names), str(figure)]))
-    return ", ".join(dict.fromkeys(figures)) or "no figure in our sources"
+                figures.append(": ".join([", ".join(names), str(figure)] if names else [str(figure)]))
+    return "; ".join(dict.fromkeys(figures)) or "no figure in our sources"
 
 
 def _form(experiment: Experiment, size: Size) -> str:
     needs = experiment.needs(size)
-    return (experiment.form(size).about or experiment.definition.about) + (f"; needs {needs}" if needs else "")
+    return experiment.about(size) + (f"; needs {needs}" if needs else "")
 
 
 def _cost(points: list[Experiment], size: Size) -> str:

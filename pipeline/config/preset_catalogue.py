@@ -56,9 +56,8 @@ def preset_text(name: str) -> str:
         return preset_file(name).read_text(encoding="utf-8")
     experiment, size = find_experiment(name)
     title = f"# {experiment.common.paper}: {experiment.definition.about}"
-    about = experiment.form(size).about
     sections = {section: values for section, values in experiment.sections(size).items() if values}
-    lines = [title + (f", {experiment.label}" if experiment.label else "")] + ([f"# {about}"] if about else [])
+    lines = [title + (f", {experiment.label}" if experiment.label else ""), f"# {experiment.about(size)}"]
     return "\n".join([*lines, yaml.safe_dump(sections, sort_keys=False)])
 
 

@@ -166,6 +166,11 @@ class Experiment:
         form: Form = getattr(self.definition, size)
         return form
 
+    def about(self, size: Size) -> str:
+        """What is trained: of the form, or else of the forms of the table, or else of the row."""
+        shared: Form = getattr(self.common, size)
+        return self.form(size).about or shared.about or self.definition.about
+
     def needs(self, size: Size) -> str | None:
         shared: Form = getattr(self.common, size)
         return self.form(size).needs or shared.needs

@@ -12,7 +12,8 @@ from mathpipe.pipeline.config.counts import parse_count
 from mathpipe.pipeline.config.published_tables import Experiment, Size
 
 RATES = Path(__file__).parent / "rates.yaml"
-DEVICES = {"epyc": "one core of an AMD EPYC", "h100": "one NVIDIA H100"}
+DEVICES = {"epyc": "EPYC", "h100": "H100"}
+DEVICES_LONG = "EPYC: one core of an AMD EPYC with AVX2; H100: one NVIDIA H100"
 DEFAULT_EXAMPLES = 1_000_000  # of ``GenerateParams``
 DEFAULT_STEPS = 900  # of ``TrainConfig``, whose module this listing does not need
 

@@ -111,12 +111,11 @@ def add_seed(results: Path, experiment: Experiment, size: Size, parameters: Sect
     earlier = read_record(path)
     seeds = [] if earlier is None or earlier.parameters != parameters else earlier.seeds
     seeds = sorted([s for s in seeds if s.seed != result.seed] + [result], key=lambda s: s.seed)
-    form = experiment.form(size)
     record = Record(
         table=experiment.table,
         row=experiment.name,
         size=size,
-        about=form.about or experiment.definition.about,
+        about=experiment.about(size),
         task=str(parameters["generate"].get("task")),
         measure=experiment.measure,
         published={name: e.figure(experiment.label) for name, e in experiment.evaluations.items()},
