@@ -27,8 +27,7 @@ versions and commands of a row.
   published sizes.
 - *Rounded reference*: the accuracy of the stored answers after encoding. *Best representable*: that of the best encodable answers
   that a search found.
-- *Time*: generation, training and evaluation; on a CPU the seconds of all threads, or elapsed seconds where a stage was resumed or
-  its data were there before.
+- *Time*: generation, training and evaluation; on a CPU the time of all its threads, on a GPU elapsed time.
 
 `mathpipe presets` shows what each row costs.
 """
@@ -123,9 +122,10 @@ def _percent(proportion: float | None) -> str:
 def _time(seed: SeedResult) -> str:
     if seed.device_type == "cpu":
         total = sum(cpu for cpu in seed.cpu_seconds.values() if cpu is not None)
-        missing = [stage for stage, cpu in seed.cpu_seconds.items() if cpu is None]
-        elapsed = "".join(f", {stage} {format_seconds(seed.seconds[stage])} elapsed" for stage in missing)
-        return f"{format_seconds(total)} CPU{elapsed}"
+        text = f"{format_seconds(total)} CPU"
+        if seed.cpu_seconds["train"] is None:
+            text += f" and {format_seconds(seed.seconds['train'])} elapsed of resumed training"
+        return text + (", without generation (data made before)" if seed.cpu_seconds["generate"] is None else "")
     return format_seconds(sum(seed.seconds.values()))
 
 
