@@ -22,7 +22,15 @@ from mathpipe.pipeline.config.published_tables import Evaluation, Experiment, ex
 from mathpipe.pipeline.published import replication
 from mathpipe.pipeline.published.costs import format_seconds, generation_seconds, rates, training_seconds
 from mathpipe.pipeline.published.dvc_experiments import run_in_dvc
-from mathpipe.pipeline.published.records import add_seed, measurement, missing_seeds, read_record, record_path
+from mathpipe.pipeline.published.records import (
+    Measurement,
+    SeedResult,
+    add_seed,
+    measurement,
+    missing_seeds,
+    read_record,
+    record_path,
+)
 from mathpipe.pipeline.published.replication import Folders, replicate
 from mathpipe.pipeline.published.results_page import page_text, write_page
 
@@ -165,6 +173,40 @@ def test_results_of_other_parameters_are_replaced(experiment: Experiment, tmp_pa
     record = add_seed(tmp_path, experiment, "cpu", changed, replicate(experiment, "cpu", changed, 0, folders))
     assert len(record.seeds) == 1 and record.parameters == changed
     assert "(settings have changed since)" in page_text(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "time"),
+    [
+        ({}, "2 min CPU"),
+        ({"device_type": "cuda", "device": "NVIDIA H100"}, "4 min"),
+        (
+            {"cpu_seconds": {"generate": None, "train": None, "evaluate": 10.0}},
+            "10 s CPU and 3 min elapsed of resumed training, without generation (data made before)",
+        ),
+    ],
+)
+def test_time_on_each_device(changes: dict[str, Any], time: str, experiment: Experiment, tmp_path: Path) -> None:
+    result = SeedResult(
+        seed=0,
+        steps=10,
+        examples=640,
+        outcome="finished",
+        measurements={"test": Measurement(value=0.5, interval=(0.4, 0.6), problems=100, reference=1.0)},
+        seconds={"generate": 20.0, "train": 200.0, "evaluate": 20.0},
+        cpu_seconds={"generate": 10.0, "train": 100.0, "evaluate": 10.0},
+        device="AMD EPYC (AVX2)",
+        device_type="cpu",
+        threads=1,
+        versions={"mathpipe": "0.1.0"},
+        date="2026-11-29",
+    ).model_copy(update=changes)
+    add_seed(tmp_path, experiment, "full", experiment.sections("full"), result)
+    line = next(line for line in page_text(tmp_path).splitlines() if line.startswith("| transpose |"))
+    assert line == (
+        "| transpose | full: 10x10, P1000, 1+1 layers | 99.8 % (5x5, P10) | 50.00 % (40.00 to 60.00) of 100 | 100.00 % |  "
+        f"| 640 | {result.device} | {time} |"
+    )
 
 
 def test_damaged_record_is_reported(tmp_path: Path) -> None:
