@@ -78,6 +78,8 @@ class ModelConfig(Settings):
     """Set padded positions to zero after every layer (as published). Outputs at real positions do not change."""
     vocabulary: Literal["separate", "joint"] = "separate"
     """separate: each side has the tokens of its own encoding. joint: both sides share the published union of both vocabularies."""
+    tokens: tuple[str, ...] | None = None
+    """The joint vocabulary, the token of each id, where it is neither of the published ones. Null: the published union."""
     init: Literal["aligned", "independent", "published"] = "aligned"
     """Initial weights. aligned: key weights equal query weights and both sides start with equal position vectors, so that
     untrained attention already favours equal tokens at equal positions. independent: every matrix is sampled separately.
@@ -106,6 +108,10 @@ class ModelConfig(Settings):
             raise ValueError(
                 "framed_source requires learned, sinusoidal or no positions: structured positions assume an unframed source"
             )
+        if self.tokens is not None and (
+            self.vocabulary != "joint" or len({*self.tokens}) != len(self.tokens) or len(self.tokens) < 2
+        ):
+            raise ValueError("tokens lists two or more different tokens, and requires vocabulary: joint")
         return self
 
 
