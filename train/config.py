@@ -15,7 +15,9 @@ Layers = Annotated[int, Field(ge=1, le=48)]
 Width = Annotated[int, Field(ge=8, le=8192)]
 Heads = Annotated[int, Field(ge=1, le=128)]
 _ENCODINGS = ("P10", "P1000", "B1999", "FP15", "symbol", "base10", "base1000", "residues6")
-_ENCODING = re.compile(r"(P10|P1000|B1999|FP15|(base\d+|residues\d+|residues:[\d,]+|symbol|symbols:\S+)(\+brackets)?)")
+_ENCODING = re.compile(
+    r"(P10|P1000|B1999|FP15|(base\d+|residues\d+|residues:[\d,]+|symbol|symbols:\S+)(\+brackets|\+size)?)"
+)
 
 
 def _check_encoding(name: str) -> str:

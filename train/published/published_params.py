@@ -67,7 +67,7 @@ def read_settings(path: Path, params: dict[str, Any]) -> PublishedSettings:
     task, options = _task(params)
     encodings = [_encoding(path, params, side) for side in ("input", "output")]
     if task in INTEGER_TASKS.values():
-        encodings = [(f"base{_integer(params, 'base') or _INT2INT_BASE}", 2)] * 2
+        encodings = [(f"base{_integer(params, 'base') or _INT2INT_BASE}+size", 2)] * 2
     precisions = {precision for name, precision in encodings if name is not None}
     if len(precisions) > 1:
         raise UserError(

@@ -343,6 +343,27 @@ def test_imported_run_of_matrices_names_its_dataset(tmp_path: Path, call: Call) 
     assert loaded(torch.tensor(published), torch.zeros(4, 1, dtype=torch.int64)).shape == (4, 1, 30_329)
 
 
+def test_int2int_problems_are_written_as_documented(tmp_path: Path, call: Call) -> None:
+    (tmp_path / "tokens.txt").write_text("\n".join(INT2INT_TOKENS))
+    file = saved(tmp_path / "model.pth", lawt(tokens=len(INT2INT_TOKENS)), INT2INT_PARAMS)
+    options = ("--out", tmp_path / "run", "--vocabulary", tmp_path / "tokens.txt", "--json")
+    record = json.loads(call("import-model", file, *options))
+    assert (record["task"], record["input_encoding"], record["output_encoding"]) == (
+        "gcd",
+        "base10+size",
+        "base10+size",
+    )
+    assert mathpipe.load_model(tmp_path / "run").source_tokens == tuple(INT2INT_TOKENS)
+    call(
+        "generate", "--task", "gcd", "--max-int", 99, "--n", 500, "--valid", 8, "--test", 8, "--out", tmp_path / "data"
+    )
+    assert json.loads(call("eval", "--run", tmp_path / "run", "--data", tmp_path / "data", "--json"))["n"] == 8
+    settings = ["-S", "steps=1", "-S", "warmup=0", "-S", "batch=4", "-S", "valid_examples=0", "--quiet"]
+    params = ("--params", tmp_path / "run" / "continue.yaml")
+    call("train", "--data", tmp_path / "data", "--run", tmp_path / "more", *params, *settings)
+    assert mathpipe.load_model(tmp_path / "more").source_tokens == tuple(INT2INT_TOKENS)
+
+
 @pytest.mark.parametrize("published", [True, False])
 def test_exported_model_gives_equal_logits(published: bool, expressions: Path, tmp_path: Path, call: Call) -> None:
     run = tmp_path / "run"
