@@ -50,7 +50,7 @@ from mathpipe.generate.outcomes import DOMAINS, REAL_DOMAIN, Domain
 from mathpipe.generate.tasks.error_measures import TOLERANCE
 from mathpipe.generate.tasks.task_registry import task_of_values
 from mathpipe.train.model.interface import Model
-from mathpipe.train.run.checkpoint import SUMMARY, RunRecord, load_model
+from mathpipe.train.run.checkpoint import SUMMARY, RunRecord, load_model, tokenizers
 
 CHUNK_ROWS = 2_000  # problems of a part: an interrupted evaluation repeats at most one
 _CHUNK_TOKENS = 2_000_000  # predicted tokens in memory: 16 MB
@@ -384,7 +384,15 @@ def _chunk_size(max_length: int, decoding: Decoding, chunk_rows: int = CHUNK_ROW
 def dataset_of_run(record: RunRecord, data_dir: str | Path | None, split: str) -> Dataset:
     """The split to evaluate on, in the run's encodings; UserError if it does not match the run."""
     directory = str(data_dir or record.data)
+    if not directory:
+        raise UserError(
+            "the run was imported and names no dataset",
+            expected=f"a dataset of {record.task}",
+            next_step="name one with --data DIR",
+        )
     dataset = open_dataset(directory, split, record.input_encoding, record.output_encoding, record.precision)
+    if record.imported_from is not None and data_dir is not None and _same_tokens(record, dataset):
+        return dataset  # published models are tested on data of other generators
     if not _ask_the_same(dataset.spec, record.spec):
         raise UserError(
             f"{directory} contains another task than the run was trained on",
@@ -407,6 +415,12 @@ def _ask_the_same(spec: dict[str, Any], other: dict[str, Any]) -> bool:
     if spec.get("source_digest") != other.get("source_digest"):
         return False
     return spec["task"] == other["task"] or task_of_values(spec).question == task_of_values(other).question
+
+
+def _same_tokens(record: RunRecord, dataset: Dataset) -> bool:
+    """Whether the problems of a dataset are written with the tokens of the run."""
+    pairs = zip(tokenizers(record), (dataset.source, dataset.target), strict=True)
+    return all((a.vocabulary, a.format) == (b.vocabulary, b.format) for a, b in pairs)
 
 
 def _name_task(spec: dict[str, Any]) -> str:
@@ -438,6 +452,8 @@ def _row_count(dataset: Dataset, limit: int | None, batch_size: int | None) -> i
 
 def _describe_checkpoint(run_dir: Path, record: RunRecord) -> str:
     """Names the step, and says if training has not finished: its summary is written at the end."""
+    if record.imported_from is not None:
+        return f"{run_dir}: imported from {record.imported_from}"
     unfinished = "" if (run_dir / SUMMARY).exists() else "; training has not finished"
     return f"{run_dir}: checkpoint of step {record.step:,} of {record.config.steps:,}{unfinished}"
 

@@ -3,7 +3,7 @@
     make_dataset(spec, layout, url)        build a dataset, or finish an interrupted build
     open_dataset(directory, split)         open one split: examples in order, or shuffled batches of tokens
     train_run(config, data, valid, dir)    train a transformer, or resume
-    load_model(dir)                        load the model of a checkpoint
+    load_model(dir)                        load a model: model(source_ids, target_ids) -> logits
     evaluate_run(dir)                      decode, score, analyse, report
     get_task(name)                         look up a task: sample, solve, verify
     load_task("./gcd.py")                  load a task outside the package (docs/own-tasks.md)
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from mathpipe.generate.tasks.task_registry import get_task, load_task
     from mathpipe.pipeline.solving import solve_problem as solve
     from mathpipe.train.config import TrainConfig
-    from mathpipe.train.run.checkpoint import load_model
+    from mathpipe.train.run.loaded_model import load_model
     from mathpipe.train.trainer import train as train_run
 
     __version__: str
@@ -78,7 +78,7 @@ _EXPORTS = {
     "get_task": ("mathpipe.generate.tasks.task_registry", "get_task"),
     "TrainConfig": ("mathpipe.train.config", "TrainConfig"),
     "train_run": ("mathpipe.train.trainer", "train"),
-    "load_model": ("mathpipe.train.run.checkpoint", "load_model"),
+    "load_model": ("mathpipe.train.run.loaded_model", "load_model"),
     "evaluate_run": ("mathpipe.evaluate.run", "evaluate_run"),
     "verify": ("mathpipe.generate.answers.answer_verifier", "verify_answer"),
     "environment": ("mathpipe.generate.answers.environment", "environment"),

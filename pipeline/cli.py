@@ -65,7 +65,12 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "import-model": (
         "mathpipe.pipeline.commands.import_model",
         "import_model",
-        "Download and check a pretrained model.",
+        "Import a published, exported or pretrained model.",
+    ),
+    "export-model": (
+        "mathpipe.pipeline.commands.export_model",
+        "export_model",
+        "Write a trained model as safetensors, with a model card.",
     ),
     "dedupe": ("mathpipe.pipeline.commands.dedupe", "dedupe", "Write a copy of a dataset without duplicate problems."),
     "export": (

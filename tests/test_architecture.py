@@ -80,6 +80,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "train.optim": {*DATASETS, *ERRORS, "train.config", "train.model.interface", "train.model", "train.runtime"},
     "train.backbones": {*DATASETS, *ERRORS, "train.config", "train.model.interface", "train.model", "train.runtime"},
     "train.run": {*DATASETS, *ERRORS, "train.config", "train.model.interface", "train.model", "train.backbones"},
+    "train.published": {*DATASETS, *ERRORS, "train.config", "train.model.interface", "train.model", "train.run"},
     "train": {
         *DATASETS, *ERRORS, "train.config", "train.model.interface", "train.model", "train.optim", "train.run", "train.runtime",
     },
@@ -98,7 +99,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pipeline.config": set(),  # what it may import besides: see ANYTHING
     "pipeline.published": {"pipeline", "pipeline.config"},
     "pipeline.inputs": {"pipeline"},
-    "pipeline.commands": {"pipeline", "pipeline.config", "pipeline.inputs", "pipeline.published"},
+    "pipeline.models": {"pipeline", "pipeline.config"},
+    "pipeline.commands": {"pipeline", "pipeline.config", "pipeline.inputs", "pipeline.models", "pipeline.published"},
     "pipeline": set(),
 }  # fmt: skip
 ANYTHING = ("datasets", "generate", "train", "evaluate")  # the pipeline brings the others together
@@ -108,6 +110,7 @@ ALONE = {
     "dask": ("generate/execution/",),
     "distributed": ("generate/execution/",),
     "transformers": ("train/backbones/",),
+    "safetensors": ("train/published/",),
 }
 
 

@@ -15,7 +15,9 @@ Layers = Annotated[int, Field(ge=1, le=48)]
 Width = Annotated[int, Field(ge=8, le=8192)]
 Heads = Annotated[int, Field(ge=1, le=128)]
 _ENCODINGS = ("P10", "P1000", "B1999", "FP15", "symbol", "base10", "base1000", "residues6")
-_ENCODING = re.compile(r"(P10|P1000|B1999|FP15|(base\d+|residues\d+|residues:[\d,]+|symbol|symbols:\S+)(\+brackets)?)")
+_ENCODING = re.compile(
+    r"(P10|P1000|B1999|FP15|(base\d+|residues\d+|residues:[\d,]+|symbol|symbols:\S+)(\+brackets|\+size)?)"
+)
 
 
 def _check_encoding(name: str) -> str:
@@ -78,6 +80,8 @@ class ModelConfig(Settings):
     """Set padded positions to zero after every layer (as published). Outputs at real positions do not change."""
     vocabulary: Literal["separate", "joint"] = "separate"
     """separate: each side has the tokens of its own encoding. joint: both sides share the published union of both vocabularies."""
+    tokens: tuple[str, ...] | None = None
+    """The joint vocabulary, the token of each id, where it is neither of the published ones. Null: the published union."""
     init: Literal["aligned", "independent", "published"] = "aligned"
     """Initial weights. aligned: key weights equal query weights and both sides start with equal position vectors, so that
     untrained attention already favours equal tokens at equal positions. independent: every matrix is sampled separately.
@@ -106,6 +110,10 @@ class ModelConfig(Settings):
             raise ValueError(
                 "framed_source requires learned, sinusoidal or no positions: structured positions assume an unframed source"
             )
+        if self.tokens is not None and (
+            self.vocabulary != "joint" or len({*self.tokens}) != len(self.tokens) or len(self.tokens) < 2
+        ):
+            raise ValueError("tokens lists two or more different tokens, and requires vocabulary: joint")
         return self
 
 

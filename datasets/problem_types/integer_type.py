@@ -12,6 +12,7 @@ from mathpipe.datasets.containers.integer_layout import unflatten
 from mathpipe.datasets.format.example_formats import ExampleFormat, IntegerFormat
 from mathpipe.datasets.problem_types.problem_type import ProblemType, Spec
 from mathpipe.datasets.tokenizers.integer_tokenizer import IntegerTokenizer
+from mathpipe.datasets.tokenizers.sized_tuples import SUFFIX, sized_tuples
 from mathpipe.datasets.tokenizers.tokenizer import Tokenizer
 
 _MANY = 1000  # ranges of up to so many integers have one token an integer by default
@@ -36,7 +37,9 @@ class IntegerType(ProblemType):
         problems = spec["problems"]
         names = self.training_encodings(spec, input_encoding, output_encoding)
         source, target = (
-            IntegerTokenizer.named(name, problems[f"{side}_layout"], problems.get(f"{side}_range"))
+            (sized_tuples if name.endswith(SUFFIX) else IntegerTokenizer.named)(
+                name, problems[f"{side}_layout"], problems.get(f"{side}_range")
+            )
             for side, name in zip(("problem", "solution"), names, strict=True)
         )
         return source, target

@@ -38,6 +38,10 @@ class ExpressionTokenizer(StoredIdTokenizer):
         """The token of each id."""
         return TOKENS
 
+    @property
+    def published_start(self) -> tuple[str, ...]:
+        return TOKENS
+
     @cached_property
     def format(self) -> PrefixFormat:
         arity = {**ARITY, "INT+": 0, "INT-": 0}

@@ -25,7 +25,8 @@ MAX_DIMENSION = 100
 _FIRST_TASK_TOKEN = 2
 _FIRST_DIMENSION = _FIRST_TASK_TOKEN + len(TASK_TOKENS)
 _FIRST_NUMBER = _FIRST_DIMENSION + MAX_DIMENSION
-_PUBLISHED_EXTRAS = ("</s>", "(", ")", *(f"<SPECIAL_{k}>" for k in range(10)), "+", "-", "10^", ".", "|")
+_PUBLISHED_FRAMING = ("<s>", "</s>", "<pad>", "(", ")", *(f"<SPECIAL_{k}>" for k in range(10)))
+_PUBLISHED_PUNCTUATION = ("+", "-", "10^", ".", "|")
 HEADER_LENGTH = 2  # the two dimensions; in co-training the task token comes before them
 
 
@@ -62,7 +63,11 @@ class MatrixTokenizer(Tokenizer):
     @property
     def published_extras(self) -> tuple[str, ...]:
         """Framing and punctuation of the published vocabulary, which complete its size."""
-        return _PUBLISHED_EXTRAS
+        return tuple(token for token in self.published_start if token not in self.vocabulary)
+
+    @property
+    def published_start(self) -> tuple[str, ...]:
+        return (*_PUBLISHED_FRAMING, *TASK_TOKENS, *_PUBLISHED_PUNCTUATION)
 
     @property
     def header(self) -> int:

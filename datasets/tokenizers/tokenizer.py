@@ -64,6 +64,11 @@ class Tokenizer(ABC):
         """Tokens of the published vocabulary that this one lacks."""
         return ()
 
+    @property
+    def published_start(self) -> tuple[str, ...]:
+        """The first tokens of the published vocabulary; all others follow in string order. Empty if none was published."""
+        return ()
+
     @abstractmethod
     def encode(self, batch: Any) -> tuple[Tokens, Ints]:
         """(token ids (n, longest) int32 padded with PAD, lengths (n,)) of n matrices or sequences, without framing."""

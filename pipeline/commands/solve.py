@@ -72,7 +72,9 @@ def _list_runs() -> None:
         )
     width = max(len(name) for name, _ in runs)
     for name, record in runs:
-        click.echo(f"{name:<{width}}  {record.task}, {record.config.steps:,} steps, {record.data}")
+        click.echo(
+            f"{name:<{width}}  {record.task}, {record.imported_from or f'{record.config.steps:,} steps, {record.data}'}"
+        )
 
 
 def _problems(problem: str) -> list[str]:

@@ -16,6 +16,7 @@ import torch
 import transformers
 
 from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.io.atomic_directories import new_directory, require_free
 from mathpipe.datasets.io.atomic_files import write_json
 from mathpipe.train.backbones.pretrained import unreadable_backbone, weights_digest
 
@@ -72,11 +73,11 @@ def import_backbone(source: str, out: str | Path) -> BackboneRecord:
                 next_step="choose another --out",
             )
         return record
-    if out.exists() and any(out.iterdir()):
-        raise UserError(f"{out} holds other files", expected="an empty directory", next_step="choose another --out")
-    backbone.save_pretrained(out)
-    # without a tokenizer the embeddings of our tokens are sampled at random
-    with contextlib.suppress(OSError, ValueError, KeyError, ImportError, TypeError, AttributeError):
-        transformers.AutoTokenizer.from_pretrained(source).save_pretrained(out)
-    write_json(record_file, asdict(record))
+    require_free(out)
+    with new_directory(out) as temporary:
+        backbone.save_pretrained(temporary)
+        # without a tokenizer the embeddings of our tokens are sampled at random
+        with contextlib.suppress(OSError, ValueError, KeyError, ImportError, TypeError, AttributeError):
+            transformers.AutoTokenizer.from_pretrained(source).save_pretrained(temporary)
+        write_json(temporary / RECORD, asdict(record))
     return record

@@ -3,7 +3,7 @@
 Published models give encoder and decoder one joint vocabulary, each with its own embedding, and a softmax over all of it. The
 joint vocabulary here starts with the tokens of the target encoding in their own order, so that decoder ids do not change. Source
 tokens that the target lacks follow, then the unused published framing tokens, which make the published size: 30,329 for FP15 in
-and P1000 out.
+and P1000 out. ``published_tokens`` and ``published_ids`` translate to the order of ids in published models.
 """
 
 from __future__ import annotations
@@ -12,15 +12,22 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.tokenizers.sequence_tokenizer import FIRST_TOKEN
+from mathpipe.datasets.tokenizers.tokenizer import END, PAD
 from mathpipe.train.config import TrainConfig
 
 
 @dataclass(frozen=True)
 class JointVocabulary:
-    """``size``: number of tokens; ``source_ids``: the joint id of each source id."""
+    """``tokens``: the token of each joint id; ``source_ids``: the joint id of each source id."""
 
-    size: int
+    tokens: tuple[str, ...]
     source_ids: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        return len(self.tokens)
 
 
 def joint_vocabulary(source: Sequence[str], target: Sequence[str], extras: Sequence[str] = ()) -> JointVocabulary:
@@ -28,7 +35,44 @@ def joint_vocabulary(source: Sequence[str], target: Sequence[str], extras: Seque
     ids: dict[str, int] = {token: i for i, token in enumerate(target)}
     for token in (*source, *extras):
         ids.setdefault(token, len(ids))
-    return JointVocabulary(len(ids), tuple(ids[token] for token in source))
+    return JointVocabulary(tuple(ids), tuple(ids[token] for token in source))
+
+
+def listed_vocabulary(source: Sequence[str], target: Sequence[str], tokens: Sequence[str]) -> JointVocabulary:
+    """The joint vocabulary of exactly these tokens, of which the first two begin and pad a sequence under any name.
+
+    UserError if a token of a side is not among them.
+    """
+    names = dict(zip(target[:FIRST_TOKEN], tokens[:FIRST_TOKEN], strict=True))
+    extras = [names.get(token, token) for token in tokens[FIRST_TOKEN:]]
+    missing = sorted({*source, *target} - {*target[:FIRST_TOKEN]} - {*extras})
+    if missing:
+        raise UserError(
+            "the vocabulary lacks tokens of the encodings",
+            expected=f"all tokens of both encodings among the {len(tokens):,} of the vocabulary",
+            got=f"{len(missing):,} missing, such as {' '.join(missing[:5])}",
+            next_step="choose the encodings with which the model was trained",
+        )
+    return joint_vocabulary(source, target, extras)
+
+
+def published_tokens(joint: JointVocabulary, start: Sequence[str]) -> tuple[str, ...]:
+    """The joint tokens in the order of published ids: ``start``, then all others in string order."""
+    return (*start, *sorted({*joint.tokens} - {*start})) if start else joint.tokens
+
+
+def published_ids(tokens: Sequence[str], published: Sequence[str]) -> tuple[int, ...]:
+    """The published id of each joint id; ``tokens`` and ``published`` list the same tokens in two orders.
+
+    Ids 0 and 1 begin and pad a sequence in both orders, whatever they are called: published vocabularies pad with ``</s>`` and
+    list an unused ``<pad>``.
+    """
+    ids = {token: i for i, token in enumerate(published)}
+    for i in (END, PAD):
+        if published[i] != tokens[i] and tokens[i] in ids:
+            ids[published[i]] = ids[tokens[i]]
+        ids[tokens[i]] = i
+    return tuple(ids[token] for token in tokens)
 
 
 _SIGNS = {"+", "-", "INT+", "INT-"}

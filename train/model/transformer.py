@@ -196,9 +196,11 @@ class Transformer(Model):
 
     def states(self, source: Tensor, target: Tensor) -> Tensor:
         """States (B, Lt, W) of all target tokens."""
+        return self.decode(self.encode(source), functional.pad(target[:, :-1], (1, 0), value=END))
+
+    def decode(self, memory: Memory, inputs: Tensor) -> Tensor:
+        """States (B, Lt, W) after each of the input tokens (B, Lt), END first."""
         with self.autocast():
-            memory = self.encode(source)
-            inputs = functional.pad(target[:, :-1], (1, 0), value=END)
             length = inputs.shape[1]
             positions = self.decoder.position_vectors
             positions.check(length)
@@ -218,6 +220,10 @@ class Transformer(Model):
         """The encoder's output for sources (B, Ls), padded with PAD at the end."""
         if self.config.framed_source:
             source = framed(source)
+        return self.encode_rows(self.source_ids[source] if self.has_joint_vocabulary else source)
+
+    def encode_rows(self, source: Tensor) -> Memory:
+        """The encoder's output for rows (B, Ls) of its embedding: joint ids if the vocabulary is joint, END in front and behind."""
         self.encoder.position_vectors.check(source.shape[1])
         with self.autocast():
             vectors, real = self._embed_source(source)
@@ -237,8 +243,7 @@ class Transformer(Model):
         if self.input_units is not None:
             vectors, positions, real = self.input_units(source, side.token_embedding, side.positions)
             return vectors + positions, real
-        vectors = side.token_embedding(self.source_ids[source] if self.has_joint_vocabulary else source)
-        return vectors + side.position_vectors.for_source(source), source != PAD
+        return side.token_embedding(source) + side.position_vectors.for_source(source), source != PAD
 
     def _rotary(self, index: Tensor, side: str) -> Rotation | None:
         """Rotary angles of positions ``index`` (L,); None without rotary attention."""

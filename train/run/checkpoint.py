@@ -10,6 +10,7 @@ detected. It is loaded with ``weights_only=True``, so that loading runs no code.
     curves.jsonl      metrics log, one line per logged step
     learning_curve.png
     summary.json      the last metrics, written when the run is finished
+    continue.yaml     of an imported model only: parameters that train it further, in another directory
 """
 
 from __future__ import annotations
@@ -30,11 +31,12 @@ from mathpipe.datasets.problem_types.type_registry import problem_type_of
 from mathpipe.datasets.tokenizers.tokenizer import Tokenizer
 from mathpipe.train.config import TrainConfig
 from mathpipe.train.model.interface import Model, missing_transformers
-from mathpipe.train.model.joint_vocabulary import joint_vocabulary
+from mathpipe.train.model.joint_vocabulary import JointVocabulary, joint_vocabulary, listed_vocabulary
 from mathpipe.train.model.transformer import Transformer
 
 RECORD, CHECKPOINT, CURVES, SUMMARY = "run.json", "checkpoint.pt", "curves.jsonl", "summary.json"
 CHECKPOINTS, PLOT = "checkpoints", "learning_curve.png"
+PARAMS = "continue.yaml"
 BEST = f"{CHECKPOINTS}/best.pt"
 FORMAT = 2
 _DIGEST_BYTES = 32
@@ -42,7 +44,10 @@ _DIGEST_BYTES = 32
 
 @dataclass(frozen=True)
 class RunRecord:
-    """Description of a run. ``data``: the directory of the dataset; ``step``: steps taken (0 in run.json)."""
+    """Description of a run. ``data``: the directory of the dataset; ``step``: steps taken (0 in run.json).
+
+    ``imported_from``: the file of an imported model, whose ``data`` and ``dataset_digest`` are empty where no dataset was named.
+    """
 
     data: str
     dataset_digest: str
@@ -53,6 +58,7 @@ class RunRecord:
     precision: int
     config: TrainConfig
     step: int = 0
+    imported_from: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, with the configuration as a nested dict."""
@@ -139,9 +145,17 @@ def build_model(record: RunRecord) -> Model:
             raise missing_transformers(error) from error
 
         return build_backbone(record.config.backbone, source, target)
-    joint = record.config.model.vocabulary == "joint"
-    vocabulary = joint_vocabulary(source.vocabulary, target.vocabulary, target.published_extras) if joint else None
-    return Transformer(record.config.model, source.format, target.format, vocabulary)
+    return Transformer(record.config.model, source.format, target.format, vocabulary_of(record, source, target))
+
+
+def vocabulary_of(record: RunRecord, source: Tokenizer, target: Tokenizer) -> JointVocabulary | None:
+    """The joint vocabulary of a recorded transformer; None if each side has its own."""
+    config = record.config.model
+    if config.vocabulary != "joint":
+        return None
+    if config.tokens is not None:
+        return listed_vocabulary(source.vocabulary, target.vocabulary, config.tokens)
+    return joint_vocabulary(source.vocabulary, target.vocabulary, target.published_extras)
 
 
 def load_model(run_dir: str | Path, device: str | torch.device = "cpu", name: str = "last") -> tuple[Model, RunRecord]:

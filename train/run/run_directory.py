@@ -23,6 +23,7 @@ from mathpipe.train.run.checkpoint import (
     CHECKPOINT,
     CHECKPOINTS,
     CURVES,
+    PARAMS,
     PLOT,
     RECORD,
     SUMMARY,
@@ -32,9 +33,10 @@ from mathpipe.train.run.checkpoint import (
 )
 
 OnMismatch = Literal["error", "restart"]
+_IDENTITY = ("task", "dataset_digest")
 # files that may exist without a run
 _CHECKPOINTS_TEXT = "best.pt (with best_metric) and step-<s>.pt (with keep_every) are written here.\n"
-RUN_FILES = {RECORD, CHECKPOINT, CURVES, SUMMARY, CHECKPOINTS, PLOT, "dvclive", "tensorboard", "evaluation"}
+RUN_FILES = {RECORD, CHECKPOINT, CURVES, SUMMARY, CHECKPOINTS, PLOT, PARAMS, "dvclive", "tensorboard", "evaluation"}
 
 
 @contextmanager
@@ -99,7 +101,8 @@ def _raw_record(run_dir: Path) -> dict[str, Any]:
 
 
 def _identity(record: dict[str, Any]) -> dict[str, Any]:
-    return _with_defaults(record.get("config")) | {key: record.get(key) for key in ("task", "dataset_digest")}
+    imported_from = {"imported_from": record.get("imported_from")}
+    return imported_from | _with_defaults(record.get("config")) | {key: record.get(key) for key in _IDENTITY}
 
 
 def _with_defaults(config: Any) -> dict[str, Any]:
@@ -124,6 +127,12 @@ def _prepare(run_dir: Path, record: RunRecord) -> None:
 
 
 def _mismatch_error(run_dir: Path, key: str, old: Any, new: Any) -> UserError:
+    if key == "imported_from":
+        return UserError(
+            f"{run_dir} holds an imported model, which training does not change in place",
+            got=old,
+            next_step=f"train in another directory: --run DIR --params {run_dir / PARAMS}, which starts from its weights",
+        )
     other_data = key == "dataset_digest"
     return UserError(
         f"{run_dir} holds a run {'on another dataset' if other_data else 'of another configuration'}: {key} differs",

@@ -1,0 +1,1 @@
+"""Models that are imported and exported."""
