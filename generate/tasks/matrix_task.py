@@ -216,20 +216,28 @@ class MatrixTask(Task[MatrixSpec]):
         self, problems: Matrices, references: Matrices, predicted: Matrices, tolerance: float = TOLERANCE
     ) -> Verification:
         """Outcomes of predicted matrices of any shape, by ``errors`` and ``passes``; measures are NaN where the shape is wrong."""
+        same_shape = predicted.same_shape(references)
+        if len(same_shape) and same_shape.all():
+            return self._verify_same_shape(problems, references, predicted, tolerance)
         outcome = np.full(len(problems), WRONG_SHAPE, dtype=np.int8)
         measures: Errors = {}
-        index = np.flatnonzero(predicted.same_shape(references))
-        if len(index):
-            p, x, h = (m.take(index) for m in (problems, references, predicted))
-            with np.errstate(all="ignore"):
-                errors = self.errors(p, x, h)
-            equal = reduce_per_matrix(x.values == h.values, x, np.logical_and)
-            correct = np.where(equal, EXACT, WITHIN_TOLERANCE)
-            outcome[index] = np.where(self.passes(errors, tolerance), correct, WRONG_VALUE)
-            measures = {name: np.full(len(problems), np.nan) for name in errors}
-            for name, values in errors.items():
-                measures[name][index] = values
+        if same_shape.any():
+            matrices = (each.take(same_shape) for each in (problems, references, predicted))
+            verified = self._verify_same_shape(*matrices, tolerance)
+            outcome[same_shape] = verified.outcome
+            measures = {name: np.full(len(problems), np.nan) for name in verified.measures}
+            for name, values in verified.measures.items():
+                measures[name][same_shape] = values
         return Verification(outcome, measures)
+
+    def _verify_same_shape(self, p: Matrices, x: Matrices, h: Matrices, tolerance: float) -> Verification:
+        """Outcomes of predictions H of the shape of X."""
+        with np.errstate(all="ignore"):
+            errors = self.errors(p, x, h)
+        equal = reduce_per_matrix(x.values == h.values, x, np.logical_and)
+        correct = np.where(equal, EXACT, WITHIN_TOLERANCE)
+        outcome = np.where(self.passes(errors, tolerance), correct, WRONG_VALUE).astype(np.int8)
+        return Verification(outcome, errors)
 
     def find_faults(self, spec: DatasetSpec, split: str, examples: Any, first: int) -> dict[str, Mask]:
         rows = cast(MatrixExamples, examples)

@@ -98,9 +98,13 @@ class ImportPart(ABC):
     def batch(self, values: Sequence[Any]) -> Any:
         """The container of parsed problems, or of parsed solutions."""
 
+    def problem_batch(self, values: Sequence[Any]) -> Any:
+        """The container of parsed problems, with the values that a dataset stores."""
+        return self.batch(values)
+
     @abstractmethod
     def grade(self, task: Any, problems: Any, answers: Any, references: Any | None) -> GradedAnswers:
-        """Verify one answer per problem by the task's mathematics. ``references``: the stored solutions, if there are any."""
+        """Verify one answer per stored problem by the task's mathematics. ``references``: the stored solutions, if any."""
 
     @abstractmethod
     def examples(self, task: Any, spec: ImportedSpec, values: Sequence[Any]) -> Any:
