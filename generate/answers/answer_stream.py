@@ -10,7 +10,8 @@ from typing import IO, Any
 from mathpipe.datasets.errors import UserError, nearest
 from mathpipe.datasets.io.import_records import Fault, Record, read_fields
 from mathpipe.datasets.io.source_files import read_lines
-from mathpipe.generate.answers.answer_verifier import MALFORMED, Answer, AnswerVerification, AnswerVerifier
+from mathpipe.generate.answers.answer_verifications import MALFORMED, AnswerVerification
+from mathpipe.generate.answers.answer_verifier import Answer, AnswerVerifier
 from mathpipe.generate.execution.ordered_map import map_in_order
 
 COLUMNS: Mapping[str, str] = {"problem": "problem", "answer": "answer"}

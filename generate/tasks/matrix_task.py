@@ -205,6 +205,16 @@ class MatrixTask(Task[MatrixSpec]):
                     result[index] &= (dense == dense.transpose(0, 2, 1)).all(axis=(1, 2))
         return np.asarray(result)
 
+    def has_size(self, problems: Matrices) -> Mask:
+        """Which matrices, of the shape of this task's problems, have a size that ``default_spec`` samples, (n,)."""
+        spec = self.default_spec
+        rows, cols = problems.rows, (problems.cols - self.extra_cols) // self.side_by_side
+        if spec.rows is not None:
+            return np.asarray((rows == spec.rows) & (cols == spec.cols))
+        low, high = spec.min_dim, spec.max_dim
+        in_range = (rows >= low) & (rows <= high) & (cols >= low) & (cols <= high)
+        return np.asarray(in_range & (spec.rectangular | (rows == cols)))
+
     def passes(self, errors: Errors, tolerance: float) -> Mask:
         """Which predictions are correct within ``tolerance``, by error_l1 (and orthogonality, if measured)."""
         correct = within(errors["error_l1"], tolerance)

@@ -99,12 +99,15 @@ def get_task(name: str, source_digest: str | None = None) -> Task[Any]:
 
 def task_of(spec: DatasetSpec) -> Task[Any]:
     """The task of a dataset; UserError if its code is not loaded, or has changed."""
-    return get_task(spec.task, spec.source_digest)
+    task = get_task(spec.task, spec.source_digest)
+    return task.with_options(spec.problems.task_options) if isinstance(spec.problems, ImportedSpec) else task
 
 
 def task_of_values(values: dict[str, Any]) -> Task[Any]:
     """The task of a spec as it is stored, in a manifest, a run or an evaluation; UserError as for ``task_of``."""
-    return get_task(str(values.get("task")), values.get("source_digest"))
+    task, problems = get_task(str(values.get("task")), values.get("source_digest")), values.get("problems")
+    is_imported = isinstance(problems, dict) and problems.get("kind") == "imported"
+    return task.with_options(problems.get("task_options", {})) if is_imported else task
 
 
 def load_task(reference: str) -> Task[Any]:

@@ -17,13 +17,12 @@ from mathpipe.generate.answers.answer_stream import ScoredLine, score_file
 from mathpipe.generate.answers.answer_text import EXTRACTIONS, Extraction
 from mathpipe.generate.answers.answer_verifier import SECONDS, AnswerVerifier
 from mathpipe.generate.outcomes import DOMAINS, Domain
-from mathpipe.generate.tasks.task_registry import load_task
 from mathpipe.pipeline.config.columns import parse_columns
-from mathpipe.pipeline.config.options import Choice
+from mathpipe.pipeline.config.options import Choice, TaskCommand, configured_task
 from mathpipe.pipeline.console import handle_sigterm, log, quiet_option
 
 
-@click.command("score")
+@click.command("score", cls=TaskCommand)
 @click.argument("file", metavar="FILE")
 @click.option(
     "--task", required=True, help="Task of the problems: a name, a file (./euclid.py) or a module (my.module:Euclid)."
@@ -78,6 +77,7 @@ def score(
     workers: int,
     seconds: float,
     as_json: bool,
+    **flags: Any,
 ) -> None:
     """Verify the answers of FILE (- for standard input), a JSON object with problem and answer on each line.
 
@@ -90,7 +90,7 @@ def score(
       mathpipe score --task integration-bwd answers.jsonl --extract boxed > results.jsonl
       mathpipe score --task inverse --columns problem=matrix,answer=output --workers 2 --out results.jsonl answers.jsonl
     """
-    verifier = AnswerVerifier(load_task(task), notation, extract, domain, seconds)
+    verifier = AnswerVerifier(configured_task(task, flags), notation, extract, domain, seconds)
     outcomes, num_correct = Counter[str](), 0
     roles = parse_columns(columns, ("problem", "answer"))
     with handle_sigterm(), _open_input(file) as answers, _open_output(out) as results:

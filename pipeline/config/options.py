@@ -20,9 +20,11 @@ from mathpipe.generate.tasks.external.task_source import is_reference
 from mathpipe.generate.tasks.task import Task
 from mathpipe.generate.tasks.task_registry import load_task
 from mathpipe.pipeline.config.counts import format_count
-from mathpipe.pipeline.config.resolution import ParameterSource, resolve
+from mathpipe.pipeline.config.resolution import ParameterSource, resolve, user_errors
 
 _TASK = "mathpipe.task"
+NO_TASK = "none"
+"""``import --task none``: problems of no task."""
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -162,6 +164,18 @@ class Choice(click.Choice[str]):
         return str(value)
 
 
+def configured_task(reference: str, flags: dict[str, Any]) -> Task[Any]:
+    """The task with the options that the flags name; UserError for values out of bounds."""
+    task = load_task(reference)
+    with user_errors(task.spec_model, task.name):
+        return task.with_options(named_options(flags))
+
+
+def named_options(flags: dict[str, Any]) -> dict[str, Any]:
+    """The flags that were given."""
+    return {name: value for name, value in flags.items() if value is not None}
+
+
 class TaskCommand(click.Command):
     """A command with the options of its task: those of the parameters of the task that ``--task`` or a file names."""
 
@@ -230,7 +244,7 @@ def _named_task(args: list[str]) -> Task[Any] | None:
     if name is None and (params is not None or arguments["preset"] or arguments["overrides"]):
         source = ParameterSource(arguments["preset"], params, tuple(arguments["overrides"] or ()))
         name = resolve("generate", source, {}).get("task")
-    return None if name is None else load_task(str(name))
+    return None if name is None or name == NO_TASK else load_task(str(name))
 
 
 def _none_if_empty(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...] | None:

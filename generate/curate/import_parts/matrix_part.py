@@ -37,6 +37,7 @@ from mathpipe.generate.curate.import_parts.import_part import (
 from mathpipe.generate.curate.import_parts.token_part import malformed, read_token_ids
 from mathpipe.generate.dataset_spec import ImportedSpec, SourceFormat
 from mathpipe.generate.outcomes import Verification
+from mathpipe.generate.problem_specs.matrix_spec import DIMENSIONS
 from mathpipe.generate.splits import problem_hash
 from mathpipe.generate.tasks.matrix_task import WRONG_SHAPE as WRONG_SHAPE_OUTCOME
 from mathpipe.generate.tasks.matrix_task import MatrixTask, hash_problems
@@ -150,7 +151,10 @@ class MatrixPart(ImportPart):
         for matrices in (examples.problems, examples.solutions, examples.solved):
             in_range &= _in_range(matrices)
         too_large = Fault(OUT_OF_RANGE, f"expected numbers of magnitude below {LARGEST:g}")
-        return [(~in_range, too_large), (~task.supports(examples.solved), fault)]
+        supported = task.supports(examples.solved)
+        other_size = Fault(WRONG_SHAPE, f"problem: expected the size that the options of {task.name} name")
+        fits = task.has_size(examples.solved) if task.chosen_options.keys() & DIMENSIONS else supported
+        return [(~in_range, too_large), (~supported, fault), (supported & ~fits, other_size)]
 
     def check(self, task: MatrixTask, examples: MatrixExamples) -> Checked:
         problems, stored = examples.solved, examples.solutions

@@ -66,7 +66,11 @@ def load_source(source: TaskSource) -> Task[Any]:
 
 def _reduce_task(task: Task[Any]) -> tuple[Any, ...]:
     """A pickled task is its source: another process loads it again."""
-    return load_source, (task.origin,)
+    return _restore_task, (task.origin, dict(task.chosen_options))
+
+
+def _restore_task(source: TaskSource, options: dict[str, Any]) -> Task[Any]:
+    return load_source(source).with_options(options)
 
 
 def _reduce_spec(spec: DatasetSpec) -> tuple[Any, ...]:
