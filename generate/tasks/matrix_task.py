@@ -232,8 +232,8 @@ class MatrixTask(Task[MatrixSpec]):
         outcome = np.full(len(problems), WRONG_SHAPE, dtype=np.int8)
         measures: Errors = {}
         if same_shape.any():
-            matrices = (each.take(same_shape) for each in (problems, references, predicted))
-            verified = self._verify_same_shape(*matrices, tolerance)
+            p, x, h = (each.take(same_shape) for each in (problems, references, predicted))
+            verified = self._verify_same_shape(p, x, h, tolerance)
             outcome[same_shape] = verified.outcome
             measures = {name: np.full(len(problems), np.nan) for name in verified.measures}
             for name, values in verified.measures.items():

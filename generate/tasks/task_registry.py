@@ -106,8 +106,9 @@ def task_of(spec: DatasetSpec) -> Task[Any]:
 def task_of_values(values: dict[str, Any]) -> Task[Any]:
     """The task of a spec as it is stored, in a manifest, a run or an evaluation; UserError as for ``task_of``."""
     task, problems = get_task(str(values.get("task")), values.get("source_digest")), values.get("problems")
-    is_imported = isinstance(problems, dict) and problems.get("kind") == "imported"
-    return task.with_options(problems.get("task_options", {})) if is_imported else task
+    if not isinstance(problems, dict) or problems.get("kind") != "imported":
+        return task
+    return task.with_options(problems.get("task_options", {}))
 
 
 def load_task(reference: str) -> Task[Any]:

@@ -65,8 +65,11 @@ class IntegerPart(ImportPart):
             layouts = task.layout_of_problems(task.default_spec), task.solution_layout
         if layouts is None:
             layouts = _infer_layouts(source, itertools.islice(read_all(), _FIRST_RECORDS))
-        layouts = tuple(str(parse_layout(name)) if name else layouts[k] for k, name in enumerate(source.layouts))
-        return {"problem_layout": layouts[0], "solution_layout": layouts[1], "columns": dict(task.columns)}
+        problem, solution = (
+            layout if name is None else str(parse_layout(name))
+            for layout, name in zip(layouts, source.layouts, strict=True)
+        )
+        return {"problem_layout": problem, "solution_layout": solution, "columns": dict(task.columns)}
 
     def read(self, task: IntegerTask[Any], spec: ImportedSpec, fields: Sequence[Fields]) -> list[Any]:
         layouts = _layouts(spec)
