@@ -85,7 +85,7 @@ class AnswerVerifier:
             raise UserError(
                 f"{self.task.name} mixes problems of several tasks",
                 expected="the task of each problem",
-                next_step="verify the answers of each task apart, such as --task transpose",
+                next_step="verify the answers of each task apart, such as transpose; `mathpipe score` reads the task of each line",
             )
 
     @functools.cached_property
