@@ -187,8 +187,10 @@ class TaskCommand(click.Command):
             raise self._no_such_option(ctx, error) from None
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        task = ctx.meta.get(_TASK)
-        return super().get_params(ctx) if task is None else [*task_options(task), *super().get_params(ctx)]
+        """The options of the task, but those that the command has itself, and those of the command."""
+        task, params = ctx.meta.get(_TASK), super().get_params(ctx)
+        flags = {flag for parameter in params for flag in parameter.opts}
+        return [*(option for option in task_options(task) if not flags & {*option.opts}), *params] if task else params
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The options of the task in a section of their own."""

@@ -124,3 +124,15 @@ def test_layouts_of_integers_without_a_task(tmp_path: Path) -> None:
     assert [line["line"] for line in summary["bad_lines"]] == [2]
     assert open_dataset(out, split="test").manifest.spec["problems"]["problem_layout"] == "(int, int)"
     assert open_dataset(out, split="test").manifest.spec["problems"]["solution_layout"] == "[int]"
+
+
+def test_options_of_the_command_come_before_those_of_a_task(tmp_path: Path) -> None:
+    (tmp_path / "scale.py").write_text(OWN_TASK.replace("factor", "columns"))
+    task = str(tmp_path / "scale.py")
+    file = write_lines(tmp_path / "x.jsonl", {"a": 7, "solution": 14})
+    summary = run(
+        *("import", "--task", task, "--test", file, "--out", str(tmp_path / "data"), "--json"),
+        *("--columns", "problem=a,solution=solution"),
+    )
+    assert json.loads(summary.stdout)["splits"]["test"]["rows"] == 1
+    assert "columns" in run("generate", "--task", task, "--help").stdout
