@@ -12,9 +12,8 @@ from mathpipe.generate.answers.answer_text import Extraction
 from mathpipe.generate.answers.answer_verifications import INVALID_PROBLEM, AnswerVerification
 from mathpipe.generate.answers.answer_verifier import SECONDS, Answer, AnswerVerifier
 from mathpipe.generate.outcomes import Domain
-from mathpipe.generate.tasks.matrices.cotraining import BY_TASK_TOKEN
 from mathpipe.generate.tasks.task import Task
-from mathpipe.generate.tasks.task_registry import TASKS
+from mathpipe.generate.tasks.task_registry import TASKS, TASKS_BY_TOKEN
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class MixtureVerifier:
     def tasks(self) -> dict[str, Task[Any]]:
         """The tasks that an answer may name."""
         if self.is_mixture:
-            return {**BY_TASK_TOKEN, **{task.name: task for task in BY_TASK_TOKEN.values()}}
+            return {**TASKS_BY_TOKEN, **{task.name: task for task in TASKS_BY_TOKEN.values()}}
         others = {name: task for name, task in TASKS.items() if not getattr(task, "has_task_tokens", False)}
         return {**others, self.task.name: self.task}
 
@@ -88,6 +87,6 @@ class MixtureVerifier:
     def _unknown(self, name: object) -> str:
         """Why an answer has no task."""
         if self.is_mixture:
-            tokens = ", ".join(f"{token} ({task.name})" for token, task in BY_TASK_TOKEN.items())
+            tokens = ", ".join(f"{token} ({task.name})" for token, task in TASKS_BY_TOKEN.items())
             return f"task: expected one of {tokens}, got {ascii(name)[:40]}"
         return f"task: expected the name of a task, as `mathpipe tasks` lists them, got {ascii(name)[:40]}"

@@ -65,6 +65,7 @@ _MODULES: tuple[Any, ...] = (
 TASKS: dict[str, Task[Any]] = {module.TASK.name: module.TASK for module in _MODULES}
 
 MATRIX_TASKS: dict[str, MatrixTask] = {name: task for name, task in TASKS.items() if isinstance(task, MatrixTask)}
+TASKS_BY_TOKEN: dict[str, Task[Any]] = dict(cotraining.BY_TASK_TOKEN)  # those of co-training
 UNVERIFIED_TASKS: dict[str, Task[Any]] = {  # by problem type: of imported examples without a task
     task.problem_type: task
     for task in (UnverifiedMatrices(), UnverifiedExpressions(), UnverifiedSequences(), UnverifiedIntegers())

@@ -96,13 +96,12 @@ def score(
     """
     outcomes, num_correct = Counter[str](), 0
     roles, named_task = parse_columns(columns, ("problem", "answer")), configured_task(task, flags)
-    verifier: AnswerVerifier | MixtureVerifier = MixtureVerifier(named_task, notation, extract, domain, seconds)
-    if verifier.is_mixture:
+    mixture = MixtureVerifier(named_task, notation, extract, domain, seconds)
+    if mixture.is_mixture:
         roles.setdefault("task", "task")
-    elif "task" not in roles:
-        verifier = AnswerVerifier(named_task, notation, extract, domain, seconds)
+    single = None if "task" in roles else AnswerVerifier(named_task, notation, extract, domain, seconds)
     with handle_sigterm(), _open_input(file) as answers, _open_output(out) as results:
-        for line in score_file(answers, verifier, roles, workers):
+        for line in score_file(answers, single or mixture, roles, workers):
             outcomes[line.verification.outcome] += 1
             num_correct += line.verification.correct
             _write(results, line)

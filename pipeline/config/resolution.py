@@ -201,13 +201,13 @@ _OTHER_NAMES: dict[str, tuple[str, ...]] = {  # of other libraries, or without t
 def _suggest_key(key: str, known_keys: list[str], prefix: str) -> str | None:
     """The key that ``key`` was meant to be: one of the same name or meaning, else a similar one."""
     parent, _, name = key.replace("-", "_").rpartition(".")
-    siblings = [known for known in known_keys if known.rpartition(".")[0] == parent]
+    siblings = [full_key for full_key in known_keys if full_key.rpartition(".")[0] == parent]
     for keys in (siblings, known_keys):
-        by_name = {known.rpartition(".")[2]: known for known in reversed(keys)}
+        by_name = {full_key.rpartition(".")[2]: full_key for full_key in reversed(keys)}
         for candidate in (name, *_OTHER_NAMES.get(name, ())):
             if candidate in by_name:
                 return f"did you mean {prefix}{by_name[candidate]}?"
-    names = {known.rpartition(".")[2]: known for known in siblings}
+    names = {full_key.rpartition(".")[2]: full_key for full_key in siblings}
     for other, meanings in _OTHER_NAMES.items():
         if meanings[0] in names:
             names.setdefault(other, names[meanings[0]])
