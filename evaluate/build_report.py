@@ -27,7 +27,7 @@ from mathpipe.evaluate.analyze.summary import Metrics
 from mathpipe.evaluate.failures.failure import Failure
 from mathpipe.evaluate.failures.failure_dump import FailureWriter
 from mathpipe.evaluate.failures.worst_failures import WorstFailures
-from mathpipe.evaluate.predictions import predictions_metadata, read_predictions
+from mathpipe.evaluate.predictions import expect_predictions, predictions_metadata, read_predictions
 from mathpipe.evaluate.report.charts import render_chart
 from mathpipe.evaluate.report.evaluation_page import page
 
@@ -62,6 +62,11 @@ def build_report(
 
     ``seconds``: durations of earlier steps, stored with the metrics; ``started``: ``perf_counter`` at the start of the evaluation.
     """
+    with expect_predictions(storage.path(PREDICTIONS)):
+        return _build_report(storage, verbose, seconds or {}, started)
+
+
+def _build_report(storage: Storage, verbose: bool, seconds: Mapping[str, float], started: float | None) -> ReportResult:
     path = storage.path(PREDICTIONS)
     metadata = predictions_metadata(path, storage.fs)
     spec = metadata.get("spec", metadata)  # published predictions name their task alone
@@ -72,7 +77,7 @@ def build_report(
     data, adapter = evaluation_data(table, metadata, baseline_counts), adapter_of_spec(spec)
     analyses = adapter.analyse(data)
     worst, typical = _failures(storage, data, adapter, spec, verbose)
-    durations = dict(seconds or {}) | ({} if started is None else {"total": time.perf_counter() - started})
+    durations = dict(seconds) | ({} if started is None else {"total": time.perf_counter() - started})
     metrics = adapter.metrics(data) | {"seconds": {name: round(value, 3) for name, value in durations.items()}}
     _write_analyses(storage, analyses)
     storage.write_text(REPORT, page(metadata, metrics, analyses, worst, typical, adapter.worst_order))
@@ -123,7 +128,8 @@ def _failures(
 def iter_failures(storage: Storage, spec: dict[str, Any], name: str = PREDICTIONS) -> Iterator[Failure]:
     """Iterate over the failed problems of a predictions file in constant memory."""
     adapter = adapter_of_spec(spec)
-    with pq.ParquetFile(storage.path(name), filesystem=storage.fs) as file:
+    path = storage.path(name)
+    with expect_predictions(path), pq.ParquetFile(path, filesystem=storage.fs) as file:
         for batch in file.iter_batches(batch_size=_GROUP_ROWS, use_threads=False):
             yield from adapter.failures(pa.Table.from_batches([batch]))
 

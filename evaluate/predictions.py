@@ -35,8 +35,10 @@ the problem type come from its adapter (see ``mathpipe.evaluate.adapters``).
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -46,6 +48,11 @@ import pyarrow.parquet as pq
 from mathpipe.datasets.errors import UserError
 
 METADATA = b"mathpipe.evaluation"
+FOOTER_ENTRIES = (
+    *("task", "run", "data", "split", "rows", "outcomes", "decoding_settings", "input_encoding", "output_encoding"),
+    *("precision", "dataset_digest", "max_length", "checkpoint", "spec"),
+)
+_NO_COLUMN = re.compile(r'Field "(.+)" does not exist')
 
 
 class PredictionsWriter:
@@ -72,6 +79,24 @@ class PredictionsWriter:
         """Write the footer; the underlying file stays open."""
         if self._writer is not None:
             self._writer.close()
+
+
+@contextlib.contextmanager
+def expect_predictions(path: str | Path) -> Iterator[None]:
+    """UserError that names ``path`` where the block asks for a column, or an entry of the footer, that the file lacks."""
+    try:
+        yield
+    except KeyError as error:
+        column = _NO_COLUMN.match(str(error.args[0]))
+        name = column[1] if column else str(error.args[0])
+        if column is None and name not in FOOTER_ENTRIES:
+            raise
+        raise UserError(
+            f"{path} has no {'column' if column else 'entry'} {name}",
+            expected="predictions that this version of mathpipe wrote",
+            cause="another version wrote them",
+            next_step="evaluate the run again with `mathpipe eval`",
+        ) from error
 
 
 def read_predictions(path: str | Path, columns: Sequence[str] | None = None, filesystem: Any = None) -> pa.Table:

@@ -61,7 +61,7 @@ class SourceFormat(BaseModel):
     infix, LaTeX, nested lists, or ``auto``: expressions, each in its own notation. ``columns``: role, such as ``problem``, ->
     column of the file. ``encodings``: number encodings of problems and solutions, where matrices are written as tokens.
     ``stored_tokens``: the tokens of the ids in files that mathpipe wrote. ``stored_layouts``: of the flat rows of integers in
-    such files.
+    such files. ``layouts``: of integers in problems and solutions without a task, where the user names them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -72,12 +72,14 @@ class SourceFormat(BaseModel):
     encodings: tuple[str, str] | None = None
     stored_tokens: tuple[str, ...] = ()
     stored_layouts: tuple[str, str] | None = None
+    layouts: tuple[str | None, str | None] = (None, None)
 
 
 class ImportedSpec(ProblemSpec):
     """Imported examples: those of the files, in their order and with the splits of the files, not of the hash.
 
-    ``problem_type``: what they are. ``checked``: lines with wrong solutions were left out. ``source``: how files write examples.
+    ``problem_type``: what they are. ``task_options``: of the task, other than its defaults.
+    ``checked``: lines with wrong solutions were left out. ``source``: how files write examples.
     ``valid_cut``: the files hold no validation examples, so that ``valid`` took those of training whose hash names it. Further
     fields are those that the problem type stores about its examples, such as the ``alphabet``.
     """
@@ -87,6 +89,7 @@ class ImportedSpec(ProblemSpec):
     kind: Literal["imported"] = "imported"
     problem_type: str
     sources: tuple[SourceFile, ...]
+    task_options: dict[str, Any] = {}
     checked: bool = False
     valid_cut: bool = False
     source: SourceFormat = SourceFormat()

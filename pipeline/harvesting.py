@@ -24,7 +24,7 @@ from mathpipe.datasets.io.storage import Storage
 from mathpipe.datasets.io.table_files import read_schema
 from mathpipe.datasets.tokenizers.tokenizer import END, PAD, DecodeStatus
 from mathpipe.evaluate.build_report import PREDICTIONS
-from mathpipe.evaluate.predictions import predictions_metadata, read_predictions
+from mathpipe.evaluate.predictions import expect_predictions, predictions_metadata, read_predictions
 from mathpipe.generate.curate.dataset_import import RejectedLines, write_imported
 from mathpipe.generate.curate.import_batches import ImportedBatch
 from mathpipe.generate.curate.import_parts.import_part import ImportPart
@@ -133,8 +133,9 @@ def _open_evaluation(path: Path) -> Evaluation:
     metadata = predictions_metadata(path)
     if None in (metadata.get("data"), metadata.get("dataset_digest")):
         raise UserError(f"{path} names no dataset", cause="its predictions were imported", next_step="evaluate a run")
-    encodings = (metadata["input_encoding"], metadata["output_encoding"])
-    dataset = open_dataset(metadata["data"], metadata["split"], *encodings, metadata["precision"])
+    with expect_predictions(path):
+        encodings = (metadata["input_encoding"], metadata["output_encoding"])
+        dataset = open_dataset(metadata["data"], metadata["split"], *encodings, metadata["precision"])
     if dataset.digest != metadata["dataset_digest"]:
         raise UserError(
             f"{metadata['data']} no longer contains the problems of {path}",
@@ -203,7 +204,8 @@ class _Collection:
     def batches(self, evaluations: Sequence[Evaluation]) -> Iterator[ImportedBatch]:
         """The new pairs of these evaluations of one split."""
         for evaluation in evaluations:
-            table = read_predictions(evaluation.predictions, _COLUMNS)
+            with expect_predictions(evaluation.predictions):
+                table = read_predictions(evaluation.predictions, _COLUMNS).select(_COLUMNS)
             table = table.filter(pc.equal(table["passed"], True))
             self.num_right += len(table)
             yield from self._of_evaluation(evaluation, table)

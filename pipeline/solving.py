@@ -17,13 +17,8 @@ from mathpipe.evaluate.decode.beam_search import beam_search
 from mathpipe.evaluate.decode.decoding import Decoding, Hypotheses, decoding_mode, greedy
 from mathpipe.evaluate.run import resolve_device
 from mathpipe.evaluate.score.scoring import lengths_before_end
-from mathpipe.generate.answers.answer_verifier import (
-    INVALID_PROBLEM,
-    SECONDS,
-    AnswerVerification,
-    AnswerVerifier,
-    ParsedAnswer,
-)
+from mathpipe.generate.answers.answer_verifications import INVALID_PROBLEM, AnswerVerification
+from mathpipe.generate.answers.answer_verifier import SECONDS, AnswerVerifier, ParsedAnswer
 from mathpipe.generate.outcomes import Domain
 from mathpipe.generate.tasks.task_registry import get_task
 from mathpipe.train.model.interface import Model

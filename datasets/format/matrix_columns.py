@@ -168,7 +168,7 @@ def snap_to_grid(matrices: Matrices) -> Matrices:
     """The same matrices, with each value that has the float32 of a 3-digit decimal replaced by the float64 of this decimal."""
     rounded = round_to_grid(matrices.values)
     on_grid = rounded.astype(np.float32) == matrices.values.astype(np.float32)
-    return matrices.with_values(np.where(on_grid, rounded, matrices.values))
+    return matrices.with_values(rounded if on_grid.all() else np.where(on_grid, rounded, matrices.values))
 
 
 def _matrices(table: pa.Table, name: str) -> Matrices:

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from mathpipe.datasets.containers.integer_layout import unflatten
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.dataset import Dataset
-from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.sequence_columns import TokenExamples
 from mathpipe.datasets.tokenizers.integer_tokenizer import IntegerTokenizer
 from mathpipe.evaluate.adapters.adapter import Terminal
@@ -25,7 +24,7 @@ from mathpipe.evaluate.analyze.covariates import Column, integer_covariates
 from mathpipe.evaluate.analyze.evaluation_data import EvaluationData
 from mathpipe.evaluate.analyze.outcome_analyses import by_outcome, by_rank
 from mathpipe.evaluate.analyze.summary import Metrics, class_metrics
-from mathpipe.evaluate.decode.grammar import Grammar
+from mathpipe.evaluate.decode.integer_grammar import IntegerGrammar
 from mathpipe.evaluate.failures.failure import Failure, FailureParts
 from mathpipe.evaluate.score.token_verifier import ScoredTokens
 
@@ -53,13 +52,8 @@ class IntegerAdapter(TokenAdapter[IntegerTokenizer]):
 
     def grammar(
         self, tokenizer: IntegerTokenizer, examples: TokenExamples, max_length: int, device: torch.device | str
-    ) -> Grammar | None:
-        raise UserError(
-            "constrained decoding does not apply to tasks of integers",
-            expected="a task of matrices or expressions, which have a grammar",
-            got=self.task.name,
-            next_step="leave --constrained out",
-        )
+    ) -> IntegerGrammar:
+        return IntegerGrammar(tokenizer, len(examples), max_length, device)
 
     def answer_columns(self, scored: ScoredTokens) -> dict[str, pa.Array]:
         offsets, values = pa.array(scored.answers.offsets, pa.int32()), pa.array(scored.answers.values, pa.int64())

@@ -10,11 +10,13 @@ from typing import IO, Any
 from mathpipe.datasets.errors import UserError, nearest
 from mathpipe.datasets.io.import_records import Fault, Record, read_fields
 from mathpipe.datasets.io.source_files import read_lines
-from mathpipe.generate.answers.answer_verifier import MALFORMED, Answer, AnswerVerification, AnswerVerifier
+from mathpipe.generate.answers.answer_verifications import MALFORMED, AnswerVerification
+from mathpipe.generate.answers.answer_verifier import Answer, AnswerVerifier
+from mathpipe.generate.answers.mixture_verifier import MixtureVerifier
 from mathpipe.generate.execution.ordered_map import map_in_order
 
 COLUMNS: Mapping[str, str] = {"problem": "problem", "answer": "answer"}
-OPTIONAL_ROLES = ("reference", "id")
+OPTIONAL_ROLES = ("reference", "id", "task")
 INVALID_LINE = "invalid_line"
 """The outcome of a line that is no JSON object with a problem and an answer."""
 MAX_LINE_BYTES = 1 << 22
@@ -23,23 +25,32 @@ _BATCH_LINES, _BATCH_BYTES = 128, 1 << 20
 
 @dataclass(frozen=True)
 class ScoredLine:
-    """The result of line ``number`` (from 1); ``identifier``: the value of its column ``id``, if ``--columns`` names one."""
+    """The result of line ``number`` (from 1).
+
+    ``identifier``, ``task``: the values of its columns ``id`` and ``task``, if ``--columns`` names them.
+    """
 
     number: int
     verification: AnswerVerification
     identifier: Any = None
+    task: Any = None
 
     def to_json(self) -> dict[str, Any]:
-        identifier = {} if self.identifier is None else {"id": self.identifier}
-        return {"line": self.number, **identifier, **self.verification.to_json()}
+        named = {"id": self.identifier, "task": self.task}
+        present = {name: value for name, value in named.items() if value is not None}
+        return {"line": self.number, **present, **self.verification.to_json()}
 
 
 def score_lines(
-    lines: Iterable[bytes], verifier: AnswerVerifier, columns: Mapping[str, str] = COLUMNS, workers: int = 0
+    lines: Iterable[bytes],
+    verifier: AnswerVerifier | MixtureVerifier,
+    columns: Mapping[str, str] = COLUMNS,
+    workers: int = 0,
 ) -> Iterator[ScoredLine]:
     """The result of each line that is not empty, in order.
 
-    ``columns``: role (problem, answer, reference, id) -> field of the object. ``workers``: processes; 0: this one.
+    ``columns``: role (problem, answer, reference, id, task) -> field of the object; a task needs a ``MixtureVerifier``.
+    ``workers``: processes; 0: this one.
     """
     columns = {**COLUMNS, **columns}
     for role in columns.keys() - {*COLUMNS, *OPTIONAL_ROLES}:
@@ -62,7 +73,7 @@ def score_lines(
 
 
 def score_file(
-    file: IO[bytes], verifier: AnswerVerifier, columns: Mapping[str, str] = COLUMNS, workers: int = 0
+    file: IO[bytes], verifier: AnswerVerifier | MixtureVerifier, columns: Mapping[str, str] = COLUMNS, workers: int = 0
 ) -> Iterator[ScoredLine]:
     """``score_lines`` of an open file; of a line beyond 4 MiB only the beginning is read."""
     return score_lines(read_lines(file, MAX_LINE_BYTES), verifier, columns, workers)
@@ -82,17 +93,25 @@ def _batches(lines: Iterable[bytes]) -> Iterator[list[Record]]:
         yield batch
 
 
-def _score_batch(verifier: AnswerVerifier, columns: Mapping[str, str], records: list[Record]) -> list[ScoredLine]:
-    fields = {r.number: read_fields(r, "jsonl", columns, MAX_LINE_BYTES, nullable=("answer", "id")) for r in records}
+def _score_batch(
+    verifier: AnswerVerifier | MixtureVerifier, columns: Mapping[str, str], records: list[Record]
+) -> list[ScoredLine]:
+    fields = {
+        r.number: read_fields(r, "jsonl", columns, MAX_LINE_BYTES, nullable=("answer", "id", "task")) for r in records
+    }
     valid = {number: each for number, each in fields.items() if each is not None and not isinstance(each, Fault)}
     answers = [Answer(each["problem"], each["answer"], each.get("reference")) for each in valid.values()]
-    verifications = dict(zip(valid, verifier.verify(answers), strict=True))
+    if isinstance(verifier, MixtureVerifier):
+        results_of_answers = verifier.verify([each.get("task") for each in valid.values()], answers)
+    else:
+        results_of_answers = list(verifier.verify(answers))
+    verifications = dict(zip(valid, results_of_answers, strict=True))
     results = []
     for number, each in fields.items():
         if isinstance(each, Fault):
             results.append(ScoredLine(number, AnswerVerification(INVALID_LINE, reason=each.reason)))
         elif each is not None:
-            results.append(ScoredLine(number, verifications[number], each.get("id")))
+            results.append(ScoredLine(number, verifications[number], each.get("id"), each.get("task")))
     return results
 
 

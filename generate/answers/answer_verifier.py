@@ -7,56 +7,34 @@ which the verifier fails ``undecided``; none raises an error. Text is parsed and
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.io.import_records import Fault
 from mathpipe.generate.answers.answer_text import Extraction, NoAnswer, check_extraction, extract_answer
+from mathpipe.generate.answers.answer_verifications import (
+    INVALID_PROBLEM,
+    MALFORMED,
+    TIMEOUT,
+    UNDECIDED,
+    AnswerVerification,
+    AnswerVerifications,
+)
 from mathpipe.generate.answers.time_limit import TimeLimitExceeded, time_limit
 from mathpipe.generate.curate.import_parts.import_part import SIDES, WRONG_SHAPE, ImportPart
 from mathpipe.generate.curate.import_parts.import_registry import IMPORT_PARTS
 from mathpipe.generate.dataset_spec import ImportedSpec, SourceFormat
-from mathpipe.generate.outcomes import DOMAINS, EVIDENCE, NONE, Domain, Verification, counted_as_correct
+from mathpipe.generate.outcomes import DOMAINS, Domain, counted_as_correct
 from mathpipe.generate.tasks.task import Task
 from mathpipe.generate.tasks.task_registry import load_task
 
-MALFORMED, TIMEOUT, UNDECIDED = "malformed", "timeout", "undecided"
-INVALID_PROBLEM = "invalid_problem"
-"""The outcome where not the answer is at fault: the problem cannot be parsed, or the task cannot pose it."""
 AUTO = "auto"
 SECONDS = 30.0  # for one answer; the limits of the verifiers themselves are below
-_EVIDENCE_NAMES = [None if k == NONE else name for k, name in enumerate(EVIDENCE)]
 _OUTCOME_OF_FAULT = {WRONG_SHAPE: "wrong_shape"}  # of an answer that is no answer; else it is malformed
-
-
-class AnswerVerification(NamedTuple):
-    """The outcome of one answer, and whether it counts as correct.
-
-    ``measures``: those of the task that are defined, such as ``error_l1``; ``evidence``: proven, enclosed or sampled, None where
-    the verifier names none; ``evidence_counts``: what it consists of; ``reason``: why there is no other outcome, None for most.
-    """
-
-    outcome: str
-    correct: bool = False
-    measures: Mapping[str, float] = MappingProxyType({})
-    evidence: str | None = None
-    evidence_counts: Mapping[str, int] = MappingProxyType({})
-    reason: str | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, without those that are empty."""
-        return {name: value for name, value in self._asdict().items() if value is not None and value != {}}
-
-    def __reduce__(self) -> tuple[Any, ...]:  # a proxy cannot be pickled
-        outcome, correct, measures, evidence, counts, reason = self
-        return AnswerVerification, (outcome, correct, dict(measures), evidence, dict(counts), reason)
 
 
 @dataclass(frozen=True)
@@ -107,7 +85,7 @@ class AnswerVerifier:
             raise UserError(
                 f"{self.task.name} mixes problems of several tasks",
                 expected="the task of each problem",
-                next_step="verify the answers of each task apart, such as --task transpose",
+                next_step="verify the answers of each task apart, such as transpose; `mathpipe score` reads the task of each line",
             )
 
     @functools.cached_property
@@ -147,20 +125,19 @@ class AnswerVerifier:
         reason = parsed.reason.removeprefix("solution: ")
         return AnswerVerification(outcome if outcome in self.task.outcomes else MALFORMED, reason=reason)
 
-    def verify(self, answers: Sequence[Answer]) -> list[AnswerVerification]:
+    def verify(self, answers: Sequence[Answer]) -> AnswerVerifications:
         """The outcome of each answer, in order; it depends on no other answer."""
-        results: list[AnswerVerification | None] = [None] * len(answers)
-        parsed, index = [], []
-        for i, answer in enumerate(answers):
-            values = self._parse_safely(answer)
-            if isinstance(values, AnswerVerification):
-                results[i] = values
-            else:
-                parsed.append(values)
-                index.append(i)
-        for i, result in zip(index, self.verify_parsed(parsed), strict=True):
-            results[i] = result
-        return [result for result in results if result is not None]
+        values = [self._parse_safely(answer) for answer in answers]
+        parsed = [i for i, each in enumerate(values) if isinstance(each, ParsedAnswer)]
+        verified = self.verify_parsed([each for each in values if isinstance(each, ParsedAnswer)])
+        parts: list[tuple[Sequence[int], AnswerVerifications]] = [(parsed, verified)]
+        for i, each in enumerate(values):
+            if not isinstance(each, ParsedAnswer):
+                parts.append(([i], self._undecided(each.outcome, each.reason or "")))
+        return AnswerVerifications.merge(self.task.outcomes, len(answers), parts)
+
+    def _undecided(self, outcome: str, reason: str) -> AnswerVerifications:
+        return AnswerVerifications.unverified(self.task.outcomes, outcome, [reason])
 
     def _parse_safely(self, answer: Answer) -> ParsedAnswer | AnswerVerification:
         try:
@@ -199,68 +176,53 @@ class AnswerVerifier:
             self._recent_problems[problem] = parsed
         return self._recent_problems[problem]
 
-    def verify_parsed(self, answers: Sequence[ParsedAnswer]) -> list[AnswerVerification]:
+    def verify_parsed(self, answers: Sequence[ParsedAnswer]) -> AnswerVerifications:
         """The outcome of each parsed answer. A batch that takes too long, or fails, is divided to isolate the answer at fault."""
+        outcomes = self.task.outcomes
         if not answers:
-            return []
+            return AnswerVerifications.merge(outcomes, 0, [])
         try:
             with time_limit(self.seconds), np.errstate(all="ignore"):
                 return self._verify_together(answers)
         except TimeLimitExceeded:
             if len(answers) == 1:
-                return [AnswerVerification(TIMEOUT, reason=f"verification took more than {self.seconds:g} s")]
+                return self._undecided(TIMEOUT, f"verification took more than {self.seconds:g} s")
         except Exception as error:  # whatever an answer does to a verifier
             if len(answers) == 1:
                 reason = str(error) if isinstance(error, UserError) else type(error).__name__
-                return [AnswerVerification(UNDECIDED, reason=f"the verifier failed: {reason}")]
-        middle = len(answers) // 2
-        return [*self.verify_parsed(answers[:middle]), *self.verify_parsed(answers[middle:])]
+                return self._undecided(UNDECIDED, f"the verifier failed: {reason}")
+        n, middle = len(answers), len(answers) // 2
+        halves = [
+            (range(first, end), self.verify_parsed(answers[first:end])) for first, end in ((0, middle), (middle, n))
+        ]
+        return AnswerVerifications.merge(outcomes, n, halves)
 
-    def _verify_together(self, answers: Sequence[ParsedAnswer]) -> list[AnswerVerification]:
-        results: list[AnswerVerification | None] = [None] * len(answers)
+    def _verify_together(self, answers: Sequence[ParsedAnswer]) -> AnswerVerifications:
+        """Verify the answers with a reference, and those without, as one batch each."""
+        missing = [answer.reference is None for answer in answers]
+        if all(missing) or not any(missing):
+            return self._verify_group(answers, not missing[0])
+        parts = []
         for has_reference in (False, True):
-            index = [i for i, each in enumerate(answers) if (each.reference is not None) == has_reference]
-            if not index:
-                continue
-            group = [answers[i] for i in index]
-            problems, predicted = (self.part.batch([getattr(a, name) for a in group]) for name in ("problem", "answer"))
-            references = self.part.batch([a.reference for a in group]) if has_reference else None
-            graded = self.part.grade(self.task, problems, predicted, references)
-            for i, result in zip(index, self._results(graded.verification), strict=True):
-                results[i] = result
-            for mask, fault in graded.problem_faults:
-                for k in np.flatnonzero(mask).tolist():
-                    results[index[k]] = AnswerVerification(INVALID_PROBLEM, reason=fault.reason)
-        return [result for result in results if result is not None]
+            index = [i for i, without in enumerate(missing) if without != has_reference]
+            parts.append((index, self._verify_group([answers[i] for i in index], has_reference)))
+        return AnswerVerifications.merge(self.task.outcomes, len(answers), parts)
 
-    def _results(self, verification: Verification) -> list[AnswerVerification]:
+    def _verify_group(self, answers: Sequence[ParsedAnswer], has_reference: bool) -> AnswerVerifications:
+        batch = self.part.batch
+        problems = self.part.problem_batch([each.problem for each in answers])
+        predicted = batch([each.answer for each in answers])
+        references = batch([each.reference for each in answers]) if has_reference else None
+        return self.verify_batch(problems, predicted, references)
+
+    def verify_batch(self, problems: Any, answers: Any, references: Any | None = None) -> AnswerVerifications:
+        """The outcome of each answer of a container, such as ``Matrices``; problems as a dataset stores them, no time limit."""
+        graded = self.part.grade(self.task, problems, answers, references)
         correct_outcomes = counted_as_correct(self.task.correct_outcomes, self.domain)
-        n = len(verification.outcome)
-        graded = len(verification.evidence) == n
-        evidence = [_EVIDENCE_NAMES[k] for k in verification.evidence.tolist()] if graded else [None] * n
-        names = [self.task.outcomes[k] for k in verification.outcome.tolist()]
-        measures = _finite_values(verification.measures, n)
-        counts = [
-            {name: int(count) for name, count in row.items()} for row in _finite_values(verification.evidence_counts, n)
-        ]
-        return [
-            AnswerVerification(name, name in correct_outcomes, values, grade, numbers)
-            for name, values, grade, numbers in zip(names, measures, evidence, counts, strict=True)
-        ]
-
-
-def _finite_values(columns: Mapping[str, NDArray[Any]], n: int) -> list[dict[str, Any]]:
-    """For each of n rows, the columns (n,) that have a finite number there."""
-    if not columns:
-        return [{} for _ in range(n)]
-    names, rows = list(columns), zip(*(values.tolist() for values in columns.values()), strict=True)
-    finite = np.logical_and.reduce([np.isfinite(values) for values in columns.values()]).tolist()
-    return [
-        dict(zip(names, row, strict=True))
-        if complete
-        else {k: v for k, v in zip(names, row, strict=True) if isfinite(v)}
-        for row, complete in zip(rows, finite, strict=True)
-    ]
+        results = AnswerVerifications.of_task(self.task.outcomes, correct_outcomes, graded.verification)
+        for mask, fault in graded.problem_faults:
+            results = results.replace(mask, INVALID_PROBLEM, fault.reason)
+        return results
 
 
 @functools.lru_cache(maxsize=32)

@@ -15,7 +15,8 @@ from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.examples import Examples
 from mathpipe.datasets.problem_types.type_registry import problem_type_of
 from mathpipe.generate.answers.answer_text import Extraction
-from mathpipe.generate.answers.answer_verifier import SECONDS, AnswerVerification, AnswerVerifier, ParsedAnswer
+from mathpipe.generate.answers.answer_verifications import AnswerVerification
+from mathpipe.generate.answers.answer_verifier import SECONDS, AnswerVerifier, ParsedAnswer
 from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.splits import TEST, TRAIN, VALID
 from mathpipe.generate.tasks.task_registry import load_task, task_of
@@ -138,4 +139,6 @@ def environment(
     else:
         loaded = load_task(task)
         spec = loaded.make_spec(options, seed or 0)
-    return Environment(spec, split, style, AnswerVerifier(loaded, notation, extract, seconds=seconds))
+    return Environment(
+        spec, split, style, AnswerVerifier(loaded.with_options(options), notation, extract, seconds=seconds)
+    )

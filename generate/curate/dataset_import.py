@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from types import MappingProxyType
 from typing import Any, Self
 
 import numpy as np
@@ -73,6 +74,7 @@ def import_dataset(
     source: SourceFormat = PUBLISHED,
     alphabet: tuple[str, ...] | None = None,
     workers: int = 0,
+    options: Mapping[str, Any] = MappingProxyType({}),
     on_rows: Callable[[int], object] = lambda rows: None,
 ) -> ImportResult:
     """Read the files of each split (train, valid, test) into a dataset at ``url``.
@@ -80,9 +82,10 @@ def import_dataset(
     ``check``: verify every solution, three times as slow as reading it; otherwise wrong solutions are written as well.
     ``source``: how the files write examples. ``alphabet``: of sequences, by default the task's or the tokens of the files.
     ``workers``: number of processes that read and verify lines; 0: this one. The dataset does not depend on it.
+    ``options``: of the task, by which answers are verified, such as the modulus of ``modular-add``.
     UserError if more than ``max_bad`` lines are rejected, if no line remains, or if ``url`` holds anything else.
     """
-    named_task = load_task(task)
+    named_task = load_task(task).with_options(options)
     part, split_files = import_part(named_task), find_files(files)
     spec = _dataset_spec(named_task, part, split_files, source, alphabet, check)
     problems = imported_spec(spec)
@@ -167,6 +170,7 @@ def _dataset_spec(
     problems = ImportedSpec(
         problem_type=part.problem_type,
         sources=tuple(sources),
+        task_options=dict(task.chosen_options),
         checked=check and task.verifies,
         valid_cut=TRAIN in files and VALID not in files,
         source=source,

@@ -45,6 +45,12 @@ def resolve_source(task: Any, part: ImportPart, source: SourceFormat, files: Fil
             expected=f"--notation {' or '.join(part.notations)}",
             got=f"--notation {source.notation}",
         )
+    if any(source.layouts) and (task.verifies or not part.takes_layouts):
+        raise UserError(
+            f"the layout of {part.problem_type} of {task.name} is fixed",
+            expected="--problem-layout and --solution-layout with --task none --type integers only",
+            next_step="leave them out",
+        )
     optional = part.optional_roles(task)
     required = part.required_roles(task, source.notation)
     for role in source.columns.keys() - {*required, *optional}:

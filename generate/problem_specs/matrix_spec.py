@@ -31,7 +31,7 @@ Spectra = Annotated[tuple[Spectrum, ...], BeforeValidator(_split_names), AfterVa
 
 
 _ALTERNATIVES = ({"dim"}, {"min_dim", "max_dim"}, {"rows", "cols"})  # mutually exclusive ways to set dimensions
-_DIMENSIONS = set[str]().union(*_ALTERNATIVES)
+DIMENSIONS = set[str]().union(*_ALTERNATIVES)
 
 
 class MatrixSpec(ProblemSpec):
@@ -86,14 +86,14 @@ class MatrixSpec(ProblemSpec):
         """Write ``dim`` as min_dim = max_dim; ranges are 1..1 where rows and cols are fixed, so that equal specs are equal."""
         if not isinstance(values, dict):
             return values
-        present = {name for name, value in values.items() if value is not None} & _DIMENSIONS
+        present = {name for name, value in values.items() if value is not None} & DIMENSIONS
         if values.get("rows") is not None and values.get("min_dim", 1) == values.get("max_dim", 1) == 1:
             present -= {"min_dim", "max_dim"}  # a stored spec
         if sum(bool(present & option) for option in _ALTERNATIVES) > 1:
             raise ValueError("give only one of dim, min_dim with max_dim, and rows with cols")
         if ("min_dim" in present) != ("max_dim" in present):
             raise ValueError("give both min_dim and max_dim")
-        values = {name: value for name, value in values.items() if value is not None or name not in _DIMENSIONS}
+        values = {name: value for name, value in values.items() if value is not None or name not in DIMENSIONS}
         if "dim" in present:
             values |= {"min_dim": values["dim"], "max_dim": values["dim"]}
         elif "rows" in present:
@@ -115,8 +115,8 @@ class MatrixSpec(ProblemSpec):
     @classmethod
     def merge(cls, options: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
         """New dimensions replace all earlier ones."""
-        if changes.keys() & _DIMENSIONS:
-            options = {name: value for name, value in options.items() if name not in _DIMENSIONS}
+        if changes.keys() & DIMENSIONS:
+            options = {name: value for name, value in options.items() if name not in DIMENSIONS}
         return {**options, **changes}
 
     def option_values(self) -> dict[str, Any]:

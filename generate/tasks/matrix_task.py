@@ -205,6 +205,16 @@ class MatrixTask(Task[MatrixSpec]):
                     result[index] &= (dense == dense.transpose(0, 2, 1)).all(axis=(1, 2))
         return np.asarray(result)
 
+    def has_size(self, problems: Matrices) -> Mask:
+        """Which matrices, of the shape of this task's problems, have a size that ``default_spec`` samples, (n,)."""
+        spec = self.default_spec
+        rows, cols = problems.rows, (problems.cols - self.extra_cols) // self.side_by_side
+        if spec.rows is not None:
+            return np.asarray((rows == spec.rows) & (cols == spec.cols))
+        low, high = spec.min_dim, spec.max_dim
+        in_range = (rows >= low) & (rows <= high) & (cols >= low) & (cols <= high)
+        return np.asarray(in_range & (spec.rectangular | (rows == cols)))
+
     def passes(self, errors: Errors, tolerance: float) -> Mask:
         """Which predictions are correct within ``tolerance``, by error_l1 (and orthogonality, if measured)."""
         correct = within(errors["error_l1"], tolerance)
@@ -216,20 +226,28 @@ class MatrixTask(Task[MatrixSpec]):
         self, problems: Matrices, references: Matrices, predicted: Matrices, tolerance: float = TOLERANCE
     ) -> Verification:
         """Outcomes of predicted matrices of any shape, by ``errors`` and ``passes``; measures are NaN where the shape is wrong."""
+        same_shape = predicted.same_shape(references)
+        if len(same_shape) and same_shape.all():
+            return self._verify_same_shape(problems, references, predicted, tolerance)
         outcome = np.full(len(problems), WRONG_SHAPE, dtype=np.int8)
         measures: Errors = {}
-        index = np.flatnonzero(predicted.same_shape(references))
-        if len(index):
-            p, x, h = (m.take(index) for m in (problems, references, predicted))
-            with np.errstate(all="ignore"):
-                errors = self.errors(p, x, h)
-            equal = reduce_per_matrix(x.values == h.values, x, np.logical_and)
-            correct = np.where(equal, EXACT, WITHIN_TOLERANCE)
-            outcome[index] = np.where(self.passes(errors, tolerance), correct, WRONG_VALUE)
-            measures = {name: np.full(len(problems), np.nan) for name in errors}
-            for name, values in errors.items():
-                measures[name][index] = values
+        if same_shape.any():
+            p, x, h = (each.take(same_shape) for each in (problems, references, predicted))
+            verified = self._verify_same_shape(p, x, h, tolerance)
+            outcome[same_shape] = verified.outcome
+            measures = {name: np.full(len(problems), np.nan) for name in verified.measures}
+            for name, values in verified.measures.items():
+                measures[name][same_shape] = values
         return Verification(outcome, measures)
+
+    def _verify_same_shape(self, p: Matrices, x: Matrices, h: Matrices, tolerance: float) -> Verification:
+        """Outcomes of predictions H of the shape of X."""
+        with np.errstate(all="ignore"):
+            errors = self.errors(p, x, h)
+        equal = reduce_per_matrix(x.values == h.values, x, np.logical_and)
+        correct = np.where(equal, EXACT, WITHIN_TOLERANCE)
+        outcome = np.where(self.passes(errors, tolerance), correct, WRONG_VALUE).astype(np.int8)
+        return Verification(outcome, errors)
 
     def find_faults(self, spec: DatasetSpec, split: str, examples: Any, first: int) -> dict[str, Mask]:
         rows = cast(MatrixExamples, examples)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any, ClassVar, Generic, TypeVar
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +34,8 @@ class Task(ABC, Generic[SpecT]):
     ``grades_evidence``: whether ``verify`` grades the evidence for its outcomes (``Verification.evidence``).
     ``shares_stream``: train, valid and test take their examples from one RNG stream, each the ones whose hash names it; else
     every split has a stream of its own. ``may_repeat``: the training split may have more examples than there are distinct
-    problems. ``origin``: where the code of a task outside the package comes from, set when it is loaded. ``verifies``: ``verify``
+    problems. ``chosen_options``: see ``with_options``.
+    ``origin``: where the code of a task outside the package comes from, set when it is loaded. ``verifies``: ``verify``
     knows which answers are right; else an answer is right if it equals the stored one.
     ``needs_reference``: ``verify`` compares with the stored solution, which does not follow from the problem alone.
     """
@@ -53,6 +55,7 @@ class Task(ABC, Generic[SpecT]):
     verifies: ClassVar[bool] = True
     needs_reference: ClassVar[bool] = False
     default_spec: SpecT
+    chosen_options: Mapping[str, Any] = MappingProxyType({})
     origin: TaskSource | None = None
 
     @property
@@ -86,6 +89,19 @@ class Task(ABC, Generic[SpecT]):
             chunk_rows=self.chunk_rows(problems),
             source_digest=None if self.origin is None else self.origin.digest,
         )
+
+    def with_options(self, options: Mapping[str, Any]) -> Self:
+        """This task with other defaults, for problems that are imported or scored, which have no spec of their own.
+
+        ``chosen_options`` are then these. Errors as ``make_spec`` raises them.
+        """
+        if not options:
+            return self
+        task = object.__new__(type(self))
+        vars(task).update(vars(self))
+        task.default_spec = self.problems_of(self.make_spec(dict(options)))
+        task.chosen_options = dict(options)
+        return task
 
     def check(self, spec: SpecT) -> None:
         """UserError if this task does not support the spec."""

@@ -65,6 +65,7 @@ _MODULES: tuple[Any, ...] = (
 TASKS: dict[str, Task[Any]] = {module.TASK.name: module.TASK for module in _MODULES}
 
 MATRIX_TASKS: dict[str, MatrixTask] = {name: task for name, task in TASKS.items() if isinstance(task, MatrixTask)}
+TASKS_BY_TOKEN: dict[str, Task[Any]] = dict(cotraining.BY_TASK_TOKEN)  # those of co-training
 UNVERIFIED_TASKS: dict[str, Task[Any]] = {  # by problem type: of imported examples without a task
     task.problem_type: task
     for task in (UnverifiedMatrices(), UnverifiedExpressions(), UnverifiedSequences(), UnverifiedIntegers())
@@ -99,12 +100,16 @@ def get_task(name: str, source_digest: str | None = None) -> Task[Any]:
 
 def task_of(spec: DatasetSpec) -> Task[Any]:
     """The task of a dataset; UserError if its code is not loaded, or has changed."""
-    return get_task(spec.task, spec.source_digest)
+    task = get_task(spec.task, spec.source_digest)
+    return task.with_options(spec.problems.task_options) if isinstance(spec.problems, ImportedSpec) else task
 
 
 def task_of_values(values: dict[str, Any]) -> Task[Any]:
     """The task of a spec as it is stored, in a manifest, a run or an evaluation; UserError as for ``task_of``."""
-    return get_task(str(values.get("task")), values.get("source_digest"))
+    task, problems = get_task(str(values.get("task")), values.get("source_digest")), values.get("problems")
+    if not isinstance(problems, dict) or problems.get("kind") != "imported":
+        return task
+    return task.with_options(problems.get("task_options", {}))
 
 
 def load_task(reference: str) -> Task[Any]:

@@ -22,16 +22,15 @@ from mathpipe.generate.splits import TEST, TRAIN, VALID
 from mathpipe.generate.tasks.task_registry import UNVERIFIED_TASKS, load_task
 from mathpipe.pipeline.config.columns import parse_columns
 from mathpipe.pipeline.config.counts import format_count, parse_count
-from mathpipe.pipeline.config.options import Choice
+from mathpipe.pipeline.config.options import NO_TASK, Choice, TaskCommand, configured_task, named_options
 from mathpipe.pipeline.console import log, quiet_option
 from mathpipe.pipeline.progress import Progress
 
-NO_TASK = "none"
 _FORMATS = get_args(SourceFormat.model_fields["format"].annotation)
 _NOTATIONS = get_args(SourceFormat.model_fields["notation"].annotation)
 
 
-@click.command("import")
+@click.command("import", cls=TaskCommand)
 @click.option(
     "--task",
     required=True,
@@ -77,6 +76,13 @@ _NOTATIONS = get_args(SourceFormat.model_fields["notation"].annotation)
     help='Tokens of sequences, such as "a b c", or @FILE.  [default: the task\'s, or those of the files]',
 )
 @click.option(
+    "--problem-layout",
+    default=None,
+    metavar="LAYOUT",
+    help='Layout of problems of integers without a task, such as "(int, int)".  [default: lists as deep as the first values]',
+)
+@click.option("--solution-layout", default=None, metavar="LAYOUT", help='Layout of their solutions, such as "[int]".')
+@click.option(
     "--input-encoding",
     default=None,
     help="Number encoding of problems as tokens.  [default: P1000 for matrices, base1000 for integers]",
@@ -116,6 +122,8 @@ def import_files(
     columns: str | None,
     notation: str | None,
     alphabet: str | None,
+    problem_layout: str | None,
+    solution_layout: str | None,
     input_encoding: str | None,
     output_encoding: str | None,
     workers: int,
@@ -123,11 +131,13 @@ def import_files(
     check: bool,
     shard_rows: str,
     as_json: bool,
+    **flags: Any,
 ) -> None:
     """Import text, JSON Lines, CSV, Parquet, Arrow or a Hugging Face dataset directory; text may be .gz, .zst or .tar.gz.
 
     Lines that are no examples of the task, or whose solution is wrong, are rejected and counted, and the first ones are listed.
-    Nothing is evaluated. The splits of the files are kept, and problems that occur in two splits are counted. Without validation
+    Nothing is evaluated. Options of the task, such as --modulus, say which problems are its own.
+    The splits of the files are kept, and problems that occur in two splits are counted. Without validation
     files, 1/16 of the training examples become the validation split, by the hash of their problems. See docs/import.md.
 
     \b
@@ -135,10 +145,12 @@ def import_files(
       mathpipe import --task inverse --train inverses.jsonl --out data/own-inverses
       mathpipe import --task integration-bwd --test sheet.csv --notation infix \\
         --columns problem=integrand,solution=integral --out data/sheet
+      mathpipe import --task modular-add --modulus 59 --train sums.jsonl --out data/own-sums
       mathpipe import --task none --type sequences --dataset hub/dyck --out data/dyck
       mathpipe import --task integration-bwd --train prim_bwd.tar.gz --test prim_bwd.tar.gz --out data/published-bwd
     """
     task = _task_name(task, problem_type)
+    configured_task(task, flags)  # refuses values out of bounds
     files = find_files(_files(train, valid, test, dataset))
     encodings = _encodings(task, notation, input_encoding, output_encoding)
     source = SourceFormat.model_validate(
@@ -147,6 +159,7 @@ def import_files(
             "notation": notation or import_part(load_task(task)).notations[0],
             "columns": parse_columns(columns, ("problem", "solution")),
             "encodings": encodings,
+            "layouts": (problem_layout, solution_layout),
         }
     )
     max_rejected = None if max_bad is None else _count("--max-bad", max_bad, minimum=0)
@@ -163,6 +176,7 @@ def import_files(
             source=source,
             alphabet=None if alphabet is None else _tokens(alphabet),
             workers=workers,
+            options=named_options(flags),
             on_rows=progress.advance,
         )
     _print_result(result, task, out, as_json)

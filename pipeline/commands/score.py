@@ -16,14 +16,14 @@ from mathpipe.datasets.io.source_files import open_file
 from mathpipe.generate.answers.answer_stream import ScoredLine, score_file
 from mathpipe.generate.answers.answer_text import EXTRACTIONS, Extraction
 from mathpipe.generate.answers.answer_verifier import SECONDS, AnswerVerifier
+from mathpipe.generate.answers.mixture_verifier import MixtureVerifier
 from mathpipe.generate.outcomes import DOMAINS, Domain
-from mathpipe.generate.tasks.task_registry import load_task
 from mathpipe.pipeline.config.columns import parse_columns
-from mathpipe.pipeline.config.options import Choice
+from mathpipe.pipeline.config.options import Choice, TaskCommand, configured_task
 from mathpipe.pipeline.console import handle_sigterm, log, quiet_option
 
 
-@click.command("score")
+@click.command("score", cls=TaskCommand)
 @click.argument("file", metavar="FILE")
 @click.option(
     "--task", required=True, help="Task of the problems: a name, a file (./euclid.py) or a module (my.module:Euclid)."
@@ -33,7 +33,7 @@ from mathpipe.pipeline.console import handle_sigterm, log, quiet_option
     "--columns",
     default=None,
     metavar="NAMES",
-    help="Fields of the objects, also reference=NAME and id=NAME.  [default: problem=problem,answer=answer]",
+    help="Fields of the objects, also reference=NAME, id=NAME and task=NAME.  [default: problem=problem,answer=answer]",
 )
 @click.option(
     "--notation",
@@ -78,6 +78,7 @@ def score(
     workers: int,
     seconds: float,
     as_json: bool,
+    **flags: Any,
 ) -> None:
     """Verify the answers of FILE (- for standard input), a JSON object with problem and answer on each line.
 
@@ -85,16 +86,22 @@ def score(
     on standard error, or with --out on standard output. An answer that cannot be parsed is malformed; no answer stops the command.
     Nothing is evaluated. See docs/verifier.md.
 
+    With --task cotraining each line names its task in the field task, as T or transpose. With --columns task=NAME the lines of any
+    other task may name one of mathpipe's; lines without belong to --task.
+
     \b
     Example:
       mathpipe score --task integration-bwd answers.jsonl --extract boxed > results.jsonl
       mathpipe score --task inverse --columns problem=matrix,answer=output --workers 2 --out results.jsonl answers.jsonl
     """
-    verifier = AnswerVerifier(load_task(task), notation, extract, domain, seconds)
     outcomes, num_correct = Counter[str](), 0
-    roles = parse_columns(columns, ("problem", "answer"))
+    roles, named_task = parse_columns(columns, ("problem", "answer")), configured_task(task, flags)
+    mixture = MixtureVerifier(named_task, notation, extract, domain, seconds)
+    if mixture.is_mixture:
+        roles.setdefault("task", "task")
+    single = None if "task" in roles else AnswerVerifier(named_task, notation, extract, domain, seconds)
     with handle_sigterm(), _open_input(file) as answers, _open_output(out) as results:
-        for line in score_file(answers, verifier, roles, workers):
+        for line in score_file(answers, single or mixture, roles, workers):
             outcomes[line.verification.outcome] += 1
             num_correct += line.verification.correct
             _write(results, line)

@@ -20,9 +20,11 @@ from mathpipe.generate.tasks.external.task_source import is_reference
 from mathpipe.generate.tasks.task import Task
 from mathpipe.generate.tasks.task_registry import load_task
 from mathpipe.pipeline.config.counts import format_count
-from mathpipe.pipeline.config.resolution import ParameterSource, resolve
+from mathpipe.pipeline.config.resolution import ParameterSource, resolve, user_errors
 
 _TASK = "mathpipe.task"
+NO_TASK = "none"
+"""``import --task none``: problems of no task."""
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -162,6 +164,18 @@ class Choice(click.Choice[str]):
         return str(value)
 
 
+def configured_task(reference: str, flags: dict[str, Any]) -> Task[Any]:
+    """The task with the options that the flags name; UserError for values out of bounds."""
+    task = load_task(reference)
+    with user_errors(task.spec_model, task.name):
+        return task.with_options(named_options(flags))
+
+
+def named_options(flags: dict[str, Any]) -> dict[str, Any]:
+    """The flags that were given."""
+    return {name: value for name, value in flags.items() if value is not None}
+
+
 class TaskCommand(click.Command):
     """A command with the options of its task: those of the parameters of the task that ``--task`` or a file names."""
 
@@ -173,8 +187,10 @@ class TaskCommand(click.Command):
             raise self._no_such_option(ctx, error) from None
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        task = ctx.meta.get(_TASK)
-        return super().get_params(ctx) if task is None else [*task_options(task), *super().get_params(ctx)]
+        """The options of the task, but those that the command has itself, and those of the command."""
+        task, params = ctx.meta.get(_TASK), super().get_params(ctx)
+        flags = {flag for parameter in params for flag in parameter.opts}
+        return [*(option for option in task_options(task) if not flags & {*option.opts}), *params] if task else params
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The options of the task in a section of their own."""
@@ -230,7 +246,7 @@ def _named_task(args: list[str]) -> Task[Any] | None:
     if name is None and (params is not None or arguments["preset"] or arguments["overrides"]):
         source = ParameterSource(arguments["preset"], params, tuple(arguments["overrides"] or ()))
         name = resolve("generate", source, {}).get("task")
-    return None if name is None else load_task(str(name))
+    return None if name is None or name == NO_TASK else load_task(str(name))
 
 
 def _none_if_empty(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...] | None:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from mathpipe.datasets.errors import UserError, did_you_mean
+from mathpipe.datasets.errors import UserError, did_you_mean, nearest
 from mathpipe.pipeline.config.parameter_files import SECTIONS, Section, merge, read_sections, set_value
 from mathpipe.pipeline.config.preset_catalogue import preset_sections
 from mathpipe.train.config import SettingsConflict
@@ -101,7 +101,7 @@ def _to_user_error(validation_error: ValidationError, model: type[BaseModel], se
             f"unknown parameter {name}",
             expected=f"one of {', '.join(known_keys)}",
             got=repr(key),
-            next_step=did_you_mean(key, known_keys, prefix=f"{section}."),
+            next_step=_suggest_key(key, known_keys, f"{section}."),
         )
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "missing":
@@ -120,6 +120,39 @@ def _to_user_error(validation_error: ValidationError, model: type[BaseModel], se
     choices = _QUOTED.findall(expected) if error["type"] == "literal_error" else []
     suggestion = did_you_mean(str(error["input"]), choices)
     return UserError(f"{name} is invalid", expected=expected, got=repr(error["input"]), next_step=suggestion)
+
+
+_OTHER_NAMES: dict[str, tuple[str, ...]] = {  # of other libraries, or without the part of the model
+    **dict.fromkeys(
+        ("dim", "d_model", "width", "emb_dim", "embed_dim", "hidden_size", "n_embd"), ("encoder_width", "width")
+    ),
+    **dict.fromkeys(
+        ("layers", "depth", "n_layers", "num_layers", "n_layer", "num_hidden_layers"), ("encoder_layers", "layers")
+    ),
+    **dict.fromkeys(("heads", "n_heads", "num_heads", "n_head", "nhead"), ("encoder_heads", "heads")),
+    **dict.fromkeys(("ffn_dim", "d_ff", "mlp_dim", "dim_feedforward", "intermediate_size"), ("feed_forward",)),
+    **dict.fromkeys(("epochs", "num_epochs", "max_steps", "num_steps"), ("steps",)),
+    "learning_rate": ("lr",),
+    "optimizer": ("optimiser",),
+    "batch_size": ("batch",),
+}
+
+
+def _suggest_key(key: str, known_keys: list[str], prefix: str) -> str | None:
+    """The key that ``key`` was meant to be: one of the same name or meaning, else a similar one."""
+    parent, _, name = key.replace("-", "_").rpartition(".")
+    siblings = [full_key for full_key in known_keys if full_key.rpartition(".")[0] == parent]
+    for keys in (siblings, known_keys):
+        by_name = {full_key.rpartition(".")[2]: full_key for full_key in reversed(keys)}
+        for candidate in (name, *_OTHER_NAMES.get(name, ())):
+            if candidate in by_name:
+                return f"did you mean {prefix}{by_name[candidate]}?"
+    names = {full_key.rpartition(".")[2]: full_key for full_key in siblings}
+    for other, meanings in _OTHER_NAMES.items():
+        if meanings[0] in names:
+            names.setdefault(other, names[meanings[0]])
+    similar = nearest(name, names)
+    return did_you_mean(key, known_keys, prefix) if similar is None else f"did you mean {prefix}{names[similar]}?"
 
 
 def _is_not_finite(value: object) -> bool:

@@ -15,7 +15,7 @@ from mathpipe.evaluate.build_report import FAILURES, PREDICTIONS, iter_failures
 from mathpipe.evaluate.compare.evaluations import find_evaluations
 from mathpipe.evaluate.failures.failure import Failure
 from mathpipe.evaluate.failures.failure_dump import read_failures
-from mathpipe.evaluate.predictions import predictions_metadata, read_predictions
+from mathpipe.evaluate.predictions import expect_predictions, predictions_metadata, read_predictions
 from mathpipe.pipeline.console import log
 
 
@@ -35,16 +35,18 @@ class FailureSource:
     def outcomes(self) -> list[str]:
         """The outcomes of the task; without predictions the task is unknown, and these are the outcomes of all tasks."""
         if self.predictions is not None:
-            return list(predictions_metadata(self.predictions)["outcomes"])
+            with expect_predictions(self.predictions):
+                return list(predictions_metadata(self.predictions)["outcomes"])
         return all_outcomes()
 
     def explain_row(self, row: int) -> str:
         """Explain why a row is not among the matching failures; UserError if it was not evaluated."""
         if self.predictions is None:
             return f"row {row} is not among the matching failures of {self.path}"
-        table = read_predictions(self.predictions, ["row", "rank", "passed", "outcome"])
-        top_ranked = table.filter(pc.equal(table["rank"], 0))
-        matching_rows = top_ranked.filter(pc.equal(top_ranked["row"], row)).to_pylist()
+        with expect_predictions(self.predictions):
+            table = read_predictions(self.predictions, ["row", "rank", "passed", "outcome"])
+            top_ranked = table.filter(pc.equal(table["rank"], 0))
+            matching_rows = top_ranked.filter(pc.equal(top_ranked["row"], row)).to_pylist()
         if not matching_rows:
             limits = pc.min_max(top_ranked["row"])
             raise UserError(

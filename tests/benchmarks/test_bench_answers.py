@@ -7,6 +7,7 @@ the task's own verifier. Answers are those of ``test_bench_notations``, half of 
 from __future__ import annotations
 
 import json
+import statistics
 import time
 from collections.abc import Callable
 from typing import Any
@@ -22,6 +23,7 @@ from mathpipe.generate.tasks.task_registry import expression_task, get_task
 
 pytestmark = pytest.mark.benchmark
 ROWS = 512
+ROUNDS = 7
 BATCH = 128  # as ``mathpipe score`` verifies them
 
 
@@ -82,25 +84,39 @@ def test_parsing(benchmark: BenchmarkFixture, notation: str) -> None:
 
 
 @pytest.mark.benchmark(group="answers")
-@pytest.mark.parametrize("examples", [expressions, matrices])
-def test_verification(benchmark: BenchmarkFixture, examples: Any) -> None:
-    """The task's own verifier (for matrices with the solution of the problem) beside that of answers, and whole lines."""
+@pytest.mark.parametrize(
+    ("examples", "with_references"),
+    [(expressions, False), (matrices, False), (matrices, True)],
+    ids=["expressions", "matrices", "matrices with references"],
+)
+def test_verification(benchmark: BenchmarkFixture, examples: Any, with_references: bool) -> None:
+    """Batches of arrays: the task's own verifier (which for matrices without references solves the problems) beside
+    ``verify_batch``; then single parsed values, which become arrays first; then whole lines."""
     verifier, parsed, lines = examples()
     part, task = verifier.part, verifier.task
-    containers = [
-        [part.batch([getattr(p, side) for p in parsed[first : first + BATCH]]) for side in ("problem", "answer")]
-        for first in range(0, ROWS, BATCH)
-    ]
+    batches = [parsed[first : first + BATCH] for first in range(0, ROWS, BATCH)]
+    arrays = [(part.problem_batch([p.problem for p in b]), part.batch([p.answer for p in b])) for b in batches]
+    solve = (
+        (lambda problems: task.solve(problems).solutions)
+        if task.problem_type == "matrices"
+        else lambda problems: problems
+    )
+    references = [solve(problems) for problems, _ in arrays]
 
     def internal() -> None:
-        for problems, answers in containers:
-            part.grade(task, problems, answers, None)
+        for (problems, answers), reference in zip(arrays, references, strict=True):
+            task.verify(problems, reference if with_references else solve(problems), answers)
 
     def outside() -> None:
-        for first in range(0, ROWS, BATCH):
-            verifier.verify_parsed(parsed[first : first + BATCH])
+        for (problems, answers), reference in zip(arrays, references, strict=True):
+            verifier.verify_batch(problems, answers, reference if with_references else None)
 
-    rounds = [(per_cpu_second(internal, ROWS, 1), per_cpu_second(outside, ROWS, 1)) for _ in range(5)]  # in turns
+    def single_values() -> None:
+        for batch in batches:
+            verifier.verify_parsed(batch)
+
+    rounds = [[per_cpu_second(work, ROWS, 3) for work in (internal, outside, single_values)] for _ in range(ROUNDS)]
     rates = [max(column) for column in zip(*rounds, strict=True)]
+    share = statistics.median(each[1] / each[0] for each in rounds)
     whole = per_cpu_second(lambda: list(score_lines([line.encode() for line in lines], verifier)), ROWS)
-    report(benchmark, internal=rates[0], verified=rates[1], share=rates[1] / rates[0], whole_lines=whole)
+    report(benchmark, internal=rates[0], arrays=rates[1], share=share, single_values=rates[2], whole_lines=whole)

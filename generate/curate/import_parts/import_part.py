@@ -57,7 +57,8 @@ class ImportPart(ABC):
     """Import of one problem type. Methods take the task of the examples, and treat records independently of one another.
 
     ``notations``: how values may be written, the default first. ``counted``: lines of text may begin with ``count|``.
-    ``default_encoding``: the number encoding of tokens, if they have one. ``max_line_bytes``: longer lines are rejected.
+    ``default_encoding``: the number encoding of tokens, if they have one. ``takes_layouts``: values without a task
+    may have layouts that the user names. ``max_line_bytes``: longer lines are rejected.
     ``chunk_rows``: examples in a row group at most.
     """
 
@@ -65,6 +66,7 @@ class ImportPart(ABC):
     notations: ClassVar[tuple[str, ...]]
     counted: ClassVar[bool] = False
     default_encoding: ClassVar[str | None] = None
+    takes_layouts: ClassVar[bool] = False
     max_line_bytes: ClassVar[int] = MAX_LINE_BYTES
     chunk_rows: ClassVar[int] = 10_000
 
@@ -98,9 +100,13 @@ class ImportPart(ABC):
     def batch(self, values: Sequence[Any]) -> Any:
         """The container of parsed problems, or of parsed solutions."""
 
+    def problem_batch(self, values: Sequence[Any]) -> Any:
+        """The container of parsed problems, with the values that a dataset stores."""
+        return self.batch(values)
+
     @abstractmethod
     def grade(self, task: Any, problems: Any, answers: Any, references: Any | None) -> GradedAnswers:
-        """Verify one answer per problem by the task's mathematics. ``references``: the stored solutions, if there are any."""
+        """Verify one answer per stored problem by the task's mathematics. ``references``: the stored solutions, if any."""
 
     @abstractmethod
     def examples(self, task: Any, spec: ImportedSpec, values: Sequence[Any]) -> Any:

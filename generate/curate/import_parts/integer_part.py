@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mathpipe.datasets.containers.integer_layout import LayoutError, flatten, has_layout, unflatten
+from mathpipe.datasets.containers.integer_layout import LayoutError, flatten, has_layout, parse_layout, unflatten
 from mathpipe.datasets.containers.ragged_sequences import IntegerSequences
 from mathpipe.datasets.format.sequence_columns import TokenExamples
 from mathpipe.datasets.io.import_records import Fault, Fields
@@ -45,6 +45,7 @@ class IntegerPart(ImportPart):
     problem_type = "integers"
     notations = ("lists", "tokens")
     default_encoding = "base1000"
+    takes_layouts = True
     max_line_bytes = 1 << 20
 
     def optional_roles(self, task: IntegerTask[Any]) -> tuple[str, ...]:
@@ -64,7 +65,11 @@ class IntegerPart(ImportPart):
             layouts = task.layout_of_problems(task.default_spec), task.solution_layout
         if layouts is None:
             layouts = _infer_layouts(source, itertools.islice(read_all(), _FIRST_RECORDS))
-        return {"problem_layout": layouts[0], "solution_layout": layouts[1], "columns": dict(task.columns)}
+        problem, solution = (
+            layout if name is None else str(parse_layout(name))
+            for layout, name in zip(layouts, source.layouts, strict=True)
+        )
+        return {"problem_layout": problem, "solution_layout": solution, "columns": dict(task.columns)}
 
     def read(self, task: IntegerTask[Any], spec: ImportedSpec, fields: Sequence[Fields]) -> list[Any]:
         layouts = _layouts(spec)
@@ -98,7 +103,7 @@ class IntegerPart(ImportPart):
         return IntegerSequences.from_list(values)
 
     def grade(self, task: IntegerTask[Any], problems: Any, answers: Any, references: Any | None) -> GradedAnswers:
-        """By the task's default parameters."""
+        """By the chosen parameters of the task, else its defaults."""
         if references is None:
             references = task.solve(problems, task.resolve(task.default_spec))
         return GradedAnswers(task.verify(problems, references, answers), [])
@@ -115,7 +120,7 @@ class IntegerPart(ImportPart):
         if not task.verifies or task.accepts_stored(examples.take(np.arange(0))) is not None:
             return []
         foreign = ~task.is_problem(examples.problems, task.resolve(task.default_spec))
-        reason = f"problem: expected {task.problem} for {task.name} with its default options"
+        reason = f"problem: expected {task.problem} for {task.name} with {_shown_options(task)}"
         return [(foreign, Fault("not a problem of the task", reason))]
 
     def stored_faults(self, task: IntegerTask[Any], spec: ImportedSpec, examples: Any) -> list[tuple[Mask, Fault]]:
@@ -129,7 +134,7 @@ class IntegerPart(ImportPart):
         return faults
 
     def check(self, task: IntegerTask[Any], examples: Any) -> Checked:
-        """By the task's default parameters."""
+        """By the chosen parameters of the task, else its defaults."""
         accepted = task.accepts_stored(examples)
         if accepted is not None:
             return Checked.by_task(accepted)
@@ -141,6 +146,11 @@ class IntegerPart(ImportPart):
 
     def problem_hash(self, examples: Any, keys_from: int = 0) -> Hashes:
         return sequence_hash(examples.problems, keys_from=keys_from)
+
+
+def _shown_options(task: IntegerTask[Any]) -> str:
+    options = ", ".join(f"{name}={value}" for name, value in task.chosen_options.items())
+    return f"the options {options}" if options else "its default options"
 
 
 def _layouts(spec: ImportedSpec) -> tuple[str, str]:

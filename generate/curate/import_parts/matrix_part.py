@@ -37,6 +37,7 @@ from mathpipe.generate.curate.import_parts.import_part import (
 from mathpipe.generate.curate.import_parts.token_part import malformed, read_token_ids
 from mathpipe.generate.dataset_spec import ImportedSpec, SourceFormat
 from mathpipe.generate.outcomes import Verification
+from mathpipe.generate.problem_specs.matrix_spec import DIMENSIONS
 from mathpipe.generate.splits import problem_hash
 from mathpipe.generate.tasks.matrix_task import WRONG_SHAPE as WRONG_SHAPE_OUTCOME
 from mathpipe.generate.tasks.matrix_task import MatrixTask, hash_problems
@@ -99,38 +100,41 @@ class MatrixPart(ImportPart):
 
     def batch(self, values: Sequence[Floats]) -> Matrices:
         if len({value.shape for value in values}) == 1:
-            return Matrices.from_dense(np.array(values))
+            return Matrices.from_dense(np.concatenate(values).reshape(-1, *values[0].shape))
         return Matrices.from_list(values)
+
+    def problem_batch(self, values: Sequence[Floats]) -> Matrices:
+        """Entries are float32 on or off the decimal grid; those out of range stay as they are."""
+        matrices = self.batch(values)
+        in_range = np.abs(matrices.values) < LARGEST
+        if in_range.all():
+            return snap_to_grid(_as_stored(matrices))
+        snapped = snap_to_grid(_as_stored(matrices.with_values(np.where(in_range, matrices.values, 0.0))))
+        return snapped.with_values(np.where(in_range, snapped.values, matrices.values))
 
     def grade(
         self, task: MatrixTask, problems: Matrices, answers: Matrices, references: Matrices | None
     ) -> GradedAnswers:
         """By the stored solutions, or by those that the task computes; a problem without a trusted one is a fault."""
-        in_range = np.asarray(reduce_per_matrix(np.abs(problems.values) < LARGEST, problems, np.logical_and))
-        stored = snap_to_grid(_as_stored(problems.take(in_range)))
-        supported = task.supports(stored)
-        usable = in_range.copy()
-        usable[in_range] = supported
-        faults = [
-            (~in_range, Fault(OUT_OF_RANGE, f"problem: expected numbers of magnitude below {LARGEST:g}")),
-            (in_range & ~usable, Fault(WRONG_SHAPE, f"problem: expected {task.problem} for {task.name}")),
-        ]
-        outcome, measures = np.full(len(problems), WRONG_SHAPE_OUTCOME, dtype=np.int8), dict[str, Floats]()
-        index = np.flatnonzero(usable)
-        if not len(index):
-            return GradedAnswers(Verification(outcome, measures), faults)
-        posed = stored.take(np.flatnonzero(supported))
-        solved = Solved(references.take(index)) if references is not None else task.solve(posed)
+        in_range = _in_range(problems)
+        usable = in_range & task.supports(problems)
+        faults: list[tuple[Mask, Fault]] = []
+        if not usable.all():
+            faults = [
+                (~in_range, Fault(OUT_OF_RANGE, f"problem: expected numbers of magnitude below {LARGEST:g}")),
+                (in_range & ~usable, Fault(WRONG_SHAPE, f"problem: expected {task.problem} for {task.name}")),
+            ]
+        if not usable.any():
+            return GradedAnswers(Verification(np.full(len(problems), WRONG_SHAPE_OUTCOME, dtype=np.int8)), faults)
+        posed, posed_answers = _take(problems, usable), _take(answers, usable)
+        solved = task.solve(posed) if references is None else Solved(_take(references, usable))
         for reason, mask in solved.rejected.items():
+            if not mask.any():
+                continue
             unsolved = np.zeros(len(problems), dtype=np.bool_)
-            unsolved[index[mask]] = True
+            unsolved[usable] = mask
             faults.append((unsolved, Fault(reason, f"problem: it has no trusted solution: {reason}")))
-        verification = task.verify(posed, solved.solutions, answers.take(index))
-        outcome[index] = verification.outcome
-        for name, values in verification.measures.items():
-            measures[name] = np.full(len(problems), np.nan)
-            measures[name][index] = values
-        return GradedAnswers(Verification(outcome, measures), faults)
+        return GradedAnswers(_spread(task.verify(posed, solved.solutions, posed_answers), usable), faults)
 
     def examples(self, task: MatrixTask, spec: ImportedSpec, values: Sequence[MatrixValues]) -> MatrixExamples:
         problems, solutions = (Matrices.from_list([getattr(v, side) for v in values]) for side in SIDES)
@@ -145,9 +149,12 @@ class MatrixPart(ImportPart):
         fault = Fault(WRONG_SHAPE, f"problem: expected {task.problem} for {task.name}, got another shape or symmetry")
         in_range = np.ones(len(examples), dtype=np.bool_)
         for matrices in (examples.problems, examples.solutions, examples.solved):
-            in_range &= np.asarray(reduce_per_matrix(np.abs(matrices.values) < LARGEST, matrices, np.logical_and))
+            in_range &= _in_range(matrices)
         too_large = Fault(OUT_OF_RANGE, f"expected numbers of magnitude below {LARGEST:g}")
-        return [(~in_range, too_large), (~task.supports(examples.solved), fault)]
+        supported = task.supports(examples.solved)
+        other_size = Fault(WRONG_SHAPE, f"problem: expected the size that the options of {task.name} name")
+        fits = task.has_size(examples.solved) if task.chosen_options.keys() & DIMENSIONS else supported
+        return [(~in_range, too_large), (~supported, fault), (supported & ~fits, other_size)]
 
     def check(self, task: MatrixTask, examples: MatrixExamples) -> Checked:
         problems, stored = examples.solved, examples.solutions
@@ -165,6 +172,30 @@ class MatrixPart(ImportPart):
 
     def split_hash(self, examples: MatrixExamples) -> Hashes:
         return problem_hash(examples.problems)
+
+
+def _in_range(matrices: Matrices) -> Mask:
+    """(n,): which matrices have only entries of a magnitude that a dataset may hold."""
+    magnitudes = np.abs(matrices.values)
+    if magnitudes.max(initial=0.0) < LARGEST:  # false for NaN
+        return np.ones(len(matrices), dtype=np.bool_)
+    return np.asarray(reduce_per_matrix(magnitudes < LARGEST, matrices, np.logical_and))
+
+
+def _take(matrices: Matrices, mask: Mask) -> Matrices:
+    return matrices if mask.all() else matrices.take(mask)
+
+
+def _spread(verification: Verification, mask: Mask) -> Verification:
+    """The verification of the rows in ``mask`` (n,) as one of all n; other rows have a wrong shape and no measures."""
+    if mask.all():
+        return verification
+    outcome = np.full(len(mask), WRONG_SHAPE_OUTCOME, dtype=np.int8)
+    outcome[mask] = verification.outcome
+    measures = {name: np.full(len(mask), np.nan) for name in verification.measures}
+    for name, values in verification.measures.items():
+        measures[name][mask] = values
+    return Verification(outcome, measures)
 
 
 def _as_stored(matrices: Matrices) -> Matrices:

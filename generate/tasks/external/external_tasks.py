@@ -66,7 +66,11 @@ def load_source(source: TaskSource) -> Task[Any]:
 
 def _reduce_task(task: Task[Any]) -> tuple[Any, ...]:
     """A pickled task is its source: another process loads it again."""
-    return load_source, (task.origin,)
+    return _restore_task, (task.origin, dict(task.chosen_options))
+
+
+def _restore_task(source: TaskSource, options: dict[str, Any]) -> Task[Any]:
+    return load_source(source).with_options(options)
 
 
 def _reduce_spec(spec: DatasetSpec) -> tuple[Any, ...]:
@@ -154,13 +158,21 @@ def _make_task(source: TaskSource, module: ModuleType, default_name: str) -> Tas
             expected="lower-case letters, digits, - and _, at most 64",
             got=repr(getattr(target, "name", None)),
         )
-    reserved = sorted(target.options().keys() & _RESERVED)
+    reserved = sorted(
+        name for name in target.options().keys() & _RESERVED if not _is_of_package(target.spec_model, name)
+    )
     if reserved:
         raise UserError(
             f"{source.reference}: the parameter {reserved[0]} of {target.name} has the name of an option of the commands",
             next_step="rename it, for example to " + f"max_{reserved[0]}" if len(reserved[0]) < 3 else "rename it",
         )
     return target
+
+
+def _is_of_package(model: type[Any], name: str) -> bool:
+    """Whether a field is that of a spec model of the package, such as ``evidence`` of expressions."""
+    owner = next((each for each in model.__mro__ if name in vars(each).get("__annotations__", {})), model)
+    return owner.__module__.startswith("mathpipe.")
 
 
 def _target(source: TaskSource, module: ModuleType) -> Any:

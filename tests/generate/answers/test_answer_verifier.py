@@ -227,4 +227,4 @@ def test_parsed_answers_depend_on_no_other() -> None:
     verifier = AnswerVerifier(get_task("inverse"))
     rng = np.random.default_rng(0)
     answers = [Answer(rng.integers(1, 9, (2, 2)).tolist(), rng.integers(1, 9, (2, 2)).tolist()) for _ in range(50)]
-    assert verifier.verify(answers) == [verifier.verify([each])[0] for each in answers]
+    assert list(verifier.verify(answers)) == [verifier.verify([each])[0] for each in answers]
