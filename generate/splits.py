@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices, reduce_per_matrix
+from mathpipe.datasets.containers.ragged_positions import ranges
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.tokenizers.decimal_grid import round_to_grid
@@ -80,7 +81,7 @@ def sequence_hash(sequences: Sequences, *, keys_from: int = 0) -> UInts:
     if len(counts) and (counts == counts[0]).all():
         mixed = _weighted_sums(ids.reshape(len(counts), -1), id_keys[: int(counts[0])])
     else:
-        within = np.arange(len(ids)) - np.repeat(offsets[:-1], counts)
+        within = ranges(np.zeros(len(counts), dtype=np.int64), counts)
         sums = np.zeros(len(ids) + 1, dtype=np.uint64)
         np.cumsum(ids.astype(np.uint64) * id_keys[within], out=sums[1:])  # modulo 2^64, so differences are exact
         mixed = sums[offsets[1:]] - sums[offsets[:-1]]

@@ -18,8 +18,10 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
+from mathpipe.datasets.allocator import keep_freed_memory
 from mathpipe.generate.tasks.task_registry import get_task
 
+keep_freed_memory()  # as ``mathpipe generate`` does
 pytestmark = pytest.mark.benchmark
 Rng = np.random.Generator
 MAX_INT, NODES, LENGTH, PRIME, DEGREE, PAIRS = 1000, 10, 20, 7, 5, 10
