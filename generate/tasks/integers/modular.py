@@ -74,9 +74,12 @@ class ModularTask(IntegerTask[ModularSpec]):
         return {CLASS: solutions.values}
 
 
+@functools.lru_cache(maxsize=8)
 def _all_pairs(modulus: int) -> Ints:
-    """(modulus^2, 2)."""
-    return np.stack(np.divmod(np.arange(modulus**2), modulus), axis=1)
+    """(modulus^2, 2), read-only."""
+    pairs = np.stack(np.divmod(np.arange(modulus**2), modulus), axis=1)
+    pairs.setflags(write=False)
+    return pairs
 
 
 @functools.lru_cache(maxsize=64)

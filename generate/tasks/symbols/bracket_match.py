@@ -42,6 +42,9 @@ class BracketMatch(IntegerTask[BracketSpec]):
     solution_layout = "[int]"
     spec_model = BracketSpec
     default_spec = BracketSpec()
+    batch_size = (
+        9984  # twice is enough for each split: they differ in size, as a tenth of all problems is the same pair
+    )
 
     def ranges(self, spec: BracketSpec) -> dict[str, tuple[int, int]]:
         return {"problem_range": (0, 1), "solution_range": (0, 2 * spec.max_pairs - 1)}
@@ -60,18 +63,15 @@ class BracketMatch(IntegerTask[BracketSpec]):
         rows = IntegerSequences(np.empty(n + int(lengths.sum()), dtype=np.int64), lengths + 1)
         rows.values[rows.offsets[:-1]] = lengths
         order, longer = _by_length(lengths)
-        at, to_come, height = rows.offsets[order], lengths[order].astype(np.float64), np.zeros(n)
-        for count in longer:
-            at, to_come, height = at[:count], to_come[:count], height[:count]
-            denominator = 2 * to_come
-            denominator *= height + 1
-            denominator *= rng.random(count)
-            closes = denominator >= (height + 2) * (to_come - height)
-            at += 1
-            rows.values[at] = closes
-            to_come -= 1
-            height += 1
-            height -= 2 * closes
+        ends, height = rows.offsets[1:][order], np.zeros(n, dtype=np.int64)
+        for m in range(len(longer), 0, -1):  # aligned at their ends: m is the same for all
+            count = longer[m - 1]
+            h = np.arange(m + 1)
+            opens = ((h + 2) * (m - h) / (2 * m * (h + 1))).take(height[:count], mode="clip")
+            closes = rng.random(count) >= opens
+            rows.values[ends[:count] - m] = closes
+            height[:count] += 1
+            height[:count] -= 2 * closes
         return rows
 
     def is_problem(self, problems: IntegerSequences, spec: BracketSpec) -> Mask:
@@ -84,26 +84,28 @@ class BracketMatch(IntegerTask[BracketSpec]):
         """Each list has a stack of its open brackets: that at height h of list k is ``stack[h n + k]``."""
         n = len(problems)
         order, longer = _by_length(problems.lengths - 1)
-        first, top = problems.offsets[order] + 1, np.arange(n)
-        at, stack = first.copy(), np.empty((len(longer) // 2 + 1) * n, dtype=np.int64)
+        at, top = problems.offsets[order] + 1, np.arange(n)
+        stack = np.empty((len(longer) // 2 + 1) * n, dtype=np.int32)
         rows = IntegerSequences(problems.values.copy(), problems.lengths)
         for position, count in enumerate(longer):
             at, top = at[:count], top[:count]
-            closes = problems.values[at]
-            top -= n * closes
-            closing = np.flatnonzero(closes)
+            falls = problems.values[at]
+            closing = np.flatnonzero(falls)
+            falls *= n
+            top -= falls
             opened, closed = stack[top[closing]], at[closing]
-            rows.values[closed], rows.values[opened] = opened - first[closing], position
-            stack[top] = at
-            top += n - n * closes
+            rows.values[closed], rows.values[closed - position + opened] = opened, position
+            stack[top] = position
+            falls -= n
+            top -= falls
             at += 1
         return rows
 
 
 def _by_length(lengths: Ints) -> tuple[Ints, list[int]]:
-    """(the lists, from the longest to the shortest (n,); how many lists are longer than 0, 1, ... elements)."""
+    """(the lists from the longest to the shortest (n,); how many lists are longer than 0, 1, ... elements)."""
     counts = np.bincount(lengths)
-    return np.argsort(-lengths, kind="stable"), (len(lengths) - np.cumsum(counts))[:-1].tolist()
+    return np.argsort(-lengths.astype(np.int16), kind="stable"), (len(lengths) - np.cumsum(counts))[:-1].tolist()
 
 
 TASK = BracketMatch()
