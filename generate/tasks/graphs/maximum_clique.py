@@ -26,7 +26,7 @@ from mathpipe.generate.tasks.graphs.edge_lists import (
 from mathpipe.generate.tasks.integer_task import IntegerTask
 
 LARGEST = 14  # nodes: all 2^n sets are tried
-_SET_WORDS = 1 << 18  # sets tried at a time, each of 64 graphs: 2 MiB
+_TABLE_SIZE = 1 << 18  # sets tried at a time, each of 64 graphs: 2 MiB
 
 
 class MaximumClique(IntegerTask[GraphSpec]):
@@ -95,7 +95,7 @@ def _member_rows(members: Mask) -> IntegerSequences:
 
 def _maximum_cliques(adjacent: Planes, n: int) -> Mask:
     """(n, nodes): the members of a maximum clique of each graph."""
-    step = max(_SET_WORDS >> len(adjacent), 1)
+    step = max(_TABLE_SIZE >> len(adjacent), 1)
     parts = [_cliques_of(adjacent[:, :, k : k + step]) for k in range(0, max(adjacent.shape[2], 1), step)]
     return unpack(np.concatenate(parts, axis=1), n).T
 
@@ -105,10 +105,10 @@ def _cliques_of(adjacent: Planes) -> Planes:
 
     A set is a clique if it is one without its highest node, and without its lowest, and these two are adjacent.
     """
-    nodes, words = len(adjacent), adjacent.shape[2]
-    is_clique = np.empty((1 << nodes, words), dtype=np.uint64)
+    nodes, shape = len(adjacent), adjacent.shape[2:]
+    is_clique = np.empty((1 << nodes, *shape), dtype=np.uint64)
     is_clique[1 << np.arange(nodes)] = ~np.uint64(0)
-    members = np.zeros((nodes, words), dtype=np.uint64)
+    members = np.zeros((nodes, *shape), dtype=np.uint64)
     members[0] = ~np.uint64(0)
     for size in range(2, nodes + 1):
         sets, highest, lowest = _sets_of_size(nodes, size)

@@ -65,8 +65,8 @@ def test_symbols_and_lengths_are_uniform(symbols: int) -> None:
     spec = task.problems_of(task.make_spec({"symbols": symbols, "max_length": 5}))
     rows = task.sample(np.random.default_rng(0), 40_000, spec)  # type: ignore[attr-defined]
     assert is_uniform(np.bincount(rows.lengths - 2, minlength=5).tolist())
-    drawn = np.concatenate([row[1:] for row in rows.to_list()])
-    assert is_uniform(np.bincount(drawn, minlength=symbols).tolist())
+    sampled = np.concatenate([row[1:] for row in rows.to_list()])
+    assert is_uniform(np.bincount(sampled, minlength=symbols).tolist())
 
 
 @pytest.mark.parametrize("symbols", [2, 10, 10_000])
