@@ -47,7 +47,8 @@ class Graphs:
 
     def take(self, index: Ints) -> Graphs:
         """The graphs of these positions (k,)."""
-        return Graphs(self.nodes[index], self.counts[index], self.edges[index], self.is_edge[index])
+        edges, is_edge = self.edges.take(index, axis=0), self.is_edge.take(index, axis=0)
+        return Graphs(self.nodes[index], self.counts[index], edges, is_edge)
 
 
 def sample_graphs(rng: np.random.Generator, n: int, spec: GraphSpec) -> Graphs:

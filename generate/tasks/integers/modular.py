@@ -63,7 +63,7 @@ class ModularTask(IntegerTask[ModularSpec]):
 
     def sample(self, rng: np.random.Generator, n: int, spec: ModularSpec) -> IntegerSequences:
         if spec.modulus**2 <= LARGEST_SPACE:
-            return fixed_rows(_all_pairs(spec.modulus)[rng.permutation(spec.modulus**2)])
+            return fixed_rows(_all_pairs(spec.modulus).take(rng.permutation(spec.modulus**2), axis=0))
         return fixed_rows(rng.integers(0, spec.modulus, (n, 2)))
 
     def solve(self, problems: IntegerSequences, spec: ModularSpec) -> IntegerSequences:
