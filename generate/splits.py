@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mathpipe.datasets.containers.ragged_matrices import Matrices, reduce_per_matrix
+from mathpipe.datasets.containers.ragged_positions import ranges
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.tokenizers.decimal_grid import round_to_grid
@@ -72,7 +73,7 @@ def sequence_hash(sequences: Sequences, *, keys_from: int = 0) -> UInts:
     lengths, offsets = sequences.lengths * halves, sequences.offsets * halves
     keys = _keys(int(lengths.max(initial=0)) + 1, keys_from)
     id_keys = keys[1:]
-    if halves == 2 and len(ids) and ids.min() >= 0 and ids.max() < 1 << 32:  # the upper halves are 0 and add nothing
+    if halves == 2 and len(ids) and ids.view(np.uint64).max() < 1 << 32:  # the upper halves are 0 and add nothing
         id_keys, offsets = keys[1::2], sequences.offsets
     elif halves == 2:
         ids = np.ascontiguousarray(ids, dtype="<i8").view("<u4")
@@ -80,9 +81,10 @@ def sequence_hash(sequences: Sequences, *, keys_from: int = 0) -> UInts:
     if len(counts) and (counts == counts[0]).all():
         mixed = _weighted_sums(ids.reshape(len(counts), -1), id_keys[: int(counts[0])])
     else:
-        within = np.arange(len(ids)) - np.repeat(offsets[:-1], counts)
+        products = id_keys[ranges(np.zeros(len(counts), dtype=np.int64), counts)]
+        products *= ids.view(np.uint64) if ids.dtype == np.int64 else ids.astype(np.uint64)
         sums = np.zeros(len(ids) + 1, dtype=np.uint64)
-        np.cumsum(ids.astype(np.uint64) * id_keys[within], out=sums[1:])  # modulo 2^64, so differences are exact
+        np.cumsum(products, out=sums[1:])  # modulo 2^64, so differences are exact
         mixed = sums[offsets[1:]] - sums[offsets[:-1]]
     return _splitmix_finalise(mixed + lengths.astype(np.uint64) * keys[0])
 

@@ -39,8 +39,10 @@ EVALUATE = {"evaluate"} | {
     f"evaluate.{part}" for part in ("decode", "score", "analyze", "failures", "adapters", "report", "compare")
 }
 ERRORS = {"datasets.errors"}
+ALLOCATOR = {"datasets.allocator"}
 MAY_IMPORT: dict[str, set[str]] = {
     "datasets.errors": set(),
+    "datasets.allocator": set(),
     "datasets.containers": ERRORS,
     "datasets.expressions": {*ERRORS, "datasets.containers"},
     "datasets.tokenizers": {*ERRORS, "datasets.containers", "datasets.expressions"},
@@ -69,7 +71,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "generate.tasks.graphs": {*DATASETS, *ERRORS, *PREPARE, "generate.tasks"},
     "generate.tasks.polynomials": {*DATASETS, *ERRORS, *PREPARE, "generate.tasks"},
     "generate.tasks.symbols": {*DATASETS, *ERRORS, *PREPARE, "generate.tasks"},
-    "generate.execution": {*ERRORS, "generate"},
+    "generate.execution": {*ERRORS, *ALLOCATOR, "generate"},
     "generate.build": {*DATASETS, *ERRORS, *PREPARE, "generate.tasks", "generate.tasks.external", "generate.execution"},
     "generate.curate": {*DATASETS, *ERRORS, *PREPARE, "generate.tasks", "generate.execution", "generate.build"},
     "generate.answers": {*DATASETS, *ERRORS, *PREPARE, "generate.tasks", "generate.execution", "generate.curate"},
@@ -82,9 +84,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "train.run": {*DATASETS, *ERRORS, "train.config", "train.model.interface", "train.model", "train.backbones"},
     "train.published": {*DATASETS, *ERRORS, "train.config", "train.model.interface", "train.model", "train.run"},
     "train": {
-        *DATASETS, *ERRORS, "train.config", "train.model.interface", "train.model", "train.optim", "train.run", "train.runtime",
+        *DATASETS, *ERRORS, *ALLOCATOR, "train.config", "train.model.interface", "train.model", "train.optim", "train.run",
+        "train.runtime",
     },
-    "evaluate.decode": {*DATASETS, *ERRORS, "train.model", "train.model.interface", "train.runtime"},
+    "evaluate.decode": {*DATASETS, *ERRORS, *ALLOCATOR, "train.model", "train.model.interface", "train.runtime"},
     "evaluate.score": {*DATASETS, *ERRORS, "evaluate.decode", "generate", *TASKS},
     "evaluate.analyze": {*DATASETS, *ERRORS, "evaluate.score", "generate", *TASKS},
     "evaluate.failures": {*DATASETS, *ERRORS},

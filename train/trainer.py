@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from mathpipe.datasets.allocator import keep_freed_memory
 from mathpipe.datasets.containers.token_batches import Batch
 from mathpipe.datasets.errors import UserError, did_you_mean
 from mathpipe.datasets.io.atomic_files import write_json
@@ -44,7 +45,6 @@ from mathpipe.train.run.metrics_log import MetricsLog, read_metrics_log
 from mathpipe.train.run.plot import plot_curves
 from mathpipe.train.run.run_directory import OnMismatch, last_checkpoint, lock_run
 from mathpipe.train.run.session import Clock, stop_signal
-from mathpipe.train.runtime.allocator import keep_freed_memory
 from mathpipe.train.runtime.distributed import Distributed, initialised
 from mathpipe.train.runtime.fast_paths import fast_paths
 from mathpipe.train.training_progress import NoProgress, TrainingProgress

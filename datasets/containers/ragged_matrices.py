@@ -152,7 +152,11 @@ class Matrices:
         spectra = None if self.spectra is None else self.spectra[positions]
         if self.shape is not None:
             return Matrices(
-                self.dense()[positions].reshape(-1), self.rows[positions], self.cols[positions], task_ids, spectra
+                self.dense().take(positions, axis=0).reshape(-1),
+                self.rows[positions],
+                self.cols[positions],
+                task_ids,
+                spectra,
             )
         sizes = self.sizes[positions]
         starts = np.repeat(self.offsets[positions], sizes)

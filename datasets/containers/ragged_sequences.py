@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mathpipe.datasets.containers.array_types import Bytes, Ints, Mask, Tokens
+from mathpipe.datasets.containers.ragged_positions import inside, ranges
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +38,8 @@ class Sequences:
         """Concatenate batches; their type is that of the first."""
         if not parts:
             return cls.from_list([])
+        if len(parts) == 1:
+            return parts[0]
         return type(parts[0])(np.concatenate([p.values for p in parts]), np.concatenate([p.lengths for p in parts]))
 
     @cached_property
@@ -65,11 +68,10 @@ class Sequences:
     def take(self, index: NDArray[Any]) -> Self:
         """Select sequences by positions (k,) or by a boolean mask (n,)."""
         lengths = self.lengths[index]
-        if self._common_length is not None:
-            return type(self)(self.values.reshape(len(self), -1)[index].reshape(-1), lengths)
-        starts = self.offsets[:-1][index]
-        within = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        return type(self)(self.values[np.repeat(starts, lengths) + within], lengths)
+        if self._common_length is not None:  # ``take`` copies short rows ten times as fast as indexing
+            positions = np.flatnonzero(index) if index.dtype == np.bool_ else index
+            return type(self)(self.values.reshape(len(self), -1).take(positions, axis=0).reshape(-1), lengths)
+        return type(self)(self.values[ranges(self.offsets[:-1][index], lengths)], lengths)
 
     def equals(self, other: Sequences) -> Mask:
         """(n,): which sequences equal those of ``other`` token for token."""
@@ -82,9 +84,9 @@ class Sequences:
 
     def padded(self, fill: int) -> Tokens:
         """(n, longest) int32, padded with ``fill`` after the end of each sequence."""
-        longest = int(self.lengths.max(initial=0))
-        dense = np.full((len(self), longest), fill, dtype=np.int32)
-        dense[np.arange(longest) < self.lengths[:, None]] = self.values
+        within = inside(self.lengths)
+        dense = np.full(within.shape, fill, dtype=np.int32)
+        dense[within] = self.values
         return dense
 
 
@@ -112,7 +114,7 @@ class IntegerSequences(Sequences):
 
     def dense(self, fill: int) -> Ints:
         """(n, longest) int64, padded with ``fill`` after the end of each sequence."""
-        longest = int(self.lengths.max(initial=0))
-        dense = np.full((len(self), longest), fill, dtype=np.int64)
-        dense[np.arange(longest) < self.lengths[:, None]] = self.values
+        within = inside(self.lengths)
+        dense = np.full(within.shape, fill, dtype=np.int64)
+        dense[within] = self.values
         return dense

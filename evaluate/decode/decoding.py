@@ -24,9 +24,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from mathpipe.datasets.allocator import keep_freed_memory
 from mathpipe.datasets.tokenizers.tokenizer import END, PAD
 from mathpipe.evaluate.decode.grammar import Grammar
-from mathpipe.train.runtime.allocator import keep_freed_memory
 from mathpipe.train.runtime.cpu_packing import packed
 
 Ints = NDArray[np.int64]

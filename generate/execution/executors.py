@@ -17,6 +17,7 @@ from typing import Any, Generic, TypeVar
 
 from threadpoolctl import threadpool_limits
 
+from mathpipe.datasets.allocator import keep_freed_memory
 from mathpipe.datasets.errors import UserError
 from mathpipe.generate.execution.cpus import available_cpus
 from mathpipe.generate.execution.worker_functions import WorkerFunction
@@ -101,7 +102,8 @@ def run(
 
 
 def _call(function: Callable[[Item], Result], item: Item) -> Result:
-    """``function(item)`` with one BLAS thread, as on workers: the last bits may depend on the number of threads."""
+    """``function(item)`` as on workers: freed memory is kept, and BLAS has one thread, on whose number the last bits may depend."""
+    keep_freed_memory()
     with threadpool_limits(limits=1):
         return function(item)
 

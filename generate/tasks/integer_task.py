@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator
@@ -108,12 +109,19 @@ class IntegerTask(TokenTask[IntegerSpecT]):
     # examples
 
     def pairs(self, spec: IntegerSpecT, generator: Generators, wanted: Wanted) -> Iterator[Pairs]:
-        batch = 0
-        while True:
-            problems, solutions = self.sample_solved(generator(batch), self.batch_size, spec)
-            rejected = +Counter({self.rejection: max(self.batch_size - len(problems), 0)})
-            yield Pairs(problems, solutions, self.classes(problems, solutions), rejected)
-            batch += 1
+        """Of the first batch all problems are solved, since nearly all are used, of further ones those that are wanted."""
+        n, solves_separately = self.batch_size, type(self).sample_solved is IntegerTask.sample_solved
+        for batch in itertools.count():
+            if batch and solves_separately:
+                problems = self.sample(generator(batch), n, spec)
+                rejected = n - len(problems)
+                problems = problems.take(wanted(problems))
+                solutions = self.solve(problems, spec)
+            else:
+                problems, solutions = self.sample_solved(generator(batch), n, spec)
+                rejected = n - len(problems)
+            reasons = +Counter({self.rejection: max(rejected, 0)})
+            yield Pairs(problems, solutions, self.classes(problems, solutions), reasons)
 
     def example_format(self, spec: DatasetSpec) -> IntegerFormat:
         return IntegerFormat(self.columns)

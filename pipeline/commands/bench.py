@@ -17,6 +17,7 @@ from typing import Any
 import click
 import numpy as np
 
+from mathpipe.datasets.allocator import keep_freed_memory
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.tokenizers.number_encodings import ENCODINGS, get_number_encoding
 from mathpipe.generate.build.dataset_builder import make_dataset
@@ -169,7 +170,8 @@ def _measurements(dim: int, folder: Path, seconds: float) -> Iterator[Measuremen
 
 
 def _generation_rate(spec: DatasetSpec, seconds: float) -> float:
-    """Examples per second of chunks generated in memory, without writing."""
+    """Examples per second of chunks generated in memory, without writing; freed memory is kept, as ``mathpipe generate`` does."""
+    keep_freed_memory()
     chunks = itertools.count()
     task, spec = task_of(spec), _small_chunks(spec)
     return spec.chunk_rows * _calls_per_second(lambda: task.build_chunk(spec, next(chunks), ["train"]), seconds)

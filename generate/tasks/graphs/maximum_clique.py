@@ -13,9 +13,11 @@ from mathpipe.datasets.containers.array_types import Ints, Mask
 from mathpipe.datasets.containers.integer_layout import list_rows
 from mathpipe.datasets.containers.ragged_sequences import IntegerSequences
 from mathpipe.datasets.errors import UserError
+from mathpipe.generate.tasks.graphs.bit_planes import Planes, adjacency, adjacency_of_pairs, first_set, unpack
 from mathpipe.generate.tasks.graphs.edge_lists import (
     GraphSpec,
     are_graphs,
+    edge_positions,
     edge_rows,
     node_count,
     sample_graphs,
@@ -24,7 +26,7 @@ from mathpipe.generate.tasks.graphs.edge_lists import (
 from mathpipe.generate.tasks.integer_task import IntegerTask
 
 LARGEST = 14  # nodes: all 2^n sets are tried
-_SETS = 1 << 22  # sets tried at a time
+_TABLE_SIZE = 1 << 18  # sets tried at a time, each of 64 graphs: 2 MiB
 
 
 class MaximumClique(IntegerTask[GraphSpec]):
@@ -36,7 +38,7 @@ class MaximumClique(IntegerTask[GraphSpec]):
     source = "graph algorithms"
     problem_layout = "[(int, int)]"
     solution_layout = "[int]"
-    batch_size = 2048
+    batch_size = 4608
     spec_model = GraphSpec
     default_spec = GraphSpec()
 
@@ -52,71 +54,83 @@ class MaximumClique(IntegerTask[GraphSpec]):
         return {"problem_range": (0, spec.max_nodes - 1), "solution_range": (0, spec.max_nodes - 1)}
 
     def sample(self, rng: np.random.Generator, n: int, spec: GraphSpec) -> IntegerSequences:
-        return edge_rows(sample_graphs(rng, n, spec))
+        return self.sample_solved(rng, n, spec)[0]
+
+    def sample_solved(
+        self, rng: np.random.Generator, n: int, spec: GraphSpec
+    ) -> tuple[IntegerSequences, IntegerSequences]:
+        graphs = sample_graphs(rng, n, spec)
+        members = _maximum_cliques(adjacency_of_pairs(graphs.is_edge, spec.max_nodes), n)
+        return edge_rows(graphs), _member_rows(members)
 
     def is_problem(self, problems: IntegerSequences, spec: GraphSpec) -> Mask:
         return are_graphs(problems, 2, spec)
 
     def solve(self, problems: IntegerSequences, spec: GraphSpec) -> IntegerSequences:
-        adjacent = _adjacency(problems)
-        nodes = adjacent.shape[1]
-        members = (_maximum_cliques(adjacent)[:, None] >> np.arange(nodes)) & 1 == 1
-        return list_rows(np.nonzero(members)[1], members.sum(axis=1))
+        return _member_rows(_maximum_cliques(_adjacency(problems, spec.max_nodes), len(problems)))
 
     def is_right(self, problems: IntegerSequences, references: IntegerSequences, predicted: IntegerSequences) -> Mask:
-        adjacent = _adjacency(problems)
-        nodes = adjacent.shape[1]
-        size = np.bitwise_count(_maximum_cliques(adjacent).astype(np.uint64)).astype(np.int64)
+        nodes = node_count(problems, 2)
+        adjacent = weight_matrices(problems, 2, nodes) > 0
+        size = _maximum_cliques(_adjacency(problems, nodes), len(problems)).sum(axis=1)
         answer = predicted.dense(-1)[:, 1:]
-        inside = np.arange(answer.shape[1]) < (predicted.lengths - 1)[:, None]
-        valid = (predicted.lengths - 1 == size) & (((answer >= 0) & (answer < nodes)) | ~inside).all(axis=1)
+        within = np.arange(answer.shape[1]) < (predicted.lengths - 1)[:, None]
+        valid = (predicted.lengths - 1 == size) & (((answer >= 0) & (answer < nodes)) | ~within).all(axis=1)
         members = np.zeros((len(problems), nodes), dtype=np.bool_)
-        row, column = np.nonzero(inside & valid[:, None])
+        row, column = np.nonzero(within & valid[:, None])
         members[row, answer[row, column]] = True
         connected = adjacent | np.eye(nodes, dtype=np.bool_) | ~members[:, :, None] | ~members[:, None, :]
         return np.asarray(valid & (members.sum(axis=1) == size) & connected.all(axis=(1, 2)))
 
 
-def _adjacency(problems: IntegerSequences) -> Mask:
-    """(n, nodes, nodes)."""
-    return np.asarray(weight_matrices(problems, 2, node_count(problems, 2)) > 0)
+def _adjacency(problems: IntegerSequences, nodes: int) -> Planes:
+    row, at = edge_positions(problems, 2)
+    return adjacency(row, problems.values[at], problems.values[at + 1], len(problems), nodes)
 
 
-def _maximum_cliques(adjacent: Mask) -> Ints:
-    """(n,): a maximum clique of each graph as the bits of a number; graphs are grouped by their highest node that has an edge."""
-    used = np.asarray(adjacent.any(axis=2))
-    nodes = used.shape[1] - used[:, ::-1].argmax(axis=1)
-    best = np.zeros(len(adjacent), dtype=np.int64)
-    for count in np.unique(nodes).tolist():
-        index = np.flatnonzero(nodes == count)
-        best[index] = _cliques_of(adjacent[index, :count, :count])
-    return best
+def _member_rows(members: Mask) -> IntegerSequences:
+    """Flat rows of the members (n, nodes), ascending."""
+    return list_rows(np.nonzero(members)[1], members.sum(axis=1))
 
 
-def _cliques_of(adjacent: Mask) -> Ints:
-    """(n,): a maximum clique of each graph as the bits of a number, the smallest such number.
+def _maximum_cliques(adjacent: Planes, n: int) -> Mask:
+    """(n, nodes): the members of a maximum clique of each graph."""
+    step = max(_TABLE_SIZE >> len(adjacent), 1)
+    parts = [_cliques_of(adjacent[:, :, k : k + step]) for k in range(0, max(adjacent.shape[2], 1), step)]
+    return unpack(np.concatenate(parts, axis=1), n).T
 
-    A set with the highest node h is a clique if the rest is one and lies among the neighbours of h.
+
+def _cliques_of(adjacent: Planes) -> Planes:
+    """(nodes, words): the members of a maximum clique of each graph; of several the one with the smallest sum of 2^node.
+
+    A set is a clique if it is one without its highest node, and without its lowest, and these two are adjacent.
     """
-    n, nodes = adjacent.shape[:2]
-    step = max(_SETS >> nodes, 1)
-    neighbours = (adjacent * (1 << np.arange(nodes))).sum(axis=2)
-    sizes = _set_sizes(nodes)
-    best = np.zeros(n, dtype=np.int64)
-    for first in range(0, n, step):
-        near = neighbours[first : first + step]
-        is_clique = np.ones((len(near), 1 << nodes), dtype=np.bool_)
-        for h in range(nodes):
-            rest = np.arange(1 << h)
-            is_clique[:, 1 << h : 2 << h] = is_clique[:, : 1 << h] & ((rest & ~near[:, h : h + 1]) == 0)
-        best[first : first + step] = np.where(is_clique, sizes, np.int8(-1)).argmax(axis=1)
-    return best
+    nodes, shape = len(adjacent), adjacent.shape[2:]
+    is_clique = np.empty((1 << nodes, *shape), dtype=np.uint64)
+    is_clique[1 << np.arange(nodes)] = ~np.uint64(0)
+    members = np.zeros((nodes, *shape), dtype=np.uint64)
+    members[0] = ~np.uint64(0)
+    for size in range(2, nodes + 1):
+        sets, highest, lowest = _sets_of_size(nodes, size)
+        cliques = is_clique[sets & ~(1 << highest)] & is_clique[sets & ~(1 << lowest)] & adjacent[highest, lowest]
+        has_clique = np.bitwise_or.reduce(cliques, axis=0)
+        if not has_clique.any():
+            break
+        is_clique[sets] = cliques
+        chosen = first_set(cliques)
+        members &= ~has_clique
+        for node in range(nodes):
+            members[node] |= np.bitwise_or.reduce(chosen[sets >> node & 1 == 1], axis=0)
+    return members
 
 
-@functools.lru_cache(maxsize=16)
-def _set_sizes(nodes: int) -> np.ndarray[tuple[int], np.dtype[np.int8]]:
-    """(2^nodes,): the number of nodes of each set."""
-    return np.bitwise_count(np.arange(1 << nodes, dtype=np.uint64)).astype(np.int8)
+@functools.lru_cache(maxsize=LARGEST**2)
+def _sets_of_size(nodes: int, size: int) -> tuple[Ints, Ints, Ints]:
+    """(the sets of ``size`` nodes as sums of 2^node, ascending; the highest node of each; the lowest), (m,) each."""
+    sets = np.arange(1 << nodes)
+    sets = sets[np.bitwise_count(sets) == size]
+    members = (sets[:, None] >> np.arange(nodes)) & 1 == 1
+    return sets, nodes - 1 - members[:, ::-1].argmax(axis=1), members.argmax(axis=1)
 
 
 TASK = MaximumClique()

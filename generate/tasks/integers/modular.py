@@ -63,7 +63,7 @@ class ModularTask(IntegerTask[ModularSpec]):
 
     def sample(self, rng: np.random.Generator, n: int, spec: ModularSpec) -> IntegerSequences:
         if spec.modulus**2 <= LARGEST_SPACE:
-            return fixed_rows(_all_pairs(spec.modulus)[rng.permutation(spec.modulus**2)])
+            return fixed_rows(_all_pairs(spec.modulus).take(rng.permutation(spec.modulus**2), axis=0))
         return fixed_rows(rng.integers(0, spec.modulus, (n, 2)))
 
     def solve(self, problems: IntegerSequences, spec: ModularSpec) -> IntegerSequences:
@@ -74,9 +74,12 @@ class ModularTask(IntegerTask[ModularSpec]):
         return {CLASS: solutions.values}
 
 
+@functools.lru_cache(maxsize=8)
 def _all_pairs(modulus: int) -> Ints:
-    """(modulus^2, 2)."""
-    return np.stack(np.divmod(np.arange(modulus**2), modulus), axis=1)
+    """(modulus^2, 2), read-only."""
+    pairs = np.stack(np.divmod(np.arange(modulus**2), modulus), axis=1)
+    pairs.setflags(write=False)
+    return pairs
 
 
 @functools.lru_cache(maxsize=64)

@@ -13,9 +13,9 @@ from pydantic import Field, model_validator
 
 from mathpipe.datasets.containers.array_types import Ints
 from mathpipe.datasets.containers.integer_layout import list_rows
+from mathpipe.datasets.containers.ragged_positions import inside
 from mathpipe.datasets.containers.ragged_sequences import IntegerSequences
 from mathpipe.generate.problem_specs.integer_spec import IntegerSpec
-from mathpipe.generate.sampling.integers import inside
 from mathpipe.generate.tasks.integer_task import IntegerTask
 
 

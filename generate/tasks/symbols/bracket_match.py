@@ -1,7 +1,6 @@
 """Bracket matching: a balanced list of opening (0) and closing (1) brackets -> for each position the position of its partner.
 
-Balanced lists of k pairs are uniform: of the 2k + 1 rotations of a random order of k opening and k + 1 closing brackets exactly one
-is a balanced list followed by a closing bracket (cycle lemma, Dvoretzky and Motzkin 1947).
+Balanced lists of k pairs are uniform.
 """
 
 from __future__ import annotations
@@ -10,16 +9,13 @@ import math
 from typing import Annotated, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from mathpipe.datasets.containers.array_types import Mask
-from mathpipe.datasets.containers.integer_layout import list_rows
+from mathpipe.datasets.containers.array_types import Ints, Mask
 from mathpipe.datasets.containers.ragged_sequences import IntegerSequences
 from mathpipe.generate.problem_specs.integer_spec import IntegerSpec
-from mathpipe.generate.sampling.integers import inside
 from mathpipe.generate.tasks.integer_task import IntegerTask
-from mathpipe.generate.tasks.symbols.symbol_task import dense_lists
+from mathpipe.generate.tasks.symbols.symbol_task import padded_rows
 
 
 class BracketSpec(IntegerSpec):
@@ -46,6 +42,9 @@ class BracketMatch(IntegerTask[BracketSpec]):
     solution_layout = "[int]"
     spec_model = BracketSpec
     default_spec = BracketSpec()
+    batch_size = (
+        9984  # twice is enough for each split: they differ in size, as a tenth of all problems is the same pair
+    )
 
     def ranges(self, spec: BracketSpec) -> dict[str, tuple[int, int]]:
         return {"problem_range": (0, 1), "solution_range": (0, 2 * spec.max_pairs - 1)}
@@ -56,42 +55,57 @@ class BracketMatch(IntegerTask[BracketSpec]):
         return float(sum(math.comb(2 * k, k) // (k + 1) for k in sizes)) if spec.min_pairs <= 100 else math.inf
 
     def sample(self, rng: np.random.Generator, n: int, spec: BracketSpec) -> IntegerSequences:
-        pairs = rng.integers(spec.min_pairs, spec.max_pairs, n, endpoint=True)
-        within = inside(2 * pairs)
-        dense = np.zeros(within.shape, dtype=np.int64)
-        for k in np.unique(pairs).tolist():
-            index = np.flatnonzero(pairs == k)
-            dense[index, : 2 * k] = _balanced(rng, len(index), k)
-        return list_rows(dense[within], 2 * pairs)
+        """With m brackets to come at height h, the next one opens with the probability (h + 2) (m - h) / (2 m (h + 1)).
+
+        That is the share of the balanced lists in which it does (Arnold and Sleep 1980).
+        """
+        lengths = 2 * rng.integers(spec.min_pairs, spec.max_pairs, n, endpoint=True)
+        rows = IntegerSequences(np.empty(n + int(lengths.sum()), dtype=np.int64), lengths + 1)
+        rows.values[rows.offsets[:-1]] = lengths
+        order, longer = _by_length(lengths)
+        ends, height = rows.offsets[1:][order], np.zeros(n, dtype=np.int64)
+        for m in range(len(longer), 0, -1):  # aligned at their ends: m is the same for all
+            count = longer[m - 1]
+            h = np.arange(m + 1)
+            opens = ((h + 2) * (m - h) / (2 * m * (h + 1))).take(height[:count], mode="clip")
+            closes = rng.random(count) >= opens
+            rows.values[ends[:count] - m] = closes
+            height[:count] += 1
+            height[:count] -= 2 * closes
+        return rows
 
     def is_problem(self, problems: IntegerSequences, spec: BracketSpec) -> Mask:
-        brackets, within = dense_lists(problems)
-        height = np.cumsum(np.where(within, 1 - 2 * brackets, 0), axis=1)
+        brackets, within = padded_rows(problems)
+        height = np.cumsum(np.where(within, 1 - 2 * brackets, 0)[:, 1:], axis=1)
         balanced = (height >= 0).all(axis=1) & (height[:, -1] == 0) if height.shape[1] else np.ones(len(problems), bool)
         return np.asarray(super().is_problem(problems, spec) & balanced)
 
     def solve(self, problems: IntegerSequences, spec: BracketSpec) -> IntegerSequences:
-        """A bracket and its partner have the same depth, and are neighbours among the brackets of that depth."""
-        brackets, within = dense_lists(problems)
-        steps = np.where(within, 1 - 2 * brackets, 0).astype(np.int16)
-        depth = np.cumsum(steps, axis=1, dtype=np.int16) + brackets.astype(np.int16)
-        depth[~within] = np.iinfo(np.int16).max
-        order = np.argsort(depth, axis=1, kind="stable")  # a radix sort, of 16 bits
-        matching = np.empty_like(order)
-        np.put_along_axis(matching, order[:, 0::2], order[:, 1::2], axis=1)
-        np.put_along_axis(matching, order[:, 1::2], order[:, 0::2], axis=1)
-        return list_rows(matching[within], problems.lengths - 1)
+        """Each list has a stack of its open brackets: that at height h of list k is ``stack[h n + k]``."""
+        n = len(problems)
+        order, longer = _by_length(problems.lengths - 1)
+        at, top = problems.offsets[order] + 1, np.arange(n)
+        stack = np.empty((len(longer) // 2 + 1) * n, dtype=np.int32)
+        rows = IntegerSequences(problems.values.copy(), problems.lengths)
+        for position, count in enumerate(longer):
+            at, top = at[:count], top[:count]
+            falls = problems.values[at]
+            closing = np.flatnonzero(falls)
+            falls *= n
+            top -= falls
+            opened, closed = stack[top[closing]], at[closing]
+            rows.values[closed], rows.values[closed - position + opened] = opened, position
+            stack[top] = position
+            falls -= n
+            top -= falls
+            at += 1
+        return rows
 
 
-def _balanced(rng: np.random.Generator, n: int, k: int) -> NDArray[np.int8]:
-    """(n, 2k) balanced lists of k pairs."""
-    keys = rng.random((n, 2 * k + 1), dtype=np.float32)
-    orders = np.ones((n, 2 * k + 1), dtype=np.int8)
-    np.put_along_axis(orders, np.argpartition(keys, k, axis=1)[:, :k], 0, axis=1)
-    height = np.cumsum(1 - 2 * orders, axis=1, dtype=np.int16)
-    start = height.argmin(axis=1) + 1  # after the first lowest point
-    rotated = (start[:, None] + np.arange(2 * k)) % (2 * k + 1)
-    return np.take_along_axis(orders, rotated, axis=1)
+def _by_length(lengths: Ints) -> tuple[Ints, list[int]]:
+    """(the lists from the longest to the shortest (n,); how many lists are longer than 0, 1, ... elements)."""
+    counts = np.bincount(lengths)
+    return np.argsort(-lengths.astype(np.int16), kind="stable"), (len(lengths) - np.cumsum(counts))[:-1].tolist()
 
 
 TASK = BracketMatch()

@@ -33,8 +33,7 @@ class Parity(IntegerTask[LengthSpec]):
         return sample_lists(rng, n, 2, spec)
 
     def solve(self, problems: IntegerSequences, spec: LengthSpec) -> IntegerSequences:
-        bits, _ = dense_lists(problems)
-        return fixed_rows((bits.sum(axis=1) % 2)[:, None])
+        return fixed_rows((dense_lists(problems).sum(axis=1) % 2)[:, None])
 
     def classes(self, problems: IntegerSequences, solutions: IntegerSequences) -> Columns:
         return {CLASS: solutions.values}

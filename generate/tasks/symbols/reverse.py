@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from mathpipe.datasets.containers.integer_layout import list_rows
 from mathpipe.datasets.containers.ragged_sequences import IntegerSequences
 from mathpipe.generate.tasks.symbols.symbol_task import SymbolSpec, SymbolTask
 
@@ -16,10 +15,12 @@ class Reverse(SymbolTask):
     solution = "the list from its end to its start"
 
     def solve(self, problems: IntegerSequences, spec: SymbolSpec) -> IntegerSequences:
-        lengths = problems.lengths - 1
-        row = np.repeat(np.arange(len(problems)), lengths)
-        within = np.arange(len(row)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        return list_rows(problems.values[problems.offsets[1:][row] - 1 - within], lengths)
+        """Integer j of a row from a to b - 1 is that at a + b - j; integer 0, the length, stays."""
+        starts, ends = problems.offsets[:-1], problems.offsets[1:]
+        positions = np.repeat(starts + ends, problems.lengths)
+        positions -= np.arange(len(positions))
+        positions[starts] = starts
+        return IntegerSequences(problems.values[positions], problems.lengths)
 
 
 TASK = Reverse()

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from mathpipe.datasets.containers.array_types import Ints, Mask
-from mathpipe.datasets.containers.integer_layout import list_rows
+from mathpipe.datasets.containers.ragged_positions import inside
 from mathpipe.datasets.containers.ragged_sequences import IntegerSequences
 from mathpipe.generate.problem_specs.integer_spec import IntegerSpec
-from mathpipe.generate.sampling.integers import inside
 from mathpipe.generate.tasks.integer_task import IntegerTask
 
 
@@ -61,15 +61,27 @@ def number_of_lists(symbols: int, spec: LengthSpec) -> float:
 
 def sample_lists(rng: np.random.Generator, n: int, symbols: int, spec: LengthSpec) -> IntegerSequences:
     """n lists of uniform length and uniform symbols, as flat rows."""
-    lengths = rng.integers(spec.min_length, spec.max_length, n, endpoint=True)
-    return list_rows(rng.integers(0, symbols, int(lengths.sum())), lengths)
+    lengths = 1 + rng.integers(spec.min_length, spec.max_length, n, endpoint=True)
+    rows = IntegerSequences(random_symbols(rng, symbols, int(lengths.sum())), lengths)
+    rows.values[rows.offsets[:-1]] = lengths - 1
+    return rows
 
 
-def dense_lists(rows: IntegerSequences, fill: int = 0) -> tuple[Ints, Mask]:
-    """(symbols (n, longest), padded with ``fill``; which are no padding) of flat rows of lists."""
-    within = inside(rows.lengths - 1)
-    dense = np.full(within.shape, fill, dtype=np.int64)
-    is_symbol = np.ones(len(rows.values), dtype=np.bool_)
-    is_symbol[rows.offsets[:-1]] = False
-    dense[within] = rows.values[is_symbol]
-    return dense, within
+def random_symbols(rng: np.random.Generator, symbols: int, count: int) -> Ints:
+    """(count,) uniform in 0..symbols - 1, sampled in the narrowest type that holds them, which takes fewer random bits."""
+    return rng.integers(0, symbols, count, dtype=np.min_scalar_type(symbols - 1)).astype(np.int64)
+
+
+def padded_rows(
+    rows: IntegerSequences, fill: int = 0, dtype: type[np.signedinteger[Any]] = np.int64
+) -> tuple[NDArray[Any], Mask]:
+    """(flat rows of lists (n, 1 + longest), padded with ``fill``; which entries are no padding); column 0: the lengths."""
+    within = inside(rows.lengths)
+    padded = np.full(within.shape, fill, dtype=dtype)
+    padded[within] = rows.values
+    return padded, within
+
+
+def dense_lists(rows: IntegerSequences) -> Ints:
+    """The lists (n, longest), padded with zeros, of flat rows."""
+    return padded_rows(rows)[0][:, 1:]

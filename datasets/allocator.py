@@ -1,7 +1,8 @@
 """Reuse freed memory in the next step instead of returning it to the operating system.
 
-A step allocates and frees tensors of many megabytes. By default glibc maps and unmaps each of them, and the kernel zeroes every
-page. Measured on one core of a Xeon, attention over 302 tokens takes 480 ms by default and 265 ms with memory reuse.
+A training step, or a chunk of a dataset, allocates and frees arrays of many megabytes. By default glibc maps and unmaps each of
+them, and the kernel zeroes every page. Attention over 302 tokens takes 480 ms by default and 265 ms with memory reuse (one core of
+a Xeon); chunks of the task ``copy`` 7.9 and 2.8 ms (one core of an AMD EPYC).
 """
 
 from __future__ import annotations
