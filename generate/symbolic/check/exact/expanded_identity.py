@@ -16,9 +16,10 @@ an interval must be zero everywhere.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from fractions import Fraction
 from functools import cache
 from itertools import chain
-from math import comb
+from math import comb, floor
 from operator import add, mul, sub, truediv
 from types import MappingProxyType
 from typing import Any, TypeVar, cast
@@ -35,7 +36,9 @@ T = TypeVar("T")
 _Divisors = Callable[[Expression, Expression], tuple[Expression, ...]]
 
 MAX_TERMS = 10_000  # of what is multiplied out
+MAX_ROUNDS = 4  # of multiplications by denominators
 X = se.Symbol("x")
+_ONE = se.Integer(1)
 
 
 class NotDecided(Exception):
@@ -68,27 +71,60 @@ def expand_identity(f: bytes, primitive: bytes) -> Condition | None:
     return Condition.ONE_POINT if derivative_has_isolated_singularities(parse(primitive)) else None
 
 
-def is_zero(expanded: Expression) -> bool:
+def is_zero(expanded: Expression, limit: int = MAX_TERMS) -> bool:
     """Whether an expanded expression is zero, or is after multiplication by the denominators of its terms.
 
-    symengine's ``as_numer_denom`` is not used: it takes sqrt(a/b) for sqrt(a)/sqrt(b).
+    ``limit``: the most terms of a product. symengine's ``as_numer_denom`` is not used: it takes sqrt(a/b) for sqrt(a)/sqrt(b).
     """
-    if expanded == 0:
-        return True
-    denominators: dict[Expression, int] = {}
-    for term in expanded.args if expanded.is_Add else (expanded,):
-        for factor in term.args if term.is_Mul else (term,):
-            if factor.is_Pow and factor.args[0].is_Add and factor.args[1].is_Rational and factor.args[1].is_negative:
-                power = -(factor.args[1].p // factor.args[1].q)
-                denominators[factor.args[0]] = max(denominators.get(factor.args[0], 0), int(power))
-    size = len(expanded.args)
-    common = se.Integer(1)
-    for base, power in denominators.items():
-        size *= len(base.args) ** power
-        common *= base**power
-    if not denominators or size > MAX_TERMS or not expanded.is_Add:
-        return False
-    return bool(sum((se.expand(term * common) for term in expanded.args), se.Integer(0)) == 0)
+    for _ in range(MAX_ROUNDS):
+        if expanded == 0 or not expanded.is_Add:
+            return bool(expanded == 0)
+        cleared = _clear(expanded, limit)
+        if cleared is None:
+            return False
+        expanded = cleared
+    return bool(expanded == 0)
+
+
+def _clear(expanded: Expression, limit: int) -> Expression | None:
+    """A sum multiplied by its denominators, b^(n + r) as the n-th power of b, multiplied out, times b^r with 0 <= r < 1.
+
+    None if every exponent is such an r, or if the result may have more terms than the limit.
+    """
+    terms = [_split_term(term) for term in expanded.args]
+    lowest: dict[Expression, int] = {}
+    for _, powers in terms:
+        for base, exponent in powers.items():
+            lowest[base] = min(lowest.get(base, 0), floor(exponent))
+    size, products = 0, []
+    for rest, powers in terms:
+        term_size, factors = 1, rest
+        for base, least in lowest.items():
+            exponent = powers.get(base, Fraction(0)) - least
+            n = floor(exponent)
+            if n:
+                term_size *= comb(len(base.args) + n - 1, n) if base.is_Add else 1
+                factors.append(base**n)
+            if exponent != n:
+                factors.append(base ** se.Rational(exponent.numerator % exponent.denominator, exponent.denominator))
+        size += term_size
+        products.append(factors)
+    if size > limit or not (any(lowest.values()) or any(e >= 1 for _, powers in terms for e in powers.values())):
+        return None
+    return se.expand(se.Add(*[se.expand(se.Mul(*factors)) for factors in products]))
+
+
+def _split_term(term: Expression) -> tuple[list[Expression], dict[Expression, Fraction]]:
+    """(other factors, the exponents of sums and of what roots are taken of)."""
+    rest: list[Expression] = []
+    powers: dict[Expression, Fraction] = {}
+    for factor in term.args if term.is_Mul else (term,):
+        base, exponent = factor.args if factor.is_Pow else (factor, _ONE)
+        if exponent.is_Rational and (base.is_Add or not (exponent.is_Integer or base.is_Symbol or base.is_Number)):
+            powers[base] = powers.get(base, Fraction(0)) + Fraction(int(exponent.p), int(exponent.q))
+        else:
+            rest.append(factor)
+    return rest, powers
 
 
 def term_bounds(ids: bytes) -> tuple[int, int]:
