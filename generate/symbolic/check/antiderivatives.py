@@ -170,7 +170,7 @@ def verify_antiderivatives(problems: Sequences, references: Sequences, predicted
     outcome = np.where(well_formed, WRONG_VALUE, MALFORMED).astype(np.int8)
     evidence = np.where(well_formed, PROVEN, NONE).astype(np.int8)
     counts = {name: np.full(n, np.nan) for name in EVIDENCE_COUNTS}
-    fails = _certainly_fail(f, predicted, np.flatnonzero(well_formed & (witness >= 0)))
+    fails = _certainly_fail(f, predicted, witness, np.flatnonzero(well_formed & (witness >= 0)))
     differs_everywhere = _differ_at_all_points(
         f, predicted, np.flatnonzero(well_formed & ~fails & (witness < 0) & _differ(error))
     )
@@ -194,9 +194,12 @@ def verify_antiderivatives(problems: Sequences, references: Sequences, predicted
     return Verification(outcome, {"satisfied_fraction": satisfied_fraction}, evidence, counts)
 
 
-def _certainly_fail(f: Sequences, predicted: Sequences, rows: NDArray[np.int64]) -> Mask:
-    """Which of these rows are proven to fail where f and F are real; False for the others."""
-    parts = [primitive_fails(*programs) for programs in _programs(f.take(rows), predicted.take(rows))]
+def _certainly_fail(f: Sequences, predicted: Sequences, witness: NDArray[np.int64], rows: NDArray[np.int64]) -> Mask:
+    """Which of these rows are proven to fail at their witness, where f and F are real; False for the others."""
+    points, parts = POINTS.real[witness[rows], None], []
+    for left, right in _programs(f.take(rows), predicted.take(rows)):
+        parts.append(primitive_fails(left, right, points[: len(left.root)]))
+        points = points[len(left.root) :]
     return _at(rows[np.concatenate([np.zeros(0, dtype=bool), *parts])], len(f))
 
 

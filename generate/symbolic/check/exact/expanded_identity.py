@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from fractions import Fraction
 from functools import cache
 from itertools import chain
-from math import comb, floor
+from math import comb, floor, prod
 from operator import add, mul, sub, truediv
 from types import MappingProxyType
 from typing import Any, TypeVar, cast
@@ -91,30 +91,33 @@ def _clear(expanded: Expression, limit: int) -> Expression | None:
 
     None if every exponent is such an r, or if the result may have more terms than the limit.
     """
-    terms = [_split_term(term) for term in expanded.args]
+    groups: dict[frozenset[tuple[Expression, Fraction]], list[Expression]] = {}
+    for term in expanded.args:
+        rest, powers = _split_term(term)
+        groups.setdefault(powers, []).append(rest)
     lowest: dict[Expression, int] = {}
-    for _, powers in terms:
-        for base, exponent in powers.items():
-            lowest[base] = min(lowest.get(base, 0), floor(exponent))
+    for base, exponent in chain.from_iterable(groups):
+        lowest[base] = min(lowest.get(base, 0), floor(exponent))
+    if not any(lowest.values()) and all(exponent < 1 for _, exponent in chain.from_iterable(groups)):
+        return None
     size, products = 0, []
-    for rest, powers in terms:
-        term_size, factors = 1, rest
+    for powers, rests in groups.items():
+        group_size, factors = len(rests), [se.Add(*rests)]
+        exponents = dict(powers)
         for base, least in lowest.items():
-            exponent = powers.get(base, Fraction(0)) - least
+            exponent = exponents.get(base, Fraction(0)) - least
             n = floor(exponent)
             if n:
-                term_size *= comb(len(base.args) + n - 1, n) if base.is_Add else 1
+                group_size *= comb(len(base.args) + n - 1, n) if base.is_Add else 1
                 factors.append(base**n)
             if exponent != n:
                 factors.append(base ** se.Rational(exponent.numerator % exponent.denominator, exponent.denominator))
-        size += term_size
+        size += group_size
         products.append(factors)
-    if size > limit or not (any(lowest.values()) or any(e >= 1 for _, powers in terms for e in powers.values())):
-        return None
-    return se.expand(se.Add(*[se.expand(se.Mul(*factors)) for factors in products]))
+    return None if size > limit else se.Add(*[se.expand(se.Mul(*factors)) for factors in products])
 
 
-def _split_term(term: Expression) -> tuple[list[Expression], dict[Expression, Fraction]]:
+def _split_term(term: Expression) -> tuple[Expression, frozenset[tuple[Expression, Fraction]]]:
     """(other factors, the exponents of sums and of what roots are taken of)."""
     rest: list[Expression] = []
     powers: dict[Expression, Fraction] = {}
@@ -124,7 +127,7 @@ def _split_term(term: Expression) -> tuple[list[Expression], dict[Expression, Fr
             powers[base] = powers.get(base, Fraction(0)) + Fraction(int(exponent.p), int(exponent.q))
         else:
             rest.append(factor)
-    return rest, powers
+    return se.Mul(*rest), frozenset(powers.items())
 
 
 def term_bounds(ids: bytes) -> tuple[int, int]:
@@ -198,23 +201,27 @@ def _power_bounds(n: int, terms: int, slope: int) -> tuple[int, int, int]:
 
 def count_terms(e: Expression, limit: int) -> int:
     """A bound on the terms of the expanded form; NotDecided if it, or that of a part, exceeds the limit."""
+    return _count_terms(e, limit, {})
+
+
+def _count_terms(e: Expression, limit: int, counts: dict[Expression, int]) -> int:
+    """``counts``: of the parts met before."""
     if e.is_Symbol or e.is_Number:
         return 1
+    terms = counts.get(e)
+    if terms is not None:
+        return terms
+    operands = [_count_terms(child, limit, counts) for child in e.args]
     terms = 1
     if e.is_Add:
-        terms = sum(count_terms(term, limit) for term in e.args)
+        terms = sum(operands)
     elif e.is_Mul:
-        for factor in e.args:
-            terms *= count_terms(factor, limit)
+        terms = prod(operands)
     elif e.is_Pow:
-        base, exponent = e.args
-        count_terms(exponent, limit)
-        terms = _terms_of_power(count_terms(base, limit), exponent, limit)
-    else:
-        for argument in e.args:
-            count_terms(argument, limit)
+        terms = _terms_of_power(operands[0], e.args[1], limit)
     if terms > limit:
         raise NotDecided("many terms")
+    counts[e] = terms
     return terms
 
 

@@ -115,4 +115,4 @@ def _expands_to_zero(residual: Expression) -> bool:
     if residual == 0:
         return True
     count_terms(residual, MAX_TERMS)
-    return is_zero(se.expand(residual))
+    return is_zero(se.expand(residual), 2 * MAX_TERMS)
