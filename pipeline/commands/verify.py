@@ -96,15 +96,15 @@ def _summary(rows: int, unconfirmed: int) -> str:
     )
 
 
-def _list(places: tuple[Damage, ...]) -> list[dict[str, Any]]:
-    return [{"file": d.file, "what": d.what, "rows": list(d.rows)} for d in places]
+def _list(faults: tuple[Damage, ...]) -> list[dict[str, Any]]:
+    return [{"file": d.file, "what": d.what, "rows": list(d.rows)} for d in faults]
 
 
 def _print(
     directory: str, manifest: Manifest, verification: VerificationReport, evidence: EvidenceReport | None
 ) -> None:
-    for place in (*verification.damage, *(() if evidence is not None else verification.unconfirmed)):
-        click.echo(str(place))
+    for fault in (*verification.damage, *(() if evidence is not None else verification.unconfirmed)):
+        click.echo(str(fault))
     if verification.damage:
         count = len(verification.damage)
         click.echo(f"{directory}: {count:,} damaged place{'s' * (count != 1)}. Next: {manifest.repair_hint}.")

@@ -187,8 +187,8 @@ def test_unconfirmed_solutions_are_no_damage(integrals: Path, monkeypatch: pytes
     assert "train/00001.parquet: rows 41, 42: its solution is not confirmed (undecided)" in result.output
     assert "of 123 answers correct" in result.output
     as_json = CliRunner().invoke(cli, ["verify", str(integrals), "--workers", "0", "--quiet", "--json"])
-    places = json.loads(as_json.stdout)
-    assert places["damage"] == [] and [41, 42] in [place["rows"] for place in places["unconfirmed"]]
+    report = json.loads(as_json.stdout)
+    assert report["damage"] == [] and [41, 42] in [fault["rows"] for fault in report["unconfirmed"]]
 
 
 def test_command_prints_and_shows_the_evidence(integrals: Path) -> None:
