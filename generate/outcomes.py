@@ -41,6 +41,10 @@ class Verification:
 
 EVIDENCE_COUNTS = ("points", "intervals", "untried_intervals", "jumps")
 
+UNCONFIRMED = ("undecided", "timeout")
+"""Outcomes that say nothing for or against a solution; their evidence is ``none``."""
+_UNCONFIRMED_FAULT = "its solution is not confirmed"
+
 Domain = Literal["real", "complex"]
 DOMAINS: tuple[Domain, ...] = get_args(Domain)
 
@@ -48,6 +52,16 @@ DOMAINS: tuple[Domain, ...] = get_args(Domain)
 def counted_as_correct(correct_outcomes: frozenset[str], domain: Domain) -> frozenset[str]:
     """The outcomes that count as correct: ``real`` counts ``real_domain`` where the task does, ``complex`` does not."""
     return correct_outcomes if domain == "real" else correct_outcomes - {REAL_DOMAIN}
+
+
+def solution_fault(outcome: str) -> str:
+    """What to say about a stored solution of an outcome that is not correct."""
+    return f"{_UNCONFIRMED_FAULT if outcome in UNCONFIRMED else 'its solution is not correct'} ({outcome})"
+
+
+def is_unconfirmed(fault: str) -> bool:
+    """Whether ``solution_fault`` said it of an outcome that says nothing against the solution."""
+    return fault.startswith(_UNCONFIRMED_FAULT)
 
 
 def exact_evidence(well_formed: NDArray[np.bool_]) -> NDArray[np.int8]:

@@ -26,12 +26,11 @@ from mathpipe.generate.build.locking import lock_directory
 from mathpipe.generate.curate.dataset_verification import Damage, load_split_specs
 from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.execution.executors import LogFunction, run
-from mathpipe.generate.outcomes import EVIDENCE
+from mathpipe.generate.outcomes import EVIDENCE, UNCONFIRMED, solution_fault
 from mathpipe.generate.tasks.task_registry import task_of, task_of_values
 
 SLICE_ROWS = 500  # rows that a worker takes at a time
 STRONG_EVIDENCE = ("proven", "enclosed")
-UNDECIDED = ("undecided", "timeout")  # outcomes that say nothing against a solution
 
 
 @dataclass(frozen=True)
@@ -189,14 +188,12 @@ def _report(manifest: Manifest, records: list[ShardRecord], evidence: dict[str, 
                 )
                 rows = (record.first_row + np.flatnonzero(has_both)).tolist()
                 remarks.append(Damage(record.file, what, tuple(rows)))
-    wrong = any(outcome not in correct and outcome not in UNDECIDED for outcome, _ in counts)
+    wrong = any(outcome not in correct and outcome not in UNCONFIRMED for outcome, _ in counts)
     return EvidenceReport(sum(record.rows for record in records), counts, tuple(remarks), wrong)
 
 
 def _remark(outcome: str, grade: str, correct: frozenset[str]) -> str | None:
     """What to say about rows of this outcome and evidence; None if there is nothing to say."""
-    if outcome in UNDECIDED:
-        return f"its solution is not confirmed ({outcome})"
     if outcome not in correct:
-        return f"its solution is not correct ({outcome})"
+        return solution_fault(outcome)
     return None if grade in STRONG_EVIDENCE else f"its solution is right at the points tried, no more ({grade})"

@@ -19,6 +19,7 @@ from mathpipe.datasets.io.storage import Storage, StoreError
 from mathpipe.generate.curate.import_parts.import_registry import stored_rows
 from mathpipe.generate.dataset_spec import GENERATOR_VERSION, DatasetSpec
 from mathpipe.generate.execution.executors import run
+from mathpipe.generate.outcomes import is_unconfirmed
 from mathpipe.generate.tasks.task_registry import MissingTaskError, parse_spec
 
 MISSING = "is missing"
@@ -52,14 +53,16 @@ def _row_noun(rows: tuple[int, ...]) -> str:
 
 @dataclass(frozen=True)
 class VerificationReport:
-    """The number of rows examined, and all damage. Without damage the dataset is complete and correct.
+    """The number of rows examined, and all damage. Without damage the dataset is complete, and no solution is known to be wrong.
 
+    ``unconfirmed``: rows whose solution the verifier could neither confirm nor refute; this is no damage.
     ``missing_task``: why only files and checksums could be verified, for a task outside the package whose code is not there.
     """
 
     rows: int
     damage: tuple[Damage, ...]
     missing_task: MissingTaskError | None = None
+    unconfirmed: tuple[Damage, ...] = ()
 
 
 def verify_dataset(
@@ -98,8 +101,13 @@ def verify_dataset(
             )
         damage += shard_damage
         on_shard(record)
-    ordered = tuple(sorted(damage, key=lambda d: (d.file, d.rows)))
-    return VerificationReport(sum(r.rows for r in records), ordered, missing_task)
+    ordered = sorted(damage, key=lambda d: (d.file, d.rows))
+    return VerificationReport(
+        sum(r.rows for r in records),
+        tuple(d for d in ordered if not is_unconfirmed(d.what)),
+        missing_task,
+        tuple(d for d in ordered if is_unconfirmed(d.what)),
+    )
 
 
 def load_split_specs(manifest: Manifest) -> dict[str, DatasetSpec]:

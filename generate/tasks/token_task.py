@@ -23,7 +23,7 @@ from mathpipe.datasets.format.sequence_columns import TokenExamples
 from mathpipe.generate.chunks.chunk_examples import ChunkExamples
 from mathpipe.generate.chunks.pair_chunks import Columns, Generators, PairChunks, Pairs, count_repeats
 from mathpipe.generate.dataset_spec import DatasetSpec
-from mathpipe.generate.outcomes import EVIDENCE, PROVEN, SYMBOLIC_OUTCOMES, Verification
+from mathpipe.generate.outcomes import EVIDENCE, PROVEN, SYMBOLIC_OUTCOMES, Verification, is_unconfirmed, solution_fault
 from mathpipe.generate.problem_specs.expression_spec import ExpressionSpec
 from mathpipe.generate.problem_specs.sequence_spec import SequenceSpec
 from mathpipe.generate.splits import TEST, TRAIN, VALID, in_split, sequence_hash
@@ -101,7 +101,7 @@ class TokenTask(Task[SpecT]):
         }
         for name in self.outcomes:
             if name not in self.correct_outcomes:
-                faults[f"its solution is not correct ({name})"] = np.asarray((outcome == name) & ~unknown)
+                faults[solution_fault(name)] = np.asarray((outcome == name) & ~unknown)
         return faults
 
     def _outcomes(self, rows: TokenExamples, readable: Mask) -> NDArray[np.int64]:
@@ -177,7 +177,7 @@ class ExpressionTask(TokenTask[ExpressionSpec]):
         faults = super().find_faults(spec, split, examples, first)
         if self.known_evidence(spec, len(examples)) is not None:
             rows = cast(TokenExamples, examples)
-            unproven = ~np.logical_or.reduce(list(faults.values()))
+            unproven = ~np.logical_or.reduce([mask for what, mask in faults.items() if not is_unconfirmed(what)])
             unproven[unproven] = ~self.proven(rows.problems.take(unproven), rows.solutions.take(unproven))
             faults["its solution is not proven"] = unproven
         return faults

@@ -10,7 +10,7 @@ import click
 
 from mathpipe.datasets.format.manifest import Manifest, read_manifest
 from mathpipe.generate.curate.dataset_proofs import EvidenceReport, prove_dataset
-from mathpipe.generate.curate.dataset_verification import VerificationReport, verify_dataset
+from mathpipe.generate.curate.dataset_verification import Damage, VerificationReport, verify_dataset
 from mathpipe.pipeline.config.options import execution_options, external_task_option
 from mathpipe.pipeline.console import EXIT_DAMAGED, Terminated, handle_sigterm, log, quiet_option, warn
 from mathpipe.pipeline.progress import Progress
@@ -33,8 +33,10 @@ def verify(directory: str, prove: bool, workers: int | None, scheduler: str | No
     With --prove, every solution is verified like a prediction: proven, enclosed or only sampled. The counts enter the manifest.
     The command is resumable: shards whose evidence is stored are not verified again.
 
-    Exit code 0: complete and correct; 1: damaged, with a list of the damage; 2: verification was not possible, or for a task
-    outside mathpipe that --task does not name, only that of checksums.
+    Solutions that the verifier can neither confirm nor refute are listed apart: they are no damage.
+
+    Exit code 0: complete, no solution wrong; 1: damaged, with a list of the damage; 2: verification was not possible, or for a
+    task outside mathpipe that --task does not name, only that of checksums.
 
     \b
     Example:
@@ -71,31 +73,46 @@ def _prove(directory: str, workers: int | None, scheduler: str | None) -> Eviden
 def _as_json(
     directory: str, manifest: Manifest, verification: VerificationReport, evidence: EvidenceReport | None
 ) -> dict[str, Any]:
-    damage = [{"file": d.file, "what": d.what, "rows": list(d.rows)} for d in verification.damage]
+    damage = _list(verification.damage)
     result: dict[str, Any] = {"directory": directory, "rows": verification.rows, "damage": damage}
+    result["unconfirmed"] = _list(verification.unconfirmed)
     if evidence is not None:
         result["counts"] = [
             {"outcome": outcome, "evidence": grade, "rows": rows}
             for (outcome, grade), rows in sorted(evidence.counts.items())
         ]
-        result["remarks"] = [{"file": d.file, "what": d.what, "rows": list(d.rows)} for d in evidence.remarks]
+        result["remarks"] = _list(evidence.remarks)
     if verification.missing_task is not None:
         result["unverified"] = str(verification.missing_task)
     return result | ({"next": manifest.repair_hint} if damage else {})
 
 
+def _summary(rows: int, unconfirmed: int) -> str:
+    if not unconfirmed:
+        return f"correct, {rows:,} answers recomputed"
+    return (
+        f"undamaged: {rows - unconfirmed:,} of {rows:,} answers correct, "
+        f"{unconfirmed:,} not confirmed (no evidence for or against)"
+    )
+
+
+def _list(faults: tuple[Damage, ...]) -> list[dict[str, Any]]:
+    return [{"file": d.file, "what": d.what, "rows": list(d.rows)} for d in faults]
+
+
 def _print(
     directory: str, manifest: Manifest, verification: VerificationReport, evidence: EvidenceReport | None
 ) -> None:
+    for fault in (*verification.damage, *(() if evidence is not None else verification.unconfirmed)):
+        click.echo(str(fault))
     if verification.damage:
-        for damaged in verification.damage:
-            click.echo(str(damaged))
         count = len(verification.damage)
         click.echo(f"{directory}: {count:,} damaged place{'s' * (count != 1)}. Next: {manifest.repair_hint}.")
     elif verification.missing_task is not None:
         click.echo(f"{directory}: every file has its size and checksum; no answer was recomputed")
     else:
-        click.echo(f"{directory}: complete and correct, {verification.rows:,} answers recomputed")
+        unconfirmed = sum(len(d.rows) for d in verification.unconfirmed)
+        click.echo(f"{directory}: complete and {_summary(verification.rows, unconfirmed)}")
     if evidence is None:
         return
     for remark in evidence.remarks:

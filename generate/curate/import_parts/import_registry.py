@@ -17,6 +17,7 @@ from mathpipe.generate.curate.import_parts.integer_part import IntegerPart
 from mathpipe.generate.curate.import_parts.matrix_part import MatrixPart
 from mathpipe.generate.curate.import_parts.sequence_part import SequencePart
 from mathpipe.generate.dataset_spec import DatasetSpec
+from mathpipe.generate.outcomes import solution_fault
 from mathpipe.generate.tasks.task import Task
 from mathpipe.generate.tasks.task_registry import task_of
 
@@ -69,5 +70,5 @@ class ImportedRows:
             for name in sorted(set(checked.why[~checked.correct])):
                 wrong = np.zeros(n, dtype=np.bool_)
                 wrong[index] = (checked.why == name) & ~checked.correct
-                faults[f"its solution is not correct ({name})"] = wrong
+                faults[solution_fault(name)] = wrong
         return faults

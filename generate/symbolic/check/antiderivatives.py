@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mathpipe.datasets.containers.ragged_sequences import Sequences
-from mathpipe.datasets.expressions.prefix import parse
+from mathpipe.datasets.expressions.prefix import Tree, parse
 from mathpipe.datasets.expressions.vocabulary import IDS
 from mathpipe.generate.outcomes import (
     ENCLOSED,
@@ -28,7 +28,7 @@ from mathpipe.generate.outcomes import (
     Verification,
 )
 from mathpipe.generate.symbolic.check.exact.exact_identity import prove_antiderivative
-from mathpipe.generate.symbolic.check.exact.expanded_identity import is_identity
+from mathpipe.generate.symbolic.check.exact.expanded_identity import expand_identity
 from mathpipe.generate.symbolic.check.exact.reciprocals import Condition
 from mathpipe.generate.symbolic.check.jumps import count_jumps
 from mathpipe.generate.symbolic.check.point_checks import AntiderivativeCheck, PairPoints, State, check_points
@@ -170,19 +170,23 @@ def verify_antiderivatives(problems: Sequences, references: Sequences, predicted
     outcome = np.where(well_formed, WRONG_VALUE, MALFORMED).astype(np.int8)
     evidence = np.where(well_formed, PROVEN, NONE).astype(np.int8)
     counts = {name: np.full(n, np.nan) for name in EVIDENCE_COUNTS}
-    fails = _certainly_fail(f, predicted, np.flatnonzero(well_formed & (witness >= 0)))
+    fails = _certainly_fail(f, predicted, witness, np.flatnonzero(well_formed & (witness >= 0)))
     differs_everywhere = _differ_at_all_points(
         f, predicted, np.flatnonzero(well_formed & ~fails & (witness < 0) & _differ(error))
     )
     open_rows = np.flatnonzero(well_formed & ~fails)
-    has_value = _have_values(f, predicted, open_rows)
+    agrees = np.asarray(~(error > RECHECK_BELOW).any(axis=1))
+    expands = _expand(f, predicted, open_rows[agrees[open_rows]])
     for i in open_rows.tolist():
         pair = _Pair(f[i], predicted[i])
+        if expands[i]:
+            outcome[i], satisfied_fraction[i], counts["jumps"][i] = EQUIVALENT, 1.0, pair.jumps
+            continue
         if witness[i] >= 0 and pair.fails_at(complex(POINTS[witness[i]])):
             continue
         if differs_everywhere[i] and pair.differs_at(complex(POINTS[np.isfinite(error[i])][-1])):  # off the axis
             continue
-        result = pair.verify(disagrees=bool((error[i] > RECHECK_BELOW).any()), has_value=bool(has_value[i]))
+        result = pair.verify(disagrees=not agrees[i])
         outcome[i], evidence[i], satisfied_fraction[i] = result.outcome, result.evidence, result.satisfied_fraction
         for name, value in result.counts.items():
             counts[name][i] = value
@@ -190,9 +194,12 @@ def verify_antiderivatives(problems: Sequences, references: Sequences, predicted
     return Verification(outcome, {"satisfied_fraction": satisfied_fraction}, evidence, counts)
 
 
-def _certainly_fail(f: Sequences, predicted: Sequences, rows: NDArray[np.int64]) -> Mask:
-    """Which of these rows are proven to fail where f and F are real; False for the others."""
-    parts = [primitive_fails(*programs) for programs in _programs(f.take(rows), predicted.take(rows))]
+def _certainly_fail(f: Sequences, predicted: Sequences, witness: NDArray[np.int64], rows: NDArray[np.int64]) -> Mask:
+    """Which of these rows are proven to fail at their witness, where f and F are real; False for the others."""
+    points, parts = POINTS.real[witness[rows], None], []
+    for left, right in _programs(f.take(rows), predicted.take(rows)):
+        parts.append(primitive_fails(left, right, points[: len(left.root)]))
+        points = points[len(left.root) :]
     return _at(rows[np.concatenate([np.zeros(0, dtype=bool), *parts])], len(f))
 
 
@@ -221,7 +228,7 @@ def _differ_at_all_points(f: Sequences, predicted: Sequences, rows: NDArray[np.i
 
 
 def holds(f: Sequences, primitives: Sequences) -> Mask:
-    """Which pairs (n,) would be right as predictions, without SymPy."""
+    """Which well-formed pairs (n,) would be right as predictions, without SymPy."""
     right = expand_to_zero(f, primitives)
     for i in np.flatnonzero(~right).tolist():
         result = _Pair(f[i], primitives[i]).verify(disagrees=False, ask_sympy=False)
@@ -230,11 +237,17 @@ def holds(f: Sequences, primitives: Sequences) -> Mask:
 
 
 def expand_to_zero(f: Sequences, primitives: Sequences) -> Mask:
-    """Which well-formed pairs (n,) are proven by expansion alone (``expanded_identity``)."""
-    right = _have_values(f, primitives, np.arange(len(f)))
-    for i in np.flatnonzero(right).tolist():
-        right[i] = is_identity(parse(f[i]), parse(primitives[i]))
-    return right
+    """Which well-formed pairs (n,) are proven by expansion alone (``expanded_identity``), f having a value somewhere."""
+    rows = np.flatnonzero(_have_values(f, primitives, np.arange(len(f))))
+    return _expand(f, primitives, rows)
+
+
+def _expand(f: Sequences, primitives: Sequences, rows: NDArray[np.int64]) -> Mask:
+    """Which of these rows, all well-formed, are proven by expansion alone, where f has a value; False for the others."""
+    conditions = [expand_identity(f[i], primitives[i]) for i in rows.tolist()]
+    proven = _at(rows[[condition is Condition.NONE for condition in conditions]], len(f))
+    one_point = rows[[condition is Condition.ONE_POINT for condition in conditions]]
+    return proven | _have_values(f, primitives, one_point)
 
 
 def prove_antiderivatives(problems: Sequences, primitives: Sequences) -> Mask:
@@ -242,10 +255,9 @@ def prove_antiderivatives(problems: Sequences, primitives: Sequences) -> Mask:
     f = integrands(problems)
     proven = _tokens_allowed(primitives)
     proven &= compile_expressions(f).well_formed & compile_expressions(primitives).well_formed
-    rows = np.flatnonzero(proven)
-    has_value = _have_values(f, primitives, rows)
-    for i in rows.tolist():
-        proven[i] = _Pair(f[i], primitives[i]).is_proven(bool(has_value[i]))
+    expands = _expand(f, primitives, np.flatnonzero(proven))
+    for i in np.flatnonzero(proven & ~expands).tolist():
+        proven[i] = _Pair(f[i], primitives[i]).is_proven_by_kernels()
     return proven
 
 
@@ -281,8 +293,15 @@ class _Pair:
 
     def __init__(self, f: bytes, primitive: bytes) -> None:
         self._ids = f, primitive
-        self._f, self._primitive = parse(f), parse(primitive)
         self._real_only = any(token in f or token in primitive for token in _NOT_ANALYTIC)
+
+    @cached_property
+    def _f(self) -> Tree:
+        return parse(self._ids[0])
+
+    @cached_property
+    def _primitive(self) -> Tree:
+        return parse(self._ids[1])
 
     def fails_at(self, x: complex) -> bool:
         """Whether it is proven that F' and f differ at x, where both f and F are real."""
@@ -293,13 +312,10 @@ class _Pair:
         """Whether it is proven that F' and f differ at x."""
         return self._check.at(x).state is State.NONZERO
 
-    def verify(self, *, disagrees: bool, has_value: bool = False, ask_sympy: bool = True) -> _Result:
-        """``disagrees``: double precision sees a difference, so that no proof is tried before points are.
-
-        ``has_value``: f, F and F' are known to have a value at one point.
-        """
-        if not disagrees and self.is_proven(has_value):
-            return _Result(EQUIVALENT, PROVEN, 1.0, self._jumps())
+    def verify(self, *, disagrees: bool, ask_sympy: bool = True) -> _Result:
+        """For pairs that expansion does not prove, or that it was not tried on because double precision ``disagrees``."""
+        if not disagrees and self.is_proven_by_kernels():
+            return _Result(EQUIVALENT, PROVEN, 1.0, {"jumps": self.jumps})
         point_result = check_points(partial(self._check.at, expect_zero=not disagrees), self._points)
         counts = {
             "points": float(point_result.points),
@@ -315,15 +331,17 @@ class _Pair:
             return _Result(outcome, NONE, point_result.satisfied_fraction, counts)
         if outcome in (PARTIAL, WRONG_VALUE):
             return _Result(outcome, PROVEN, point_result.satisfied_fraction, counts)
-        if disagrees and outcome == EQUIVALENT and self.is_proven(has_value):  # rounding errors
-            return _Result(EQUIVALENT, PROVEN, 1.0, counts | self._jumps())
+        if disagrees and outcome == EQUIVALENT and (self._expands() or self.is_proven_by_kernels()):  # rounding errors
+            return _Result(EQUIVALENT, PROVEN, 1.0, counts | {"jumps": self.jumps})
         evidence = ENCLOSED if point_result.enclosed else SAMPLED
-        return _Result(outcome, evidence, point_result.satisfied_fraction, counts | self._jumps())
+        return _Result(outcome, evidence, point_result.satisfied_fraction, counts | {"jumps": self.jumps})
 
-    def is_proven(self, has_value: bool) -> bool:
-        """Whether F' = f is proven: first by expansion, which suffices for most pairs, then by polynomials over kernels."""
-        if is_identity(self._f, self._primitive) and (has_value or self._condition_holds(Condition.ONE_POINT)):
-            return True
+    def _expands(self) -> bool:
+        condition = expand_identity(*self._ids)
+        return condition is not None and self._condition_holds(condition)
+
+    def is_proven_by_kernels(self) -> bool:
+        """Whether F' = f is proven by polynomials over kernels, for pairs that expansion does not prove."""
         condition = prove_antiderivative(self._f, self._primitive)
         return condition is not None and self._condition_holds(condition)
 
@@ -344,8 +362,10 @@ class _Pair:
         points = [*self._points.one_each, *self._points.complex]
         return all(self._check.defined_at(complex(x)) for x in points)
 
-    def _jumps(self) -> dict[str, float]:
-        return {"jumps": float(count_jumps(self._f, self._primitive))}
+    @property
+    def jumps(self) -> float:
+        """The number of jumps of F where f is bounded."""
+        return float(count_jumps(*self._ids))
 
 
 _OUTCOME_OF = {

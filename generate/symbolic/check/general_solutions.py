@@ -222,7 +222,7 @@ class _Pair:
         """Whether F = 0 holds at some points in each region of the constants and on every interval, and fails at none."""
         point_results = []
         for place in self._points.quick():
-            point_results.append(self._check.at(place))
+            point_results.append(self._check.at(place, expect_zero=True))
             if point_results[-1].state is State.NONZERO and point_results[-1].real:
                 return False
         return self._outcome(point_results) == EQUIVALENT

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from mathpipe.datasets.containers.ragged_sequences import Sequences
-from mathpipe.datasets.expressions.prefix import Tree, write
-from mathpipe.datasets.expressions.vocabulary import TOKENS
+from mathpipe.datasets.expressions.prefix import Tree, parse
+from mathpipe.datasets.expressions.vocabulary import IDS, TOKENS
 from mathpipe.generate.symbolic.check.singular_points import critical_points
 from mathpipe.generate.symbolic.numeric.array_programs import compile_expressions
 from mathpipe.generate.symbolic.numeric.balls import rational
@@ -21,6 +21,7 @@ MIN_JUMP = 0.1
 WITHIN = 60.0
 _JUMP_AT_POLES = {"atan", "acot"}
 _JUMP = {"sign", "acot", "asec", "acsc", "acoth", "asech", "acsch"}  # at zeros of their arguments
+_MAY_JUMP = tuple(IDS[name] for name in sorted(_JUMP | _JUMP_AT_POLES))
 _WITH_POLES = {"tan", "cot", "sec", "csc", "coth", "csch", "inv", "div"}
 
 
@@ -39,15 +40,18 @@ def _is_negative(exponent: Tree) -> bool:
     return value is not None and value < 0
 
 
-def count_jumps(f: Tree, primitive: Tree) -> int:
+def count_jumps(f: bytes, primitive: bytes) -> int:
     """The number of jumps of F where f is bounded."""
-    if not may_jump(primitive):
+    if not any(token in primitive for token in _MAY_JUMP):
         return 0
-    roots = np.array([r for r in critical_points([primitive]).values if abs(r) <= WITHIN])
+    tree = parse(primitive)
+    if not may_jump(tree):
+        return 0
+    roots = np.array([r for r in critical_points([tree]).values if abs(r) <= WITHIN])
     if not len(roots):
         return 0
     x = np.concatenate([roots - HALF_WIDTH, roots, roots + HALF_WIDTH]).astype(np.complex128)
-    program = compile_expressions(Sequences.from_list([write(f), write(primitive)]))
+    program = compile_expressions(Sequences.from_list([f, primitive]))
     slope, value = evaluate(program, VALUES, {"x": x[None]}, len(x))[0].real.reshape(2, 3, -1)
     with np.errstate(all="ignore"):
         change = value[2] - value[0]

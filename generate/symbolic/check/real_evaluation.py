@@ -22,9 +22,9 @@ def _exact(values: Floats) -> RealBalls:
     return RealBalls(values, np.zeros_like(values))
 
 
-def primitive_fails(f: Program, primitives: Program) -> Mask:
-    """For which of n pairs it is proven that F' and f differ at one of the real test points."""
-    integrand, primitive, derivative = _values(f, primitives)
+def primitive_fails(f: Program, primitives: Program, points: Floats) -> Mask:
+    """For which of n pairs it is proven that F' and f differ at one of its real points, (n, K)."""
+    integrand, primitive, derivative = _values(f, primitives, points)
     with np.errstate(all="ignore"):
         fails = primitive.finite() & (derivative - integrand).nonzero()
     return np.asarray(fails.any(axis=1))
@@ -32,14 +32,14 @@ def primitive_fails(f: Program, primitives: Program) -> Mask:
 
 def have_values(f: Program, primitives: Program) -> Mask:
     """For which of n pairs f, F and F' certainly have a value at one of the real test points."""
-    return np.asarray(np.logical_and.reduce([balls.finite() for balls in _values(f, primitives)]).any(axis=1))
+    return np.asarray(np.logical_and.reduce([balls.finite() for balls in _values(f, primitives, REAL)]).any(axis=1))
 
 
-def _values(f: Program, primitives: Program) -> tuple[RealBalls, RealBalls, RealBalls]:
-    """(f, F, F') at the real test points, (n, K) each."""
-    x = [_exact(REAL), _exact(np.ones_like(REAL))]
-    (integrand,) = evaluate(f, VALUES, {"x": x[:1]}, len(REAL))
-    primitive, derivative = evaluate(primitives, FIRST_DERIVATIVES, {"x": x}, len(REAL))
+def _values(f: Program, primitives: Program, points: Floats) -> tuple[RealBalls, RealBalls, RealBalls]:
+    """(f, F, F') at real points, (K,) or (n, K): (n, K) each."""
+    x = [_exact(points), _exact(np.ones_like(points))]
+    (integrand,) = evaluate(f, VALUES, {"x": x[:1]}, points.shape[-1])
+    primitive, derivative = evaluate(primitives, FIRST_DERIVATIVES, {"x": x}, points.shape[-1])
     return integrand, primitive, derivative
 
 

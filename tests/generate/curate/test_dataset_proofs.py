@@ -171,6 +171,26 @@ def test_wrong_solutions_are_listed(integrals: Path, monkeypatch: pytest.MonkeyP
     assert "train/00001.parquet: row 42: its solution is not confirmed (undecided)" in result.output
 
 
+def test_unconfirmed_solutions_are_no_damage(integrals: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    verify = TASK.verify
+
+    def undecided(problems: Sequences, references: Sequences, predicted: Sequences) -> Verification:
+        verification = verify(problems, references, predicted)
+        outcome = verification.outcome.copy()
+        outcome[[1, 2]] = TASK.outcomes.index("undecided")
+        return replace(verification, outcome=outcome)
+
+    monkeypatch.setattr(TASK, "verify", undecided)
+    monkeypatch.setattr(TASK, "rechecked", lambda problems, solutions: np.zeros(len(problems), dtype=np.bool_))
+    result = CliRunner().invoke(cli, ["verify", str(integrals), "--workers", "0", "--quiet"])
+    assert result.exit_code == 0, result.output
+    assert "train/00001.parquet: rows 41, 42: its solution is not confirmed (undecided)" in result.output
+    assert "of 123 answers correct" in result.output
+    as_json = CliRunner().invoke(cli, ["verify", str(integrals), "--workers", "0", "--quiet", "--json"])
+    report = json.loads(as_json.stdout)
+    assert report["damage"] == [] and [41, 42] in [fault["rows"] for fault in report["unconfirmed"]]
+
+
 def test_command_prints_and_shows_the_evidence(integrals: Path) -> None:
     command = ["verify", str(integrals), "--prove", "--workers", "0", "--quiet"]
     result = CliRunner().invoke(cli, command)

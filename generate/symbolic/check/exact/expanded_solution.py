@@ -7,14 +7,19 @@ zero in disguise, so callers also look at values. Expansion is bounded: a pair t
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import comb
 
 import symengine as se
 from symengine.lib import symengine_wrapper as classes
 
-from mathpipe.datasets.expressions.prefix import Malformed, parse
 from mathpipe.datasets.expressions.vocabulary import IDS, TOKENS
-from mathpipe.generate.symbolic.check.exact.expanded_identity import UNDECIDED, Builder, Expression, is_zero, power
+from mathpipe.generate.symbolic.check.exact.expanded_identity import (
+    UNDECIDED,
+    Builder,
+    Expression,
+    count_terms,
+    is_zero,
+    power,
+)
 
 MAX_TERMS = 500  # bound on the terms of an expanded expression
 
@@ -71,7 +76,7 @@ def _expand(u: Expression) -> Expression:
     """u, multiplied out if it is a sum or a product."""
     if not (u.is_Add or u.is_Mul):
         return u
-    _count_terms(u)
+    count_terms(u, MAX_TERMS)
     return se.expand(u)
 
 
@@ -89,20 +94,19 @@ def _exponential(u: Expression) -> Expression:
     return se.Mul(*factors, se.exp(se.Add(*rest)))
 
 
-class _TooLarge(Exception):
-    """An expanded expression may have more than ``MAX_TERMS`` terms."""
-
-
 def solution_expands(equation: bytes, solution: bytes, unknowns: tuple[str, ...], constants: tuple[str, ...]) -> bool:
-    """Whether the equation expands to 0 with y and its derivatives in place of the ``unknowns``. False: not known, or malformed."""
+    """Whether the equation expands to 0 with y and its derivatives in place of the ``unknowns``. False: not known.
+
+    ``equation``, ``solution``: well-formed prefix sequences.
+    """
     builder = SolutionBuilder({IDS[name]: se.Symbol(name) for name in constants})
     try:
-        values = [builder.build(parse(solution))]
+        values = [builder.build(solution)]
         while len(values) < len(unknowns):
             values.append(builder.derivative(values[-1]))
         builder.set_leaves({IDS[name]: value for name, value in zip(unknowns, values, strict=True)})
-        return _expands_to_zero(builder.build(parse(equation)))
-    except (Malformed, _TooLarge, *UNDECIDED):
+        return _expands_to_zero(builder.build(equation))
+    except UNDECIDED:
         return False
 
 
@@ -110,35 +114,5 @@ def _expands_to_zero(residual: Expression) -> bool:
     """Whether a residual expands to 0, if it takes at most ``MAX_TERMS`` terms."""
     if residual == 0:
         return True
-    _count_terms(residual)
-    return is_zero(se.expand(residual))
-
-
-def _count_terms(e: Expression) -> int:
-    """A bound on the terms of the expanded form; _TooLarge if it, or that of a part, exceeds ``MAX_TERMS``."""
-    kind, terms = type(e), 1
-    if kind is classes.Add:
-        terms = sum(map(_count_terms, e.args))
-    elif kind is classes.Mul:
-        for factor in e.args:
-            terms *= _count_terms(factor)
-    elif kind is classes.Pow:
-        base, exponent = e.args
-        _count_terms(exponent)
-        terms = _terms_of_power(_count_terms(base), exponent)
-    else:
-        for argument in e.args:
-            _count_terms(argument)
-    if terms > MAX_TERMS:
-        raise _TooLarge
-    return terms
-
-
-def _terms_of_power(base_terms: int, exponent: Expression) -> int:
-    """The terms of (a sum)^n; a negative power is expanded in the denominator, where it is one term."""
-    if base_terms == 1 or not exponent.is_Integer:
-        return 1
-    n = abs(int(exponent))
-    if n > MAX_TERMS or (terms := comb(base_terms + n - 1, n)) > MAX_TERMS:
-        raise _TooLarge
-    return terms if exponent > 0 else 1
+    count_terms(residual, MAX_TERMS)
+    return is_zero(se.expand(residual), 2 * MAX_TERMS)
