@@ -63,7 +63,9 @@ class LaplacianEigenvalues(MatrixTask):
 def _adjacency(rng: np.random.Generator, n: int, dim: int) -> Floats:
     """(n, dim, dim): the edges are the first of all pairs in the order of random keys."""
     pairs = dim * (dim - 1) // 2
-    counts = rng.integers(min(1, pairs), pairs, n, endpoint=True)
+    if not pairs:
+        return np.zeros((n, dim, dim))
+    counts = rng.integers(1, pairs, n, endpoint=True)
     keys = rng.random((n, pairs))
     return _matrices(keys <= np.sort(keys, axis=1)[np.arange(n), counts - 1][:, None], dim)
 
