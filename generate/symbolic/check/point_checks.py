@@ -21,7 +21,8 @@ from flint import acb, arb
 from mathpipe.datasets.expressions.prefix import Tree
 from mathpipe.datasets.expressions.vocabulary import TOKENS
 from mathpipe.generate.symbolic.check.singular_points import CriticalPoints, critical_points, real_domain_ends
-from mathpipe.generate.symbolic.numeric.balls import Ball, BallProgram, CannotTell, Jet, Undefined, precision, run
+from mathpipe.generate.symbolic.numeric.ball_functions import Ball, CannotTell, Undefined
+from mathpipe.generate.symbolic.numeric.balls import BallProgram, Jet, precision, run
 from mathpipe.generate.symbolic.numeric.taylor import FIRST_DERIVATIVES
 
 PRECISIONS = (64, 192, 512, 1536, 4608)  # bits, tried in turn

@@ -30,7 +30,8 @@ from mathpipe.generate.symbolic.check.point_checks import (
 )
 from mathpipe.generate.symbolic.check.singular_points import CriticalPoints, critical_points
 from mathpipe.generate.symbolic.check.solution_points import OdeOrder
-from mathpipe.generate.symbolic.numeric.balls import Ball, BallProgram, CannotTell, Jet, Undefined, precision, run
+from mathpipe.generate.symbolic.numeric.ball_functions import Ball, CannotTell, Undefined
+from mathpipe.generate.symbolic.numeric.balls import BallProgram, Jet, precision, run
 from mathpipe.generate.symbolic.numeric.taylor import VALUES, Algebra
 
 MAX_POINTS = 5  # intervals of x tried for each choice of the constants

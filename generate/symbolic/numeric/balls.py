@@ -10,36 +10,27 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from operator import methodcaller
 from threading import RLock
-from typing import Any
 
 from flint import acb, arb, ctx, fmpq
 
 from mathpipe.datasets.expressions.prefix import Tree
 from mathpipe.datasets.expressions.vocabulary import TOKENS
-from mathpipe.generate.symbolic.numeric.chain_rule import compose
+from mathpipe.generate.symbolic.numeric.ball_functions import (
+    RULES,
+    ZERO,
+    Ball,
+    Rule,
+    Undefined,
+    exp,
+    ln,
+    rational_power,
+    reciprocal,
+)
 from mathpipe.generate.symbolic.numeric.taylor import Algebra
 
-Ball = Any  # flint.acb
 Jet = list[Ball | None]
 """Taylor coefficients, one for each monomial of an algebra; None is an exact zero."""
-Rule = Callable[[Ball, int], tuple[Ball, ...]]
-"""(f, f', f''/2) of a ball, up to an order."""
-
-MAX_EXACT_POWER = 10**6
-_ZERO, _ONE = acb(0), acb(1)
-HALF = fmpq(1, 2)
-
-
-class Undefined(ArithmeticError):
-    """There is certainly no value at this point."""
-
-
-class CannotTell(ArithmeticError):
-    """Not decided at this precision."""
-
-
 _PRECISION_LOCK = RLock()
 
 
@@ -101,7 +92,7 @@ class BallProgram:
         if name in ("pow", "rac"):
             exponent = rational(tree[2])
             if exponent is not None and (name == "pow" or exponent != 0):
-                return Step(name, _rational_power(1 / exponent if name == "rac" else exponent), None, left, -1)
+                return Step(name, rational_power(1 / exponent if name == "rac" else exponent), None, left, -1)
         return Step(name, None, None, left, self._add(tree[2]))
 
     def reachable(self, roots: Iterable[int]) -> list[bool]:
@@ -173,13 +164,13 @@ def _value(step: Step, nodes: list[Jet]) -> Ball:
     if step.name == "mul":
         return a * b
     if step.name == "div":
-        return a * _reciprocal(b, 0)[0]
-    exponent = b if step.name == "pow" else _reciprocal(b, 0)[0]
-    return (exponent * _ln(a, 0)[0]).exp()
+        return a * reciprocal(b, 0)[0]
+    exponent = b if step.name == "pow" else reciprocal(b, 0)[0]
+    return (exponent * ln(a, 0)[0]).exp()
 
 
 def _number(value: Ball | None) -> Ball:
-    return _ZERO if value is None else value
+    return ZERO if value is None else value
 
 
 def _jet(step: Step, algebra: Algebra, nodes: list[Jet]) -> Jet:
@@ -200,9 +191,9 @@ def binary_jet(name: str, algebra: Algebra, a: Jet, b: Jet) -> Jet:
     if name == "mul":
         return multiply(algebra, a, b)
     if name == "div":
-        return multiply(algebra, a, compose_jet(algebra, _reciprocal, b))
-    exponent = b if name == "pow" else compose_jet(algebra, _reciprocal, b)
-    return compose_jet(algebra, _exp, multiply(algebra, exponent, compose_jet(algebra, _ln, a)))
+        return multiply(algebra, a, compose_jet(algebra, reciprocal, b))
+    exponent = b if name == "pow" else compose_jet(algebra, reciprocal, b)
+    return compose_jet(algebra, exp, multiply(algebra, exponent, compose_jet(algebra, ln, a)))
 
 
 _CONSTANTS: dict[str, Callable[[], Ball]] = {
@@ -232,7 +223,7 @@ def _sum(u: Ball | None, v: Ball | None) -> Ball | None:
 
 def compose_jet(algebra: Algebra, rule: Rule, u: Jet) -> Jet:
     """f(u) from f, f' and f''/2 at the constant part of u, as many as u depends on increments."""
-    value = _ZERO if u[0] is None else u[0]
+    value = ZERO if u[0] is None else u[0]
     order = 0
     for c in u[1:]:
         if c is not None:
@@ -263,195 +254,3 @@ def rational(tree: Tree) -> fmpq | None:
             raise Undefined("division by zero")
         return fmpq(1) / b if name == "inv" else a / b
     return a + b if name == "add" else a - b if name == "sub" else a * b
-
-
-def _rational_power(p: fmpq) -> Rule:
-    def value(u: Ball, q: fmpq) -> Ball:
-        if q.denom() == 1 and abs(q) <= MAX_EXACT_POWER:
-            return u ** int(q.numer())
-        if q.denom() == 2 and abs(q) <= MAX_EXACT_POWER:
-            return u.sqrt() ** int(q.numer())
-        return ((u.log()) * acb(arb(q))).exp()
-
-    def rule(u: Ball, order: int) -> tuple[Ball, ...]:
-        if u.is_zero():
-            return _power_of_zero(p, order)
-        first = (value(u, p), acb(arb(p)) * value(u, p - 1)) if order else (value(u, p),)
-        return first if order < 2 else (*first, acb(arb(p * (p - 1) / 2)) * value(u, p - 2))
-
-    return rule
-
-
-def _power_of_zero(p: fmpq, order: int) -> tuple[Ball, ...]:
-    """Derivatives of u^p at 0 exist for p = 0, 1, 2, ... and below the exponent."""
-    values = []
-    for k, factor in enumerate((fmpq(1), p, p * (p - 1) / 2)[: order + 1]):
-        if p - k < 0 and factor != 0:
-            raise Undefined("a power of zero")
-        values.append(acb(arb(factor)) if p == k else _ZERO)
-    return tuple(values)
-
-
-def _reciprocal(u: Ball, order: int) -> tuple[Ball, ...]:
-    if u.is_zero():
-        raise Undefined("division by zero")
-    r = 1 / u
-    return (r,) if order == 0 else (r, -r * r, r * r * r)
-
-
-def _exp(u: Ball, order: int) -> tuple[Ball, ...]:
-    e = u.exp()
-    return (e, e, e / 2)
-
-
-def _ln(u: Ball, order: int) -> tuple[Ball, ...]:
-    if u.is_zero():
-        raise Undefined("ln 0")
-    if order == 0:
-        return (u.log(),)
-    r = 1 / u
-    return (u.log(), r, -r * r / 2)
-
-
-def _sin(u: Ball, order: int) -> tuple[Ball, ...]:
-    if order == 0:
-        return (u.sin(),)
-    s, c = u.sin_cos()
-    return (s, c, -s / 2)
-
-
-def _cos(u: Ball, order: int) -> tuple[Ball, ...]:
-    if order == 0:
-        return (u.cos(),)
-    s, c = u.sin_cos()
-    return (c, -s, -c / 2)
-
-
-def _tan(u: Ball, order: int) -> tuple[Ball, ...]:
-    t = u.tan()
-    d = 1 + t * t
-    return (t, d, t * d)
-
-
-def _sinh(u: Ball, order: int) -> tuple[Ball, ...]:
-    s, c = u.sinh_cosh()
-    return (s, c, s / 2)
-
-
-def _cosh(u: Ball, order: int) -> tuple[Ball, ...]:
-    s, c = u.sinh_cosh()
-    return (c, s, c / 2)
-
-
-def _tanh(u: Ball, order: int) -> tuple[Ball, ...]:
-    t = u.tanh()
-    d = 1 - t * t
-    return (t, d, -t * d)
-
-
-def _inverse_function(name: str, slope: Callable[[Ball], tuple[Ball, Ball]], square_of_poles: int) -> Rule:
-    """``slope``: (f', f''/2). ``square_of_poles``: of both numbers at which the derivative does not exist."""
-    value = methodcaller(name)
-
-    def rule(u: Ball, order: int) -> tuple[Ball, ...]:
-        if order and (u * u - square_of_poles).is_zero():
-            raise Undefined("a branch point")
-        result = value(u)
-        return (result,) if order == 0 else (result, *slope(u))
-
-    return rule
-
-
-def _root_slope(sign: int, inner: int) -> Callable[[Ball], tuple[Ball, Ball]]:
-    """Of asin (1, -1), acos (-1, -1) and asinh (1, 1): r = 1 / sqrt(1 + inner u^2)."""
-
-    def slope(u: Ball) -> tuple[Ball, Ball]:
-        r = 1 / (1 + inner * u * u).sqrt()
-        return sign * r, -sign * inner * u * r * r * r / 2
-
-    return slope
-
-
-def _rational_slope(inner: int) -> Callable[[Ball], tuple[Ball, Ball]]:
-    """Of atan (1) and atanh (-1): r = 1 / (1 + inner u^2)."""
-
-    def slope(u: Ball) -> tuple[Ball, Ball]:
-        r = 1 / (1 + inner * u * u)
-        return r, -inner * u * r * r
-
-    return slope
-
-
-def _acosh_slope(u: Ball) -> tuple[Ball, Ball]:
-    r = 1 / ((u - 1).sqrt() * (u + 1).sqrt())
-    return r, -u * r / (u * u - 1) / 2
-
-
-def _real_only(name: str) -> Rule:
-    def rule(u: Ball, order: int) -> tuple[Ball, ...]:
-        if not u.imag.is_zero():
-            if u.imag.contains(0):
-                raise CannotTell(name)
-            raise Undefined(f"{name} of a complex number")
-        if u.is_zero() and order:
-            raise Undefined(f"slope of {name} at zero")
-        if u.real.contains(0) and not u.is_zero() and (order or name == "sign"):
-            raise CannotTell(name)
-        sign = acb(u.real.sgn()) if not u.is_zero() else _ZERO
-        if name == "abs":
-            return (acb(abs(u.real)), sign, _ZERO)
-        return (sign, _ZERO, _ZERO)
-
-    return rule
-
-
-def _reciprocal_of(rule: Rule) -> Rule:
-    """1/f(u): for cot, sec, csc and their hyperbolic counterparts."""
-
-    def composed(u: Ball, order: int) -> tuple[Ball, ...]:
-        inner = rule(u, order)
-        outer = _reciprocal(inner[0], order)
-        return compose(outer, inner, order)
-
-    return composed
-
-
-def _of_reciprocal(rule: Rule) -> Rule:
-    """f(1/u): for acot, asec, acsc and their hyperbolic counterparts."""
-
-    def composed(u: Ball, order: int) -> tuple[Ball, ...]:
-        inner = _reciprocal(u, order)
-        outer = rule(inner[0], order)
-        return compose(outer, inner, order)
-
-    return composed
-
-
-_BASE: dict[str, Rule] = {
-    "sin": _sin,
-    "cos": _cos,
-    "tan": _tan,
-    "sinh": _sinh,
-    "cosh": _cosh,
-    "tanh": _tanh,
-    "asin": _inverse_function("asin", _root_slope(1, -1), 1),
-    "acos": _inverse_function("acos", _root_slope(-1, -1), 1),
-    "atan": _inverse_function("atan", _rational_slope(1), -1),
-    "asinh": _inverse_function("asinh", _root_slope(1, 1), -1),
-    "acosh": _inverse_function("acosh", _acosh_slope, 1),
-    "atanh": _inverse_function("atanh", _rational_slope(-1), 1),
-}
-RULES: dict[str, Rule] = {
-    **_BASE,
-    "inv": _reciprocal,
-    **{f"pow{n}": _rational_power(fmpq(n)) for n in (2, 3, 4, 5)},
-    "sqrt": _rational_power(HALF),
-    "exp": _exp,
-    "ln": _ln,
-    "abs": _real_only("abs"),
-    "sign": _real_only("sign"),
-    **{a: _reciprocal_of(_BASE[b]) for a, b in {"cot": "tan", "sec": "cos", "csc": "sin"}.items()},
-    **{a: _reciprocal_of(_BASE[b]) for a, b in {"coth": "tanh", "sech": "cosh", "csch": "sinh"}.items()},
-    **{a: _of_reciprocal(_BASE[b]) for a, b in {"acot": "atan", "asec": "acos", "acsc": "asin"}.items()},
-    **{a: _of_reciprocal(_BASE[b]) for a, b in {"acoth": "atanh", "asech": "acosh", "acsch": "asinh"}.items()},
-}

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from mathpipe.datasets.expressions.vocabulary import TOKENS
 from mathpipe.generate.symbolic.numeric.array_programs import Ints, Program
-from mathpipe.generate.symbolic.numeric.balls import RULES, Jet, Rule, binary_jet, compose_jet, multiply
+from mathpipe.generate.symbolic.numeric.ball_functions import RULES, Rule
+from mathpipe.generate.symbolic.numeric.balls import Jet, binary_jet, compose_jet, multiply
 from mathpipe.generate.symbolic.numeric.taylor import Algebra
 
 Floats = NDArray[np.float64]

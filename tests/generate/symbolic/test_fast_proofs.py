@@ -14,19 +14,18 @@ from mathpipe.datasets.expressions.prefix import Tree, parse, write
 from mathpipe.datasets.expressions.vocabulary import IDS, UNARY
 from mathpipe.generate.outcomes import SYMBOLIC_OUTCOMES
 from mathpipe.generate.symbolic.check.antiderivatives import PREFIX, verify_antiderivatives
-from mathpipe.generate.symbolic.check.exact.expanded_identity import (
-    Builder,
-    NotDecided,
-    expand_identity,
-)
+from mathpipe.generate.symbolic.check.exact.expanded_identity import expand_identity
+from mathpipe.generate.symbolic.check.exact.expression_builder import ExpressionBuilder
 from mathpipe.generate.symbolic.check.exact.isolated_zeros import (
     derivative_has_isolated_singularities,
     has_isolated_zeros,
 )
 from mathpipe.generate.symbolic.check.exact.reciprocals import Condition
+from mathpipe.generate.symbolic.check.exact.symengine_expressions import NotDecided
 from mathpipe.generate.symbolic.numeric.array_programs import compile_expressions
-from mathpipe.generate.symbolic.numeric.balls import CannotTell, Undefined, precision
+from mathpipe.generate.symbolic.numeric.ball_functions import CannotTell, Undefined
 from mathpipe.generate.symbolic.numeric.balls import evaluate as evaluate_ball
+from mathpipe.generate.symbolic.numeric.balls import precision
 from mathpipe.generate.symbolic.numeric.real_balls import RealBalls, evaluate
 from mathpipe.generate.symbolic.numeric.taylor import SECOND_DERIVATIVES
 
@@ -120,7 +119,7 @@ def test_rewrites_of_symengine_hold_on_principal_branches() -> None:
     for _ in range(1500):
         tree = random_tree(rng, 3, tuple(name for name in unary if name not in ("abs", "sign")))
         try:
-            built = Builder().build(write(tree))
+            built = ExpressionBuilder().build(write(tree))
             forms = [_tree(built), _tree(se.expand(built))]
         except (NotDecided, RuntimeError, KeyError, ValueError):
             continue

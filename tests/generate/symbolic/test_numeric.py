@@ -19,7 +19,8 @@ from mathpipe.datasets.expressions.vocabulary import IDS, TOKENS, UNARY
 from mathpipe.generate.symbolic.check.point_checks import AntiderivativeCheck, State
 from mathpipe.generate.symbolic.expr.canonical_form import build, derivative, to_tokens
 from mathpipe.generate.symbolic.numeric.array_programs import compile_expressions
-from mathpipe.generate.symbolic.numeric.balls import BallProgram, CannotTell, Undefined, precision, run
+from mathpipe.generate.symbolic.numeric.ball_functions import CannotTell, Undefined
+from mathpipe.generate.symbolic.numeric.balls import BallProgram, precision, run
 from mathpipe.generate.symbolic.numeric.taylor import SECOND_DERIVATIVES, TWO_CONSTANTS, VALUES, Algebra, evaluate
 
 

@@ -12,14 +12,10 @@ import symengine as se
 from symengine.lib import symengine_wrapper as classes
 
 from mathpipe.datasets.expressions.vocabulary import IDS, TOKENS
-from mathpipe.generate.symbolic.check.exact.expanded_identity import (
-    UNDECIDED,
-    Builder,
-    Expression,
-    count_terms,
-    is_zero,
-    power,
-)
+from mathpipe.generate.symbolic.check.exact.expanded_identity import is_zero
+from mathpipe.generate.symbolic.check.exact.expression_builder import ExpressionBuilder, power
+from mathpipe.generate.symbolic.check.exact.symengine_expressions import UNDECIDED, Expression
+from mathpipe.generate.symbolic.check.exact.term_counts import count_terms
 
 MAX_TERMS = 500  # bound on the terms of an expanded expression
 
@@ -45,7 +41,7 @@ _QUOTIENTS = {"tan": ("sin", "cos"), "tanh": ("sinh", "cosh"), "cot": ("cos", "s
 _ODD = ("sin", "sinh")
 
 
-class SolutionBuilder(Builder):
+class SolutionBuilder(ExpressionBuilder):
     """Also rewrites e^(n ln u + v) = u^n e^v, and sines and cosines of inverse functions; both hold on principal branches."""
 
     def apply(self, token: int, u: Expression) -> Expression:
