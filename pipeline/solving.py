@@ -13,9 +13,9 @@ from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.io.import_records import Fault
 from mathpipe.datasets.problem_types.type_registry import problem_type_of
 from mathpipe.datasets.tokenizers.tokenizer import DecodeStatus
+from mathpipe.evaluate.dataset_decoding import resolve_device
 from mathpipe.evaluate.decode.beam_search import beam_search
 from mathpipe.evaluate.decode.decoding import Decoding, Hypotheses, decoding_mode, greedy
-from mathpipe.evaluate.run import resolve_device
 from mathpipe.evaluate.score.scoring import lengths_before_end
 from mathpipe.generate.answers.answer_verifications import INVALID_PROBLEM, AnswerVerification
 from mathpipe.generate.answers.answer_verifier import SECONDS, AnswerVerifier, ParsedAnswer

@@ -309,7 +309,7 @@ class IntegerGrammar:
     ) -> None:
         self._automaton = _Automaton(tokenizer)
         if self._automaton.cost(self._automaton.start) > max_length:
-            raise ValueError(f"no value of {tokenizer.layout} has less than {max_length} tokens in {tokenizer.name}")
+            raise ValueError(f"no value of {tokenizer.layout} ends within {max_length} tokens in {tokenizer.name}")
         self._remaining = max_length
         self._device = device
         self._states = [self._automaton.start]

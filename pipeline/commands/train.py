@@ -14,7 +14,7 @@ from mathpipe.datasets.dataset import Dataset, open_dataset
 from mathpipe.datasets.errors import UserError, did_you_mean
 from mathpipe.datasets.format.manifest import read_manifest
 from mathpipe.datasets.problem_types.type_registry import problem_type_of
-from mathpipe.evaluate.run import quick_accuracy, quick_metric_names
+from mathpipe.evaluate.quick_accuracy import quick_accuracy, quick_metric_names
 from mathpipe.pipeline.config.options import Choice, external_task_option, load_configured_task, parameter_options
 from mathpipe.pipeline.config.resolution import ParameterSource, parse_overrides, preset_task, resolve, validate
 from mathpipe.pipeline.console import log, quiet_option, warn

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mathpipe.datasets.errors import UserError
-from mathpipe.evaluate.run import dataset_of_run
+from mathpipe.evaluate.run_dataset import dataset_of_run
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.layout import Layout
 from mathpipe.generate.tasks.task_registry import TASKS, get_task

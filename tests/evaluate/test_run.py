@@ -17,7 +17,8 @@ import torch
 from mathpipe.datasets.dataset import Dataset, open_dataset
 from mathpipe.evaluate.decode.decoding import Decoding, Hypotheses
 from mathpipe.evaluate.failures.failure_dump import read_failures
-from mathpipe.evaluate.run import evaluate_run, quick_accuracy, quick_metric_names
+from mathpipe.evaluate.quick_accuracy import quick_accuracy, quick_metric_names
+from mathpipe.evaluate.run import evaluate_run
 
 
 def test_planned_defects_in_every_file(

@@ -28,8 +28,9 @@ from mathpipe.evaluate.analyze.evaluation_data import evaluation_data
 from mathpipe.evaluate.build_report import build_report
 from mathpipe.evaluate.decode.decoding import Hypotheses
 from mathpipe.evaluate.predictions import PredictionsWriter
+from mathpipe.evaluate.quick_accuracy import quick_accuracy
 from mathpipe.evaluate.report.failure_rendering import failure_card, render_failure
-from mathpipe.evaluate.run import evaluate_run, quick_accuracy
+from mathpipe.evaluate.run import evaluate_run
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.layout import Layout
 from mathpipe.generate.outcomes import SYMBOLIC_OUTCOMES, Verification

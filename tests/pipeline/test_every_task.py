@@ -11,7 +11,8 @@ import torch
 from mathpipe.datasets.dataset import open_dataset
 from mathpipe.evaluate.decode.decoding import Decoding
 from mathpipe.evaluate.failures.failure_dump import read_failures
-from mathpipe.evaluate.run import evaluate_run, quick_accuracy
+from mathpipe.evaluate.quick_accuracy import quick_accuracy
+from mathpipe.evaluate.run import evaluate_run
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.layout import Layout
 from mathpipe.generate.tasks.task_registry import MATRIX_TASKS

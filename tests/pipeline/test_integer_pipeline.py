@@ -13,7 +13,8 @@ import torch
 from mathpipe.datasets.dataset import open_dataset
 from mathpipe.evaluate.decode.decoding import Decoding
 from mathpipe.evaluate.failures.failure_dump import read_failures
-from mathpipe.evaluate.run import evaluate_run, quick_accuracy
+from mathpipe.evaluate.quick_accuracy import quick_accuracy
+from mathpipe.evaluate.run import evaluate_run
 from mathpipe.pipeline.cli import main
 from mathpipe.train.config import ModelConfig, TrainConfig
 from mathpipe.train.trainer import train

@@ -22,7 +22,8 @@ from mathpipe.datasets.tokenizers.tokenizer import PAD
 from mathpipe.evaluate.decode.beam_search import beam_search
 from mathpipe.evaluate.decode.decoding import Decoding, Hypotheses, decoding_mode, greedy, sample
 from mathpipe.evaluate.decode.grammar import MatrixGrammar
-from mathpipe.evaluate.run import evaluate_run, quick_accuracy
+from mathpipe.evaluate.quick_accuracy import quick_accuracy
+from mathpipe.evaluate.run import evaluate_run
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.layout import Layout

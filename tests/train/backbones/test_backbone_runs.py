@@ -14,7 +14,8 @@ transformers = pytest.importorskip("transformers")
 
 from mathpipe.datasets.dataset import open_dataset  # noqa: E402
 from mathpipe.evaluate.decode.decoding import Decoding  # noqa: E402
-from mathpipe.evaluate.run import evaluate_run, quick_accuracy, quick_metric_names  # noqa: E402
+from mathpipe.evaluate.quick_accuracy import quick_accuracy, quick_metric_names  # noqa: E402
+from mathpipe.evaluate.run import evaluate_run  # noqa: E402
 from mathpipe.generate.build.dataset_builder import make_dataset  # noqa: E402
 from mathpipe.generate.dataset_spec import DatasetSpec  # noqa: E402
 from mathpipe.generate.layout import Layout  # noqa: E402

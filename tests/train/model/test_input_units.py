@@ -17,7 +17,7 @@ from mathpipe.datasets.dataset import open_dataset
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.tokenizers.expression_tokenizer import ExpressionTokenizer
 from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
-from mathpipe.evaluate.run import decode_examples
+from mathpipe.evaluate.dataset_decoding import decode_examples
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.layout import Layout
