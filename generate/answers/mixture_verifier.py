@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from mathpipe.datasets.errors import UserError
-from mathpipe.generate.answers.answer_text import Extraction
 from mathpipe.generate.answers.answer_verifications import INVALID_PROBLEM, AnswerVerification
-from mathpipe.generate.answers.answer_verifier import SECONDS, Answer, AnswerVerifier
-from mathpipe.generate.outcomes import Domain
+from mathpipe.generate.answers.answer_verifier import Answer, AnswerVerifier
 from mathpipe.generate.tasks.task import Task
 from mathpipe.generate.tasks.task_registry import TASKS, TASKS_BY_TOKEN
 
@@ -21,14 +19,11 @@ class MixtureVerifier:
     """Verifies answers of which each may name a task.
 
     If ``task`` is co-training, each answer names one of its tasks. Otherwise ``task`` is that of answers which name none, and
-    others may name any task of mathpipe: a name loads no code. Further fields are those of ``AnswerVerifier``.
+    others may name any task of mathpipe: a name loads no code. ``verifier_of`` makes the verifier of a task.
     """
 
     task: Task[Any]
-    notation: str | None = None
-    extraction: Extraction | None = None
-    domain: Domain = "real"
-    seconds: float = SECONDS
+    verifier_of: Callable[[Task[Any]], AnswerVerifier] = AnswerVerifier
 
     def __post_init__(self) -> None:
         self._verifier(next(iter(self.tasks.values())) if self.is_mixture else self.task)  # refuses invalid settings
@@ -36,14 +31,14 @@ class MixtureVerifier:
     @functools.cached_property
     def is_mixture(self) -> bool:
         """Whether the task itself mixes problems of several tasks."""
-        return bool(getattr(self.task, "has_task_tokens", False))
+        return self.task.has_task_tokens
 
     @functools.cached_property
     def tasks(self) -> dict[str, Task[Any]]:
         """The tasks that an answer may name."""
         if self.is_mixture:
             return {**TASKS_BY_TOKEN, **{task.name: task for task in TASKS_BY_TOKEN.values()}}
-        others = {name: task for name, task in TASKS.items() if not getattr(task, "has_task_tokens", False)}
+        others = {name: task for name, task in TASKS.items() if not task.has_task_tokens}
         return {**others, self.task.name: self.task}
 
     @functools.cached_property
@@ -52,23 +47,20 @@ class MixtureVerifier:
 
     def _verifier(self, task: Task[Any]) -> AnswerVerifier:
         if task.name not in self._verifiers:
-            settings = (self.notation, self.extraction, self.domain, self.seconds)
-            self._verifiers[task.name] = AnswerVerifier(task, *settings)
+            self._verifiers[task.name] = self.verifier_of(task)
         return self._verifiers[task.name]
 
     def verify(self, names: Sequence[object], answers: Sequence[Answer]) -> list[AnswerVerification]:
         """The outcome of each answer, in order; ``names``: the task of each, None for ``task``."""
         results: list[AnswerVerification | None] = [None] * len(answers)
-        groups: dict[str, list[int]] = {}
+        groups: dict[str, tuple[Task[Any], list[int]]] = {}
         for i, name in enumerate(names):
             task = self._task_of(name)
             if task is None:
                 results[i] = AnswerVerification(INVALID_PROBLEM, reason=self._unknown(name))
             else:
-                groups.setdefault(task.name, []).append(i)
-        for index in groups.values():
-            task = self._task_of(names[index[0]])
-            assert task is not None
+                groups.setdefault(task.name, (task, []))[1].append(i)
+        for task, index in groups.values():
             try:
                 verifier = self._verifier(task)
             except UserError as error:  # a notation that this task does not have

@@ -48,7 +48,7 @@ class MatrixTask(Task[MatrixSpec]):
 
     ``residual_formula`` describes ``residual``. A problem has ``side_by_side`` matrices next to each other and ``extra_cols``
     columns. ``square_only``: matrices are square; ``symmetric``: problems and their noise are symmetric; ``takes_spectrum``: the
-    spec may name spectra of the symmetric problems; ``has_task_tokens``: each problem starts with a task token (co-training).
+    spec may name spectra of the symmetric problems.
     ``wrong_problems``: by name, other problems whose solutions a model may give instead.
     """
 
@@ -59,7 +59,6 @@ class MatrixTask(Task[MatrixSpec]):
     correct_outcomes = frozenset({"exact", "within_tolerance"})
     residual_formula: ClassVar[str] = "H - X"
     square_only: ClassVar[bool] = False
-    has_task_tokens: ClassVar[bool] = False
     symmetric: ClassVar[bool] = False
     takes_spectrum: ClassVar[bool] = False
     side_by_side: ClassVar[int] = 1

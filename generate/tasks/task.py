@@ -37,6 +37,7 @@ class Task(ABC, Generic[SpecT]):
     problems. ``chosen_options``: see ``with_options``.
     ``origin``: where the code of a task outside the package comes from, set when it is loaded. ``verifies``: ``verify``
     knows which answers are right; else an answer is right if it equals the stored one.
+    ``has_task_tokens``: each problem starts with the token of its task (co-training).
     ``needs_reference``: ``verify`` compares with the stored solution, which does not follow from the problem alone.
     """
 
@@ -49,6 +50,7 @@ class Task(ABC, Generic[SpecT]):
     outcomes: ClassVar[tuple[str, ...]]
     correct_outcomes: ClassVar[frozenset[str]]
     task_token: ClassVar[str | None] = None
+    has_task_tokens: ClassVar[bool] = False
     grades_evidence: ClassVar[bool] = False
     shares_stream: ClassVar[bool] = False
     may_repeat: ClassVar[bool] = False

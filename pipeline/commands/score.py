@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import sys
 from collections import Counter
@@ -96,10 +97,13 @@ def score(
     """
     outcomes, num_correct = Counter[str](), 0
     roles, named_task = parse_columns(columns, ("problem", "answer")), configured_task(task, flags)
-    mixture = MixtureVerifier(named_task, notation, extract, domain, seconds)
+    verifier_of = functools.partial(
+        AnswerVerifier, notation=notation, extraction=extract, domain=domain, seconds=seconds
+    )
+    mixture = MixtureVerifier(named_task, verifier_of)
     if mixture.is_mixture:
         roles.setdefault("task", "task")
-    single = None if "task" in roles else AnswerVerifier(named_task, notation, extract, domain, seconds)
+    single = None if "task" in roles else verifier_of(named_task)
     with handle_sigterm(), _open_input(file) as answers, _open_output(out) as results:
         for line in score_file(answers, single or mixture, roles, workers):
             outcomes[line.verification.outcome] += 1

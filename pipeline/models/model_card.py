@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mathpipe.evaluate.build_report import METRICS
-from mathpipe.train.run.checkpoint import RunRecord
+from mathpipe.train.run.checkpoint import RunRecord, tokenizers
 
 _SETTINGS = (
     "encoder_layers", "decoder_layers", "encoder_width", "decoder_width", "encoder_heads", "decoder_heads", "feed_forward",
@@ -40,9 +40,10 @@ def _summary(record: RunRecord) -> str:
         if record.imported_from is not None
         else f"trained for {record.step:,} steps of {record.config.batch:,} examples"
     )
+    source, target = tokenizers(record)
     return (
         f"A transformer for the task `{record.task}` of mathpipe, {origin}. "
-        f"Problems are encoded in {record.input_encoding}, solutions in {record.output_encoding}."
+        f"Vocabularies: {source.name} for problems, {target.name} for solutions."
     )
 
 

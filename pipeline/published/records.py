@@ -18,6 +18,8 @@ from mathpipe.datasets.io.atomic_files import write_atomically, write_json
 from mathpipe.pipeline.config.parameter_files import Sections
 from mathpipe.pipeline.config.published_tables import Experiment, Figure, Size
 
+CLASSES = "classes_predicted"  # a count in metrics.json; here a proportion of all classes
+
 
 class Entry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -69,10 +71,6 @@ class Record(Entry):
     command: str
     parameters: Sections
     seeds: list[SeedResult]
-
-    @property
-    def digest(self) -> str:
-        return parameters_digest(self.parameters)
 
 
 def parameters_digest(parameters: Sections) -> str:
@@ -177,6 +175,3 @@ def measurement(metrics: dict[str, Any], measure: str, trained: dict[str, float]
         best_representable=metrics.get("best_representable", {}).get(tolerance),
         by_tolerance=metrics.get("by_tolerance", {}).get("l1"),
     )
-
-
-CLASSES = "classes_predicted"

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import hashlib
 import io
 import json
 import os
 import platform
-import resource
 import subprocess
 import time
 from collections.abc import Iterator
@@ -42,8 +40,7 @@ class Folders:
 
     def dataset(self, generate: dict[str, Any]) -> Path:
         """The directory of a dataset: experiments with the same data share it."""
-        digest = hashlib.sha256(json.dumps(generate, sort_keys=True).encode()).hexdigest()[:10]
-        return self.data / f"{generate['task']}-{digest}"
+        return self.data / f"{generate['task']}-{parameters_digest({'generate': generate})[:10]}"
 
     def seed(self, experiment: Experiment, size: Size, seed: int) -> Path:
         return self.runs / experiment.table / f"{file_name(experiment.name)}.{size}" / f"seed-{seed}"
@@ -129,8 +126,8 @@ def _evaluate(
     stages: Stages, name: str, evaluation: Evaluation, sections: Sections, directory: Path, folders: Folders
 ) -> dict[str, Any]:
     """The metrics of an evaluation. Evaluations that differ in their measure alone share one."""
-    changes = {"evaluate": evaluation.evaluate, "generate": evaluation.generate}
-    key = hashlib.sha256(json.dumps(changes, sort_keys=True).encode()).hexdigest()[:8]
+    changes: Sections = {"evaluate": evaluation.evaluate, "generate": evaluation.generate}
+    key = parameters_digest(changes)[:8]
     params = directory / f"params-{key}.yaml"
     changed = merge(sections, changes)
     params.write_text(yaml.safe_dump(changed, sort_keys=False), encoding="utf-8")
@@ -177,8 +174,8 @@ def run_command(arguments: list[str]) -> dict[str, Any]:
 
 def _cpu_seconds() -> float:
     """CPU seconds of this process and its finished children."""
-    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 @cache

@@ -107,7 +107,7 @@ def _ours(seed: SeedResult, measured: Measurement, record: Record) -> str:
     if measured.value is None:
         return f"{prefix}not measured"
     if record.measure == CLASSES:
-        return f"{prefix}{100 * measured.value:.0f} of 100 classes, {measured.problems:,} problems"
+        return f"{prefix}{100 * measured.value:.0f} % of the classes, {measured.problems:,} problems"
     text = f"{prefix}{100 * measured.value:.2f} %"
     if measured.interval is not None:
         low, high = measured.interval

@@ -17,10 +17,19 @@ import pytest
 
 from mathpipe.datasets.errors import UserError
 from mathpipe.pipeline.cli import main
+from mathpipe.pipeline.config.counts import parse_count
 from mathpipe.pipeline.config.parameter_files import Sections, merge
 from mathpipe.pipeline.config.published_tables import Evaluation, Experiment, experiments, experiments_of, table_names
+from mathpipe.pipeline.config.stage_parameters import GenerateParams
 from mathpipe.pipeline.published import replication
-from mathpipe.pipeline.published.costs import format_seconds, generation_seconds, rates, training_seconds
+from mathpipe.pipeline.published.costs import (
+    DEFAULT_EXAMPLES,
+    DEFAULT_STEPS,
+    format_seconds,
+    generation_seconds,
+    rates,
+    training_seconds,
+)
 from mathpipe.pipeline.published.dvc_experiments import run_in_dvc
 from mathpipe.pipeline.published.records import (
     Measurement,
@@ -33,6 +42,7 @@ from mathpipe.pipeline.published.records import (
 )
 from mathpipe.pipeline.published.replication import Folders, replicate
 from mathpipe.pipeline.published.results_page import page_text, write_page
+from mathpipe.train.config import TrainConfig
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "results"
@@ -322,3 +332,8 @@ def _dvc_experiments() -> dict[str, str]:
     return {
         row["Experiment"]: str(row) for row in csv.DictReader(io.StringIO(shown)) if row["typ"].startswith("branch")
     }
+
+
+def test_costs_take_the_defaults_of_the_stages() -> None:
+    assert TrainConfig().steps == DEFAULT_STEPS
+    assert parse_count(GenerateParams.model_fields["n"].default) == DEFAULT_EXAMPLES

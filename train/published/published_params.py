@@ -48,7 +48,8 @@ _INT2INT_BASE, _INT2INT_MODULUS = 1000, 67  # the documented defaults
 
 @dataclass(frozen=True)
 class PublishedSettings:
-    """None, or empty: the checkpoint does not say. ``options``: of the task; ``size_names``: sizes that the weights must have."""
+    """None, or empty: the checkpoint does not say. ``options``: of the task; ``precision``: digits of the mantissa after
+    the first; ``encoder_layers``, ``decoder_layers``: numbers that the weights must have."""
 
     task: str | None = None
     options: dict[str, Any] = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import Any
 
@@ -61,8 +62,9 @@ def test_lines_of_any_task_may_name_another() -> None:
 
 
 def test_settings_are_those_of_all_tasks() -> None:
-    verifier = MixtureVerifier(get_task("inverse"), notation="latex")
+    of_latex = functools.partial(AnswerVerifier, notation="latex")
+    verifier = MixtureVerifier(get_task("inverse"), of_latex)
     results = verifier.verify(["gcd", None], [Answer([4, 6], 2), Answer(r"\begin{pmatrix}2\end{pmatrix}", "0.5")])
     assert results[0].outcome == "invalid_problem" and "latex" in str(results[0].reason)
     with pytest.raises(UserError, match="latex"):
-        MixtureVerifier(get_task("gcd"), notation="latex")
+        MixtureVerifier(get_task("gcd"), of_latex)
