@@ -11,7 +11,7 @@ from pathlib import Path
 from mathpipe.datasets.dataset import open_dataset
 from mathpipe.datasets.format.manifest import read_manifest
 
-PAGE = (Path(__file__).parent.parent / "docs" / "import.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parent.parent / "docs" / "guides" / "own-data.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```sh\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
 
 

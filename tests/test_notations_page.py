@@ -12,7 +12,7 @@ import pytest
 
 from mathpipe.pipeline.cli import main
 
-PAGE = Path(__file__).parent.parent / "docs" / "notations.md"
+PAGE = Path(__file__).parent.parent / "docs" / "reference" / "notations.md"
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
 
 

@@ -13,7 +13,7 @@ import pytest
 from mathpipe.datasets.format.manifest import read_manifest
 from mathpipe.generate.tasks.task_registry import TASKS
 
-PAGE = Path(__file__).parent.parent / "docs" / "own-tasks.md"
+PAGE = Path(__file__).parent.parent / "docs" / "guides" / "own-tasks.md"
 TEXT = PAGE.read_text(encoding="utf-8")
 FILES = dict(re.findall(r"Save this as `(\w+\.py)`:\n\n```python\n(.*?)^```$", TEXT, flags=re.MULTILINE | re.DOTALL))
 BLOCKS = re.findall(r"^```sh\n(.*?)^```$", TEXT, flags=re.MULTILINE | re.DOTALL)

@@ -1,4 +1,4 @@
-"""docs/parameters.md is what the models of the parameters say, and each parameter is explained."""
+"""docs/reference/parameters.md is what the models of the parameters say, and each parameter is explained."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def generator() -> ModuleType:
 
 
 def test_page_is_up_to_date(generator: ModuleType) -> None:
-    assert generator.page() == (DOCS / "parameters.md").read_text(encoding="utf-8"), (
+    assert generator.page() == (DOCS / "reference" / "parameters.md").read_text(encoding="utf-8"), (
         "run python docs/make_parameters.py"
     )
 
@@ -38,7 +38,7 @@ def test_every_parameter_is_explained(model: type[BaseModel]) -> None:
 
 def test_types_bounds_and_defaults() -> None:
     """A few rows as a reader expects them."""
-    page = (DOCS / "parameters.md").read_text(encoding="utf-8")
+    page = (DOCS / "reference" / "parameters.md").read_text(encoding="utf-8")
     for row in (
         "| `lr` | number, above 0, at most 1 | `0.003` |",
         "| `clip` | number, above 0, or null | `1` |",

@@ -1,4 +1,4 @@
-"""Every command of docs/published-models.md names options that exist."""
+"""Every command of docs/guides/published-models.md names options that exist."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from mathpipe.pipeline.cli import cli
 
-PAGE = (Path(__file__).parent.parent / "docs" / "published-models.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parent.parent / "docs" / "guides" / "published-models.md").read_text(encoding="utf-8")
 COMMANDS = [line for block in re.findall(r"^```sh\n(.*?)^```$", PAGE, re.M | re.S) for line in block.splitlines()]
 
 

@@ -16,7 +16,7 @@ from mathpipe.pipeline.cli import main
 from mathpipe.train.config import TrainConfig
 from mathpipe.train.trainer import train
 
-PAGE = Path(__file__).parent.parent / "docs" / "python.md"
+PAGE = Path(__file__).parent.parent / "docs" / "guides" / "one-matrix.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
 
 
