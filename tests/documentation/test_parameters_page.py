@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from mathpipe.pipeline.config.stage_parameters import EvaluateParams, GenerateParams
 from mathpipe.train.config import BackboneConfig, ModelConfig, TrainConfig
 
-DOCS = Path(__file__).parent.parent / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.fixture(scope="module")
