@@ -35,7 +35,6 @@ DEFAULT = (
     f"train --params {ROOT}/params.yaml --data data/default --run runs/default",
     f"eval --params {ROOT}/params.yaml --verbose --run runs/default --data data/default",
 )
-_SHOWN_LINES = 12  # of the output of one command in terminal.svg
 
 
 def run(command: str, folder: Path) -> str:
@@ -56,13 +55,18 @@ def run(command: str, folder: Path) -> str:
     return printed.read_text(encoding="utf-8")
 
 
+def excerpt(lines: list[str]) -> list[str]:
+    """The whole output if it is short; of an evaluation the first failure and the headline figures."""
+    summary = next((k for k, line in enumerate(lines) if line.startswith("eigenvalues: ")), None)
+    return lines if summary is None else [*lines[:4], "...", *lines[summary : summary + 8], "..."]
+
+
 def write_terminal(outputs: dict[str, str]) -> None:
     """The commands, each with the first lines of its output, as a picture of a terminal."""
     console = Console(record=True, width=104, file=io.StringIO())
     for command, output in outputs.items():
         console.print(Text(f"$ mathpipe {command}", style="bold green"))
-        lines = output.rstrip().splitlines()
-        console.print(Text("\n".join(lines[:_SHOWN_LINES]) + ("\n..." if len(lines) > _SHOWN_LINES else "")))
+        console.print(Text("\n".join(excerpt(output.rstrip().splitlines()))))
         console.print()
     svg = console.export_svg(title="mathpipe", unique_id="terminal")
     svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)  # nothing is fetched from the network

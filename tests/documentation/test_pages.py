@@ -78,6 +78,11 @@ def blocks_of(page: Path) -> list[Block]:
     return blocks
 
 
+def runnable(page: Path) -> list[Block]:
+    """The blocks of a page that run."""
+    return [block for block in blocks_of(page) if block.reason is None and block.language in ("sh", "python")]
+
+
 def lines_of(text: str) -> list[str]:
     """The commands of a block of ``sh``, one a line."""
     return text.replace("\\\n", " ").splitlines()
@@ -210,16 +215,11 @@ def name_of(page: Path) -> str:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize(
-    "page", [page for page in RUN_PAGES if any(block.reason is None for block in blocks_of(page))], ids=name_of
-)
+@pytest.mark.parametrize("page", [page for page in RUN_PAGES if runnable(page)], ids=name_of)
 def test_blocks_run_as_printed(page: Path, tmp_path: Path) -> None:
-    blocks = [block for block in blocks_of(page) if block.reason is None]
-    if not {block.language for block in blocks} & {"sh", "python"}:
-        pytest.skip("nothing to run")
     runner = PageRunner(tmp_path)
     try:
-        for block in blocks:
+        for block in runnable(page):
             runner.run(block)
     finally:
         runner.close()
