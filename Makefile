@@ -8,7 +8,7 @@ INSTALL_LATEST = $(BIN)/pip install --quiet uv && $(BIN)/uv pip install --quiet 
 PYTEST := PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal $(PYTEST_FLAGS)
 OURS := pipeline generate train evaluate datasets
 
-.PHONY: repro test test-avx2 test-slow test-latest lint types bench lock clean
+.PHONY: repro test test-avx2 test-slow test-latest lint types docs pictures bench lock clean
 
 repro: $(VENV)/.installed          ## the default experiment: generate, train, evaluate
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro
@@ -31,6 +31,12 @@ lint: $(VENV)/.installed-dev
 
 types: $(VENV)/.installed-dev
 	$(BIN)/mypy -p mathpipe
+
+docs: $(VENV)/.installed-dev       ## the documentation site, in build/docs/html; a broken link or reference is an error
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet -d build/docs/doctrees docs build/docs/html
+
+pictures: $(VENV)/.installed-dev   ## the pictures of the README and the site, made again: two models are trained
+	$(BIN)/python docs/images/make_pictures.py build/pictures
 
 bench: $(VENV)/.installed-dev      ## speed on this machine, on demand
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest tests/benchmarks -m benchmark --benchmark-enable --benchmark-columns=min,median,rounds

@@ -1,4 +1,4 @@
-"""Write docs/parameters.md from the models of the parameters: ``python docs/make_parameters.py``. A test compares the two."""
+"""Write docs/reference/parameters.md from the models of the parameters: ``python docs/make_parameters.py``; tested."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from mathpipe.pipeline.config.stage_parameters import EvaluateParams, GenerateParams
 from mathpipe.train.config import BackboneConfig, ModelConfig, TrainConfig
 
-PAGE = Path(__file__).parent / "parameters.md"
+PAGE = Path(__file__).parent / "reference" / "parameters.md"
 _SECTIONS: tuple[tuple[str, str, type[BaseModel], str], ...] = (
     (
         "generate",
@@ -27,7 +27,7 @@ _SECTIONS: tuple[tuple[str, str, type[BaseModel], str], ...] = (
         "train.backbone",
         "backbone.",
         BackboneConfig,
-        "[Pretrained backbones](frozen.md) explains them. Set one with `mathpipe train -S backbone.patch=50`.",
+        "[Pretrained backbones](../guides/frozen.md) explains them. Set one with `mathpipe train -S backbone.patch=50`.",
     ),
     ("evaluate", "", EvaluateParams, "Each is also an option of `mathpipe eval`, such as `--beam`."),
 )

@@ -6,7 +6,7 @@
     load_model(dir)                        load a model: model(source_ids, target_ids) -> logits
     evaluate_run(dir)                      decode, score, analyse, report
     get_task(name)                         look up a task: sample, solve, verify
-    load_task("./gcd.py")                  load a task outside the package (docs/own-tasks.md)
+    load_task("./gcd.py")                  load a task outside the package (docs/guides/own-tasks.md)
     verify(task, problem, answer)          the outcome of an answer that any model wrote
     environment(task, seed=0)              an endless stream of problems as text, each with a score method
     solve(dir, problem)                    ask a trained model one problem, and verify its hypotheses

@@ -138,7 +138,7 @@ def import_files(
     Lines that are no examples of the task, or whose solution is wrong, are rejected and counted, and the first ones are listed.
     Nothing is evaluated. Options of the task, such as --modulus, say which problems are its own.
     The splits of the files are kept, and problems that occur in two splits are counted. Without validation
-    files, 1/16 of the training examples become the validation split, by the hash of their problems. See docs/import.md.
+    files, 1/16 of the training examples become the validation split, by the hash of their problems. See docs/guides/own-data.md.
 
     \b
     Example:

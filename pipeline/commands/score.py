@@ -85,7 +85,7 @@ def score(
 
     Writes one JSON object a line, in the same order: line, outcome, correct, measures, evidence. A summary of the outcomes follows
     on standard error, or with --out on standard output. An answer that cannot be parsed is malformed; no answer stops the command.
-    Nothing is evaluated. See docs/verifier.md.
+    Nothing is evaluated. See docs/guides/scoring.md.
 
     With --task cotraining each line names its task in the field task, as T or transpose. With --columns task=NAME the lines of any
     other task may name one of mathpipe's; lines without belong to --task.

@@ -38,7 +38,7 @@ def tasks(as_json: bool) -> None:
     for row in [header, *rows]:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     click.echo("the parameters of a task: mathpipe generate --task TASK --help")
-    click.echo("a task of your own: mathpipe generate --task ./FILE.py (docs/own-tasks.md)")
+    click.echo("a task of your own: mathpipe generate --task ./FILE.py (docs/guides/own-tasks.md)")
 
 
 def _installed() -> list[Task[Any]]:

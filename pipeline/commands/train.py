@@ -51,7 +51,7 @@ def train(
     """Train a transformer.
 
     The command is resumable: run it again to resume from the last checkpoint after an interruption. -S sets parameters of the
-    section `train` of params.yaml. Use torchrun to train with several processes (see docs/training.md).
+    section `train` of params.yaml. Use torchrun to train with several processes (see docs/guides/training.md).
 
     \b
     Example:

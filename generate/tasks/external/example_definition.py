@@ -151,7 +151,9 @@ def _function(parts: Any, name: str, path: str) -> Callable[..., Any] | None:
             f"{Path(path).name} defines no task",
             expected="a function example(rng, spec) that returns (problem, answer), or a subclass of a mathpipe Task",
             got=", ".join(names[:8]) or "no public name",
-            next_step=f"rename {near} to example" if near else "define example(rng, spec); docs/own-tasks.md shows how",
+            next_step=f"rename {near} to example"
+            if near
+            else "define example(rng, spec); docs/guides/own-tasks.md shows how",
         )
     if function is None:
         return None

@@ -180,7 +180,7 @@ BROKEN = [
     ("import nonexistent_package\n", r"line 1\b.*No module named 'nonexistent_package'.*pip install"),
     ("import beside\n", r"No module named 'beside'.*a task file is one file.*package"),
     ("def exampel(rng, spec): return 1, 2\n", r"defines no task.*rename exampel to example"),
-    ("x = 1\n", r"defines no task.*docs/own-tasks.md"),
+    ("x = 1\n", r"defines no task.*docs/guides/own-tasks.md"),
     ("def example(rng): return 1, 2\n", r"example cannot be used. Expected: a function example\(rng, spec\)"),
     (REVERSE + "\ndef verify(problem, answer): return True\n", r"verify cannot be used.*prediction"),
     (REVERSE + "\nclass Spec: pass\n", r"Spec cannot be used.*pydantic.BaseModel"),
