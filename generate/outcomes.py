@@ -43,7 +43,6 @@ EVIDENCE_COUNTS = ("points", "intervals", "untried_intervals", "jumps")
 
 UNCONFIRMED = ("undecided", "timeout")
 """Outcomes that say nothing for or against a solution; their evidence is ``none``."""
-_UNCONFIRMED_FAULT = "its solution is not confirmed"
 
 Domain = Literal["real", "complex"]
 DOMAINS: tuple[Domain, ...] = get_args(Domain)
@@ -54,14 +53,25 @@ def counted_as_correct(correct_outcomes: frozenset[str], domain: Domain) -> froz
     return correct_outcomes if domain == "real" else correct_outcomes - {REAL_DOMAIN}
 
 
-def solution_fault(outcome: str) -> str:
-    """What to say about a stored solution of an outcome that is not correct."""
-    return f"{_UNCONFIRMED_FAULT if outcome in UNCONFIRMED else 'its solution is not correct'} ({outcome})"
+FaultKind = Literal["file", "row", "solution", "unconfirmed"]
+"""What is at fault in a dataset: a file, a row that is not what its spec says, or the solution of a row. ``unconfirmed``: none of
+these, but the solution is neither proven nor refuted."""
 
 
-def is_unconfirmed(fault: str) -> bool:
-    """Whether ``solution_fault`` said it of an outcome that says nothing against the solution."""
-    return fault.startswith(_UNCONFIRMED_FAULT)
+@dataclass(frozen=True)
+class RowFault:
+    """What may be wrong with a row of a dataset. ``outcome``: of its solution, if a verifier has named one."""
+
+    what: str
+    kind: FaultKind = "row"
+    outcome: str | None = None
+
+
+def solution_fault(outcome: str) -> RowFault:
+    """The fault of a stored solution of an outcome that is not correct."""
+    if outcome in UNCONFIRMED:
+        return RowFault(f"its solution is not confirmed ({outcome})", "unconfirmed", outcome)
+    return RowFault(f"its solution is not correct ({outcome})", "solution", outcome)
 
 
 def exact_evidence(well_formed: NDArray[np.bool_]) -> NDArray[np.int8]:

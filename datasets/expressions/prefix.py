@@ -128,6 +128,17 @@ def write(tree: Tree) -> bytes:
     return b"".join(parts)
 
 
+def subexpression(ids: bytes, position: int) -> bytes:
+    """The expression that begins at a position of well-formed prefix sequences."""
+    end, missing = position, 1  # missing: operands, and an integer is one with its digits
+    while missing:
+        missing += _ARITY[ids[end]] - 1 if ids[end] not in (_PLUS, _MINUS) else -1
+        end += 1
+        while end < len(ids) and ids[end] >= _ZERO:
+            end += 1
+    return ids[position:end]
+
+
 def text_to_ids(text: str) -> bytes:
     """The ids of tokens separated by spaces; UserError for the first unknown token."""
     try:

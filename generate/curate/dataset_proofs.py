@@ -26,7 +26,7 @@ from mathpipe.generate.build.locking import lock_directory
 from mathpipe.generate.curate.dataset_verification import Damage, load_split_specs
 from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.execution.executors import LogFunction, run
-from mathpipe.generate.outcomes import EVIDENCE, UNCONFIRMED, solution_fault
+from mathpipe.generate.outcomes import EVIDENCE, UNCONFIRMED, RowFault, solution_fault
 from mathpipe.generate.tasks.task_registry import task_of, task_of_values
 
 SLICE_ROWS = 500  # rows that a worker takes at a time
@@ -181,19 +181,21 @@ def _report(manifest: Manifest, records: list[ShardRecord], evidence: dict[str, 
         shard = evidence[record.file]
         counts += shard.joint_counts()
         for (outcome, grade), _ in sorted(shard.joint_counts().items()):
-            what = _remark(outcome, grade, correct)
-            if what:
+            fault = _remark(outcome, grade, correct)
+            if fault is not None:
                 has_both = (shard.outcome == shard.outcome_names.index(outcome)) & (
                     shard.evidence == shard.evidence_names.index(grade)
                 )
                 rows = (record.first_row + np.flatnonzero(has_both)).tolist()
-                remarks.append(Damage(record.file, what, tuple(rows)))
+                remarks.append(Damage.of_rows(record.file, fault, rows))
     wrong = any(outcome not in correct and outcome not in UNCONFIRMED for outcome, _ in counts)
     return EvidenceReport(sum(record.rows for record in records), counts, tuple(remarks), wrong)
 
 
-def _remark(outcome: str, grade: str, correct: frozenset[str]) -> str | None:
+def _remark(outcome: str, grade: str, correct: frozenset[str]) -> RowFault | None:
     """What to say about rows of this outcome and evidence; None if there is nothing to say."""
     if outcome not in correct:
         return solution_fault(outcome)
-    return None if grade in STRONG_EVIDENCE else f"its solution is right at the points tried, no more ({grade})"
+    if grade in STRONG_EVIDENCE:
+        return None
+    return RowFault(f"its solution is right at the points tried, no more ({grade})", "unconfirmed", outcome)

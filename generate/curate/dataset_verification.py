@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from mathpipe.datasets.io.storage import Storage, StoreError
 from mathpipe.generate.curate.import_parts.import_registry import stored_rows
 from mathpipe.generate.dataset_spec import GENERATOR_VERSION, DatasetSpec
 from mathpipe.generate.execution.executors import run
-from mathpipe.generate.outcomes import is_unconfirmed
+from mathpipe.generate.outcomes import FaultKind, RowFault
 from mathpipe.generate.tasks.task_registry import MissingTaskError, parse_spec
 
 MISSING = "is missing"
@@ -27,16 +27,23 @@ MISSING = "is missing"
 
 @dataclass(frozen=True)
 class Damage:
-    """A fault: its file, its description, and the row numbers if it affects single rows."""
+    """A fault: its file, its description, its kind; for single rows their numbers, and the outcome of their solutions."""
 
     file: str
     what: str
     rows: tuple[int, ...] = ()
+    kind: FaultKind = "file"
+    outcome: str | None = None
+
+    @classmethod
+    def of_rows(cls, file: str, fault: RowFault, rows: Iterable[int]) -> Damage:
+        """The fault of these rows."""
+        return cls(file, fault.what, tuple(rows), fault.kind, fault.outcome)
 
     @property
     def concerns_solutions(self) -> bool:
         """Whether the rows can be read, and only their solutions are in doubt."""
-        return self.what.startswith("its solution")
+        return self.kind in ("solution", "unconfirmed")
 
     def __str__(self) -> str:
         if not self.rows:
@@ -104,9 +111,9 @@ def verify_dataset(
     ordered = sorted(damage, key=lambda d: (d.file, d.rows))
     return VerificationReport(
         sum(r.rows for r in records),
-        tuple(d for d in ordered if not is_unconfirmed(d.what)),
+        tuple(d for d in ordered if d.kind != "unconfirmed"),
         missing_task,
-        tuple(d for d in ordered if is_unconfirmed(d.what)),
+        tuple(d for d in ordered if d.kind == "unconfirmed"),
     )
 
 
@@ -222,14 +229,14 @@ def _check_rows(spec: DatasetSpec, record: ShardRecord, file: pq.ParquetFile) ->
         return [Damage(record.file, "its columns are not those of a shard")]
     if (file.metadata.metadata or {}).get(SPEC_KEY, b"").decode() != spec.to_json():
         return [Damage(record.file, "its footer names another spec")]
-    faults: dict[str, list[int]] = {}
+    faults: dict[RowFault, list[int]] = {}
     expected = record.first_row
     for group in range(file.num_row_groups):
         rows = layout.from_arrow(file.read_row_group(group, use_threads=False))
-        for what, mask in task.find_faults(spec, record.split, rows, expected).items():
-            faults.setdefault(what, []).extend(int(row) for row in rows.row[mask])
+        for fault, mask in task.find_faults(spec, record.split, rows, expected).items():
+            faults.setdefault(fault, []).extend(int(row) for row in rows.row[mask])
         expected += len(rows)
-    damage = [Damage(record.file, what, tuple(bad_rows)) for what, bad_rows in faults.items() if bad_rows]
+    damage = [Damage.of_rows(record.file, fault, bad_rows) for fault, bad_rows in faults.items() if bad_rows]
     if expected - record.first_row != record.rows:
         actual_rows = expected - record.first_row
         damage.append(Damage(record.file, f"holds {actual_rows:,} rows, its record says {record.rows:,}"))

@@ -17,7 +17,7 @@ from mathpipe.datasets.format.example_formats import IntegerFormat
 from mathpipe.datasets.format.sequence_columns import TokenExamples
 from mathpipe.generate.chunks.pair_chunks import Columns, Generators, Pairs
 from mathpipe.generate.dataset_spec import DatasetSpec
-from mathpipe.generate.outcomes import Verification, exact_evidence
+from mathpipe.generate.outcomes import RowFault, Verification, exact_evidence, solution_fault
 from mathpipe.generate.problem_specs.integer_spec import IntegerSpec
 from mathpipe.generate.splits import in_split, sequence_hash
 from mathpipe.generate.tasks.token_task import Mask, TokenTask, Wanted
@@ -148,7 +148,7 @@ class IntegerTask(TokenTask[IntegerSpecT]):
         measures = {"element_accuracy": accuracy, "correct_elements": correct}
         return Verification(outcome, measures, exact_evidence(well_formed))
 
-    def find_faults(self, spec: DatasetSpec, split: str, examples: Any, first: int) -> dict[str, Mask]:
+    def find_faults(self, spec: DatasetSpec, split: str, examples: Any, first: int) -> dict[RowFault, Mask]:
         """Every problem is solved again; a solution that differs must be right in another way."""
         rows = cast(TokenExamples, examples)
         problems, solutions = cast(IntegerSequences, rows.problems), cast(IntegerSequences, rows.solutions)
@@ -163,11 +163,11 @@ class IntegerTask(TokenTask[IntegerSpecT]):
             outcome = self.verify(selected, recomputed, solutions.take(index)).outcome
             wrong[index] = ~np.isin(outcome, (EXACT, EQUIVALENT))
         return {
-            "is in the wrong position": rows.row != np.arange(first, first + len(rows)),
-            "does not have the layout of its task": ~readable,
-            "its problem is none of its task": foreign,
-            f"its problem does not belong to {split}": ~in_split(sequence_hash(problems), split),
-            "its solution is not correct (wrong_value)": wrong,
+            RowFault("is in the wrong position"): rows.row != np.arange(first, first + len(rows)),
+            RowFault("does not have the layout of its task"): ~readable,
+            RowFault("its problem is none of its task"): foreign,
+            RowFault(f"its problem does not belong to {split}"): ~in_split(sequence_hash(problems), split),
+            solution_fault("wrong_value"): wrong,
         }
 
 

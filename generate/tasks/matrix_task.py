@@ -19,7 +19,7 @@ from mathpipe.datasets.tokenizers.decimal_grid import in_dataset_range, round_to
 from mathpipe.generate.chunks.chunk_examples import ChunkExamples
 from mathpipe.generate.chunks.matrix_chunks import MatrixChunks, Solved, StoredProblems
 from mathpipe.generate.dataset_spec import DatasetSpec
-from mathpipe.generate.outcomes import Verification
+from mathpipe.generate.outcomes import RowFault, Verification
 from mathpipe.generate.problem_specs.matrix_spec import LARGEST_DIMENSION, MatrixSpec
 from mathpipe.generate.sampling.noise import add_noise
 from mathpipe.generate.sampling.random_matrices import distinct_entries
@@ -248,7 +248,7 @@ class MatrixTask(Task[MatrixSpec]):
         outcome = np.where(self.passes(errors, tolerance), correct, WRONG_VALUE).astype(np.int8)
         return Verification(outcome, errors)
 
-    def find_faults(self, spec: DatasetSpec, split: str, examples: Any, first: int) -> dict[str, Mask]:
+    def find_faults(self, spec: DatasetSpec, split: str, examples: Any, first: int) -> dict[RowFault, Mask]:
         rows = cast(MatrixExamples, examples)
         solved = self.solve(rows.solved)
         rejected = functools.reduce(np.logical_or, solved.rejected.values(), np.zeros(len(rows), dtype=np.bool_))
@@ -259,13 +259,13 @@ class MatrixTask(Task[MatrixSpec]):
         )
         in_range = np.asarray(reduce_per_matrix(in_dataset_range(rows.problems.values), rows.problems, np.logical_and))
         return {
-            "is in the wrong position": rows.row != np.arange(first, first + len(rows)),
-            "its problem has a value outside the range of a dataset": ~in_range,
-            f"its problem does not belong to {split}": ~belongs_to_split(
+            RowFault("is in the wrong position"): rows.row != np.arange(first, first + len(rows)),
+            RowFault("its problem has a value outside the range of a dataset"): ~in_range,
+            RowFault(f"its problem does not belong to {split}"): ~belongs_to_split(
                 rows.problems, split, on_grid=_on_grid(self.problems_of(spec))
             ),
-            "its problem has no trusted solution": rejected,
-            "its solution is wrong": ~correct & ~rejected,
+            RowFault("its problem has no trusted solution"): rejected,
+            RowFault("its solution is wrong", "solution"): ~correct & ~rejected,
         }
 
     def correct_solutions(self, problems: Matrices, solved: Matrices, stored: Matrices) -> Mask:

@@ -16,7 +16,7 @@ from mathpipe.datasets.format.example_formats import ExampleFormat
 from mathpipe.datasets.format.examples import Examples
 from mathpipe.generate.chunks.chunk_examples import ChunkExamples
 from mathpipe.generate.dataset_spec import DatasetSpec, ProblemSpec
-from mathpipe.generate.outcomes import Verification
+from mathpipe.generate.outcomes import RowFault, Verification
 from mathpipe.generate.splits import TEST, TRAIN, VALID, share
 from mathpipe.generate.tasks.external.task_source import TaskSource
 
@@ -168,8 +168,8 @@ class Task(ABC, Generic[SpecT]):
         return None
 
     @abstractmethod
-    def find_faults(self, spec: DatasetSpec, split: str, examples: Examples, first: int) -> dict[str, Mask]:
-        """For each kind of fault, which stored examples have it, (n,); the first should have the index ``first``."""
+    def find_faults(self, spec: DatasetSpec, split: str, examples: Examples, first: int) -> dict[RowFault, Mask]:
+        """For each fault, which stored examples have it, (n,); the first should have the index ``first``."""
 
     # sizes
 

@@ -23,7 +23,7 @@ from mathpipe.datasets.format.sequence_columns import TokenExamples
 from mathpipe.generate.chunks.chunk_examples import ChunkExamples
 from mathpipe.generate.chunks.pair_chunks import Columns, Generators, PairChunks, Pairs, count_repeats
 from mathpipe.generate.dataset_spec import DatasetSpec
-from mathpipe.generate.outcomes import EVIDENCE, PROVEN, SYMBOLIC_OUTCOMES, Verification, is_unconfirmed, solution_fault
+from mathpipe.generate.outcomes import EVIDENCE, PROVEN, SYMBOLIC_OUTCOMES, RowFault, Verification, solution_fault
 from mathpipe.generate.problem_specs.expression_spec import ExpressionSpec
 from mathpipe.generate.problem_specs.sequence_spec import SequenceSpec
 from mathpipe.generate.splits import TEST, TRAIN, VALID, in_split, sequence_hash
@@ -89,15 +89,15 @@ class TokenTask(Task[SpecT]):
         """
         return np.zeros(len(problems), dtype=np.bool_)
 
-    def find_faults(self, spec: DatasetSpec, split: str, examples: Any, first: int) -> dict[str, Mask]:
+    def find_faults(self, spec: DatasetSpec, split: str, examples: Any, first: int) -> dict[RowFault, Mask]:
         """Every pair is checked again."""
         rows = cast(TokenExamples, examples)
         unknown = has_unknown_ids(rows, len(self.alphabet))
         outcome = np.array(self.outcomes)[self._outcomes(rows, ~unknown)]
         faults = {
-            "is in the wrong position": rows.row != np.arange(first, first + len(rows)),
-            "holds an id outside the vocabulary": unknown,
-            f"its problem does not belong to {split}": ~in_split(sequence_hash(rows.problems), split),
+            RowFault("is in the wrong position"): rows.row != np.arange(first, first + len(rows)),
+            RowFault("holds an id outside the vocabulary"): unknown,
+            RowFault(f"its problem does not belong to {split}"): ~in_split(sequence_hash(rows.problems), split),
         }
         for name in self.outcomes:
             if name not in self.correct_outcomes:
@@ -172,14 +172,14 @@ class ExpressionTask(TokenTask[ExpressionSpec]):
             return None
         return {EVIDENCE[PROVEN]: rows}
 
-    def find_faults(self, spec: DatasetSpec, split: str, examples: Any, first: int) -> dict[str, Mask]:
+    def find_faults(self, spec: DatasetSpec, split: str, examples: Any, first: int) -> dict[RowFault, Mask]:
         """Besides, pairs without a proof where the spec asks for proven ones; those with other faults are not proven again."""
         faults = super().find_faults(spec, split, examples, first)
         if self.known_evidence(spec, len(examples)) is not None:
             rows = cast(TokenExamples, examples)
-            unproven = ~np.logical_or.reduce([mask for what, mask in faults.items() if not is_unconfirmed(what)])
+            unproven = ~np.logical_or.reduce([mask for fault, mask in faults.items() if fault.kind != "unconfirmed"])
             unproven[unproven] = ~self.proven(rows.problems.take(unproven), rows.solutions.take(unproven))
-            faults["its solution is not proven"] = unproven
+            faults[RowFault("its solution is not proven", "solution")] = unproven
         return faults
 
 

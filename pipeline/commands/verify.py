@@ -97,7 +97,11 @@ def _summary(rows: int, unconfirmed: int) -> str:
 
 
 def _list(faults: tuple[Damage, ...]) -> list[dict[str, Any]]:
-    return [{"file": d.file, "what": d.what, "rows": list(d.rows)} for d in faults]
+    return [
+        {"file": d.file, "what": d.what, "kind": d.kind, "rows": list(d.rows)}
+        | ({} if d.outcome is None else {"outcome": d.outcome})
+        for d in faults
+    ]
 
 
 def _print(

@@ -17,7 +17,7 @@ from mathpipe.generate.curate.import_parts.integer_part import IntegerPart
 from mathpipe.generate.curate.import_parts.matrix_part import MatrixPart
 from mathpipe.generate.curate.import_parts.sequence_part import SequencePart
 from mathpipe.generate.dataset_spec import DatasetSpec
-from mathpipe.generate.outcomes import solution_fault
+from mathpipe.generate.outcomes import RowFault, solution_fault
 from mathpipe.generate.tasks.task import Task
 from mathpipe.generate.tasks.task_registry import task_of
 
@@ -35,7 +35,7 @@ class StoredRows(Protocol):
 
     def example_format(self, spec: DatasetSpec) -> ExampleFormat: ...
     def problem_hash(self, spec: DatasetSpec, examples: Any, keys_from: int = 0) -> NDArray[np.uint64]: ...
-    def find_faults(self, spec: DatasetSpec, split: str, examples: Any, first: int) -> dict[str, Mask]: ...
+    def find_faults(self, spec: DatasetSpec, split: str, examples: Any, first: int) -> dict[RowFault, Mask]: ...
 
 
 def stored_rows(spec: DatasetSpec) -> StoredRows:
@@ -58,12 +58,12 @@ class ImportedRows:
     def problem_hash(self, spec: DatasetSpec, examples: Examples, keys_from: int = 0) -> NDArray[np.uint64]:
         return self.part.problem_hash(examples, keys_from)
 
-    def find_faults(self, spec: DatasetSpec, split: str, examples: Any, first: int) -> dict[str, Mask]:
+    def find_faults(self, spec: DatasetSpec, split: str, examples: Any, first: int) -> dict[RowFault, Mask]:
         n = len(examples)
-        faults = {"is in the wrong position": np.asarray(examples.row != np.arange(first, first + n))}
+        faults = {RowFault("is in the wrong position"): np.asarray(examples.row != np.arange(first, first + n))}
         readable = np.ones(n, dtype=np.bool_)
         for mask, fault in self.part.stored_faults(self.task, spec.problems, examples):
-            faults[fault.reason], readable = mask, readable & ~mask
+            faults[RowFault(fault.reason)], readable = mask, readable & ~mask
         if self.task.verifies and readable.any():
             index = np.flatnonzero(readable)
             checked = self.part.check(self.task, examples.take(index))

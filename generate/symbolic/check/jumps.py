@@ -7,11 +7,12 @@ that double precision sees: across one, F changes by more than the integral of f
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.expressions.prefix import Tree, parse
 from mathpipe.datasets.expressions.vocabulary import IDS, TOKENS
-from mathpipe.generate.symbolic.check.singular_points import critical_points
+from mathpipe.generate.symbolic.check.singular_points import critical_points_of_each
 from mathpipe.generate.symbolic.numeric.array_programs import compile_expressions
 from mathpipe.generate.symbolic.numeric.balls import rational
 from mathpipe.generate.symbolic.numeric.taylor import VALUES, evaluate
@@ -40,14 +41,20 @@ def _is_negative(exponent: Tree) -> bool:
     return value is not None and value < 0
 
 
-def count_jumps(f: bytes, primitive: bytes) -> int:
-    """The number of jumps of F where f is bounded."""
-    if not any(token in primitive for token in _MAY_JUMP):
-        return 0
-    tree = parse(primitive)
-    if not may_jump(tree):
-        return 0
-    roots = np.array([r for r in critical_points([tree]).values if abs(r) <= WITHIN])
+def count_jumps(f: list[bytes], primitives: list[bytes]) -> NDArray[np.float64]:
+    """The number of jumps (n,) of each F where f is bounded."""
+    jumps = np.zeros(len(f))
+    trees: dict[int, Tree] = {}
+    for i, primitive in enumerate(primitives):
+        if any(token in primitive for token in _MAY_JUMP) and may_jump(tree := parse(primitive)):
+            trees[i] = tree
+    points = critical_points_of_each([[tree] for tree in trees.values()])
+    for i, critical in zip(trees, points, strict=True):
+        jumps[i] = _count_jumps_at(f[i], primitives[i], np.array([r for r in critical.values if abs(r) <= WITHIN]))
+    return jumps
+
+
+def _count_jumps_at(f: bytes, primitive: bytes, roots: NDArray[np.float64]) -> int:
     if not len(roots):
         return 0
     x = np.concatenate([roots - HALF_WIDTH, roots, roots + HALF_WIDTH]).astype(np.complex128)

@@ -11,7 +11,8 @@ from collections import Counter
 import numpy as np
 
 from mathpipe.datasets.containers.ragged_sequences import Sequences
-from mathpipe.generate.symbolic.check.antiderivatives import Mask, holds, integrands
+from mathpipe.generate.symbolic.check.antiderivatives import holds, integrands
+from mathpipe.generate.symbolic.check.pair_values import Mask
 
 
 def check_large_arguments(problems: Sequences, solutions: Sequences, right: Mask, rejected: Counter[str]) -> Mask:

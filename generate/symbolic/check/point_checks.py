@@ -132,6 +132,23 @@ class AntiderivativeCheck:
     def _run(self, x: Ball, nodes: list[Jet], stop: int | None = None) -> None:
         run(self._program, FIRST_DERIVATIVES, {"x": [x, _UNIT]}, nodes, stop, self._with_slopes)
 
+    def has_values_at(self, x: complex) -> bool:
+        """Whether f, F and F' certainly have values at x."""
+        for bits in PRECISIONS[:2]:
+            nodes: list[Jet] = []
+            with precision(bits):
+                try:
+                    self._run(point(x), nodes)
+                except Undefined:
+                    return False
+                except CannotTell:
+                    continue
+                f = [nodes[k][0] for k in self._problem_nodes]
+                jets = [ball for k in self._answer_nodes for ball in nodes[k]]
+                if all(ball is None or ball.is_finite() for ball in (*f, *jets)):
+                    return True
+        return False
+
     def defined_at(self, x: complex) -> bool | None:
         """Whether F' is defined at x wherever f is; None: not known."""
         for bits in PRECISIONS[:4]:

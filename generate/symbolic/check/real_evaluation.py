@@ -23,11 +23,11 @@ def _exact(values: Floats) -> RealBalls:
 
 
 def primitive_fails(f: Program, primitives: Program, points: Floats) -> Mask:
-    """For which of n pairs it is proven that F' and f differ at one of its real points, (n, K)."""
-    integrand, primitive, derivative = _values(f, primitives, points)
+    """Which of n pairs are proven to differ, F' from f, at the real point (groups,) of their group, the row of their nodes."""
+    integrand, primitive, derivative = _values(f, primitives, points[:, None])
     with np.errstate(all="ignore"):
         fails = primitive.finite() & (derivative - integrand).nonzero()
-    return np.asarray(fails.any(axis=1))
+    return np.asarray(fails[:, 0])
 
 
 def have_values(f: Program, primitives: Program) -> Mask:
@@ -36,7 +36,7 @@ def have_values(f: Program, primitives: Program) -> Mask:
 
 
 def _values(f: Program, primitives: Program, points: Floats) -> tuple[RealBalls, RealBalls, RealBalls]:
-    """(f, F, F') at real points, (K,) or (n, K): (n, K) each."""
+    """(f, F, F') at real points, (K,) or (groups, K): (n, K) each."""
     x = [_exact(points), _exact(np.ones_like(points))]
     (integrand,) = evaluate(f, VALUES, {"x": x[:1]}, points.shape[-1])
     primitive, derivative = evaluate(primitives, FIRST_DERIVATIVES, {"x": x}, points.shape[-1])

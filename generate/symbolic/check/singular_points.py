@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.expressions.prefix import Tree, write
 from mathpipe.datasets.expressions.vocabulary import IDS, TOKENS
-from mathpipe.generate.symbolic.numeric.array_programs import Program, compile_expressions
+from mathpipe.generate.symbolic.numeric.array_programs import Ints, Program, compile_expressions
 from mathpipe.generate.symbolic.numeric.balls import rational
+from mathpipe.generate.symbolic.numeric.common_subexpressions import eliminate_common_subexpressions
 from mathpipe.generate.symbolic.numeric.taylor import VALUES, evaluate
 
 Fraction = tuple[Any, Any]  # numerator and denominator, flint.fmpq_poly
@@ -26,6 +27,8 @@ Fraction = tuple[Any, Any]  # numerator and denominator, flint.fmpq_poly
 MAX_DEGREE = 40
 MAX_FUNCTIONS = 40
 MAX_ROOTS = 64
+FEW_ZEROS = 8
+_LISTS = 64  # expressions whose zeros are refined together
 REFINEMENTS = 12  # steps towards each zero
 CLOSE, UNBOUNDED = 1e-13, 1e5  # a function larger than the second at the first from a point has a pole there
 X = (IDS["x"],)
@@ -46,18 +49,43 @@ class CriticalPoints:
 
 def critical_points(trees: list[Tree], variable: Tree = X) -> CriticalPoints:
     """The critical points of these expressions in one variable; other leaves must be numbers."""
-    functions = list(dict.fromkeys(g for tree in trees for g in _vanishing_functions(tree)))
-    omitted = max(len(functions) - MAX_FUNCTIONS, 0)
-    exact: set[float] = set()
+    return critical_points_of_each([trees], variable)[0]
+
+
+def critical_points_of_each(lists: list[list[Tree]], variable: Tree = X) -> list[CriticalPoints]:
+    """The same for each list of expressions."""
+    return [
+        points
+        for first in range(0, len(lists), _LISTS)
+        for points in _critical_points(lists[first : first + _LISTS], variable)
+    ]
+
+
+def _critical_points(lists: list[list[Tree]], variable: Tree) -> list[CriticalPoints]:
+    exact: list[set[float]] = [set() for _ in lists]
+    omitted = [0] * len(lists)
     others: list[Tree] = []
-    for g in functions[:MAX_FUNCTIONS]:
-        fraction = as_fraction(g, variable)
-        if fraction is None:
-            others.append(g)
-        else:
-            exact.update(root for part in fraction for root in _real_roots(part))
-    roots = {0.0, *exact, *_sign_changes(others, TOKENS[variable[0]] if isinstance(variable, tuple) else "x")}
-    by_size = sorted(roots, key=lambda r: (abs(r), r))
+    owners: list[int] = []
+    for k, trees in enumerate(lists):
+        functions = list(dict.fromkeys(g for tree in trees for g in _vanishing_functions(tree)))
+        omitted[k] = max(len(functions) - MAX_FUNCTIONS, 0)
+        for g in functions[:MAX_FUNCTIONS]:
+            fraction = as_fraction(g, variable)
+            if fraction is None:
+                others.append(g)
+                owners.append(k)
+            else:
+                exact[k].update(root for part in fraction for root in _real_roots(part))
+    changes: list[list[float]] = [[] for _ in lists]
+    for k, zero in _sign_changes(others, owners, TOKENS[variable[0]] if isinstance(variable, tuple) else "x"):
+        if np.isfinite(zero):
+            changes[k].append(zero)
+    return [_nearest(*parts) for parts in zip(exact, changes, omitted, strict=True)]
+
+
+def _nearest(exact: set[float], changes: list[float], omitted: int) -> CriticalPoints:
+    """The critical points next to zero, at most ``MAX_ROOTS``."""
+    by_size = sorted({0.0, *exact, *changes}, key=lambda r: (abs(r), r))
     return CriticalPoints(
         tuple(sorted(by_size[:MAX_ROOTS])), tuple(sorted(exact)), omitted + max(len(by_size) - MAX_ROOTS, 0)
     )
@@ -152,27 +180,38 @@ def _real_roots(p: Any) -> list[float]:
     return [float(root.real) for root, _ in p.numer().complex_roots() if root.imag.is_zero() or root.imag.contains(0)]
 
 
-def _sign_changes(functions: list[Tree], variable: str) -> list[float]:
-    """Zeros of real functions between neighbouring points of the grid."""
+def _sign_changes(functions: list[Tree], owners: list[int], variable: str) -> Iterator[tuple[int, float]]:
+    """(owner, zero) of real functions between neighbouring points of the grid; ``owners``: ascending, one of each function."""
     if not functions:
-        return []
-    program = compile_expressions(Sequences.from_list(write(g) for g in functions))
-    real = _real_values(program, variable, np.broadcast_to(GRID, (len(functions), len(GRID))))
+        return
+    sequences = Sequences.from_list(write(g) for g in functions)
+    program = eliminate_common_subexpressions(compile_expressions(sequences), np.zeros(len(functions), dtype=np.int64))
+    real = _real_values(program, variable, GRID[None])
     with np.errstate(all="ignore"):
         row, cell = np.nonzero(real[:, :-1] * real[:, 1:] <= 0)
-    row, cell = row[: MAX_ROOTS * 2], cell[: MAX_ROOTS * 2]
-    if not len(row):
-        return []
-    width = int(np.bincount(row).max())
-    column = np.concatenate([np.arange(n) for n in np.bincount(row)])
-    left, right = (np.full((len(functions), width), np.nan) for _ in range(2))
+    owner = np.array(owners)[row]
+    within = np.arange(len(row)) - np.searchsorted(owner, owner)
+    row, cell, owner = (part[within < MAX_ROOTS * 2] for part in (row, cell, owner))
+    counts = np.bincount(row, minlength=len(functions))
+    for few in (counts[row] <= FEW_ZEROS, counts[row] > FEW_ZEROS):  # functions with few zeros need few columns
+        if few.any():
+            changing, new_row = np.unique(row[few], return_inverse=True)
+            zeros = _zeros(sequences.take(changing), variable, new_row, cell[few])
+            yield from zip(owner[few].tolist(), zeros.tolist(), strict=True)
+
+
+def _zeros(functions: Sequences, variable: str, row: Ints, cell: Ints) -> NDArray[np.float64]:
+    """The zeros of functions in cells of the grid, one for each (row, cell), rows ascending; NaN where there is none."""
+    counts = np.bincount(row)
+    column = np.concatenate([np.arange(n) for n in counts])
+    left, right = (np.full((len(functions), int(counts.max())), np.nan) for _ in range(2))
     left[row, column], right[row, column] = GRID[cell], GRID[cell + 1]
-    zeros = _refine(program, variable, left, right)
-    return [float(z) for z in zeros[np.isfinite(zeros)]]
+    program = eliminate_common_subexpressions(compile_expressions(functions))
+    return np.asarray(_refine(program, variable, left, right)[row, column])
 
 
 def _real_values(program: Program, variable: str, x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The values (n, K) of n functions at points (n, K) of their own, NaN where they are not real."""
+    """The values (n, K) of n functions at the points (groups, K) of their groups, NaN where they are not real."""
     values = evaluate(program, VALUES, {variable: x[None].astype(np.complex128)}, x.shape[1])[0]
     with np.errstate(all="ignore"):
         return np.where(np.isfinite(values) & (np.abs(values.imag) <= 1e-9 * np.abs(values)), values.real, np.nan)

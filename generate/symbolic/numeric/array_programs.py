@@ -36,7 +36,8 @@ class Program:
     """The N nodes of those of n expressions that are ``well_formed`` (n,).
 
     ``token`` (N,): the token of each node; ``integer`` (N,): its value where the token is ``INT+``/``INT-``; ``row`` (N,): the
-    expression it belongs to; ``left``, ``right`` (N,): its operands, -1 for none; ``level`` (N,): its distance from the root.
+    expression it belongs to; ``left``, ``right`` (N,): its operands, -1 for none; ``level`` (N,): its distance from the root;
+    ``position`` (N,): that of its token in the tokens of all sequences.
     ``root`` (n,): the root node of each expression, -1 where malformed.
     Nodes that are evaluated together are contiguous. ``leaves`` and ``steps`` are (token, nodes) groups: equal leaves, and equal
     operators of one level. Deeper levels come first, so that operands precede the nodes that use them.
@@ -50,6 +51,7 @@ class Program:
     right: Ints
     root: Ints
     level: Ints
+    position: Ints
     leaves: list[tuple[int, slice]]
     steps: list[tuple[int, slice]]
 
@@ -83,7 +85,7 @@ def compile_expressions(sequences: Sequences) -> Program:
     binary = arity == 2
     right[binary] = nearest[binary]
     level, shallow = _levels(left, right, n, row, len(sequences))
-    program = schedule(good, token, integer, row, left, right, np.where(good, first, -1), level)
+    program = schedule(good, token, integer, row, left, right, np.where(good, first, -1), level, positions)
     if shallow.all():
         return program
     return compile_expressions(_clear_rows(sequences, ~shallow))
@@ -185,6 +187,7 @@ def schedule(
     right: Ints,
     root: Ints,
     level: Ints,
+    position: Ints,
 ) -> Program:
     """The program of these nodes, which may come in any order."""
     leaf = left < 0
@@ -204,6 +207,7 @@ def schedule(
         new_index[right[order]],
         new_index[root],
         level[order],
+        position[order],
         [(w, nodes) for w, nodes in groups if _ARITY[w] == 0],
         [(w, nodes) for w, nodes in groups if _ARITY[w] > 0],
     )

@@ -128,7 +128,7 @@ def run(
         if step.constant is not None:
             nodes.append([step.constant, *[None] * (components - 1)])
         elif step.left < 0:
-            nodes.append(_leaf(step.name, leaves, components))
+            nodes.append(leaf(step.name, leaves, components))
         elif with_slopes is None or with_slopes[k]:
             nodes.append(_jet(step, algebra, nodes))
         else:
@@ -143,7 +143,8 @@ def evaluate(tree: Tree, algebra: Algebra, leaves: Mapping[str, Jet]) -> Jet:
     return nodes[program.roots[0]]
 
 
-def _leaf(name: str, leaves: Mapping[str, Jet], components: int) -> Jet:
+def leaf(name: str, leaves: Mapping[str, Jet], components: int) -> Jet:
+    """The jet of a variable, a constant or an unknown; raises Undefined for other leaves."""
     if name in leaves:
         return leaves[name]
     if name not in _CONSTANTS:

@@ -21,7 +21,7 @@ from mathpipe.datasets.format.sequence_columns import TokenExamples
 from mathpipe.generate.chunks.chunk_examples import ChunkExamples
 from mathpipe.generate.chunks.pair_chunks import Columns, Generators, Pairs
 from mathpipe.generate.dataset_spec import DatasetSpec, ProblemSpec
-from mathpipe.generate.outcomes import Verification
+from mathpipe.generate.outcomes import RowFault, Verification
 from mathpipe.generate.problem_specs.integer_spec import IntegerSpec
 from mathpipe.generate.problem_specs.sequence_spec import SequenceSpec
 from mathpipe.generate.splits import in_split, sequence_hash
@@ -158,21 +158,21 @@ class ExampleTask(TokenTask[Any]):
             accepted[index] = self.definition.verified(triples, describe)
         return readable, accepted
 
-    def find_faults(self, spec: DatasetSpec, split: str, examples: Any, first: int) -> dict[str, Mask]:
+    def find_faults(self, spec: DatasetSpec, split: str, examples: Any, first: int) -> dict[RowFault, Mask]:
         """Stored values that cannot be read, that ``verify`` rejects, or that differ from those that the task generates again."""
         unreadable, rejected = self._examine(examples)
         faults = {
-            "is in the wrong position": examples.row != np.arange(first, first + len(examples)),
-            "holds a value of another type": unreadable,
-            "its solution is not correct (verify of the task rejects it)": rejected,
+            RowFault("is in the wrong position"): examples.row != np.arange(first, first + len(examples)),
+            RowFault("holds a value of another type"): unreadable,
+            RowFault("its solution is not correct (verify of the task rejects it)", "solution"): rejected,
         }
-        faults[f"its problem does not belong to {split}"] = ~in_split(sequence_hash(examples.problems), split)
+        faults[RowFault(f"its problem does not belong to {split}")] = ~in_split(sequence_hash(examples.problems), split)
         if spec.deduplicated is None and len(examples):
             generated = self._generate_again(spec, split, first, len(examples))
             differs = ~(examples.problems.equals(generated.problems) & examples.solutions.equals(generated.solutions))
             for name, column in generated.columns.items():
                 differs |= column != examples.columns[name]
-            faults["is not the example that the task generates"] = differs
+            faults[RowFault("is not the example that the task generates")] = differs
         return faults
 
     def accepts_stored(self, examples: Any) -> Mask:

@@ -20,7 +20,7 @@ import pytest
 
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.expressions.infix import parse_infix
-from mathpipe.datasets.expressions.prefix import write
+from mathpipe.datasets.expressions.prefix import text_to_ids, write
 from mathpipe.datasets.expressions.vocabulary import IDS
 from mathpipe.datasets.format.sequence_columns import TokenExamples
 from mathpipe.evaluate.score import token_verifier
@@ -41,8 +41,20 @@ CASES = [  # integrand, answer, outcome, evidence (0 none, 1 proven, 2 enclosed,
     (f"{TOWER}*(ln(exp(x))-x)+1", "2*x", "wrong_value", 3),
     (TOWER, f"{TOWER}+x", "undecided", 0),
 ]
+EQUATIONS = [  # equation, solution, outcome, evidence
+    ("sub Y' Y", "mul a8 exp x", "equivalent", 1),
+    ("sub mul x Y' Y", "mul x exp ln a8", "equivalent", 1),
+    ("sub Y' Y", "add mul a8 exp x pow div x INT+ 1 0 0 INT+ 3 0", "partial", 1),
+    ("sub Y' mul Y ln Y", "exp mul a8 exp x", "real_domain", 2),
+    ("sub Y' Y", "exp x", "particular", 1),
+]
 PROBLEMS = [bytes([IDS["sub"], IDS["Y'"], *write(parse_infix(f))]) for f, *_ in CASES]
 ANSWERS = [bytes(write(parse_infix(answer))) for _, answer, *_ in CASES]
+PAIRS = {
+    "integration-bwd": (PROBLEMS, ANSWERS),
+    "ode1": ([text_to_ids(text) for text, *_ in EQUATIONS], [text_to_ids(text) for _, text, *_ in EQUATIONS]),
+}
+PAIRS_AS_TEXT = {name: [[ids.hex() for ids in part] for part in pairs] for name, pairs in PAIRS.items()}
 
 VERIFY = f"""
 import json
@@ -51,22 +63,25 @@ from mathpipe import get_task
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 
 def outcomes_and_evidence():
-    problems, answers = (
-        Sequences.from_list([bytes.fromhex(text) for text in texts])
-        for texts in ({[text.hex() for text in PROBLEMS]}, {[text.hex() for text in ANSWERS]})
-    )
-    references = Sequences.from_list([b""] * len(problems))
-    result = get_task("integration-bwd").verify(problems, references, answers)
-    counts = {{name: np.nan_to_num(values, nan=-1).tolist() for name, values in result.evidence_counts.items()}}
-    return json.dumps([result.outcome.tolist(), result.evidence.tolist(), counts])
+    results = []
+    for name, pairs in {PAIRS_AS_TEXT}.items():
+        problems, answers = (Sequences.from_list([bytes.fromhex(text) for text in texts]) for texts in pairs)
+        references = Sequences.from_list([b""] * len(problems))
+        result = get_task(name).verify(problems, references, answers)
+        counts = {{key: np.nan_to_num(values, nan=-1).tolist() for key, values in result.evidence_counts.items()}}
+        results.append([result.outcome.tolist(), result.evidence.tolist(), counts])
+    return json.dumps(results)
 """
 
 
 def in_process() -> list[Any]:
-    problems, answers = Sequences.from_list(PROBLEMS), Sequences.from_list(ANSWERS)
-    result = TASK.verify(problems, Sequences.from_list([b""] * len(PROBLEMS)), answers)
-    counts = {name: np.nan_to_num(values, nan=-1).tolist() for name, values in result.evidence_counts.items()}
-    return [result.outcome.tolist(), result.evidence.tolist(), counts]
+    results = []
+    for name, pairs in PAIRS.items():
+        problems, answers = (Sequences.from_list(part) for part in pairs)
+        result = expression_task(name).verify(problems, Sequences.from_list([b""] * len(problems)), answers)
+        counts = {key: np.nan_to_num(values, nan=-1).tolist() for key, values in result.evidence_counts.items()}
+        results.append([result.outcome.tolist(), result.evidence.tolist(), counts])
+    return results
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +102,10 @@ def test_the_cases_have_all_kinds_of_evidence(monkeypatch: pytest.MonkeyPatch) -
         return str(answers[-1])
 
     monkeypatch.setattr(SymPyProcess, "is_antiderivative", record)
-    outcome, evidence, counts = in_process()
+    (outcome, evidence, counts), (ode_outcome, ode_evidence, _) = in_process()
     assert [(SYMBOLIC_OUTCOMES[k], e) for k, e in zip(outcome, evidence, strict=True)] == [case[2:] for case in CASES]
+    of_equations = [(SYMBOLIC_OUTCOMES[k], e) for k, e in zip(ode_outcome, ode_evidence, strict=True)]
+    assert of_equations == [case[2:] for case in EQUATIONS]
     assert answers == ["equivalent", "wrong_value", "undecided"]
     assert set(counts) == {*EVIDENCE_COUNTS}
     assert counts["points"][1] > 10 and counts["jumps"][2] >= 18
@@ -109,7 +126,7 @@ def test_script_without_guard(expected: list[Any], tmp_path: Path) -> None:
     assert run_program([str(script)]) == expected
 
 
-@pytest.mark.parametrize("method", ["spawn", "fork"])
+@pytest.mark.parametrize("method", ["spawn", "fork", "forkserver"])
 def test_daemon_process(method: str, expected: list[Any], tmp_path: Path) -> None:
     """A daemon may have no children of ``multiprocessing``; ``spawn`` is how Windows starts processes."""
     program = """
@@ -131,6 +148,26 @@ def test_daemon_process(method: str, expected: list[Any], tmp_path: Path) -> Non
     assert run_program([str(script)]) == expected
 
 
+def test_thread_of_a_daemon_process(expected: list[Any], tmp_path: Path) -> None:
+    program = """
+    import multiprocessing
+    from concurrent.futures import ThreadPoolExecutor
+
+    def send(pipe):
+        with ThreadPoolExecutor(1) as pool:
+            pipe.send(pool.submit(outcomes_and_evidence).result())
+
+    if __name__ == "__main__":
+        context = multiprocessing.get_context("spawn")
+        here, there = context.Pipe()
+        context.Process(target=send, args=(there,), daemon=True).start()
+        print(here.recv())
+    """
+    script = tmp_path / "script.py"
+    script.write_text(VERIFY + textwrap.dedent(program))
+    assert run_program([str(script)]) == expected
+
+
 def verify(verifier: TokenVerifier) -> VerifiedAnswers:
     problems, answers = Sequences.from_list(PROBLEMS), Sequences.from_list(ANSWERS)
     examples = TokenExamples(np.arange(len(PROBLEMS)), problems, Sequences.from_list([b""] * len(PROBLEMS)), {})
@@ -145,7 +182,7 @@ def test_worker_processes_keep_evidence(expected: list[Any], monkeypatch: pytest
     alone, distributed = verify(TokenVerifier(TASK)), verify(TokenVerifier(TASK, workers=2))
     for result in (alone, distributed):
         counts = {name: np.nan_to_num(values, nan=-1).tolist() for name, values in result.evidence_counts.items()}
-        assert [result.outcome.tolist(), result.evidence.tolist(), counts] == expected
+        assert [result.outcome.tolist(), result.evidence.tolist(), counts] == expected[0]
     np.testing.assert_array_equal(distributed.passed, alone.passed)
     np.testing.assert_array_equal(distributed.errors["satisfied_fraction"], alone.errors["satisfied_fraction"])
 

@@ -86,6 +86,7 @@ def test_evidence_of_each_row_is_stored(integrals: Path, verified: list[int]) ->
     assert sampled.tolist() == [0, 10, 20, 30]
     remark = next(remark for remark in report.remarks if remark.file == record.file)
     assert remark.rows == (40, 50, 60, 70) and "sampled" in remark.what
+    assert (remark.kind, remark.outcome) == ("unconfirmed", "exact")
 
 
 def test_a_second_call_verifies_nothing(integrals: Path, verified: list[int]) -> None:
@@ -169,6 +170,11 @@ def test_wrong_solutions_are_listed(integrals: Path, monkeypatch: pytest.MonkeyP
     assert result.exit_code == 1
     assert "train/00001.parquet: row 41: its solution is not correct (partial)" in result.output
     assert "train/00001.parquet: row 42: its solution is not confirmed (undecided)" in result.output
+    report = json.loads(CliRunner().invoke(cli, ["verify", str(integrals), "--prove", "--json", "--quiet"]).stdout)
+    assert {(fault["kind"], fault["outcome"], *fault["rows"]) for fault in report["remarks"]} >= {
+        ("solution", "partial", 41),
+        ("unconfirmed", "undecided", 42),
+    }
 
 
 def test_unconfirmed_solutions_are_no_damage(integrals: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,6 +195,7 @@ def test_unconfirmed_solutions_are_no_damage(integrals: Path, monkeypatch: pytes
     as_json = CliRunner().invoke(cli, ["verify", str(integrals), "--workers", "0", "--quiet", "--json"])
     report = json.loads(as_json.stdout)
     assert report["damage"] == [] and [41, 42] in [fault["rows"] for fault in report["unconfirmed"]]
+    assert {(fault["kind"], fault["outcome"]) for fault in report["unconfirmed"]} == {("unconfirmed", "undecided")}
 
 
 def test_command_prints_and_shows_the_evidence(integrals: Path) -> None:

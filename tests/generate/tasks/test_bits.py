@@ -17,6 +17,7 @@ from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.curate.dataset_verification import verify_dataset
 from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.layout import Layout
+from mathpipe.generate.outcomes import RowFault, solution_fault
 from mathpipe.generate.problem_specs.sequence_spec import BitSpec
 from mathpipe.generate.sampling.bits import all_problems, count_problems
 from mathpipe.generate.tasks.sequences import memory, xor
@@ -229,8 +230,8 @@ def test_verify_finds_wrong_bits(tmp_path: Path) -> None:
     values[3] = 3
     damaged = TokenExamples(rows.row, rows.problems, Sequences(values, rows.solutions.lengths))
     wrong = task.find_faults(dataset_spec, "train", damaged, 0)
-    assert np.flatnonzero(wrong["its solution is not correct (wrong_value)"]).tolist() == [0]
-    assert np.flatnonzero(wrong["holds an id outside the vocabulary"]).tolist() == [1]
+    assert np.flatnonzero(wrong[solution_fault("wrong_value")]).tolist() == [0]
+    assert np.flatnonzero(wrong[RowFault("holds an id outside the vocabulary")]).tolist() == [1]
 
 
 def test_bit_spec_is_strict() -> None:

@@ -30,6 +30,7 @@ from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.curate.dataset_verification import verify_dataset
 from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.layout import Layout
+from mathpipe.generate.outcomes import RowFault, solution_fault
 from mathpipe.generate.tasks.integer_task import IntegerTask
 from mathpipe.generate.tasks.task_registry import TASKS, get_task
 
@@ -202,9 +203,9 @@ def test_wrong_stored_examples_are_noticed(name: str) -> None:
         examples.row, IntegerSequences.from_list(problems), IntegerSequences.from_list(solutions), examples.columns
     )
     faults = task.find_faults(spec, split, damaged, 0)
-    assert np.flatnonzero(faults["its solution is not correct (wrong_value)"]).tolist() == [changed]
-    assert np.flatnonzero(faults["its problem is none of its task"]).tolist() == [low[0]]
-    assert np.flatnonzero(faults["does not have the layout of its task"]).tolist() == [low[1]]
+    assert np.flatnonzero(faults[solution_fault("wrong_value")]).tolist() == [changed]
+    assert np.flatnonzero(faults[RowFault("its problem is none of its task")]).tolist() == [low[0]]
+    assert np.flatnonzero(faults[RowFault("does not have the layout of its task")]).tolist() == [low[1]]
 
 
 SQUARE = [(0, 1), (1, 2), (2, 3), (0, 3)]

@@ -7,7 +7,6 @@ expression give its divisors, and products of them their factors, so that those 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from itertools import chain
 from typing import TypeVar
 
 import symengine as se
@@ -16,23 +15,20 @@ from mathpipe.datasets.expressions.vocabulary import IDS
 from mathpipe.generate.symbolic.check.exact.symengine_expressions import Expression, NotDecided, X, is_negative
 
 T = TypeVar("T")
-Operation = tuple[int, Expression, Expression]
-"""A token and its operands; the second is None for a unary operator."""
 _Divisors = Callable[[Expression, Expression], tuple[Expression, ...]]
 
 
-def factors_of_divisors(operations: Iterable[Operation]) -> set[Expression]:
-    """Of these factors at least one vanishes where one of the operations has no value; NotDecided if a divisor is zero."""
-    return vanishing_factors(chain.from_iterable(_DIVISORS.get(token, _none)(u, v) for token, u, v in operations))
+def divisors(token: int, u: Expression, v: Expression) -> tuple[Expression, ...]:
+    """What vanishes where an operator applied to u, or to u and v, has no value."""
+    return _DIVISORS.get(token, _none)(u, v)
 
 
-def factors_of_derivative(operations: Iterable[Operation]) -> set[Expression]:
-    """The same for the derivatives of the operations."""
-    divisors = (_DIVISORS_OF_DERIVATIVE.get(token, _DIVISORS.get(token, _none))(u, v) for token, u, v in operations)
-    return vanishing_factors(chain.from_iterable(divisors))
+def divisors_of_derivative(token: int, u: Expression, v: Expression) -> tuple[Expression, ...]:
+    """The same for its derivative."""
+    return _DIVISORS_OF_DERIVATIVE.get(token, _DIVISORS.get(token, _none))(u, v)
 
 
-def vanishing_factors(expressions: Iterable[Expression]) -> set[Expression]:
+def vanishing_factors(expressions: Iterable[Expression]) -> frozenset[Expression]:
     """Factors of which at least one vanishes where one of the expressions does; numbers and x, with isolated zeros, are left out.
 
     NotDecided if an expression is zero.
@@ -41,7 +37,7 @@ def vanishing_factors(expressions: Iterable[Expression]) -> set[Expression]:
     factors: set[Expression] = set()
     for e in expressions:
         _add_vanishing_factors(e, factors)
-    return factors
+    return frozenset(factors)
 
 
 def _add_vanishing_factors(e: Expression, factors: set[Expression]) -> None:
@@ -95,7 +91,6 @@ _DIVISORS: dict[int, _Divisors] = by_token(
         **{name: _pole(function) for name, function in _POLES.items()},
     }
 )
-"""What vanishes where an operator applied to (u, v) has no value."""
 _DIVISORS_OF_DERIVATIVE: dict[int, _Divisors] = by_token(
     {
         "sqrt": _first,
@@ -106,6 +101,5 @@ _DIVISORS_OF_DERIVATIVE: dict[int, _Divisors] = by_token(
         "acosh": lambda u, v: (u - 1, u + 1),
     }
 )
-"""The same for the derivative, where it differs."""
 DIVIDING = _DIVISORS.keys() | _DIVISORS_OF_DERIVATIVE.keys()
 """Tokens of the operators that have divisors, or whose derivatives have."""

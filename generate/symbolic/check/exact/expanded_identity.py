@@ -19,15 +19,17 @@ from fractions import Fraction
 from itertools import chain
 from math import comb, floor
 
+import numpy as np
 import symengine as se
 
+from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.expressions.prefix import parse
-from mathpipe.generate.symbolic.check.exact.divisors import factors_of_derivative, factors_of_divisors
-from mathpipe.generate.symbolic.check.exact.expression_builder import ExpressionBuilder
+from mathpipe.generate.symbolic.check.exact.expression_table import ExpressionTable
 from mathpipe.generate.symbolic.check.exact.isolated_zeros import derivative_has_isolated_singularities
 from mathpipe.generate.symbolic.check.exact.reciprocals import Condition
 from mathpipe.generate.symbolic.check.exact.symengine_expressions import UNDECIDED, Expression
-from mathpipe.generate.symbolic.check.exact.term_counts import MAX_TERMS, term_bounds
+from mathpipe.generate.symbolic.check.exact.term_counts import MAX_TERMS
+from mathpipe.generate.symbolic.numeric.array_programs import Ints, Program, compile_expressions
 
 MAX_ROUNDS = 4  # of multiplications by denominators
 _ONE = se.Integer(1)
@@ -38,21 +40,29 @@ def expand_identity(f: bytes, primitive: bytes) -> Condition | None:
 
     ``f``, ``primitive``: well-formed prefix sequences.
     """
-    builder = ExpressionBuilder()
+    sequences = Sequences.from_list([f, primitive])
+    return expand_identities(sequences, compile_expressions(sequences), np.zeros(1, dtype=np.int64))[0]
+
+
+def expand_identities(sequences: Sequences, program: Program, rows: Ints) -> list[Condition | None]:
+    """The same for pairs of a program that holds n integrands and then n primitives; ``rows``: of well-formed pairs."""
+    n = len(sequences) // 2
+    table = ExpressionTable(sequences, program, np.concatenate([rows, rows + n]))
+    return [_expand(table, i, n + i, sequences) for i in rows.tolist()]
+
+
+def _expand(table: ExpressionTable, f: int, primitive: int, sequences: Sequences) -> Condition | None:
     try:
-        if term_bounds(f)[0] + term_bounds(primitive)[1] > MAX_TERMS:
+        if table.bounds(f)[0] + table.bounds(primitive)[1] > MAX_TERMS:
             return None
-        derivative = builder.derivative(builder.build(primitive))
-        divisors = factors_of_derivative(builder.divided)
-        builder.divided.clear()
-        residual = derivative - builder.build(f)
+        residual = table.derivative(primitive) - table.value(f)
         if residual != 0 and not is_zero(se.expand(residual)):
             return None
-        if divisors <= factors_of_divisors(builder.divided):
+        if table.factors_of_derivative(primitive) <= table.factors_of_divisors(f):
             return Condition.NONE
     except UNDECIDED:
         return None
-    return Condition.ONE_POINT if derivative_has_isolated_singularities(parse(primitive)) else None
+    return Condition.ONE_POINT if derivative_has_isolated_singularities(parse(sequences[primitive])) else None
 
 
 def is_zero(expanded: Expression, limit: int = MAX_TERMS) -> bool:

@@ -5,7 +5,7 @@ The derivative of acosh is 1/(sqrt(u - 1) sqrt(u + 1)), not symengine's 1/sqrt(u
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cache
 from operator import add, mul, sub, truediv
 from types import MappingProxyType
@@ -14,7 +14,7 @@ import symengine as se
 
 from mathpipe.datasets.expressions.prefix import parse
 from mathpipe.datasets.expressions.vocabulary import IDS, TOKENS
-from mathpipe.generate.symbolic.check.exact.divisors import DIVIDING, Operation, by_token
+from mathpipe.generate.symbolic.check.exact.divisors import by_token
 from mathpipe.generate.symbolic.check.exact.symengine_expressions import Expression, NotDecided, X
 
 
@@ -24,7 +24,6 @@ class ExpressionBuilder:
     def __init__(self, leaves: Mapping[int, Expression] = MappingProxyType({})) -> None:
         self._leaves = {**_LEAVES, **leaves}
         self.symbols: dict[Expression, Expression] = {}
-        self.divided: list[Operation] = []  # those of the expressions built so far that may have singularities
 
     def set_leaves(self, leaves: Mapping[int, Expression]) -> None:
         """Let these be the values of the unknowns, instead of the constants of integration."""
@@ -39,21 +38,29 @@ class ExpressionBuilder:
             if token >= _ZERO:
                 continue
             if token in _SIGNS:
-                stack.append(_integer(ids[position:end]))
+                stack.append(integer(ids[position:end]))
             elif token in _BINARY:
                 left = stack.pop()
-                if token in DIVIDING:
-                    self.divided.append((token, left, stack[-1]))
                 stack[-1] = _BINARY[token](left, stack[-1])
             elif token in self._leaves:
                 stack.append(self._leaves[token])
             else:
-                if token in DIVIDING:
-                    self.divided.append((token, stack[-1], None))
-                stack[-1] = self._acosh(stack[-1]) if token == _ACOSH else self.apply(token, stack[-1])
+                stack[-1] = self.operation(token, stack[-1])
             end = position
         (expression,) = stack
         return expression
+
+    def leaf(self, token: int) -> Expression:
+        """The value of a leaf other than an integer."""
+        if token not in self._leaves:
+            raise NotDecided(TOKENS[token])
+        return self._leaves[token]
+
+    def operation(self, token: int, u: Expression, v: Expression = None) -> Expression:
+        """An operator applied to one or two expressions."""
+        if v is not None:
+            return _BINARY[token](u, v)
+        return self._acosh(u) if token == ACOSH else self.apply(token, u)
 
     def apply(self, token: int, u: Expression) -> Expression:
         """A function of an expression, except acosh."""
@@ -64,12 +71,13 @@ class ExpressionBuilder:
     def _acosh(self, u: Expression) -> Expression:
         return self.symbols.setdefault(u, se.Symbol(f"acosh{len(self.symbols)}"))
 
-    def derivative(self, value: Expression) -> Expression:
+    def derivative(self, value: Expression, arguments: Collection[Expression] | None = None) -> Expression:
+        """d/dx; ``arguments``: those of all acosh that the value may hold, nested ones included, by default all so far."""
         total = value.diff(X)
-        for u, symbol in self.symbols.items():
-            slope = value.diff(symbol)
+        for u in self.symbols if arguments is None else arguments:
+            slope = value.diff(self.symbols[u])
             if slope != 0:
-                total += slope * self.derivative(u) / (power(u - 1, _HALF) * power(u + 1, _HALF))
+                total += slope * self.derivative(u, arguments) / (power(u - 1, _HALF) * power(u + 1, _HALF))
         return total
 
 
@@ -78,7 +86,8 @@ def _small_integer(ids: bytes) -> Expression:
     return se.Integer(parse(ids))
 
 
-def _integer(ids: bytes) -> Expression:
+def integer(ids: bytes) -> Expression:
+    """The integer of a sign and digits."""
     return _small_integer(ids) if len(ids) < 4 else se.Integer(parse(ids))
 
 
@@ -117,7 +126,7 @@ def _fixed_power(n: int) -> Callable[[Expression], Expression]:
 
 
 _HALF = se.Rational(1, 2)
-_ACOSH, _ZERO = IDS["acosh"], IDS["0"]
+ACOSH, _ZERO = IDS["acosh"], IDS["0"]
 _SIGNS = (IDS["INT+"], IDS["INT-"])
 _LEAVES: dict[int, Expression] = by_token({"x": X, "pi": se.pi, "E": se.E, "I": se.I})
 _BINARY: dict[int, Callable[[Expression, Expression], Expression]] = by_token(

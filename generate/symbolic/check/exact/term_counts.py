@@ -7,42 +7,19 @@ from math import comb, prod
 from typing import cast
 
 from mathpipe.datasets.expressions.prefix import parse
-from mathpipe.datasets.expressions.vocabulary import ARITY, IDS, TOKENS
+from mathpipe.datasets.expressions.vocabulary import IDS
 from mathpipe.generate.symbolic.check.exact.symengine_expressions import Expression, NotDecided
 
+Bounds = tuple[int, int, int]
+"""Bounds on the terms of an expression and of its derivative after multiplying out, and the value of an integer or 0."""
 MAX_TERMS = 10_000  # of what is multiplied out
-_ZERO = IDS["0"]
 _ADD, _SUB, _MUL, _DIV, _POW = (IDS[name] for name in ("add", "sub", "mul", "div", "pow"))
 _FIXED_POWERS = {IDS[f"pow{n}"]: n for n in (2, 3, 4, 5)}
-_SIGNS = (IDS["INT+"], IDS["INT-"])
 
 
-def term_bounds(ids: bytes) -> tuple[int, int]:
-    """Bounds on the terms of an expression and of its derivative after multiplying out; NotDecided for more than ``MAX_TERMS``.
-
-    A function, a root and a reciprocal are one term. What they are functions of is multiplied out, too, and may not have more.
-    """
-    stack: list[tuple[int, int, int]] = []  # terms, terms of the derivative, the value of an integer or 0
-    end = len(ids)
-    for position in range(end - 1, -1, -1):
-        token = ids[position]
-        if token >= _ZERO:
-            continue
-        if token in _SIGNS:
-            stack.append((1, 0, _exponent(ids[position:end])))
-        elif ARITY[TOKENS[token]] == 2:
-            stack.append(_binary_bounds(token, stack.pop(), stack.pop()))
-        elif token in _FIXED_POWERS:
-            stack.append(_power_bounds(_FIXED_POWERS[token], *stack.pop()[:2]))
-        elif ARITY[TOKENS[token]] == 0:
-            stack.append((1, 1, 0))
-        else:
-            terms, slope, _ = stack.pop()
-            stack.append((1, slope, 0))
-            if (terms + 1) ** 2 > 2 * MAX_TERMS:  # 1 + u^2
-                raise NotDecided("many terms")
-        end = position
-    return stack[-1][:2]
+def bounds_of_integer(ids: bytes) -> Bounds:
+    """An integer, a sign and digits: one term, no derivative. A huge one counts as one that is too large for an exponent."""
+    return 1, 0, _small_number(ids) if len(ids) < 4 else MAX_TERMS
 
 
 @cache
@@ -50,12 +27,24 @@ def _small_number(ids: bytes) -> int:
     return cast(int, parse(ids))
 
 
-def _exponent(ids: bytes) -> int:
-    """The value of an integer; of a huge one, a number that is too large for an exponent."""
-    return _small_number(ids) if len(ids) < 4 else MAX_TERMS
+def bounds_of_operation(token: int, u: Bounds | None = None, v: Bounds | None = None) -> Bounds:
+    """The bounds of a leaf, or of an operation on one or two operands; NotDecided for more than ``MAX_TERMS``.
+
+    A function, a root and a reciprocal are one term. What they are functions of is multiplied out, too, and may not have more.
+    """
+    if u is None:
+        return 1, 1, 0
+    if v is not None:
+        return _binary_bounds(token, u, v)
+    if token in _FIXED_POWERS:
+        return _power_bounds(_FIXED_POWERS[token], *u[:2])
+    terms, slope, _ = u
+    if (terms + 1) ** 2 > 2 * MAX_TERMS:  # 1 + u^2
+        raise NotDecided("many terms")
+    return 1, slope, 0
 
 
-def _binary_bounds(token: int, a: tuple[int, int, int], b: tuple[int, int, int]) -> tuple[int, int, int]:
+def _binary_bounds(token: int, a: Bounds, b: Bounds) -> Bounds:
     (u, u_slope, _), (v, v_slope, n) = a, b
     if token in (_ADD, _SUB):
         bounds = u + v, u_slope + v_slope, 0
@@ -73,7 +62,7 @@ def _binary_bounds(token: int, a: tuple[int, int, int], b: tuple[int, int, int])
     return bounds
 
 
-def _power_bounds(n: int, terms: int, slope: int) -> tuple[int, int, int]:
+def _power_bounds(n: int, terms: int, slope: int) -> Bounds:
     """Of u^n; a negative power is expanded in the denominator, where it is one term."""
     highest = n if n > 0 else 1 - n
     if terms > 1 and (highest > MAX_TERMS or comb(terms + highest - 1, highest) > MAX_TERMS):
