@@ -25,10 +25,10 @@ from mathpipe.generate.build.shard import ShardResult, build_shard
 from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.execution.cpus import available_cpus
 from mathpipe.generate.execution.executors import run
-from mathpipe.generate.layout import Layout, Shard
+from mathpipe.generate.layout import LARGEST_COUNT, Layout, Shard
 from mathpipe.generate.tasks.task import Task
 from mathpipe.generate.tasks.task_registry import TASKS, load_task, task_of
-from mathpipe.pipeline.config.counts import parse_count
+from mathpipe.pipeline.config.counts import CountRange
 from mathpipe.pipeline.console import log
 
 SMALL_CHUNK = 50  # examples per chunk of expressions while measuring: some tasks take a second for this many
@@ -60,15 +60,20 @@ class Estimate:
     "--dim",
     default=5,
     show_default=True,
-    type=click.IntRange(1, 100),
+    type=CountRange(1, 100),
     help="Dimension of the matrices in every measurement.",
 )
 @click.option(
-    "--n", "count", default="50M", show_default=True, metavar="COUNT", help="Size of the dataset to estimate."
+    "--n",
+    "count",
+    type=CountRange(1, LARGEST_COUNT),
+    default="50M",
+    show_default=True,
+    help="Size of the dataset to estimate.",
 )
 @click.option(
     "--workers",
-    type=click.IntRange(1),
+    type=CountRange(1),
     default=None,
     help="Local worker processes for the estimate.  [default: one per CPU]",
 )
@@ -83,7 +88,7 @@ class Estimate:
     help="Repeat each measurement for at least this long.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the measurements as JSON.")
-def bench(task: str, dim: int, count: str, workers: int | None, out: str, seconds: float, as_json: bool) -> None:
+def bench(task: str, dim: int, count: int, workers: int | None, out: str, seconds: float, as_json: bool) -> None:
     """Measure every task, every number encoding, the loader and the disk; estimate time and size of a dataset.
 
     Other load on the machine lowers the measured rates.
@@ -93,7 +98,6 @@ def bench(task: str, dim: int, count: str, workers: int | None, out: str, second
       mathpipe bench --task inverse --n 50M
     """
     estimated = load_task(task)
-    examples = _count(count)
     log(f"training and evaluation on {_fast_paths()}")
     with _scratch(out) as folder:
         measurements = []
@@ -102,13 +106,13 @@ def bench(task: str, dim: int, count: str, workers: int | None, out: str, second
             if not as_json:
                 click.echo(f"{measurement.name:<34}{measurement.rate:>16,.0f} {measurement.unit}")
         log("measuring generation with all workers at once")
-        estimate = estimate_dataset(_spec(estimated, dim), examples, workers or available_cpus(), folder)
+        estimate = estimate_dataset(_spec(estimated, dim), count, workers or available_cpus(), folder)
     if as_json:
         click.echo(json.dumps({"measurements": [asdict(m) for m in measurements], "estimate": asdict(estimate)}))
         return
     what = f"{estimated.name} {dim}x{dim}" if "dim" in estimated.options() else estimated.name
     click.echo(
-        f"\n{examples:,} examples of {what} with {estimate.workers} workers: about {_format_time(estimate.seconds)} "
+        f"\n{count:,} examples of {what} with {estimate.workers} workers: about {_format_time(estimate.seconds)} "
         f"({estimate.examples_per_second:,.0f} examples/s), {estimate.bytes / 1e9:,.2f} GB"
     )
 
@@ -136,13 +140,6 @@ def _scratch(out: str) -> Iterator[Path]:
         ) from error
     with temporary as folder:
         yield Path(folder)
-
-
-def _count(text: str) -> int:
-    try:
-        return parse_count(text)
-    except ValueError as error:
-        raise UserError(f"--n: {error}") from None
 
 
 def _spec(task: Task[Any], dim: int) -> DatasetSpec:
