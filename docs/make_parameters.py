@@ -34,7 +34,7 @@ _SECTIONS: tuple[tuple[str, str, type[BaseModel], str], ...] = (
 _INTRODUCTION = """# Parameters
 
 All parameters of params.yaml, with types, bounds and defaults. `python docs/make_parameters.py` writes this page from the code.
-`null` means none. Counts may be written 500, 10k, 50M or 1e6."""
+`null` means none. Integers may be written 500, 10k, 50M, 1e6 or 1,000,000, and are decimal (010 is ten)."""
 
 
 def page() -> str:

@@ -26,6 +26,7 @@ from mathpipe.datasets.format.shard_evidence import evidence_file
 from mathpipe.datasets.io.storage import Storage, StoreError, TransientStoreError, move_to_backup
 from mathpipe.generate.build.locking import lock_directory, log_file
 from mathpipe.generate.build.shard import ShardResult, build_unit, units
+from mathpipe.generate.chunks.acceptance import NOTABLE_RATE
 from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.execution.executors import LocalWorkers, run
 from mathpipe.generate.layout import Layout, Shard
@@ -106,6 +107,7 @@ def make_dataset(
         if missing:
             for distinct in {spec.fingerprint: spec for spec in specs.values()}.values():
                 check_deterministic(task_of(distinct), distinct)
+                _log_acceptance(distinct, log)
         build = functools.partial(_build, specs, storage.absolute_url, retry_seconds)
         for unit_result in run(build, units(specs, missing), workers, scheduler, log, local=local):
             totals.add(unit_result)
@@ -127,6 +129,13 @@ def make_dataset(
         manifest.write(storage)
         rows = sum(shard.rows for shard in missing)
         return DatasetResult(manifest, rows, time.perf_counter() - started, totals.cpu_seconds, backup, totals.retried)
+
+
+def _log_acceptance(spec: DatasetSpec, log: Callable[[str], None]) -> None:
+    """Say so if few of the sampled problems are accepted: generation then takes as many times longer."""
+    acceptance = task_of(spec).acceptance(spec)
+    if acceptance is not None and acceptance.rate < NOTABLE_RATE:
+        log(f"{spec.task}: {acceptance}; smaller or larger coefficients, or another dimension, may be much faster")
 
 
 def existing_shard_rows(url: str, spec: DatasetSpec) -> int | None:

@@ -19,6 +19,7 @@ from mathpipe.datasets.containers.ragged_matrices import Matrices, reduce_per_ma
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.matrix_columns import MatrixExamples
 from mathpipe.datasets.tokenizers.decimal_grid import in_dataset_range
+from mathpipe.generate.chunks.acceptance import Acceptance
 from mathpipe.generate.chunks.chunk_examples import ChunkExamples
 from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.sampling.rng_streams import chunk_generator
@@ -26,6 +27,7 @@ from mathpipe.generate.splits import belongs_to_split, share
 
 Mask = NDArray[np.bool_]
 
+_TRIAL = "trial"  # the RNG stream of samples that belong to no split
 MAX_EMPTY_BATCHES = 200  # after this many consecutive batches without an accepted problem, the spec cannot fill a chunk
 OUT_OF_RANGE = "outside the range of a dataset"
 
@@ -87,6 +89,7 @@ class MatrixChunks:
                 start += len(batch)
                 parts.append(self._accepted(batch, rejected))
                 missing -= len(parts[-1])
+            self.acceptance(missing, rejected).check(self.spec.task, self._advice())
             empty_batches = empty_batches + 1 if missing == before else 0
             if empty_batches >= MAX_EMPTY_BATCHES:
                 raise UserError(
@@ -97,6 +100,27 @@ class MatrixChunks:
                     next_step="choose larger coefficients or dimensions",
                 )
         return ChunkExamples(MatrixExamples.concatenate(parts).renumber(chunk * self.spec.chunk_rows), dict(+rejected))
+
+    def acceptance(self, missing: int, rejected: Counter[str]) -> Acceptance:
+        """The acceptance rate of a chunk of which ``missing`` examples are not there yet."""
+        return Acceptance(self.spec.chunk_rows - missing, +rejected)
+
+    def trial(self, problems: int) -> Acceptance:
+        """The acceptance rate of a sample that belongs to no chunk."""
+        candidates = self.sample(chunk_generator(self.spec.fingerprint, _TRIAL, 0, 0), problems)
+        in_range = all_in_range(candidates.stored)
+        rejected = Counter({OUT_OF_RANGE: int((~in_range).sum())})
+        accepted = len(self._accepted(candidates.take(in_range), rejected)) if in_range.any() else 0
+        return Acceptance(accepted, +rejected)
+
+    def _advice(self) -> str:
+        """Which settings to change, and in which direction, if problems are rejected."""
+        problems: Any = self.spec.problems
+        shape = "x".join(map(str, problems.largest_shape))
+        return (
+            f"choose a smaller --dim (now {shape}), or another --max-coeff (now {problems.max_coeff:g}): "
+            "smaller where values exceed 1e9, larger where they fall below 1e-7"
+        )
 
     def _batch_size(self, stream: str) -> int:
         """Problems per batch: about enough to fill a chunk at once, but never more than 5/4 of a chunk in memory."""

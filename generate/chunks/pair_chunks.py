@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.sequence_columns import TokenExamples
+from mathpipe.generate.chunks.acceptance import MIN_PAIR_SAMPLES, SMALLEST_PAIR_RATE, Acceptance
 from mathpipe.generate.chunks.chunk_examples import ChunkExamples
 from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.sampling.rng_streams import chunk_generator
@@ -112,14 +113,19 @@ class PairChunks:
         def generator(batch: int) -> np.random.Generator:
             return chunk_generator(self.spec.fingerprint, self.stream, chunk, batch)
 
-        empty_batches = unused_pairs = 0
+        empty_batches = unused_pairs = num_accepted = 0
+        rejected = Counter[str]()
         for pairs in self.pairs(generator, wanted):
             num_used = self._route(pairs, buffers)
+            num_accepted += len(pairs)
+            rejected.update(pairs.rejected)
             if not any(buffers[split].missing for split in splits):
                 break
             empty_batches = 0 if len(pairs) else empty_batches + 1
             unused_pairs = 0 if num_used else unused_pairs + len(pairs)
-            if empty_batches >= MAX_EMPTY_BATCHES or unused_pairs >= MAX_UNUSED_PAIRS:
+            acceptance = Acceptance(num_accepted, +rejected)
+            too_few = acceptance.samples >= MIN_PAIR_SAMPLES and acceptance.rate < SMALLEST_PAIR_RATE
+            if empty_batches >= MAX_EMPTY_BATCHES or unused_pairs >= MAX_UNUSED_PAIRS or too_few:
                 raise _exhausted(self.spec, chunk, buffers, splits)
         else:
             raise _exhausted(self.spec, chunk, buffers, splits)

@@ -16,6 +16,7 @@ from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.example_formats import MatrixFormat
 from mathpipe.datasets.format.matrix_columns import MatrixExamples
 from mathpipe.datasets.tokenizers.decimal_grid import in_dataset_range, round_to_grid
+from mathpipe.generate.chunks.acceptance import Acceptance
 from mathpipe.generate.chunks.chunk_examples import ChunkExamples
 from mathpipe.generate.chunks.matrix_chunks import MatrixChunks, Solved, StoredProblems
 from mathpipe.generate.dataset_spec import DatasetSpec
@@ -37,6 +38,7 @@ MATRIX_OUTCOMES = ("exact", "within_tolerance", "wrong_value", "wrong_shape", "m
 EXACT, WITHIN_TOLERANCE, WRONG_VALUE, WRONG_SHAPE, MALFORMED, UNTERMINATED = range(len(MATRIX_OUTCOMES))
 CPU_TOLERANCE = 1e-9  # relative to the largest entry: how far two CPUs may differ in float64, far below float32
 _CHUNK_ENTRIES = 2_000_000  # chunks of large matrices have fewer rows, to keep arrays near 16 MB
+_TRIAL_PROBLEMS, _TRIAL_ENTRIES = 2_000, 200_000  # sampled to estimate the acceptance rate
 _TASK_ID_KEY = np.uint64(0x9E3779B97F4A7C15)  # odd, so that different task ids give different hashes
 
 
@@ -170,6 +172,16 @@ class MatrixTask(Task[MatrixSpec]):
     # examples
 
     def build_chunk(self, spec: DatasetSpec, chunk: int, splits: Sequence[str]) -> dict[str, ChunkExamples]:
+        chunks = self._chunks(spec)
+        return {split: chunks.build(self.rng_stream(split), chunk) for split in splits}
+
+    def acceptance(self, spec: DatasetSpec) -> Acceptance:
+        rows, cols = self.problems_of(spec).largest_shape
+        return self._chunks(spec).trial(
+            max(_TRIAL_PROBLEMS // 20, min(_TRIAL_PROBLEMS, _TRIAL_ENTRIES // (rows * cols)))
+        )
+
+    def _chunks(self, spec: DatasetSpec) -> MatrixChunks:
         problems = self.problems_of(spec)
 
         def sample(rng: np.random.Generator, n: int) -> StoredProblems:
@@ -178,8 +190,7 @@ class MatrixTask(Task[MatrixSpec]):
                 return StoredProblems(clean)
             return StoredProblems(self.with_noise(rng, clean, problems), clean)
 
-        chunks = MatrixChunks(spec, sample, self.solve, on_grid=_on_grid(problems))
-        return {split: chunks.build(self.rng_stream(split), chunk) for split in splits}
+        return MatrixChunks(spec, sample, self.solve, on_grid=_on_grid(problems))
 
     def example_format(self, spec: DatasetSpec) -> MatrixFormat:
         problems = self.problems_of(spec)

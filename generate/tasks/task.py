@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 
 from mathpipe.datasets.format.example_formats import ExampleFormat
 from mathpipe.datasets.format.examples import Examples
+from mathpipe.generate.chunks.acceptance import Acceptance
 from mathpipe.generate.chunks.chunk_examples import ChunkExamples
 from mathpipe.generate.dataset_spec import DatasetSpec, ProblemSpec
 from mathpipe.generate.outcomes import RowFault, Verification
@@ -137,6 +138,10 @@ class Task(ABC, Generic[SpecT]):
     @abstractmethod
     def build_chunk(self, spec: DatasetSpec, chunk: int, splits: Sequence[str]) -> dict[str, ChunkExamples]:
         """Chunk ``chunk`` of these splits, which share one RNG stream: a pure function of its arguments."""
+
+    def acceptance(self, spec: DatasetSpec) -> Acceptance | None:
+        """The acceptance rate of a small sample of this spec; None where a sample is too expensive."""
+        return None
 
     @abstractmethod
     def example_format(self, spec: DatasetSpec) -> ExampleFormat:

@@ -25,10 +25,10 @@ from mathpipe.generate.build.shard import ShardResult, build_shard
 from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.execution.cpus import available_cpus
 from mathpipe.generate.execution.executors import run
-from mathpipe.generate.layout import Layout, Shard
+from mathpipe.generate.layout import LARGEST_COUNT, Layout, Shard
 from mathpipe.generate.tasks.task import Task
 from mathpipe.generate.tasks.task_registry import TASKS, load_task, task_of
-from mathpipe.pipeline.config.counts import parse_count
+from mathpipe.pipeline.config.counts import CountRange
 from mathpipe.pipeline.console import log
 
 SMALL_CHUNK = 50  # examples per chunk of expressions while measuring: some tasks take a second for this many
@@ -60,15 +60,20 @@ class Estimate:
     "--dim",
     default=5,
     show_default=True,
-    type=click.IntRange(1, 100),
+    type=CountRange(1, 100),
     help="Dimension of the matrices in every measurement.",
 )
 @click.option(
-    "--n", "count", default="50M", show_default=True, metavar="COUNT", help="Size of the dataset to estimate."
+    "--n",
+    "count",
+    type=CountRange(1, LARGEST_COUNT),
+    default="50M",
+    show_default=True,
+    help="Size of the dataset to estimate.",
 )
 @click.option(
     "--workers",
-    type=click.IntRange(1),
+    type=CountRange(1),
     default=None,
     help="Local worker processes for the estimate.  [default: one per CPU]",
 )
@@ -83,32 +88,38 @@ class Estimate:
     help="Repeat each measurement for at least this long.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the measurements as JSON.")
-def bench(task: str, dim: int, count: str, workers: int | None, out: str, seconds: float, as_json: bool) -> None:
+def bench(task: str, dim: int, count: int, workers: int | None, out: str, seconds: float, as_json: bool) -> None:
     """Measure every task, every number encoding, the loader and the disk; estimate time and size of a dataset.
 
-    Other load on the machine lowers the measured rates.
+    Other load on the machine lowers the measured rates. What cannot be measured at this --dim is skipped, with the reason.
 
     \b
     Example:
       mathpipe bench --task inverse --n 50M
     """
     estimated = load_task(task)
-    examples = _count(count)
     log(f"training and evaluation on {_fast_paths()}")
     with _scratch(out) as folder:
-        measurements = []
-        for measurement in _measurements(dim, folder, seconds):
+        measurements, skipped = [], {}
+        for name, unit, rate in _measurements(dim, folder, seconds):
+            try:
+                measurement = Measurement(name, rate(), unit)
+            except UserError as error:
+                skipped[name] = str(error)
+                log(f"{name}: not measured: {error}")
+                continue
             measurements.append(measurement)
             if not as_json:
                 click.echo(f"{measurement.name:<34}{measurement.rate:>16,.0f} {measurement.unit}")
         log("measuring generation with all workers at once")
-        estimate = estimate_dataset(_spec(estimated, dim), examples, workers or available_cpus(), folder)
+        estimate = estimate_dataset(_spec(estimated, dim), count, workers or available_cpus(), folder)
     if as_json:
-        click.echo(json.dumps({"measurements": [asdict(m) for m in measurements], "estimate": asdict(estimate)}))
+        measured = [asdict(measurement) for measurement in measurements]
+        click.echo(json.dumps({"measurements": measured, "skipped": skipped, "estimate": asdict(estimate)}))
         return
     what = f"{estimated.name} {dim}x{dim}" if "dim" in estimated.options() else estimated.name
     click.echo(
-        f"\n{examples:,} examples of {what} with {estimate.workers} workers: about {_format_time(estimate.seconds)} "
+        f"\n{count:,} examples of {what} with {estimate.workers} workers: about {_format_time(estimate.seconds)} "
         f"({estimate.examples_per_second:,.0f} examples/s), {estimate.bytes / 1e9:,.2f} GB"
     )
 
@@ -138,43 +149,33 @@ def _scratch(out: str) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _count(text: str) -> int:
-    try:
-        return parse_count(text)
-    except ValueError as error:
-        raise UserError(f"--n: {error}") from None
-
-
 def _spec(task: Task[Any], dim: int) -> DatasetSpec:
     """The example spec of a task at this dimension; UserError if the task cannot sample such problems."""
     return task.make_spec({"dim": dim} if "dim" in task.options() else {})
 
 
-def _measurements(dim: int, folder: Path, seconds: float) -> Iterator[Measurement]:
+def _measurements(dim: int, folder: Path, seconds: float) -> Iterator[tuple[str, str, Callable[[], float]]]:
+    """(name, unit, function that measures the rate, or raises UserError where there is nothing to measure)."""
     for name, task in TASKS.items():
-        try:
-            spec = _spec(task, dim)
-        except UserError:  # the task has no problems of this dimension
-            continue
-        yield Measurement(f"generate {name}", _generation_rate(spec, seconds), "examples/s")
+        yield f"generate {name}", "examples/s", functools.partial(_generation_rate, task, dim, seconds)
     values = np.random.default_rng(0).uniform(-10, 10, 200_000)
     for name in ENCODINGS:
         number_encoding = get_number_encoding(name)
         tokens = number_encoding.encode(values)
         encode = functools.partial(number_encoding.encode, values)
         decode = functools.partial(number_encoding.decode, tokens)
-        yield Measurement(f"encode {name}", len(values) * _calls_per_second(encode, seconds), "numbers/s")
-        yield Measurement(f"decode {name}", len(values) * _calls_per_second(decode, seconds), "numbers/s")
-    yield _measure_loader(dim, folder, seconds)
-    yield _measure_disk(folder, seconds)
+        yield f"encode {name}", "numbers/s", functools.partial(_calls_per_second, encode, seconds, len(values))
+        yield f"decode {name}", "numbers/s", functools.partial(_calls_per_second, decode, seconds, len(values))
+    yield "load and encode (P1000)", "examples/s", functools.partial(_loader_rate, dim, folder, seconds)
+    yield "write and sync to disk", "MB/s", functools.partial(_disk_rate, folder, seconds)
 
 
-def _generation_rate(spec: DatasetSpec, seconds: float) -> float:
+def _generation_rate(task: Task[Any], dim: int, seconds: float) -> float:
     """Examples per second of chunks generated in memory, without writing; freed memory is kept, as ``mathpipe generate`` does."""
     keep_freed_memory()
     chunks = itertools.count()
-    task, spec = task_of(spec), _small_chunks(spec)
-    return spec.chunk_rows * _calls_per_second(lambda: task.build_chunk(spec, next(chunks), ["train"]), seconds)
+    spec = _small_chunks(_spec(task, dim))
+    return _calls_per_second(lambda: task.build_chunk(spec, next(chunks), ["train"]), seconds, spec.chunk_rows)
 
 
 def _small_chunks(spec: DatasetSpec) -> DatasetSpec:
@@ -182,30 +183,26 @@ def _small_chunks(spec: DatasetSpec) -> DatasetSpec:
     return spec.model_copy(update={"chunk_rows": SMALL_CHUNK}) if task_of(spec).shares_stream else spec
 
 
-def _calls_per_second(function: Callable[[], object], seconds: float) -> float:
-    """Calls per second over at least ``seconds``, after one warm-up call."""
+def _calls_per_second(function: Callable[[], object], seconds: float, items: int = 1) -> float:
+    """Items per second, ``items`` a call, over at least ``seconds``, after one warm-up call."""
     function()
     calls, started = 0, time.perf_counter()
     while (elapsed := time.perf_counter() - started) < seconds:
         calls += 1
         function()
-    return calls / elapsed
+    return items * calls / elapsed
 
 
-def _measure_loader(dim: int, folder: Path, seconds: float) -> Measurement:
+def _loader_rate(dim: int, folder: Path, seconds: float) -> float:
     from mathpipe.datasets.dataset import open_dataset  # here, since it imports torch
 
     url = str(folder / "loader")
     make_dataset(_spec(TASKS["transpose"], dim), Layout({"train": 40_000}, 40_000), url, workers=0)
     with open_dataset(url).batches(64) as batches:
-        return Measurement(
-            "load and encode (P1000)",
-            64 * _calls_per_second(lambda: [next(batches) for _ in range(100)], seconds) * 100,
-            "examples/s",
-        )
+        return _calls_per_second(lambda: [next(batches) for _ in range(100)], seconds, 64 * 100)
 
 
-def _measure_disk(folder: Path, seconds: float) -> Measurement:
+def _disk_rate(folder: Path, seconds: float) -> float:
     """Throughput of writing and syncing 64 MB at a time."""
     data = os.urandom(1 << 20)
 
@@ -216,7 +213,7 @@ def _measure_disk(folder: Path, seconds: float) -> Measurement:
             file.flush()
             os.fsync(file.fileno())
 
-    return Measurement("write and sync to disk", 64 * _calls_per_second(write, seconds), "MB/s")
+    return _calls_per_second(write, seconds, 64)
 
 
 def estimate_dataset(spec: DatasetSpec, examples: int, workers: int, folder: Path) -> Estimate:

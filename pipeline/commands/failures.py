@@ -17,6 +17,7 @@ from mathpipe.evaluate.published_predictions import import_published
 from mathpipe.evaluate.report.failure_rendering import render_failures
 from mathpipe.generate.tasks.external.task_source import is_reference
 from mathpipe.generate.tasks.task_registry import load_task
+from mathpipe.pipeline.config.counts import CountRange
 from mathpipe.pipeline.console import log
 from mathpipe.pipeline.inputs.failure_conditions import CATEGORICAL_FIELDS, NONE, Condition, parse_condition
 from mathpipe.pipeline.inputs.failure_source import FailureSource, find_failure_source, find_published_file
@@ -34,12 +35,12 @@ _MAX_LISTED = 8  # values that are listed when no failure matches
     metavar="NAME>VALUE",
     help="Only failures that match, such as norm<20, task=add, confused_with!=none; may be repeated.",
 )
-@click.option("--row", type=int, default=None, help="Only the failure of this row of the split.")
+@click.option("--row", type=CountRange(min=0), default=None, help="Only the failure of this row of the split.")
 @click.option(
     "--sort", default=None, metavar="NAME", help="Sort by this field, error measure or covariate.  [default: row]"
 )
 @click.option("--largest", is_flag=True, help="Sort in descending order.")
-@click.option("-k", "count", default=5, show_default=True, type=click.IntRange(1), help="Number of failures to show.")
+@click.option("-k", "count", default=5, show_default=True, type=CountRange(1), help="Number of failures to show.")
 @click.option("--json", "as_json", is_flag=True, help="Print the failures as JSON lines.")
 @click.option(
     "--task",

@@ -18,11 +18,12 @@ from mathpipe.generate.curate.dataset_import import MAX_LISTED_LINES, SHARD_ROWS
 from mathpipe.generate.curate.import_parts.import_registry import IMPORT_PARTS, import_part
 from mathpipe.generate.curate.import_sources import find_files, format_of
 from mathpipe.generate.dataset_spec import SourceFormat
+from mathpipe.generate.layout import LARGEST_COUNT
 from mathpipe.generate.splits import TEST, TRAIN, VALID
 from mathpipe.generate.tasks.task_registry import UNVERIFIED_TASKS, load_task
 from mathpipe.pipeline.config.columns import parse_columns
-from mathpipe.pipeline.config.counts import format_count, parse_count
-from mathpipe.pipeline.config.options import NO_TASK, Choice, TaskCommand, configured_task, named_options
+from mathpipe.pipeline.config.counts import CountRange, format_count
+from mathpipe.pipeline.config.options import NO_TASK, Choice, TaskCommand, configured_task
 from mathpipe.pipeline.console import log, quiet_option
 from mathpipe.pipeline.progress import Progress
 
@@ -92,13 +93,16 @@ _NOTATIONS = get_args(SourceFormat.model_fields["notation"].annotation)
 )
 @click.option(
     "--workers",
-    type=click.IntRange(min=0),
+    type=CountRange(min=0),
     default=0,
     show_default=True,
     help="Processes that read and verify lines; 0: this one.",
 )
 @click.option(
-    "--max-bad", default=None, metavar="COUNT", help="Fail if more lines than this are rejected.  [default: no limit]"
+    "--max-bad",
+    type=CountRange(min=0),
+    default=None,
+    help="Fail if more lines than this are rejected.  [default: no limit]",
 )
 @click.option(
     "--check/--no-check",
@@ -107,7 +111,9 @@ _NOTATIONS = get_args(SourceFormat.model_fields["notation"].annotation)
     help="Verify every solution and reject lines with wrong ones, at tens of thousands per second; `mathpipe verify` can "
     "do it later with several workers.",
 )
-@click.option("--shard-rows", default=str(SHARD_ROWS), show_default=True, metavar="COUNT", help="Examples per shard.")
+@click.option(
+    "--shard-rows", type=CountRange(1, LARGEST_COUNT), default=SHARD_ROWS, show_default=True, help="Examples per shard."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @quiet_option
 def import_files(
@@ -127,9 +133,9 @@ def import_files(
     input_encoding: str | None,
     output_encoding: str | None,
     workers: int,
-    max_bad: str | None,
+    max_bad: int | None,
     check: bool,
-    shard_rows: str,
+    shard_rows: int,
     as_json: bool,
     **flags: Any,
 ) -> None:
@@ -150,7 +156,7 @@ def import_files(
       mathpipe import --task integration-bwd --train prim_bwd.tar.gz --test prim_bwd.tar.gz --out data/published-bwd
     """
     task = _task_name(task, problem_type)
-    configured_task(task, flags)  # refuses values out of bounds
+    options = dict(configured_task(task, flags).chosen_options)
     files = find_files(_files(train, valid, test, dataset))
     encodings = _encodings(task, notation, input_encoding, output_encoding)
     source = SourceFormat.model_validate(
@@ -162,8 +168,6 @@ def import_files(
             "layouts": (problem_layout, solution_layout),
         }
     )
-    max_rejected = None if max_bad is None else _count("--max-bad", max_bad, minimum=0)
-    rows = _count("--shard-rows", shard_rows, minimum=1)
     with contextlib.closing(Progress("import")) as progress:
         progress.start(None)
         result = import_dataset(
@@ -171,12 +175,12 @@ def import_files(
             files,
             out,
             check=check,
-            max_bad=max_rejected,
-            shard_rows=rows,
+            max_bad=max_bad,
+            shard_rows=shard_rows,
             source=source,
             alphabet=None if alphabet is None else _tokens(alphabet),
             workers=workers,
-            options=named_options(flags),
+            options=options,
             on_rows=progress.advance,
         )
     _print_result(result, task, out, as_json)
@@ -241,16 +245,6 @@ def _tokens(alphabet: str) -> tuple[str, ...]:
             ) from error
     parts = alphabet.split()
     return tuple(parts) if len(parts) != 1 else tuple(parts[0])
-
-
-def _count(flag: str, text: str, minimum: int) -> int:
-    try:
-        count = parse_count(text)
-    except ValueError as error:
-        raise UserError(f"{flag}: {error}") from None
-    if count < minimum:
-        raise UserError(f"{flag} is too small", expected=f"{minimum} or more", got=text)
-    return count
 
 
 def _print_result(result: ImportResult, task: str, out: str, as_json: bool) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from mathpipe.datasets.errors import UserError
+from mathpipe.pipeline.config.counts import CountRange
 from mathpipe.pipeline.config.options import Choice
 from mathpipe.pipeline.console import log
 from mathpipe.pipeline.models.model_import import ImportedRun, ImportOptions, import_checkpoint, import_exported
@@ -17,7 +18,7 @@ from mathpipe.train.published.exported_model import is_exported
 from mathpipe.train.run.checkpoint import PARAMS
 
 _ENDINGS = (".pth", ".pt", ".bin", ".ckpt")
-Heads = click.IntRange(1, 128)
+Heads = CountRange(1, 128)
 
 
 @click.command("import-model")

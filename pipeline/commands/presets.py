@@ -8,6 +8,7 @@ import yaml
 from mathpipe.pipeline.config.preset_catalogue import file_preset_names, preset_file, preset_text
 from mathpipe.pipeline.config.published_tables import SIZES, Experiment, Size, experiments_of, load_table, table_names
 from mathpipe.pipeline.config.stage_parameters import EvaluateParams
+from mathpipe.pipeline.config.yaml_text import load_text
 from mathpipe.pipeline.published.costs import (
     DEVICES,
     DEVICES_LONG,
@@ -41,7 +42,7 @@ def presets(name: str | None) -> None:
 
 def with_evaluation_defaults(text: str) -> str:
     """The text of a preset, with the default section ``evaluate`` if it has none: DVC's stages need every section."""
-    if "evaluate" in yaml.safe_load(text):
+    if "evaluate" in load_text(text, "the preset"):
         return text.rstrip()
     defaults = {"evaluate": EvaluateParams().model_dump(mode="json")}
     return f"{text.rstrip()}\n{yaml.safe_dump(defaults, sort_keys=False).rstrip()}"

@@ -8,6 +8,7 @@ from typing import get_args
 import click
 
 from mathpipe.datasets.errors import UserError, did_you_mean
+from mathpipe.pipeline.config.counts import CountRange
 from mathpipe.pipeline.config.options import Choice
 from mathpipe.pipeline.config.published_tables import Experiment, Size, experiments_of
 from mathpipe.pipeline.console import log, quiet_option
@@ -31,9 +32,7 @@ RESULTS = Path("docs/results")
 @click.option(
     "--row", "rows", multiple=True, help="Only this row, family or point; may be repeated.  [default: all rows]"
 )
-@click.option(
-    "--seeds", type=click.IntRange(1, 1000), default=1, show_default=True, help="Train with seeds 0 to N - 1."
-)
+@click.option("--seeds", type=CountRange(1, 1000), default=1, show_default=True, help="Train with seeds 0 to N - 1.")
 @click.option(
     "--results",
     type=click.Path(file_okay=False, path_type=Path),

@@ -20,6 +20,7 @@ from mathpipe.generate.answers.answer_verifier import SECONDS, AnswerVerifier
 from mathpipe.generate.answers.mixture_verifier import MixtureVerifier
 from mathpipe.generate.outcomes import DOMAINS, Domain
 from mathpipe.pipeline.config.columns import parse_columns
+from mathpipe.pipeline.config.counts import CountRange
 from mathpipe.pipeline.config.options import Choice, TaskCommand, configured_task
 from mathpipe.pipeline.console import handle_sigterm, log, quiet_option
 
@@ -57,7 +58,7 @@ from mathpipe.pipeline.console import handle_sigterm, log, quiet_option
     help="complex: the outcome real_domain does not count as correct.",
 )
 @click.option(
-    "--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Processes that verify; 0: this one."
+    "--workers", type=CountRange(min=0), default=0, show_default=True, help="Processes that verify; 0: this one."
 )
 @click.option(
     "--seconds",

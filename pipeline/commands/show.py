@@ -16,7 +16,7 @@ from mathpipe.datasets.format.manifest import Manifest, Split
 from mathpipe.generate.outcomes import EVIDENCE
 from mathpipe.generate.tasks.task import Task
 from mathpipe.generate.tasks.task_registry import task_of_values
-from mathpipe.pipeline.config.counts import parse_count
+from mathpipe.pipeline.config.counts import CountRange
 from mathpipe.pipeline.config.options import external_task_option
 from mathpipe.pipeline.inputs.encodings import reject_number_encoding
 
@@ -24,10 +24,8 @@ from mathpipe.pipeline.inputs.encodings import reject_number_encoding
 @click.command("show")
 @click.argument("directory")
 @click.option("--split", default="test", show_default=True, help="Split to show examples of.")
-@click.option(
-    "-k", "count", default=3, show_default=True, type=click.IntRange(0, 1000), help="Number of examples to show."
-)
-@click.option("--start", default="0", show_default=True, help="First row to show.")
+@click.option("-k", "count", default=3, show_default=True, type=CountRange(0, 1000), help="Number of examples to show.")
+@click.option("--start", type=CountRange(min=0), default=0, show_default=True, help="First row to show.")
 @click.option(
     "--encoding",
     default=None,
@@ -38,7 +36,7 @@ from mathpipe.pipeline.inputs.encodings import reject_number_encoding
 @click.option("--json", "as_json", is_flag=True, help="Print spec, sizes and examples as JSON.")
 @external_task_option
 def show(
-    directory: str, split: str, count: int, start: str, encoding: str | None, latex: bool, tokens: bool, as_json: bool
+    directory: str, split: str, count: int, start: int, encoding: str | None, latex: bool, tokens: bool, as_json: bool
 ) -> None:
     """Show a dataset: its spec, its sizes, and a few examples as matrices or formulas.
 
@@ -51,8 +49,8 @@ def show(
     if not data.problem_type.takes_number_encodings:
         reject_number_encoding(directory, "--encoding", encoding)
     tokens = tokens or encoding is not None
-    start_row = _parse_row(start, len(data))
-    rows = list(data.chunks(size=max(count, 1), start=start_row, stop=start_row + count)) if count else []
+    _check_row(start, len(data))
+    rows = list(data.chunks(size=max(count, 1), start=start, stop=start + count)) if count else []
     if as_json:
         click.echo(json.dumps(_as_json(data, rows, latex=latex, tokens=tokens)))
         return
@@ -71,14 +69,9 @@ def show(
             click.echo("\n".join(lines))
 
 
-def _parse_row(text: str, rows: int) -> int:
-    try:
-        row = parse_count(text)
-    except ValueError as error:
-        raise UserError("--start is not a row", expected=f"0 to {rows - 1:,}", got=repr(text)) from error
+def _check_row(row: int, rows: int) -> None:
     if row >= max(rows, 1):
         raise UserError("--start is beyond the split", expected=f"0 to {rows - 1:,}", got=f"{row:,}")
-    return row
 
 
 def _describe(manifest: Manifest) -> Iterator[str]:

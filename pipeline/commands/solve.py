@@ -10,6 +10,7 @@ import click
 
 from mathpipe.datasets.errors import UserError
 from mathpipe.generate.outcomes import DOMAINS, Domain
+from mathpipe.pipeline.config.counts import CountRange
 from mathpipe.pipeline.config.options import Choice, external_task_option
 from mathpipe.pipeline.console import quiet_option
 from mathpipe.pipeline.solving import BEAM, SolvedProblem, VerifiedHypothesis, list_runs, open_solver
@@ -18,7 +19,7 @@ from mathpipe.pipeline.solving import BEAM, SolvedProblem, VerifiedHypothesis, l
 @click.command("solve")
 @click.argument("problem", required=False)
 @click.option("--run", default=None, help="Directory of the run.  [default: list the runs below runs/]")
-@click.option("--beam", type=click.IntRange(min=1), default=BEAM, show_default=True, help="Hypotheses at most.")
+@click.option("--beam", type=CountRange(min=1), default=BEAM, show_default=True, help="Hypotheses at most.")
 @click.option("--checkpoint", default="last", show_default=True, help="last, best, or a file in the run's directory.")
 @click.option(
     "--notation", default=None, metavar="NAME", help="tokens, infix, latex or lists.  [default: any for expressions]"

@@ -17,6 +17,7 @@ from mathpipe.datasets.problem_types.type_registry import problem_type_of
 from mathpipe.evaluate.quick_accuracy import quick_accuracy, quick_metric_names
 from mathpipe.pipeline.config.options import Choice, external_task_option, load_configured_task, parameter_options
 from mathpipe.pipeline.config.resolution import ParameterSource, parse_overrides, preset_task, resolve, validate
+from mathpipe.pipeline.config.yaml_text import NULL_WORDS
 from mathpipe.pipeline.console import log, quiet_option, warn
 from mathpipe.pipeline.extras import EXTRAS
 from mathpipe.pipeline.inputs.encodings import reject_number_encoding
@@ -121,7 +122,7 @@ def _reject_encodings(data: Dataset, source: ParameterSource) -> None:
     """UserError if -S sets a number encoding for data without matrices; files and presets may, since they fit any data."""
     if not data.problem_type.takes_number_encodings:
         for name, value in parse_overrides("train", source).items():
-            if name in ("input_encoding", "output_encoding"):
+            if name in ("input_encoding", "output_encoding") and value not in NULL_WORDS:
                 reject_number_encoding(data.directory, f"-S {name}", value)
 
 

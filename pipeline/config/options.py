@@ -19,8 +19,9 @@ from mathpipe.datasets.errors import UserError, did_you_mean
 from mathpipe.generate.tasks.external.task_source import is_reference
 from mathpipe.generate.tasks.task import Task
 from mathpipe.generate.tasks.task_registry import load_task
-from mathpipe.pipeline.config.counts import format_count
+from mathpipe.pipeline.config.counts import CountRange, format_count
 from mathpipe.pipeline.config.resolution import ParameterSource, resolve, user_errors
+from mathpipe.pipeline.config.typed_values import is_integer, read_values
 
 _TASK = "mathpipe.task"
 NO_TASK = "none"
@@ -75,7 +76,7 @@ def execution_options(command: Callable[..., Any]) -> Callable[..., Any]:
     )(with_execution)
     return click.option(
         "--workers",
-        type=int,
+        type=CountRange(min=0),
         default=None,
         help="Number of local worker processes; 0 runs in this process.  [default: one per CPU for large jobs, else 0]",
     )(with_scheduler)
@@ -144,7 +145,7 @@ def _option(name: str, field: FieldInfo, default: Any) -> tuple[list[str], dict[
         return [f"{flag}/--no-{flag[2:]}"], {"default": None, "help": f"{text}.  [default: {state}]"}
     metavar = _metavar(name, field.annotation)
     if default not in (None, PydanticUndefined, "", ()) and "[default:" not in text:
-        shown = format_count(default) if metavar == "COUNT" else default
+        shown = format_count(default) if metavar == "COUNT" and default >= 10_000 else default
         text += f".  [default: {shown:g}]" if isinstance(default, float) else f".  [default: {shown}]"
     return [flag], {"default": None, "metavar": metavar, "help": text}
 
@@ -167,8 +168,9 @@ class Choice(click.Choice[str]):
 def configured_task(reference: str, flags: dict[str, Any]) -> Task[Any]:
     """The task with the options that the flags name; UserError for values out of bounds."""
     task = load_task(reference)
+    options = read_values(task.spec_model, named_options(flags), task.name)
     with user_errors(task.spec_model, task.name):
-        return task.with_options(named_options(flags))
+        return task.with_options(options)
 
 
 def named_options(flags: dict[str, Any]) -> dict[str, Any]:
@@ -259,11 +261,6 @@ def _metavar(name: str, annotation: object) -> str:
     choices = next((c.__args__ for c in choices if get_origin(c) is Literal), choices)  # of Literal[...] | None
     if choices and all(isinstance(choice, str) for choice in choices):
         return "|".join(choices)
-    return {
-        "n": "COUNT",
-        "valid": "COUNT",
-        "test": "COUNT",
-        "shard_rows": "COUNT",
-        "limit": "COUNT",
-        "task": "TASK",
-    }.get(name, "VALUE")
+    if is_integer(annotation):
+        return "COUNT"
+    return "TASK" if name == "task" else "VALUE"

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from mathpipe.datasets.errors import UserError, did_you_mean
+from mathpipe.pipeline.config.yaml_text import NULL_WORDS, core_value, load_text
 
 Section = Literal["generate", "train", "evaluate"]
 SECTIONS: tuple[Section, ...] = ("generate", "train", "evaluate")
@@ -15,14 +14,20 @@ Sections = dict[str, dict[str, Any]]
 
 
 def read_sections(file: Path) -> Sections:
-    """The sections of a parameter file; missing sections are empty."""
+    """The sections of a parameter file, with text that the types of the fields read; missing sections are empty."""
     try:
-        sections = yaml.safe_load(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise UserError(f"{file} cannot be read", expected="a file such as params.yaml", got=error.strerror) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} is not valid YAML", got=str(error)) from error
-    sections = {} if sections is None else sections
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file} is not valid YAML", expected="text in UTF-8", got=str(error)) from error
+    sections = load_text(text, str(file))
+    sections = {} if sections is None or sections == "" else sections
+    if isinstance(sections, dict):
+        sections = {
+            name: None if isinstance(values, str) and values in NULL_WORDS else values
+            for name, values in sections.items()
+        }
     if not isinstance(sections, dict) or not all(isinstance(v, dict | None) for v in sections.values()):
         raise UserError(
             f"{file} has no sections", expected=f"sections {', '.join(SECTIONS)}", got=type(sections).__name__
@@ -36,6 +41,12 @@ def read_sections(file: Path) -> Sections:
                 next_step=did_you_mean(str(name), SECTIONS),
             )
     return {name: sections.get(name) or {} for name in SECTIONS}
+
+
+def read_preset(file: Path) -> Sections:
+    """The sections of a preset of ours, with numbers, booleans and nulls, as other programs read it."""
+    sections: Sections = core_value(read_sections(file))
+    return sections
 
 
 def merge(base: dict[str, Any], updates: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 
 from mathpipe.datasets.errors import UserError, did_you_mean
-from mathpipe.pipeline.config.parameter_files import Sections, read_sections
+from mathpipe.pipeline.config.parameter_files import Sections, read_preset
 from mathpipe.pipeline.config.published_tables import (
     PRESETS,
     Experiment,
@@ -45,7 +45,7 @@ def preset_file(name: str) -> Path:
 def preset_sections(name: str) -> Sections:
     """The sections of a preset; for an unknown name, UserError with the nearest preset."""
     if name in file_preset_names():
-        return read_sections(preset_file(name))
+        return read_preset(preset_file(name))
     experiment, size = find_experiment(name)
     return experiment.sections(size)
 

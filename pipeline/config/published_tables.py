@@ -20,11 +20,11 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from mathpipe.datasets.errors import UserError, did_you_mean
-from mathpipe.pipeline.config.parameter_files import SECTIONS, Sections, merge, read_sections, set_value
+from mathpipe.pipeline.config.parameter_files import SECTIONS, Sections, merge, read_preset, set_value
+from mathpipe.pipeline.config.yaml_text import load_values
 
 TABLES = Path(__file__).parents[1] / "published" / "tables"
 PRESETS = Path(__file__).parents[1] / "presets"
@@ -180,7 +180,7 @@ class Experiment:
         shared: Form = getattr(self.common, size)
         form = self.form(size)
         preset = form.preset or shared.preset
-        sections = read_sections(PRESETS / f"{preset}.yaml") if preset else {name: {} for name in SECTIONS}
+        sections = read_preset(PRESETS / f"{preset}.yaml") if preset else {name: {} for name in SECTIONS}
         for source in (shared, form):
             sections = merge(sections, {name: getattr(source, name) for name in SECTIONS})
         for key, value in self.settings[size].items():
@@ -213,7 +213,7 @@ def load_table(name: str) -> Table:
             next_step=did_you_mean(name, table_names()) or "`mathpipe presets` lists the tables",
         )
     text = (TABLES / f"{name}.yaml").read_text(encoding="utf-8")
-    return Table.model_validate(yaml.safe_load(text))
+    return Table.model_validate(load_values(text, name))
 
 
 @cache

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from mathpipe.datasets.errors import UserError, did_you_mean, nearest
 from mathpipe.pipeline.config.parameter_files import SECTIONS, Section, merge, read_sections, set_value
 from mathpipe.pipeline.config.preset_catalogue import preset_sections
+from mathpipe.pipeline.config.typed_values import read_values
+from mathpipe.pipeline.config.yaml_text import PlainText
 from mathpipe.train.config import SettingsConflict
 
 _COMMANDS = {"evaluate": "eval"}  # sections whose command has another name
@@ -59,9 +60,9 @@ def preset_task(name: str) -> str | None:
 
 
 def validate(model: type[Model], values: dict[str, Any], section: str) -> Model:
-    """Validate ``values`` with the model; UserError names the key, what was expected and the nearest known key."""
+    """Read ``values`` by the types of the fields and validate them; UserError names the key, what was expected and the nearest."""
     with user_errors(model, section):
-        return model.model_validate(values)
+        return model.model_validate(read_values(model, values, section))
 
 
 @contextlib.contextmanager
@@ -87,7 +88,7 @@ def _parse_override(text: str, section: Section) -> tuple[str, Any]:
             got=f"a parameter of the section {first}",
             next_step=f"`mathpipe {other_command} -S {text}`; for several stages, set them in a file for --params",
         )
-    return (rest if first == section else key.strip()), yaml.safe_load(value)
+    return (rest if first == section else key.strip()), PlainText(value.strip())
 
 
 def _to_user_error(validation_error: ValidationError, model: type[BaseModel], section: str) -> UserError:

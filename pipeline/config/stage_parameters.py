@@ -18,6 +18,7 @@ from mathpipe.generate.tasks.task_registry import load_task
 from mathpipe.pipeline.config.counts import Count, parse_count
 from mathpipe.pipeline.config.parameter_files import Section
 from mathpipe.pipeline.config.resolution import ParameterSource, resolve, user_errors, validate
+from mathpipe.pipeline.config.typed_values import read_values
 from mathpipe.train.config import TrainConfig
 
 _SPLIT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
@@ -139,6 +140,8 @@ def resolve_generate(source: ParameterSource, flags: dict[str, Any]) -> Generate
     changes = {name: value for name, value in task_flags.items() if value is not None}
     if changes and "task" in values:
         values["spec"] = load_task(str(values["task"])).spec_model.merge(values.get("spec") or {}, changes)
+    if "task" in values and isinstance(values.get("spec"), dict):
+        values["spec"] = read_values(load_task(str(values["task"])).spec_model, values["spec"], "generate.spec")
     return validate(GenerateParams, values, "generate")
 
 
@@ -153,6 +156,7 @@ def make_spec(task: Task[Any], options: dict[str, Any], seed: int, section: str)
             got=repr(unknown),
             next_step=did_you_mean(unknown, task.options()) or f"`mathpipe generate --task {task.reference} --help`",
         )
+    options = read_values(task.spec_model, options, section)
     with user_errors(task.spec_model, section):
         return task.make_spec(options, seed)
 

@@ -6,10 +6,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mathpipe.pipeline.config.counts import parse_count
 from mathpipe.pipeline.config.published_tables import Experiment, Size
+from mathpipe.pipeline.config.yaml_text import load_values
 
 RATES = Path(__file__).parent / "rates.yaml"
 DEVICES = {"epyc": "EPYC", "h100": "H100"}
@@ -21,7 +20,7 @@ DEFAULT_STEPS = 900  # of ``TrainConfig``, whose module this listing does not ne
 @cache
 def rates() -> dict[str, dict[str, Any]]:
     """size -> row or point of a table -> device -> seconds of a training step; ``generation``: task -> examples per CPU-second."""
-    values: dict[str, dict[str, Any]] = yaml.safe_load(RATES.read_text(encoding="utf-8"))
+    values: dict[str, dict[str, Any]] = load_values(RATES.read_text(encoding="utf-8"), RATES.name)
     return values
 
 

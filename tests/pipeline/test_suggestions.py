@@ -83,7 +83,7 @@ def test_names_in_a_dataset(ask: Ask) -> None:
 
 
 def test_dimension_is_named_as_it_was_given(ask: Ask) -> None:
-    assert "generate.spec.dim is invalid. Expected: less than or equal to 100. Got: '200000'." in ask(
+    assert "generate.spec.dim is invalid. Expected: less than or equal to 100. Got: 200000." in ask(
         "generate --task inverse --dim 200000"
     )
     assert "generate.spec.max_dim is invalid" in ask("generate --task inverse --min-dim 1 --max-dim 200")
