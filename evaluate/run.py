@@ -32,9 +32,10 @@ from mathpipe.datasets.io.storage import Storage
 from mathpipe.evaluate.adapters.adapter_registry import AnyAdapter, adapter_of_spec
 from mathpipe.evaluate.analyze.baselines import BaselineCounts, Baselines
 from mathpipe.evaluate.analyze.summary import Metrics
-from mathpipe.evaluate.build_report import METRICS, PREDICTIONS, ReportResult, build_report, remove_previous_results
+from mathpipe.evaluate.build_report import ReportResult, publish_evaluation
 from mathpipe.evaluate.dataset_decoding import CHUNK_ROWS, chunk_size, decode_examples, resolve_device, row_count
 from mathpipe.evaluate.decode.decoding import GREEDY, Decoding, Hypotheses
+from mathpipe.evaluate.evaluation_directory import METRICS, PREDICTIONS, lock_evaluation
 from mathpipe.evaluate.evaluation_progress import EvaluationProgress, NoProgress
 from mathpipe.evaluate.failures.failure import Failure
 from mathpipe.evaluate.partial_results import PartialResults, evaluation_fingerprint
@@ -110,23 +111,22 @@ def evaluate_run(
         "domain": policy,
     }
     fingerprint = {**metadata, "run": None, "checkpoint": None, "data": None, "chunk": chunk_rows}
-    parts = PartialResults(storage, evaluation_fingerprint(model, fingerprint))
     progress = progress or NoProgress()
-    evaluator = _PartEvaluator(
-        *(model, dataset, adapter, parts, timer, n, max_length, batch_size, decoding, progress),
-        decode=decode or decode_examples,
-    )
-    with adapter.running(), closing(progress):
-        progress.start(n)
-        chunks = dataset.chunks(chunk_size(max_length, decoding, chunk_rows), stop=n)
-        counts = [evaluator.evaluate(k, examples) for k, examples in enumerate(chunks)]
-    with timer("writing"):
-        remove_previous_results(storage)
-        baselines = sum(counts, BaselineCounts()).to_json()
-        parts.join(len(counts), PREDICTIONS, {**metadata, "baselines": baselines, "outcomes": list(adapter.outcomes)})
-    with timer("analyses"):
-        report = build_report(storage, verbose=verbose, seconds=timer.seconds, started=started)
-    parts.remove()
+    with lock_evaluation(storage) as directory:
+        parts = PartialResults(storage, evaluation_fingerprint(model, fingerprint))
+        evaluator = _PartEvaluator(
+            *(model, dataset, adapter, parts, timer, n, max_length, batch_size, decoding, progress),
+            decode=decode or decode_examples,
+        )
+        with adapter.running(), closing(progress):
+            progress.start(n)
+            chunks = dataset.chunks(chunk_size(max_length, decoding, chunk_rows), stop=n)
+            counts = [evaluator.evaluate(k, examples) for k, examples in enumerate(chunks)]
+        with timer("writing"):
+            footer = {"baselines": sum(counts, BaselineCounts()).to_json(), "outcomes": list(adapter.outcomes)}
+            parts.join(len(counts), directory.staging, PREDICTIONS, {**metadata, **footer})
+        report = publish_evaluation(directory, verbose=verbose, seconds=timer.seconds, started=started)
+        parts.remove()
     return _evaluation(storage, report)
 
 

@@ -23,7 +23,7 @@ from mathpipe.datasets.io.source_files import checksum
 from mathpipe.datasets.io.storage import Storage
 from mathpipe.datasets.io.table_files import read_schema
 from mathpipe.datasets.tokenizers.tokenizer import END, PAD, DecodeStatus
-from mathpipe.evaluate.build_report import PREDICTIONS
+from mathpipe.evaluate.evaluation_directory import PREDICTIONS
 from mathpipe.evaluate.predictions import expect_predictions, predictions_metadata, read_predictions
 from mathpipe.generate.curate.dataset_import import RejectedLines, write_imported
 from mathpipe.generate.curate.import_batches import ImportedBatch
@@ -106,8 +106,11 @@ def harvest(source: str | Path, out: str) -> HarvestResult:
             next_step="evaluate a better checkpoint, or more hypotheses: mathpipe eval --split train --beam 10",
         )
 
-    manifest, _ = write_imported(spec, out, used, RejectedLines(None, ""), no_examples)
-    _write_origins(Storage(out), collection.origins)
+    manifest, _ = write_imported(
+        *(spec, out, used, RejectedLines(None, ""), no_examples),
+        extra_folder=ORIGIN,
+        write_extra=lambda storage: _write_origins(storage, collection.origins),
+    )
     rows = {name: split.rows for name, split in manifest.splits.items()}
     return HarvestResult(rows, collection.num_right, collection.num_repeated, skipped, manifest.fingerprint)
 

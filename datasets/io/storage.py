@@ -26,6 +26,11 @@ _TEMPORARY = ".writing-"
 _Action = Literal["read", "written", "removed", "moved"]
 
 
+def is_temporary(name: str) -> bool:
+    """Whether a name is that of a file, or of a directory, whose writer has not finished."""
+    return name.startswith(".") and _TEMPORARY in name
+
+
 class StoreError(UserError):
     """A request to an object store failed."""
 
@@ -90,7 +95,7 @@ class Storage:
         try:
             with self._translate_errors(name, "read"):
                 info = self.fs.info(self.path(name))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         return int(info["size"]) if info["type"] == "file" else None
 
@@ -119,7 +124,7 @@ class Storage:
             return {name: data.decode(errors="replace") for name, data in contents.items() if isinstance(data, bytes)}
         texts: dict[str, str] = {}
         for name in names:
-            with contextlib.suppress(FileNotFoundError), self._translate_errors(name, "read"):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError), self._translate_errors(name, "read"):
                 texts[name] = bytes(self.fs.cat_file(self.path(name))).decode(errors="replace")
         return texts
 
@@ -143,10 +148,28 @@ class Storage:
         ):
             self.fs.rm_file(self.path(name))
 
+    def move(self, name: str, target: str) -> None:
+        """Rename a file within the directory; it replaces ``target``."""
+        if self.local_path is None:
+            with self._translate_errors(target, "written"):
+                self.fs.mv(self.path(name), self.path(target))
+            return
+        with _local_errors(self.path(target)):
+            path = Path(self.path(target))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Path(self.path(name)).replace(path)
+            sync_directory(path.parent)
+
+    def remove_empty_folder(self, name: str) -> None:
+        """Remove a local folder if it exists and is empty (an object store has no folders)."""
+        if self.local_path is not None:
+            with contextlib.suppress(OSError):
+                (self.local_path / name).rmdir()
+
     def remove_unfinished(self, folder: str) -> None:
         """Remove temporary files of killed writers from a local folder (unfinished uploads leave no object)."""
         for name in self.list(folder) if self.local_path is not None else ():
-            if _TEMPORARY in name:
+            if is_temporary(name):
                 self.remove(f"{folder}/{name}" if folder else name)
 
     def write_text(self, name: str, text: str) -> None:
@@ -176,7 +199,7 @@ class Storage:
                 temporary.replace(target)
             finally:
                 temporary.unlink(missing_ok=True)
-            _sync_directory(target.parent)
+            sync_directory(target.parent)
 
     @contextlib.contextmanager
     def _upload(self, name: str) -> Iterator[IO[bytes]]:
@@ -311,14 +334,21 @@ class HashingFile:
         return self._digest.hexdigest()
 
 
-def _sync_directory(folder: Path) -> None:
+def sync_directory(folder: Path) -> None:
+    """Sync the names in a directory, where the platform can: Windows and some network file systems cannot, and do without."""
+    if os.name == "nt":
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_DIRECTORY_SYNC:
+            raise
     finally:
         os.close(descriptor)
 
 
+_NO_DIRECTORY_SYNC = {errno.EINVAL, errno.EBADF, errno.ENOSYS, errno.ENOTSUP, errno.EACCES, errno.EPERM, errno.EISDIR}
 _CAUSES: dict[int, tuple[str | None, str]] = {
     errno.ENOSPC: ("the disk is full", "free some space and run the same command again; it resumes"),
     errno.EDQUOT: ("the disk quota is used up", "free some space and run the same command again; it resumes"),

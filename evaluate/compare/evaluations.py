@@ -13,7 +13,8 @@ from mathpipe.datasets.io.storage import Storage
 from mathpipe.evaluate.analyze.analysis import Analysis, Chart
 from mathpipe.evaluate.analyze.statistics import wilson
 from mathpipe.evaluate.analyze.summary import Metrics
-from mathpipe.evaluate.build_report import ANALYSES_FILE, METRICS, PREDICTIONS, build_report
+from mathpipe.evaluate.build_report import build_report
+from mathpipe.evaluate.evaluation_directory import ANALYSES_FILE, METRICS, PREDICTIONS
 from mathpipe.evaluate.predictions import predictions_metadata
 
 EVALUATION = "evaluation"

@@ -80,7 +80,7 @@ def failures(
     if task is not None and is_reference(task):
         load_task(task)
     elif task is not None:
-        summary = import_published(find_published_file(dump), task, out or f"{dump}.evaluation", encoding)
+        summary = import_published(find_published_file(dump), task, out or f"{dump}.evaluation", encoding, log=log)
         click.echo(summary.text)
         click.echo(f"report: {summary.report}")
         return

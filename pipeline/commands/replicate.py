@@ -14,7 +14,7 @@ from mathpipe.pipeline.console import log, quiet_option
 from mathpipe.pipeline.published.costs import DEVICES, format_seconds, training_seconds
 from mathpipe.pipeline.published.dvc_experiments import has_pipeline, run_in_dvc
 from mathpipe.pipeline.published.records import add_seed, missing_seeds, read_record, record_path, write_metrics
-from mathpipe.pipeline.published.results_page import write_page
+from mathpipe.pipeline.published.results_page import page_path, write_page
 
 RESULTS = Path("docs/results")
 
@@ -83,6 +83,7 @@ def replicate(
             got=f"--results {results}",
             next_step="pass --no-dvc",
         )
+    page_path(results)  # refuses to replace a file of the user
     for experiment in selected:
         record = read_record(record_path(results, table, experiment.name, size))
         missing = missing_seeds(record, experiment.sections(size), seeds)

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import click
 
+from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.io.storage import Storage
 from mathpipe.evaluate.build_report import build_report
 from mathpipe.evaluate.compare.comparison_page import comparison_json, comparison_page
 from mathpipe.evaluate.compare.evaluations import EVALUATION, find_evaluations, format_accuracy, load_evaluations
 from mathpipe.pipeline.config.options import external_task_option
 
-COMPARISON = "comparison"
+COMPARISON = "comparison.html"
 
 
 @click.command("report")
@@ -38,7 +39,8 @@ def report(runs: tuple[str, ...], out: str | None, as_json: bool) -> None:
         click.echo(json.dumps(summary.metrics) if as_json else f"{summary.text}\nreport: {summary.report}")
         return
     evaluations = load_evaluations(directories)
-    page = Path(out) if out is not None else Path(runs[0]) / EVALUATION / f"{COMPARISON}.html"
+    page = Path(out) if out is not None else Path(runs[0]) / EVALUATION / COMPARISON
+    _refuse_to_replace(page.with_suffix(".json"))
     figures = comparison_json(evaluations)
     storage = Storage(str(page.parent))
     storage.write_text(page.name, comparison_page(evaluations))
@@ -51,3 +53,20 @@ def report(runs: tuple[str, ...], out: str | None, as_json: bool) -> None:
         accuracy = f"{format_accuracy(evaluation.metrics)} % of {evaluation.metrics['n']:,}"
         click.echo(f"{evaluation.name:<{width}}  {accuracy}, {evaluation.settings}")
     click.echo(f"report: {page}")
+
+
+def _refuse_to_replace(figures: Path) -> None:
+    """UserError if the JSON file beside the page exists and is no comparison: nobody named it."""
+    try:
+        stored = json.loads(figures.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError):
+        stored = None
+    if not (isinstance(stored, dict) and {"evaluations", "train_by_test"} <= stored.keys()):
+        raise UserError(
+            f"{figures} would be replaced",
+            expected="no such file, or the figures of an earlier comparison",
+            cause="the figures of a comparison are written beside its page, under the same name",
+            next_step="choose another name with --out",
+        )

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mathpipe.evaluate.build_report import METRICS
+from mathpipe.evaluate.evaluation_directory import METRICS
 from mathpipe.train.run.checkpoint import RunRecord, tokenizers
 
 _SETTINGS = (
