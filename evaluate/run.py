@@ -28,6 +28,7 @@ from typing import Any
 
 from mathpipe.datasets.dataset import Dataset
 from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.io.locations import local_path, same_location
 from mathpipe.datasets.io.storage import Storage
 from mathpipe.evaluate.adapters.adapter_registry import AnyAdapter, adapter_of_spec
 from mathpipe.evaluate.analyze.baselines import BaselineCounts, Baselines
@@ -39,7 +40,7 @@ from mathpipe.evaluate.evaluation_directory import METRICS, PREDICTIONS, lock_ev
 from mathpipe.evaluate.evaluation_progress import EvaluationProgress, NoProgress
 from mathpipe.evaluate.failures.failure import Failure
 from mathpipe.evaluate.partial_results import PartialResults, evaluation_fingerprint
-from mathpipe.evaluate.run_dataset import dataset_of_run
+from mathpipe.evaluate.run_dataset import data_of_run, dataset_of_run
 from mathpipe.generate.outcomes import DOMAINS, REAL_DOMAIN, Domain
 from mathpipe.generate.tasks.error_measures import TOLERANCE
 from mathpipe.train.model.interface import Model
@@ -95,16 +96,18 @@ def evaluate_run(
     UserError for a run, dataset or split that is missing, damaged or does not fit.
     """
     started = time.perf_counter()
+    run_dir = local_path(run_dir, "the directory of a run")
     model, record = load(run_dir, resolve_device(device), checkpoint)
-    log(_describe_checkpoint(Path(run_dir), record))
-    dataset = dataset_of_run(record, data_dir, split)
+    log(_describe_checkpoint(run_dir, record))
+    dataset = dataset_of_run(record, run_dir, data_dir, split)
     n = row_count(dataset, limit, batch_size)
     adapter, timer = adapter_of_spec(dataset.spec, workers, domain=domain), Timer()
     policy = _domain_policy(adapter, domain)
     max_length = adapter.max_length(dataset, n)
-    other_data = None if data_dir is None or str(data_dir) == record.data else str(data_dir)
+    is_own = data_dir is None or same_location(str(data_dir), data_of_run(record, run_dir))
+    other_data = None if is_own else str(data_dir)
     name = _name_of(split, checkpoint, decoding, policy, None if n == len(dataset) else n, other_data)
-    storage = Storage(str(out_dir or Path(run_dir) / "evaluation" / name))
+    storage = Storage(str(out_dir or run_dir / "evaluation" / name))
     metadata = {
         **_metadata(run_dir, checkpoint, record, dataset, n, max_length, decoding),
         "problem_type": adapter.problem_type,

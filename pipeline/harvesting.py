@@ -19,6 +19,8 @@ import pyarrow.compute as pc
 
 from mathpipe.datasets.dataset import Dataset, open_dataset
 from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.format.manifest import MANIFEST
+from mathpipe.datasets.io.locations import resolve_location
 from mathpipe.datasets.io.source_files import checksum
 from mathpipe.datasets.io.storage import Storage
 from mathpipe.datasets.io.table_files import read_schema
@@ -136,12 +138,13 @@ def _open_evaluation(path: Path) -> Evaluation:
     metadata = predictions_metadata(path)
     if None in (metadata.get("data"), metadata.get("dataset_digest")):
         raise UserError(f"{path} names no dataset", cause="its predictions were imported", next_step="evaluate a run")
+    place = resolve_location(metadata["data"], path.parent, lambda place: Storage(place).size(MANIFEST) is not None)
     with expect_predictions(path):
         encodings = (metadata["input_encoding"], metadata["output_encoding"])
-        dataset = open_dataset(metadata["data"], metadata["split"], *encodings, metadata["precision"])
+        dataset = open_dataset(place, metadata["split"], *encodings, metadata["precision"])
     if dataset.digest != metadata["dataset_digest"]:
         raise UserError(
-            f"{metadata['data']} no longer contains the problems of {path}",
+            f"{place} no longer contains the problems of {path}",
             expected=str(metadata["dataset_digest"])[:12],
             got=dataset.digest[:12],
             next_step="evaluate again",

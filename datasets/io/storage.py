@@ -109,7 +109,7 @@ class Storage:
         return {str(f["name"]).rsplit("/", 1)[-1]: int(f["size"]) for f in entries if f["type"] == "file"}
 
     def read_text(self, name: str) -> str | None:
-        """The text of a small file, or None if it does not exist."""
+        """The text of a small file without a byte-order mark, or None if it does not exist."""
         return self.read_texts([name]).get(name)
 
     def read_texts(self, names: Sequence[str]) -> dict[str, str]:
@@ -121,11 +121,15 @@ class Storage:
                     if isinstance(result, Exception) and not isinstance(result, FileNotFoundError):
                         raise result
             contents = {name: results[self.path(name)] for name in names}
-            return {name: data.decode(errors="replace") for name, data in contents.items() if isinstance(data, bytes)}
+            return {
+                name: data.decode("utf-8-sig", errors="replace")
+                for name, data in contents.items()
+                if isinstance(data, bytes)
+            }
         texts: dict[str, str] = {}
         for name in names:
             with contextlib.suppress(FileNotFoundError, NotADirectoryError), self._translate_errors(name, "read"):
-                texts[name] = bytes(self.fs.cat_file(self.path(name))).decode(errors="replace")
+                texts[name] = bytes(self.fs.cat_file(self.path(name))).decode("utf-8-sig", errors="replace")
         return texts
 
     def list(self, folder: str = "") -> list[str]:

@@ -17,6 +17,7 @@ from mathpipe.evaluate.published_predictions import import_published
 from mathpipe.evaluate.report.failure_rendering import render_failures
 from mathpipe.generate.tasks.external.task_source import is_reference
 from mathpipe.generate.tasks.task_registry import load_task
+from mathpipe.pipeline.config.path_types import LocalPath, Location
 from mathpipe.pipeline.console import log
 from mathpipe.pipeline.inputs.failure_conditions import CATEGORICAL_FIELDS, NONE, Condition, parse_condition
 from mathpipe.pipeline.inputs.failure_source import FailureSource, find_failure_source, find_published_file
@@ -25,7 +26,7 @@ _MAX_LISTED = 8  # values that are listed when no failure matches
 
 
 @click.command("failures")
-@click.argument("dump", type=click.Path())
+@click.argument("dump", type=LocalPath())
 @click.option("--outcome", default=None, help="Only failures with this outcome, such as malformed.")
 @click.option(
     "--where",
@@ -50,7 +51,10 @@ _MAX_LISTED = 8  # values that are listed when no failure matches
     "--encoding", default=None, help="For a published .pred file: number encoding of the answers.  [default: detected]"
 )
 @click.option(
-    "--out", default=None, help="For a published .pred file: directory for its predictions.  [default: beside the file]"
+    "--out",
+    type=Location(),
+    default=None,
+    help="For a published .pred file: directory for its predictions.  [default: beside the file]",
 )
 def failures(
     dump: str,

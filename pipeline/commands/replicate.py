@@ -9,6 +9,7 @@ import click
 
 from mathpipe.datasets.errors import UserError, did_you_mean
 from mathpipe.pipeline.config.options import Choice
+from mathpipe.pipeline.config.path_types import LocalPath
 from mathpipe.pipeline.config.published_tables import Experiment, Size, experiments_of
 from mathpipe.pipeline.console import log, quiet_option
 from mathpipe.pipeline.published.costs import DEVICES, format_seconds, training_seconds
@@ -36,7 +37,7 @@ RESULTS = Path("docs/results")
 )
 @click.option(
     "--results",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=LocalPath(file_okay=False, path_type=Path),
     default=RESULTS,
     show_default=True,
     help="Folder of the records; the page of results is written beside it.",
@@ -48,7 +49,7 @@ RESULTS = Path("docs/results")
 )
 @click.option(
     "--metrics",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False, path_type=Path),
     default=None,
     help="Also write the measures of the rows as JSON, for DVC.",
 )

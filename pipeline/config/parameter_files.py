@@ -17,7 +17,7 @@ Sections = dict[str, dict[str, Any]]
 def read_sections(file: Path) -> Sections:
     """The sections of a parameter file; missing sections are empty."""
     try:
-        sections = yaml.safe_load(file.read_text(encoding="utf-8"))
+        sections = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UserError(f"{file} cannot be read", expected="a file such as params.yaml", got=error.strerror) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -58,7 +58,7 @@ def _accuracy(run: Path) -> str:
     """Every evaluation that the run holds."""
     rows = []
     for path in sorted((run / "evaluation").glob(f"*/{METRICS}")):
-        metrics = json.loads(path.read_text(encoding="utf-8"))
+        metrics = json.loads(path.read_text(encoding="utf-8-sig"))
         rows.append((path.parent.name, f"{100 * metrics['accuracy']:.2f} %", f"{metrics['n']:,}"))
     if not rows:
         return "Not evaluated yet."

@@ -92,7 +92,7 @@ def _raw_record(run_dir: Path) -> dict[str, Any]:
     path = run_dir / RECORD
     if path.exists():
         try:
-            values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8-sig"))
             return values
         except ValueError:
             read_record(run_dir)

@@ -12,26 +12,12 @@ import pytest
 
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.io.foreign_files import is_foreign
-from mathpipe.pipeline.cli import main
+from mathpipe.datasets.io.storage import Storage
 from mathpipe.pipeline.commands.report import _refuse_to_replace
 from mathpipe.pipeline.published.results_page import page_path, page_text, write_page
 
 Run = Callable[..., str]
 GENERATE = ("generate", "--task", "add", "--dim", 2, "--n", 200, "--valid", 50, "--test", 50, "--quiet", "--workers", 0)
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a command that has to end with exit code ``code``; what it printed, or its error."""
-
-    def call(*line: object, code: int = 0) -> str:
-        with pytest.raises(SystemExit) as exit_info:
-            main([str(argument) for argument in line])
-        output = capsys.readouterr()
-        assert (exit_info.value.code or 0) == code, output.err
-        return output.out if code == 0 else output.err
-
-    return call
 
 
 @pytest.fixture
@@ -105,14 +91,14 @@ def test_directory_of_marks_is_empty(run: Run, tmp_path: Path) -> None:
 
 
 def test_report_does_not_replace_the_file_beside_its_page(tmp_path: Path) -> None:
-    beside = tmp_path / "table.json"
-    _refuse_to_replace(beside)
+    beside, storage = tmp_path / "table.json", Storage(str(tmp_path))
+    _refuse_to_replace(storage, beside.name)
     for text in ('{"f1": 0.9}', "[]", "x"):
         beside.write_text(text)
         with pytest.raises(UserError, match=r"table.json would be replaced.*--out"):
-            _refuse_to_replace(beside)
+            _refuse_to_replace(storage, beside.name)
     beside.write_text(json.dumps({"evaluations": {}, "train_by_test": None}))
-    _refuse_to_replace(beside)
+    _refuse_to_replace(storage, beside.name)
 
 
 def test_replicate_does_not_replace_the_page_of_the_user(run: Run, tmp_path: Path) -> None:
