@@ -100,7 +100,9 @@ class Storage:
         return int(info["size"]) if info["type"] == "file" else None
 
     def sizes(self, folder: str) -> dict[str, int]:
-        """Sizes in bytes of the files in a folder by name, from a single listing."""
+        """Sizes in bytes of the files in a folder by name, from a single listing. Links count as what they lead to."""
+        if self.local_path is not None:
+            return _local_sizes(self.local_path / folder)
         try:
             with self._translate_errors(folder, "read"):
                 entries = self.fs.ls(self.path(folder), detail=True)
@@ -254,6 +256,17 @@ class Storage:
             while chunk := file.read(1 << 20):
                 digest.update(chunk)
         return digest.hexdigest()
+
+
+def _local_sizes(folder: Path) -> dict[str, int]:
+    """Sizes of the files in a local folder. Links are followed, as DVC's cache needs it, and broken ones left out."""
+    sizes: dict[str, int] = {}
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):  # a broken link, or a file removed meanwhile
+                if entry.is_file():
+                    sizes[entry.name] = entry.stat().st_size
+    return sizes
 
 
 class _RemoteFile:

@@ -24,6 +24,7 @@ from mathpipe.datasets.format.manifest import (
     shard_file,
 )
 from mathpipe.datasets.format.shard_evidence import evidence_file
+from mathpipe.datasets.io.atomic_files import own_copy
 from mathpipe.datasets.io.foreign_files import is_foreign
 from mathpipe.datasets.io.storage import Storage, StoreError, TransientStoreError, move_to_backup
 from mathpipe.generate.build.locking import lock_directory, log_file
@@ -437,5 +438,8 @@ def _log(storage: Storage, result: ShardResult) -> None:
         return
     line = {"shard": result.record.file, "rows": result.record.rows, "bytes": result.record.bytes}
     line |= {"seconds": round(result.seconds, 3), "cpu_seconds": round(result.cpu_seconds, 3)}
-    with contextlib.suppress(OSError), log_file(storage.local_path).open("a") as file:  # a log must never end a run
-        file.write(json.dumps(line) + "\n")
+    path = log_file(storage.local_path)
+    with contextlib.suppress(OSError, UserError):  # a log must never end a run
+        own_copy(path)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
