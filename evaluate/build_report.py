@@ -1,6 +1,7 @@
 """Build metrics, analyses, failure dump and report of an evaluation from its predictions file.
 
-``mathpipe report`` rebuilds them at any time, also for imported predictions.
+``mathpipe report`` rebuilds them at any time, also for imported predictions. They are published together, ``metrics.json`` last
+(see ``mathpipe.evaluate.evaluation_directory``).
 """
 
 from __future__ import annotations
@@ -24,19 +25,23 @@ from mathpipe.evaluate.analyze.analysis import Analysis
 from mathpipe.evaluate.analyze.baselines import BaselineCounts
 from mathpipe.evaluate.analyze.evaluation_data import EvaluationData, evaluation_data, required_columns
 from mathpipe.evaluate.analyze.summary import Metrics
+from mathpipe.evaluate.evaluation_directory import (
+    ANALYSES,
+    ANALYSES_FILE,
+    FAILURES,
+    METRICS,
+    PREDICTIONS,
+    REPORT,
+    TOLERANCE_CURVE,
+    EvaluationDirectory,
+    lock_evaluation,
+)
 from mathpipe.evaluate.failures.failure import Failure
 from mathpipe.evaluate.failures.failure_dump import FailureWriter
 from mathpipe.evaluate.failures.worst_failures import WorstFailures
 from mathpipe.evaluate.predictions import expect_predictions, predictions_metadata, read_predictions
 from mathpipe.evaluate.report.charts import render_chart
 from mathpipe.evaluate.report.evaluation_page import page
-
-PREDICTIONS = "predictions.parquet"
-METRICS = "metrics.json"
-TOLERANCE_CURVE = "accuracy_by_tolerance.csv"
-FAILURES = "failures.jsonl.zst"
-REPORT = "report.html"
-ANALYSES, ANALYSES_FILE = "analyses", "analyses/analyses.json"
 
 _NUM_TYPICAL = 4  # typical failures in the report
 _GROUP_ROWS = 20_000  # rows read at a time to collect failures
@@ -55,33 +60,58 @@ class ReportResult:
     worst: tuple[Failure, ...]
 
 
-def build_report(
-    storage: Storage, verbose: bool = False, seconds: Mapping[str, float] | None = None, started: float | None = None
+def build_report(storage: Storage, verbose: bool = False) -> ReportResult:
+    """Rebuild everything but the predictions of this directory, and with ``verbose`` the failure dump.
+
+    UserError if another process has locked the directory, or it holds no predictions.
+    """
+    with expect_predictions(storage.path(PREDICTIONS)):
+        predictions_metadata(storage.path(PREDICTIONS), storage.fs)
+        with lock_evaluation(storage) as directory:
+            result = _write_report(directory, storage, verbose, {}, None)
+            directory.publish(keep=(PREDICTIONS, FAILURES))
+    return result
+
+
+def publish_evaluation(
+    directory: EvaluationDirectory,
+    verbose: bool = False,
+    seconds: Mapping[str, float] | None = None,
+    started: float | None = None,
 ) -> ReportResult:
-    """Read the predictions in this directory and write everything else; ``metrics.json`` last.
+    """Build everything from the predictions in the staging folder of a locked directory, and publish all of it.
 
     ``seconds``: durations of earlier steps, stored with the metrics; ``started``: ``perf_counter`` at the start of the evaluation.
     """
-    with expect_predictions(storage.path(PREDICTIONS)):
-        return _build_report(storage, verbose, seconds or {}, started)
+    with expect_predictions(directory.staging.path(PREDICTIONS)):
+        result = _write_report(directory, directory.staging, verbose, seconds or {}, started)
+    directory.publish()
+    return result
 
 
-def _build_report(storage: Storage, verbose: bool, seconds: Mapping[str, float], started: float | None) -> ReportResult:
-    path = storage.path(PREDICTIONS)
-    metadata = predictions_metadata(path, storage.fs)
+def _write_report(
+    directory: EvaluationDirectory,
+    source: Storage,
+    verbose: bool,
+    seconds: Mapping[str, float],
+    started: float | None,
+) -> ReportResult:
+    """Write metrics, analyses and report of the predictions in ``source`` to the staging folder of ``directory``."""
+    path, out, storage = source.path(PREDICTIONS), directory.staging, directory.storage
+    metadata = predictions_metadata(path, source.fs)
     spec = metadata.get("spec", metadata)  # published predictions name their task alone
-    with pq.ParquetFile(path, filesystem=storage.fs) as file:
+    with pq.ParquetFile(path, filesystem=source.fs) as file:
         columns = required_columns(file.schema_arrow)
-    table = read_predictions(path, columns, storage.fs)
+    table = read_predictions(path, columns, source.fs)
     baseline_counts = BaselineCounts(**metadata.get("baselines", {"n": 0, "passed": {}}))
     data, adapter = evaluation_data(table, metadata, baseline_counts), adapter_of_spec(spec)
     analyses = adapter.analyse(data)
-    worst, typical = _failures(storage, data, adapter, spec, verbose)
+    worst, typical = _failures(source, out, data, adapter, spec, verbose)
     durations = dict(seconds) | ({} if started is None else {"total": time.perf_counter() - started})
     metrics = adapter.metrics(data) | {"seconds": {name: round(value, 3) for name, value in durations.items()}}
-    _write_analyses(storage, analyses)
-    storage.write_text(REPORT, page(metadata, metrics, analyses, worst, typical, adapter.worst_order))
-    storage.write_text(METRICS, json.dumps(metrics, indent=2, allow_nan=False) + "\n")
+    _write_analyses(out, analyses)
+    out.write_text(REPORT, page(metadata, metrics, analyses, worst, typical, adapter.worst_order))
+    out.write_text(METRICS, json.dumps(metrics, indent=2, allow_nan=False) + "\n")
     return ReportResult(
         metrics,
         analyses,
@@ -93,29 +123,21 @@ def _build_report(storage: Storage, verbose: bool, seconds: Mapping[str, float],
     )
 
 
-def remove_previous_results(storage: Storage) -> None:
-    """Delete the results of an earlier evaluation in this directory, before new predictions replace its predictions."""
-    for name in (METRICS, FAILURES, REPORT, TOLERANCE_CURVE):
-        storage.remove(name)
-    for name in list(storage.sizes(ANALYSES)):
-        storage.remove(f"{ANALYSES}/{name}")
-
-
 def _failures(
-    storage: Storage, data: EvaluationData, adapter: AnyAdapter, spec: dict[str, Any], verbose: bool
+    source: Storage, out: Storage, data: EvaluationData, adapter: AnyAdapter, spec: dict[str, Any], verbose: bool
 ) -> tuple[list[Failure], list[Failure]]:
     """The worst and the most typical failures; with ``verbose``, all failures are streamed into a dump."""
     worst, typical = WorstFailures(), list[Failure]()
     typical_rows = set(typical_failure_rows(data, adapter.typical_column))
 
     def observed() -> Iterator[Failure]:
-        for failure in worst.observe(iter_failures(storage, spec)):
+        for failure in worst.observe(iter_failures(source, spec)):
             if failure.row in typical_rows:
                 typical.append(failure)
             yield failure
 
     if verbose:
-        with storage.write(FAILURES) as file:
+        with out.write(FAILURES) as file:
             writer = FailureWriter(file)
             writer.append(observed())
             writer.close()

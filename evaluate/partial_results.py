@@ -7,10 +7,9 @@ row group at a time, and deleted.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import shutil
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,10 +20,11 @@ from torch import nn
 
 from mathpipe.datasets.io.storage import Storage
 from mathpipe.evaluate.analyze.baselines import BaselineCounts
+from mathpipe.evaluate.evaluation_directory import PARTIAL, remove_results
 from mathpipe.evaluate.predictions import PredictionsWriter, read_footer
 
-PARTIAL = ".partial"
 _COUNTS = "baseline_counts"
+_PARTS = re.compile(r"[0-9a-f]{16}")
 
 
 def evaluation_fingerprint(model: nn.Module, settings: Mapping[str, Any]) -> str:
@@ -59,9 +59,9 @@ class PartialResults:
             writer.append(table)
             writer.close()
 
-    def join(self, count: int, target: str, metadata: Mapping[str, Any]) -> None:
-        """Concatenate all parts into the file ``target``, one row group in memory at a time."""
-        with self._storage.write(target) as file:
+    def join(self, count: int, target: Storage, name: str, metadata: Mapping[str, Any]) -> None:
+        """Concatenate all parts into the file ``name`` of ``target``, one row group in memory at a time."""
+        with target.write(name) as file:
             writer = PredictionsWriter(file, metadata)
             for k in range(count):
                 with pq.ParquetFile(self._storage.path(self._name(k)), filesystem=self._storage.fs) as part:
@@ -71,26 +71,17 @@ class PartialResults:
 
     def remove(self) -> None:
         """Delete all parts, once the final results are written."""
-        self._clear(PARTIAL)
+        remove_results(self._storage, self._folder)
 
     def _name(self, k: int) -> str:
         return f"{self._folder}/{k:05d}.parquet"
 
     def _remove_others(self) -> None:
-        """Delete what another evaluation or a killed writer left in this directory."""
+        """Delete what another evaluation or a killed writer left in this directory, which the caller has locked."""
         if self._storage.local_path is None:
             return
-        folder = self._storage.local_path / PARTIAL
         current = self._folder.rsplit("/", 1)[-1]
-        for other in folder.iterdir() if folder.is_dir() else ():
-            if other.name != current:
-                shutil.rmtree(other, ignore_errors=True)
+        for name in self._storage.list(PARTIAL):
+            if _PARTS.fullmatch(name) and name != current:
+                remove_results(self._storage, f"{PARTIAL}/{name}")
         self._storage.remove_unfinished(self._folder)
-
-    def _clear(self, folder: str) -> None:
-        local = self._storage.local_path
-        if local is not None:
-            shutil.rmtree(local / folder, ignore_errors=True)
-            return
-        with contextlib.suppress(FileNotFoundError):
-            self._storage.fs.rm(self._storage.path(folder), recursive=True)

@@ -28,17 +28,19 @@ from typing import Any
 
 from mathpipe.datasets.dataset import Dataset
 from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.io.locations import local_path, same_location
 from mathpipe.datasets.io.storage import Storage
 from mathpipe.evaluate.adapters.adapter_registry import AnyAdapter, adapter_of_spec
 from mathpipe.evaluate.analyze.baselines import BaselineCounts, Baselines
 from mathpipe.evaluate.analyze.summary import Metrics
-from mathpipe.evaluate.build_report import METRICS, PREDICTIONS, ReportResult, build_report, remove_previous_results
+from mathpipe.evaluate.build_report import ReportResult, publish_evaluation
 from mathpipe.evaluate.dataset_decoding import CHUNK_ROWS, chunk_size, decode_examples, resolve_device, row_count
 from mathpipe.evaluate.decode.decoding import GREEDY, Decoding, Hypotheses
+from mathpipe.evaluate.evaluation_directory import METRICS, PREDICTIONS, lock_evaluation
 from mathpipe.evaluate.evaluation_progress import EvaluationProgress, NoProgress
 from mathpipe.evaluate.failures.failure import Failure
 from mathpipe.evaluate.partial_results import PartialResults, evaluation_fingerprint
-from mathpipe.evaluate.run_dataset import dataset_of_run
+from mathpipe.evaluate.run_dataset import data_of_run, dataset_of_run
 from mathpipe.generate.outcomes import DOMAINS, REAL_DOMAIN, Domain
 from mathpipe.generate.tasks.error_measures import TOLERANCE
 from mathpipe.train.model.interface import Model
@@ -94,39 +96,40 @@ def evaluate_run(
     UserError for a run, dataset or split that is missing, damaged or does not fit.
     """
     started = time.perf_counter()
+    run_dir = local_path(run_dir, "the directory of a run")
     model, record = load(run_dir, resolve_device(device), checkpoint)
-    log(_describe_checkpoint(Path(run_dir), record))
-    dataset = dataset_of_run(record, data_dir, split)
+    log(_describe_checkpoint(run_dir, record))
+    dataset = dataset_of_run(record, run_dir, data_dir, split)
     n = row_count(dataset, limit, batch_size)
     adapter, timer = adapter_of_spec(dataset.spec, workers, domain=domain), Timer()
     policy = _domain_policy(adapter, domain)
     max_length = adapter.max_length(dataset, n)
-    other_data = None if data_dir is None or str(data_dir) == record.data else str(data_dir)
+    is_own = data_dir is None or same_location(str(data_dir), data_of_run(record, run_dir))
+    other_data = None if is_own else str(data_dir)
     name = _name_of(split, checkpoint, decoding, policy, None if n == len(dataset) else n, other_data)
-    storage = Storage(str(out_dir or Path(run_dir) / "evaluation" / name))
+    storage = Storage(str(out_dir or run_dir / "evaluation" / name))
     metadata = {
         **_metadata(run_dir, checkpoint, record, dataset, n, max_length, decoding),
         "problem_type": adapter.problem_type,
         "domain": policy,
     }
     fingerprint = {**metadata, "run": None, "checkpoint": None, "data": None, "chunk": chunk_rows}
-    parts = PartialResults(storage, evaluation_fingerprint(model, fingerprint))
     progress = progress or NoProgress()
-    evaluator = _PartEvaluator(
-        *(model, dataset, adapter, parts, timer, n, max_length, batch_size, decoding, progress),
-        decode=decode or decode_examples,
-    )
-    with adapter.running(), closing(progress):
-        progress.start(n)
-        chunks = dataset.chunks(chunk_size(max_length, decoding, chunk_rows), stop=n)
-        counts = [evaluator.evaluate(k, examples) for k, examples in enumerate(chunks)]
-    with timer("writing"):
-        remove_previous_results(storage)
-        baselines = sum(counts, BaselineCounts()).to_json()
-        parts.join(len(counts), PREDICTIONS, {**metadata, "baselines": baselines, "outcomes": list(adapter.outcomes)})
-    with timer("analyses"):
-        report = build_report(storage, verbose=verbose, seconds=timer.seconds, started=started)
-    parts.remove()
+    with lock_evaluation(storage) as directory:
+        parts = PartialResults(storage, evaluation_fingerprint(model, fingerprint))
+        evaluator = _PartEvaluator(
+            *(model, dataset, adapter, parts, timer, n, max_length, batch_size, decoding, progress),
+            decode=decode or decode_examples,
+        )
+        with adapter.running(), closing(progress):
+            progress.start(n)
+            chunks = dataset.chunks(chunk_size(max_length, decoding, chunk_rows), stop=n)
+            counts = [evaluator.evaluate(k, examples) for k, examples in enumerate(chunks)]
+        with timer("writing"):
+            footer = {"baselines": sum(counts, BaselineCounts()).to_json(), "outcomes": list(adapter.outcomes)}
+            parts.join(len(counts), directory.staging, PREDICTIONS, {**metadata, **footer})
+        report = publish_evaluation(directory, verbose=verbose, seconds=timer.seconds, started=started)
+        parts.remove()
     return _evaluation(storage, report)
 
 

@@ -8,18 +8,33 @@ from typing import Any
 
 from mathpipe.datasets.dataset import Dataset, open_dataset
 from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.format.manifest import MANIFEST
+from mathpipe.datasets.io.locations import resolve_location
+from mathpipe.datasets.io.storage import Storage
 from mathpipe.generate.tasks.task_registry import task_of_values
 from mathpipe.train.run.checkpoint import RunRecord, tokenizers
 
 
-def dataset_of_run(record: RunRecord, data_dir: str | Path | None, split: str) -> Dataset:
+def data_of_run(record: RunRecord, run_dir: Path) -> str:
+    """The directory or URL of the dataset that a run names, wherever the command runs; empty if it names none."""
+    return resolve_location(record.data, run_dir, lambda place: Storage(place).size(MANIFEST) is not None)
+
+
+def dataset_of_run(record: RunRecord, run_dir: Path, data_dir: str | Path | None, split: str) -> Dataset:
     """The split to evaluate on, in the run's encodings; UserError if it does not match the run."""
-    directory = str(data_dir or record.data)
+    directory = str(data_dir or data_of_run(record, run_dir))
     if not directory:
         raise UserError(
             "the run was imported and names no dataset",
             expected=f"a dataset of {record.task}",
             next_step="name one with --data DIR",
+        )
+    if data_dir is None and Storage(directory).size(MANIFEST) is None:
+        raise UserError(
+            f"{directory} holds no complete dataset",
+            expected=f"the dataset of {run_dir}, whose record names {record.data}",
+            cause="it was moved or removed, or is unfinished",
+            next_step="name its place with --data DIR, or build it again with `mathpipe generate`",
         )
     dataset = open_dataset(directory, split, record.input_encoding, record.output_encoding, record.precision)
     if record.imported_from is not None and data_dir is not None and _same_tokens(record, dataset):

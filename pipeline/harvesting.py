@@ -19,11 +19,13 @@ import pyarrow.compute as pc
 
 from mathpipe.datasets.dataset import Dataset, open_dataset
 from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.format.manifest import MANIFEST
+from mathpipe.datasets.io.locations import resolve_location
 from mathpipe.datasets.io.source_files import checksum
 from mathpipe.datasets.io.storage import Storage
 from mathpipe.datasets.io.table_files import read_schema
 from mathpipe.datasets.tokenizers.tokenizer import END, PAD, DecodeStatus
-from mathpipe.evaluate.build_report import PREDICTIONS
+from mathpipe.evaluate.evaluation_directory import PREDICTIONS
 from mathpipe.evaluate.predictions import expect_predictions, predictions_metadata, read_predictions
 from mathpipe.generate.curate.dataset_import import RejectedLines, write_imported
 from mathpipe.generate.curate.import_batches import ImportedBatch
@@ -106,8 +108,11 @@ def harvest(source: str | Path, out: str) -> HarvestResult:
             next_step="evaluate a better checkpoint, or more hypotheses: mathpipe eval --split train --beam 10",
         )
 
-    manifest, _ = write_imported(spec, out, used, RejectedLines(None, ""), no_examples)
-    _write_origins(Storage(out), collection.origins)
+    manifest, _ = write_imported(
+        *(spec, out, used, RejectedLines(None, ""), no_examples),
+        extra_folder=ORIGIN,
+        write_extra=lambda storage: _write_origins(storage, collection.origins),
+    )
     rows = {name: split.rows for name, split in manifest.splits.items()}
     return HarvestResult(rows, collection.num_right, collection.num_repeated, skipped, manifest.fingerprint)
 
@@ -133,12 +138,13 @@ def _open_evaluation(path: Path) -> Evaluation:
     metadata = predictions_metadata(path)
     if None in (metadata.get("data"), metadata.get("dataset_digest")):
         raise UserError(f"{path} names no dataset", cause="its predictions were imported", next_step="evaluate a run")
+    place = resolve_location(metadata["data"], path.parent, lambda place: Storage(place).size(MANIFEST) is not None)
     with expect_predictions(path):
         encodings = (metadata["input_encoding"], metadata["output_encoding"])
-        dataset = open_dataset(metadata["data"], metadata["split"], *encodings, metadata["precision"])
+        dataset = open_dataset(place, metadata["split"], *encodings, metadata["precision"])
     if dataset.digest != metadata["dataset_digest"]:
         raise UserError(
-            f"{metadata['data']} no longer contains the problems of {path}",
+            f"{place} no longer contains the problems of {path}",
             expected=str(metadata["dataset_digest"])[:12],
             got=dataset.digest[:12],
             next_step="evaluate again",

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from mathpipe.datasets.io.locations import expand, is_url
+
 Layers = Annotated[int, Field(ge=1, le=48)]
 Width = Annotated[int, Field(ge=8, le=8192)]
 Heads = Annotated[int, Field(ge=1, le=128)]
@@ -117,12 +119,19 @@ class ModelConfig(Settings):
         return self
 
 
+def _local_weights(weights: str | None) -> str | None:
+    """A directory with ``~`` expanded, or a name; ValueError for a URL."""
+    if weights is not None and is_url(weights):
+        raise ValueError("weights are a local directory or a model name on the hub, not a URL")
+    return None if weights is None else expand(weights)
+
+
 class BackboneConfig(Settings):
     """A pretrained language model, or a randomly initialised one of the same shape, with new input and output layers."""
 
     model: Literal["frozen-gpt2", "encoder-decoder"] = "frozen-gpt2"
     """A decoder-only GPT-2 that continues the problem, or an encoder-decoder (mBART, Marian, T5)."""
-    weights: str | None = None
+    weights: Annotated[str | None, AfterValidator(_local_weights)] = None
     """A directory in Hugging Face format or a model name on the hub. Null: gpt2 if pretrained, else the sizes below."""
     pretrained: bool = True
     """False: random weights of the same shape, sampled with ``seed``."""

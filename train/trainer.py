@@ -21,6 +21,7 @@ from mathpipe.datasets.allocator import keep_freed_memory
 from mathpipe.datasets.containers.token_batches import Batch
 from mathpipe.datasets.errors import UserError, did_you_mean
 from mathpipe.datasets.io.atomic_files import write_json
+from mathpipe.datasets.io.locations import local_path, relative_location
 from mathpipe.datasets.problem_types.type_registry import problem_type_of
 from mathpipe.train.config import TrainConfig
 from mathpipe.train.data import Batches, TrainingData
@@ -86,9 +87,9 @@ def train(
     (``on_mismatch="restart"``). ``progress`` is called after every step, on rank zero. Under ``torchrun`` all processes call this
     function alike and share the work.
     """
-    run_dir = Path(run_dir)
+    run_dir = local_path(run_dir, "the directory of a run")
     prepare(config)
-    record = build_record(config, data)
+    record = build_record(config, data, run_dir)
     with initialised() as distributed, lock_on_rank_zero(run_dir, record, on_mismatch, distributed):
         run = Run(record, run_dir, data, valid, evaluate, distributed)
         run.initialise(distributed.on_rank_zero(lambda: last_checkpoint(run_dir)))  # a variable would keep it in memory
@@ -113,11 +114,12 @@ def prepare(config: TrainConfig) -> None:
         torch.use_deterministic_algorithms(True)
 
 
-def build_record(config: TrainConfig, data: TrainingData) -> RunRecord:
-    """The record of a run of this configuration on this dataset."""
+def build_record(config: TrainConfig, data: TrainingData, run_dir: Path | None = None) -> RunRecord:
+    """The record of a run of this configuration on this dataset, which it names relative to ``run_dir``, if given."""
     spec, problem_type = data.spec, problem_type_of(data.spec)
     encodings = problem_type.training_encodings(spec, config.input_encoding, config.output_encoding)
-    return RunRecord(data.directory, data.digest, data.task, spec, *encodings, config.precision, config)
+    place = data.directory if run_dir is None else relative_location(data.directory, run_dir)
+    return RunRecord(place, data.digest, data.task, spec, *encodings, config.precision, config)
 
 
 @contextlib.contextmanager

@@ -25,7 +25,7 @@ def new_directory(directory: Path) -> Iterator[Path]:
 
     What killed writers of the same directory left is removed first. UserError if ``directory`` holds files.
     """
-    directory = directory.absolute()
+    directory = directory.resolve()  # a link to an empty directory, perhaps on another disk, stays
     directory.parent.mkdir(parents=True, exist_ok=True)
     prefix = f".{directory.name}{_MARK}"
     for leftover in directory.parent.glob(f"{prefix}*"):

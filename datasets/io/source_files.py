@@ -6,6 +6,7 @@ of a table. Nothing in a file is evaluated.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import csv
 import gzip
@@ -13,7 +14,7 @@ import hashlib
 import io
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import IO, Any, cast
 
 import fsspec
@@ -36,7 +37,7 @@ def read_records(path: str, split: str, file_format: str = "text", max_bytes: in
     try:
         for name, file in _open_texts(path, split):
             header: tuple[str, ...] = ()
-            numbered = enumerate(read_lines(file, max_bytes), start=1)
+            numbered = enumerate(without_mark(name, read_lines(file, max_bytes)), start=1)
             if file_format == "csv":
                 header = _header(name, next(numbered, (1, b""))[1])
             for number, text in numbered:
@@ -59,13 +60,13 @@ def column_names(path: str, split: str, file_format: str) -> tuple[str, ...]:
     if file_format != "csv":
         return ()
     for name, file in _open_texts(path, split):
-        return _header(name, next(read_lines(file, MAX_LINE_BYTES), b""))
+        return _header(name, next(without_mark(name, read_lines(file, MAX_LINE_BYTES)), b""))
     return ()
 
 
 def _header(name: str, line: bytes) -> tuple[str, ...]:
     try:
-        (names,) = csv.reader([line.decode("utf-8-sig", errors="replace")], strict=True)
+        (names,) = csv.reader([line.decode(errors="replace")], strict=True)
     except (csv.Error, ValueError):
         names = []
     if not names or len(set(names)) != len(names):
@@ -151,3 +152,17 @@ def read_lines(file: IO[bytes], max_bytes: int) -> Iterator[bytes]:
             yield line
         else:
             yield line.rstrip(b"\r\n")
+
+
+def without_mark(name: str, lines: Iterable[bytes]) -> Iterator[bytes]:
+    """The lines of a text file ``name`` without a byte-order mark of UTF-8; UserError for one of UTF-16 or UTF-32."""
+    for k, line in enumerate(lines):
+        if k == 0 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)):
+            raise UserError(
+                f"{name} is not UTF-8",
+                expected="text in UTF-8",
+                got="the byte-order mark of UTF-16 or UTF-32",
+                cause="it was saved as Unicode on Windows",
+                next_step=f"convert it: iconv -f UTF-16 -t UTF-8 {name}",
+            )
+        yield line.removeprefix(codecs.BOM_UTF8) if k == 0 else line

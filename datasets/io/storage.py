@@ -26,6 +26,11 @@ _TEMPORARY = ".writing-"
 _Action = Literal["read", "written", "removed", "moved"]
 
 
+def is_temporary(name: str) -> bool:
+    """Whether a name is that of a file, or of a directory, whose writer has not finished."""
+    return name.startswith(".") and _TEMPORARY in name
+
+
 class StoreError(UserError):
     """A request to an object store failed."""
 
@@ -90,12 +95,14 @@ class Storage:
         try:
             with self._translate_errors(name, "read"):
                 info = self.fs.info(self.path(name))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         return int(info["size"]) if info["type"] == "file" else None
 
     def sizes(self, folder: str) -> dict[str, int]:
-        """Sizes in bytes of the files in a folder by name, from a single listing."""
+        """Sizes in bytes of the files in a folder by name, from a single listing. Links count as what they lead to."""
+        if self.local_path is not None:
+            return _local_sizes(self.local_path / folder)
         try:
             with self._translate_errors(folder, "read"):
                 entries = self.fs.ls(self.path(folder), detail=True)
@@ -104,7 +111,7 @@ class Storage:
         return {str(f["name"]).rsplit("/", 1)[-1]: int(f["size"]) for f in entries if f["type"] == "file"}
 
     def read_text(self, name: str) -> str | None:
-        """The text of a small file, or None if it does not exist."""
+        """The text of a small file without a byte-order mark, or None if it does not exist."""
         return self.read_texts([name]).get(name)
 
     def read_texts(self, names: Sequence[str]) -> dict[str, str]:
@@ -116,11 +123,15 @@ class Storage:
                     if isinstance(result, Exception) and not isinstance(result, FileNotFoundError):
                         raise result
             contents = {name: results[self.path(name)] for name in names}
-            return {name: data.decode(errors="replace") for name, data in contents.items() if isinstance(data, bytes)}
+            return {
+                name: data.decode("utf-8-sig", errors="replace")
+                for name, data in contents.items()
+                if isinstance(data, bytes)
+            }
         texts: dict[str, str] = {}
         for name in names:
-            with contextlib.suppress(FileNotFoundError), self._translate_errors(name, "read"):
-                texts[name] = bytes(self.fs.cat_file(self.path(name))).decode(errors="replace")
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError), self._translate_errors(name, "read"):
+                texts[name] = bytes(self.fs.cat_file(self.path(name))).decode("utf-8-sig", errors="replace")
         return texts
 
     def list(self, folder: str = "") -> list[str]:
@@ -143,10 +154,28 @@ class Storage:
         ):
             self.fs.rm_file(self.path(name))
 
+    def move(self, name: str, target: str) -> None:
+        """Rename a file within the directory; it replaces ``target``."""
+        if self.local_path is None:
+            with self._translate_errors(target, "written"):
+                self.fs.mv(self.path(name), self.path(target))
+            return
+        with _local_errors(self.path(target)):
+            path = Path(self.path(target))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Path(self.path(name)).replace(path)
+            sync_directory(path.parent)
+
+    def remove_empty_folder(self, name: str) -> None:
+        """Remove a local folder if it exists and is empty (an object store has no folders)."""
+        if self.local_path is not None:
+            with contextlib.suppress(OSError):
+                (self.local_path / name).rmdir()
+
     def remove_unfinished(self, folder: str) -> None:
         """Remove temporary files of killed writers from a local folder (unfinished uploads leave no object)."""
         for name in self.list(folder) if self.local_path is not None else ():
-            if _TEMPORARY in name:
+            if is_temporary(name):
                 self.remove(f"{folder}/{name}" if folder else name)
 
     def write_text(self, name: str, text: str) -> None:
@@ -176,7 +205,7 @@ class Storage:
                 temporary.replace(target)
             finally:
                 temporary.unlink(missing_ok=True)
-            _sync_directory(target.parent)
+            sync_directory(target.parent)
 
     @contextlib.contextmanager
     def _upload(self, name: str) -> Iterator[IO[bytes]]:
@@ -227,6 +256,17 @@ class Storage:
             while chunk := file.read(1 << 20):
                 digest.update(chunk)
         return digest.hexdigest()
+
+
+def _local_sizes(folder: Path) -> dict[str, int]:
+    """Sizes of the files in a local folder. Links are followed, as DVC's cache needs it, and broken ones left out."""
+    sizes: dict[str, int] = {}
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):  # a broken link, or a file removed meanwhile
+                if entry.is_file():
+                    sizes[entry.name] = entry.stat().st_size
+    return sizes
 
 
 class _RemoteFile:
@@ -311,14 +351,21 @@ class HashingFile:
         return self._digest.hexdigest()
 
 
-def _sync_directory(folder: Path) -> None:
+def sync_directory(folder: Path) -> None:
+    """Sync the names in a directory, where the platform can: Windows and some network file systems cannot, and do without."""
+    if os.name == "nt":
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_DIRECTORY_SYNC:
+            raise
     finally:
         os.close(descriptor)
 
 
+_NO_DIRECTORY_SYNC = {errno.EINVAL, errno.EBADF, errno.ENOSYS, errno.ENOTSUP, errno.EACCES, errno.EPERM, errno.EISDIR}
 _CAUSES: dict[int, tuple[str | None, str]] = {
     errno.ENOSPC: ("the disk is full", "free some space and run the same command again; it resumes"),
     errno.EDQUOT: ("the disk quota is used up", "free some space and run the same command again; it resumes"),

@@ -154,7 +154,9 @@ def find_splits(directory: str) -> tuple[dict[str, list[str]], list[str]]:
             continue
         for entry in sorted(fs.ls(place, detail=True), key=lambda item: str(item["name"])):
             file = str(entry["name"]).rstrip("/").rsplit("/", 1)[-1]
-            is_folder = entry["type"] == "directory"
+            is_folder = entry["type"] == "directory" or (
+                entry["type"] != "file" and fs.isdir(entry["name"])
+            )  # or a link
             if file[0] in "._" or (is_folder and file == "data") or not (is_folder or file.endswith(_SUFFIXES)):
                 continue
             split = SPLIT_NAMES.get(file if is_folder else file.split(".")[0].split("-")[0])

@@ -13,7 +13,8 @@ from mathpipe.datasets.io.storage import Storage
 from mathpipe.evaluate.analyze.analysis import Analysis, Chart
 from mathpipe.evaluate.analyze.statistics import wilson
 from mathpipe.evaluate.analyze.summary import Metrics
-from mathpipe.evaluate.build_report import ANALYSES_FILE, METRICS, PREDICTIONS, build_report
+from mathpipe.evaluate.build_report import build_report
+from mathpipe.evaluate.evaluation_directory import ANALYSES_FILE, METRICS, PREDICTIONS
 from mathpipe.evaluate.predictions import predictions_metadata
 
 EVALUATION = "evaluation"
@@ -77,7 +78,9 @@ def _load_metrics_and_analyses(directory: str) -> tuple[Metrics, dict[str, Any]]
     """The metrics, and the analyses by name."""
     if not (Path(directory) / ANALYSES_FILE).is_file():
         build_report(Storage(directory))
-    metrics, analyses = (json.loads((Path(directory) / name).read_text()) for name in (METRICS, ANALYSES_FILE))
+    metrics, analyses = (
+        json.loads((Path(directory) / name).read_text(encoding="utf-8-sig")) for name in (METRICS, ANALYSES_FILE)
+    )
     return metrics, {analysis["name"]: analysis for analysis in analyses}
 
 

@@ -9,7 +9,7 @@ from typing import IO, Any
 
 from mathpipe.datasets.errors import UserError, nearest
 from mathpipe.datasets.io.import_records import Fault, Record, read_fields
-from mathpipe.datasets.io.source_files import read_lines
+from mathpipe.datasets.io.source_files import read_lines, without_mark
 from mathpipe.generate.answers.answer_verifications import MALFORMED, AnswerVerification
 from mathpipe.generate.answers.answer_verifier import Answer, AnswerVerifier
 from mathpipe.generate.answers.mixture_verifier import MixtureVerifier
@@ -76,7 +76,9 @@ def score_file(
     file: IO[bytes], verifier: AnswerVerifier | MixtureVerifier, columns: Mapping[str, str] = COLUMNS, workers: int = 0
 ) -> Iterator[ScoredLine]:
     """``score_lines`` of an open file; of a line beyond 4 MiB only the beginning is read."""
-    return score_lines(read_lines(file, MAX_LINE_BYTES), verifier, columns, workers)
+    return score_lines(
+        without_mark("the file of answers", read_lines(file, MAX_LINE_BYTES)), verifier, columns, workers
+    )
 
 
 def _batches(lines: Iterable[bytes]) -> Iterator[list[Record]]:

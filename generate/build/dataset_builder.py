@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.format.foreign_shards import foreign_shards, other_files
 from mathpipe.datasets.format.manifest import (
     MANIFEST,
     Manifest,
@@ -23,6 +24,8 @@ from mathpipe.datasets.format.manifest import (
     shard_file,
 )
 from mathpipe.datasets.format.shard_evidence import evidence_file
+from mathpipe.datasets.io.atomic_files import own_copy
+from mathpipe.datasets.io.foreign_files import is_foreign
 from mathpipe.datasets.io.storage import Storage, StoreError, TransientStoreError, move_to_backup
 from mathpipe.generate.build.locking import lock_directory, log_file
 from mathpipe.generate.build.shard import ShardResult, build_unit, units
@@ -213,7 +216,7 @@ class _Contents:
     @classmethod
     def of(cls, storage: Storage) -> _Contents:
         """List each split once and read the records together: thousands of shards in a remote store take few requests."""
-        names = storage.list()
+        names = [name for name in storage.list() if not is_foreign(name)]
         splits = [name for name in names if name.split("-", 1)[0] in ("train", "valid", "test")]
         sizes = {f"{split}/{name}": size for split in splits for name, size in storage.sizes(split).items()}
         files = [name for name in sizes if _RECORD.fullmatch(name.rsplit("/", 1)[1])]
@@ -366,15 +369,25 @@ def _another_spec(
                 cause="an unfinished dataset of another task, seed or parameters",
                 next_step=next_step,
             )
+    return _other_contents(storage, existing)
+
+
+def _other_contents(storage: Storage, existing: _Contents) -> UserError | None:
+    """The error for a directory of other files, and for shards of another program that would be replaced."""
     expected_names = {MANIFEST, "train", "valid", "test"}
-    if manifest is None and not any(n in expected_names or n.startswith("test-") for n in existing.names):
-        return UserError(
-            f"{storage.url} holds other files",
-            expected="an empty directory, or a dataset of the same spec",
-            got=", ".join(existing.names[:3]),
-            next_step="choose another --out",
-        )
-    return None
+    others = foreign_shards(storage, existing.sizes, {record.file for record in existing.records.values()})
+    if existing.manifest is None and not existing.records:
+        others += other_files(existing.sizes)
+        if not any(n in expected_names or n.startswith("test-") for n in existing.names):
+            others += existing.names
+    if not others:
+        return None
+    return UserError(
+        f"{storage.url} holds other files",
+        expected="an empty directory, or a dataset of the same spec",
+        got=", ".join(others[:3]),
+        next_step="choose another --out",
+    )
 
 
 def _differs_in_source(spec: DatasetSpec, stored: dict[str, object]) -> bool:
@@ -434,5 +447,8 @@ def _log(storage: Storage, result: ShardResult) -> None:
         return
     line = {"shard": result.record.file, "rows": result.record.rows, "bytes": result.record.bytes}
     line |= {"seconds": round(result.seconds, 3), "cpu_seconds": round(result.cpu_seconds, 3)}
-    with contextlib.suppress(OSError), log_file(storage.local_path).open("a") as file:  # a log must never end a run
-        file.write(json.dumps(line) + "\n")
+    path = log_file(storage.local_path)
+    with contextlib.suppress(OSError, UserError):  # a log must never end a run
+        own_copy(path)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,8 +23,10 @@ import numpy as np
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.example_formats import ExampleFormat
 from mathpipe.datasets.format.examples import concatenate
+from mathpipe.datasets.format.foreign_shards import foreign_shards, other_files
 from mathpipe.datasets.format.manifest import MANIFEST, Manifest, ShardRecord, Split, parse_record, shard_file
 from mathpipe.datasets.format.shard_writer import ShardWriter
+from mathpipe.datasets.io.foreign_files import is_foreign
 from mathpipe.datasets.io.import_records import Fault, Fields, Record, RejectedLine, read_fields
 from mathpipe.datasets.io.source_files import checksum, read_records
 from mathpipe.datasets.io.storage import HashingFile, Storage
@@ -46,7 +47,6 @@ PUBLISHED = SourceFormat()
 SHARD_ROWS = 100_000
 _BATCH_LINES = 2_000
 _WORKER_LINES = range(8, 500)  # of a batch for a worker: lines that need SymPy take seconds each
-_IMPORT_FILE = re.compile(r"\d+\.parquet|_\d+\.json|\..*\.writing-.*")
 
 
 @dataclass
@@ -120,14 +120,17 @@ def write_imported(
     totals: RejectedLines,
     no_examples: Callable[[], UserError],
     shard_rows: int = SHARD_ROWS,
+    extra_folder: str | None = None,
+    write_extra: Callable[[Storage], None] = lambda storage: None,
 ) -> tuple[Manifest, dict[tuple[str, str], int]]:
     """Write the batches of each split as a dataset; (its manifest, how many problems of one split occur in another).
 
     ``totals``: of the lines that the batches reject. Without any example the error of ``no_examples`` is raised.
+    ``write_extra`` writes files into ``extra_folder`` before the manifest completes the dataset.
     """
     storage = Storage(url)
     with lock_directory(storage):
-        _check_free(storage, spec)
+        _check_free(storage, spec, extra_folder)
         _clear(storage)
         with _DatasetWriter(spec, storage, shard_rows, totals) as writer:
             for split in (TEST, VALID, TRAIN):  # train last: it is compared with the others while it is read
@@ -144,6 +147,7 @@ def write_imported(
             splits={s: Split.from_records(writer.records[s]) for s in (TRAIN, VALID, TEST) if s in writer.records},
             provenance=collect_provenance(),
         )
+        write_extra(storage)
         manifest.write(storage)
     return manifest, writer.overlaps()
 
@@ -391,11 +395,11 @@ class _OpenShard:
         return self.writer.rows
 
 
-def _check_free(storage: Storage, spec: DatasetSpec) -> None:
+def _check_free(storage: Storage, spec: DatasetSpec, extra_folder: str | None) -> None:
     """UserError unless the directory is empty or holds an unfinished import of the same files."""
-    names = storage.list()
+    names = [name for name in storage.list() if not is_foreign(name)]
     files = [f"{split}/{name}" for split in (TRAIN, VALID, TEST) if split in names for name in storage.list(split)]
-    unrelated = [name for name in files if not _IMPORT_FILE.fullmatch(name.rsplit("/", 1)[1])]
+    unrelated = other_files(files) + foreign_shards(storage, files, ())
     records = [name for name in files if name.endswith(".json")]
     fingerprints = {
         r.fingerprint for text in storage.read_texts(records).values() if (r := parse_record(text)) is not None
@@ -403,7 +407,7 @@ def _check_free(storage: Storage, spec: DatasetSpec) -> None:
     if (
         MANIFEST in names
         or unrelated
-        or not set(names) <= {TRAIN, VALID, TEST}
+        or not set(names) <= {TRAIN, VALID, TEST, *((extra_folder,) if fingerprints else ())}
         or not fingerprints <= {spec.fingerprint}
     ):
         raise UserError(
@@ -415,8 +419,9 @@ def _check_free(storage: Storage, spec: DatasetSpec) -> None:
 
 
 def _clear(storage: Storage) -> None:
-    """Remove the files of an interrupted import, which starts over."""
+    """Remove the files of an interrupted import, which starts over; ``_check_free`` has found no others."""
     for split in (TRAIN, VALID, TEST):
         storage.remove_unfinished(split)
         for name in storage.list(split):
-            storage.remove(f"{split}/{name}")
+            if not is_foreign(name):
+                storage.remove(f"{split}/{name}")

@@ -15,6 +15,7 @@ from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.manifest import Manifest, ShardRecord, read_manifest, read_record, record_file
 from mathpipe.datasets.format.shard_evidence import evidence_file
 from mathpipe.datasets.format.shard_writer import SPEC_KEY
+from mathpipe.datasets.io.foreign_files import is_foreign
 from mathpipe.datasets.io.storage import Storage, StoreError
 from mathpipe.generate.curate.import_parts.import_registry import stored_rows
 from mathpipe.generate.dataset_spec import GENERATOR_VERSION, DatasetSpec
@@ -182,7 +183,8 @@ def _unlisted_files(storage: Storage, manifest: Manifest) -> list[Damage]:
         for r in split.shards
         for name in (r.file, record_file(r.split, r.shard), evidence_file(r.split, r.shard))
     }
-    files = [f"{split}/{name}" for split in manifest.splits for name in storage.list(split) if not name.startswith(".")]
+    names = [(split, name) for split in manifest.splits for name in storage.list(split)]
+    files = [f"{split}/{name}" for split, name in names if not (is_foreign(name) or name.startswith("."))]
     return [Damage(file, "is not listed in the manifest") for file in files if file not in listed]
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.examples import concatenate
+from mathpipe.datasets.format.foreign_shards import foreign_shards, other_files
 from mathpipe.datasets.format.manifest import (
     MANIFEST,
     Manifest,
@@ -29,6 +30,7 @@ from mathpipe.datasets.format.manifest import (
     read_record,
     shard_file,
 )
+from mathpipe.datasets.io.foreign_files import is_foreign
 from mathpipe.datasets.io.storage import HashingFile, Storage
 from mathpipe.generate.build.locking import lock_directory
 from mathpipe.generate.curate.dataset_verification import load_split_specs
@@ -219,15 +221,18 @@ def _matches(record: ShardRecord, plan: _ShardPlan, specs: dict[str, DatasetSpec
 
 def _finished(storage: Storage, spec: DatasetSpec) -> Manifest | None:
     """The manifest of a complete dataset, None if there is none yet; UserError if the directory holds anything else."""
-    names = storage.list()
+    names = [name for name in storage.list() if not is_foreign(name)]
     manifest = find_manifest(storage) if MANIFEST in names else None
     if manifest is not None and manifest.fingerprint == spec.fingerprint:
         return manifest
-    if manifest is not None or any(name not in ("train", "valid", "test") and name[:5] != "test-" for name in names):
+    splits = [name for name in names if name in ("train", "valid", "test") or name[:5] == "test-"]
+    files = [f"{split}/{name}" for split in splits for name in storage.sizes(split)]
+    others = [name for name in names if name not in splits] + other_files(files) + foreign_shards(storage, files, ())
+    if manifest is not None or others:
         raise UserError(
             f"{storage.url} holds something else",
             expected="an empty directory",
-            got=", ".join(names[:3]),
+            got=", ".join((others or names)[:3]),
             next_step="choose another OUT",
         )
     return None

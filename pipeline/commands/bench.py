@@ -29,6 +29,7 @@ from mathpipe.generate.layout import LARGEST_COUNT, Layout, Shard
 from mathpipe.generate.tasks.task import Task
 from mathpipe.generate.tasks.task_registry import TASKS, load_task, task_of
 from mathpipe.pipeline.config.counts import CountRange
+from mathpipe.pipeline.config.path_types import LocalPath
 from mathpipe.pipeline.console import log
 
 SMALL_CHUNK = 50  # examples per chunk of expressions while measuring: some tasks take a second for this many
@@ -78,7 +79,11 @@ class Estimate:
     help="Local worker processes for the estimate.  [default: one per CPU]",
 )
 @click.option(
-    "--out", default=".", show_default=True, help="Directory on the disk to measure; temporary files are removed."
+    "--out",
+    type=LocalPath(),
+    default=".",
+    show_default=True,
+    help="Directory on the disk to measure; temporary files are removed.",
 )
 @click.option(
     "--seconds",

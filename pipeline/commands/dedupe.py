@@ -10,13 +10,14 @@ import click
 from mathpipe.datasets.format.manifest import read_manifest
 from mathpipe.generate.curate.deduplication import deduplicate
 from mathpipe.pipeline.config.options import execution_options, external_task_option
+from mathpipe.pipeline.config.path_types import Location
 from mathpipe.pipeline.console import log, quiet_option
 from mathpipe.pipeline.progress import Progress
 
 
 @click.command("dedupe")
-@click.argument("source")
-@click.argument("out")
+@click.argument("source", type=Location())
+@click.argument("out", type=Location())
 @execution_options
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @external_task_option

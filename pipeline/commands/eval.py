@@ -18,6 +18,7 @@ from mathpipe.pipeline.config.options import (
     options_from_model,
     parameter_options,
 )
+from mathpipe.pipeline.config.path_types import LocalPath, Location
 from mathpipe.pipeline.config.resolution import ParameterSource, resolve, validate
 from mathpipe.pipeline.config.stage_parameters import EvaluateParams
 from mathpipe.pipeline.console import handle_sigterm, log, quiet_option
@@ -26,10 +27,15 @@ from mathpipe.pipeline.progress import Progress
 
 
 @click.command("eval")
-@click.option("--run", "run_dir", default=None, help="Directory of the run.  [default: the latest under runs/]")
-@click.option("--data", default=None, help="Another dataset of the same task.  [default: the dataset of the run]")
+@click.option(
+    "--run", "run_dir", type=LocalPath(), default=None, help="Directory of the run.  [default: the latest under runs/]"
+)
+@click.option(
+    "--data", type=Location(), default=None, help="Another dataset of the same task.  [default: the dataset of the run]"
+)
 @click.option(
     "--out",
+    type=Location(),
     default=None,
     help="Directory for the results.  [default: <run>/evaluation/<split>, plus non-default options]",
 )

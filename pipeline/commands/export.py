@@ -10,16 +10,23 @@ import click
 from mathpipe.datasets.dataset import open_dataset
 from mathpipe.datasets.errors import UserError, did_you_mean
 from mathpipe.datasets.export_formats import export_arrow, export_text
+from mathpipe.datasets.io.locations import split_location
 from mathpipe.datasets.io.storage import Storage
 from mathpipe.pipeline.config.options import external_task_option
+from mathpipe.pipeline.config.path_types import Location
 from mathpipe.pipeline.console import quiet_option
 from mathpipe.pipeline.inputs.encodings import reject_number_encoding
 from mathpipe.pipeline.progress import Progress
 
 
 @click.command("export")
-@click.argument("directory")
-@click.option("--out", required=True, help="File to write; .txt for text in the papers' format, .arrow for Arrow IPC.")
+@click.argument("directory", type=Location())
+@click.option(
+    "--out",
+    type=Location(),
+    required=True,
+    help="File to write; .txt for text in the papers' format, .arrow for Arrow IPC.",
+)
 @click.option("--split", default="train", show_default=True, help="Split to export.")
 @click.option(
     "--input-encoding",
@@ -57,8 +64,8 @@ def export(directory: str, out: str, split: str, input_encoding: str | None, out
     if not data.problem_type.takes_number_encodings:
         reject_number_encoding(directory, "--input-encoding", input_encoding)
         reject_number_encoding(directory, "--output-encoding", output_encoding)
-    folder, _, name = out.rpartition("/")
-    with contextlib.closing(Progress("export")) as progress, Storage(folder or ".").write(name) as file:
+    folder, name = split_location(out)
+    with contextlib.closing(Progress("export")) as progress, Storage(folder).write(name) as file:
         progress.start(len(data))
         rows = export_split(data, file, progress.advance)
     click.echo(f"{out}: {rows:,} examples of {split}")

@@ -8,15 +8,16 @@ from pathlib import Path
 import click
 
 from mathpipe.pipeline.config.options import external_task_option
+from mathpipe.pipeline.config.path_types import LocalPath
 from mathpipe.pipeline.models.model_card import model_card
 from mathpipe.train.published.exported_model import CARD, CONFIG, WEIGHTS, write_exported
 from mathpipe.train.run.checkpoint import load_model
 
 
 @click.command("export-model")
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=LocalPath(path_type=Path))
 @click.option(
-    "--out", type=click.Path(path_type=Path), default=None, help="Directory to write.  [default: models/<name of RUN>]"
+    "--out", type=LocalPath(path_type=Path), default=None, help="Directory to write.  [default: models/<name of RUN>]"
 )
 @click.option(
     "--checkpoint", default="last", show_default=True, help="last, best, or a file in the directory of the run."

@@ -18,6 +18,7 @@ from mathpipe.evaluate.report.failure_rendering import render_failures
 from mathpipe.generate.tasks.external.task_source import is_reference
 from mathpipe.generate.tasks.task_registry import load_task
 from mathpipe.pipeline.config.counts import CountRange
+from mathpipe.pipeline.config.path_types import LocalPath, Location
 from mathpipe.pipeline.console import log
 from mathpipe.pipeline.inputs.failure_conditions import CATEGORICAL_FIELDS, NONE, Condition, parse_condition
 from mathpipe.pipeline.inputs.failure_source import FailureSource, find_failure_source, find_published_file
@@ -26,7 +27,7 @@ _MAX_LISTED = 8  # values that are listed when no failure matches
 
 
 @click.command("failures")
-@click.argument("dump", type=click.Path())
+@click.argument("dump", type=LocalPath())
 @click.option("--outcome", default=None, help="Only failures with this outcome, such as malformed.")
 @click.option(
     "--where",
@@ -51,7 +52,10 @@ _MAX_LISTED = 8  # values that are listed when no failure matches
     "--encoding", default=None, help="For a published .pred file: number encoding of the answers.  [default: detected]"
 )
 @click.option(
-    "--out", default=None, help="For a published .pred file: directory for its predictions.  [default: beside the file]"
+    "--out",
+    type=Location(),
+    default=None,
+    help="For a published .pred file: directory for its predictions.  [default: beside the file]",
 )
 def failures(
     dump: str,
@@ -81,7 +85,7 @@ def failures(
     if task is not None and is_reference(task):
         load_task(task)
     elif task is not None:
-        summary = import_published(find_published_file(dump), task, out or f"{dump}.evaluation", encoding)
+        summary = import_published(find_published_file(dump), task, out or f"{dump}.evaluation", encoding, log=log)
         click.echo(summary.text)
         click.echo(f"report: {summary.report}")
         return

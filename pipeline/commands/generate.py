@@ -23,6 +23,7 @@ from mathpipe.pipeline.config.options import (
     options_from_model,
     parameter_options,
 )
+from mathpipe.pipeline.config.path_types import Location
 from mathpipe.pipeline.config.resolution import ParameterSource
 from mathpipe.pipeline.config.stage_parameters import GenerateParams, resolve_generate
 from mathpipe.pipeline.console import Terminated, handle_sigterm, log, quiet_option, warn
@@ -31,7 +32,9 @@ from mathpipe.pipeline.progress import Progress
 
 @click.command("generate", cls=TaskCommand)
 @options_from_model(GenerateParams)
-@click.option("--out", default=None, help="Directory or fsspec URL of the dataset.  [default: data/<task>]")
+@click.option(
+    "--out", type=Location(), default=None, help="Directory or fsspec URL of the dataset.  [default: data/<task>]"
+)
 @execution_options
 @click.option(
     "--on-mismatch",

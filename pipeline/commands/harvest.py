@@ -5,14 +5,15 @@ from __future__ import annotations
 import click
 
 from mathpipe.pipeline.config.options import external_task_option
+from mathpipe.pipeline.config.path_types import LocalPath, Location
 from mathpipe.pipeline.console import log, quiet_option
 from mathpipe.pipeline.harvesting import describe
 from mathpipe.pipeline.harvesting import harvest as harvest_run
 
 
 @click.command("harvest")
-@click.argument("run")
-@click.option("--out", required=True, help="Directory or fsspec URL of the dataset.")
+@click.argument("run", type=LocalPath())
+@click.option("--out", type=Location(), required=True, help="Directory or fsspec URL of the dataset.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @external_task_option
 @quiet_option

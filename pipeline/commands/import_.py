@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-from pathlib import Path
 from typing import Any, get_args
 
 import click
 
 from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.io.locations import local_path
 from mathpipe.datasets.io.table_files import find_splits
 from mathpipe.generate.curate.dataset_import import MAX_LISTED_LINES, SHARD_ROWS, ImportResult, import_dataset
 from mathpipe.generate.curate.import_parts.import_registry import IMPORT_PARTS, import_part
@@ -24,6 +24,7 @@ from mathpipe.generate.tasks.task_registry import UNVERIFIED_TASKS, load_task
 from mathpipe.pipeline.config.columns import parse_columns
 from mathpipe.pipeline.config.counts import CountRange, format_count
 from mathpipe.pipeline.config.options import NO_TASK, Choice, TaskCommand, configured_task
+from mathpipe.pipeline.config.path_types import Location
 from mathpipe.pipeline.console import log, quiet_option
 from mathpipe.pipeline.progress import Progress
 
@@ -39,16 +40,33 @@ _NOTATIONS = get_args(SourceFormat.model_fields["notation"].annotation)
 )
 @click.option("--type", "problem_type", type=Choice(list(IMPORT_PARTS)), help="What the problems are, for --task none.")
 @click.option(
-    "--train", multiple=True, metavar="FILE", help="File or directory of the training split; may be repeated."
+    "--train",
+    type=Location(),
+    multiple=True,
+    metavar="FILE",
+    help="File or directory of the training split; may be repeated.",
 )
 @click.option(
-    "--valid", multiple=True, metavar="FILE", help="File or directory of the validation split; may be repeated."
+    "--valid",
+    type=Location(),
+    multiple=True,
+    metavar="FILE",
+    help="File or directory of the validation split; may be repeated.",
 )
-@click.option("--test", multiple=True, metavar="FILE", help="File or directory of the test split; may be repeated.")
 @click.option(
-    "--dataset", metavar="DIR", help="Directory of all splits, as Hugging Face's datasets or mathpipe write it."
+    "--test",
+    type=Location(),
+    multiple=True,
+    metavar="FILE",
+    help="File or directory of the test split; may be repeated.",
 )
-@click.option("--out", required=True, help="Directory or fsspec URL of the dataset.")
+@click.option(
+    "--dataset",
+    type=Location(),
+    metavar="DIR",
+    help="Directory of all splits, as Hugging Face's datasets or mathpipe write it.",
+)
+@click.option("--out", type=Location(), required=True, help="Directory or fsspec URL of the dataset.")
 @click.option(
     "--format",
     "format_",
@@ -238,7 +256,7 @@ def _tokens(alphabet: str) -> tuple[str, ...]:
     """The tokens of ``--alphabet``: divided at spaces, or else the characters; ``@FILE``: those of a file, divided at spaces."""
     if alphabet.startswith("@"):
         try:
-            return tuple(Path(alphabet[1:]).read_text(encoding="utf-8").split())
+            return tuple(local_path(alphabet[1:], "--alphabet").read_text(encoding="utf-8-sig").split())
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(
                 f"--alphabet {alphabet} cannot be read", expected="@FILE of tokens", got=str(error)

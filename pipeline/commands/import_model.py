@@ -12,6 +12,7 @@ import click
 from mathpipe.datasets.errors import UserError
 from mathpipe.pipeline.config.counts import CountRange
 from mathpipe.pipeline.config.options import Choice
+from mathpipe.pipeline.config.path_types import LocalPath, Location, ModelSource
 from mathpipe.pipeline.console import log
 from mathpipe.pipeline.models.model_import import ImportedRun, ImportOptions, import_checkpoint, import_exported
 from mathpipe.train.published.exported_model import is_exported
@@ -22,10 +23,15 @@ Heads = CountRange(1, 128)
 
 
 @click.command("import-model")
-@click.argument("name", metavar="FILE|DIR|NAME")
-@click.option("--out", default=None, help="Directory to write.  [default: runs/<name>; models/<name> for a backbone]")
+@click.argument("name", type=ModelSource(), metavar="FILE|DIR|NAME")
+@click.option(
+    "--out",
+    type=LocalPath(),
+    default=None,
+    help="Directory to write.  [default: runs/<name>; models/<name> for a backbone]",
+)
 @click.option("--task", default=None, help="Task of a checkpoint.  [default: as the file says]")
-@click.option("--data", default=None, help="Dataset that the run is evaluated on by default.")
+@click.option("--data", type=Location(), default=None, help="Dataset that the run is evaluated on by default.")
 @click.option("--input-encoding", default=None, help="Encoding of problems, such as FP15.  [default: as the file says]")
 @click.option(
     "--output-encoding", default=None, help="Encoding of solutions, such as P1000.  [default: as the file says]"
@@ -44,7 +50,7 @@ Heads = CountRange(1, 128)
 )
 @click.option(
     "--vocabulary",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=LocalPath(exists=True, dir_okay=False, path_type=Path),
     default=None,
     help="File with one token a line, in the order of their ids.  [default: the published vocabulary of this size]",
 )

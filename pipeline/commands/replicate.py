@@ -10,12 +10,13 @@ import click
 from mathpipe.datasets.errors import UserError, did_you_mean
 from mathpipe.pipeline.config.counts import CountRange
 from mathpipe.pipeline.config.options import Choice
+from mathpipe.pipeline.config.path_types import LocalPath
 from mathpipe.pipeline.config.published_tables import Experiment, Size, experiments_of
 from mathpipe.pipeline.console import log, quiet_option
 from mathpipe.pipeline.published.costs import DEVICES, format_seconds, training_seconds
 from mathpipe.pipeline.published.dvc_experiments import has_pipeline, run_in_dvc
 from mathpipe.pipeline.published.records import add_seed, missing_seeds, read_record, record_path, write_metrics
-from mathpipe.pipeline.published.results_page import write_page
+from mathpipe.pipeline.published.results_page import page_path, write_page
 
 RESULTS = Path("docs/results")
 
@@ -35,7 +36,7 @@ RESULTS = Path("docs/results")
 @click.option("--seeds", type=CountRange(1, 1000), default=1, show_default=True, help="Train with seeds 0 to N - 1.")
 @click.option(
     "--results",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=LocalPath(file_okay=False, path_type=Path),
     default=RESULTS,
     show_default=True,
     help="Folder of the records; the page of results is written beside it.",
@@ -47,7 +48,7 @@ RESULTS = Path("docs/results")
 )
 @click.option(
     "--metrics",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False, path_type=Path),
     default=None,
     help="Also write the measures of the rows as JSON, for DVC.",
 )
@@ -82,6 +83,7 @@ def replicate(
             got=f"--results {results}",
             next_step="pass --no-dvc",
         )
+    page_path(results)  # refuses to replace a file of the user
     for experiment in selected:
         record = read_record(record_path(results, table, experiment.name, size))
         missing = missing_seeds(record, experiment.sections(size), seeds)

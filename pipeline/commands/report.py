@@ -7,18 +7,26 @@ from pathlib import Path
 
 import click
 
+from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.io.locations import split_location
 from mathpipe.datasets.io.storage import Storage
 from mathpipe.evaluate.build_report import build_report
 from mathpipe.evaluate.compare.comparison_page import comparison_json, comparison_page
 from mathpipe.evaluate.compare.evaluations import EVALUATION, find_evaluations, format_accuracy, load_evaluations
 from mathpipe.pipeline.config.options import external_task_option
+from mathpipe.pipeline.config.path_types import LocalPath, Location
 
-COMPARISON = "comparison"
+COMPARISON = "comparison.html"
 
 
 @click.command("report")
-@click.argument("runs", nargs=-1, required=True, metavar="RUN [RUN ...]")
-@click.option("--out", default=None, help="HTML file to write.  [default: evaluation/comparison.html of the first run]")
+@click.argument("runs", type=LocalPath(), nargs=-1, required=True, metavar="RUN [RUN ...]")
+@click.option(
+    "--out",
+    type=Location(),
+    default=None,
+    help="HTML file to write.  [default: evaluation/comparison.html of the first run]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 @external_task_option
 def report(runs: tuple[str, ...], out: str | None, as_json: bool) -> None:
@@ -38,11 +46,13 @@ def report(runs: tuple[str, ...], out: str | None, as_json: bool) -> None:
         click.echo(json.dumps(summary.metrics) if as_json else f"{summary.text}\nreport: {summary.report}")
         return
     evaluations = load_evaluations(directories)
-    page = Path(out) if out is not None else Path(runs[0]) / EVALUATION / f"{COMPARISON}.html"
+    page = out if out is not None else str(Path(runs[0]) / EVALUATION / COMPARISON)
+    folder, name = split_location(page)
+    storage, beside = Storage(folder), f"{Path(name).stem}.json"
+    _refuse_to_replace(storage, beside)
     figures = comparison_json(evaluations)
-    storage = Storage(str(page.parent))
-    storage.write_text(page.name, comparison_page(evaluations))
-    storage.write_text(f"{page.stem}.json", json.dumps(figures, indent=1) + "\n")
+    storage.write_text(name, comparison_page(evaluations))
+    storage.write_text(beside, json.dumps(figures, indent=1) + "\n")
     if as_json:
         click.echo(json.dumps(figures))
         return
@@ -51,3 +61,21 @@ def report(runs: tuple[str, ...], out: str | None, as_json: bool) -> None:
         accuracy = f"{format_accuracy(evaluation.metrics)} % of {evaluation.metrics['n']:,}"
         click.echo(f"{evaluation.name:<{width}}  {accuracy}, {evaluation.settings}")
     click.echo(f"report: {page}")
+
+
+def _refuse_to_replace(storage: Storage, name: str) -> None:
+    """UserError if the JSON file beside the page exists and is no comparison: nobody named it."""
+    text = storage.read_text(name)
+    if text is None:
+        return
+    try:
+        figures = json.loads(text)
+    except ValueError:
+        figures = None
+    if not (isinstance(figures, dict) and {"evaluations", "train_by_test"} <= figures.keys()):
+        raise UserError(
+            f"{storage.path(name)} would be replaced",
+            expected="no such file, or the figures of an earlier comparison",
+            cause="the figures of a comparison are written beside its page, under the same name",
+            next_step="choose another name with --out",
+        )

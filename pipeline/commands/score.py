@@ -22,15 +22,22 @@ from mathpipe.generate.outcomes import DOMAINS, Domain
 from mathpipe.pipeline.config.columns import parse_columns
 from mathpipe.pipeline.config.counts import CountRange
 from mathpipe.pipeline.config.options import Choice, TaskCommand, configured_task
+from mathpipe.pipeline.config.path_types import LocalPath, Location
 from mathpipe.pipeline.console import handle_sigterm, log, quiet_option
 
 
 @click.command("score", cls=TaskCommand)
-@click.argument("file", metavar="FILE")
+@click.argument("file", type=Location(), metavar="FILE")
 @click.option(
     "--task", required=True, help="Task of the problems: a name, a file (./euclid.py) or a module (my.module:Euclid)."
 )
-@click.option("--out", default=None, metavar="FILE", help="File for the result lines.  [default: standard output]")
+@click.option(
+    "--out",
+    type=LocalPath(),
+    default=None,
+    metavar="FILE",
+    help="File for the result lines.  [default: standard output]",
+)
 @click.option(
     "--columns",
     default=None,

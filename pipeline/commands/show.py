@@ -18,11 +18,12 @@ from mathpipe.generate.tasks.task import Task
 from mathpipe.generate.tasks.task_registry import task_of_values
 from mathpipe.pipeline.config.counts import CountRange
 from mathpipe.pipeline.config.options import external_task_option
+from mathpipe.pipeline.config.path_types import Location
 from mathpipe.pipeline.inputs.encodings import reject_number_encoding
 
 
 @click.command("show")
-@click.argument("directory")
+@click.argument("directory", type=Location())
 @click.option("--split", default="test", show_default=True, help="Split to show examples of.")
 @click.option("-k", "count", default=3, show_default=True, type=CountRange(0, 1000), help="Number of examples to show.")
 @click.option("--start", type=CountRange(min=0), default=0, show_default=True, help="First row to show.")

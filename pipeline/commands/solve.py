@@ -9,16 +9,20 @@ from typing import Any
 import click
 
 from mathpipe.datasets.errors import UserError
+from mathpipe.evaluate.run_dataset import data_of_run
 from mathpipe.generate.outcomes import DOMAINS, Domain
 from mathpipe.pipeline.config.counts import CountRange
 from mathpipe.pipeline.config.options import Choice, external_task_option
+from mathpipe.pipeline.config.path_types import LocalPath
 from mathpipe.pipeline.console import quiet_option
 from mathpipe.pipeline.solving import BEAM, SolvedProblem, VerifiedHypothesis, list_runs, open_solver
 
 
 @click.command("solve")
 @click.argument("problem", required=False)
-@click.option("--run", default=None, help="Directory of the run.  [default: list the runs below runs/]")
+@click.option(
+    "--run", type=LocalPath(), default=None, help="Directory of the run.  [default: list the runs below runs/]"
+)
 @click.option("--beam", type=CountRange(min=1), default=BEAM, show_default=True, help="Hypotheses at most.")
 @click.option("--checkpoint", default="last", show_default=True, help="last, best, or a file in the run's directory.")
 @click.option(
@@ -73,9 +77,8 @@ def _list_runs() -> None:
         )
     width = max(len(name) for name, _ in runs)
     for name, record in runs:
-        click.echo(
-            f"{name:<{width}}  {record.task}, {record.imported_from or f'{record.config.steps:,} steps, {record.data}'}"
-        )
+        origin = record.imported_from or f"{record.config.steps:,} steps, {data_of_run(record, Path(name))}"
+        click.echo(f"{name:<{width}}  {record.task}, {origin}")
 
 
 def _problems(problem: str) -> list[str]:
@@ -86,7 +89,7 @@ def _problems(problem: str) -> list[str]:
         is_file = False
     if not is_file:
         return [problem]
-    lines = Path(problem).read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = Path(problem).read_text(encoding="utf-8-sig", errors="replace").splitlines()
     return [line for line in lines if line.strip()]
 
 

@@ -16,6 +16,7 @@ from mathpipe.datasets.format.manifest import read_manifest
 from mathpipe.datasets.problem_types.type_registry import problem_type_of
 from mathpipe.evaluate.quick_accuracy import quick_accuracy, quick_metric_names
 from mathpipe.pipeline.config.options import Choice, external_task_option, load_configured_task, parameter_options
+from mathpipe.pipeline.config.path_types import LocalPath, Location
 from mathpipe.pipeline.config.resolution import ParameterSource, parse_overrides, preset_task, resolve, validate
 from mathpipe.pipeline.config.yaml_text import NULL_WORDS
 from mathpipe.pipeline.console import log, quiet_option, warn
@@ -33,8 +34,16 @@ from mathpipe.train.trainer import train as train_run
 
 
 @click.command("train")
-@click.option("--data", default=None, help="Directory or URL of the dataset.  [default: the latest under data/]")
-@click.option("--run", "run_dir", default=None, help="Directory of the run.  [default: runs/<name of the dataset>]")
+@click.option(
+    "--data", type=Location(), default=None, help="Directory or URL of the dataset.  [default: the latest under data/]"
+)
+@click.option(
+    "--run",
+    "run_dir",
+    type=LocalPath(),
+    default=None,
+    help="Directory of the run.  [default: runs/<name of the dataset>]",
+)
 @click.option(
     "--on-mismatch",
     type=Choice(get_args(OnMismatch)),

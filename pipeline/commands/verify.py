@@ -12,12 +12,13 @@ from mathpipe.datasets.format.manifest import Manifest, read_manifest
 from mathpipe.generate.curate.dataset_proofs import EvidenceReport, prove_dataset
 from mathpipe.generate.curate.dataset_verification import Damage, VerificationReport, verify_dataset
 from mathpipe.pipeline.config.options import execution_options, external_task_option
+from mathpipe.pipeline.config.path_types import Location
 from mathpipe.pipeline.console import EXIT_DAMAGED, Terminated, handle_sigterm, log, quiet_option, warn
 from mathpipe.pipeline.progress import Progress
 
 
 @click.command("verify")
-@click.argument("directory")
+@click.argument("directory", type=Location())
 @click.option(
     "--prove",
     is_flag=True,

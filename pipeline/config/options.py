@@ -20,6 +20,7 @@ from mathpipe.generate.tasks.external.task_source import is_reference
 from mathpipe.generate.tasks.task import Task
 from mathpipe.generate.tasks.task_registry import load_task
 from mathpipe.pipeline.config.counts import CountRange, format_count
+from mathpipe.pipeline.config.path_types import LocalPath
 from mathpipe.pipeline.config.resolution import ParameterSource, resolve, user_errors
 from mathpipe.pipeline.config.typed_values import is_integer, read_values
 
@@ -45,7 +46,7 @@ def parameter_options(command: Callable[..., Any]) -> Callable[..., Any]:
     )(with_source)
     with_options = click.option(
         "--params",
-        type=click.Path(dir_okay=False, path_type=Path),
+        type=LocalPath(dir_okay=False, path_type=Path),
         default=None,
         help="Read parameters from this file, such as params.yaml.  [default: no file]",
     )(with_options)

@@ -11,8 +11,9 @@ import pyarrow.compute as pc
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.io.storage import Storage
 from mathpipe.evaluate.adapters.adapter_registry import all_outcomes
-from mathpipe.evaluate.build_report import FAILURES, PREDICTIONS, iter_failures
+from mathpipe.evaluate.build_report import iter_failures
 from mathpipe.evaluate.compare.evaluations import find_evaluations
+from mathpipe.evaluate.evaluation_directory import FAILURES, PREDICTIONS
 from mathpipe.evaluate.failures.failure import Failure
 from mathpipe.evaluate.failures.failure_dump import read_failures
 from mathpipe.evaluate.predictions import expect_predictions, predictions_metadata, read_predictions

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mathpipe.evaluate.build_report import METRICS
+from mathpipe.evaluate.evaluation_directory import METRICS
 from mathpipe.train.run.checkpoint import RunRecord, tokenizers
 
 _SETTINGS = (
@@ -58,7 +58,7 @@ def _accuracy(run: Path) -> str:
     """Every evaluation that the run holds."""
     rows = []
     for path in sorted((run / "evaluation").glob(f"*/{METRICS}")):
-        metrics = json.loads(path.read_text(encoding="utf-8"))
+        metrics = json.loads(path.read_text(encoding="utf-8-sig"))
         rows.append((path.parent.name, f"{100 * metrics['accuracy']:.2f} %", f"{metrics['n']:,}"))
     if not rows:
         return "Not evaluated yet."

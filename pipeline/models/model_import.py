@@ -14,6 +14,7 @@ import yaml
 
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.manifest import read_manifest
+from mathpipe.datasets.io.locations import relative_location
 from mathpipe.datasets.problem_types.type_registry import problem_type_of
 from mathpipe.generate.tasks.task_registry import load_task
 from mathpipe.pipeline.config.resolution import user_errors, validate
@@ -73,7 +74,7 @@ def import_checkpoint(path: Path, out: Path, options: ImportOptions) -> Imported
         task = task or default.task
     elif tokens is None and encodings == [None, None]:
         raise unknown_vocabulary(path, weights.decoder.vocabulary_size)
-    data, digest, spec = _dataset(path, options.data, task, settings)
+    data, digest, spec = _dataset(path, out, options.data, task, settings)
     names = problem_type_of(spec).training_encodings(spec, *encodings)
     config = validate(
         TrainConfig,
@@ -100,7 +101,8 @@ def import_exported(directory: Path, out: Path, data: str | None) -> ImportedRun
     record, weights = read_exported(directory)
     if data is not None:
         manifest = read_manifest(data)
-        record = replace(record, data=data, dataset_digest=manifest.split_digest("train"), spec=manifest.spec)
+        place = relative_location(data, out)
+        record = replace(record, data=place, dataset_digest=manifest.split_digest("train"), spec=manifest.spec)
     write_run(out, record, weights, _parameters_to_continue(out, record.config))
     return ImportedRun(out, record, sum(weight.numel() for weight in weights.values()), ())
 
@@ -109,7 +111,7 @@ def _read_vocabulary(path: Path | None, size: int) -> tuple[str, ...] | None:
     """The tokens of a file, one a line, in the order of their ids."""
     if path is None:
         return None
-    tokens = tuple(path.read_text(encoding="utf-8").split())
+    tokens = tuple(path.read_text(encoding="utf-8-sig").split())
     if len(tokens) != size or len({*tokens}) != size:
         raise UserError(
             f"{path} does not list the vocabulary of the model",
@@ -155,12 +157,15 @@ def _model(
 
 
 def _dataset(
-    path: Path, data: str | None, task_name: str | None, settings: PublishedSettings
+    path: Path, out: Path, data: str | None, task_name: str | None, settings: PublishedSettings
 ) -> tuple[str, str, dict[str, Any]]:
-    """(directory, digest, spec) of the dataset; without one, the spec of the task with the dimensions that the file names."""
+    """(location as the run in ``out`` records it, digest, spec) of the dataset.
+
+    Without a dataset, the spec of the task with the dimensions that the file names.
+    """
     if data is not None:
         manifest = read_manifest(data)
-        return data, manifest.split_digest("train"), manifest.spec
+        return relative_location(data, out), manifest.split_digest("train"), manifest.spec
     if task_name is None:
         raise UserError(f"{path} names no task that mathpipe has", next_step="name it with --task")
     task = load_task(task_name)

@@ -93,7 +93,7 @@ def read_record(path: Path) -> Record | None:
     if not path.exists():
         return None
     try:
-        return Record.model_validate_json(path.read_text(encoding="utf-8"))
+        return Record.model_validate_json(path.read_text(encoding="utf-8-sig"))
     except ValidationError as error:
         raise UserError(
             f"{path} is not a record of an experiment",

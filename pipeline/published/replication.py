@@ -51,7 +51,7 @@ class Stages:
 
     def __init__(self, path: Path, digest: str) -> None:
         self.path = path
-        values = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        values = json.loads(path.read_text(encoding="utf-8-sig")) if path.exists() else {}
         self.values: dict[str, Any] = values if values.get("digest") == digest else {"digest": digest}
 
     def run(self, name: str, arguments: list[str]) -> dict[str, Any]:
@@ -188,7 +188,7 @@ def device_name() -> str:
 
 def _processor() -> str:
     with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8-sig").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.io.atomic_files import write_atomically
 from mathpipe.pipeline.config.published_tables import (
     SIZES,
@@ -36,9 +37,23 @@ _COLUMNS = (
 )  # fmt: skip
 
 
+def page_path(results: Path) -> Path:
+    """Path of the page; UserError if a file of this name is not a page of results."""
+    page = results.parent / f"{results.name}.md"
+    title = _HEADER.partition("\n")[0]
+    if page.exists() and not page.read_text(encoding="utf-8", errors="replace").startswith(title):
+        raise UserError(
+            f"{page} would be replaced",
+            expected=f"no such file, or a page that begins with {title!r}",
+            cause="the page of results is written beside the folder of --results",
+            next_step="choose another folder with --results",
+        )
+    return page
+
+
 def write_page(results: Path) -> Path:
     """Write the page beside the folder of records: ``docs/results.md`` for ``docs/results``."""
-    page = results.parent / f"{results.name}.md"
+    page = page_path(results)
     page.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(page, [page_text(results).encode()])
     return page

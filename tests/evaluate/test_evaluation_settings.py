@@ -37,6 +37,7 @@ def test_checkpoint_is_evaluated_on_its_dataset(
     assert sorted(p.name for p in (run / "evaluation" / "test.first-20").iterdir()) == [
         "accuracy_by_tolerance.csv",
         "analyses",
+        "evaluation.json",
         "metrics.json",
         "predictions.parquet",
         "report.html",

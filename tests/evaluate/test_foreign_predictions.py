@@ -18,8 +18,9 @@ from mathpipe.datasets.io.storage import Storage
 from mathpipe.datasets.tokenizers.integer_tokenizer import IntegerTokenizer
 from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
 from mathpipe.evaluate.adapters.adapter_registry import adapter_of_spec
-from mathpipe.evaluate.build_report import PREDICTIONS, build_report, iter_failures
+from mathpipe.evaluate.build_report import build_report, iter_failures
 from mathpipe.evaluate.decode.decoding import Hypotheses
+from mathpipe.evaluate.evaluation_directory import PREDICTIONS
 from mathpipe.evaluate.predictions import METADATA, PredictionsWriter, expect_predictions
 from mathpipe.evaluate.score.scoring import append_end
 from mathpipe.generate.problem_specs.matrix_spec import MatrixSpec

@@ -34,6 +34,6 @@ def test_run_of_another_task(task: str, tmp_path: Path) -> None:
     )
     if task == "ode1":
         with pytest.raises(UserError, match="contains another task than the run was trained on"):
-            dataset_of_run(record, url, "test")
+            dataset_of_run(record, tmp_path, url, "test")
     else:
-        assert len(dataset_of_run(record, url, "test")) == 5
+        assert len(dataset_of_run(record, tmp_path, url, "test")) == 5

@@ -74,6 +74,7 @@ def test_killed_evaluation_resumes(
         evaluate_run(tmp_path / "run", progress=killed, load=load, **settings)
     assert (killed.total, killed.fresh, killed.earlier, killed.closed) == (230, 200, 0, 1)
     remaining = files_of(tmp_path / "run")
+    assert remaining.pop("evaluation/test/evaluation.json") == b'{\n "files": []\n}\n'
     assert len(remaining) == 3 and all("/.partial/" in f"/{name}" for name in remaining)
     model = plan_answers(open_dataset(addition_data, "test"), add_defects)
     load = planned_run(addition_data, model)
@@ -95,7 +96,7 @@ def test_parts_of_another_evaluation_are_not_reused(
     load = planned_run(addition_data, plan_answers(open_dataset(addition_data, "test")))
     with pytest.raises(KeyboardInterrupt):
         evaluate_run(tmp_path / "run", progress=CountingProgress(stop_at_end=True), load=load, chunk_rows=50)
-    assert len(files_of(tmp_path / "run")) == 5
+    assert len(files_of(tmp_path / "run")) == 5 + 1  # parts and evaluation.json
     for change in ("weights", "settings"):
         model = plan_answers(open_dataset(addition_data, "test"), add_defects)
         if change == "weights":

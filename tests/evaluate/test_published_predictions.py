@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -149,3 +150,21 @@ def test_tasks_of_other_types_have_no_published_files(tmp_path: Path) -> None:
     (tmp_path / "x.pred").write_text(FILE)
     with pytest.raises(UserError, match="matrix tasks only"):
         import_published(tmp_path / "x.pred", "integration-bwd", str(tmp_path / "out"))
+
+
+def test_odd_records_are_counted_and_named(tmp_path: Path) -> None:
+    numpy_2 = CORRECT.replace("'V1'", "np.str_('V1')")
+    odd = [
+        f"Equation 20 (0/1)\nsrc=[[nan 2. 3. 4.]]\ntgt={CORRECT}\n0 -1.0 {CORRECT}\n",
+        f"Equation 21 (0/1)\nsrc=[[1. ... 4.]]\ntgt={CORRECT}\n0 -1.0 {CORRECT}\n",
+        f"Equation 22 (0/1)\nsrc=[[1. 2. 3. 4.]]\ntgt={CORRECT[:-8]}]\n0 -1.0 {CORRECT}\n",
+        "truncat",
+    ]
+    good = f"Equation 30 (0/1)\nsrc=[[1. 2. 3. 4.]]\ntgt={numpy_2}\n1 -1.0 {numpy_2}\n"
+    path, logged = tmp_path / "add.pred", list[str]()
+    path.write_text("\ufeff" + "\n".join([FILE, *odd[:3], good, odd[3]]), encoding="utf-8")
+    report = import_published(path, "add", str(tmp_path / "out"), log=logged.append)
+    rows = pq.read_table(tmp_path / "out" / "predictions.parquet").filter(pc.field("rank") == 0).column("row")
+    assert rows.to_pylist() == [0, 7, 9, 12, 30] and report.metrics["n"] == 5
+    assert "line 24" in logged[0] and "nan" in logged[0] and "..." in logged[1] and "truncat" in logged[3]
+    assert "equation 22" in logged[2] and logged[-1] == "4 of 9 records were left out"

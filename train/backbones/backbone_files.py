@@ -64,7 +64,7 @@ def import_backbone(source: str, out: str | Path) -> BackboneRecord:
     out = Path(out)
     record_file = out / RECORD
     if record_file.exists():
-        existing = json.loads(record_file.read_text(encoding="utf-8"))
+        existing = json.loads(record_file.read_text(encoding="utf-8-sig"))
         if existing.get("digest") != record.digest:
             raise UserError(
                 f"{out} holds another backbone",

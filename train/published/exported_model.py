@@ -56,7 +56,7 @@ def _config(record: RunRecord, sha256: str) -> dict[str, Any]:
 def is_exported(directory: Path) -> bool:
     """Whether ``mathpipe export-model`` wrote this directory."""
     try:
-        config = json.loads((directory / CONFIG).read_text(encoding="utf-8"))
+        config = json.loads((directory / CONFIG).read_text(encoding="utf-8-sig"))
     except (OSError, ValueError):
         return False
     return isinstance(config, dict) and str(config.get("format", "")).startswith("mathpipe-model")
@@ -64,7 +64,7 @@ def is_exported(directory: Path) -> bool:
 
 def read_exported(directory: Path) -> tuple[RunRecord, Weights]:
     """The record and the weights of an exported model; UserError if it is damaged or of another format."""
-    config = json.loads((directory / CONFIG).read_text(encoding="utf-8"))
+    config = json.loads((directory / CONFIG).read_text(encoding="utf-8-sig"))
     if config.get("format") != FORMAT or not isinstance(config.get("record"), dict):
         raise UserError(
             f"{directory / CONFIG} is of another format",

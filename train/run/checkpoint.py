@@ -27,6 +27,7 @@ from pydantic import ValidationError
 
 from mathpipe.datasets.errors import UserError, did_you_mean
 from mathpipe.datasets.io.atomic_files import write_atomically
+from mathpipe.datasets.io.locations import local_path
 from mathpipe.datasets.problem_types.type_registry import problem_type_of
 from mathpipe.datasets.tokenizers.tokenizer import Tokenizer
 from mathpipe.train.config import TrainConfig
@@ -44,8 +45,9 @@ _DIGEST_BYTES = 32
 
 @dataclass(frozen=True)
 class RunRecord:
-    """Description of a run. ``data``: the directory of the dataset; ``step``: steps taken (0 in run.json).
+    """Description of a run. ``data``: the dataset, relative to the directory of the run, or its URL; ``step``: steps taken.
 
+    In run.json ``step`` is 0.
     ``imported_from``: the file of an imported model, whose ``data`` and ``dataset_digest`` are empty where no dataset was named.
     """
 
@@ -114,7 +116,7 @@ def read_record(run_dir: Path) -> RunRecord:
     """The record of a run (step 0); UserError for a directory without a run."""
     path = run_dir / RECORD
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise UserError(
             f"{run_dir} holds no run",
@@ -163,9 +165,10 @@ def load_model(run_dir: str | Path, device: str | torch.device = "cpu", name: st
 
     UserError if the directory contains no run, or the checkpoint is missing or damaged.
     """
-    path = Path(run_dir) / {"last": CHECKPOINT, "best": BEST}.get(name, name)
+    run_dir = local_path(run_dir, "the directory of a run")
+    path = run_dir / {"last": CHECKPOINT, "best": BEST}.get(name, name)
     if not path.is_file():
-        raise _no_checkpoint(Path(run_dir), name)
+        raise _no_checkpoint(run_dir, name)
     state = read_checkpoint(path, device)
     record = RunRecord.from_dict(state["record"], path)
     model = build_model(record).to(device)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.io.locations import local_path
 from mathpipe.train.model.interface import Model
 from mathpipe.train.run.checkpoint import CHECKPOINT, RunRecord, read_checkpoint, tokenizers
 
@@ -18,7 +18,7 @@ def load_initial_weights(model: Model, record: RunRecord, init_from: str) -> Run
     ``init_from``: a run directory, for its last checkpoint, or a checkpoint. UserError if it does not exist or its model or
     vocabulary differs.
     """
-    path = Path(init_from)
+    path = local_path(init_from, "init_from")
     path = path / CHECKPOINT if path.is_dir() else path
     if not path.is_file():
         raise UserError(

@@ -26,7 +26,7 @@ def read_metrics_log(path: Path) -> list[Point]:
     if not path.exists():
         return []
     points: list[Point] = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8-sig").splitlines():
         try:
             points.append(json.loads(line))
         except ValueError:

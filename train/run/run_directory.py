@@ -15,7 +15,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.io.atomic_files import write_json
+from mathpipe.datasets.io.atomic_files import write_atomically, write_json
 from mathpipe.datasets.io.file_locks import lock_path
 from mathpipe.datasets.io.storage import Storage, move_to_backup
 from mathpipe.train.config import TrainConfig, first_difference
@@ -92,7 +92,7 @@ def _raw_record(run_dir: Path) -> dict[str, Any]:
     path = run_dir / RECORD
     if path.exists():
         try:
-            values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8-sig"))
             return values
         except ValueError:
             read_record(run_dir)
@@ -122,7 +122,9 @@ def last_checkpoint(run_dir: Path) -> dict[str, Any] | None:
 def _prepare(run_dir: Path, record: RunRecord) -> None:
     Storage(str(run_dir)).remove_unfinished("")
     (run_dir / CHECKPOINTS).mkdir(exist_ok=True)
-    (run_dir / CHECKPOINTS / "README.txt").write_text(_CHECKPOINTS_TEXT)  # DVC warns of an empty output
+    readme = run_dir / CHECKPOINTS / "README.txt"  # DVC warns of an empty output
+    if not readme.exists():  # it may be a link into DVC's cache, which must not change
+        write_atomically(readme, [_CHECKPOINTS_TEXT.encode()])
     write_json(run_dir / RECORD, record.to_dict())
 
 

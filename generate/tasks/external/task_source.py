@@ -21,6 +21,7 @@ from types import ModuleType
 from typing import Literal
 
 from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.io.locations import local_path
 
 _FILE = re.compile(r"(?P<place>.+\.py)(?::(?P<attribute>[A-Za-z_]\w*))?")
 _MODULE = re.compile(r"(?P<place>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):(?P<attribute>[A-Za-z_]\w*)")
@@ -83,9 +84,9 @@ def read_source(reference: TaskReference) -> TaskSource:
     if reference.kind == "module":
         module = import_module(reference.place)
         return TaskSource(reference, str(module.__file__), None, module_digest(module))
-    path = Path(reference.place)
+    path = local_path(reference.place, "--task")
     try:
-        text = _normalised(path.read_text(encoding="utf-8"))
+        text = _normalised(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"--task {reference}: {path} cannot be read",
@@ -205,7 +206,7 @@ def module_digest(module: ModuleType) -> str:
             continue
         file = _source_file(name)
         if file is not None:
-            texts[name] = _normalised(file.read_text(encoding="utf-8"))
+            texts[name] = _normalised(file.read_text(encoding="utf-8-sig"))
             names += _package_imports(name, texts[name], is_package=file.name == "__init__.py")
     return _digest(texts)
 

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from mathpipe.datasets.io.storage import Storage
-from mathpipe.evaluate.build_report import ANALYSES_FILE, METRICS, PREDICTIONS
 from mathpipe.evaluate.compare.comparison_page import comparison_page
 from mathpipe.evaluate.compare.evaluations import comparison_tables, disambiguate, load_evaluations
+from mathpipe.evaluate.evaluation_directory import ANALYSES_FILE, METRICS, PREDICTIONS
 from mathpipe.evaluate.predictions import METADATA
 
 Write = Callable[..., str]
