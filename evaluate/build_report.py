@@ -23,7 +23,7 @@ from mathpipe.evaluate.adapters.adapter_registry import AnyAdapter, adapter_of_s
 from mathpipe.evaluate.analyze.analysis import Analysis
 from mathpipe.evaluate.analyze.baselines import BaselineCounts
 from mathpipe.evaluate.analyze.evaluation_data import EvaluationData, evaluation_data, required_columns
-from mathpipe.evaluate.analyze.summary import Metrics
+from mathpipe.evaluate.analyze.summary import Metrics, compared_figures
 from mathpipe.evaluate.failures.failure import Failure
 from mathpipe.evaluate.failures.failure_dump import FailureWriter
 from mathpipe.evaluate.failures.worst_failures import WorstFailures
@@ -79,9 +79,9 @@ def _build_report(storage: Storage, verbose: bool, seconds: Mapping[str, float],
     worst, typical = _failures(storage, data, adapter, spec, verbose)
     durations = dict(seconds) | ({} if started is None else {"total": time.perf_counter() - started})
     metrics = adapter.metrics(data) | {"seconds": {name: round(value, 3) for name, value in durations.items()}}
-    _write_analyses(storage, analyses)
+    _write_analyses(storage, metrics, analyses)
     storage.write_text(REPORT, page(metadata, metrics, analyses, worst, typical, adapter.worst_order))
-    storage.write_text(METRICS, json.dumps(metrics, indent=2, allow_nan=False) + "\n")
+    storage.write_text(METRICS, json.dumps(compared_figures(metrics), indent=2, allow_nan=False) + "\n")
     return ReportResult(
         metrics,
         analyses,
@@ -146,16 +146,16 @@ def typical_failure_rows(data: EvaluationData, column: str) -> list[int]:
     return [int(rows[k]) for k in indices[first : first + _NUM_TYPICAL]]
 
 
-def _write_analyses(storage: Storage, analyses: list[Analysis]) -> None:
+def _write_analyses(storage: Storage, metrics: Metrics, analyses: list[Analysis]) -> None:
+    """A table and a plot of each analysis, and one file with all metrics and all tables."""
     for analysis in analyses:
         name = TOLERANCE_CURVE if f"{analysis.name}.csv" == TOLERANCE_CURVE else f"{ANALYSES}/{analysis.name}.csv"
         storage.write_text(name, analysis_csv(analysis))
         svg = render_chart(analysis, standalone=True)
         if svg is not None:
             storage.write_text(f"{ANALYSES}/{analysis.name}.svg", svg)
-    storage.write_text(
-        ANALYSES_FILE, json.dumps([analysis_json(analysis) for analysis in analyses], indent=1, allow_nan=False) + "\n"
-    )
+    everything = {"metrics": metrics, "analyses": [analysis_json(analysis) for analysis in analyses]}
+    storage.write_text(ANALYSES_FILE, json.dumps(everything, indent=1, allow_nan=False) + "\n")
 
 
 def analysis_csv(analysis: Analysis) -> str:

@@ -57,5 +57,5 @@ def test_commands_run_as_printed(tmp_path: Path) -> None:
     specs = {path.name: read_manifest(str(path)).spec for path in (tmp_path / "data").iterdir() if path.is_dir()}
     assert specs.keys() == {"euclid", "divisor", "rotate", "majority", "fast-gcd"}
     assert specs["euclid"]["problems"]["max_int"] == 1_000_000 and not specs.keys() & TASKS.keys()
-    metrics = next((tmp_path / "runs" / "euclid" / "evaluation").glob("*/metrics.json")).read_text()
+    metrics = next((tmp_path / "runs" / "euclid" / "evaluation").glob("*/analyses/analyses.json")).read_text()
     assert "classes_predicted" in metrics
