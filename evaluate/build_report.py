@@ -26,7 +26,7 @@ from mathpipe.evaluate.analyze.evaluation_data import EvaluationData, evaluation
 from mathpipe.evaluate.analyze.summary import Metrics, compared_figures
 from mathpipe.evaluate.failures.failure import Failure
 from mathpipe.evaluate.failures.failure_dump import FailureWriter
-from mathpipe.evaluate.failures.worst_failures import WorstFailures
+from mathpipe.evaluate.failures.shown_failures import ShownFailures
 from mathpipe.evaluate.predictions import expect_predictions, predictions_metadata, read_predictions
 from mathpipe.evaluate.report.charts import render_chart
 from mathpipe.evaluate.report.evaluation_page import page
@@ -76,11 +76,11 @@ def _build_report(storage: Storage, verbose: bool, seconds: Mapping[str, float],
     baseline_counts = BaselineCounts(**metadata.get("baselines", {"n": 0, "passed": {}}))
     data, adapter = evaluation_data(table, metadata, baseline_counts), adapter_of_spec(spec)
     analyses = adapter.analyse(data)
-    worst, typical = _failures(storage, data, adapter, spec, verbose)
+    shown = _failures(storage, data, adapter, spec, verbose)
     durations = dict(seconds) | ({} if started is None else {"total": time.perf_counter() - started})
     metrics = adapter.metrics(data) | {"seconds": {name: round(value, 3) for name, value in durations.items()}}
     _write_analyses(storage, metrics, analyses)
-    storage.write_text(REPORT, page(metadata, metrics, analyses, worst, typical, adapter.worst_order))
+    storage.write_text(REPORT, page(metadata, metrics, analyses, shown, adapter.worst_order))
     storage.write_text(METRICS, json.dumps(compared_figures(metrics), indent=2, allow_nan=False) + "\n")
     return ReportResult(
         metrics,
@@ -89,7 +89,7 @@ def _build_report(storage: Storage, verbose: bool, seconds: Mapping[str, float],
         storage.path(TOLERANCE_CURVE),
         storage.path(REPORT),
         storage.path(FAILURES) if verbose else None,
-        tuple(worst) if verbose else (),
+        tuple(shown.worst.selected()) if verbose else (),
     )
 
 
@@ -103,26 +103,19 @@ def remove_previous_results(storage: Storage) -> None:
 
 def _failures(
     storage: Storage, data: EvaluationData, adapter: AnyAdapter, spec: dict[str, Any], verbose: bool
-) -> tuple[list[Failure], list[Failure]]:
-    """The worst and the most typical failures; with ``verbose``, all failures are streamed into a dump."""
-    worst, typical = WorstFailures(), list[Failure]()
-    typical_rows = set(typical_failure_rows(data, adapter.typical_column))
-
-    def observed() -> Iterator[Failure]:
-        for failure in worst.observe(iter_failures(storage, spec)):
-            if failure.row in typical_rows:
-                typical.append(failure)
-            yield failure
-
+) -> ShownFailures:
+    """The failures that the report shows; with ``verbose``, all failures are streamed into a dump."""
+    shown = ShownFailures(set(typical_failure_rows(data, adapter.typical_column)))
+    observed = shown.observe(iter_failures(storage, spec))
     if verbose:
         with storage.write(FAILURES) as file:
             writer = FailureWriter(file)
-            writer.append(observed())
+            writer.append(observed)
             writer.close()
     else:
-        for _ in observed():
+        for _ in observed:
             pass
-    return worst.selected(), typical
+    return shown
 
 
 def iter_failures(storage: Storage, spec: dict[str, Any], name: str = PREDICTIONS) -> Iterator[Failure]:

@@ -36,10 +36,13 @@ with sync_playwright() as playwright:
         page.screenshot(path=images / f"{name}.png", full_page=True, clip=clip)
 
     # whole cards only: two of "How accurate it is", two of "Where it fails", the two worst failures
-    hidden = ("#calibration", "#failures .card:not(#failure_discriminability, #by_norm)", "#worst .card:nth-of-type(n + 3)")
+    hidden = (
+        *("#calibration", "#failures .card:not(#failure_discriminability, #by_norm)"),
+        *("#worst .failure:nth-of-type(n + 3)", "#worst form", "#worst .more"),
+    )
     page.add_style_tag(content=f"{', '.join(hidden)} {{ display: none }}")
     save("report", "header", "#failures")
-    save("where", "#failures", "#typical")
+    save("where", "#failures", "#worst")
     save("failure", "#worst", "#reproduce")
     browser.close()
 PYTHON
