@@ -19,12 +19,13 @@ from typing import Any
 
 from mathpipe.datasets.rendering.matrix_drawing import format_number
 from mathpipe.evaluate.analyze.analysis import Analysis, Chart
-from mathpipe.evaluate.report.scales import LinearScale, Scale, choose_scale, format_share
+from mathpipe.evaluate.report.scales import LinearScale, Scale, choose_scale, format_share, positive_scale
 
 WIDTH, HEIGHT = 440, 270
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 12, 42
 _BAR, _GAP = 16, 8
 _MAX_BARS = 16
+_MANY_POINTS = 40  # more are smaller
 
 # of a standalone plot; a page has its own style
 STYLE = """
@@ -86,7 +87,7 @@ def _lines(analysis: Analysis, chart: Chart) -> tuple[str | None, int]:
     has_legend = len(columns) > 1 or chart.diagonal
     upper = _TOP + (18 * _legend_rows(chart) if has_legend else 0)
     bounds = [[_number(v) for v in analysis.column(name)] for name in (chart.high, chart.low) if name]
-    scale = _scale(chart, columns, bounds)
+    scale = _scale(chart, columns, bounds) if set(chart.y) <= set(analysis.shares) else _values_scale(columns)
     axes = _Axes(first, last, scale, log, upper, HEIGHT + upper - _TOP)
     parts = [_y_axis(axes), _x_axis(chart, xs, positions, axes)]
     if chart.diagonal:
@@ -114,14 +115,15 @@ def _series(
     """One line and its points."""
     colour = f"var(--s{series % 6 + 1})"
     points = [(axes.x(p), axes.y(column[k]), k) for k, p in positions.items() if math.isfinite(column[k])]
+    radius = 3 if len(points) <= _MANY_POINTS else 1.5
     parts = [
         f'<polyline points="{_points([(x, y) for x, y, _ in points])}" fill="none" stroke="{colour}" '
         f'stroke-width="2" stroke-linejoin="round"{_dash(series)}/>'
     ]
     for x, y, k in points:
-        tooltip = f"{_title(name)}: {format_share(column[k])}, {chart.x_title or chart.x} {format_number(xs[k])}"
+        tooltip = f"{_title(name)}: {axes.scale.text(column[k])}, {chart.x_title or chart.x} {format_number(xs[k])}"
         parts.append(
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"><title>{escape(tooltip)}</title></circle>'
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:g}" fill="{colour}"><title>{escape(tooltip)}</title></circle>'
         )
     return "".join(parts)
 
@@ -216,6 +218,11 @@ def _scale(chart: Chart, columns: list[list[float]], bounds: list[list[float]]) 
         return LinearScale()
     others = [v for column in columns[1:] for v in column]
     return choose_scale(columns[0], [*others, *(v for column in bounds for v in column)])
+
+
+def _values_scale(columns: list[list[float]]) -> Scale:
+    """The scale of numbers that are no proportions."""
+    return positive_scale(v for column in columns for v in column)
 
 
 def _y_axis(axes: _Axes) -> str:

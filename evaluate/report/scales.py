@@ -19,7 +19,10 @@ _TOPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
 
 
 class Scale(Protocol):
-    """An axis of proportions. ``is_log``: whether equal distances mean equal factors of the odds, so that bars have no meaning."""
+    """An axis of proportions, or of positive numbers such as losses.
+
+    ``is_log``: whether equal distances mean equal factors of the odds, so that bars have no meaning.
+    """
 
     is_log: bool
 
@@ -29,6 +32,9 @@ class Scale(Protocol):
     def ticks(self) -> list[tuple[float, str]]:
         """Proportions and their labels, in ascending order."""
 
+    def text(self, value: float) -> str:
+        """A value as a reader sees it."""
+
 
 @dataclass(frozen=True)
 class LinearScale:
@@ -36,6 +42,9 @@ class LinearScale:
 
     top: float = 1.0
     is_log = False
+
+    def text(self, value: float) -> str:
+        return format_share(value)
 
     def position(self, proportion: float) -> float:
         return min(max(proportion / self.top, 0.0), 1.0)
@@ -58,6 +67,9 @@ class LogitScale:
     has_one: bool = False
     is_log = True
 
+    def text(self, value: float) -> str:
+        return format_share(value)
+
     def position(self, proportion: float) -> float:
         if not self.low < proportion < self.high:
             return 0.0 if proportion <= self.low else 1.0
@@ -68,6 +80,36 @@ class LogitScale:
         lowest = 0.06 if first else 0.0
         inside = [(p, f"{100 * p:g}%") for p in _LOGIT_TICKS if self.low <= p and lowest <= self.position(p) < 0.96]
         return [*first, *inside, *([(1.0, "100%")] if self.has_one else [])]
+
+
+@dataclass(frozen=True)
+class PositiveScale:
+    """Positive numbers from ``low`` to ``high`` by their logarithm, such as losses."""
+
+    low: float
+    high: float
+    is_log = False  # nothing to explain: ticks are at 1, 2 and 5 of each decade
+
+    def position(self, value: float) -> float:
+        if value <= self.low:
+            return 0.0
+        return min(math.log(value / self.low) / math.log(self.high / self.low), 1.0)
+
+    def ticks(self) -> list[tuple[float, str]]:
+        first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
+        steps = (1, 2, 5) if self.high / self.low < 1000 else (1,)
+        values = [step * 10.0**decade for decade in range(first, last + 1) for step in steps]
+        inside = [value for value in values if self.low <= value <= self.high]
+        return [(value, f"{value:g}") for value in inside or (self.low, self.high)]
+
+    def text(self, value: float) -> str:
+        return f"{value:.4g}"
+
+
+def positive_scale(values: Iterable[float]) -> PositiveScale:
+    """The scale for these numbers, of which those that are not positive lie on the lower edge."""
+    positive = [v for v in values if math.isfinite(v) and v > 0] or [1.0]
+    return PositiveScale(min(positive) / 1.15, max(positive) * 1.15)
 
 
 def choose_scale(values: Iterable[float], others: Iterable[float] = (), lowest: float = LOWEST) -> Scale:
