@@ -24,7 +24,7 @@ from mathpipe.evaluate.adapters.adapter_registry import AnyAdapter, adapter_of_s
 from mathpipe.evaluate.analyze.analysis import Analysis
 from mathpipe.evaluate.analyze.baselines import BaselineCounts
 from mathpipe.evaluate.analyze.evaluation_data import EvaluationData, evaluation_data, required_columns
-from mathpipe.evaluate.analyze.summary import Metrics
+from mathpipe.evaluate.analyze.summary import Metrics, compared_figures
 from mathpipe.evaluate.evaluation_directory import (
     ANALYSES,
     ANALYSES_FILE,
@@ -38,7 +38,7 @@ from mathpipe.evaluate.evaluation_directory import (
 )
 from mathpipe.evaluate.failures.failure import Failure
 from mathpipe.evaluate.failures.failure_dump import FailureWriter
-from mathpipe.evaluate.failures.worst_failures import WorstFailures
+from mathpipe.evaluate.failures.shown_failures import ShownFailures
 from mathpipe.evaluate.predictions import expect_predictions, predictions_metadata, read_predictions
 from mathpipe.evaluate.report.charts import render_chart
 from mathpipe.evaluate.report.evaluation_page import page
@@ -106,12 +106,12 @@ def _write_report(
     baseline_counts = BaselineCounts(**metadata.get("baselines", {"n": 0, "passed": {}}))
     data, adapter = evaluation_data(table, metadata, baseline_counts), adapter_of_spec(spec)
     analyses = adapter.analyse(data)
-    worst, typical = _failures(source, out, data, adapter, spec, verbose)
+    shown = _failures(source, out, data, adapter, spec, verbose)
     durations = dict(seconds) | ({} if started is None else {"total": time.perf_counter() - started})
     metrics = adapter.metrics(data) | {"seconds": {name: round(value, 3) for name, value in durations.items()}}
-    _write_analyses(out, analyses)
-    out.write_text(REPORT, page(metadata, metrics, analyses, worst, typical, adapter.worst_order))
-    out.write_text(METRICS, json.dumps(metrics, indent=2, allow_nan=False) + "\n")
+    _write_analyses(out, metrics, analyses)
+    out.write_text(REPORT, page(metadata, metrics, analyses, shown, adapter.worst_order))
+    out.write_text(METRICS, json.dumps(compared_figures(metrics), indent=2, allow_nan=False) + "\n")
     return ReportResult(
         metrics,
         analyses,
@@ -119,32 +119,25 @@ def _write_report(
         storage.path(TOLERANCE_CURVE),
         storage.path(REPORT),
         storage.path(FAILURES) if verbose else None,
-        tuple(worst) if verbose else (),
+        tuple(shown.worst.selected()) if verbose else (),
     )
 
 
 def _failures(
     source: Storage, out: Storage, data: EvaluationData, adapter: AnyAdapter, spec: dict[str, Any], verbose: bool
-) -> tuple[list[Failure], list[Failure]]:
-    """The worst and the most typical failures; with ``verbose``, all failures are streamed into a dump."""
-    worst, typical = WorstFailures(), list[Failure]()
-    typical_rows = set(typical_failure_rows(data, adapter.typical_column))
-
-    def observed() -> Iterator[Failure]:
-        for failure in worst.observe(iter_failures(source, spec)):
-            if failure.row in typical_rows:
-                typical.append(failure)
-            yield failure
-
+) -> ShownFailures:
+    """The failures that the report shows; with ``verbose``, all failures are streamed into a dump."""
+    shown = ShownFailures(set(typical_failure_rows(data, adapter.typical_column)))
+    observed = shown.observe(iter_failures(source, spec))
     if verbose:
         with out.write(FAILURES) as file:
             writer = FailureWriter(file)
-            writer.append(observed())
+            writer.append(observed)
             writer.close()
     else:
-        for _ in observed():
+        for _ in observed:
             pass
-    return worst.selected(), typical
+    return shown
 
 
 def iter_failures(storage: Storage, spec: dict[str, Any], name: str = PREDICTIONS) -> Iterator[Failure]:
@@ -168,16 +161,16 @@ def typical_failure_rows(data: EvaluationData, column: str) -> list[int]:
     return [int(rows[k]) for k in indices[first : first + _NUM_TYPICAL]]
 
 
-def _write_analyses(storage: Storage, analyses: list[Analysis]) -> None:
+def _write_analyses(storage: Storage, metrics: Metrics, analyses: list[Analysis]) -> None:
+    """A table and a plot of each analysis, and one file with all metrics and all tables."""
     for analysis in analyses:
         name = TOLERANCE_CURVE if f"{analysis.name}.csv" == TOLERANCE_CURVE else f"{ANALYSES}/{analysis.name}.csv"
         storage.write_text(name, analysis_csv(analysis))
         svg = render_chart(analysis, standalone=True)
         if svg is not None:
             storage.write_text(f"{ANALYSES}/{analysis.name}.svg", svg)
-    storage.write_text(
-        ANALYSES_FILE, json.dumps([analysis_json(analysis) for analysis in analyses], indent=1, allow_nan=False) + "\n"
-    )
+    everything = {"metrics": metrics, "analyses": [analysis_json(analysis) for analysis in analyses]}
+    storage.write_text(ANALYSES_FILE, json.dumps(everything, indent=1, allow_nan=False) + "\n")
 
 
 def analysis_csv(analysis: Analysis) -> str:

@@ -14,7 +14,7 @@ from mathpipe.evaluate.adapters.adapter_registry import adapter_of_spec
 from mathpipe.evaluate.dataset_decoding import chunk_size, decode_examples, row_count
 from mathpipe.evaluate.decode.decoding import GREEDY
 from mathpipe.evaluate.score.scoring import ScoredHypotheses
-from mathpipe.generate.tasks.error_measures import TOLERANCE
+from mathpipe.generate.tasks.error_measures import TOLERANCE, within
 from mathpipe.train.model.interface import Model
 
 QUICK_METRICS = ("accuracy", "accuracy_published", "exact", "invalid", "token_accuracy", "mean_log_probability")
@@ -22,7 +22,13 @@ QUICK_METRICS = ("accuracy", "accuracy_published", "exact", "invalid", "token_ac
 
 def quick_metric_names(dataset: Dataset) -> tuple[str, ...]:
     """Names of the metrics that ``quick_accuracy`` returns."""
-    return (*QUICK_METRICS, *adapter_of_spec(dataset.spec).extra_metrics)
+    adapter = adapter_of_spec(dataset.spec)
+    return (*QUICK_METRICS, *map(within_name, adapter.tolerances), *adapter.extra_metrics)
+
+
+def within_name(tolerance: float) -> str:
+    """The name of the accuracy at a tolerance below that of ``accuracy``: ``within_2_percent``."""
+    return f"within_{100 * tolerance:g}_percent"
 
 
 def quick_accuracy(
@@ -32,7 +38,8 @@ def quick_accuracy(
 
     ``accuracy``: passed the error test at ``tolerance``; ``accuracy_published``: passed, or exactly the reference; ``exact`` and
     ``invalid``: proportions of these outcomes (invalid: malformed or unterminated); ``token_accuracy``: proportion of the
-    references' tokens predicted at the same position; the task's own metrics, such as ``bit_accuracy``; ``mean_log_probability``.
+    references' tokens predicted at the same position; ``within_2_percent``, ...: accuracy at smaller tolerances, of tasks whose
+    answers have an error; the task's own metrics, such as ``bit_accuracy``; ``mean_log_probability``.
     """
     n = row_count(dataset, limit, batch_size)
     adapter = adapter_of_spec(dataset.spec, tolerance=tolerance)
@@ -51,9 +58,16 @@ def quick_accuracy(
         "exact": mean(lambda scored: scored.outcome == adapter.outcomes.index("exact")),
         "invalid": mean(lambda scored: np.isin(scored.outcome, unread)),
         "token_accuracy": mean(lambda scored: scored.num_correct_tokens) / mean(lambda scored: scored.num_tokens),
+        **{within_name(t): mean(partial(_within, t)) for t in adapter.tolerances},
         **{name: mean(partial(_measure, name)) for name in adapter.extra_metrics},
         "mean_log_probability": mean(lambda scored: scored.decoded.log_probability),
     }
+
+
+def _within(tolerance: float, scored: ScoredHypotheses[Any, Any]) -> NDArray[np.bool_]:
+    """Which hypotheses pass the error test at a tolerance, orthogonality of factors included."""
+    passed = within(scored.errors["error_l1"], tolerance)
+    return passed & within(scored.errors["orthogonality"], tolerance) if "orthogonality" in scored.errors else passed
 
 
 def _measure(name: str, scored: ScoredHypotheses[Any, Any]) -> NDArray[np.float64]:

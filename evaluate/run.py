@@ -7,10 +7,11 @@ Results are stored in ``<run>/evaluation/<split>``; non-default settings are app
 ==============================  ==================================================================
 predictions.parquet             one row per hypothesis
 accuracy_by_tolerance.csv       accuracy curve, for DVC plots
-analyses/                       one small table (CSV) and plot (SVG) per analysis; analyses.json contains all tables
+analyses/                       one small table (CSV) and plot (SVG) per analysis; analyses.json contains all metrics and tables
 report.html                     HTML report
 failures.jsonl.zst              every failed problem, with ``verbose`` only
-metrics.json                    written last: its presence means that the evaluation is complete
+metrics.json                    the eight figures that people compare; written last: its presence means that the evaluation is
+                                complete
 ==============================  ==================================================================
 
 An interrupted evaluation resumes (see ``mathpipe.evaluate.partial_results``).

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, SerializerFunctionWrapHandler, model_serializer
@@ -39,9 +40,28 @@ class ProblemSpec(BaseModel):
         """The value of each option, as a user would set it."""
         return {name: getattr(self, name) for name in self.options()}
 
+    def describe(self, options: Collection[str]) -> str:
+        """The problems in words, by the ``options`` that the task takes: ``max int 1,000,000, operands uniform``."""
+        options_set = {name: value for name, value in self.option_values().items() if name in options}
+        values = {name: value for name, value in options_set.items() if value not in (None, "", ())}
+        return ", ".join(f"{name.replace('_', ' ')} {value_text(value)}" for name, value in values.items())
+
     def replace_options(self, options: dict[str, Any]) -> Self:
         """This spec with other values of some options; pydantic's ValidationError if they are invalid."""
         return type(self).model_validate(self.merge(self.model_dump(), options))
+
+
+def value_text(value: Any) -> str:
+    """A value of a spec in words."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float):
+        return f"{value:,}" if isinstance(value, int) else f"{value:g}"
+    if isinstance(value, list | tuple):
+        return " and ".join(value_text(entry) for entry in value)
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {value_text(entry)}" for name, entry in value.items())
+    return str(value)
 
 
 class SourceFile(BaseModel):
@@ -93,6 +113,11 @@ class ImportedSpec(ProblemSpec):
     checked: bool = False
     valid_cut: bool = False
     source: SourceFormat = SourceFormat()
+
+    def describe(self, options: Collection[str]) -> str:
+        files = ", ".join(f"{file.name} ({file.split})" for file in self.sources)
+        options = f", {value_text(self.task_options)}" if self.task_options else ""
+        return f"{self.problem_type} imported from {files}{options}{', verified' if self.checked else ''}"
 
 
 class DatasetSpec(BaseModel):

@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "report",
         "Write an HTML report of one evaluation, or compare several.",
     ),
+    "serve": ("mathpipe.pipeline.commands.serve", "serve", "Show runs on a local page that follows a training."),
     "failures": (
         "mathpipe.pipeline.commands.failures",
         "failures",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -58,3 +60,17 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     spec.loader.exec_module(module)
     monkeypatch.setitem(registry.TASKS, "toy-reverse", module.TASK)
     return module
+
+
+@pytest.fixture
+def browser() -> Iterator[Any]:
+    """A chromium, driven by playwright; tests that need it are skipped where there is none."""
+    api = pytest.importorskip("playwright.sync_api")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("no chromium here: apt-get install chromium")
+    quiet = ("no-sandbox", "disable-gpu", "no-first-run", "disable-background-networking", "disable-sync")
+    with api.sync_playwright() as started:
+        launched = started.chromium.launch(executable_path=chromium, args=[f"--{name}" for name in quiet])
+        yield launched
+        launched.close()

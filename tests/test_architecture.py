@@ -94,7 +94,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluate.adapters": {
         *DATASETS, *ERRORS, "generate", *TASKS, "evaluate.decode", "evaluate.score", "evaluate.analyze", "evaluate.failures",
     },
-    "evaluate.report": {*DATASETS, *ERRORS, "evaluate.analyze", "evaluate.failures", "evaluate.adapters"},
+    "evaluate.report": {*DATASETS, *ERRORS, "generate", *TASKS, "evaluate.analyze", "evaluate.failures", "evaluate.adapters"},
+    "evaluate.live": {*EVALUATE, *DATASETS, *ERRORS, "generate", *TASKS, "train.run"},
     "evaluate.compare": EVALUATE | DATASETS | ERRORS,
     "evaluate": {
         *DATASETS, *ERRORS, "generate", *TASKS, *EVALUATE, "train.model.interface", "train.run",

@@ -85,7 +85,7 @@ def save(page: Page, name: str, first: str, after: str) -> None:
 def write_screenshots(first: Path, default: Path) -> None:
     """Pictures of two reports, whole cards only."""
     chromium = next(path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name)))
-    hidden = "#calibration, #worst .card:nth-of-type(n + 3) { display: none }"
+    hidden = "#calibration, #worst .failure:nth-of-type(n + 3), #worst form, #worst .more { display: none }"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": WIDTH, "height": 900})

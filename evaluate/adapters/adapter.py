@@ -76,6 +76,8 @@ class Adapter(ABC, Generic[ExamplesT, AnswersT, TokenizerT]):
     """Wrong answers near the median of this column are shown as typical."""
     worst_order: ClassVar[str]
     """How the worst failures are chosen, for people."""
+    tolerances: ClassVar[tuple[float, ...]] = ()
+    """Smaller tolerances of the error test whose accuracies a training logs, too."""
     evidence_counts: ClassVar[tuple[str, ...]] = ()
     """The names of ``EVIDENCE_COUNTS`` that are columns of the predictions."""
 

@@ -34,7 +34,7 @@ from mathpipe.evaluate.failures.failure import Failure, FailureParts
 from mathpipe.evaluate.failures.matrix_html import matrix_html
 from mathpipe.evaluate.score.diagnostics import diagnostic_names, diagnostics
 from mathpipe.evaluate.score.matrix_verifier import MatrixVerifier, ScoredMatrices, has_correct_shape
-from mathpipe.evaluate.score.scoring import Errors
+from mathpipe.evaluate.score.scoring import TOLERANCES, Errors
 from mathpipe.evaluate.score.wrong_problem_answers import confused_with
 from mathpipe.generate.outcomes import Domain
 from mathpipe.generate.tasks.error_measures import TOLERANCE
@@ -55,6 +55,7 @@ class MatrixAdapter(Adapter[MatrixExamples, Matrices, MatrixTokenizer]):
         *(correct_and_incorrect, published_outcomes, calibration, by_mixture_component, by_covariate),
     )
     criterion = "error within 5 %"
+    tolerances = TOLERANCES[1:]
     typical_column = "error_l1"
     worst_order = (
         "First one of each kind that has no error (malformed, unterminated, wrong shape), then the largest error_l1. Each "

@@ -1,4 +1,4 @@
-"""Headline metrics of an evaluation, computed from the columns of its predictions: for DVC, and as text."""
+"""Headline metrics of an evaluation, computed from the columns of its predictions: as text, and the few that DVC compares."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from mathpipe.generate.tasks.error_measures import TOLERANCE
 Metrics = dict[str, Any]
 
 PREDICTED_ACCURACY = 0.95  # of a class that counts as predicted
+_INVALID = ("malformed", "unterminated")
 _MAX_LISTED = 20  # predicted classes that the text names
 
 
@@ -51,6 +52,27 @@ def headline_metrics(data: EvaluationData) -> Metrics:
     if "reference" in data.baseline_counts:
         metrics["reference_accuracy"] = data.baseline_counts.accuracy("reference", TOLERANCE)
     return metrics
+
+
+def compared_figures(metrics: Metrics) -> dict[str, float]:
+    """The eight figures by which people compare evaluations of any problem type: the content of ``metrics.json``.
+
+    ``n`` problems; ``accuracy`` with ``accuracy_low`` and ``accuracy_high``, its 95 % interval; ``accuracy_published``,
+    ``accuracy_any``; ``exact`` and ``invalid`` (malformed or unterminated): proportions of these outcomes. All follow from the
+    predictions alone, so that equal predictions have equal figures.
+    """
+    low, high = metrics["accuracy_interval"]
+    proportions = {name: outcome["proportion"] for name, outcome in metrics["outcomes"].items()}
+    return {
+        "n": metrics["n"],
+        "accuracy": metrics["accuracy"],
+        "accuracy_low": low,
+        "accuracy_high": high,
+        "accuracy_published": metrics["accuracy_published"],
+        "accuracy_any": metrics["accuracy_any"],
+        "exact": proportions.get("exact", 0.0),
+        "invalid": sum(proportions.get(name, 0.0) for name in _INVALID),
+    }
 
 
 def tolerance_metrics(data: EvaluationData) -> Metrics:

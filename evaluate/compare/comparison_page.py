@@ -6,6 +6,7 @@ import json
 from html import escape
 from typing import Any
 
+from mathpipe.datasets.rendering.plurals import counted
 from mathpipe.evaluate.compare.evaluations import EvaluationSummary, comparison_tables
 from mathpipe.evaluate.compare.transfer_matrix import CELL_RULE, TransferMatrix, transfer_matrix
 from mathpipe.evaluate.report.charts import heat_table
@@ -18,7 +19,7 @@ _MAX_FIGURES = 6
 def comparison_page(evaluations: list[EvaluationSummary]) -> str:
     """The whole page as HTML."""
     tasks = list(dict.fromkeys(evaluation.metrics["task"] for evaluation in evaluations))
-    title = f"{', '.join(tasks)}: {len(evaluations)} evaluations"
+    title = f"{', '.join(tasks)}: {counted(len(evaluations), 'evaluation')}"
     figures = "".join(
         figure(
             percent(evaluation.metrics["accuracy"]),

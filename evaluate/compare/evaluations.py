@@ -78,10 +78,8 @@ def _load_metrics_and_analyses(directory: str) -> tuple[Metrics, dict[str, Any]]
     """The metrics, and the analyses by name."""
     if not (Path(directory) / ANALYSES_FILE).is_file():
         build_report(Storage(directory))
-    metrics, analyses = (
-        json.loads((Path(directory) / name).read_text(encoding="utf-8-sig")) for name in (METRICS, ANALYSES_FILE)
-    )
-    return metrics, {analysis["name"]: analysis for analysis in analyses}
+    content = json.loads((Path(directory) / ANALYSES_FILE).read_text(encoding="utf-8-sig"))
+    return content["metrics"], {analysis["name"]: analysis for analysis in content["analyses"]}
 
 
 def _run_of(directory: str, footer: dict[str, Any]) -> Path:

@@ -3,6 +3,8 @@
 No library serves here: these plots take a few kilobytes, follow the light or dark theme of the page and need neither script nor
 network, while matplotlib fixes the colours and plotly or Vega add a script larger than the whole page.
 
+The data choose the scale: proportions of a nearly perfect model have a logit axis, and points in place of bars.
+
 A plot is 440 units wide, so that its text is readable on a phone, too. Every point shows its numbers in a tooltip.
 """
 
@@ -10,18 +12,20 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
 
 from mathpipe.datasets.rendering.matrix_drawing import format_number
 from mathpipe.evaluate.analyze.analysis import Analysis, Chart
+from mathpipe.evaluate.report.scales import LinearScale, Scale, choose_scale, format_share, positive_scale
 
 WIDTH, HEIGHT = 440, 270
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 14, 12, 42
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 12, 42
 _BAR, _GAP = 16, 8
 _MAX_BARS = 16
+_MANY_POINTS = 40  # more are smaller
 
 # of a standalone plot; a page has its own style
 STYLE = """
@@ -52,11 +56,11 @@ def render_chart(analysis: Analysis, *, standalone: bool = False) -> str | None:
 
 @dataclass(frozen=True)
 class _Axes:
-    """Axes of a line plot: x positions (in decades if ``log``) from ``first`` to ``last``, proportions from 0 to ``top``."""
+    """Axes of a line plot: x positions (in decades if ``log``) from ``first`` to ``last``, y proportions by their ``scale``."""
 
     first: float
     last: float
-    top: float
+    scale: Scale
     log: bool
     upper: int  # y of the upper edge
     height: int
@@ -67,7 +71,7 @@ class _Axes:
 
     def y(self, value: float) -> float:
         height = self.height - _BOTTOM - self.upper
-        return self.height - _BOTTOM - height * min(max(value / self.top, 0.0), 1.0)
+        return self.height - _BOTTOM - height * self.scale.position(value)
 
 
 def _lines(analysis: Analysis, chart: Chart) -> tuple[str | None, int]:
@@ -82,12 +86,13 @@ def _lines(analysis: Analysis, chart: Chart) -> tuple[str | None, int]:
     columns = [[_number(v) for v in analysis.column(name)] for name in chart.y]
     has_legend = len(columns) > 1 or chart.diagonal
     upper = _TOP + (18 * _legend_rows(chart) if has_legend else 0)
-    axes = _Axes(first, last, _axis_top(columns), log, upper, HEIGHT + upper - _TOP)
+    bounds = [[_number(v) for v in analysis.column(name)] for name in (chart.high, chart.low) if name]
+    scale = _scale(chart, columns, bounds) if set(chart.y) <= set(analysis.shares) else _values_scale(columns)
+    axes = _Axes(first, last, scale, log, upper, HEIGHT + upper - _TOP)
     parts = [_y_axis(axes), _x_axis(chart, xs, positions, axes)]
     if chart.diagonal:
         parts.append(_diagonal(axes))
-    if chart.low and chart.high:
-        bounds = [[_number(v) for v in analysis.column(name)] for name in (chart.high, chart.low)]
+    if len(bounds) == 2:
         edge = [(axes.x(position), axes.y(bounds[0][k])) for k, position in positions.items()]
         edge += [(axes.x(position), axes.y(bounds[1][k])) for k, position in reversed(positions.items())]
         parts.append(f'<polygon points="{_points(edge)}" fill="var(--s1)" opacity="0.16"/>')
@@ -110,20 +115,21 @@ def _series(
     """One line and its points."""
     colour = f"var(--s{series % 6 + 1})"
     points = [(axes.x(p), axes.y(column[k]), k) for k, p in positions.items() if math.isfinite(column[k])]
+    radius = 3 if len(points) <= _MANY_POINTS else 1.5
     parts = [
         f'<polyline points="{_points([(x, y) for x, y, _ in points])}" fill="none" stroke="{colour}" '
         f'stroke-width="2" stroke-linejoin="round"{_dash(series)}/>'
     ]
     for x, y, k in points:
-        tooltip = f"{_title(name)}: {_share(column[k])}, {chart.x_title or chart.x} {format_number(xs[k])}"
+        tooltip = f"{_title(name)}: {axes.scale.text(column[k])}, {chart.x_title or chart.x} {format_number(xs[k])}"
         parts.append(
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"><title>{escape(tooltip)}</title></circle>'
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:g}" fill="{colour}"><title>{escape(tooltip)}</title></circle>'
         )
     return "".join(parts)
 
 
 def _diagonal(axes: _Axes) -> str:
-    start, end = max(axes.first, 0), min(1, axes.top)
+    start, end = max(axes.first, 0), 1
     return (
         f'<line x1="{axes.x(start):.1f}" y1="{axes.y(start):.1f}" x2="{axes.x(end):.1f}" y2="{axes.y(end):.1f}" '
         'stroke="var(--soft)" stroke-dasharray="4 4"/>'
@@ -131,38 +137,64 @@ def _diagonal(axes: _Axes) -> str:
 
 
 def _bars(analysis: Analysis, chart: Chart) -> tuple[str | None, int]:
+    """Horizontal bars; on a logit scale, where the length of a bar has no meaning, points with an axis below them."""
     names = [str(n) for n in analysis.column(chart.x)][:_MAX_BARS]
     values = [_number(v) for v in analysis.column(chart.y[0])][:_MAX_BARS]
     if not names:
         return None, 0
+    bounds = [[_number(v) for v in analysis.column(name)][:_MAX_BARS] for name in (chart.low, chart.high) if name]
+    smallest = min([v for v in values if v > 0], default=1.0)  # rare outcomes must be visible
+    scale = choose_scale(values, [v for column in bounds for v in column], smallest / 2) if analysis.shares else None
+    is_log = scale is not None and scale.is_log
     left = min(max(6.7 * max(len(n) for n in names) + 12, 60), 0.55 * WIDTH)
-    height = _TOP + len(names) * (_BAR + _GAP) + 8
-    available, top = WIDTH - left - 64, max([v for v in values if math.isfinite(v)] or [1.0]) or 1.0
-    bounds = None
-    if chart.low and chart.high:
-        bounds = [[_number(v) for v in analysis.column(name)] for name in (chart.low, chart.high)]
-        top = max(top, *(v for v in bounds[1][: len(names)]))
-    parts = []
+    available = WIDTH - left - 72
+    largest = max([v for v in (*values, *(bounds[1] if bounds else ())) if math.isfinite(v)] or [1.0]) or 1.0
+    bottom = _TOP + len(names) * (_BAR + _GAP)
+
+    def x(value: float) -> float:
+        value = value if math.isfinite(value) else 0.0
+        return left + available * (scale.position(value) if is_log and scale is not None else value / largest)
+
+    parts = [_bar_axis(scale, x, bottom)] if is_log and scale is not None else []
     for k, (name, value) in enumerate(zip(names, values, strict=True)):
         y = _TOP + k * (_BAR + _GAP)
-        width = available * (value if math.isfinite(value) else 0) / top
-        proportion = _share(value) if analysis.shares else format_number(value)
+        text = format_share(value) if analysis.shares else format_number(value)
         label = textwrap.shorten(name.replace("_", " "), int(left / 6.7), placeholder=" ...")
         parts.append(f'<text x="{left - 8:.1f}" y="{y + 12}" text-anchor="end" class="ink">{escape(label)}</text>')
-        parts.append(
-            f'<rect x="{left}" y="{y}" width="{max(width, 0.5):.1f}" height="{_BAR}" rx="3" fill="var(--s1)">'
-            f"<title>{escape(name)}: {proportion}</title></rect>"
-        )
-        end = left + width
-        if bounds is not None:
-            a, b = (left + available * bounds[j][k] / top for j in (0, 1))
+        tooltip = f"<title>{escape(name)}: {text}</title>"
+        parts.append(_mark(x(value), left, y, tooltip, is_point=is_log))
+        end = x(value) + (4 if is_log else 0)
+        if len(bounds) == 2:
+            a, b = x(bounds[0][k]), x(bounds[1][k])
             end = max(end, b)
             parts.append(
                 f'<path d="M{a:.1f} {y + _BAR / 2} H{b:.1f} M{a:.1f} {y + 4} v8 M{b:.1f} {y + 4} v8" '
                 'stroke="var(--ink)" stroke-width="1" fill="none" opacity="0.6"/>'
             )
-        parts.append(f'<text x="{end + 6:.1f}" y="{y + 12}">{proportion}</text>')
-    return "".join(parts), height
+        parts.append(f'<text x="{end + 6:.1f}" y="{y + 12}">{text}</text>')
+    return "".join(parts), bottom + (36 if is_log else 8)
+
+
+def _mark(x: float, left: float, y: float, tooltip: str, *, is_point: bool) -> str:
+    """A bar from the left edge to x, or a point at x."""
+    if is_point:
+        return f'<circle cx="{x:.1f}" cy="{y + _BAR / 2}" r="4.5" fill="var(--s1)">{tooltip}</circle>'
+    width = max(x - left, 0.5)
+    return f'<rect x="{left}" y="{y}" width="{width:.1f}" height="{_BAR}" rx="3" fill="var(--s1)">{tooltip}</rect>'
+
+
+def _bar_axis(scale: Scale, x: Callable[[float], float], bottom: int) -> str:
+    """Grid lines of a logit scale below the bars, with labels that do not overlap."""
+    parts, previous_end = [], -math.inf
+    for value, text in scale.ticks():
+        parts.append(f'<line class="grid" x1="{x(value):.1f}" x2="{x(value):.1f}" y1="{_TOP - 4}" y2="{bottom}"/>')
+        half = 3.6 * len(text)
+        if x(value) - half > previous_end + 6:
+            parts.append(f'<text x="{x(value):.1f}" y="{bottom + 15}" text-anchor="middle">{escape(text)}</text>')
+            previous_end = x(value) + half
+    middle = (x(0) + x(1)) / 2
+    parts.append(f'<text x="{middle:.1f}" y="{bottom + 30}" text-anchor="middle">logit scale</text>')
+    return "".join(parts)
 
 
 def heat_table(rows: Sequence[str], cols: Sequence[str], values: Sequence[Sequence[float | None]], corner: str) -> str:
@@ -177,14 +209,31 @@ def heat_table(rows: Sequence[str], cols: Sequence[str], values: Sequence[Sequen
     return f"<div class=scroll><table class=heat>{''.join(lines)}</table></div>"
 
 
+def _scale(chart: Chart, columns: list[list[float]], bounds: list[list[float]]) -> Scale:
+    """The scale of the y axis; linear beside a diagonal, which is straight there alone.
+
+    The first series chooses it: a reference beside it may be perfect where the model is not.
+    """
+    if chart.diagonal:
+        return LinearScale()
+    others = [v for column in columns[1:] for v in column]
+    return choose_scale(columns[0], [*others, *(v for column in bounds for v in column)])
+
+
+def _values_scale(columns: list[list[float]]) -> Scale:
+    """The scale of numbers that are no proportions."""
+    return positive_scale(v for column in columns for v in column)
+
+
 def _y_axis(axes: _Axes) -> str:
-    parts = []
-    digits = 0 if axes.top >= 0.2 else 1 if axes.top >= 0.02 else 2
-    for k in range(5):
-        value = axes.top * k / 4
+    """Grid lines, with labels that do not overlap."""
+    parts, previous_y = [], math.inf
+    for value, text in axes.scale.ticks():
         y = axes.y(value)
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{100 * value:.{digits}f}%</text>')
+        if y < previous_y - 13:
+            parts.append(f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{escape(text)}</text>')
+            previous_y = y
     return "".join(parts)
 
 
@@ -202,7 +251,7 @@ def _x_axis(chart: Chart, xs: list[float], positions: dict[int, float], axes: _A
             continue
         parts.append(f'<text x="{x:.1f}" y="{axes.height - _BOTTOM + 17}" text-anchor="{anchor}">{escape(text)}</text>')
         previous_end = end
-    title = f"{chart.x_title}{' (log scale)' if axes.log else ''}"
+    title = f"{chart.x_title}{' (log scale)' if axes.log else ''}{'; proportions: logit scale' if axes.scale.is_log else ''}"
     center = (_LEFT + WIDTH - _RIGHT) / 2
     parts.append(f'<text x="{center}" y="{axes.height - 6}" text-anchor="middle">{escape(title)}</text>')
     return "".join(parts)
@@ -245,12 +294,6 @@ def _dash(series: int) -> str:
     return ("", ' stroke-dasharray="7 3"', ' stroke-dasharray="2 3"', ' stroke-dasharray="9 3 2 3"')[series % 4]
 
 
-def _axis_top(columns: list[list[float]]) -> float:
-    """The upper end of an axis of proportions: 1, or a round value above all of them if they are small."""
-    largest = max([v for column in columns for v in column if math.isfinite(v)] or [1.0])
-    return next((top for top in (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8) if largest <= top * 0.95), 1.0)
-
-
 def _number(value: Any) -> float:
     return float("nan") if value is None else float(value)
 
@@ -261,9 +304,3 @@ def _points(points: list[tuple[float, float]]) -> str:
 
 def _title(name: str) -> str:
     return name.replace("_", " ")
-
-
-def _share(value: float) -> str:
-    if not math.isfinite(value):
-        return "–"
-    return f"{100 * value:.1f}%" if value >= 0.001 or not value else f"{100 * value:.2g}%"

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from html import escape
 from typing import Any
 
+from mathpipe.datasets.rendering.plurals import counted
 from mathpipe.evaluate.analyze.analysis import Analysis
 from mathpipe.evaluate.analyze.summary import Metrics
-from mathpipe.evaluate.failures.failure import Failure
-from mathpipe.evaluate.report.failure_rendering import failure_card
+from mathpipe.evaluate.failures.shown_failures import ShownFailures
+from mathpipe.evaluate.report.failure_browser import failure_browser
 from mathpipe.evaluate.report.html import card, document, figure, interval, percent, section
+from mathpipe.generate.tasks.spec_text import describe_spec
 
 _ACCURACY = (
     *("accuracy_by_tolerance", "outcomes", "evidence", "accuracy_by_rank", "calibration", "properties_by_tolerance"),
@@ -24,8 +25,7 @@ def page(
     metadata: dict[str, Any],
     metrics: Metrics,
     analyses: list[Analysis],
-    worst: list[Failure],
-    typical: list[Failure],
+    shown: ShownFailures,
     worst_order: str,
 ) -> str:
     """The whole page as HTML. ``worst_order``: how the worst failures were chosen."""
@@ -33,23 +33,21 @@ def page(
     accuracy = [by_name[name] for name in _ACCURACY if name in by_name]
     failures = [by_name[name] for name in _FAILURES if name in by_name]
     failures += [analysis for analysis in analyses if analysis.name not in (*_ACCURACY, *_FAILURES)]
-    worst_cards = f'<p class="note">{escape(worst_order)}</p>{"".join(map(failure_card, worst))}' if worst else ""
     parts = [
         ("accuracy", "How accurate it is", _cards(accuracy)),
         ("failures", "Where it fails", _cards(failures)),
-        ("typical", "Typical failures", "".join(map(failure_card, typical))),
-        ("worst", "Worst failures", worst_cards),
+        ("worst", "Failures", failure_browser(shown, worst_order, str(metadata.get("run", "RUN")))),
         ("reproduce", "How to reproduce it", reproduce(metadata)),
     ]
     nonempty = [(anchor, title, body) for anchor, title, body in parts if body]
     main = _headline(metrics) + "".join(section(*part) for part in nonempty)
-    title = f"{metadata['task']}: {percent(metrics['accuracy'])} of {metrics['n']:,} problems"
+    title = f"{metadata['task']}: {percent(metrics['accuracy'])} of {counted(metrics['n'], 'problem')}"
     return document(title, [(anchor, name) for anchor, name, _ in nonempty], _header(metadata, metrics), main)
 
 
 def _header(metadata: dict[str, Any], metrics: Metrics) -> str:
     source = f"{metadata.get('run', 'predictions')}, split {metadata['split']}"
-    settings = f"{metrics['n']:,} problems, {metrics['decoding']}"
+    settings = f"{counted(metrics['n'], 'problem')}, {metrics['decoding']}"
     return f"<h1>{escape(metadata['task'])}</h1><p class=soft>{escape(source)}<br>{escape(settings)}</p>"
 
 
@@ -57,6 +55,7 @@ def _headline(metrics: Metrics) -> str:
     criterion = f"{metrics['criterion']}; {interval(metrics['accuracy_interval'])}"
     figures = [
         figure(percent(metrics["accuracy"]), "accuracy", criterion, first=True),
+        _failure_figure(metrics),
         figure(percent(metrics["accuracy_published"]), "published accuracy", "or exactly the reference's tokens"),
     ]
     figures += [_other_domain(metrics)] if "domain" in metrics else []
@@ -73,6 +72,15 @@ def _headline(metrics: Metrics) -> str:
         base = metrics["baselines"]
         figures.append(figure(percent(base["constant"]["5%"]), "best constant", base["best_constant"]))
     return f'<div class=figures>{"".join(figures)}</div><p class="note">{note}</p>'
+
+
+def _failure_figure(metrics: Metrics) -> str:
+    """The number of failures, and one in how many problems fails."""
+    failures = round((1 - metrics["accuracy"]) * metrics["n"])
+    rate = f"1 in {metrics['n'] / failures:,.0f} problems" if 0 < failures <= metrics["n"] / 10 else ""
+    return figure(
+        f"{failures:,}", "failure" if failures == 1 else "failures", rate or f"of {counted(metrics['n'], 'problem')}"
+    )
 
 
 def _other_domain(metrics: Metrics) -> str:
@@ -95,12 +103,14 @@ def reproduce(metadata: dict[str, Any]) -> str:
     """The command, and everything else that determines the figures."""
     settings = {
         "dataset": f"{metadata.get('data')} (digest {str(metadata.get('dataset_digest'))[:16]})",
-        "spec of this split": json.dumps(metadata.get("spec"), sort_keys=True),
+        "problems of this split": describe_spec(metadata.get("spec")),
         "encodings": f"{metadata.get('input_encoding')} in, {metadata.get('output_encoding')} out",
         "checkpoint": f"{metadata.get('checkpoint', 'last')} of {metadata.get('run')}, step {metadata.get('step')}",
-        "decoding": f"{metadata.get('decoding')}; at most {metadata.get('max_length')} tokens",
+        "decoding": f"{metadata.get('decoding')}; at most {counted(metadata.get('max_length') or 0, 'token')}",
         "tolerance": f"{metadata.get('tolerance')}",
     }
+    if metadata.get("trained_spec") not in (None, metadata.get("spec")):
+        settings["problems of the training"] = describe_spec(metadata["trained_spec"])
     if metadata.get("domain"):
         settings["domain"] = metadata["domain"]
     items = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in settings.items())

@@ -49,8 +49,8 @@ def _wrong_problem(failure: Failure) -> list[str]:
 
 
 def failure_card(failure: Failure) -> str:
-    """One failed problem as HTML."""
-    parts = [f"row {failure.row}", *filter(None, (failure.task, failure.spectrum, failure.evidence))]
+    """One failed problem as HTML, with a link to itself."""
+    parts = [*filter(None, (failure.task, failure.spectrum, failure.evidence))]
     if failure.errors.get("error_l1") is not None:
         parts.append(f"error {failure.error:.3g}{_reference_remark(failure)}")
     if failure.log_probability is not None:
@@ -59,11 +59,13 @@ def failure_card(failure: Failure) -> str:
         parts.append(f"hypothesis {failure.correct_rank + 1} is correct")
     parts += _wrong_problem(failure)
     outcome = escape(failure.outcome.replace("_", " "))
-    head = f'<h3><span class="tag">{outcome}</span> {escape(", ".join(parts))}</h3>'
+    link = f'<a href="#row-{failure.row}">row {failure.row}</a>'
+    head = f'<h3><span class="tag">{outcome}</span> {", ".join([link, *map(escape, parts)])}</h3>'
     covariates = [
         f"{name.replace('_', ' ')} {format_number(value)}"
         for name, value in failure.covariates.items()
         if value is not None
     ]
     note = f'<p class="note">{escape("; ".join(covariates[:_MAX_COVARIATES]))}</p>' if covariates else ""
-    return f'<div class="card failure">{head}{note}{ADAPTERS[failure.problem_type].failure_html(failure)}</div>'
+    content = ADAPTERS[failure.problem_type].failure_html(failure)
+    return f'<article class="card failure" id="row-{failure.row}" tabindex="-1">{head}{note}{content}</article>'

@@ -11,27 +11,57 @@ from typing import Any
 from mathpipe.datasets.rendering.matrix_drawing import format_number
 from mathpipe.evaluate.analyze.analysis import Analysis
 from mathpipe.evaluate.report.charts import render_chart
+from mathpipe.evaluate.report.scales import format_share
 
 _HERE = Path(__file__).parent
 _MIN_FILTERED_ROWS = 6  # longer tables can be filtered
 
 # the page loads nothing from elsewhere, whatever text it shows
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
+# before anything is painted
+_THEME = (
+    'try{const theme=localStorage.getItem("mathpipe-theme");'
+    'if(theme==="light"||theme==="dark")document.documentElement.dataset.theme=theme}catch{}'
+)
+_KEYS = {
+    "j": "next failure",
+    "k": "previous failure",
+    "/": "to the filter of failures",
+    "t": "light or dark",
+    "?": "this list",
+}
 
 
-def document(title: str, nav: Sequence[tuple[str, str]], header: str, main: str) -> str:
-    """A whole page. ``nav``: (anchor, name) of each section."""
+def document(
+    title: str,
+    nav: Sequence[tuple[str, str]],
+    header: str,
+    main: str,
+    *,
+    scripts: Sequence[str] = ("script.js",),
+    policy: str = _POLICY,
+    footer: str = "Made by mathpipe. This page is self-contained and loads nothing from the network.",
+) -> str:
+    """A whole page. ``nav``: (anchor, name) of each section; ``scripts``: files beside this one, run in order."""
     links = "".join(f'<a href="#{anchor}">{escape(name)}</a>' for anchor, name in nav)
-    style, script = ((_HERE / name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
+    style, *code = ((_HERE / name).read_text(encoding="utf-8") for name in ("style.css", *scripts))
+    buttons = '<button type="button" id="show-keys">Keys</button><button type="button" id="theme">Dark</button>'
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width,initial-scale=1"><link rel="icon" href="data:,">'
-        f"<title>{escape(title)}</title><style>{style}</style></head><body>"
-        f"<header>{header}</header><nav><div>{links}</div></nav><main>{main}</main>"
-        "<footer>Made by mathpipe. This page is self-contained and loads nothing from the network.</footer>"
-        f"<script>{script}</script></body></html>\n"
+        f"<title>{escape(title)}</title><style>{style}</style><script>{_THEME}</script></head><body>"
+        f'<a class="skip" href="#main">To the content</a><header>{header}</header>'
+        f'<nav><div><div class="links">{links}</div>{buttons}</div></nav><main id="main">{main}</main>'
+        f"<footer>{escape(footer)}</footer>{_keys()}"
+        f"{''.join(f'<script>{text}</script>' for text in code)}</body></html>\n"
     )
+
+
+def _keys() -> str:
+    """The list of keys, shown on demand."""
+    entries = "".join(f"<dt><kbd>{key}</kbd></dt><dd>{text}</dd>" for key, text in _KEYS.items())
+    return f'<dialog id="keys"><h3>Keys</h3><dl>{entries}</dl><form method="dialog"><p></p><button>Close</button></form></dialog>'
 
 
 def section(anchor: str, title: str, body: str) -> str:
@@ -45,15 +75,15 @@ def figure(value: str, name: str, more: str = "", first: bool = False) -> str:
     return f'<div class="{kind}"><b>{escape(value)}</b><span>{escape(name)}</span>{small}</div>'
 
 
-def percent(proportion: float | None, digits: int = 1) -> str:
-    """0.945 as 94.5 %."""
-    return "–" if proportion is None else f"{100 * proportion:.{digits}f}\N{NO-BREAK SPACE}%"
+def percent(proportion: float | None) -> str:
+    """0.945 as 94.5 %; as many digits as tell a proportion from 0 and 1."""
+    return "–" if proportion is None else format_share(proportion).replace("%", "\N{NO-BREAK SPACE}%")
 
 
 def interval(bounds: Sequence[float]) -> str:
     """A 95 % interval of a proportion."""
     low, high = bounds
-    return f"95\N{NO-BREAK SPACE}%: {100 * low:.1f} to {percent(high)}"
+    return f"95\N{NO-BREAK SPACE}%: {format_share(low)[:-1]} to {percent(high)}"
 
 
 def card(analysis: Analysis) -> str:
@@ -62,10 +92,8 @@ def card(analysis: Analysis) -> str:
     numbers = table(analysis.columns, analysis.rows, analysis.shares)
     inside = f"<details><summary>table</summary>{numbers}</details>" if plot else numbers
     wide = " wide" if plot is None else ""
-    return (
-        f'<div class="card{wide}" id="{analysis.name}"><h3>{escape(analysis.title)}</h3>{plot or ""}'
-        f'<p class="note">{escape(analysis.note)}</p>{inside}</div>'
-    )
+    content = f'<h3>{escape(analysis.title)}</h3>{plot or ""}<p class="note">{escape(analysis.note)}</p>{inside}'
+    return f'<div class="card{wide}" id="{analysis.name}"><div class="{"plotted" if plot else "tabled"}">{content}</div></div>'
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], shares: Iterable[str] = ()) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
@@ -78,6 +79,24 @@ class ExpressionSpec(ProblemSpec):
         if self.evidence == "any":
             del values["evidence"]
         return values
+
+    def describe(self, options: Collection[str]) -> str:
+        """``expressions of 4 to 15 operators (2.5 % of fewer), leaves x (75 %) or integers 1 to 5, at most 512 tokens``."""
+        fewer = f" ({100 * self.few_share:g} % of fewer)" if self.few_share and self.min_operators else ""
+        parts = [
+            f"expressions of {self.min_operators} to {self.max_operators} operators{fewer}",
+            f"leaves x ({100 * self.variable_share:g} %) or integers 1 to {self.max_int}",
+            f"at most {self.max_len:,} tokens",
+        ]
+        if self.family != "general":
+            parts.append(f"{self.family} functions only")
+        if self.operators:
+            parts.append(f"operator weights {self.operators.replace(':', ' ').replace(',', ', ')}")
+        if self.simplify:
+            parts.append(f"{100 * self.simplify:g} % simplified")
+        if self.evidence == "proven":
+            parts.append("only pairs with a proof")
+        return ", ".join(parts)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -129,6 +130,39 @@ class MatrixSpec(ProblemSpec):
         else:
             hidden = {"dim", "rows", "cols"}
         return {name: value for name, value in values.items() if name not in hidden}
+
+    def describe(self, options: Collection[str]) -> str:
+        """``5 x 5 matrices, entries uniform in -10 to 10, rounded to 3 significant digits before solving``."""
+        parts = [self._describe_shape(), *([self._describe_entries()] if "max_coeff" in options else [])]
+        if self.spectrum:
+            parts.append(f"symmetric with eigenvalues of the distribution {' or '.join(self.spectrum)}")
+        if self.task_tokens is not None:
+            parts.append(f"tasks {', '.join(self.task_tokens)}")
+        when = "before" if self.round_problems else "after"
+        if "round_problems" in options:
+            parts.append(f"rounded to 3 significant digits {when} solving")
+        if self.noise:
+            parts.append(f"noise of level {self.noise:g} on the problem, with the solution of the clean problem")
+        return ", ".join(parts)
+
+    def _describe_shape(self) -> str:
+        if self.rows is not None:
+            return f"{self.rows} x {self.cols} matrices"
+        if self.min_dim == self.max_dim:
+            return f"{self.max_dim} x {self.max_dim} matrices"
+        sizes = f"{self.min_dim} to {self.max_dim}"
+        return (
+            f"matrices of {sizes} rows and {sizes} columns" if self.rectangular else f"n x n matrices, n from {sizes}"
+        )
+
+    def _describe_entries(self) -> str:
+        c = f"{self.max_coeff:g}"
+        if self.min_coeff is not None:
+            scale = f"c from {self.min_coeff} to {c} for each problem"
+            return (
+                f"entries {'uniform in -c to c' if self.entries == 'uniform' else 'normal of variance c^2/3'}, {scale}"
+            )
+        return f"entries uniform in -{c} to {c}" if self.entries == "uniform" else f"entries normal of variance {c}^2/3"
 
     @property
     def largest_shape(self) -> tuple[int, int]:

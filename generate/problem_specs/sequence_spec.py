@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, computed_field, model_validator
@@ -50,3 +51,7 @@ class BitSpec(SequenceSpec):
     @property
     def solution_length(self) -> int | None:
         return self.bits
+
+    def describe(self, options: Collection[str]) -> str:
+        hidden = f", each bit of the query hidden with probability {self.masked:g}" if self.masked else ""
+        return f"patterns of {self.bits:,} random bits{hidden}"

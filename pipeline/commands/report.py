@@ -19,13 +19,24 @@ from mathpipe.pipeline.config.path_types import LocalPath, Location
 COMPARISON = "comparison.html"
 
 
+def _report_one(storage: Storage, out: str | None, as_json: bool) -> None:
+    """The report of the only evaluation; a comparison would compare nothing. ``out``: where to write a copy of the page."""
+    summary = build_report(storage)
+    report = summary.report
+    if out is not None:
+        folder, name = split_location(out)
+        Storage(folder).write_text(name, Path(report).read_text(encoding="utf-8"))
+        report = out
+    click.echo(json.dumps(summary.metrics) if as_json else f"{summary.text}\nreport: {report}")
+
+
 @click.command("report")
 @click.argument("runs", type=LocalPath(), nargs=-1, required=True, metavar="RUN [RUN ...]")
 @click.option(
     "--out",
     type=Location(),
     default=None,
-    help="HTML file to write.  [default: evaluation/comparison.html of the first run]",
+    help="HTML file to write.  [default: report.html of the evaluation; of several, evaluation/comparison.html of the first run]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 @external_task_option
@@ -41,9 +52,8 @@ def report(runs: tuple[str, ...], out: str | None, as_json: bool) -> None:
       mathpipe report runs/add
     """
     directories = list({Path(path).resolve(): path for run in runs for path in find_evaluations(run)}.values())
-    if len(directories) == 1 and out is None:
-        summary = build_report(Storage(directories[0]))
-        click.echo(json.dumps(summary.metrics) if as_json else f"{summary.text}\nreport: {summary.report}")
+    if len(directories) == 1:
+        _report_one(Storage(directories[0]), out, as_json)
         return
     evaluations = load_evaluations(directories)
     page = out if out is not None else str(Path(runs[0]) / EVALUATION / COMPARISON)

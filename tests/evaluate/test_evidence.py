@@ -157,9 +157,8 @@ def test_report_of_evidence(evaluate_planned: Evaluate, tmp_path: Path) -> None:
     assert 'id="evidence"' in page and "A correct answer is proven by an exact identity" in page
     assert "1 jump at isolated points where the integrand is continuous" in page
     assert "complex domain" in page and "without real_domain" in page
-    tables = {
-        each["name"]: each for each in json.loads((Path(result.directory) / "analyses/analyses.json").read_text())
-    }
+    content = json.loads((Path(result.directory) / "analyses/analyses.json").read_text())
+    tables = {each["name"]: each for each in content["analyses"]}
     assert [row[:2] for row in tables["evidence"]["rows"]] == [["proven", 4], ["enclosed", 2], ["sampled", 0]]
     assert tables["evidence_by_outcome"]["columns"] == ["outcome", "problems", "proven", "enclosed", "sampled", "none"]
     assert tables["evidence_by_outcome"]["rows"] == [

@@ -86,7 +86,8 @@ def test_published_predictions_are_verified_again(tmp_path: Path) -> None:
     assert [row[1:] for row in outcomes.rows] == [[2, 2, 0], [2, 0, 2]]
     assert predictions_metadata(report.report.replace("report.html", "predictions.parquet"))["split"] == "published"
     assert [f.row for f in report.worst] == [12, 0]
-    assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == report.metrics
+    assert json.loads((tmp_path / "out" / "analyses" / "analyses.json").read_text())["metrics"] == report.metrics
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["accuracy"] == 0.5
 
 
 def test_published_eigenvectors(tmp_path: Path) -> None:

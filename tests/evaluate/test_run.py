@@ -84,8 +84,18 @@ def test_metrics_match_the_predictions(
 
     load = planned_run(addition_data, plan_answers(open_dataset(addition_data, "test"), perturb))
     result = evaluate_run(tmp_path / "run", out_dir=tmp_path / "out", load=load)
-    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    metrics = json.loads((tmp_path / "out" / "analyses" / "analyses.json").read_text())["metrics"]
     assert metrics == result.metrics
+    figures = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert list(figures) == [
+        *("n", "accuracy", "accuracy_low", "accuracy_high", "accuracy_published", "accuracy_any", "exact", "invalid")
+    ]
+    assert {name: figures[name] for name in ("n", "accuracy", "accuracy_published", "accuracy_any")} == {
+        name: metrics[name] for name in ("n", "accuracy", "accuracy_published", "accuracy_any")
+    }
+    assert [figures["accuracy_low"], figures["accuracy_high"]] == metrics["accuracy_interval"]
+    assert figures["exact"] == metrics["outcomes"]["exact"]["proportion"]
+    assert figures["invalid"] == sum(metrics["outcomes"][name]["proportion"] for name in ("malformed", "unterminated"))
     assert result.failures is None
     assert not (tmp_path / "out" / "failures.jsonl.zst").exists()
     table = pq.read_table(tmp_path / "out" / "predictions.parquet")

@@ -76,6 +76,11 @@ def dvc(directory: Path, line: str) -> str:
     return completed.stdout
 
 
+def git_status(directory: Path) -> str:
+    command = ["git", "status", "--porcelain"]
+    return subprocess.run(command, cwd=directory, check=True, capture_output=True, text=True).stdout
+
+
 def experiments(directory: Path) -> list[dict[str, str]]:
     """The experiments in ``dvc exp show``, sorted by learning rate."""
     rows = csv.DictReader(io.StringIO(dvc(directory, "exp show --csv")))
@@ -95,11 +100,13 @@ def test_repro_and_experiments(repository: Path) -> None:
 
     assert "Running stage" not in dvc(repository, "repro")
 
+    before_plots = git_status(repository)
     dvc(repository, "plots show")
-    assert (repository / "dvc_plots" / "index.html").exists()
+    assert (repository / "dvc_plots" / "index.html").exists() and git_status(repository) == before_plots
     shown = json.loads(dvc(repository, "metrics show --json"))[""]["data"]
     assert shown["runs/default/summary.json"]["data"]["step"] == 30
-    assert shown["runs/default/evaluation/metrics.json"]["data"]["n"] == 200
+    figures = shown["runs/default/evaluation/metrics.json"]["data"]
+    assert figures["n"] == 200 and len(figures) == 8 and not any(isinstance(value, dict) for value in figures.values())
 
     before = weights(repository)
     trained = []

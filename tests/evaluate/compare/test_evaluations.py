@@ -41,7 +41,7 @@ def write(tmp_path: Path) -> Write:
             "outcomes": {},
         }
         storage.write_text(METRICS, json.dumps(metrics))
-        storage.write_text(ANALYSES_FILE, "[]")
+        storage.write_text(ANALYSES_FILE, json.dumps({"metrics": metrics, "analyses": []}))
         return str(tmp_path / path)
 
     return make

@@ -1,81 +1,24 @@
-"""The report page: links, sortable and filterable tables in a browser, no network requests; the commands that show it."""
+"""The report page: links, escaped text, the spec in words; the commands that show it."""
 
 from __future__ import annotations
 
 import json
 import re
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
-from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.format.matrix_columns import MatrixExamples
-from mathpipe.datasets.io.storage import Storage
-from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
-from mathpipe.datasets.tokenizers.tokenizer import END
-from mathpipe.evaluate.adapters.matrix_adapter import MatrixAdapter
-from mathpipe.evaluate.build_report import build_report
 from mathpipe.evaluate.compare.comparison_page import comparison_page
 from mathpipe.evaluate.compare.evaluations import find_evaluations, load_evaluations
 from mathpipe.evaluate.compare.transfer_matrix import transfer_matrix
-from mathpipe.evaluate.decode.decoding import Hypotheses
-from mathpipe.evaluate.predictions import PredictionsWriter
 from mathpipe.evaluate.report.html import table
-from mathpipe.evaluate.score.scoring import append_end
-from mathpipe.generate.problem_specs.matrix_spec import MatrixSpec
-from mathpipe.generate.tasks.matrix_task import MATRIX_OUTCOMES
-from mathpipe.generate.tasks.task_registry import matrix_task
 from mathpipe.pipeline.cli import main
 
-P1000 = MatrixTokenizer.named("P1000")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-CLIPPED_TEXT = """[...document.querySelectorAll("svg text")].filter(t => {
-    const box = t.getBBox(), whole = t.ownerSVGElement.viewBox.baseVal
-    return box.x < 0 || box.x + box.width > whole.width
-}).map(t => t.textContent)"""
 EVIL = "<script>document.title='taken'</script>"
-
-
-def evaluation(folder: Path, noise: float, trained: str = "laplace", tested: str = "laplace") -> Path:
-    """A small evaluation of eigenvectors with multiplicative noise."""
-    rng = np.random.default_rng(0)
-    task = matrix_task("eigenvectors")
-    a = task.sample(rng, 120, MatrixSpec(min_dim=3, max_dim=3))
-    x = task.solve(a).solutions
-    tokens = append_end(*P1000.encode(Matrices.from_dense(x.dense() * (1 + noise * rng.normal(size=x.dense().shape)))))
-    tokens[3, 5] = END
-    decoded = Hypotheses(tokens, -rng.exponential(size=120))
-    scored = MatrixAdapter(task).score(P1000, MatrixExamples(np.arange(120), a, x), decoded)
-    metadata = {
-        "run": f"runs/{trained}{EVIL}",
-        "data": "data/x",
-        "task": task.name,
-        "split": tested,
-        "rows": 120,
-        "outcomes": list(MATRIX_OUTCOMES),
-        "decoding": "greedy",
-        "decoding_settings": {"beam": 1, "temperature": 0.0, "constrained": False},
-        "spec": {"task": task.name, "problems": {"spectrum": [tested]}},
-        "trained_spec": {"task": task.name, "problems": {"spectrum": [trained]}},
-    }
-    folder.mkdir(parents=True)
-    with (folder / "predictions.parquet").open("wb") as file:
-        writer = PredictionsWriter(file, metadata)
-        writer.append(MatrixAdapter(task).table(scored, tested, P1000, P1000))
-        writer.close()
-    build_report(Storage(str(folder)))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return evaluation(tmp_path_factory.mktemp("run") / "evaluation" / "laplace", 0.04)
+MakeEvaluation = Callable[..., Path]
 
 
 class Links(HTMLParser):
@@ -107,8 +50,8 @@ def test_page_is_self_contained_and_links_resolve(folder: Path) -> None:
     assert page.count("<svg") >= 5 and "NaN" not in page
     for text in (
         "mathpipe eval --run",
-        "Typical failures",
-        "Worst failures",
+        "10 worst",
+        "4 typical",
         "then the largest error_l1",
         "largest cosine",
         "95\N{NO-BREAK SPACE}%:",
@@ -117,13 +60,27 @@ def test_page_is_self_contained_and_links_resolve(folder: Path) -> None:
     assert len(page) < 400_000
 
 
+def test_page_says_the_spec_in_words(folder: Path) -> None:
+    page = (folder / "report.html").read_text()
+    assert "entries uniform in -10 to 10, symmetric with eigenvalues of the distribution laplace" in page
+    assert "{&quot;" not in page and "&quot;spectrum" not in page
+
+
+def test_comparison_of_one_evaluation_is_its_report(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["report", str(folder), "--out", str(tmp_path / "page.html")])
+    assert stop.value.code == 0
+    assert (tmp_path / "page.html").read_text() == (folder / "report.html").read_text()
+    assert not (tmp_path / "page.json").exists()
+
+
 def test_table_has_sort_values_and_percentages() -> None:
     html = table(["name", "share", "count"], [["a", 0.123456, 1200], ["b<", None, float("inf")]], ["share"])
     assert "12.35 %" in html and 'data-v="0.123456"' in html and "1,200" in html
     assert "b&lt;" in html and 'data-v="Infinity"' in html and 'data-v=""' in html
 
 
-def test_comparison_page_with_transfer_matrix(tmp_path: Path) -> None:
+def test_comparison_page_with_transfer_matrix(evaluation: MakeEvaluation, tmp_path: Path) -> None:
     noise = {("laplace", "laplace"): 0.01, ("laplace", "uniform"): 0.02, ("uniform", "uniform"): 0.3}
     for (trained, tested), level in noise.items():
         evaluation(tmp_path / trained / "evaluation" / tested, level, trained, tested)
@@ -195,60 +152,3 @@ def test_user_errors_are_one_line(
         main([part.format(run=folder.parents[1]) for part in line])
     captured = capsys.readouterr()
     assert stop.value.code == 2 and message in captured.err and "Traceback" not in captured.err and not captured.out
-
-
-@pytest.fixture
-def browser() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api")
-    if CHROMIUM is None:
-        pytest.skip("no chromium here: apt-get install chromium")
-    quiet = ("no-sandbox", "disable-gpu", "no-first-run", "disable-background-networking", "disable-sync")
-    with api.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=CHROMIUM, args=[f"--{name}" for name in quiet])
-        yield opened
-        opened.close()
-
-
-def test_page_in_a_browser(folder: Path, browser: Any) -> None:
-    for width, scheme in ((1200, "light"), (390, "dark")):
-        page = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme).new_page()
-        messages: list[str] = []
-        requests: list[str] = []
-        page.on("console", lambda message, messages=messages: messages.append(message.text))
-        page.on("pageerror", lambda error, messages=messages: messages.append(str(error)))
-        page.on("request", lambda request, requests=requests: requests.append(request.url))
-        page.goto(f"file://{folder / 'report.html'}")
-        assert page.title().startswith("eigenvectors")
-        assert page.evaluate("document.documentElement.scrollWidth") <= width  # no horizontal scrolling
-        assert page.evaluate(CLIPPED_TEXT) == []
-        for link in page.locator("nav a").all():
-            link.click()
-            anchor = link.get_attribute("href")
-            assert page.locator(anchor).is_visible()
-        _sorts_and_filters(page)
-        light = page.evaluate("getComputedStyle(document.body).backgroundColor")
-        assert (light == "rgb(246, 245, 241)") == (scheme == "light")
-        assert messages == []
-        assert [url for url in requests if not url.startswith(("file://", "data:"))] == []
-        assert len([url for url in requests if url.startswith("file://")]) == 1
-
-
-def _sorts_and_filters(page: Any) -> None:
-    card = page.locator("#correct_and_incorrect")
-    column = card.locator("tbody tr td:nth-child(2)")
-
-    def numbers() -> list[float]:
-        return [float(cell.get_attribute("data-v")) for cell in column.all()]
-
-    before = numbers()
-    card.locator("thead button").nth(1).click()
-    assert numbers() == sorted(before, reverse=True)
-    card.locator("thead button").nth(1).click()
-    assert numbers() == sorted(before)
-    card.locator("thead button").nth(0).click()
-    names = [cell.inner_text() for cell in card.locator("tbody tr td:first-child").all()]
-    assert names == sorted(names, reverse=True)
-    card.locator("input.filter").fill("cosine, incorrect")
-    assert [row.is_visible() for row in card.locator("tbody tr").all()].count(True) == 1
-    card.locator("input.filter").fill("")
-    assert all(row.is_visible() for row in card.locator("tbody tr").all())
