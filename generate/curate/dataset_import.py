@@ -22,14 +22,16 @@ from typing import Any, Self
 import numpy as np
 
 from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.format.directory import CARD, RECORDS, record_folder, shard_file
 from mathpipe.datasets.format.example_formats import ExampleFormat
 from mathpipe.datasets.format.examples import concatenate
-from mathpipe.datasets.format.manifest import MANIFEST, Manifest, ShardRecord, Split, parse_record, shard_file
+from mathpipe.datasets.format.manifest import MANIFEST, Manifest, ShardRecord, Split, parse_record
 from mathpipe.datasets.format.shard_writer import ShardWriter
 from mathpipe.datasets.io.import_records import Fault, Fields, Record, RejectedLine, read_fields
 from mathpipe.datasets.io.source_files import checksum, read_records
 from mathpipe.datasets.io.storage import HashingFile, Storage
 from mathpipe.generate.build.locking import lock_directory
+from mathpipe.generate.cards.dataset_card import finish_dataset
 from mathpipe.generate.curate.import_batches import ImportedBatch, import_batch
 from mathpipe.generate.curate.import_parts.import_part import Hashes, ImportPart
 from mathpipe.generate.curate.import_parts.import_registry import import_part, stored_rows
@@ -46,7 +48,8 @@ PUBLISHED = SourceFormat()
 SHARD_ROWS = 100_000
 _BATCH_LINES = 2_000
 _WORKER_LINES = range(8, 500)  # of a batch for a worker: lines that need SymPy take seconds each
-_IMPORT_FILE = re.compile(r"\d+\.parquet|_\d+\.json|\..*\.writing-.*")
+_FOLDERS = [folder for split in (TRAIN, VALID, TEST) for folder in (split, record_folder(split))]
+_IMPORT_FILE = re.compile(r"\d+\.parquet|\d+\.json|\..*\.writing-.*")
 
 
 @dataclass
@@ -144,7 +147,7 @@ def write_imported(
             splits={s: Split.from_records(writer.records[s]) for s in (TRAIN, VALID, TEST) if s in writer.records},
             provenance=collect_provenance(),
         )
-        manifest.write(storage)
+        finish_dataset(storage, manifest)
     return manifest, writer.overlaps()
 
 
@@ -394,7 +397,7 @@ class _OpenShard:
 def _check_free(storage: Storage, spec: DatasetSpec) -> None:
     """UserError unless the directory is empty or holds an unfinished import of the same files."""
     names = storage.list()
-    files = [f"{split}/{name}" for split in (TRAIN, VALID, TEST) if split in names for name in storage.list(split)]
+    files = [f"{folder}/{name}" for folder in _FOLDERS for name in storage.list(folder)]
     unrelated = [name for name in files if not _IMPORT_FILE.fullmatch(name.rsplit("/", 1)[1])]
     records = [name for name in files if name.endswith(".json")]
     fingerprints = {
@@ -403,7 +406,7 @@ def _check_free(storage: Storage, spec: DatasetSpec) -> None:
     if (
         MANIFEST in names
         or unrelated
-        or not set(names) <= {TRAIN, VALID, TEST}
+        or not set(names) <= {TRAIN, VALID, TEST, RECORDS, CARD}
         or not fingerprints <= {spec.fingerprint}
     ):
         raise UserError(
@@ -416,7 +419,7 @@ def _check_free(storage: Storage, spec: DatasetSpec) -> None:
 
 def _clear(storage: Storage) -> None:
     """Remove the files of an interrupted import, which starts over."""
-    for split in (TRAIN, VALID, TEST):
-        storage.remove_unfinished(split)
-        for name in storage.list(split):
-            storage.remove(f"{split}/{name}")
+    for folder in _FOLDERS:
+        storage.remove_unfinished(folder)
+        for name in storage.list(folder):
+            storage.remove(f"{folder}/{name}")

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.format.directory import CARD, RECORDS, SPLIT_FOLDERS, shard_file
 from mathpipe.datasets.format.examples import concatenate
 from mathpipe.datasets.format.manifest import (
     MANIFEST,
@@ -27,10 +28,10 @@ from mathpipe.datasets.format.manifest import (
     find_manifest,
     read_manifest,
     read_record,
-    shard_file,
 )
 from mathpipe.datasets.io.storage import HashingFile, Storage
 from mathpipe.generate.build.locking import lock_directory
+from mathpipe.generate.cards.dataset_card import finish_dataset
 from mathpipe.generate.curate.dataset_verification import load_split_specs
 from mathpipe.generate.curate.import_parts.import_registry import stored_rows
 from mathpipe.generate.dataset_spec import DatasetSpec
@@ -115,7 +116,7 @@ def deduplicate(
             finished_shards.append(record)
             on_shard(record)
         manifest = _manifest(old, spec, specs, finished_shards)
-        manifest.write(storage)
+        finish_dataset(storage, manifest)
     return DeduplicationResult(manifest, _dropped_rows(old, manifest))
 
 
@@ -223,7 +224,7 @@ def _finished(storage: Storage, spec: DatasetSpec) -> Manifest | None:
     manifest = find_manifest(storage) if MANIFEST in names else None
     if manifest is not None and manifest.fingerprint == spec.fingerprint:
         return manifest
-    if manifest is not None or any(name not in ("train", "valid", "test") and name[:5] != "test-" for name in names):
+    if manifest is not None or any(name not in (CARD, RECORDS, *SPLIT_FOLDERS) for name in names):
         raise UserError(
             f"{storage.url} holds something else",
             expected="an empty directory",
