@@ -16,6 +16,7 @@ from mathpipe.datasets.containers.ragged_matrices import Matrices, reduce_per_ma
 from mathpipe.datasets.containers.ragged_positions import ranges
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.format.directory import EXTRA_PREFIX
 from mathpipe.datasets.tokenizers.decimal_grid import round_to_grid
 
 TRAIN, VALID, TEST = "train", "valid", "test"
@@ -27,7 +28,7 @@ UInts = NDArray[np.uint64]
 
 def hash_range(split: str) -> tuple[int, int]:
     """The 16ths [first, end) of the hash space of a split; every test split (``test``, ``test-...``) shares one."""
-    name = TEST if split.startswith("test-") else split
+    name = TEST if split.startswith(EXTRA_PREFIX) else split
     if name not in _HASH_RANGES:
         raise UserError("unknown split", expected="train, valid, test or test-<name>", got=repr(split))
     return _HASH_RANGES[name]

@@ -79,6 +79,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "export",
         "Export a split as text (the papers' format) or Arrow IPC.",
     ),
+    "push": ("mathpipe.pipeline.commands.push", "push", "Upload a dataset to the Hugging Face hub."),
+    "pull": ("mathpipe.pipeline.commands.pull", "pull", "Download a dataset from the Hugging Face hub."),
 }
 
 

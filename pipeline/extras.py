@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from mathpipe.datasets.errors import UserError
 
-EXTRAS = {"dvc": "dvc", "dvclive": "dvc", "pandas": "dedupe"}  # package -> extra of mathpipe
+EXTRAS = {"dvc": "dvc", "dvclive": "dvc", "pandas": "dedupe", "huggingface_hub": "hub"}  # package -> extra of mathpipe
 
 
 def missing_extra(error: ImportError) -> UserError | None:

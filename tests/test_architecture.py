@@ -72,8 +72,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "generate.tasks.polynomials": {*DATASETS, *ERRORS, *PREPARE, "generate.tasks"},
     "generate.tasks.symbols": {*DATASETS, *ERRORS, *PREPARE, "generate.tasks"},
     "generate.execution": {*ERRORS, *ALLOCATOR, "generate"},
-    "generate.build": {*DATASETS, *ERRORS, *PREPARE, "generate.tasks", "generate.tasks.external", "generate.execution"},
-    "generate.curate": {*DATASETS, *ERRORS, *PREPARE, "generate.tasks", "generate.execution", "generate.build"},
+    "generate.cards": {*DATASETS, *ERRORS, "generate.tasks"},
+    "generate.build": {
+        *DATASETS, *ERRORS, *PREPARE, "generate.tasks", "generate.tasks.external", "generate.execution", "generate.cards",
+    },
+    "generate.curate": {*DATASETS, *ERRORS, *PREPARE, "generate.tasks", "generate.execution", "generate.build", "generate.cards"},
     "generate.answers": {*DATASETS, *ERRORS, *PREPARE, "generate.tasks", "generate.execution", "generate.curate"},
     "train.config": set(),
     "train.runtime": {*DATASETS, *ERRORS},
@@ -81,11 +84,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "train.model": {*DATASETS, *ERRORS, "train.config", "train.model.interface", "train.runtime"},
     "train.optim": {*DATASETS, *ERRORS, "train.config", "train.model.interface", "train.model", "train.runtime"},
     "train.backbones": {*DATASETS, *ERRORS, "train.config", "train.model.interface", "train.model", "train.runtime"},
-    "train.run": {*DATASETS, *ERRORS, "train.config", "train.model.interface", "train.model", "train.backbones"},
+    "train.tracking": {*DATASETS, *ERRORS, "train.config"},
+    "train.run": {*DATASETS, *ERRORS, "train.tracking", "train.config", "train.model.interface", "train.model", "train.backbones"},
     "train.published": {*DATASETS, *ERRORS, "train.config", "train.model.interface", "train.model", "train.run"},
     "train": {
         *DATASETS, *ERRORS, *ALLOCATOR, "train.config", "train.model.interface", "train.model", "train.optim", "train.run",
-        "train.runtime",
+        "train.runtime", "train.tracking",
     },
     "evaluate.decode": {*DATASETS, *ERRORS, *ALLOCATOR, "train.model", "train.model.interface", "train.runtime"},
     "evaluate.score": {*DATASETS, *ERRORS, "evaluate.decode", "generate", *TASKS},
@@ -110,9 +114,11 @@ MAY_IMPORT: dict[str, set[str]] = {
 ANYTHING = ("datasets", "generate", "train", "evaluate")  # the pipeline brings the others together
 # Third-party package -> the only places that may import it.
 ALONE = {
-    "yaml": ("pipeline/",),
+    "yaml": ("pipeline/", "generate/cards/"),
     "dask": ("generate/execution/",),
     "distributed": ("generate/execution/",),
+    "huggingface_hub": ("pipeline/hub.py",),
+    **dict.fromkeys(("dvclive", "wandb", "mlflow", "trackio"), ("train/tracking/",)),
     "transformers": ("train/backbones/",),
     "safetensors": ("train/published/",),
 }

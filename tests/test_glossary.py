@@ -96,6 +96,10 @@ ALLOWED = {
     "FileNotFoundError": "exception of Python",
     "ModuleNotFoundError": "exception of Python",
     "ProfileNotFound": "exception of botocore",
+    **dict.fromkeys(
+        ("EntryNotFoundError", "LocalTokenNotFoundError", "RepositoryNotFoundError"), "exceptions of huggingface_hub"
+    ),
+    **dict.fromkeys(("EntryNotFound", "RepoNotFound"), "error codes of the Hugging Face hub"),
     "operand": "of an operator in an expression; attribute of ast.UnaryOp",
     "Operand": "of an operator in an expression",
     "_begin_operand": "of an operator in an expression",

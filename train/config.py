@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from mathpipe.datasets.io.locations import expand, is_url
 
+TrackerName = Literal["wandb", "mlflow", "tensorboard", "trackio"]
 Layers = Annotated[int, Field(ge=1, le=48)]
 Width = Annotated[int, Field(ge=8, le=8192)]
 Heads = Annotated[int, Field(ge=1, le=128)]
@@ -273,8 +274,9 @@ class TrainConfig(Settings):
     """Stop after this many consecutive evaluations without an improvement of ``best_metric``."""
     label: str | None = None
     """A free label of the run, stored in its record, in summary.json and among the parameters of DVC."""
-    tensorboard: bool = False
-    """Also log metrics for TensorBoard, in ``tensorboard/`` (needs the package)."""
+    track: TrackerName | None = None
+    """Also log metrics and settings with this experiment tracker (needs its package); a resumed run goes on in the same one. Null:
+    none. DVCLive is used wherever it is installed."""
 
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     """CPU threads of torch; null: the default of torch."""
@@ -305,7 +307,7 @@ class TrainConfig(Settings):
 
 
 # Keys that may change when a run is resumed: they affect the weights at most through the order of floating-point sums.
-MUTABLE_ON_RESUME = frozenset({"threads", "checkpoint_every", "keep_every", "label", "tensorboard", "cuda_graphs"})
+MUTABLE_ON_RESUME = frozenset({"threads", "checkpoint_every", "keep_every", "label", "track", "cuda_graphs"})
 
 
 def first_difference(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> tuple[str, Any, Any] | None:

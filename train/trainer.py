@@ -48,6 +48,9 @@ from mathpipe.train.run.run_directory import OnMismatch, last_checkpoint, lock_r
 from mathpipe.train.run.session import Clock, stop_signal
 from mathpipe.train.runtime.distributed import Distributed, initialised
 from mathpipe.train.runtime.fast_paths import fast_paths
+from mathpipe.train.tracking.dvclive_tracker import open_dvclive
+from mathpipe.train.tracking.open_tracker import open_tracker
+from mathpipe.train.tracking.tracker import Tracker, flat_parameters
 from mathpipe.train.training_progress import NoProgress, TrainingProgress
 
 Metrics = dict[str, float]
@@ -97,10 +100,23 @@ def train(
             stop = stack.enter_context(stop_signal())
             log = None
             if distributed.is_rank_zero:
-                live_dir = run_dir / "dvclive" if dvclive else None
-                board_dir = run_dir / "tensorboard" if config.tensorboard else None
-                log = stack.enter_context(MetricsLog(run_dir / CURVES, run.state.step, live_dir, board_dir))
+                trackers = open_trackers(record, run_dir, run.state.step, dvclive)
+                log = stack.enter_context(MetricsLog(run_dir / CURVES, run.state.step, trackers))
             return run.fit(log, stop, progress)
+
+
+def open_trackers(record: RunRecord, run_dir: Path, step: int, dvclive: bool) -> list[Tracker]:
+    """DVCLive where it is installed, and the tracker of the configuration."""
+    live = open_dvclive(run_dir / "dvclive") if dvclive else None
+    trackers: list[Tracker] = [] if live is None else [live]
+    if record.config.track is not None:
+        settings = {
+            "task": record.task,
+            "data": record.data,
+            **record.config.model_dump(mode="json", exclude={"track"}),
+        }
+        trackers.append(open_tracker(record.config.track, run_dir, step, flat_parameters(settings)))
+    return trackers
 
 
 def prepare(config: TrainConfig) -> None:

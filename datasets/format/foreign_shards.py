@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Container, Iterable
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mathpipe.datasets.format.directory import EVIDENCE_NAME, RECORD_NAME, SHARD_NAME
 from mathpipe.datasets.format.shard_writer import SPEC_KEY
 from mathpipe.datasets.io.foreign_files import is_foreign
 from mathpipe.datasets.io.storage import Storage, is_temporary
-
-SHARD = re.compile(r"\d+\.parquet")
-_BESIDE = re.compile(r"_\d+\.json|_\d+\.evidence\.arrow")  # records and evidence of shards
 
 
 def foreign_shards(storage: Storage, files: Iterable[str], recorded: Container[str]) -> list[str]:
@@ -21,18 +18,17 @@ def foreign_shards(storage: Storage, files: Iterable[str], recorded: Container[s
 
     ``recorded``: shards that a record names, which are not opened. A shard without one is known by the spec in its footer.
     """
-    named_alike = (file for file in files if SHARD.fullmatch(_name(file)) and file not in recorded)
+    named_alike = (file for file in files if SHARD_NAME.fullmatch(_name(file)) and file not in recorded)
     return [file for file in named_alike if not _has_spec(storage, file)]
 
 
 def other_files(files: Iterable[str]) -> list[str]:
     """Those of ``files`` that are named neither like files of a split nor like those of file managers and their kind."""
-    names = {file: _name(file) for file in files}
-    return [
-        file
-        for file, name in names.items()
-        if not (SHARD.fullmatch(name) or _BESIDE.fullmatch(name) or is_temporary(name) or is_foreign(name))
-    ]
+    return [file for file in files if not _belongs_to_a_split(name := _name(file)) and not is_foreign(name)]
+
+
+def _belongs_to_a_split(name: str) -> bool:
+    return is_temporary(name) or any(pattern.fullmatch(name) for pattern in (SHARD_NAME, RECORD_NAME, EVIDENCE_NAME))
 
 
 def _name(file: str) -> str:

@@ -1,4 +1,4 @@
-"""Metadata of a dataset: a record beside each shard, and ``manifest.json``, written last.
+"""Metadata of a dataset: a record of each shard, and ``manifest.json``, written last.
 
 The manifest exists only if the dataset is complete. A record with a different fingerprint never counts as a finished shard.
 """
@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.format.directory import SPLIT_FOLDERS, record_file, shard_file
 from mathpipe.datasets.io.storage import Storage
 
 MANIFEST = "manifest.json"
@@ -20,7 +21,7 @@ Count = Annotated[int, Field(ge=0)]
 
 
 class ShardRecord(BaseModel):
-    """One finished shard: ``rows`` rows of ``split`` from ``first_row`` on, in ``split/00000.parquet``; this is ``_00000.json``.
+    """One finished shard: ``rows`` rows of ``split`` from ``first_row`` on, in ``split/00000.parquet`` (``directory``).
 
     ``repeats``: for sequences, how many rows repeat a problem from earlier in the same chunk; they stay in the shard.
     ``evidence``, ``outcomes``: how many rows have each, where this is known; they follow from the rows and enter no digest.
@@ -55,17 +56,8 @@ class ShardRecord(BaseModel):
         return shard_file(self.split, self.shard)
 
     def write(self, storage: Storage) -> None:
-        """Write the record beside its shard, which from then on counts as finished."""
+        """Write the record of the shard, which from then on counts as finished."""
         storage.write_text(record_file(self.split, self.shard), self.model_dump_json(indent=1) + "\n")
-
-
-def shard_file(split: str, shard: int) -> str:
-    return f"{split}/{shard:05d}.parquet"
-
-
-def record_file(split: str, shard: int) -> str:
-    """Beside its shard; the underscore makes directory readers (pandas, Spark, Arrow) ignore it."""
-    return f"{split}/_{shard:05d}.json"
 
 
 def read_record(storage: Storage, split: str, shard: int) -> ShardRecord | None:
@@ -221,7 +213,7 @@ def read_manifest(url: str) -> Manifest:
     manifest = find_manifest(storage)
     if manifest is None:
         names = storage.list()
-        partial = any(name in ("train", "valid", "test") for name in names)
+        partial = any(name in SPLIT_FOLDERS for name in names)
         datasets = [f"{url.rstrip('/')}/{name}" for name in names if MANIFEST in storage.sizes(name)]
         raise UserError(
             f"{url} holds no complete dataset",

@@ -1,8 +1,8 @@
-"""The evidence for the solutions of a shard, row by row: ``split/_00000.evidence.arrow``, beside the shard.
+"""The evidence for the solutions of a shard, row by row: a file beside the record of the shard.
 
 Columns: ``row`` int64, ``outcome`` and ``evidence`` as dictionaries of names. It is a file of its own, so that a shard has the same
-bytes whether its solutions have been proven or not; the name keeps it from the readers of directories and of ``*.parquet``. The
-metadata hold the checksum of the shard: of another shard the evidence counts for nothing.
+bytes whether its solutions have been proven or not. The metadata hold the checksum of the shard: of another shard the evidence
+counts for nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from mathpipe.datasets.format.directory import evidence_file
 from mathpipe.datasets.format.manifest import ShardRecord
 from mathpipe.datasets.io.storage import Storage
 
@@ -49,7 +50,7 @@ class ShardEvidence:
         return Counter({(self.outcome_names[o], self.evidence_names[e]): n for (o, e), n in pairs.items()})
 
     def write(self, storage: Storage, record: ShardRecord) -> None:
-        """Write the evidence beside its shard, atomically."""
+        """Write the evidence beside the record of its shard, atomically."""
         columns = [
             pa.array(np.arange(record.first_row, record.first_row + len(self.outcome))),
             pa.DictionaryArray.from_arrays(pa.array(self.outcome), list(self.outcome_names)),
@@ -62,10 +63,6 @@ class ShardEvidence:
             pa.ipc.new_file(pa.PythonFile(file, mode="w"), schema, options=options) as writer,
         ):
             writer.write_table(pa.Table.from_arrays(columns, schema=schema))
-
-
-def evidence_file(split: str, shard: int) -> str:
-    return f"{split}/_{shard:05d}.evidence.arrow"
 
 
 def read_evidence(storage: Storage, record: ShardRecord) -> ShardEvidence | None:

@@ -5,13 +5,27 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.format.directory import (
+    CARD,
+    EVIDENCE_NAME,
+    EXTRA,
+    EXTRA_PREFIX,
+    RECORD_NAME,
+    RECORDS,
+    SHARD_NAME,
+    SPLIT_FOLDERS,
+    evidence_file,
+    record_file,
+    record_folder,
+    shard_file,
+    split_folder,
+)
 from mathpipe.datasets.format.foreign_shards import foreign_shards, other_files
 from mathpipe.datasets.format.manifest import (
     MANIFEST,
@@ -20,15 +34,13 @@ from mathpipe.datasets.format.manifest import (
     Split,
     find_manifest,
     parse_record,
-    record_file,
-    shard_file,
 )
-from mathpipe.datasets.format.shard_evidence import evidence_file
 from mathpipe.datasets.io.atomic_files import own_copy
 from mathpipe.datasets.io.foreign_files import is_foreign
 from mathpipe.datasets.io.storage import Storage, StoreError, TransientStoreError, move_to_backup
 from mathpipe.generate.build.locking import lock_directory, log_file
 from mathpipe.generate.build.shard import ShardResult, build_unit, units
+from mathpipe.generate.cards.dataset_card import finish_dataset, write_card
 from mathpipe.generate.chunks.acceptance import NOTABLE_RATE
 from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.execution.executors import LocalWorkers, run
@@ -40,8 +52,6 @@ from mathpipe.generate.tasks.task_registry import task_of
 
 OnMismatch = Literal["error", "restart"]
 MAX_ATTEMPTS = 4  # per shard after transient storage errors; the storage client has already retried each request itself
-_RECORD, _SHARD = re.compile(r"_\d+\.json"), re.compile(r"\d+\.parquet")
-_EVIDENCE = re.compile(r"_\d+\.evidence\.arrow")
 RETRY_SECONDS = 0.5
 
 
@@ -101,6 +111,8 @@ def make_dataset(
         for record in records.values():
             on_shard(record, False)
         if existing.manifest is not None and len(records) == len(requested) and _same_layout(existing.manifest, layout):
+            if CARD not in existing.names:
+                write_card(storage, existing.manifest)
             return DatasetResult(existing.manifest, 0, time.perf_counter() - started, 0.0, backup, {})
         storage.remove(MANIFEST)  # from here on the dataset is incomplete
         if exclusive:
@@ -129,7 +141,7 @@ def make_dataset(
             _remove_unfinished(storage, layout)  # of workers that were killed meanwhile
         _check_all_there(storage, [records[shard] for shard in requested])
         manifest = _manifest(spec, specs, layout, [records[shard] for shard in requested], totals.kernels)
-        manifest.write(storage)
+        finish_dataset(storage, manifest)
         rows = sum(shard.rows for shard in missing)
         return DatasetResult(manifest, rows, time.perf_counter() - started, totals.cpu_seconds, backup, totals.retried)
 
@@ -217,9 +229,18 @@ class _Contents:
     def of(cls, storage: Storage) -> _Contents:
         """List each split once and read the records together: thousands of shards in a remote store take few requests."""
         names = [name for name in storage.list() if not is_foreign(name)]
-        splits = [name for name in names if name.split("-", 1)[0] in ("train", "valid", "test")]
-        sizes = {f"{split}/{name}": size for split in splits for name, size in storage.sizes(split).items()}
-        files = [name for name in sizes if _RECORD.fullmatch(name.rsplit("/", 1)[1])]
+        splits = [name for name in names if name in (TRAIN, VALID, TEST)]
+        splits += [
+            f"{EXTRA_PREFIX}{name}" for name in (storage.list(EXTRA) if EXTRA in names else ()) if not is_foreign(name)
+        ]
+        folders = [split_folder(split) for split in splits]
+        sizes = {f"{folder}/{name}": size for folder in folders for name, size in storage.sizes(folder).items()}
+        files = [
+            f"{folder}/{name}"
+            for folder in (record_folder(split) for split in (splits if RECORDS in names else ()))
+            for name in storage.list(folder)
+            if RECORD_NAME.fullmatch(name)
+        ]
         texts = storage.read_texts(files)
         records = {file: record for file, text in texts.items() if (record := parse_record(text)) is not None}
         return cls(names, find_manifest(storage) if MANIFEST in names else None, records, sizes)
@@ -241,7 +262,7 @@ def _check_arrived(storage: Storage, record: ShardRecord, scheduler: str) -> Non
     """UserError if a worker reports a written shard that is not visible here, because it uses another disk."""
     for pause in (0.0, 0.5, 1.0, 2.0):  # a network file system may show the file late
         time.sleep(pause)
-        if storage.sizes(record.split).get(record.file.rsplit("/", 1)[1]) == record.bytes:
+        if storage.sizes(split_folder(record.split)).get(record.file.rsplit("/", 1)[1]) == record.bytes:
             return
     raise UserError(
         f"a worker of {scheduler} finished {record.file}, and {storage.url} does not hold it",
@@ -254,7 +275,7 @@ def _check_arrived(storage: Storage, record: ShardRecord, scheduler: str) -> Non
 
 def _check_all_there(storage: Storage, records: Sequence[ShardRecord]) -> None:
     """UserError if the size of a finished shard differs from its record; checked just before the manifest is written."""
-    sizes = {split: storage.sizes(split) for split in {record.split for record in records}}
+    sizes = {split: storage.sizes(split_folder(split)) for split in {record.split for record in records}}
     for record in records:
         size = sizes[record.split].get(record.file.rsplit("/", 1)[1])
         if size != record.bytes:
@@ -326,7 +347,7 @@ def _asking(split: str, rows: int) -> str:
     """The option that requests all existing rows of a split."""
     if split in (TRAIN, VALID, TEST):
         return f"request them too (--{'n' if split == TRAIN else split} {rows})"
-    return f"request them too (--extra-test {split.removeprefix(f'{TEST}-')}:...,n={rows})"
+    return f"request them too (--extra-test {split.removeprefix(EXTRA_PREFIX)}:...,n={rows})"
 
 
 def _another_spec(
@@ -374,11 +395,10 @@ def _another_spec(
 
 def _other_contents(storage: Storage, existing: _Contents) -> UserError | None:
     """The error for a directory of other files, and for shards of another program that would be replaced."""
-    expected_names = {MANIFEST, "train", "valid", "test"}
     others = foreign_shards(storage, existing.sizes, {record.file for record in existing.records.values()})
     if existing.manifest is None and not existing.records:
         others += other_files(existing.sizes)
-        if not any(n in expected_names or n.startswith("test-") for n in existing.names):
+        if not any(name in (MANIFEST, RECORDS, *SPLIT_FOLDERS) for name in existing.names):
             others += existing.names
     if not others:
         return None
@@ -410,17 +430,19 @@ def _same_layout(manifest: Manifest, layout: Layout) -> bool:
 def _remove_unfinished(storage: Storage, layout: Layout) -> None:
     storage.remove_unfinished("")
     for split in layout.splits:
-        storage.remove_unfinished(split)
+        for folder in (split_folder(split), record_folder(split)):
+            storage.remove_unfinished(folder)
 
 
 def _remove_surplus(storage: Storage, requested: list[Shard], layout: Layout) -> None:
     """Remove shards of an earlier, finer layout, so that a split holds only files that the manifest lists."""
     keep = {name(s.split, s.index) for s in requested for name in (record_file, shard_file, evidence_file)}
     for split in layout.splits:
-        for name in storage.list(split):
-            ours = any(pattern.fullmatch(name) for pattern in (_RECORD, _SHARD, _EVIDENCE))
-            if ours and f"{split}/{name}" not in keep:
-                storage.remove(f"{split}/{name}")
+        for folder in (split_folder(split), record_folder(split)):
+            for name in storage.list(folder):
+                ours = any(pattern.fullmatch(name) for pattern in (RECORD_NAME, SHARD_NAME, EVIDENCE_NAME))
+                if ours and f"{folder}/{name}" not in keep:
+                    storage.remove(f"{folder}/{name}")
 
 
 def _manifest(

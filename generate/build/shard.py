@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 
-from mathpipe.datasets.format.manifest import ShardRecord, shard_file
+from mathpipe.datasets.format.directory import shard_file
+from mathpipe.datasets.format.manifest import ShardRecord
 from mathpipe.datasets.format.shard_writer import ShardWriter
 from mathpipe.datasets.io.storage import HashingFile, Storage
 from mathpipe.generate.chunks.chunk_examples import ChunkExamples

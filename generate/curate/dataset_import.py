@@ -21,16 +21,18 @@ from typing import Any, Self
 import numpy as np
 
 from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.format.directory import CARD, RECORDS, record_folder, shard_file
 from mathpipe.datasets.format.example_formats import ExampleFormat
 from mathpipe.datasets.format.examples import concatenate
 from mathpipe.datasets.format.foreign_shards import foreign_shards, other_files
-from mathpipe.datasets.format.manifest import MANIFEST, Manifest, ShardRecord, Split, parse_record, shard_file
+from mathpipe.datasets.format.manifest import MANIFEST, Manifest, ShardRecord, Split, parse_record
 from mathpipe.datasets.format.shard_writer import ShardWriter
 from mathpipe.datasets.io.foreign_files import is_foreign
 from mathpipe.datasets.io.import_records import Fault, Fields, Record, RejectedLine, read_fields
 from mathpipe.datasets.io.source_files import checksum, read_records
 from mathpipe.datasets.io.storage import HashingFile, Storage
 from mathpipe.generate.build.locking import lock_directory
+from mathpipe.generate.cards.dataset_card import finish_dataset
 from mathpipe.generate.curate.import_batches import ImportedBatch, import_batch
 from mathpipe.generate.curate.import_parts.import_part import Hashes, ImportPart
 from mathpipe.generate.curate.import_parts.import_registry import import_part, stored_rows
@@ -47,6 +49,7 @@ PUBLISHED = SourceFormat()
 SHARD_ROWS = 100_000
 _BATCH_LINES = 2_000
 _WORKER_LINES = range(8, 500)  # of a batch for a worker: lines that need SymPy take seconds each
+_FOLDERS = [folder for split in (TRAIN, VALID, TEST) for folder in (split, record_folder(split))]
 
 
 @dataclass
@@ -148,7 +151,7 @@ def write_imported(
             provenance=collect_provenance(),
         )
         write_extra(storage)
-        manifest.write(storage)
+        finish_dataset(storage, manifest)
     return manifest, writer.overlaps()
 
 
@@ -398,7 +401,7 @@ class _OpenShard:
 def _check_free(storage: Storage, spec: DatasetSpec, extra_folder: str | None) -> None:
     """UserError unless the directory is empty or holds an unfinished import of the same files."""
     names = [name for name in storage.list() if not is_foreign(name)]
-    files = [f"{split}/{name}" for split in (TRAIN, VALID, TEST) if split in names for name in storage.list(split)]
+    files = [f"{folder}/{name}" for folder in _FOLDERS for name in storage.list(folder)]
     unrelated = other_files(files) + foreign_shards(storage, files, ())
     records = [name for name in files if name.endswith(".json")]
     fingerprints = {
@@ -407,7 +410,7 @@ def _check_free(storage: Storage, spec: DatasetSpec, extra_folder: str | None) -
     if (
         MANIFEST in names
         or unrelated
-        or not set(names) <= {TRAIN, VALID, TEST, *((extra_folder,) if fingerprints else ())}
+        or not set(names) <= {TRAIN, VALID, TEST, RECORDS, CARD, *((extra_folder,) if fingerprints else ())}
         or not fingerprints <= {spec.fingerprint}
     ):
         raise UserError(
@@ -420,8 +423,8 @@ def _check_free(storage: Storage, spec: DatasetSpec, extra_folder: str | None) -
 
 def _clear(storage: Storage) -> None:
     """Remove the files of an interrupted import, which starts over; ``_check_free`` has found no others."""
-    for split in (TRAIN, VALID, TEST):
-        storage.remove_unfinished(split)
-        for name in storage.list(split):
+    for folder in _FOLDERS:
+        storage.remove_unfinished(folder)
+        for name in storage.list(folder):
             if not is_foreign(name):
-                storage.remove(f"{split}/{name}")
+                storage.remove(f"{folder}/{name}")

@@ -23,6 +23,7 @@ from mathpipe.datasets.format.sequence_columns import TokenExamples
 from mathpipe.datasets.format.shard_evidence import ShardEvidence, read_evidence
 from mathpipe.datasets.io.storage import Storage
 from mathpipe.generate.build.locking import lock_directory
+from mathpipe.generate.cards.dataset_card import finish_dataset
 from mathpipe.generate.curate.dataset_verification import Damage, load_split_specs
 from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.execution.executors import LogFunction, run
@@ -170,7 +171,7 @@ def _write_counts(storage: Storage, manifest: Manifest, evidence: dict[str, Shar
         splits[name] = Split.from_records(records)
     proven = manifest.model_copy(update={"splits": splits})
     if proven != manifest:
-        proven.write(storage)
+        finish_dataset(storage, proven)
 
 
 def _report(manifest: Manifest, records: list[ShardRecord], evidence: dict[str, ShardEvidence]) -> EvidenceReport:

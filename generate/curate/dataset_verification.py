@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.format.manifest import Manifest, ShardRecord, read_manifest, read_record, record_file
-from mathpipe.datasets.format.shard_evidence import evidence_file
+from mathpipe.datasets.format.directory import evidence_file, record_file, record_folder, split_folder
+from mathpipe.datasets.format.manifest import Manifest, ShardRecord, read_manifest, read_record
 from mathpipe.datasets.format.shard_writer import SPEC_KEY
 from mathpipe.datasets.io.foreign_files import is_foreign
 from mathpipe.datasets.io.storage import Storage, StoreError
@@ -183,8 +183,9 @@ def _unlisted_files(storage: Storage, manifest: Manifest) -> list[Damage]:
         for r in split.shards
         for name in (r.file, record_file(r.split, r.shard), evidence_file(r.split, r.shard))
     }
-    names = [(split, name) for split in manifest.splits for name in storage.list(split)]
-    files = [f"{split}/{name}" for split, name in names if not (is_foreign(name) or name.startswith("."))]
+    folders = [folder for split in manifest.splits for folder in (split_folder(split), record_folder(split))]
+    names = [(folder, name) for folder in folders for name in storage.list(folder)]
+    files = [f"{folder}/{name}" for folder, name in names if not (is_foreign(name) or name.startswith("."))]
     return [Damage(file, "is not listed in the manifest") for file in files if file not in listed]
 
 

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.format.directory import CARD, EXTRA, RECORDS, SPLIT_FOLDERS, shard_file
 from mathpipe.datasets.format.examples import concatenate
 from mathpipe.datasets.format.foreign_shards import foreign_shards, other_files
 from mathpipe.datasets.format.manifest import (
@@ -28,11 +29,11 @@ from mathpipe.datasets.format.manifest import (
     find_manifest,
     read_manifest,
     read_record,
-    shard_file,
 )
 from mathpipe.datasets.io.foreign_files import is_foreign
 from mathpipe.datasets.io.storage import HashingFile, Storage
 from mathpipe.generate.build.locking import lock_directory
+from mathpipe.generate.cards.dataset_card import finish_dataset
 from mathpipe.generate.curate.dataset_verification import load_split_specs
 from mathpipe.generate.curate.import_parts.import_registry import stored_rows
 from mathpipe.generate.dataset_spec import DatasetSpec
@@ -117,7 +118,7 @@ def deduplicate(
             finished_shards.append(record)
             on_shard(record)
         manifest = _manifest(old, spec, specs, finished_shards)
-        manifest.write(storage)
+        finish_dataset(storage, manifest)
     return DeduplicationResult(manifest, _dropped_rows(old, manifest))
 
 
@@ -225,9 +226,11 @@ def _finished(storage: Storage, spec: DatasetSpec) -> Manifest | None:
     manifest = find_manifest(storage) if MANIFEST in names else None
     if manifest is not None and manifest.fingerprint == spec.fingerprint:
         return manifest
-    splits = [name for name in names if name in ("train", "valid", "test") or name[:5] == "test-"]
-    files = [f"{split}/{name}" for split in splits for name in storage.sizes(split)]
-    others = [name for name in names if name not in splits] + other_files(files) + foreign_shards(storage, files, ())
+    folders = [name for name in names if name in SPLIT_FOLDERS]
+    folders += [f"{EXTRA}/{name}" for name in (storage.list(EXTRA) if EXTRA in names else ())]
+    files = [f"{folder}/{name}" for folder in folders if folder != EXTRA for name in storage.sizes(folder)]
+    others = [name for name in names if name not in (CARD, RECORDS, *SPLIT_FOLDERS)]
+    others += other_files(files) + foreign_shards(storage, files, ())
     if manifest is not None or others:
         raise UserError(
             f"{storage.url} holds something else",

@@ -41,6 +41,10 @@ class IntegerTask(TokenTask[IntegerSpecT]):
     problem_type = "integers"
     outcomes: ClassVar[tuple[str, ...]] = INTEGER_OUTCOMES
     correct_outcomes = frozenset({"exact", "equivalent"})
+    stored_solutions = (
+        "Solutions are computed from the problems by the algorithm of the task. `mathpipe verify` solves every "
+        "problem again; a stored solution that differs must be right in another way."
+    )
     measures = ("element_accuracy", "correct_elements")
     alphabet = ()
     may_repeat = True

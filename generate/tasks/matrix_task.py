@@ -59,6 +59,12 @@ class MatrixTask(Task[MatrixSpec]):
     default_spec = MatrixSpec()
     outcomes = MATRIX_OUTCOMES
     correct_outcomes = frozenset({"exact", "within_tolerance"})
+    stored_solutions = (
+        "Solutions are computed in double precision from the stored problem, with noise from the problem without it, "
+        "and stored as float32. Problems without a trusted solution are rejected. `mathpipe verify` computes every "
+        "solution again and compares the entries, within 1.5 units in the last place of float32 and 1e-9 of the "
+        "largest entry; of several right solutions, such as both signs of an eigenvector, any may be stored."
+    )
     residual_formula: ClassVar[str] = "H - X"
     square_only: ClassVar[bool] = False
     symmetric: ClassVar[bool] = False

@@ -39,6 +39,7 @@ class Task(ABC, Generic[SpecT]):
     ``origin``: where the code of a task outside the package comes from, set when it is loaded. ``verifies``: ``verify``
     knows which answers are right; else an answer is right if it equals the stored one.
     ``has_task_tokens``: each problem starts with the token of its task (co-training).
+    ``stored_solutions``: how stored solutions come about and are verified, in words for the dataset card.
     ``needs_reference``: ``verify`` compares with the stored solution, which does not follow from the problem alone.
     """
 
@@ -57,6 +58,10 @@ class Task(ABC, Generic[SpecT]):
     may_repeat: ClassVar[bool] = False
     verifies: ClassVar[bool] = True
     needs_reference: ClassVar[bool] = False
+    stored_solutions: ClassVar[str] = (
+        "Solutions are computed by the code of the task. `mathpipe verify` passes each one to the verifier of the "
+        "task, like an answer of a model."
+    )
     default_spec: SpecT
     chosen_options: Mapping[str, Any] = MappingProxyType({})
     origin: TaskSource | None = None

@@ -26,9 +26,9 @@ from mathpipe.pipeline.inputs.latest import latest_dataset
 from mathpipe.pipeline.progress import StepProgress
 from mathpipe.train.config import TrainConfig
 from mathpipe.train.run.checkpoint import CURVES
-from mathpipe.train.run.metrics_log import live_class
 from mathpipe.train.run.run_directory import OnMismatch
 from mathpipe.train.runtime.fast_paths import fast_paths
+from mathpipe.train.tracking.dvclive_tracker import live_class
 from mathpipe.train.trainer import Evaluate, TrainResult
 from mathpipe.train.trainer import train as train_run
 

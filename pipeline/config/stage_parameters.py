@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from mathpipe.datasets.errors import UserError, did_you_mean
+from mathpipe.datasets.format.directory import split_word
 from mathpipe.generate.build.dataset_builder import existing_shard_rows
 from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.layout import Layout, default_shard_rows, whole_chunks
@@ -51,7 +52,20 @@ def parse_extra_tests(value: object) -> object:
     return splits
 
 
-ExtraTests = Annotated[dict[str, dict[str, Any]], BeforeValidator(parse_extra_tests)]
+def _check_names(splits: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """ValueError for a name that is no folder name, or that readers of directories would take for another split."""
+    for name in splits:
+        if not _SPLIT_NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is not an extra test split: names consist of a-z, 0-9, - and _")
+        if name == "default" or split_word(name):
+            raise ValueError(
+                f"{name!r} cannot name an extra test split: tools that read the directory would take it for "
+                f"{'the main configuration' if name == 'default' else f'the split {split_word(name)!r}'}; choose another name"
+            )
+    return splits
+
+
+ExtraTests = Annotated[dict[str, dict[str, Any]], BeforeValidator(parse_extra_tests), AfterValidator(_check_names)]
 
 
 class GenerateParams(BaseModel):

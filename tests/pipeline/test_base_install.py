@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-EXTRAS = ("dvc", "dvclive", "pandas", "matplotlib", "transformers", "s3fs", "tensorboard")
+EXTRAS = ("dvc", "dvclive", "pandas", "matplotlib", "transformers", "s3fs", "tensorboard", "huggingface_hub")
 
 
 @pytest.fixture

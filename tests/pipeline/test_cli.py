@@ -264,7 +264,7 @@ def test_interrupted_generate_prints_how_to_resume(tmp_path: Path, number: signa
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells let background jobs ignore it
     )
     start = time.monotonic()
-    while not list(tmp_path.glob("data/inverse/train/_*.json")) and time.monotonic() - start < 60:
+    while not list(tmp_path.glob("data/inverse/__records/train/*.json")) and time.monotonic() - start < 60:
         time.sleep(0.05)
     process.send_signal(number)
     _, err = process.communicate(timeout=60)

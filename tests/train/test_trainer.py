@@ -184,7 +184,7 @@ def test_tensorboard_logging_requires_package(
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(UserError, match=r"pip install 'mathpipe\[tensorboard\]'"):
-        train_quietly(tiny(tensorboard=True), data, run_dir)
+        train_quietly(tiny(track="tensorboard"), data, run_dir)
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.1])

@@ -1,9 +1,9 @@
-"""The metrics log of a run: one JSON line per logged step, and the same points for DVCLive and TensorBoard.
+"""The metrics log of a run: one JSON line per logged step, and the same points for experiment trackers.
 
     {"step": 200, "train_loss": 1.31, "lr": 0.001, "valid_loss": 1.29, ...}
 
-This file is authoritative. A resumed run truncates it to the step of its checkpoint, so that no point occurs twice, and then logs
-all points to DVCLive again.
+This file is authoritative. A resumed run truncates it to the step of its checkpoint, so that no point occurs twice. A tracker
+gets the points that it does not have yet, those of earlier sessions included.
 """
 
 from __future__ import annotations
@@ -11,12 +11,15 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.io.atomic_files import write_atomically
+from mathpipe.train.tracking.tracker import Tracker
 
 Point = dict[str, float]
 
@@ -35,44 +38,41 @@ def read_metrics_log(path: Path) -> list[Point]:
 
 
 class MetricsLog:
-    """Appends points to the log; a context manager.
+    """Appends points to the log and passes them to ``trackers``; a context manager.
 
-    ``live_dir``, ``board_dir``: directories of DVCLive and TensorBoard; None to do without.
+    A tracker that fails is left out for the rest of the session, with a warning: it never ends a run.
     """
 
-    def __init__(self, path: Path, step: int, live_dir: Path | None, board_dir: Path | None = None) -> None:
+    def __init__(self, path: Path, step: int, trackers: Sequence[Tracker] = ()) -> None:
         """Open to append after ``step``; removes later points."""
-        self._board = None if board_dir is None else _board(board_dir, step)
         earlier = [point for point in read_metrics_log(path) if point["step"] <= step]
         write_atomically(path, [(json.dumps(point) + "\n").encode() for point in earlier])
-        self._live = None if live_dir is None else _live(live_dir)
         self._file = path.open("a", encoding="utf-8")
+        self._trackers = list(trackers)
         for point in earlier:
-            self._log_live(point)
+            self._track(point)
 
     def add(self, step: int, values: dict[str, float]) -> None:
         """Log the metrics of one step."""
         point: Point = {"step": step, **values}
         self._file.write(json.dumps(point) + "\n")
         self._file.flush()
-        self._log_live(point)
-        if self._live is not None:
-            self._live.make_summary()
-        if self._board is not None:
-            for name, value in values.items():
-                self._board.add_scalar(name, value, step)
+        self._track(point)
 
     def sync(self) -> None:
         """Sync the log to disk, before the checkpoint of the same step."""
         os.fsync(self._file.fileno())
 
-    def _log_live(self, point: Point) -> None:
-        if self._live is None:
-            return
-        self._live.step = int(point["step"])
-        for name, value in point.items():
-            if name != "step":
-                self._live.log_metric(name, value)
+    def _track(self, point: Point) -> None:
+        step = int(point["step"])
+        values = {name: value for name, value in point.items() if name != "step"}
+        for tracker in list(self._trackers):
+            if step > tracker.logged_step:
+                try:
+                    tracker.log(step, values)
+                except Exception as error:
+                    self._trackers.remove(tracker)
+                    _warn(tracker, error)
 
     def __enter__(self) -> Self:
         return self
@@ -81,51 +81,16 @@ class MetricsLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
-        if self._board is not None:
-            self._board.close()
-        if self._live is not None:
-            self._live.end()
+        for tracker in self._trackers:
+            try:
+                with contextlib.redirect_stdout(sys.stderr):  # standard output belongs to results
+                    tracker.finish(failed=isinstance(error, Exception))
+            except Exception as tracker_error:
+                _warn(tracker, tracker_error)
 
 
-def _board(directory: Path, step: int) -> Any:
-    """A TensorBoard writer that hides points beyond ``step``."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise UserError(
-            "train.tensorboard needs the package tensorboard, which is not installed",
-            next_step="`pip install 'mathpipe[tensorboard]'`, or set train.tensorboard=false",
-        ) from None
-    return SummaryWriter(str(directory), purge_step=step + 1)
-
-
-def live_class() -> Any:
-    """The class ``Live`` of DVCLive, or None where DVCLive is not installed. Slow at the first call: it imports DVC."""
-    try:
-        from dvclive.live import Live
-    except ModuleNotFoundError:
-        return None
-    return Live
-
-
-def _live(directory: Path) -> Any:
-    """DVCLive as a writer of metrics and plots only, without experiments and dvc.yaml; None where it is not installed.
-
-    In a Git repository without DVC, DVCLive would initialise DVC and stage its files; the subclass prevents this.
-    """
-    live = live_class()
-    if live is None:
-        return None
-    from scmrepo.exceptions import SCMError  # a dependency of DVCLive
-
-    class Offline(live):  # type: ignore[misc, valid-type]
-        def _init_dvc(self) -> None:
-            pass
-
-    here = Path.cwd().resolve()
-    within_dvc = any((parent / ".dvc").is_dir() for parent in (here, *here.parents))
-    settings: dict[str, Any] = {"dir": str(directory), "save_dvc_exp": False, "dvcyaml": None, "report": None}
-    if within_dvc:
-        with contextlib.suppress(SCMError):  # a Git repository without a commit
-            return live(**settings)
-    return Offline(**settings)
+def _warn(tracker: Tracker, error: Exception) -> None:
+    name = type(tracker).__name__.lstrip("_")
+    warnings.warn(
+        f"metrics go to the log of the run only: {name} failed ({type(error).__name__}: {error})", stacklevel=3
+    )

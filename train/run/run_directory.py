@@ -31,12 +31,16 @@ from mathpipe.train.run.checkpoint import (
     read_checkpoint,
     read_record,
 )
+from mathpipe.train.tracking.tracker import TRACKING
 
 OnMismatch = Literal["error", "restart"]
 _IDENTITY = ("task", "dataset_digest")
 # files that may exist without a run
 _CHECKPOINTS_TEXT = "best.pt (with best_metric) and step-<s>.pt (with keep_every) are written here.\n"
-RUN_FILES = {RECORD, CHECKPOINT, CURVES, SUMMARY, CHECKPOINTS, PLOT, PARAMS, "dvclive", "tensorboard", "evaluation"}
+RUN_FILES = {
+    *(RECORD, CHECKPOINT, CURVES, SUMMARY, CHECKPOINTS, PLOT, PARAMS, "evaluation"),
+    *("dvclive", "tensorboard", "wandb", TRACKING),
+}
 
 
 @contextmanager

@@ -22,6 +22,12 @@ class IntegrationTask(ExpressionTask):
     measures = ("satisfied_fraction",)
     columns: ClassVar[dict[str, str]] = {"operators": "int16"}
     symbols = (("x", "Y'"), ("x",))
+    stored_solutions = (
+        "A pair is stored if F' = f in double precision at 16 points; in `integration-bwd`, f is the derivative of F "
+        "by construction. `mathpipe verify` repeats this and expands F' - f. What does not expand to 0 is verified "
+        "like an answer of a model, with ball arithmetic. `mathpipe verify --prove` grades the evidence for every "
+        "solution: proven, enclosed or sampled."
+    )
 
     @property
     def question(self) -> str:
@@ -57,6 +63,11 @@ class EquationTask(ExpressionTask):
     """
 
     grades_evidence = True
+    stored_solutions = (
+        "A pair is stored if the equation with its solution holds in double precision wherever it has a value, and if "
+        "it also expands to 0 or balls enclose 0 on every interval between critical points. `mathpipe verify` repeats "
+        "this. `mathpipe verify --prove` grades the evidence for every solution: proven, enclosed or sampled."
+    )
     order: ClassVar[OdeOrder]
     measures = ("satisfied_fraction",)
     columns: ClassVar[dict[str, str]] = {"operators": "int16", "constants": "uint8"}

@@ -46,7 +46,7 @@ def test_manifest_and_records_describe_the_shards(whole: dict[str, bytes]) -> No
         assert split["bytes"] == sum(r["bytes"] for r in split["shards"])
         for record in split["shards"]:
             name = f"{record['split']}/{record['shard']:05d}"
-            assert json.loads(whole[f"{record['split']}/_{record['shard']:05d}.json"]) == record
+            assert json.loads(whole[f"__records/{record['split']}/{record['shard']:05d}.json"]) == record
             assert len(whole[f"{name}.parquet"]) == record["bytes"]
 
 
@@ -105,7 +105,7 @@ def test_partial_and_damaged_shards_are_rebuilt(whole: dict[str, bytes], tmp_pat
     (url / "manifest.json").unlink()
     (url / "train" / ".00009.parquet.writing-00000000").write_bytes(b"half")
     (url / "train" / "00001.parquet").write_bytes(whole["train/00001.parquet"][:1000])
-    (url / "train" / "_00002.json").write_text("{ not json")
+    (url / "__records/train/00002.json").write_text("{ not json")
     (url / "valid" / "00000.parquet").unlink()
     result = make_dataset(SPEC, LAYOUT, str(url), workers=0)
     assert result.built_rows == 3_000 + 3_000 + 1_000
@@ -142,7 +142,7 @@ def test_another_shard_size_leaves_no_stale_shards(tmp_path: Path) -> None:
     url = tmp_path / "d"
     make_dataset(SPEC, LAYOUT, str(url), workers=0)
     make_dataset(SPEC, Layout(LAYOUT.splits, 13_000), str(url), workers=0)
-    assert sorted(p.name for p in (url / "train").iterdir()) == ["00000.parquet", "_00000.json"]
+    assert sorted(p.name for p in (url / "train").iterdir()) == ["00000.parquet"]
 
 
 def test_directory_with_unrelated_files_raises(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_failing_shard_raises_and_leaves_no_partial_file(tmp_path: Path, monkeyp
     monkeypatch.setattr(task, "build_chunk", fail)
     with pytest.raises(RuntimeError, match="chunk 4"):
         make_dataset(SPEC, LAYOUT, str(tmp_path / "d"), workers=0)
-    assert sorted(contents(tmp_path / "d")) == ["train/00000.parquet", "train/_00000.json"]
+    assert sorted(contents(tmp_path / "d")) == ["__records/train/00000.json", "train/00000.parquet"]
 
 
 def test_timings_are_logged_beside_the_dataset(tmp_path: Path) -> None:

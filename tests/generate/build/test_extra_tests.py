@@ -63,7 +63,8 @@ def test_extra_splits_are_disjoint_from_train(tmp_path: Path) -> None:
 
 def test_adding_an_extra_split_keeps_the_others(tmp_path: Path) -> None:
     build(tmp_path / "d", EXTRA_SPECS)
-    before = {p: p.read_bytes() for p in (tmp_path / "d").rglob("*") if p.is_file() and p.name != "manifest.json"}
+    rewritten = ("manifest.json", "README.md")
+    before = {p: p.read_bytes() for p in (tmp_path / "d").rglob("*") if p.is_file() and p.name not in rewritten}
     digest = open_dataset(tmp_path / "d").digest
     build(tmp_path / "d", EXTRA_SPECS | LARGE)
     assert all(path.read_bytes() == content for path, content in before.items())
@@ -111,6 +112,9 @@ def test_extra_test_flags() -> None:
         ("far:spectrum=lapalace", "extra_test.far.spectrum"),
         ("far:n=many", "not a count"),
         ("far:rows=2,cols=3", "square"),
+        ("test:dim=3", "the split 'test'"),
+        ("far-eval:dim=3", "the split 'eval'"),
+        ("default:dim=3", "the main configuration"),
     ],
 )
 def test_invalid_flags_raise(flag: str, message: str) -> None:

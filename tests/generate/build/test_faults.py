@@ -29,11 +29,13 @@ Contents = Callable[[Path], Bytes]
 
 # One run of the generator in a process of its own: spec, layout as "split:rows,...", shard rows, directory, workers.
 SCRIPT = """
+import json
 import sys
 from mathpipe.datasets.errors import UserError
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.layout import Layout
+from mathpipe.generate.tasks.task_registry import parse_spec
 
 def main(spec, splits, shard_rows, url, workers):
     layout = Layout({name: int(rows) for name, rows in (s.split(":") for s in splits.split(","))}, int(shard_rows))
@@ -188,7 +190,7 @@ def test_concurrent_runs(
     for conflicting_spec in (spec, other):
         with pytest.raises(UserError, match=r"is being written by another run.*the same command"):
             make_dataset(conflicting_spec, layout, str(url), on_mismatch="restart")
-    assert sorted(contents(url)) == ["train/00000.parquet", "train/_00000.json"]
+    assert sorted(contents(url)) == ["__records/train/00000.json", "train/00000.parquet"]
     first.communicate("\n" * 20)
     assert first.returncode == 0 and contents(url) == undisturbed
     assert make_dataset(spec, layout, str(url)).built_rows == 0
@@ -310,9 +312,9 @@ def test_truncated_shards_are_rebuilt(
         for k in (0, 3, 10):
             file = url / "train" / f"{k:05d}.parquet"
             os.truncate(file, dice.randrange(file.stat().st_size))
-        os.truncate(url / "train" / "_00001.json", dice.randrange(100))
-        (url / "valid" / "_00000.json").write_bytes(b"")
-        shutil.copy(url / "train" / "_00005.json", url / "train" / "_00006.json")
+        os.truncate(url / "__records/train/00001.json", dice.randrange(100))
+        (url / "__records/valid/00000.json").write_bytes(b"")
+        shutil.copy(url / "__records/train/00005.json", url / "__records/train/00006.json")
         if not with_manifest:
             (url / "manifest.json").unlink()
         assert make_dataset(spec, layout, str(url)).built_rows == 3 * 1_000 - 500 + 1_000 + 1_000 + 1_000

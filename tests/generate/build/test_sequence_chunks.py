@@ -244,13 +244,13 @@ def test_killed_runs_resume_to_the_same_bytes(whole: dict[str, bytes], tmp_path:
     assert contents(url) == whole
 
 
-@pytest.mark.parametrize("missing_file", ["train/00000.parquet", "valid/_00001.json", "test/00000.parquet"])
+@pytest.mark.parametrize("missing_file", ["train/00000.parquet", "__records/valid/00001.json", "test/00000.parquet"])
 def test_only_missing_shards_are_built(whole: dict[str, bytes], tmp_path: Path, missing_file: str) -> None:
     url = tmp_path / "whole"
     (url / missing_file).unlink()
     (url / "manifest.json").unlink()
     result = make_dataset(SPEC, LAYOUT, str(url), workers=0)
-    assert result.built_rows == {"train": 500, "valid": 40, "test": 40}[missing_file.split("/")[0]]
+    assert result.built_rows == {"train": 500, "valid": 40, "test": 40}[missing_file.split("/")[-2]]
     assert contents(url) == whole
 
 

@@ -124,8 +124,8 @@ def test_an_interruption_between_records_and_manifest_is_no_damage(integrals: Pa
 
 def test_evidence_of_another_shard_does_not_count(integrals: Path, verified: list[int]) -> None:
     prove_dataset(str(integrals))
-    file = integrals / "train" / "_00000.evidence.arrow"
-    (integrals / "train" / "_00001.evidence.arrow").write_bytes(file.read_bytes())
+    file = integrals / "__records/train/00000.evidence.arrow"
+    (integrals / "__records/train/00001.evidence.arrow").write_bytes(file.read_bytes())
     verified.clear()
     prove_dataset(str(integrals))
     assert verified == [40]
@@ -216,7 +216,7 @@ def test_matrices_have_no_proofs(make_small) -> None:
 
 
 def test_record_without_evidence_reads_as_before(integrals: Path) -> None:
-    assert "evidence" not in json.loads((integrals / "train" / "_00000.json").read_text())
+    assert "evidence" not in json.loads((integrals / "__records/train/00000.json").read_text())
     record = read_record(Storage(str(integrals)), "train", 0)
     assert record is not None and record.evidence is None
     assert isinstance(TASK, TokenTask)

@@ -99,7 +99,7 @@ def test_deduplicate_resumes_after_interruption(
     shards.clear()
     deduplicate(str(repeated), str(tmp_path / "f"), on_shard=shards.append)
     assert contents(tmp_path / "e") == contents(tmp_path / "f")
-    assert len(shards) == len(list((tmp_path / "e").glob("*/*.parquet"))) - 2
+    assert len(shards) == len(list((tmp_path / "e").rglob("*.parquet"))) - 2
 
 
 def test_damaged_source_raises_and_damaged_copy_is_rebuilt(

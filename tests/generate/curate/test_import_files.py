@@ -217,7 +217,7 @@ def test_a_killed_import_leaves_no_dataset_and_starts_over(tmp_path: Path) -> No
     command += ["--out", "d", "--shard-rows", "5k"]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while not (tmp_path / "d" / "valid" / "_00000.json").exists() and time.monotonic() < deadline:
+    while not (tmp_path / "d" / "__records/valid/00000.json").exists() and time.monotonic() < deadline:
         assert process.poll() is None, "the import ended before it could be killed"
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)

@@ -249,7 +249,7 @@ def test_interrupted_import_restarts(toy: ModuleType, tmp_path: Path) -> None:
     import_dataset("toy-reverse", files, str(out), shard_rows=2)
     (out / "manifest.json").unlink()
     import_dataset("toy-reverse", files, str(out), shard_rows=100)
-    assert sorted(p.name for p in (out / "train").iterdir()) == ["00000.parquet", "_00000.json"]
+    assert sorted(p.name for p in (out / "train").iterdir()) == ["00000.parquet"]
     (out / "manifest.json").unlink()
     (out / "train" / "thesis.tex").write_text("years of work")
     with pytest.raises(UserError, match=r"holds something else.*thesis.tex"):

@@ -116,7 +116,7 @@ def test_rows_depend_on_no_workers_and_no_kill(tmp_path: Path) -> None:
     url = tmp_path / "killed"
     script = SCRIPT.format(folder=str(Path(__file__).parents[3]), url=str(url))
     process = subprocess.Popen([sys.executable, "-c", script], cwd=Path(__file__).parents[3])
-    while not (url / "train" / "_00000.json").exists():
+    while not (url / "__records/train/00000.json").exists():
         assert process.poll() is None, "finished before it could be killed"
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)

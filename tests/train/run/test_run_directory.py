@@ -70,7 +70,7 @@ def test_missing_keys_take_defaults_on_resume(tiny: Callable[..., TrainConfig], 
     config = tiny(steps=5)
     train(config, data, None, run_dir, dvclive=False)
     record = json.loads((run_dir / "run.json").read_text())
-    del record["config"]["model"]["rotary"], record["config"]["tensorboard"], record["config"]["shrink"]
+    del record["config"]["model"]["rotary"], record["config"]["track"], record["config"]["shrink"]
     (run_dir / "run.json").write_text(json.dumps(record))
     with pytest.raises(UserError, match=r"model\.dropout differs.*model\.dropout = 0\.0, as in the run"):
         train(tiny(steps=5, model=config.model.model_copy(update={"dropout": 0.5})), data, None, run_dir)

@@ -95,7 +95,7 @@ def test_killed_and_resumed_next_week(write_task: WriteTask, contents: Contents,
     command += ["--valid", "288", "--test", "288", "--shard-rows", "1000", "--workers", "0", "--out", "data"]
     process = subprocess.Popen(command, env={**os.environ, "SLOW": "0.0005"}, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("data/train/_*.json")):  # records of finished shards
+    while not list(tmp_path.glob("data/__records/train/*.json")):  # records of finished shards
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)

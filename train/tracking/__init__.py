@@ -1,0 +1,1 @@
+"""Experiment trackers behind one protocol: DVCLive, and one of wandb, MLflow, TensorBoard and trackio (``train.track``)."""
