@@ -24,7 +24,15 @@ import numpy as np
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.example_formats import ExampleFormat
 from mathpipe.datasets.format.examples import concatenate
-from mathpipe.datasets.format.manifest import MANIFEST, Manifest, ShardRecord, Split, parse_record, shard_file
+from mathpipe.datasets.format.manifest import (
+    MANIFEST,
+    Manifest,
+    ShardRecord,
+    Split,
+    find_manifest,
+    parse_record,
+    shard_file,
+)
 from mathpipe.datasets.format.shard_writer import ShardWriter
 from mathpipe.datasets.io.import_records import Fault, Fields, Record, RejectedLine, read_fields
 from mathpipe.datasets.io.source_files import checksum, read_records
@@ -392,8 +400,12 @@ class _OpenShard:
 
 
 def _check_free(storage: Storage, spec: DatasetSpec) -> None:
-    """UserError unless the directory is empty or holds an unfinished import of the same files."""
+    """UserError unless the directory is empty or holds an import of the same files, finished or not.
+
+    A finished one may be of a process that was killed before it could say so; its manifest is removed.
+    """
     names = storage.list()
+    finished = find_manifest(storage) if MANIFEST in names else None
     files = [f"{split}/{name}" for split in (TRAIN, VALID, TEST) if split in names for name in storage.list(split)]
     unrelated = [name for name in files if not _IMPORT_FILE.fullmatch(name.rsplit("/", 1)[1])]
     records = [name for name in files if name.endswith(".json")]
@@ -401,17 +413,18 @@ def _check_free(storage: Storage, spec: DatasetSpec) -> None:
         r.fingerprint for text in storage.read_texts(records).values() if (r := parse_record(text)) is not None
     }
     if (
-        MANIFEST in names
+        (finished is not None and finished.fingerprint != spec.fingerprint)
         or unrelated
-        or not set(names) <= {TRAIN, VALID, TEST}
+        or not set(names) <= {TRAIN, VALID, TEST, MANIFEST}
         or not fingerprints <= {spec.fingerprint}
     ):
         raise UserError(
             f"{storage.url} holds something else",
-            expected="an empty directory, or an unfinished import of the same files",
+            expected="an empty directory, or an import of the same files",
             got=", ".join([*unrelated, *names][:3]),
             next_step="choose another --out, or empty the directory",
         )
+    storage.remove(MANIFEST)  # from here on the dataset is incomplete
 
 
 def _clear(storage: Storage) -> None:
