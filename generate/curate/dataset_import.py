@@ -25,7 +25,7 @@ from mathpipe.datasets.format.directory import CARD, RECORDS, record_folder, sha
 from mathpipe.datasets.format.example_formats import ExampleFormat
 from mathpipe.datasets.format.examples import concatenate
 from mathpipe.datasets.format.foreign_shards import foreign_shards, other_files
-from mathpipe.datasets.format.manifest import MANIFEST, Manifest, ShardRecord, Split, parse_record
+from mathpipe.datasets.format.manifest import MANIFEST, Manifest, ShardRecord, Split, find_manifest, parse_record
 from mathpipe.datasets.format.shard_writer import ShardWriter
 from mathpipe.datasets.io.foreign_files import is_foreign
 from mathpipe.datasets.io.import_records import Fault, Fields, Record, RejectedLine, read_fields
@@ -399,8 +399,12 @@ class _OpenShard:
 
 
 def _check_free(storage: Storage, spec: DatasetSpec, extra_folder: str | None) -> None:
-    """UserError unless the directory is empty or holds an unfinished import of the same files."""
+    """UserError unless the directory is empty or holds an import of the same files, finished or not.
+
+    A finished one may be of a process that was killed before it could say so; its manifest is removed.
+    """
     names = [name for name in storage.list() if not is_foreign(name)]
+    finished = find_manifest(storage) if MANIFEST in names else None
     files = [f"{folder}/{name}" for folder in _FOLDERS for name in storage.list(folder)]
     unrelated = other_files(files) + foreign_shards(storage, files, ())
     records = [name for name in files if name.endswith(".json")]
@@ -408,17 +412,18 @@ def _check_free(storage: Storage, spec: DatasetSpec, extra_folder: str | None) -
         r.fingerprint for text in storage.read_texts(records).values() if (r := parse_record(text)) is not None
     }
     if (
-        MANIFEST in names
+        (finished is not None and finished.fingerprint != spec.fingerprint)
         or unrelated
-        or not set(names) <= {TRAIN, VALID, TEST, RECORDS, CARD, *((extra_folder,) if fingerprints else ())}
+        or not set(names) <= {TRAIN, VALID, TEST, MANIFEST, RECORDS, CARD, *((extra_folder,) if fingerprints else ())}
         or not fingerprints <= {spec.fingerprint}
     ):
         raise UserError(
             f"{storage.url} holds something else",
-            expected="an empty directory, or an unfinished import of the same files",
+            expected="an empty directory, or an import of the same files",
             got=", ".join([*unrelated, *names][:3]),
             next_step="choose another --out, or empty the directory",
         )
+    storage.remove(MANIFEST)  # from here on the dataset is incomplete
 
 
 def _clear(storage: Storage) -> None:

@@ -231,8 +231,10 @@ def test_import_errors(toy: ModuleType, tmp_path: Path) -> None:
         import_dataset("toy-reverse", {"test": [str(tmp_path / "a")]}, str(tmp_path / "d"), max_bad=4)
     result = import_dataset("toy-reverse", {"test": [str(tmp_path / "a")]}, str(tmp_path / "d"))
     assert result.skipped == {"not problem<TAB>solution": 30} and len(result.skipped_lines) == 20
+    again = import_dataset("toy-reverse", {"test": [str(tmp_path / "a")]}, str(tmp_path / "d"))
+    assert again.manifest == result.manifest and again.skipped == result.skipped
     with pytest.raises(UserError, match="holds something else"):
-        import_dataset("toy-reverse", {"test": [str(tmp_path / "a")]}, str(tmp_path / "d"))
+        import_dataset("toy-reverse", {"train": [str(tmp_path / "a")]}, str(tmp_path / "d"))
     with pytest.raises(UserError, match=r"no line of .*none is an example"):
         import_dataset("toy-reverse", {"test": [str(tmp_path / "none")]}, str(tmp_path / "e"))
     with pytest.raises(UserError, match="expected tokens of the alphabet 0 1"):

@@ -94,7 +94,17 @@ def integer(ids: bytes) -> Expression:
 def power(base: Expression, exponent: Expression) -> Expression:
     if not exponent.is_Integer:
         _refuse_reciprocal(base)
+    elif not base.is_Symbol:
+        _refuse_large_numbers(base, abs(int(exponent)))
     return base**exponent
+
+
+def _refuse_large_numbers(base: Expression, exponent: int) -> None:
+    """Refuse towers such as 9^9^9: symengine would compute all their digits, and cannot be interrupted."""
+    factor = base.args[0] if base.is_Mul else base
+    digits = exponent * len(str(factor)) if factor.is_Number else 0
+    if exponent > _MAX_EXPONENT or digits > _MAX_DIGITS:
+        raise NotDecided("a power with too many digits")
 
 
 def _refuse_reciprocal(base: Expression) -> None:
@@ -126,6 +136,7 @@ def _fixed_power(n: int) -> Callable[[Expression], Expression]:
 
 
 _HALF = se.Rational(1, 2)
+_MAX_EXPONENT, _MAX_DIGITS = 10_000, 100_000
 ACOSH, _ZERO = IDS["acosh"], IDS["0"]
 _SIGNS = (IDS["INT+"], IDS["INT-"])
 _LEAVES: dict[int, Expression] = by_token({"x": X, "pi": se.pi, "E": se.E, "I": se.I})
