@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,6 @@ from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.generate.symbolic.check.exact.expanded_identity import expand_identities
 from mathpipe.generate.symbolic.check.exact.reciprocals import Condition
 from mathpipe.generate.symbolic.check.integral_pair import IntegralPair
-from mathpipe.generate.symbolic.check.pair_values import Comparison, Mask
 from mathpipe.generate.symbolic.check.point_checks import PRECISIONS, is_real, point
 from mathpipe.generate.symbolic.check.real_evaluation import have_values, primitive_fails
 from mathpipe.generate.symbolic.numeric.array_programs import Ints, Program, compile_expressions
@@ -22,7 +21,38 @@ from mathpipe.generate.symbolic.numeric.balls import Jet, precision
 from mathpipe.generate.symbolic.numeric.common_subexpressions import eliminate_common_subexpressions
 from mathpipe.generate.symbolic.numeric.taylor import FIRST_DERIVATIVES, VALUES, Complex, evaluate
 
+Mask = NDArray[np.bool_]
+
+TINY, HUGE = 1e-200, 1e200
 _ROWS, _TOKENS = 1024, 200_000  # the most pairs and tokens of a batch, but at least one pair
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """f (n, K), F' (n, K) and F (n, K) at the fixed points, NaN where malformed."""
+
+    integrand: Complex
+    derivative: Complex
+    primitive: Complex
+    well_formed: Mask
+
+    def both_finite(self) -> Mask:
+        return can_be_compared(self.integrand) & can_be_compared(self.derivative)
+
+    def relative_error(self) -> NDArray[np.float64]:
+        """|F' - f| relative to the larger; infinite where only F' is undefined."""
+        with np.errstate(all="ignore"):
+            absolute = np.abs(self.derivative - self.integrand)
+            size = np.maximum(np.abs(self.integrand), np.abs(self.derivative))
+            relative = np.where(absolute == 0, 0.0, absolute / size)
+        return np.where(np.isfinite(relative), relative, np.inf)
+
+
+def can_be_compared(values: Complex) -> Mask:
+    """Which values are finite and of a size that double precision can compare."""
+    with np.errstate(all="ignore"):
+        size = np.abs(values)
+        return np.asarray(np.isfinite(values) & (size > TINY) & (size < HUGE))
 
 
 class PairBatch:

@@ -62,12 +62,15 @@ def reciprocal(u: Ball, order: int) -> tuple[Ball, ...]:
     if u.is_zero():
         raise Undefined("division by zero")
     r = 1 / u
-    return (r,) if order == 0 else (r, -r * r, r * r * r)
+    if order == 0:
+        return (r,)
+    first = -r * r
+    return (r, first) if order < 2 else (r, first, -first * r)
 
 
 def exp(u: Ball, order: int) -> tuple[Ball, ...]:
     e = u.exp()
-    return (e, e, e / 2)
+    return (e, e) if order < 2 else (e, e, e / 2)
 
 
 def ln(u: Ball, order: int) -> tuple[Ball, ...]:
@@ -76,81 +79,89 @@ def ln(u: Ball, order: int) -> tuple[Ball, ...]:
     if order == 0:
         return (u.log(),)
     r = 1 / u
-    return (u.log(), r, -r * r / 2)
+    return (u.log(), r) if order < 2 else (u.log(), r, -r * r / 2)
 
 
 def _sin(u: Ball, order: int) -> tuple[Ball, ...]:
     if order == 0:
         return (u.sin(),)
     s, c = u.sin_cos()
-    return (s, c, -s / 2)
+    return (s, c) if order < 2 else (s, c, -s / 2)
 
 
 def _cos(u: Ball, order: int) -> tuple[Ball, ...]:
     if order == 0:
         return (u.cos(),)
     s, c = u.sin_cos()
-    return (c, -s, -c / 2)
+    return (c, -s) if order < 2 else (c, -s, -c / 2)
 
 
 def _tan(u: Ball, order: int) -> tuple[Ball, ...]:
     t = u.tan()
+    if order == 0:
+        return (t,)
     d = 1 + t * t
-    return (t, d, t * d)
+    return (t, d) if order < 2 else (t, d, t * d)
 
 
 def _sinh(u: Ball, order: int) -> tuple[Ball, ...]:
     s, c = u.sinh_cosh()
-    return (s, c, s / 2)
+    return (s, c) if order < 2 else (s, c, s / 2)
 
 
 def _cosh(u: Ball, order: int) -> tuple[Ball, ...]:
     s, c = u.sinh_cosh()
-    return (c, s, c / 2)
+    return (c, s) if order < 2 else (c, s, c / 2)
 
 
 def _tanh(u: Ball, order: int) -> tuple[Ball, ...]:
     t = u.tanh()
+    if order == 0:
+        return (t,)
     d = 1 - t * t
-    return (t, d, -t * d)
+    return (t, d) if order < 2 else (t, d, -t * d)
 
 
-def _inverse_function(name: str, slope: Callable[[Ball], tuple[Ball, Ball]], square_of_poles: int) -> Rule:
-    """``slope``: (f', f''/2). ``square_of_poles``: of both numbers at which the derivative does not exist."""
+_Slopes = Callable[[Ball, int], tuple[Ball, ...]]
+"""(f', f''/2), the second for order 2 only."""
+
+
+def _inverse_function(name: str, slopes: _Slopes, square_of_poles: int) -> Rule:
+    """``square_of_poles``: of both numbers at which the derivative does not exist."""
     value = methodcaller(name)
 
     def rule(u: Ball, order: int) -> tuple[Ball, ...]:
         if order and (u * u - square_of_poles).is_zero():
             raise Undefined("a branch point")
         result = value(u)
-        return (result,) if order == 0 else (result, *slope(u))
+        return (result,) if order == 0 else (result, *slopes(u, order))
 
     return rule
 
 
-def _root_slope(sign: int, inner: int) -> Callable[[Ball], tuple[Ball, Ball]]:
+def _root_slopes(sign: int, inner: int) -> _Slopes:
     """Of asin (1, -1), acos (-1, -1) and asinh (1, 1): r = 1 / sqrt(1 + inner u^2)."""
 
-    def slope(u: Ball) -> tuple[Ball, Ball]:
+    def slopes(u: Ball, order: int) -> tuple[Ball, ...]:
         r = 1 / (1 + inner * u * u).sqrt()
-        return sign * r, -sign * inner * u * r * r * r / 2
+        return (sign * r,) if order < 2 else (sign * r, -sign * inner * u * r * r * r / 2)
 
-    return slope
+    return slopes
 
 
-def _rational_slope(inner: int) -> Callable[[Ball], tuple[Ball, Ball]]:
+def _rational_slopes(inner: int) -> _Slopes:
     """Of atan (1) and atanh (-1): r = 1 / (1 + inner u^2)."""
 
-    def slope(u: Ball) -> tuple[Ball, Ball]:
+    def slopes(u: Ball, order: int) -> tuple[Ball, ...]:
         r = 1 / (1 + inner * u * u)
-        return r, -inner * u * r * r
+        return (r,) if order < 2 else (r, -inner * u * r * r)
 
-    return slope
+    return slopes
 
 
-def _acosh_slope(u: Ball) -> tuple[Ball, Ball]:
+def _acosh_slopes(u: Ball, order: int) -> tuple[Ball, ...]:
     r = 1 / ((u - 1).sqrt() * (u + 1).sqrt())
-    return r, -u * r / (u * u - 1) / 2
+    return (r,) if order < 2 else (r, -u * r / (u * u - 1) / 2)
 
 
 def _real_only(name: str) -> Rule:
@@ -200,12 +211,12 @@ _BASE: dict[str, Rule] = {
     "sinh": _sinh,
     "cosh": _cosh,
     "tanh": _tanh,
-    "asin": _inverse_function("asin", _root_slope(1, -1), 1),
-    "acos": _inverse_function("acos", _root_slope(-1, -1), 1),
-    "atan": _inverse_function("atan", _rational_slope(1), -1),
-    "asinh": _inverse_function("asinh", _root_slope(1, 1), -1),
-    "acosh": _inverse_function("acosh", _acosh_slope, 1),
-    "atanh": _inverse_function("atanh", _rational_slope(-1), 1),
+    "asin": _inverse_function("asin", _root_slopes(1, -1), 1),
+    "acos": _inverse_function("acos", _root_slopes(-1, -1), 1),
+    "atan": _inverse_function("atan", _rational_slopes(1), -1),
+    "asinh": _inverse_function("asinh", _root_slopes(1, 1), -1),
+    "acosh": _inverse_function("acosh", _acosh_slopes, 1),
+    "atanh": _inverse_function("atanh", _rational_slopes(-1), 1),
 }
 RULES: dict[str, Rule] = {
     **_BASE,

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from threading import RLock
+from typing import NamedTuple
 
 from flint import acb, arb, ctx, fmpq
 
@@ -46,8 +46,7 @@ def precision(bits: int) -> Iterator[None]:
             ctx.prec = before
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """One node: its operator, the rule of a unary operator or of a power, and its operands (positions of earlier nodes)."""
 
     name: str
@@ -125,14 +124,17 @@ def run(
     components = len(algebra.monomials)
     for k in range(len(nodes), len(program.steps) if stop is None else stop):
         step = program.steps[k]
-        if step.constant is not None:
-            nodes.append([step.constant, *[None] * (components - 1)])
-        elif step.left < 0:
-            nodes.append(leaf(step.name, leaves, components))
-        elif with_slopes is None or with_slopes[k]:
-            nodes.append(_jet(step, algebra, nodes))
-        else:
+        name, rule, constant, left, right = step
+        if constant is not None:
+            nodes.append([constant, *[None] * (components - 1)])
+        elif left < 0:
+            nodes.append(leaf(name, leaves, components))
+        elif with_slopes is not None and not with_slopes[k]:
             nodes.append([_value(step, nodes)])
+        elif rule is not None:
+            nodes.append(compose_jet(algebra, rule, nodes[left]))
+        else:
+            nodes.append(binary_jet(name, algebra, nodes[left], nodes[right]))
 
 
 def evaluate(tree: Tree, algebra: Algebra, leaves: Mapping[str, Jet]) -> Jet:
@@ -174,13 +176,6 @@ def _number(value: Ball | None) -> Ball:
     return ZERO if value is None else value
 
 
-def _jet(step: Step, algebra: Algebra, nodes: list[Jet]) -> Jet:
-    a = nodes[step.left]
-    if step.rule is not None:
-        return compose_jet(algebra, step.rule, a)
-    return binary_jet(step.name, algebra, a, nodes[step.right])
-
-
 def binary_jet(name: str, algebra: Algebra, a: Jet, b: Jet) -> Jet:
     """The jet of a sum, a difference, a product, a quotient, a power or a root."""
     if name == "add":
@@ -206,6 +201,10 @@ _CONSTANTS: dict[str, Callable[[], Ball]] = {
 
 def multiply(algebra: Algebra, a: Jet, b: Jet) -> Jet:
     """The truncated product; an exact zero times anything finite is zero."""
+    if len(a) == 2:
+        (u, u1), (v, v1) = a, b
+        left, right = _product(u, v1), _product(u1, v)
+        return [_product(u, v), right if left is None else left if right is None else left + right]
     out: Jet = [_product(a[0], b[0])]
     for k in range(1, len(a)):
         out.append(_sum(_product(a[0], b[k]), _product(a[k], b[0])))

@@ -17,8 +17,12 @@ import pytest
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.expressions.prefix import parse, text_to_ids
 from mathpipe.generate.outcomes import EVIDENCE, SYMBOLIC_OUTCOMES, Verification
-from mathpipe.generate.symbolic.check.antiderivatives import PREFIX, is_antiderivative, verify_antiderivatives
-from mathpipe.generate.symbolic.check.large_arguments import check_large_arguments
+from mathpipe.generate.symbolic.check.antiderivatives import (
+    PREFIX,
+    check_large_arguments,
+    is_antiderivative,
+    verify_antiderivatives,
+)
 from mathpipe.generate.symbolic.check.point_checks import PairPoints
 from mathpipe.generate.symbolic.check.sympy_fallback import SymPyProcess
 from mathpipe.generate.tasks.task_registry import token_task

@@ -1,4 +1,4 @@
-"""Answers that are verified together get the verdicts they get alone; equal nodes are merged, different ones never."""
+"""Answers that are verified together get the outcomes and evidence they get alone; equal nodes are merged, different ones never."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def random_expressions(n: int, depth: int = 4) -> Sequences:
     return Sequences.from_list(write(random_tree(rng, depth)) for _ in range(n))
 
 
-def verdicts(result: Verification) -> dict[str, list[float]]:
+def columns(result: Verification) -> dict[str, list[float]]:
     counts = {name: np.nan_to_num(values, nan=-1).tolist() for name, values in result.evidence_counts.items()}
     fraction = np.nan_to_num(result.measures["satisfied_fraction"], nan=-1).tolist()
     return {"outcome": result.outcome.tolist(), "evidence": result.evidence.tolist(), "fraction": fraction, **counts}
@@ -83,13 +83,11 @@ def all_pairs(prefix: Prefix) -> list[tuple[bytes, bytes]]:
 
 
 @pytest.mark.parametrize("rows", [1, 3, 1024])
-def test_pairs_verified_together_have_the_verdicts_they_have_alone(
-    prefix: Prefix, rows: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_batches_do_not_change_outcomes(prefix: Prefix, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     pairs = all_pairs(prefix)
-    alone = [verdicts(verify([pair])) for pair in pairs]
+    alone = [columns(verify([pair])) for pair in pairs]
     monkeypatch.setattr(pair_batches, "_ROWS", rows)
-    together = verdicts(verify(pairs * 2))
+    together = columns(verify(pairs * 2))
     assert {len(values) for values in together.values()} == {2 * len(pairs)}
     assert together == {name: [one[name][0] for one in alone] * 2 for name in together}
     names = {SYMBOLIC_OUTCOMES[int(k)] for k in together["outcome"]}

@@ -17,8 +17,12 @@ from mathpipe.datasets.expressions.prefix import Tree
 from mathpipe.datasets.expressions.vocabulary import IDS
 from mathpipe.generate.chunks.pair_chunks import Generators, Mask, Pairs
 from mathpipe.generate.problem_specs.expression_spec import ExpressionSpec
-from mathpipe.generate.symbolic.check.antiderivatives import PREFIX, integrands, is_antiderivative
-from mathpipe.generate.symbolic.check.large_arguments import check_large_arguments
+from mathpipe.generate.symbolic.check.antiderivatives import (
+    PREFIX,
+    check_large_arguments,
+    integrands,
+    is_antiderivative,
+)
 from mathpipe.generate.symbolic.expr.canonical_form import (
     Expr,
     RejectedExpression,

@@ -14,8 +14,7 @@ from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.expressions.prefix import Tree
 from mathpipe.generate.chunks.pair_chunks import Generators, Mask, Pairs
 from mathpipe.generate.problem_specs.expression_spec import ExpressionSpec
-from mathpipe.generate.symbolic.check.antiderivatives import PREFIX
-from mathpipe.generate.symbolic.check.large_arguments import check_large_arguments
+from mathpipe.generate.symbolic.check.antiderivatives import PREFIX, check_large_arguments
 from mathpipe.generate.symbolic.expr.canonical_form import RejectedExpression, X, build, count_operators, to_tokens
 from mathpipe.generate.symbolic.expr.random_trees import nested_exponentials, sample_trees
 from mathpipe.generate.symbolic.integrate.primitive_table import PrimitiveTable, table_of_spec
