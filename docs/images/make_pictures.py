@@ -85,13 +85,19 @@ def save(page: Page, name: str, first: str, after: str) -> None:
 def write_screenshots(first: Path, default: Path) -> None:
     """Pictures of two reports, whole cards only."""
     chromium = next(path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name)))
-    hidden = "#calibration, #worst .failure:nth-of-type(n + 3), #worst form, #worst .more { display: none }"
+    hidden = (
+        "#calibration",
+        "#worst .card:nth-of-type(n + 3)",
+        "#worst .failure:nth-of-type(n + 3)",
+        "#worst form",
+        "#worst .more",
+    )
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": WIDTH, "height": 900})
         for report, top, worst in ((first, "report", "failure"), (default, "default-report", None)):
             page.goto(report.as_uri())
-            page.add_style_tag(content=hidden)
+            page.add_style_tag(content=f"{', '.join(hidden)} {{ display: none }}")
             save(page, top, "header", "#failures")
             if worst is not None:
                 save(page, worst, "#worst", "#reproduce")

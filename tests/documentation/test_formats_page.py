@@ -17,7 +17,7 @@ from mathpipe.pipeline.cli import main
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "formats.md").read_text(encoding="utf-8")
 NAMES = set(re.findall(r"`([\w./]+)`", PAGE))
-SIZES = "--n 200 --valid 20 --test 20 --workers 0 --quiet"
+SIZES = "--n 500 --valid 20 --test 20 --workers 0 --quiet"
 SMALL = (
     "-S steps=2 -S warmup=1 -S batch=8 -S valid_examples=10 -S eval_every=2 -S log_every=1 -S model.encoder_width=16 "
     "-S model.decoder_width=16 -S model.encoder_heads=2 -S model.decoder_heads=2 -S best_metric=valid_loss --quiet"
@@ -28,7 +28,7 @@ DATASETS = {
     "expressions": "--task integration-bwd --max-operators 4",
     "equations": "--task ode1 --max-operators 3",
     "integers": "--task gcd",
-    "bits": "--task xor --bits 4",
+    "bits": "--task xor --bits 8",
 }
 TRAINED = ("matrices", "expressions", "integers", "bits")
 
