@@ -29,7 +29,7 @@ from mathpipe.datasets.format.shard_writer import ShardWriter
 from mathpipe.datasets.io.foreign_files import is_foreign
 from mathpipe.datasets.io.import_records import Fault, Fields, Record, RejectedLine, read_fields
 from mathpipe.datasets.io.source_files import checksum, read_records
-from mathpipe.datasets.io.storage import HashingFile, Storage
+from mathpipe.datasets.io.storage import HashingFile, Storage, is_temporary
 from mathpipe.generate.build.locking import lock_directory
 from mathpipe.generate.curate.import_batches import ImportedBatch, import_batch
 from mathpipe.generate.curate.import_parts.import_part import Hashes, ImportPart
@@ -397,7 +397,7 @@ class _OpenShard:
 
 def _check_free(storage: Storage, spec: DatasetSpec, extra_folder: str | None) -> None:
     """UserError unless the directory is empty or holds an unfinished import of the same files."""
-    names = [name for name in storage.list() if not is_foreign(name)]
+    names = [name for name in storage.list() if not (is_foreign(name) or is_temporary(name))]
     files = [f"{split}/{name}" for split in (TRAIN, VALID, TEST) if split in names for name in storage.list(split)]
     unrelated = other_files(files) + foreign_shards(storage, files, ())
     records = [name for name in files if name.endswith(".json")]
@@ -420,6 +420,7 @@ def _check_free(storage: Storage, spec: DatasetSpec, extra_folder: str | None) -
 
 def _clear(storage: Storage) -> None:
     """Remove the files of an interrupted import, which starts over; ``_check_free`` has found no others."""
+    storage.remove_unfinished("")
     for split in (TRAIN, VALID, TEST):
         storage.remove_unfinished(split)
         for name in storage.list(split):

@@ -38,7 +38,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
         result = call_main(*line)
         output = capsys.readouterr()
         assert result == code, output.err
-        return output.out if code == 0 else output.err
+        return output.err if code == 2 else output.out
 
     return call
 
