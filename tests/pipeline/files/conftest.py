@@ -20,7 +20,7 @@ SETTINGS = (
     "eval_every=2",
     "warmup=0",
 )
-TRAIN = ("train", "--quiet", *(word for setting in SETTINGS for word in ("-S", setting)))
+TRAIN = ("train", "--quiet", *(argument for setting in SETTINGS for argument in ("-S", setting)))
 
 
 def call_main(*line: object) -> int:
