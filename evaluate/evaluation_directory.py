@@ -19,7 +19,7 @@ import pyarrow as pa
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.io.file_locks import lock_path
 from mathpipe.datasets.io.foreign_files import is_foreign
-from mathpipe.datasets.io.storage import Storage
+from mathpipe.datasets.io.storage import Storage, is_temporary
 from mathpipe.evaluate.predictions import read_footer
 
 PREDICTIONS = "predictions.parquet"
@@ -96,6 +96,7 @@ def lock_evaluation(storage: Storage) -> Iterator[EvaluationDirectory]:
         if storage.size(RECORD) is None:
             _write_record(storage, _recorded_files(storage))
         if folder is not None:
+            storage.remove_unfinished("")
             _remove_staging(storage)
         staging = f"{PARTIAL}/results-{uuid.uuid4().hex[:8]}"
         try:
@@ -142,7 +143,7 @@ def _expect_evaluation(storage: Storage) -> None:
 
 def _may_stand(storage: Storage, name: str) -> bool:
     """Whether a name in the directory is no file of the user: a mark of the system, or an evaluation of another split."""
-    if is_foreign(name) or name == PARTIAL or name in COMPARISON:
+    if is_foreign(name) or is_temporary(name) or name == PARTIAL or name in COMPARISON:
         return True
     return storage.size(f"{name}/{RECORD}") is not None or _is_predictions(storage, f"{name}/{PREDICTIONS}")
 

@@ -29,7 +29,7 @@ from typing import Any
 
 from mathpipe.datasets.dataset import Dataset
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.io.locations import local_path, same_location
+from mathpipe.datasets.io.locations import last_name, local_path, same_location
 from mathpipe.datasets.io.storage import Storage
 from mathpipe.evaluate.adapters.adapter_registry import AnyAdapter, adapter_of_spec
 from mathpipe.evaluate.analyze.baselines import BaselineCounts, Baselines
@@ -202,7 +202,7 @@ def _name_of(
     """Name of the results directory: the split, and the non-default settings after dots. Split names contain no dots."""
     parts = [split]
     if other_data is not None:
-        parts.append(f"of-{other_data.rstrip('/').rsplit('/', 1)[-1]}")
+        parts.append(f"of-{last_name(other_data)}")
     if checkpoint != "last":
         parts.append(Path(checkpoint).stem)
     if decoding.temperature:

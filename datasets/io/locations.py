@@ -58,6 +58,11 @@ def split_location(location: str) -> tuple[str, str]:
     return str(path.parent), path.name
 
 
+def last_name(location: str) -> str:
+    """The last part of a location, such as ``inverse`` of ``s3://bucket/inverse/`` and of ``data\\inverse`` on Windows."""
+    return location.rstrip("/" + os.sep).replace(os.sep, "/").rsplit("/", 1)[-1]
+
+
 def same_location(a: str, b: str) -> bool:
     """Whether two locations are the same directory, whatever their form, or the same URL."""
     if is_url(a) or is_url(b):

@@ -21,6 +21,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.io.operating_system import on_windows
 
 _TEMPORARY = ".writing-"
 _Action = Literal["read", "written", "removed", "moved"]
@@ -353,7 +354,7 @@ class HashingFile:
 
 def sync_directory(folder: Path) -> None:
     """Sync the names in a directory, where the platform can: Windows and some network file systems cannot, and do without."""
-    if os.name == "nt":
+    if on_windows():
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:

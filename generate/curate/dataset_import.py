@@ -30,7 +30,7 @@ from mathpipe.datasets.format.shard_writer import ShardWriter
 from mathpipe.datasets.io.foreign_files import is_foreign
 from mathpipe.datasets.io.import_records import Fault, Fields, Record, RejectedLine, read_fields
 from mathpipe.datasets.io.source_files import checksum, read_records
-from mathpipe.datasets.io.storage import HashingFile, Storage
+from mathpipe.datasets.io.storage import HashingFile, Storage, is_temporary
 from mathpipe.generate.build.locking import lock_directory
 from mathpipe.generate.cards.dataset_card import finish_dataset
 from mathpipe.generate.curate.import_batches import ImportedBatch, import_batch
@@ -403,7 +403,7 @@ def _check_free(storage: Storage, spec: DatasetSpec, extra_folder: str | None) -
 
     A finished one may be of a process that was killed before it could say so; its manifest is removed.
     """
-    names = [name for name in storage.list() if not is_foreign(name)]
+    names = [name for name in storage.list() if not (is_foreign(name) or is_temporary(name))]
     finished = find_manifest(storage) if MANIFEST in names else None
     files = [f"{folder}/{name}" for folder in _FOLDERS for name in storage.list(folder)]
     unrelated = other_files(files) + foreign_shards(storage, files, ())
@@ -428,6 +428,7 @@ def _check_free(storage: Storage, spec: DatasetSpec, extra_folder: str | None) -
 
 def _clear(storage: Storage) -> None:
     """Remove the files of an interrupted import, which starts over; ``_check_free`` has found no others."""
+    storage.remove_unfinished("")
     for folder in _FOLDERS:
         storage.remove_unfinished(folder)
         for name in storage.list(folder):

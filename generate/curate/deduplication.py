@@ -31,7 +31,7 @@ from mathpipe.datasets.format.manifest import (
     read_record,
 )
 from mathpipe.datasets.io.foreign_files import is_foreign
-from mathpipe.datasets.io.storage import HashingFile, Storage
+from mathpipe.datasets.io.storage import HashingFile, Storage, is_temporary
 from mathpipe.generate.build.locking import lock_directory
 from mathpipe.generate.cards.dataset_card import finish_dataset
 from mathpipe.generate.curate.dataset_verification import load_split_specs
@@ -117,6 +117,8 @@ def deduplicate(
         for record in run(write, missing, workers, scheduler, log):
             finished_shards.append(record)
             on_shard(record)
+        for folder in ("", *old.splits):
+            storage.remove_unfinished(folder)
         manifest = _manifest(old, spec, specs, finished_shards)
         finish_dataset(storage, manifest)
     return DeduplicationResult(manifest, _dropped_rows(old, manifest))
@@ -222,7 +224,7 @@ def _matches(record: ShardRecord, plan: _ShardPlan, specs: dict[str, DatasetSpec
 
 def _finished(storage: Storage, spec: DatasetSpec) -> Manifest | None:
     """The manifest of a complete dataset, None if there is none yet; UserError if the directory holds anything else."""
-    names = [name for name in storage.list() if not is_foreign(name)]
+    names = [name for name in storage.list() if not (is_foreign(name) or is_temporary(name))]
     manifest = find_manifest(storage) if MANIFEST in names else None
     if manifest is not None and manifest.fingerprint == spec.fingerprint:
         return manifest

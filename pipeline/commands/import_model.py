@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.io.locations import last_name
 from mathpipe.pipeline.config.counts import CountRange
 from mathpipe.pipeline.config.options import Choice
 from mathpipe.pipeline.config.path_types import LocalPath, Location, ModelSource
@@ -80,7 +81,7 @@ def import_model(name: str, out: str | None, as_json: bool, **options: Any) -> N
     if is_exported(path):
         _print_run(import_exported(path, Path(out or f"runs/{path.absolute().name}"), choices.data), as_json)
         return
-    _import_backbone(name, out or f"models/{name.rstrip('/').rsplit('/', 1)[-1]}", as_json)
+    _import_backbone(name, out or f"models/{last_name(name)}", as_json)
 
 
 def _reject_options(name: str, options: dict[str, Any]) -> None:

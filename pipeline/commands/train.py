@@ -13,6 +13,7 @@ import torch
 from mathpipe.datasets.dataset import Dataset, open_dataset
 from mathpipe.datasets.errors import UserError, did_you_mean
 from mathpipe.datasets.format.manifest import read_manifest
+from mathpipe.datasets.io.locations import last_name
 from mathpipe.datasets.problem_types.type_registry import problem_type_of
 from mathpipe.evaluate.quick_accuracy import quick_accuracy, quick_metric_names
 from mathpipe.pipeline.config.options import Choice, external_task_option, load_configured_task, parameter_options
@@ -76,7 +77,7 @@ def train(
         data = latest_dataset()
         if is_rank_zero:
             log(f"training on {data}, the latest dataset")
-    run_dir = run_dir or f"runs/{data.rstrip('/').rsplit('/', 1)[-1]}"
+    run_dir = run_dir or f"runs/{last_name(data)}"
     spec = read_manifest(data).spec
     encodings = problem_type_of(spec).training_encodings(spec, config.input_encoding, config.output_encoding)
     training, valid = (open_dataset(data, split, *encodings, config.precision) for split in ("train", "valid"))

@@ -64,25 +64,25 @@ def test_directory_of_the_user_is_refused(evaluate: Evaluate, paper: Path, tmp_p
 
 @pytest.mark.parametrize("name", ["report.html", "analyses/analyses.json", "predictions.parquet", "a.txt"])
 def test_one_file_of_the_user_suffices(evaluate: Evaluate, tmp_path: Path, name: str) -> None:
-    file = tmp_path / "mine" / name
+    file = tmp_path / "paper" / name
     file.parent.mkdir(parents=True)
-    file.write_text("mine")
+    file.write_text("own text")
     with pytest.raises(UserError, match="is not an evaluation"):
-        evaluate(out_dir=tmp_path / "mine")
-    assert files_of(tmp_path / "mine") == {name: b"mine"}
+        evaluate(out_dir=tmp_path / "paper")
+    assert files_of(tmp_path / "paper") == {name: b"own text"}
 
 
 def test_files_of_the_user_beside_an_evaluation_stay(evaluate: Evaluate, tmp_path: Path) -> None:
     out = tmp_path / "out"
     evaluate(out_dir=out, verbose=True)
-    (out / "analyses" / "table.tex").write_text("mine")
-    (out / "notes.md").write_text("mine")
+    (out / "analyses" / "table.tex").write_text("own text")
+    (out / "notes.md").write_text("own text")
     (out / PARTIAL).mkdir(exist_ok=True)
-    (out / PARTIAL / "thesis.tex").write_text("mine")
+    (out / PARTIAL / "thesis.tex").write_text("own text")
     evaluate(out_dir=out, limit=10, decoding=Decoding(beam=2))
     build_report(Storage(str(out)))
     files = files_of(out)
-    assert [files[name] for name in ("analyses/table.tex", "notes.md", f"{PARTIAL}/thesis.tex")] == [b"mine"] * 3
+    assert [files[name] for name in ("analyses/table.tex", "notes.md", f"{PARTIAL}/thesis.tex")] == [b"own text"] * 3
     assert "failures.jsonl.zst" not in files  # ours, of the earlier evaluation
     recorded = {*json.loads(files[RECORD])["files"], RECORD}
     assert set(files) - recorded == {"analyses/table.tex", "notes.md", f"{PARTIAL}/thesis.tex"}
@@ -94,15 +94,15 @@ def test_file_that_appears_meanwhile_is_not_replaced(
     out = tmp_path / "out"
 
     def page(*arguments: Any) -> str:
-        (out / "report.html").write_text("mine")
+        (out / "report.html").write_text("own text")
         return "<html>"
 
     with monkeypatch.context() as patched:
         patched.setattr(build_report_module, "page", page)
         with pytest.raises(UserError, match=r"report.html would be replaced.*did not write"):
             evaluate(out_dir=out)
-    assert (out / "report.html").read_text() == "mine" and not (out / "metrics.json").exists()
-    (out / "report.html").rename(tmp_path / "mine.html")
+    assert (out / "report.html").read_text() == "own text" and not (out / "metrics.json").exists()
+    (out / "report.html").rename(tmp_path / "saved.html")
     assert evaluate(out_dir=out).metrics["n"] == 20  # resumes
 
 
@@ -131,7 +131,7 @@ def test_evaluation_without_its_record_is_still_one(evaluate: Evaluate, tmp_path
 def test_damaged_record_deletes_nothing(evaluate: Evaluate, tmp_path: Path, record: str) -> None:
     out = tmp_path / "a" / "out"
     evaluate(out_dir=out)
-    (tmp_path / "thesis.tex").write_text("mine")
+    (tmp_path / "thesis.tex").write_text("own text")
     (out / RECORD).write_text(record)
     before = files_of(tmp_path)
     with pytest.raises(UserError, match="is not the record of an evaluation"):

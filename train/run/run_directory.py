@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.io.atomic_files import write_atomically, write_json
 from mathpipe.datasets.io.file_locks import lock_path
+from mathpipe.datasets.io.foreign_files import is_foreign
 from mathpipe.datasets.io.storage import Storage, move_to_backup
 from mathpipe.train.config import TrainConfig, first_difference
 from mathpipe.train.run.checkpoint import (
@@ -78,7 +79,9 @@ def find_mismatch(run_dir: Path, record: RunRecord) -> tuple[str, Any, Any] | No
     """(key, its value in the run, the requested value) of the first difference; None if all agree or there is no run."""
     if not (run_dir / RECORD).exists() and not (run_dir / CHECKPOINT).exists():
         names = (p.name for p in run_dir.iterdir())
-        others = sorted(n for n in names if n not in RUN_FILES and not n.startswith(".") and not n.endswith(".tmp"))
+        others = sorted(
+            n for n in names if n not in RUN_FILES and not (is_foreign(n) or n.startswith(".") or n.endswith(".tmp"))
+        )
         if others:
             raise UserError(
                 f"{run_dir} is not a training run",

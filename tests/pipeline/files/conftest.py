@@ -20,7 +20,7 @@ SETTINGS = (
     "eval_every=2",
     "warmup=0",
 )
-TRAIN = ("train", "--quiet", *(word for setting in SETTINGS for word in ("-S", setting)))
+TRAIN = ("train", "--quiet", *(argument for setting in SETTINGS for argument in ("-S", setting)))
 
 
 def call_main(*line: object) -> int:
@@ -38,7 +38,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
         result = call_main(*line)
         output = capsys.readouterr()
         assert result == code, output.err
-        return output.out if code == 0 else output.err
+        return output.err if code == 2 else output.out
 
     return call
 

@@ -25,7 +25,7 @@ def own_table(tmp_path: Path) -> Path:
     """A dataset of the user, named as mathpipe and Hugging Face name theirs."""
     file = tmp_path / "own" / "train" / "00000.parquet"
     file.parent.mkdir(parents=True)
-    pq.write_table(pa.table({"text": ["mine"]}), file)
+    pq.write_table(pa.table({"text": ["own text"]}), file)
     return file
 
 
@@ -63,7 +63,7 @@ def test_unfinished_dataset_with_other_shards_is_refused(run: Run, tmp_path: Pat
     assert shard.read_bytes() == content and record.exists()
     (out / "manifest.json").unlink()
     record.unlink()
-    pq.write_table(pa.table({"text": ["mine"]}), shard)
+    pq.write_table(pa.table({"text": ["own text"]}), shard)
     assert "holds other files" in run(*GENERATE, "--out", out, code=2)
 
 
@@ -77,9 +77,9 @@ def test_split_directories_of_other_files_are_refused(run: Run, tmp_path: Path) 
 def test_notes_in_a_dataset_stay_when_it_grows(run: Run, tmp_path: Path) -> None:
     out = tmp_path / "data"
     run(*GENERATE, "--out", out)
-    (out / "train" / "notes.md").write_text("mine")
-    run(*("300" if word == 200 else word for word in GENERATE), "--out", out)
-    assert (out / "train" / "notes.md").read_text() == "mine"
+    (out / "train" / "notes.md").write_text("own text")
+    run(*("300" if argument == 200 else argument for argument in GENERATE), "--out", out)
+    assert (out / "train" / "notes.md").read_text() == "own text"
 
 
 def test_directory_of_marks_is_empty(run: Run, tmp_path: Path) -> None:

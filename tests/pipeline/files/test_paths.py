@@ -159,7 +159,7 @@ def test_export_to_the_root_is_not_taken_for_the_working_directory() -> None:
     ("text", "expected"),
     [("C:/x", False), ("C:\\x", False), ("data/x", False), ("a:b", False), ("file:///x", True), ("memory://x", True)],
 )
-def test_urls_are_told_from_paths(text: str, expected: bool) -> None:
+def test_urls_and_paths(text: str, expected: bool) -> None:
     assert is_url(text) == expected
     assert expand("file:///tmp/a%20b") == "/tmp/a b" and expand("file:///C:/x") == "C:/x"
 
