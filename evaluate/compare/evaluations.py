@@ -77,7 +77,9 @@ def _load_metrics_and_analyses(directory: str) -> tuple[Metrics, dict[str, Any]]
     """The metrics, and the analyses by name."""
     if not (Path(directory) / ANALYSES_FILE).is_file():
         build_report(Storage(directory))
-    metrics, analyses = (json.loads((Path(directory) / name).read_text()) for name in (METRICS, ANALYSES_FILE))
+    metrics, analyses = (
+        json.loads((Path(directory) / name).read_text(encoding="utf-8")) for name in (METRICS, ANALYSES_FILE)
+    )
     return metrics, {analysis["name"]: analysis for analysis in analyses}
 
 
