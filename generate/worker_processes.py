@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from multiprocessing import spawn
 from typing import Any
 
 _DASK_WORKER = "Dask Worker process"  # the name that Dask gives to the processes of local workers
 _lock = threading.Lock()
 _nesting = 0
-_prepare: Callable[[str], dict[str, Any]] = spawn.get_preparation_data
+_prepare = spawn.get_preparation_data
 
 
 def _without_main(name: str) -> dict[str, Any]:
