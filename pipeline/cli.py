@@ -12,6 +12,7 @@ import click
 from mathpipe.datasets.errors import UserError, did_you_mean
 from mathpipe.pipeline.console import EXIT_USAGE, Terminated, hide_library_progress_bars
 from mathpipe.pipeline.extras import missing_extra
+from mathpipe.pipeline.terminal import tolerate_encodings
 
 # name -> (module, attribute, short help). Modules are imported when their command runs: `mathpipe tasks` needs no torch.
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -135,6 +136,7 @@ def main(args: Sequence[str] | None = None) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Spin for some microseconds first: sleeping at once costs a switch at each of the many short parallel regions of a step.
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+    tolerate_encodings()
     if not sys.stderr.isatty():
         hide_library_progress_bars()
     try:

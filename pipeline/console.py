@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, TypeVar
@@ -21,7 +22,13 @@ class Terminated(KeyboardInterrupt):
 
 @contextlib.contextmanager
 def handle_sigterm() -> Iterator[None]:
-    """Raise ``Terminated`` on SIGTERM while the context is open, so that resources are closed on the way out."""
+    """Raise ``Terminated`` on SIGTERM while the context is open, so that resources are closed on the way out.
+
+    Outside the main thread, which alone receives signals, nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
     def terminate(number: int, frame: FrameType | None) -> None:
         raise Terminated

@@ -37,6 +37,7 @@ from mathpipe.datasets.format.sequence_columns import TokenExamples
 from mathpipe.evaluate.score.scoring import Mask, ScoredHypotheses, VerifiedAnswers
 from mathpipe.generate.outcomes import EVIDENCE_COUNTS, NONE, Domain, Verification, counted_as_correct
 from mathpipe.generate.tasks.token_task import TokenTask
+from mathpipe.generate.worker_processes import without_main_module
 
 VerifyFunction = Callable[[Sequences, Sequences, Sequences], Verification]
 ScoredTokens = ScoredHypotheses[TokenExamples, Sequences]
@@ -64,14 +65,16 @@ class TokenVerifier:
             return
         # not forked: the parent has threads, of torch and of Arrow
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(self._workers, context, initializer=_prepare_worker) as self._pool:
+        with (
+            without_main_module(),
+            ProcessPoolExecutor(self._workers, context, initializer=_prepare_worker) as self._pool,
+        ):
             try:
                 yield
             except BrokenProcessPool as error:
                 raise UserError(
                     "a process that verifies answers died",
-                    cause="too little memory, another program killed it, or workers are started by a script without "
-                    "`if __name__ == '__main__':` or by a program from standard input",
+                    cause="too little memory, or another program killed it",
                     next_step="use fewer workers, or 0 to verify in this process",
                 ) from error
             finally:

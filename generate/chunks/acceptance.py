@@ -40,12 +40,12 @@ class Acceptance:
             f"{100 * self.rate:.2g} % of {self.samples:,} sampled problems are accepted (rejected: {reasons or 'none'})"
         )
 
-    def check(self, task: str, next_step: str, smallest: float = SMALLEST_RATE, min_samples: int = MIN_SAMPLES) -> None:
-        """UserError if of at least ``min_samples`` samples fewer than ``smallest`` are accepted."""
-        if self.samples >= min_samples and self.rate < smallest:
+    def check(self, task: str, next_step: str) -> None:
+        """UserError if there are enough samples to say that fewer than ``SMALLEST_RATE`` of all are accepted."""
+        if self.samples >= MIN_SAMPLES and self.rate < SMALLEST_RATE:
             raise UserError(
                 f"{task}: almost every sampled problem is rejected",
-                expected=f"a spec of which at least {100 * smallest:g} % of the problems are accepted",
+                expected=f"a spec of which at least {100 * SMALLEST_RATE:g} % of the problems are accepted",
                 got=str(self),
                 cause="the values of problems or solutions leave the range of a dataset, 0 or 1e-7 to 1e9"
                 if any("range" in reason for reason in self.rejected)

@@ -57,5 +57,5 @@ def _quota(group: Path) -> float | None:
 def _text(file: Path) -> str:
     """The contents of a file; empty if it cannot be read."""
     with contextlib.suppress(OSError):
-        return file.read_text()
+        return file.read_text(encoding="utf-8")
     return ""

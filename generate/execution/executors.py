@@ -22,6 +22,7 @@ from mathpipe.datasets.errors import UserError
 from mathpipe.generate.execution.cpus import available_cpus
 from mathpipe.generate.execution.worker_functions import WorkerFunction
 from mathpipe.generate.provenance import library_versions
+from mathpipe.generate.worker_processes import without_main_module
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -317,6 +318,7 @@ def _local_client(workers: int) -> Iterator[Any]:
         "logging.distributed": "error",
     }
     with (
+        without_main_module(),
         dask.config.set(settings),
         _closing_cluster(
             LocalCluster(  # type: ignore[no-untyped-call]

@@ -18,6 +18,7 @@ from typing import TypeVar
 from threadpoolctl import threadpool_limits
 
 from mathpipe.datasets.errors import UserError
+from mathpipe.generate.worker_processes import without_main_module
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -37,7 +38,8 @@ def map_in_order(function: Callable[[Item], Result], items: Iterable[Item], work
         return
     pending: deque[Future[Result]] = deque()
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare_worker) as pool:
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare_worker)
+    with without_main_module(), pool:
         try:
             for item in items:
                 pending.append(pool.submit(function, item))
@@ -48,8 +50,7 @@ def map_in_order(function: Callable[[Item], Result], items: Iterable[Item], work
         except BrokenProcessPool as error:
             raise UserError(
                 "a worker process died",
-                cause="too little memory, another program killed it, or a script starts workers without "
-                "`if __name__ == '__main__':`",
+                cause="too little memory, or another program killed it",
                 next_step="use fewer --workers, or 0 to work in this process",
             ) from error
         finally:

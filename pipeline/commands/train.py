@@ -12,10 +12,11 @@ import torch
 
 from mathpipe.datasets.dataset import Dataset, open_dataset
 from mathpipe.datasets.errors import UserError, did_you_mean
-from mathpipe.datasets.format.manifest import read_manifest
+from mathpipe.datasets.format.manifest import Manifest, read_manifest
 from mathpipe.datasets.io.locations import last_name
 from mathpipe.datasets.problem_types.type_registry import problem_type_of
 from mathpipe.evaluate.quick_accuracy import quick_accuracy, quick_metric_names
+from mathpipe.generate.splits import TRAIN, VALID
 from mathpipe.pipeline.config.options import Choice, external_task_option, load_configured_task, parameter_options
 from mathpipe.pipeline.config.path_types import LocalPath, Location
 from mathpipe.pipeline.config.resolution import ParameterSource, parse_overrides, preset_task, resolve, validate
@@ -78,18 +79,26 @@ def train(
         if is_rank_zero:
             log(f"training on {data}, the latest dataset")
     run_dir = run_dir or f"runs/{last_name(data)}"
-    spec = read_manifest(data).spec
+    manifest = read_manifest(data)
+    _check_has_training_examples(data, manifest)
+    spec = manifest.spec
     encodings = problem_type_of(spec).training_encodings(spec, config.input_encoding, config.output_encoding)
-    training, valid = (open_dataset(data, split, *encodings, config.precision) for split in ("train", "valid"))
+    training = open_dataset(data, TRAIN, *encodings, config.precision)
     _reject_encodings(training, source)
-    validation = valid if len(valid) and config.valid_examples else None
+    has_valid = bool(manifest.splits[VALID].rows) if VALID in manifest.splits else False
+    validation = (
+        open_dataset(data, VALID, *encodings, config.precision) if has_valid and config.valid_examples else None
+    )
     _check_metric_names(config, validation)
     if is_rank_zero:
         log(
             f"run {run_dir}: {training.task}, {len(training):,} problems; stop with Ctrl-C, run the same command again to resume"
         )
-        if training.spec["problems"].get("valid_cut"):
-            log(f"valid: {len(valid):,} of the imported training examples, set apart by the hash of their problems")
+        if not has_valid:
+            log(f"no validation: {data} has no validation examples, so that only the training loss is measured")
+        elif training.spec["problems"].get("valid_cut"):
+            rows = manifest.splits[VALID].rows
+            log(f"valid: {rows:,} of the imported training examples, set apart by the hash of their problems")
         log(f"device: {fast_paths('cuda' if torch.cuda.is_available() else 'cpu')}")
         _warn_of_other_task(training, source)
         _log_missing_dvclive(run_dir)
@@ -106,6 +115,18 @@ def train(
         _print_result(result, as_json)
     if result.outcome == "interrupted":
         raise SystemExit(130)
+
+
+def _check_has_training_examples(data: str, manifest: Manifest) -> None:
+    """UserError for a dataset of test examples alone, as `mathpipe import --test` makes them."""
+    if TRAIN not in manifest.splits:
+        raise UserError(
+            f"{data} has no training examples",
+            expected=f"a split {TRAIN}",
+            got=", ".join(f"{name} ({split.rows:,} examples)" for name, split in manifest.splits.items()),
+            cause="it was imported with --test alone",
+            next_step=f"import the files with --train, or train on another dataset and run `mathpipe eval --data {data}`",
+        )
 
 
 def _check_metric_names(config: TrainConfig, valid: Dataset | None) -> None:
@@ -166,6 +187,7 @@ def _print_result(result: TrainResult, as_json: bool) -> None:
         click.echo(
             f"{result.run_dir}: {result.outcome} at step {result.step:,} after {result.seconds:,.0f} s{finished_before}"
         )
-        click.echo(metrics)
+        if metrics:
+            click.echo(metrics)
     if result.outcome == "interrupted":
         warn("checkpoint saved; run the same command again to resume")

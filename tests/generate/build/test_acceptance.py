@@ -50,7 +50,7 @@ def test_spec_that_rejects_almost_everything_is_refused_at_once(
 
 
 def test_expressions_that_are_almost_all_rejected_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"(almost every sampled problem is rejected|cannot be filled)"):
+    with pytest.raises(UserError, match=r"cannot be filled.*too long.*longer problems"):
         generate(tmp_path, "integration-bwd", min_operators=15, max_operators=15, max_len=4)
 
 

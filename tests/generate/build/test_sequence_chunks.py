@@ -156,7 +156,7 @@ def test_exhausted_sequence_spec_raises(toy: ModuleType, monkeypatch: pytest.Mon
             yield Pairs(problem, problem, {"operators": np.ones(40)})
 
     for pairs, message in [
-        (nothing, r"chunk 0 cannot be filled.*100 rows of train missing.*'no primitive': 8000"),
+        (nothing, r"chunk 0 cannot be filled.*100 rows of train missing.*'no primitive': 2000"),
         (one, "cannot be filled.*rows of (train|valid) missing"),
         (lambda *_: iter(()), "cannot be filled"),
     ]:
