@@ -39,7 +39,8 @@ def spark_rows() -> Iterator[ReadRows]:
 def ray_rows() -> Iterator[ReadRows]:
     ray = pytest.importorskip("ray")
     pytest.importorskip("ray.data")
-    os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")  # a busy machine takes longer than the default
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")  # a busy machine takes longer than the defaults
+    os.environ.setdefault("RAY_agent_register_timeout_ms", "300000")
     ray.init(num_cpus=1, include_dashboard=False, configure_logging=False, log_to_driver=False)
     yield lambda folder: sorted(row["row"] for row in ray.data.read_parquet(str(folder)).take_all())
     ray.shutdown()

@@ -209,6 +209,7 @@ def stop_after(count: int) -> Callable[[Any], dict[str, float]]:
 
 
 @pytest.mark.filterwarnings("ignore")  # of the packages
+@pytest.mark.timeout(900)  # MLflow migrates its SQLite store, step by step
 @pytest.mark.parametrize("name", READERS)
 def test_resumed_run_goes_on_in_the_same_run(
     tiny: Tiny,
