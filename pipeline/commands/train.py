@@ -14,6 +14,7 @@ from mathpipe.datasets.dataset import Dataset, open_dataset
 from mathpipe.datasets.errors import UserError, did_you_mean
 from mathpipe.datasets.format.manifest import read_manifest
 from mathpipe.datasets.problem_types.type_registry import problem_type_of
+from mathpipe.datasets.rendering.plurals import counted
 from mathpipe.evaluate.quick_accuracy import quick_accuracy, quick_metric_names
 from mathpipe.pipeline.config.options import Choice, external_task_option, load_configured_task, parameter_options
 from mathpipe.pipeline.config.resolution import ParameterSource, parse_overrides, preset_task, resolve, validate
@@ -75,7 +76,8 @@ def train(
     _check_metric_names(config, validation)
     if is_rank_zero:
         log(
-            f"run {run_dir}: {training.task}, {len(training):,} problems; stop with Ctrl-C, run the same command again to resume"
+            f"run {run_dir}: {training.task}, {counted(len(training), 'problem')}; stop with Ctrl-C, "
+            "run the same command again to resume"
         )
         if training.spec["problems"].get("valid_cut"):
             log(f"valid: {len(valid):,} of the imported training examples, set apart by the hash of their problems")
