@@ -8,7 +8,7 @@ INSTALL_LATEST = $(BIN)/pip install --quiet uv && $(BIN)/uv pip install --quiet 
 PYTEST := PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal $(PYTEST_FLAGS)
 OURS := pipeline generate train evaluate datasets
 
-.PHONY: repro test test-avx2 test-slow test-latest lint types docs pictures bench lock clean
+.PHONY: repro test test-avx2 test-slow test-latest lint types docs pictures bench wheels lock clean
 
 repro: $(VENV)/.installed          ## the default experiment: generate, train, evaluate
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro
@@ -40,6 +40,9 @@ pictures: $(VENV)/.installed-dev   ## the pictures of the README and the site, m
 
 bench: $(VENV)/.installed-dev      ## speed on this machine, on demand
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest tests/benchmarks -m benchmark --benchmark-enable --benchmark-columns=min,median,rounds
+
+wheels: $(VENV)/.installed-dev     ## build sdist and wheel; install and run the wheel on Python 3.11 to 3.13
+	.ci/wheels
 
 lock: $(VENV)/.installed-dev       ## choose the versions anew that the other targets install
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --upgrade --no-annotate \

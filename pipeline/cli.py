@@ -58,6 +58,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "replicate",
         "Run experiments of a published table; note ours beside the published figures.",
     ),
+    "doctor": (
+        "mathpipe.pipeline.commands.doctor",
+        "doctor",
+        "Check this installation and machine; name what is missing.",
+    ),
     "bench": (
         "mathpipe.pipeline.commands.bench",
         "bench",
@@ -115,8 +120,23 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, short_help) for name, (_, _, short_help) in COMMANDS.items()])
 
 
+def _print_version(context: click.Context, option: click.Parameter, requested: bool) -> None:
+    if requested:
+        from mathpipe.pipeline.code_version import version_text
+
+        click.echo(f"mathpipe {version_text()}")
+        context.exit()
+
+
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(package_name="mathpipe", prog_name="mathpipe")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show version and commit.",
+)
 def cli() -> None:
     """Generate verified, reproducible datasets of mathematical problems, train transformers on them, and analyse where they fail.
 

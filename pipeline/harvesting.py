@@ -24,6 +24,7 @@ from mathpipe.datasets.io.locations import resolve_location
 from mathpipe.datasets.io.source_files import checksum
 from mathpipe.datasets.io.storage import Storage
 from mathpipe.datasets.io.table_files import read_schema
+from mathpipe.datasets.rendering.plurals import counted
 from mathpipe.datasets.tokenizers.tokenizer import END, PAD, DecodeStatus
 from mathpipe.evaluate.evaluation_directory import PREDICTIONS
 from mathpipe.evaluate.predictions import expect_predictions, predictions_metadata, read_predictions
@@ -104,7 +105,7 @@ def harvest(source: str | Path, out: str) -> HarvestResult:
     def no_examples() -> UserError:
         return UserError(
             f"{source} holds no right answer",
-            got=f"{len(evaluations)} evaluations without a prediction that passed verification",
+            got=f"{counted(len(evaluations), 'evaluation')} without a prediction that passed verification",
             next_step="evaluate a better checkpoint, or more hypotheses: mathpipe eval --split train --beam 10",
         )
 
@@ -286,4 +287,5 @@ def describe(result: HarvestResult, out: str, *, as_json: bool) -> str:
             }
         )
     sizes = ", ".join(f"{name} {rows:,}" for name, rows in result.rows.items())
-    return f"{out}: {sizes} examples, from {result.num_right:,} right answers, of which {result.num_repeated:,} repeat others"
+    right = counted(result.num_right, "right answer")
+    return f"{out}: {sizes} examples, from {right}, of which {result.num_repeated:,} repeat others"

@@ -20,6 +20,7 @@ import click
 from tqdm import tqdm
 
 from mathpipe.datasets.format.manifest import ShardRecord
+from mathpipe.datasets.rendering.plurals import counted
 from mathpipe.pipeline.console import is_quiet
 
 TENTHS, MIN_INTERVAL, MAX_INTERVAL = 10, 2.0, 60.0  # lines per run; seconds between lines
@@ -80,7 +81,7 @@ def count_prefix(verb: str) -> LinePrefix:
     """``generate: 1,000 of 5,000 examples``; without a total ``import: 1,000 examples``."""
 
     def prefix(done: int, total: int | None) -> str:
-        return f"{verb}: {done:,} examples" if total is None else f"{verb}: {done:,} of {total:,} examples"
+        return f"{verb}: {counted(done, 'example')}" if total is None else f"{verb}: {done:,} of {total:,} examples"
 
     return prefix
 

@@ -308,7 +308,7 @@ def test_the_five_folders_and_tests_are_no_packages_and_sub_packages_are() -> No
 
 def test_the_root_links_to_the_five_folders() -> None:
     root = ROOT / "mathpipe"
-    assert {p.name for p in root.iterdir()} - {"__pycache__"} == {"__init__.py", "py.typed", *STAGES}
+    assert {p.name for p in root.iterdir()} - {"__pycache__", "_version.py"} == {"__init__.py", "py.typed", *STAGES}
     assert {stage: (root / stage).readlink() for stage in STAGES} == {stage: Path("..") / stage for stage in STAGES}
 
 
@@ -341,7 +341,12 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("build") / "source"
     for stage in STAGES:
         shutil.copytree(ROOT / stage, folder / stage, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / "mathpipe", folder / "mathpipe", symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        ROOT / "mathpipe",
+        folder / "mathpipe",
+        symlinks=True,
+        ignore=shutil.ignore_patterns("__pycache__", "_version.py"),
+    )
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder / name)
     return folder
@@ -352,7 +357,7 @@ def expected() -> set[str]:
     kinds = ("*.py", "*.yaml", "*.css", "*.js")
     files = [file for stage in STAGES for kind in kinds for file in (ROOT / stage).rglob(kind)]
     inside = {f"mathpipe/{file.relative_to(ROOT).as_posix()}" for file in files}
-    return inside | {"mathpipe/__init__.py", "mathpipe/py.typed"}
+    return inside | {"mathpipe/__init__.py", "mathpipe/_version.py", "mathpipe/py.typed"}
 
 
 def wheel_of(project: Path, folder: Path) -> set[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mathpipe.datasets.rendering.plurals import counted
 from mathpipe.evaluate.analyze.analysis import Analysis
 from mathpipe.evaluate.analyze.baselines import CONSTANTS
 from mathpipe.evaluate.analyze.column_roles import bool_column, string_column
@@ -138,7 +139,7 @@ def summary_text(metrics: Metrics, analyses: list[Analysis], measures: Sequence[
     """The metrics as text for a terminal. ``measures``: names of further metrics to list."""
     n, seconds = metrics["n"], metrics.get("seconds", {}).get("total")
     lines = [
-        f"{metrics['task']}: {n:,} problems, {metrics['decoding']}"
+        f"{metrics['task']}: {counted(n, 'problem')}, {metrics['decoding']}"
         + (f", in {seconds:.1f} s" if seconds is not None else ""),
         "",
         _headline("accuracy", metrics["accuracy"], f"{metrics['criterion']} {_interval(metrics['accuracy_interval'])}"),

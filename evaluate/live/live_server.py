@@ -54,7 +54,6 @@ class LiveServer(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: LiveServer
     server_version, sys_version = "mathpipe", ""
-    protocol_version = "HTTP/1.1"
     timeout = 60
 
     def do_GET(self) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 
 from mathpipe.datasets.allocator import keep_freed_memory
 from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.rendering.plurals import counted
 from mathpipe.datasets.tokenizers.number_encodings import ENCODINGS, get_number_encoding
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.build.shard import ShardResult, build_shard
@@ -124,7 +125,8 @@ def bench(task: str, dim: int, count: int, workers: int | None, out: str, second
         return
     what = f"{estimated.name} {dim}x{dim}" if "dim" in estimated.options() else estimated.name
     click.echo(
-        f"\n{count:,} examples of {what} with {estimate.workers} workers: about {_format_time(estimate.seconds)} "
+        f"\n{counted(count, 'example')} of {what} with {counted(estimate.workers, 'worker')}: "
+        f"about {_format_time(estimate.seconds)} "
         f"({estimate.examples_per_second:,.0f} examples/s), {estimate.bytes / 1e9:,.2f} GB"
     )
 

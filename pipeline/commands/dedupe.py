@@ -8,6 +8,7 @@ import json
 import click
 
 from mathpipe.datasets.format.manifest import read_manifest
+from mathpipe.datasets.rendering.plurals import counted
 from mathpipe.generate.curate.deduplication import deduplicate
 from mathpipe.pipeline.config.options import execution_options, external_task_option
 from mathpipe.pipeline.config.path_types import Location
@@ -59,5 +60,5 @@ def dedupe(source: str, out: str, workers: int | None, scheduler: str | None, as
         )
         return
     for name, count in remaining.items():
-        click.echo(f"{name}: {count:,} examples kept, {result.dropped[name]:,} duplicates dropped")
+        click.echo(f"{name}: {counted(count, 'example')} kept, {counted(result.dropped[name], 'duplicate')} dropped")
     click.echo(f"{out}: {sum(remaining.values()):,} of {rows:,} examples, each problem once")

@@ -12,6 +12,7 @@ from mathpipe.datasets.errors import UserError, did_you_mean
 from mathpipe.datasets.export_formats import export_arrow, export_text
 from mathpipe.datasets.io.locations import split_location
 from mathpipe.datasets.io.storage import Storage
+from mathpipe.datasets.rendering.plurals import counted
 from mathpipe.pipeline.config.options import external_task_option
 from mathpipe.pipeline.config.path_types import Location
 from mathpipe.pipeline.console import quiet_option
@@ -68,4 +69,4 @@ def export(directory: str, out: str, split: str, input_encoding: str | None, out
     with contextlib.closing(Progress("export")) as progress, Storage(folder).write(name) as file:
         progress.start(len(data))
         rows = export_split(data, file, progress.advance)
-    click.echo(f"{out}: {rows:,} examples of {split}")
+    click.echo(f"{out}: {counted(rows, 'example')} of {split}")

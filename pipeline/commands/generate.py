@@ -12,6 +12,7 @@ from typing import Any, get_args
 import click
 
 from mathpipe.datasets.format.manifest import Manifest
+from mathpipe.datasets.rendering.plurals import counted
 from mathpipe.generate.build.dataset_builder import DatasetResult, OnMismatch, make_dataset
 from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.tasks.task_registry import task_of, task_of_values
@@ -128,7 +129,7 @@ def _print_result(result: DatasetResult, spec: DatasetSpec, url: str, as_json: b
         rate = result.built_rows / result.cpu_seconds if result.cpu_seconds else float("nan")
         present = sum(split.rows for split in splits.values()) - result.built_rows
         click.echo(
-            f"generated {result.built_rows:,} examples in {result.seconds:.1f} s, {rate:,.0f} examples per CPU-second"
+            f"generated {counted(result.built_rows, 'example')} in {result.seconds:.1f} s, {rate:,.0f} examples per CPU-second"
             + (f"; {present:,} were there before" if present else "")
         )
     else:
@@ -139,7 +140,7 @@ def _describe_rejected(result: DatasetResult, spec: DatasetSpec) -> str:
     """Describe the rejected samples of all splits."""
     if not task_of(spec).shares_stream:
         count = sum(sum(split.rejected.values()) for split in result.manifest.splits.values())
-        return f"{count:,} problems rejected and replaced" if count else "none rejected"
+        return f"{counted(count, 'problem')} rejected and replaced" if count else "none rejected"
     rejected, repeats = count_rejected(result.manifest), result.manifest.repeats
     samples = f"at least {rejected:,} samples rejected" if rejected else "none rejected"
     return f"{samples}, {repeats:,} problems repeat another of their chunk"

@@ -14,6 +14,7 @@ import click
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.io.locations import local_path
 from mathpipe.datasets.io.table_files import find_splits
+from mathpipe.datasets.rendering.plurals import counted
 from mathpipe.generate.curate.dataset_import import MAX_LISTED_LINES, SHARD_ROWS, ImportResult, import_dataset
 from mathpipe.generate.curate.import_parts.import_registry import IMPORT_PARTS, import_part
 from mathpipe.generate.curate.import_sources import find_files, format_of
@@ -276,14 +277,14 @@ def _print_result(result: ImportResult, task: str, out: str, as_json: bool) -> N
     if rejected > MAX_LISTED_LINES:
         log(f"... and {rejected - MAX_LISTED_LINES:,} more lines")
     sizes = ", ".join(f"{name} {format_count(split.rows)}" for name, split in splits.items())
-    lines = "1 line" if rejected == 1 else f"{rejected:,} lines"
+    lines = counted(rejected, "line")
     reasons = ", ".join(f"{kind} {count:,}" for kind, count in sorted(result.skipped.items()))
     click.echo(f"{out}: {task}, {sizes} examples; {lines} rejected{f': {reasons}' if reasons else ''}")
     if problems["valid_cut"]:
         click.echo(f"valid: {splits[VALID].rows:,} training examples, by the hash of their problems")
     if problems["checked"]:
         wrong = sum(count for kind, count in result.skipped.items() if kind.startswith("solution not correct"))
-        click.echo(f"{result.num_verified:,} answers checked, {wrong:,} of them wrong and rejected")
+        click.echo(f"{counted(result.num_verified, 'answer')} checked, {wrong:,} of them wrong and rejected")
     elif load_task(task).verifies:
         click.echo(f"no answer was checked: run `mathpipe verify {out}`")
     else:

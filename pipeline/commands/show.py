@@ -13,7 +13,9 @@ from mathpipe.datasets.dataset import Dataset, open_dataset
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.examples import Examples
 from mathpipe.datasets.format.manifest import Manifest, Split
+from mathpipe.datasets.rendering.plurals import counted
 from mathpipe.generate.outcomes import EVIDENCE
+from mathpipe.generate.tasks.spec_text import describe_problems
 from mathpipe.generate.tasks.task import Task
 from mathpipe.generate.tasks.task_registry import task_of_values
 from mathpipe.pipeline.config.counts import CountRange
@@ -79,24 +81,21 @@ def _describe(manifest: Manifest) -> Iterator[str]:
     spec = manifest.spec
     size, version = spec["chunk_rows"], spec["version"]
     yield f"task     {spec['task']}{_source(spec)}, seed {spec['seed']}, chunks of {size:,} examples, generator version {version}"
-    yield "spec      " + ", ".join(f"{k} {json.dumps(v)}" for k, v in spec["problems"].items() if v is not None)
+    yield f"problems {describe_problems(spec)}"
     yield f"digest   {manifest.fingerprint[:16]} (spec), {manifest.digest[:16]} (rows)"
     if "deduplicated" in spec:
         yield f"from     dataset {spec['deduplicated'][:16]}, without its duplicate problems"
     for name, split in manifest.splits.items():
         rejected = ", ".join(f"{reason} {n:,}" for reason, n in split.rejected.items()) or "none"
         yield (
-            f"{name:<8} {split.rows:,} examples, {len(split.shards)} shard{'s' * (len(split.shards) != 1)} of up to "
+            f"{name:<8} {counted(split.rows, 'example')}, {counted(len(split.shards), 'shard')} of up to "
             f"{manifest.shard_rows:,}, {split.bytes / 1e6:,.1f} MB, rejected: {rejected}{_repeats(split)}"
         )
         if split.evidence:
             yield "         evidence: " + ", ".join(f"{name} {n:,}" for name, n in split.evidence.items())
         split_spec = manifest.spec_of(name)["problems"]
         if split_spec != spec["problems"]:
-            differences = ", ".join(
-                f"{k} {json.dumps(v)}" for k, v in split_spec.items() if v != spec["problems"].get(k)
-            )
-            yield f"         sampled with {differences}"
+            yield f"         sampled otherwise: {describe_problems({**spec, 'problems': split_spec})}"
 
 
 def _source(spec: dict[str, Any]) -> str:

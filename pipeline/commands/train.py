@@ -15,6 +15,7 @@ from mathpipe.datasets.errors import UserError, did_you_mean
 from mathpipe.datasets.format.manifest import Manifest, read_manifest
 from mathpipe.datasets.io.locations import last_name
 from mathpipe.datasets.problem_types.type_registry import problem_type_of
+from mathpipe.datasets.rendering.plurals import counted
 from mathpipe.evaluate.quick_accuracy import quick_accuracy, quick_metric_names
 from mathpipe.generate.splits import TRAIN, VALID
 from mathpipe.pipeline.config.options import Choice, external_task_option, load_configured_task, parameter_options
@@ -92,7 +93,8 @@ def train(
     _check_metric_names(config, validation)
     if is_rank_zero:
         log(
-            f"run {run_dir}: {training.task}, {len(training):,} problems; stop with Ctrl-C, run the same command again to resume"
+            f"run {run_dir}: {training.task}, {counted(len(training), 'problem')}; stop with Ctrl-C, "
+            "run the same command again to resume"
         )
         if not has_valid:
             log(f"no validation: {data} has no validation examples, so that only the training loss is measured")

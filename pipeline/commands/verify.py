@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from mathpipe.datasets.format.manifest import Manifest, read_manifest
+from mathpipe.datasets.rendering.plurals import counted
 from mathpipe.generate.curate.dataset_proofs import EvidenceReport, prove_dataset
 from mathpipe.generate.curate.dataset_verification import Damage, VerificationReport, verify_dataset
 from mathpipe.pipeline.config.options import execution_options, external_task_option
@@ -90,7 +91,7 @@ def _as_json(
 
 def _summary(rows: int, unconfirmed: int) -> str:
     if not unconfirmed:
-        return f"correct, {rows:,} answers recomputed"
+        return f"correct, {counted(rows, 'answer')} recomputed"
     return (
         f"undamaged: {rows - unconfirmed:,} of {rows:,} answers correct, "
         f"{unconfirmed:,} not confirmed (no evidence for or against)"
@@ -112,7 +113,7 @@ def _print(
         click.echo(str(fault))
     if verification.damage:
         count = len(verification.damage)
-        click.echo(f"{directory}: {count:,} damaged place{'s' * (count != 1)}. Next: {manifest.repair_hint}.")
+        click.echo(f"{directory}: {counted(count, 'damaged place')}. Next: {manifest.repair_hint}.")
     elif verification.missing_task is not None:
         click.echo(f"{directory}: every file has its size and checksum; no answer was recomputed")
     else:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from mathpipe.datasets.rendering.plurals import counted
 from mathpipe.evaluate.evaluation_directory import METRICS
 from mathpipe.train.run.checkpoint import RunRecord, tokenizers
 
@@ -38,7 +39,7 @@ def _summary(record: RunRecord) -> str:
     origin = (
         f"imported from {record.imported_from}"
         if record.imported_from is not None
-        else f"trained for {record.step:,} steps of {record.config.batch:,} examples"
+        else f"trained for {counted(record.step, 'step')} of {counted(record.config.batch, 'example')}"
     )
     source, target = tokenizers(record)
     return (

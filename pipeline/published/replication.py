@@ -11,9 +11,7 @@ import io
 import json
 import os
 import platform
-import subprocess
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -25,6 +23,7 @@ import yaml
 
 from mathpipe.datasets.io.atomic_files import write_json
 from mathpipe.pipeline.cli import cli
+from mathpipe.pipeline.code_version import commit
 from mathpipe.pipeline.config.parameter_files import Sections, merge
 from mathpipe.pipeline.config.published_tables import Evaluation, Experiment, Size
 from mathpipe.pipeline.published.records import Measurement, SeedResult, file_name, measurement, parameters_digest
@@ -198,17 +197,5 @@ def _processor() -> str:
 def versions() -> dict[str, str]:
     """Versions of mathpipe and of what decides results; the commit, where mathpipe is a Git checkout."""
     libraries = {name: version(name) for name in ("mathpipe", "torch", "numpy")}
-    return {**libraries, "python": platform.python_version(), **dict(_commit())}
-
-
-def _commit() -> Iterator[tuple[str, str]]:
-    """The commit of the checkout, with ``-dirty`` if a file of the packages differs from it."""
-    source = Path(__file__).resolve().parents[2]
-    if not (source / ".git").exists():
-        return
-    git = ["git", "-C", os.fspath(source)]
-    with contextlib.suppress(OSError, subprocess.CalledProcessError):
-        commit = subprocess.run([*git, "rev-parse", "--short=10", "HEAD"], check=True, capture_output=True, text=True)
-        packages = ("datasets", "evaluate", "generate", "pipeline", "train")
-        changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", *packages], check=False, capture_output=True)
-        yield "commit", commit.stdout.strip() + ("-dirty" if changed.returncode else "")
+    current = commit()
+    return {**libraries, "python": platform.python_version(), **({"commit": current} if current else {})}

@@ -132,7 +132,7 @@ def test_lines_of_examples() -> None:
 def test_unknown_total_prints_no_time_left() -> None:
     texts = [text for _, _, text in run_steps([1, 1, 70, 1], None)]
     assert texts == [
-        "work: 1 examples, 1 examples/s",
+        "work: 1 example, 1 examples/s",
         "work: 3 examples, 0.042 examples/s",
         "work: 4 examples, 0.055 examples/s, after 1 min",
     ]
