@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mathpipe.datasets.dataset import open_dataset
-from mathpipe.datasets.tokenizers.tokenizer import END
 from mathpipe.datasets.format.examples import concatenate
+from mathpipe.datasets.tokenizers.tokenizer import END
 from mathpipe.evaluate.adapters.adapter_registry import adapter_of_spec
 from mathpipe.evaluate.decode.decoding import Hypotheses
 from mathpipe.generate.build.dataset_builder import make_dataset
