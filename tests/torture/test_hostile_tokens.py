@@ -38,6 +38,7 @@ def test_every_sequence_has_an_outcome(problem_type: str) -> None:
                     if seconds > 6 * MAX_SECONDS or megabytes > MAX_MEGABYTES:
                         counts.lost(f"{name}, {encoding}: {seconds:.1f} s, {megabytes:.0f} MB")
                     counts.survived(sum(tally.values()))
+        assert outcomes, counts.failures
         well_formed = outcomes.total() - outcomes["malformed"] - outcomes["unterminated"]
         counts.details["well-formed"] = well_formed
     assert 0 < well_formed < outcomes.total()

@@ -101,12 +101,20 @@ def read_checkpoint(path: Path, device: str | torch.device = "cpu") -> dict[str,
             cause="the file was truncated or changed after it was written",
             next_step="restore it from a backup, or train again in another directory",
         )
-    state: dict[str, Any] = torch.load(io.BytesIO(payload), map_location=device, weights_only=True)
-    if state.get("format") != FORMAT:
+    try:
+        state: dict[str, Any] = torch.load(io.BytesIO(payload), map_location=device, weights_only=True)
+    except Exception as error:  # a pickle of another program may fail in any way; weights_only runs none of its code
+        raise UserError(
+            f"{path} cannot be read as a checkpoint, and none of its code was run",
+            expected="tensors and plain values",
+            got=f"{type(error).__name__}: {' '.join(str(error).split())[:160]}",
+            cause="another program wrote it, or it was made to run code when it is opened",
+        ) from None
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise UserError(
             f"{path} is a checkpoint of another format",
             expected=FORMAT,
-            got=state.get("format"),
+            got=state.get("format") if isinstance(state, dict) else type(state).__name__,
             cause="written by another version of mathpipe",
         )
     return state

@@ -1,4 +1,4 @@
-"""Child processes that start in milliseconds: forked from a server process that has imported mathpipe.
+"""Child processes that start in milliseconds: forked from this one, which has imported mathpipe.
 
 ``Child`` runs a function until it ends or is killed. ``isolated`` runs it with limits of time and memory, and reports how it ended.
 """
@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import math
 import multiprocessing
@@ -33,12 +34,21 @@ _PRELOADED = [
     *(f"mathpipe.pipeline.commands.{name}" for name in ("verify", "show", "score", "solve", "report", "failures")),
     "dask.dataframe",
 ]
-_SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(_PRELOADED)
+_CONTEXT = multiprocessing.get_context("fork")
 
 _HANG = 120.0  # seconds of waiting that only a hang exceeds, on a loaded machine
 
 Ending = Literal["value", "user_error", "exception", "died", "too slow"]
+
+
+def _process(function: Callable[..., Any], *arguments: Any) -> Any:
+    """A forked process that has the modules already and one thread of BLAS."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    for name in _PRELOADED:
+        importlib.import_module(name)
+    process = _CONTEXT.Process(target=function, args=arguments)
+    process.start()
+    return process
 
 
 class Child:
@@ -46,8 +56,7 @@ class Child:
 
     def __init__(self, log: Path, function: Callable[..., Any], *arguments: Any) -> None:
         self.log = log
-        self._process = _SERVER.Process(target=_run_logged, args=(str(log), dict(os.environ), function, arguments))
-        self._process.start()
+        self._process = _process(_run_logged, str(log), function, arguments)
 
     def kill_after(self, seconds: float) -> bool:
         """Kill -9 after this time; False if it ended by itself before."""
@@ -70,10 +79,7 @@ class Child:
         return int(self._process.exitcode)
 
 
-def _run_logged(
-    log: str, environment: dict[str, str], function: Callable[..., Any], arguments: tuple[Any, ...]
-) -> None:
-    os.environ.update(environment)
+def _run_logged(log: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     os.dup2(handle, 1)
     os.dup2(handle, 2)
@@ -106,9 +112,8 @@ class Outcome:
 
 def isolated(function: Callable[..., Any], *arguments: Any, seconds: float = 10.0) -> Outcome:
     """Run ``function(*arguments)`` in a process of its own, killed after so many seconds of CPU time."""
-    receiving, sending = _SERVER.Pipe(duplex=False)
-    process = _SERVER.Process(target=_report, args=(sending, dict(os.environ), seconds, function, arguments))
-    process.start()
+    receiving, sending = _CONTEXT.Pipe(duplex=False)
+    process = _process(_report, sending, seconds, function, arguments)
     sending.close()
     started = time.monotonic()
     try:
@@ -125,12 +130,9 @@ def isolated(function: Callable[..., Any], *arguments: Any, seconds: float = 10.
         receiving.close()
 
 
-def _report(
-    sending: Any, environment: dict[str, str], seconds: float, function: Callable[..., Any], arguments: tuple[Any, ...]
-) -> None:
+def _report(sending: Any, seconds: float, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     from mathpipe.datasets.errors import UserError
 
-    os.environ.update(environment)
     base, started = _peak_megabytes(), time.process_time()
     limit = math.ceil(started + seconds)
     resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 5))

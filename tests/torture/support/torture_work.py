@@ -12,6 +12,7 @@ from mathpipe.generate.problem_specs.matrix_spec import MatrixSpec
 
 SPEC = DatasetSpec(task="inverse", problems=MatrixSpec(min_dim=3, max_dim=3), chunk_rows=500)
 LAYOUT = Layout({"train": 5_500, "valid": 500, "test": 500}, 500)
+SMALL = ("--task", "add", "--dim", "2", "--n", "300", "--valid", "50", "--test", "50", "--workers", "0")
 TRAINING = (
     *("steps=60", "batch=16", "warmup=5", "checkpoint_every=5", "eval_every=20", "log_every=5", "valid_examples=32"),
     *("best_metric=valid_loss", "keep_every=20", "threads=1", "model.encoder_width=16", "model.decoder_width=16"),
@@ -24,10 +25,11 @@ def generate(folder: str, workers: int = 0, scheduler: str | None = None) -> Non
     make_dataset(SPEC, LAYOUT, folder, workers=workers, scheduler=scheduler)
 
 
-def train(data: str, run: str) -> None:
+def train(data: str, run: str, *changes: str) -> None:
     from mathpipe.pipeline.cli import main
 
-    main(["train", "--data", data, "--run", run, "--quiet", *(part for each in TRAINING for part in ("-S", each))])
+    values = (part for each in (*TRAINING, *changes) for part in ("-S", each))
+    main(["train", "--data", data, "--run", run, "--quiet", *values])
 
 
 def evaluate(run: str, out: str) -> None:
