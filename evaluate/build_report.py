@@ -70,7 +70,7 @@ def _build_report(storage: Storage, verbose: bool, seconds: Mapping[str, float],
     path = storage.path(PREDICTIONS)
     metadata = predictions_metadata(path, storage.fs)
     spec = metadata.get("spec", metadata)  # published predictions name their task alone
-    with pq.ParquetFile(path, filesystem=storage.fs) as file:
+    with expect_predictions(path), pq.ParquetFile(path, filesystem=storage.fs) as file:
         columns = required_columns(file.schema_arrow)
     table = read_predictions(path, columns, storage.fs)
     baseline_counts = BaselineCounts(**metadata.get("baselines", {"n": 0, "passed": {}}))
