@@ -21,11 +21,12 @@ make torture MATHPIPE_TORTURE=0.1 # a tenth of it
 ```
 
 A small part runs with every `make test`. The figures are of the last run of each test; a run on a busy machine does fewer trials.
+A trial that a column says was lost found a defect; `make torture` runs it again.
 `python docs/make_robustness.py` writes this page from them. Seconds are those of a clock, on a machine that other programs shared.
 
 - **Kills**: `kill -9` at random moments, then the same command again. The result is compared with that of an undisturbed run: bytes
   of datasets and exports, weights and optimiser of training, predictions and failures of evaluation.
-- **Disks**: a store, or the operating system, refuses byte k. Whatever is there must be whole files, without a manifest, and the same
+- **Disks**: a store, or the operating system, refuses byte k. Whatever is there must be whole files, without a manifest; the same
   command must complete the dataset with equal bytes.
 - **Hostile input**: texts of absurd depth, length and size; random and mutated token sequences; files with one byte flipped or cut
   off; checkpoints that hold code. Limits: 1 GB and 10 seconds of CPU time."""
