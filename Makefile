@@ -8,7 +8,7 @@ INSTALL_LATEST = $(BIN)/pip install --quiet uv && $(BIN)/uv pip install --quiet 
 PYTEST := PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal $(PYTEST_FLAGS)
 OURS := pipeline generate train evaluate datasets
 
-.PHONY: repro test test-avx2 test-slow test-latest lint types docs pictures bench wheels lock clean
+.PHONY: repro test test-avx2 test-slow torture test-latest lint types docs pictures bench wheels lock clean
 
 repro: $(VENV)/.installed          ## the default experiment: generate, train, evaluate
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro
@@ -21,6 +21,11 @@ test-avx2: $(VENV)/.installed-dev  ## what depends on the processor, with instru
 
 test-slow: $(VENV)/.installed-dev  ## kills, DVC, the whole pipeline at a small size
 	$(PYTEST) -m slow --timeout 900
+
+torture: $(VENV)/.installed-dev    ## kills, failing disks, hostile input: hours; a tenth of it: MATHPIPE_TORTURE=0.1
+	MATHPIPE_TORTURE=$${MATHPIPE_TORTURE:-1} MATHPIPE_TORTURE_FIGURES=docs/robustness.jsonl PATH="$(CURDIR)/$(BIN):$$PATH" \
+	  OMP_NUM_THREADS=1 $(BIN)/pytest tests/torture -m torture --timeout 14400
+	$(BIN)/python docs/make_robustness.py
 
 test-latest:                       ## the test suite with the newest versions, their deprecations as errors
 	$(MAKE) test VENV=.venv-latest INSTALL='$$(INSTALL_LATEST)' PYTEST_FLAGS='-W error::FutureWarning'

@@ -100,7 +100,7 @@ def _write_report(
     path, out, storage = source.path(PREDICTIONS), directory.staging, directory.storage
     metadata = predictions_metadata(path, source.fs)
     spec = metadata.get("spec", metadata)  # published predictions name their task alone
-    with pq.ParquetFile(path, filesystem=source.fs) as file:
+    with expect_predictions(path), pq.ParquetFile(path, filesystem=source.fs) as file:
         columns = required_columns(file.schema_arrow)
     table = read_predictions(path, columns, source.fs)
     baseline_counts = BaselineCounts(**metadata.get("baselines", {"n": 0, "passed": {}}))

@@ -83,9 +83,18 @@ class PredictionsWriter:
 
 @contextlib.contextmanager
 def expect_predictions(path: str | Path) -> Iterator[None]:
-    """UserError that names ``path`` where the block asks for a column, or an entry of the footer, that the file lacks."""
+    """UserError that names ``path`` where the block asks for a column, or an entry of the footer, that the file lacks.
+
+    Also where the file is damaged.
+    """
     try:
         yield
+    except (OSError, pa.ArrowInvalid) as error:
+        if getattr(error, "errno", None) is not None:
+            raise  # of the operating system, which names the file
+        raise UserError(
+            f"{path} is damaged", got=str(error), next_step="evaluate the run again with `mathpipe eval`"
+        ) from error
     except KeyError as error:
         column = _NO_COLUMN.match(str(error.args[0]))
         name = column[1] if column else str(error.args[0])

@@ -80,7 +80,7 @@ def prove_dataset(
     UserError if the task has no proofs.
     """
     manifest, storage = read_manifest(url), Storage(url)
-    specs = load_split_specs(manifest)
+    specs = load_split_specs(manifest, url)
     _check_task(manifest)
     records = [record for split in manifest.splits.values() for record in split.shards]
     with lock_directory(storage):

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.directory import evidence_file, record_file, record_folder, split_folder
-from mathpipe.datasets.format.manifest import Manifest, ShardRecord, read_manifest, read_record
+from mathpipe.datasets.format.manifest import MANIFEST, Manifest, ShardRecord, read_manifest, read_record
 from mathpipe.datasets.format.shard_writer import SPEC_KEY
 from mathpipe.datasets.io.foreign_files import is_foreign
 from mathpipe.datasets.io.storage import Storage, StoreError
@@ -88,7 +88,7 @@ def verify_dataset(
     manifest = read_manifest(url)
     storage, missing_task = Storage(url), None
     try:
-        specs = load_split_specs(manifest)
+        specs = load_split_specs(manifest, url)
     except MissingTaskError as error:
         specs, missing_task = {}, error
     records = [record for split in manifest.splits.values() for record in split.shards]
@@ -118,34 +118,34 @@ def verify_dataset(
     )
 
 
-def load_split_specs(manifest: Manifest) -> dict[str, DatasetSpec]:
-    """The spec of each split; UserError if this version of mathpipe does not support one."""
-    spec = load_spec(manifest)
+def load_split_specs(manifest: Manifest, url: str) -> dict[str, DatasetSpec]:
+    """The spec of each split of the dataset at ``url``; UserError if this version of mathpipe does not support one."""
+    spec = load_spec(manifest, url)
     return {
-        split: spec if split not in manifest.split_specs else _parse_spec(manifest, manifest.split_specs[split])
+        split: spec if split not in manifest.split_specs else _parse_spec(manifest, manifest.split_specs[split], url)
         for split in manifest.splits
     }
 
 
-def load_spec(manifest: Manifest) -> DatasetSpec:
-    """The spec of a dataset; UserError if this version of mathpipe does not support it."""
-    spec = _parse_spec(manifest, manifest.spec)
+def load_spec(manifest: Manifest, url: str) -> DatasetSpec:
+    """The spec of the dataset at ``url``; UserError if this version of mathpipe does not support it."""
+    spec = _parse_spec(manifest, manifest.spec, url)
     if spec.fingerprint != manifest.fingerprint:
         raise UserError(
-            "the fingerprint of the dataset's spec differs from the one in its manifest",
-            expected=manifest.fingerprint[:12],
-            got=spec.fingerprint[:12],
+            f"{url}/{MANIFEST}: the fingerprint of the dataset's spec differs from the one in its manifest",
+            expected=manifest.fingerprint,
+            got=spec.fingerprint,
             cause="the manifest was changed, or another version of mathpipe wrote it",
         )
     return spec
 
 
-def _parse_spec(manifest: Manifest, values: dict[str, Any]) -> DatasetSpec:
+def _parse_spec(manifest: Manifest, values: dict[str, Any], url: str) -> DatasetSpec:
     try:
         spec = parse_spec(values)
     except ValidationError as error:
         raise UserError(
-            "this version of mathpipe does not support the dataset's spec",
+            f"{url}/{MANIFEST}: this version of mathpipe does not support the dataset's spec",
             expected=f"a spec of generator version {GENERATOR_VERSION}",
             got=error.errors()[0]["msg"],
             next_step="use the version of mathpipe that built it: " + manifest.provenance.get("mathpipe", "unknown"),

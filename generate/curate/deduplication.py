@@ -89,7 +89,7 @@ def deduplicate(
     anything else.
     """
     old = read_manifest(source)
-    old_specs = load_split_specs(old)
+    old_specs = load_split_specs(old, source)
     specs = {split: spec.model_copy(update={"deduplicated": old.digest}) for split, spec in old_specs.items()}
     spec = parse_spec(old.spec).model_copy(update={"deduplicated": old.digest})
     source_storage, storage = Storage(source), Storage(url)

@@ -280,6 +280,11 @@ def _check_workers(client: Any, scheduler: str, log: LogFunction) -> None:
                 got=str(versions),
                 next_step="install mathpipe where the workers run, and start them with that Python",
             )
+        if isinstance(
+            versions, OSError
+        ):  # it died just now; each item is checked where it runs, by _with_version_check
+            log(f"worker {worker} does not answer: {versions}")
+            continue
         if isinstance(versions, Exception):
             raise UserError(f"worker {worker} does not answer", got=str(versions), next_step="restart it")
         _check_versions(library_versions(), versions, f"worker {worker}")

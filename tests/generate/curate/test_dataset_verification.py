@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -166,3 +167,11 @@ def test_matches_to_float32_is_tight() -> None:
 def test_records_are_strict() -> None:
     with pytest.raises(ValueError):
         ShardRecord.model_validate({"split": "train", "shard": -1})
+
+
+def test_a_changed_fingerprint_names_the_file(addition: Path, tmp_path: Path) -> None:
+    shutil.copytree(addition, tmp_path / "d")
+    text = (tmp_path / "d" / "manifest.json").read_text()
+    (tmp_path / "d" / "manifest.json").write_text(text.replace('"seed": 0', '"seed": 1'))
+    with pytest.raises(UserError, match=rf"{tmp_path}/d/manifest.json: the fingerprint"):
+        verify_dataset(str(tmp_path / "d"))

@@ -1,0 +1,59 @@
+"""Write docs/robustness.md from docs/robustness.jsonl: ``python docs/make_robustness.py``. A test compares the two."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+FIGURES = Path(__file__).parent / "robustness.jsonl"
+PAGE = Path(__file__).parent / "robustness.md"
+_COLUMNS = {"part", "case", "tried", "survived", "lost", "seconds", "processor"}
+_INTRODUCTION = """# Robustness
+
+Commands are killed, disks and stores fail, and files and answers are hostile, on purpose. After each of these trials nothing may be
+lost: the same command again gives the same bytes, weights and predictions, or the error names the file.
+
+```sh
+make torture                      # the whole programme
+make torture MATHPIPE_TORTURE=0.1 # a tenth of it
+```
+
+A small part runs with every `make test`. The figures are of the last run of each test; a run on a busy machine does fewer trials.
+A trial that a column says was lost found a defect; `make torture` runs it again.
+`python docs/make_robustness.py` writes this page from them. Seconds are those of a clock, on a machine that other programs shared.
+
+- **Kills**: `kill -9` at random moments, then the same command again. The result is compared with that of an undisturbed run: bytes
+  of datasets and exports, weights and optimiser of training, predictions and failures of evaluation.
+- **Disks**: a store, or the operating system, refuses byte k. Whatever is there must be whole files, without a manifest; the same
+  command must complete the dataset with equal bytes.
+- **Hostile input**: texts of absurd depth, length and size; random and mutated token sequences; files with one byte flipped or cut
+  off; checkpoints that hold code. Limits: 1 GB and 10 seconds of CPU time."""
+
+
+def page() -> str:
+    """The whole page, in Markdown."""
+    lines = [json.loads(line) for line in FIGURES.read_text(encoding="utf-8").splitlines()]
+    latest = {(line["part"], line["case"]): line for line in lines}
+    parts = list(dict.fromkeys(line["part"] for line in latest.values()))
+    header = "| trial | tried | survived | lost | seconds | largest |\n|---|---:|---:|---:|---:|---|"
+    tables = [
+        f"## {part.capitalize()}\n\n" + "\n".join([header, *_rows([v for v in latest.values() if v["part"] == part])])
+        for part in parts
+    ]
+    processors = sorted({line["processor"] for line in latest.values()})
+    return "\n\n".join([_INTRODUCTION, f"Measured on {', '.join(processors)}.", *tables]) + "\n"
+
+
+def _rows(lines: list[dict[str, Any]]) -> Iterator[str]:
+    for line in lines:
+        details = ", ".join(f"{name} {value:,}" for name, value in line.items() if name not in _COLUMNS)
+        yield (
+            f"| {line['case']} | {line['tried']:,} | {line['survived']:,} | {line['lost']:,} | {line['seconds']:,.0f} "
+            f"| {details} |"
+        )
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

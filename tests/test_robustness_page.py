@@ -1,0 +1,22 @@
+"""docs/robustness.md is made from the recorded figures."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def test_page_is_up_to_date() -> None:
+    spec = importlib.util.spec_from_file_location("make_robustness", DOCS / "make_robustness.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.page() == (DOCS / "robustness.md").read_text(encoding="utf-8"), "run python docs/make_robustness.py"
+
+
+def test_figures_add_up() -> None:
+    lines = [json.loads(line) for line in (DOCS / "robustness.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert lines and all(line["survived"] + line["lost"] == line["tried"] > 0 for line in lines)
