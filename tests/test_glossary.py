@@ -95,6 +95,8 @@ MODULES = {
 ALLOWED = {
     "FileNotFoundError": "exception of Python",
     "ModuleNotFoundError": "exception of Python",
+    "NOT_FOUND": "status of HTTP",
+    "PackageNotFoundError": "exception of Python",
     "ProfileNotFound": "exception of botocore",
     "operand": "of an operator in an expression; attribute of ast.UnaryOp",
     "Operand": "of an operator in an expression",

@@ -185,7 +185,7 @@ def test_the_page_follows_in_a_browser(server: LiveServer, runs: Path, browser: 
     assert messages == [] and all(url.startswith((server.url, "data:")) for url in requests)
 
 
-def test_the_page_says_when_the_server_is_gone(runs: Path, browser: Any) -> None:
+def test_a_missing_server_is_reported(runs: Path, browser: Any) -> None:
     live = LiveServer([str(runs)])
     thread = threading.Thread(target=live.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
