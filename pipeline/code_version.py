@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import subprocess
@@ -32,10 +33,10 @@ def commit() -> str | None:
 def _commit_of_build() -> str | None:
     """The commit that setuptools-scm wrote into ``mathpipe/_version.py``."""
     try:
-        from mathpipe import _version  # type: ignore[attr-defined, unused-ignore]
+        build = importlib.import_module("mathpipe._version")
     except ImportError:
         return None
-    identifier = getattr(_version, "__commit_id__", None)
+    identifier = getattr(build, "__commit_id__", None)
     return str(identifier).removeprefix("g") if identifier else None
 
 

@@ -95,6 +95,8 @@ MODULES = {
 ALLOWED = {
     "FileNotFoundError": "exception of Python",
     "ModuleNotFoundError": "exception of Python",
+    "NOT_FOUND": "status of HTTP",
+    "PackageNotFoundError": "exception of Python",
     "ProfileNotFound": "exception of botocore",
     **dict.fromkeys(
         ("EntryNotFoundError", "LocalTokenNotFoundError", "RepositoryNotFoundError"), "exceptions of huggingface_hub"

@@ -53,9 +53,9 @@ def _controls(failures: Sequence[Failure], location: str) -> str:
     options = "".join(f'<option value="{name}">{escape(column_label(name))}</option>' for name in names)
     orders = '<option value="">worst first</option><option value="reason">typical first</option>'
     orders += '<option value="row">row</option>' + "".join(
-        f'<option value="{sign}{name}">{escape(column_label(name))}, {word} first</option>'
+        f'<option value="{sign}{name}">{escape(column_label(name))}, {extreme} first</option>'
         for name in names
-        for sign, word in (("-", "largest"), ("+", "smallest"))
+        for sign, extreme in (("-", "largest"), ("+", "smallest"))
     )
     return (
         f'<form id="failure-filter" class="filters" hidden data-location="{escape(location, quote=True)}">{texts}'

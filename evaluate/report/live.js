@@ -16,13 +16,18 @@ async function refresh(name, address) {
   tags[address] = response.headers.get("ETag");
   const html = await response.text();
   const element = parts[name];
+  const isFirst = element.dataset.address !== address;
+  element.dataset.address = address;
   const open = new Set([...element.querySelectorAll("details[open]")].map((d) => d.closest(".card").id));
   const sorted = element.querySelector("th[aria-sort]");
   const column = sorted ? [sorted.cellIndex, sorted.getAttribute("aria-sort")] : null;
   const focused = element.contains(document.activeElement) ? document.activeElement.dataset.run : undefined;
   element.innerHTML = html;
   element.querySelectorAll("table.data").forEach(makeSortable);
-  for (const details of element.querySelectorAll("details")) details.open = open.has(details.closest(".card").id);
+  for (const details of element.querySelectorAll("details")) {
+    const card = details.closest(".card");
+    details.open = isFirst ? card.clientWidth >= 860 : open.has(card.id);  // there is room beside the plot
+  }
   if (column !== null) {
     const button = element.querySelectorAll("thead button")[column[0]];
     button?.click();

@@ -60,7 +60,7 @@ def test_page_is_self_contained_and_links_resolve(folder: Path) -> None:
     assert len(page) < 400_000
 
 
-def test_page_says_the_spec_in_words(folder: Path) -> None:
+def test_page_has_the_spec_in_words(folder: Path) -> None:
     page = (folder / "report.html").read_text()
     assert "entries uniform in -10 to 10, symmetric with eigenvalues of the distribution laplace" in page
     assert "{&quot;" not in page and "&quot;spectrum" not in page

@@ -48,9 +48,9 @@ def test_words(task: str, options: dict[str, Any], text: str) -> None:
 
 def test_a_spec_of_an_unknown_task_is_listed() -> None:
     values = {
-        "task": "nowhere",
+        "task": "unlisted",
         "source_digest": "0123456789abcdef",
         "problems": {"kind": "sequences", "size": 3, "a": None},
     }
-    assert describe_spec(values) == "nowhere (outside mathpipe, source 0123456789ab): size 3"
+    assert describe_spec(values) == "unlisted (outside mathpipe, source 0123456789ab): size 3"
     assert describe_spec(None) == "unknown" and describe_spec({"task": "add"}) == "add"
