@@ -23,7 +23,7 @@ test-slow: $(VENV)/.installed-dev  ## kills, DVC, the whole pipeline at a small 
 	$(PYTEST) -m slow --timeout 900
 
 torture: $(VENV)/.installed-dev    ## kills, failing disks, hostile input: hours; a tenth of it: MATHPIPE_TORTURE=0.1
-	MATHPIPE_TORTURE=$${MATHPIPE_TORTURE:-1} MATHPIPE_TORTURE_FIGURES=docs/robustness.jsonl PATH="$(CURDIR)/$(BIN):$$PATH" \
+	MATHPIPE_TORTURE=$${MATHPIPE_TORTURE:-1} MATHPIPE_TORTURE_FIGURES=docs/development/robustness.jsonl PATH="$(CURDIR)/$(BIN):$$PATH" \
 	  OMP_NUM_THREADS=1 $(BIN)/pytest tests/torture -m torture --timeout 14400
 	$(BIN)/python docs/make_robustness.py
 

@@ -1,4 +1,4 @@
-"""Write docs/robustness.md from docs/robustness.jsonl: ``python docs/make_robustness.py``. A test compares the two."""
+"""Write docs/development/robustness.md from docs/development/robustness.jsonl: ``python docs/make_robustness.py``. A test compares the two."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-FIGURES = Path(__file__).parent / "robustness.jsonl"
-PAGE = Path(__file__).parent / "robustness.md"
+FIGURES = Path(__file__).parent / "development" / "robustness.jsonl"
+PAGE = Path(__file__).parent / "development" / "robustness.md"
 _COLUMNS = {"part", "case", "tried", "survived", "lost", "seconds", "processor"}
 _INTRODUCTION = """# Robustness
 

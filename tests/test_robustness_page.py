@@ -1,4 +1,4 @@
-"""docs/robustness.md is made from the recorded figures."""
+"""docs/development/robustness.md is made from the recorded figures."""
 
 from __future__ import annotations
 
@@ -14,9 +14,14 @@ def test_page_is_up_to_date() -> None:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert module.page() == (DOCS / "robustness.md").read_text(encoding="utf-8"), "run python docs/make_robustness.py"
+    assert module.page() == (DOCS / "development" / "robustness.md").read_text(encoding="utf-8"), (
+        "run python docs/make_robustness.py"
+    )
 
 
 def test_figures_add_up() -> None:
-    lines = [json.loads(line) for line in (DOCS / "robustness.jsonl").read_text(encoding="utf-8").splitlines()]
+    lines = [
+        json.loads(line)
+        for line in (DOCS / "development" / "robustness.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     assert lines and all(line["survived"] + line["lost"] == line["tried"] > 0 for line in lines)

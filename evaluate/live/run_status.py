@@ -22,8 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mathpipe.datasets.errors import UserError
-from mathpipe.evaluate.build_report import METRICS, REPORT
-from mathpipe.evaluate.partial_results import PARTIAL
+from mathpipe.evaluate.evaluation_directory import METRICS, PARTIAL, REPORT
 from mathpipe.train.run.checkpoint import CURVES, RECORD, SUMMARY
 from mathpipe.train.run.metrics_log import Point, read_metrics_log
 
