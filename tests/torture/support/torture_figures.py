@@ -1,7 +1,7 @@
 """Figures of the torture programme: how many trials, how many were survived, as one JSON line a test.
 
 A small part runs with every test suite. ``MATHPIPE_TORTURE=1`` runs the whole programme, ``0.1`` a tenth of it.
-``MATHPIPE_TORTURE_FIGURES=FILE`` appends the lines to a file, from which docs/make_robustness.py writes docs/development/robustness.md.
+``MATHPIPE_TORTURE_FIGURES=FILE`` appends the lines to a file, from which docs/make_robustness.py writes the page of figures.
 """
 
 from __future__ import annotations
