@@ -1,4 +1,4 @@
-"""Write development/robustness.md from development/robustness.jsonl: ``python docs/make_robustness.py``. A test compares the two."""
+"""Write development/robustness.md from the figures beside it: ``python docs/make_robustness.py``. A test compares the two."""
 
 from __future__ import annotations
 
