@@ -20,7 +20,7 @@ from mathpipe.datasets.format.directory import CARD, EXTRA_PREFIX, split_folder
 from mathpipe.datasets.format.manifest import Manifest
 from mathpipe.datasets.io.storage import Storage
 from mathpipe.datasets.problem_types.type_registry import problem_type_of
-from mathpipe.generate.cards.spec_text import generate_command, parameter_rows
+from mathpipe.generate.cards.spec_parameters import generate_command, parameter_rows
 from mathpipe.generate.tasks.task import Task
 from mathpipe.generate.tasks.task_registry import parse_spec, task_of_values
 

@@ -31,13 +31,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-def test_show_draws_in_ascii_where_the_stream_cannot_encode(folder: Path, encoding: str) -> None:
+def test_show_prints_ascii_where_the_stream_cannot_encode(folder: Path, encoding: str) -> None:
     result = mathpipe(folder, encoding, "show", "data/inverse", "-k", "2")
     assert result.returncode == 0 and b"Traceback" not in result.stderr
     text = result.stdout.decode(encoding)
     assert text.count("row") >= 2 and "?" not in text
-    drawn = mathpipe(folder, "utf-8", "show", "data/inverse", "-k", "2").stdout.decode()
-    assert len(text.splitlines()) == len(drawn.splitlines())
+    printed = mathpipe(folder, "utf-8", "show", "data/inverse", "-k", "2").stdout.decode()
+    assert len(text.splitlines()) == len(printed.splitlines())
 
 
 def written(text: str, encoding: str) -> str:

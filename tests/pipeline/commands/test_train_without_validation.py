@@ -23,7 +23,7 @@ def train(tmp_path: Path, splits: dict[str, int], *settings: str) -> Result:
 
 
 @pytest.mark.parametrize("splits", [{"train": 500}, {"train": 500, "valid": 0}])
-def test_training_goes_on_without_validation_and_says_so(tmp_path: Path, splits: dict[str, int]) -> None:
+def test_training_goes_on_without_validation(tmp_path: Path, splits: dict[str, int]) -> None:
     result = train(tmp_path, splits)
     assert result.exit_code == 0, result.output
     assert "no validation:" in result.output and "finished at step 2" in result.output
@@ -34,7 +34,7 @@ def test_metric_of_validation_is_refused_without_validation(tmp_path: Path) -> N
     assert isinstance(result.exception, UserError) and "a validation split" in str(result.exception)
 
 
-def test_dataset_without_training_examples_says_what_to_do(tmp_path: Path) -> None:
+def test_dataset_without_training_examples_is_refused(tmp_path: Path) -> None:
     result = train(tmp_path, {"test": 50})
     assert isinstance(result.exception, UserError)
     assert "has no training examples" in str(result.exception) and "import the files with --train" in str(
