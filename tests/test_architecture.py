@@ -22,6 +22,7 @@ STAGES = ("pipeline", "generate", "train", "evaluate", "datasets")
 MOST_MODULES = 14
 LARGE_FOLDERS = {"generate/tasks/matrices", "pipeline/commands"}  # one file a task, one file a command
 REPEATED_NAMES: set[str] = set()
+FOR_ALL_STAGES = {"generate.outcomes", "generate.worker_processes"}  # modules that evaluate may import besides tasks
 
 # Sub-package (or module) -> what it may import besides itself. The longest name that fits a module decides, on both sides.
 # "generate" stands for the modules directly in it (spec, layout, splits, outcomes, provenance), and so for the others.
