@@ -63,15 +63,14 @@ def tiny(experiment: Experiment) -> Sections:
     return merge(sections, {"generate": generate, "train": train, "evaluate": {"limit": 4}})
 
 
-def one_of_each_family() -> list[Any]:
-    """The first point of every row, and of the gallery of integers every task; those that take long are marked slow."""
-    chosen: dict[str, Experiment] = {}
+def all_experiments() -> list[Any]:
+    """Every point of every table. Slow: all but the first of each row (of the gallery, of each task), and slow problems."""
+    first: dict[str, Experiment] = {}
     for experiment in experiments():
         key = experiment.preset if experiment.row == "gallery" else f"{experiment.table}/{experiment.row}"
-        chosen.setdefault(key, experiment)
-    return [
-        pytest.param(e, id=e.preset, marks=[pytest.mark.slow] if _generates_slowly(e) else []) for e in chosen.values()
-    ]
+        first.setdefault(key, experiment)
+    fast = {experiment.preset for experiment in first.values() if not _generates_slowly(experiment)}
+    return [pytest.param(e, id=e.preset, marks=[] if e.preset in fast else [pytest.mark.slow]) for e in experiments()]
 
 
 def _generates_slowly(experiment: Experiment) -> bool:
@@ -85,7 +84,7 @@ def small_test_data(evaluation: Evaluation) -> Evaluation:
     return evaluation.model_copy(update={"generate": {**evaluation.generate, "n": 200}} if evaluation.generate else {})
 
 
-@pytest.mark.parametrize("experiment", one_of_each_family())
+@pytest.mark.parametrize("experiment", all_experiments())
 def test_cpu_form_runs_from_problems_to_record(
     experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
