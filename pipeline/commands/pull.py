@@ -5,12 +5,13 @@ from __future__ import annotations
 import click
 
 from mathpipe.pipeline.config.options import external_task_option
+from mathpipe.pipeline.config.path_types import LocalPath
 from mathpipe.pipeline.console import log, quiet_option
 
 
 @click.command("pull")
 @click.argument("repo", metavar="USER/NAME")
-@click.argument("directory")
+@click.argument("directory", type=LocalPath())
 @click.option("--revision", default=None, help="Branch, tag or commit of the repository.  [default: main]")
 @external_task_option
 @quiet_option

@@ -5,11 +5,12 @@ from __future__ import annotations
 import click
 
 from mathpipe.pipeline.config.options import external_task_option
+from mathpipe.pipeline.config.path_types import LocalPath
 from mathpipe.pipeline.console import log, quiet_option
 
 
 @click.command("push")
-@click.argument("directory")
+@click.argument("directory", type=LocalPath())
 @click.argument("repo", metavar="USER/NAME")
 @click.option("--private", is_flag=True, help="Make a new repository private.  [default: as your account decides]")
 @external_task_option

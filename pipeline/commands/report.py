@@ -44,7 +44,7 @@ def report(runs: tuple[str, ...], out: str | None, as_json: bool) -> None:
     """Compare evaluations on one HTML page; for a single evaluation, rebuild its report.
 
     RUN is the directory of a run or of an evaluation. Nothing is decoded again: the page is built from predictions.parquet.
-    A JSON file beside the page holds the same figures.
+    A JSON file beside the page of a comparison holds the same figures.
 
     \b
     Example:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import click
 
 from mathpipe.evaluate.live.live_server import LiveServer
+from mathpipe.pipeline.config.counts import CountRange
+from mathpipe.pipeline.config.path_types import LocalPath
 from mathpipe.pipeline.console import handle_sigterm, log
 
 
 @click.command("serve")
-@click.argument("runs", nargs=-1, metavar="[RUNS ...]")
-@click.option(
-    "--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="Port; 0 takes a free one."
-)
+@click.argument("runs", nargs=-1, type=LocalPath())
+@click.option("--port", type=CountRange(0, 65535), default=8765, show_default=True, help="Port; 0 takes a free one.")
 def serve(runs: tuple[str, ...], port: int) -> None:
     """Show runs on a local page that follows them: loss, accuracy by tolerance, failures so far, reports.
 

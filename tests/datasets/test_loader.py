@@ -204,7 +204,7 @@ def test_object_store_yields_the_same_batches(addition: Path) -> None:
     local = open_dataset(addition)
     manifest = read_manifest(str(addition))
     layout = Layout({name: s.rows for name, s in manifest.splits.items()}, manifest.shard_rows)
-    make_dataset(load_spec(manifest), layout, "memory://loader-test", workers=0)
+    make_dataset(load_spec(manifest, str(addition)), layout, "memory://loader-test", workers=0)
     remote = open_dataset("memory://loader-test")
     assert remote.digest == local.digest
     assert all(batches_equal(a, b) for a, b in zip(take_batches(local, 5), take_batches(remote, 5), strict=True))

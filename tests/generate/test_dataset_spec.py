@@ -86,7 +86,7 @@ def test_exhausted_spec_raises() -> None:
         def solve(self, problems: Matrices) -> Solved:
             return Solved(problems, {"unlucky": np.ones(len(problems), dtype=bool)})
 
-    with pytest.raises(UserError, match="did not fill a chunk"):
+    with pytest.raises(UserError, match="almost every sampled problem is rejected"):
         Refusing().build_chunk(SMALL, 0, ["train"])
 
 

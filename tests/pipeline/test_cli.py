@@ -103,21 +103,22 @@ def test_tasks_and_presets_list_all(ask) -> None:
         ("generate --task invers", "did you mean inverse"),
         ("generat", "did you mean generate"),
         ("generate --task add --n ten", "is not a count"),
-        ("generate --task add --n -5", "is not a count"),
+        ("generate --task add --n -5", "generate.n: -5 is out of range: 0 to"),
         ("generate --task add --n 1e15", "out of range"),
         ("generate --task add --dim 0", "greater than or equal to 1"),
         ("generate --task add --dim 51", "102 columns"),
-        ("generate --task add --dim x", "valid integer"),
+        ("generate --task add --dim x", "generate.spec.dim is invalid. Expected: an integer such as"),
         ("generate --task add --min-dim 4 --max-dim 3", "min_dim 4 is above max_dim 3"),
         ("generate --task inverse --rectangular", "inverse has no option --rectangular"),
         ("generate --task inverse -S spec.rectangular=true", "needs square matrices"),
         ("generate --task inverse --dim 1 --n 50M", "too few distinct problems"),
         ("generate --task add --seed -1", "generate.seed is invalid"),
-        ("generate --task add --workers -1", "--workers is negative"),
+        ("generate --task add --workers -1", "'--workers': -1 is not in the range x>=0"),
         ("generate --task add --max-coeff nan", "generate.spec.max_coeff is invalid"),
         ("generate --task add --noise inf", "Expected: a finite number. Got: 'inf'"),
         ("train --data {data} -S lr=nan", "Expected: a finite number, less than or equal to 1. Got: 'nan'"),
-        ("eval -S length_penalty=.nan", "Expected: a finite number, less than or equal to 10. Got: nan"),
+        ("eval -S length_penalty=nan", "Expected: a finite number, less than or equal to 10. Got: 'nan'"),
+        ("eval -S length_penalty=.nan", "unable to parse string as a number. Got: '.nan'"),
         ("import --task ode1 --test none.txt --out d", "Got: no such file. Next: check the spelling of its name"),
         ("bench --out nowhere", "--out nowhere cannot be written. Expected: a directory on the disk to measure"),
         ("generate --task cotraining --task-tokens=", "the task tokens name no task. Expected: task tokens among TADMEFI"),
@@ -299,4 +300,4 @@ def test_no_colours_or_bars_outside_terminals(ask, addition: Path) -> None:
 
 def test_show_prints_clean_problem_of_noisy_problem(ask, make_small) -> None:
     shown = ask(f"show {make_small('inverse', noise=0.05)} -k 1").out
-    assert "clean problem" in shown and "noise 0.05" in shown
+    assert "clean problem" in shown and "noise of level 0.05" in shown

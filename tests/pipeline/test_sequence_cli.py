@@ -105,7 +105,7 @@ def test_generate_show_verify_export(toy: ModuleType, tmp_path: Path, capsys: py
 
     assert call(f"show {out} -k 1 --tokens") == 0
     output = capsys.readouterr().out
-    assert "max_operators 8" in output and "problem " in output and "INT+" in output and "operators" in output
+    assert "4 to 8 operators" in output and "problem " in output and "INT+" in output and "operators" in output
     assert call(f"show {out} -k 2 --split test-far --latex --tokens --json") == 0
     examples = json.loads(capsys.readouterr().out)["problems"]
     assert [p["problem"] for p in examples] == [p["solution"][::-1] for p in examples]

@@ -161,8 +161,21 @@ def test_harvest_errors(evaluated: Path, run: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no evaluation"):
         harvest(tmp_path, str(tmp_path / "out"))
     harvest(evaluated, str(tmp_path / "out"))
+    (tmp_path / "out" / "table.tex").write_text("own text")
     with pytest.raises(UserError, match="holds something else"):
         harvest(evaluated, str(tmp_path / "out"))
+    assert (tmp_path / "out" / "table.tex").read_text() == "own text"
+
+
+def test_harvest_of_the_same_predictions_is_repeated_and_of_others_refused(evaluated: Path, tmp_path: Path) -> None:
+    """A process may be killed after its last file, before it says so: the same command then succeeds."""
+    out = tmp_path / "out"
+    first = harvest(evaluated, str(out))
+    digest = read_manifest(str(out)).digest
+    assert harvest(evaluated, str(out)) == first and read_manifest(str(out)).digest == digest
+    with pytest.raises(UserError, match="holds something else"):
+        harvest(evaluated / "evaluation" / "test.beam-8", str(out))
+    assert read_manifest(str(out)).digest == digest
 
 
 def test_harvest_of_matrices_and_expressions(tmp_path: Path) -> None:

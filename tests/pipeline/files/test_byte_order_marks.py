@@ -69,13 +69,13 @@ def test_answers_to_score(run: Run, tmp_path: Path) -> None:
 
 def test_parameter_file(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_bytes(MARK + b"train:\n  steps: 5\n")
-    assert read_sections(tmp_path / "params.yaml")["train"] == {"steps": 5}
+    assert read_sections(tmp_path / "params.yaml")["train"] == {"steps": "5"}  # read by its field
 
 
 def test_files_of_datasets_and_runs(run: Run, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project)
     run("eval", "--limit", 5)
-    names = ["data/add/manifest.json", "data/add/test/_00000.json", "runs/add/run.json"]
+    names = ["data/add/manifest.json", "data/add/__records/test/00000.json", "runs/add/run.json"]
     names += [f"runs/add/evaluation/test.first-5/{name}" for name in ("metrics.json", "evaluation.json")]
     for name in names:
         path = project / name

@@ -56,7 +56,7 @@ def test_unfinished_dataset_with_other_shards_is_refused(run: Run, tmp_path: Pat
     out = tmp_path / "data"
     run(*GENERATE, "--out", out)
     (out / "manifest.json").unlink()
-    shard, record = out / "train" / "00000.parquet", out / "train" / "_00000.json"
+    shard, record = out / "train" / "00000.parquet", out / "__records" / "train" / "00000.json"
     record.unlink()
     content = shard.read_bytes()
     run(*GENERATE, "--out", out)

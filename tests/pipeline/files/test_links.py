@@ -78,7 +78,7 @@ def test_linked_dataset_grows_without_touching_the_cache(
     assert "100 were there before" in run(*generate(300), "--out", "data/add")  # valid and test
     after = identities(project / "data")
     assert {name for name in before if after[name] != before[name]} == {
-        *("add/manifest.json", "add/train/00000.parquet", "add/train/_00000.json"),
+        *("add/manifest.json", "add/README.md", "add/train/00000.parquet", "add/__records/train/00000.json"),
     }
     assert digests(project / "cache") == cached
 

@@ -144,8 +144,10 @@ def test_report_and_export_write_to_object_stores(run: Run, project: Path, monke
     monkeypatch.chdir(project)
     run("eval", "--limit", 5)
     run("report", "runs/add", "--out", "memory://paths/page.html")
+    run("eval", "--limit", 6)
+    run("report", "runs/add", "--out", "memory://paths/comparison.html")
     run("export", "data/add", "--out", "memory://paths/t.txt", "--quiet")
-    assert Storage("memory://paths").list() == ["page.html", "page.json", "t.txt"]
+    assert Storage("memory://paths").list() == ["comparison.html", "comparison.json", "page.html", "t.txt"]
     assert sorted(p.name for p in project.iterdir()) == ["data", "runs"]
 
 

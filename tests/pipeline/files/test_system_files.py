@@ -27,7 +27,7 @@ def test_dataset_with_marks(run: Run, project: Path, monkeypatch: pytest.MonkeyP
     run("dedupe", "data/add", "data/distinct", "--workers", 0)
     assert "train 200" in run("import", "--task", "add", "--dataset", "data/add", "--out", "imported", "--quiet")
     (project / "data/add/train/extra.parquet").write_bytes(b"x")
-    assert "train/extra.parquet is not listed" in run("verify", "data/add", "--workers", 0, code=1)
+    assert "train/extra.parquet: is not listed" in run("verify", "data/add", "--workers", 0, code=1)
     assert {p.name for p in (project / "data/add/train").iterdir()} >= {*MARKS}
 
 
