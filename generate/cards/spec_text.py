@@ -46,7 +46,7 @@ def generate_command(task: Task[Any], manifest: Manifest) -> str:
     """The command that makes an equal dataset, on several lines; a task outside the package is named by its file."""
     reference = task.name if task.origin is None else f"./{task.name}.py"
     sizes = {split: part.rows for split, part in manifest.splits.items()}
-    arguments = [["--task", reference], ["--n", str(sizes["train"])]]
+    arguments = [["--task", reference], ["--n", str(sizes.get("train", 0))]]
     arguments += [[f"--{split}", str(sizes.get(split, 0))] for split in ("valid", "test")]
     arguments += [["--seed", str(manifest.spec["seed"])], ["--shard-rows", str(manifest.shard_rows)]]
     values = option_values(task, manifest.spec)
