@@ -299,4 +299,4 @@ def test_no_colours_or_bars_outside_terminals(ask, addition: Path) -> None:
 
 def test_show_prints_clean_problem_of_noisy_problem(ask, make_small) -> None:
     shown = ask(f"show {make_small('inverse', noise=0.05)} -k 1").out
-    assert "clean problem" in shown and "noise 0.05" in shown
+    assert "clean problem" in shown and "noise of level 0.05" in shown
