@@ -167,7 +167,8 @@ def _recorded_files(storage: Storage) -> set[str]:
         return set()
     names = [name for name in _RESULTS if storage.size(name) is not None]
     try:
-        analyses = [str(analysis["name"]) for analysis in json.loads(storage.read_text(ANALYSES_FILE) or "[]")]
+        content = json.loads(storage.read_text(ANALYSES_FILE) or "{}")
+        analyses = [str(analysis["name"]) for analysis in content["analyses"]]
     except (ValueError, TypeError, KeyError):
         analyses = []
     files = [f"{ANALYSES}/{name}.{suffix}" for name in analyses for suffix in ("csv", "svg")]

@@ -13,15 +13,14 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from mathpipe.generate.tasks.task_registry import load_task
 
 pytestmark = pytest.mark.benchmark(timer=time.process_time)  # CPU time, since machines are shared
-PAGE = Path(__file__).parents[2] / "docs" / "own-tasks.md"
-FILES = dict(
-    re.findall(r"Save this as `(\w+\.py)`:\n\n```python\n(.*?)^```$", PAGE.read_text(), flags=re.MULTILINE | re.DOTALL)
-)
+DOCS = Path(__file__).parents[2] / "docs"
+TEXT = "".join((DOCS / page).read_text(encoding="utf-8") for page in ("start/first-task.md", "guides/own-tasks.md"))
+FILES = dict(re.findall(r"Save this as `(\w+\.py)`:\n\n```python\n(.*?)^```$", TEXT, flags=re.MULTILINE | re.DOTALL))
 
 
 @pytest.mark.parametrize("name", ["euclid.py", "fast_gcd.py"])
 def test_generation(benchmark: BenchmarkFixture, tmp_path: Path, name: str) -> None:
-    """Chunks of the files of the page in memory, valid and test included."""
+    """Chunks of the files of the pages in memory, valid and test included."""
     (tmp_path / name).write_text(FILES[name])
     task = load_task(str(tmp_path / name))
     spec, chunks, splits = task.make_spec({}), itertools.count(), ["train", "valid", "test"]

@@ -39,7 +39,7 @@ def test_accuracy_by_the_spectrum_of_a_mixture(
     assert len(failures) == wrong.sum() and {failure.spectrum for failure in failures} == {"laplace"}
     assert render_failure(failures[0])[0].startswith(f"row {failures[0].row}, laplace, ")
     page = Path(result.report).read_text()
-    assert any(f">wrong value</span> row {failure.row}, laplace, " in page for failure in failures)
+    assert any(f">row {failure.row}</a>, laplace, " in page for failure in failures)
     column = pq.read_table(result.predictions)["spectrum"].to_pylist()
     assert column == np.array(SPECTRA)[spectra].tolist()
     with (Path(result.directory) / "analyses" / "by_spectrum.csv").open() as file:

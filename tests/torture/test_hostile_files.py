@@ -29,7 +29,7 @@ TRAINING = ["train", "--data", "{}/data", "--run", "{}/other", "--quiet"]
 RUN = [["eval", "--run", "{}/run", "--data", "{}/data", "--limit", "20", "--quiet"]]
 FILES: list[tuple[str, list[list[str]], int]] = [  # file, commands, trials of the whole programme
     ("data/manifest.json", DATASET, 400),
-    ("data/test/_00000.json", [["generate", *work.SMALL, "--out", "{}/data", "--quiet"], DATASET[0]], 200),
+    ("data/__records/test/00000.json", [["generate", *work.SMALL, "--out", "{}/data", "--quiet"], DATASET[0]], 200),
     ("data/train/00000.parquet", DATASET, 400),
     ("data/test/00000.parquet", DATASET[:1], 200),
     ("run/checkpoint.pt", RUN, 250),

@@ -63,7 +63,7 @@ def compare_bytes(expected: dict[str, bytes], actual: dict[str, bytes]) -> str |
 
 
 @pytest.mark.parametrize(
-    ("workers", "small", "whole"), [(0, 6, 40), (2, 0, 25)], ids=["one process", "two local workers"]
+    ("workers", "small", "whole"), [(0, 3, 40), (2, 0, 25)], ids=["one process", "two local workers"]
 )
 def test_generation(
     workers: int, small: int, whole: int, tmp_path: Path, undisturbed: dict[str, bytes], contents: Contents
@@ -132,7 +132,7 @@ def test_training(tmp_path: Path, data: Path) -> None:
     with figures("kills", "training") as counts:
         kill_often(
             counts,
-            number_of_trials(3, 30),
+            number_of_trials(1, 30),
             tmp_path,
             lambda target: Child(tmp_path / "log", work.train, str(data), str(target)),
             check,
@@ -155,7 +155,7 @@ def test_evaluation(tmp_path: Path, data: Path) -> None:
     with figures("kills", "evaluation") as counts:
         kill_often(
             counts,
-            number_of_trials(3, 30),
+            number_of_trials(1, 30),
             tmp_path,
             lambda target: Child(tmp_path / "log", work.evaluate, str(run), str(target)),
             check,
@@ -187,7 +187,10 @@ def test_files(name: str, tmp_path: Path, data: Path, contents: Contents) -> Non
     whole: dict[str, dict[str, bytes]] = {}
 
     def check(target: Path) -> str | None:
-        return compare_bytes(whole.setdefault("bytes", contents(target)), contents(target))
+        files = contents(target)
+        if name == "export":  # a killed one leaves its hidden temporary file in a folder that may be the user's
+            files = {file: content for file, content in files.items() if not file.startswith(".train.txt.writing-")}
+        return compare_bytes(whole.setdefault("bytes", files), files)
 
     def start(target: Path) -> Child:
         if name == "export":
@@ -195,7 +198,7 @@ def test_files(name: str, tmp_path: Path, data: Path, contents: Contents) -> Non
         return Child(tmp_path / "log", command, lines[name](target))
 
     with figures("kills", name) as counts:
-        kill_often(counts, number_of_trials(2, 10), tmp_path, start, check)
+        kill_often(counts, number_of_trials(1, 10), tmp_path, start, check)
 
 
 def test_a_kill_is_a_kill(tmp_path: Path, data: Path) -> None:

@@ -17,7 +17,7 @@ from mathpipe.datasets.errors import UserError
 from mathpipe.generate.splits import TRAIN, in_split, sequence_hash
 from mathpipe.generate.tasks.task_registry import get_task
 
-GUIDE = Path(__file__).parents[3] / "docs" / "verifier.md"
+GUIDE = Path(__file__).parents[3] / "docs" / "guides" / "scoring.md"
 OPTIONS: list[tuple[str, dict[str, Any]]] = [
     ("inverse", {"dim": 2}),
     ("gcd", {}),

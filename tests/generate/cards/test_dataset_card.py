@@ -84,6 +84,16 @@ def test_header_names_each_split_once(tmp_path: Path) -> None:
     assert "{" not in text, "the spec is written in words, not in JSON"
 
 
+def test_command_of_a_dataset_without_training_examples(tmp_path: Path) -> None:
+    spec = DatasetSpec(task="add", problems=SPEC.problems)
+    make_dataset(spec, Layout({"test": 20}, 100), str(tmp_path / "first"), workers=0)
+    command = re.search(r"```sh\n(mathpipe generate.*?)\n```", card_of(tmp_path / "first")[1], re.DOTALL)
+    assert command is not None
+    run(command[1].replace("\\\n", " ").replace("DIR", str(tmp_path / "second")))
+    first, second = (tmp_path / name / "test" / "00000.parquet" for name in ("first", "second"))
+    assert first.read_bytes() == second.read_bytes()
+
+
 def test_evidence_is_listed(tmp_path: Path) -> None:
     out = tmp_path / "d"
     run(f"mathpipe generate --task integration-bwd --n 8 --min-operators 1 --max-operators 2 --workers 0 --out {out}")

@@ -30,13 +30,14 @@ def fuzz(
     result = np.zeros((n, width), dtype=np.int64)
     for i in range(n):
         answer = [int(token) for token in tokens[i, : lengths[i]]]
-        other = [int(token) for token in tokens[rng.integers(n)]]
+        k = rng.integers(n)
+        other = [int(token) for token in tokens[k, : lengths[k]]]
         way, position = rng.integers(8), int(rng.integers(len(answer) + 1))
         if way == 0:  # anything
             answer = rng.integers(0, size, rng.integers(width)).tolist()
         elif way == 1:  # some other tokens
-            for k in rng.integers(0, max(len(answer), 1), 3).tolist():
-                answer[k : k + 1] = [int(rng.integers(size))]
+            for place in rng.integers(0, max(len(answer), 1), 3).tolist():
+                answer[place : place + 1] = [int(rng.integers(size))]
         elif way == 2:
             del answer[position : position + int(rng.integers(1, 4))]
         elif way == 3:

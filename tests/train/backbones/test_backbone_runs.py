@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -117,9 +116,7 @@ def test_small_backbone_learns_and_is_evaluated(bits: Path, tmp_path: Path, read
     assert {"bit_accuracy", "token_accuracy", "solution_weight"} <= set(table.column_names)
     if readout == "last":
         assert result.metrics["valid_token_accuracy"] > 0.85 and watched["bit_accuracy"] > 0.85
-        assert set(json.loads(Path(evaluation.metrics_file).read_text())["outcomes"]) == {
-            *("exact", "wrong_value", "malformed", "unterminated")
-        }
+        assert set(evaluation.metrics["outcomes"]) == {"exact", "wrong_value", "malformed", "unterminated"}
     beams = evaluate_run(tmp_path / "run", decoding=Decoding(beam=3), out_dir=tmp_path / "beam")
     assert beams.metrics["accuracy"] == evaluation.metrics["accuracy"] or readout == "autoregressive"
 
