@@ -24,6 +24,11 @@ from mathpipe.datasets.rendering.plurals import counted
 from mathpipe.pipeline.console import is_quiet
 
 TENTHS, MIN_INTERVAL, MAX_INTERVAL = 10, 2.0, 60.0  # lines per run; seconds between lines
+MEASURED_STEPS, MIN_MEASURED, MIN_REMAINING = (
+    10,
+    10.0,
+    60.0,
+)  # steps after the first, or seconds; shortest rest in seconds
 Clock = Callable[[], float]
 
 
@@ -155,6 +160,13 @@ class Progress:
         size = f"{self._bytes / 1e6:,.0f} MB"
         self.advance(record.rows, fresh=built, before=size, postfix=size)
 
+    def write(self, line: str) -> None:
+        """Print a line, above the bar if there is one, unless quiet."""
+        if self._bar is not None:
+            self._bar.write(line, file=self._stream)
+        elif not self._quiet:
+            click.echo(line, file=self._stream)
+
     def close(self) -> None:
         """Close the bar, or print a line for the last step if it has none."""
         if self._bar is not None:
@@ -198,9 +210,13 @@ class StepProgress:
         self._progress: Progress | None = None
         self._step = 0
         self._loss = self._validation = self._postfix = ""
+        self._first = self._steps = 0
+        self._first_ended: float | None = (
+            None  # when the first step of this session ended, until the step time is printed
+        )
 
     def start(self, step: int, steps: int, batch: int) -> None:
-        self._step = step
+        self._step, self._first, self._steps, self._first_ended = step, step + 1, steps, None
         self._progress = Progress(
             "train",
             prefix=lambda done, total: f"step {done:,}/{total:,}",
@@ -215,6 +231,7 @@ class StepProgress:
     def step(self, measured: Mapping[str, float]) -> None:
         assert self._progress is not None, "call start first"
         self._step += 1
+        self._measure(self._progress)
         metrics = {name: value for name, value in measured.items() if name not in ("train_loss", "lr", "seconds")}
         if "train_loss" in measured:
             self._loss = f"loss {measured['train_loss']:.4g}"
@@ -225,6 +242,21 @@ class StepProgress:
             self._postfix = ", ".join(filter(None, [f"step {self._step:,}", self._loss, self._validation]))
         if self._progress.advance(1, before=self._loss, after=self._validation, postfix=self._postfix):
             self._validation = ""
+
+    def _measure(self, progress: Progress) -> None:
+        """Once, after a few steps, print what a step takes and how long the rest will take, if that is a minute or more.
+
+        The first step is left out: it allocates memory and compiles.
+        """
+        now, taken = self._clock(), self._step - self._first
+        if taken == 0:
+            self._first_ended = now
+        elif self._first_ended is not None and (taken == MEASURED_STEPS or now - self._first_ended >= MIN_MEASURED):
+            seconds = (now - self._first_ended) / taken
+            self._first_ended = None
+            remaining = (self._steps - self._step) * seconds
+            if remaining >= MIN_REMAINING:
+                progress.write(f"step time measured: {seconds:.2g} s, about {format_duration(remaining)} left")
 
     def close(self) -> None:
         if self._progress is not None:

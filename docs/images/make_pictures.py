@@ -28,7 +28,7 @@ ROOT = IMAGES.parents[1]
 WIDTH = 1000  # of a screenshot, in CSS pixels
 GENERATE = "generate --task eigenvalues --dim 2 --n 200k"
 SHOW = "show data/eigenvalues -k 1"
-TRAIN = "train --data data/eigenvalues -S steps=1500"
+TRAIN = "train --data data/eigenvalues --preset none -S steps=1500"
 EVALUATE = "eval --verbose --run runs/eigenvalues"
 DEFAULT = (
     f"generate --params {ROOT}/params.yaml --out data/default",

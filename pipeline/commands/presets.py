@@ -16,6 +16,9 @@ from mathpipe.pipeline.published.costs import (
     generation_seconds,
     training_seconds,
 )
+from mathpipe.pipeline.published.figures import published_figures
+
+NO_FIGURE = "no figure in our sources"
 
 
 @click.command("presets")
@@ -79,23 +82,12 @@ def _table_lines(table: str, all_points: bool) -> list[str]:
     for name, points in rows.items():
         first = points[0]
         count = f", {len(points)} points" if len(points) > 1 else ""
-        lines.append(f"    {table}/{name}: {first.definition.about}{count}; published: {_figures(points)}")
+        lines.append(
+            f"    {table}/{name}: {first.definition.about}{count}; published: {published_figures(points) or NO_FIGURE}"
+        )
         for size in reversed(SIZES):
             lines.append(f"      {size:<5}{_form(first, size)}; {_cost(points, size)}")
     return lines
-
-
-def _figures(points: list[Experiment]) -> str:
-    """The published figures, with the names of evaluations and points where there are several."""
-    figures = []
-    for experiment in points:
-        for name, evaluation in experiment.evaluations.items():
-            figure = evaluation.figure(experiment.label)
-            if figure is not None:
-                names = [str(experiment.label)] if len(points) > 1 and isinstance(evaluation.published, dict) else []
-                names += [name] if len(experiment.evaluations) > 1 else []
-                figures.append(": ".join([", ".join(names), str(figure)] if names else [str(figure)]))
-    return "; ".join(dict.fromkeys(figures)) or "no figure in our sources"
 
 
 def _form(experiment: Experiment, size: Size) -> str:

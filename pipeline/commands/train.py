@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict
+from pathlib import Path
 from typing import get_args
 
 import click
@@ -20,13 +21,15 @@ from mathpipe.evaluate.quick_accuracy import quick_accuracy, quick_metric_names
 from mathpipe.generate.splits import TRAIN, VALID
 from mathpipe.pipeline.config.options import Choice, external_task_option, load_configured_task, parameter_options
 from mathpipe.pipeline.config.path_types import LocalPath, Location
-from mathpipe.pipeline.config.resolution import ParameterSource, parse_overrides, preset_task, resolve, validate
+from mathpipe.pipeline.config.resolution import ParameterSource, parse_overrides, preset_task
 from mathpipe.pipeline.config.yaml_text import NULL_WORDS
 from mathpipe.pipeline.console import log, quiet_option, warn
 from mathpipe.pipeline.extras import EXTRAS
 from mathpipe.pipeline.inputs.encodings import reject_number_encoding
 from mathpipe.pipeline.inputs.latest import latest_dataset
 from mathpipe.pipeline.progress import StepProgress
+from mathpipe.pipeline.published.recommended import Device
+from mathpipe.pipeline.published.training_parameters import named_config, names_parameters, recommended_config
 from mathpipe.train.config import TrainConfig
 from mathpipe.train.run.checkpoint import CURVES
 from mathpipe.train.run.run_directory import OnMismatch
@@ -38,7 +41,10 @@ from mathpipe.train.trainer import train as train_run
 
 @click.command("train")
 @click.option(
-    "--data", type=Location(), default=None, help="Directory or URL of the dataset.  [default: the latest under data/]"
+    "--data",
+    type=Location(),
+    default=None,
+    help="Directory or URL of the dataset.  [default: the latest under data/ with training examples]",
 )
 @click.option(
     "--run",
@@ -64,7 +70,8 @@ def train(
     """Train a transformer.
 
     The command is resumable: run it again to resume from the last checkpoint after an interruption. -S sets parameters of the
-    section `train` of params.yaml. Use torchrun to train with several processes (see docs/guides/training.md).
+    section `train` of params.yaml. Without --preset and --params, the parameters are those of the recommended preset of the task;
+    --preset none starts from the defaults. Use torchrun to train with several processes (see docs/guides/training.md).
 
     \b
     Example:
@@ -74,7 +81,7 @@ def train(
     """
     is_rank_zero = os.environ.get("RANK", "0") == "0"  # torchrun sets RANK; only rank zero prints
     load_configured_task(source)
-    config = validate(TrainConfig, resolve("train", source, {}), "train")
+    config = named_config(source) if names_parameters(source) else None  # wrong parameters are an error before the data
     if data is None:
         data = latest_dataset()
         if is_rank_zero:
@@ -83,6 +90,10 @@ def train(
     manifest = read_manifest(data)
     _check_has_training_examples(data, manifest)
     spec = manifest.spec
+    expectations: list[str] = []
+    device: Device = "cuda" if torch.cuda.is_available() else "cpu"
+    if config is None:
+        config, expectations = recommended_config(source, spec, manifest.splits[TRAIN].rows, Path(run_dir), device)
     encodings = problem_type_of(spec).training_encodings(spec, config.input_encoding, config.output_encoding)
     training = open_dataset(data, TRAIN, *encodings, config.precision)
     _reject_encodings(training, source)
@@ -101,7 +112,9 @@ def train(
         elif training.spec["problems"].get("valid_cut"):
             rows = manifest.splits[VALID].rows
             log(f"valid: {rows:,} of the imported training examples, set apart by the hash of their problems")
-        log(f"device: {fast_paths('cuda' if torch.cuda.is_available() else 'cpu')}")
+        log(f"device: {fast_paths(device)}")
+        for line in expectations:
+            log(line)
         _warn_of_other_task(training, source)
         _log_missing_dvclive(run_dir)
     result = train_run(

@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 
 from mathpipe.datasets.errors import UserError, did_you_mean
-from mathpipe.pipeline.config.parameter_files import Sections, read_preset
+from mathpipe.pipeline.config.parameter_files import SECTIONS, Sections, read_preset
 from mathpipe.pipeline.config.published_tables import (
     PRESETS,
     Experiment,
@@ -22,7 +22,9 @@ from mathpipe.pipeline.config.published_tables import (
     table_names,
 )
 
-_CPU = ":cpu"
+CPU_SUFFIX = ":cpu"
+NO_PRESET = "none"
+"""``--preset none``: the documented defaults, where a command would choose a preset by itself."""
 
 
 @cache
@@ -33,7 +35,7 @@ def file_preset_names() -> tuple[str, ...]:
 
 def preset_names() -> list[str]:
     """Names of all presets: files, and experiments in both sizes."""
-    names = [name + suffix for name in (e.preset for e in experiments()) for suffix in ("", _CPU)]
+    names = [name + suffix for name in (e.preset for e in experiments()) for suffix in ("", CPU_SUFFIX)]
     return [*file_preset_names(), *names]
 
 
@@ -44,6 +46,8 @@ def preset_file(name: str) -> Path:
 
 def preset_sections(name: str) -> Sections:
     """The sections of a preset; for an unknown name, UserError with the nearest preset."""
+    if name == NO_PRESET:
+        return {section: {} for section in SECTIONS}
     if name in file_preset_names():
         return read_preset(preset_file(name))
     experiment, size = find_experiment(name)
@@ -63,8 +67,8 @@ def preset_text(name: str) -> str:
 
 def find_experiment(name: str) -> tuple[Experiment, Size]:
     """The experiment and size of ``table/row[/label][:cpu]``; for an unknown name, UserError with the nearest preset."""
-    size: Size = "cpu" if name.endswith(_CPU) else "full"
-    preset = name.removesuffix(_CPU)
+    size: Size = "cpu" if name.endswith(CPU_SUFFIX) else "full"
+    preset = name.removesuffix(CPU_SUFFIX)
     table = preset.partition("/")[0]
     if table in table_names():
         for experiment in experiments_of(table):

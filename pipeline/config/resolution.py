@@ -36,9 +36,14 @@ class ParameterSource:
     overrides: tuple[str, ...] = ()
 
 
-def resolve(section: Section, source: ParameterSource, flags: dict[str, Any]) -> dict[str, Any]:
-    """Resolve one section: the preset, updated with the file, ``-S key=value``, and the flags that are not None."""
-    values: dict[str, Any] = {}
+def resolve(
+    section: Section, source: ParameterSource, flags: dict[str, Any], recommended: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Resolve one section: the preset, updated with the file, ``-S key=value``, and the flags that are not None.
+
+    ``recommended``: the values to start from if no preset is named.
+    """
+    values = dict(recommended or {})
     if source.preset is not None:
         values = preset_sections(source.preset)[section]
     if source.file is not None:

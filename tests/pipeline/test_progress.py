@@ -188,6 +188,7 @@ def test_lines_of_training() -> None:
     progress.close()
     assert stream.getvalue().splitlines() == [
         "step 301/900, 128 examples/s, 5 min left",
+        "step time measured: 0.5 s, about 5 min left",
         "step 360/900, loss 0.2778, 128 examples/s, 4 min left",
         "step 450/900, loss 0.2273, 128 examples/s, 4 min left",
         "step 540/900, loss 0.1852, 128 examples/s, 3 min left",
