@@ -54,33 +54,33 @@ def test_store_that_fails_at_each_byte() -> None:
             if partial.items() <= whole.items() and "manifest.json" not in partial and resumed == whole:
                 counts.survived()
             else:
-                counts.lost(f"at byte {k}: {sorted(partial)}")
+                counts.failed(f"at byte {k}: {sorted(partial)}")
         counts.details["bytes of the dataset"] = size
 
 
 def _local_with_limit(folder: str, whole: dict[str, bytes], limits: list[int]) -> list[str]:
     """Build it once for each limit of the size of a file, in a process of its own; what was lost."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    lost = []
+    failures = []
     for k in limits:
         target = Path(folder) / str(k)
         resource.setrlimit(resource.RLIMIT_FSIZE, (k, resource.RLIM_INFINITY))
         try:
             make(str(target))
-            lost.append(f"no error at byte {k}")
+            failures.append(f"no error at byte {k}")
         except UserError as error:
             if str(target) not in str(error) or os.strerror(errno.EFBIG) not in str(error):
-                lost.append(f"at byte {k}: {error}")
+                failures.append(f"at byte {k}: {error}")
         except Exception as error:
-            lost.append(f"at byte {k}: {error!r}")
+            failures.append(f"at byte {k}: {error!r}")
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         if not _files(target).items() <= whole.items() or (target / "manifest.json").exists():
-            lost.append(f"half-whole at byte {k}: {sorted(_files(target))}")
+            failures.append(f"half-whole at byte {k}: {sorted(_files(target))}")
         make(str(target))
         if _files(target) != whole:
-            lost.append(f"not resumed at byte {k}")
+            failures.append(f"not resumed at byte {k}")
         shutil.rmtree(target)
-    return lost
+    return failures
 
 
 def _files(folder: Path) -> dict[str, bytes]:
@@ -97,7 +97,7 @@ def test_local_file_that_ends_at_each_byte(tmp_path: Path) -> None:
         outcome = isolated(_local_with_limit, str(tmp_path), whole, limits, seconds=600.0)
         assert outcome.ending == "value", outcome
         for fault in outcome.value:
-            counts.lost(fault)
+            counts.failed(fault)
         counts.survived(len(limits) - len(outcome.value))
         counts.details["bytes of the largest file"] = largest
 
@@ -157,7 +157,7 @@ def test_s3_that_answers_errors(error: str, s3: Any, monkeypatch: pytest.MonkeyP
             ):
                 counts.survived()
             else:
-                counts.lost(f"from request {k} on: {sorted(partial)}")
+                counts.failed(f"from request {k} on: {sorted(partial)}")
 
 
 def test_s3_that_sends_half_bodies(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:

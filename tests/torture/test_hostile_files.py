@@ -80,10 +80,10 @@ def test_mutated_file(name: str, commands: list[list[str]], whole: int, folder: 
             counts.largest("seconds of one", outcome.seconds / len(part))
             counts.largest("MB", outcome.megabytes)
             if outcome.ending != "value" or outcome.megabytes > 1_000:
-                counts.lost(f"{name}, {part}: {outcome}")
+                counts.failed(f"{name}, {part}: {outcome}")
                 continue
             for what, fault in outcome.value:
-                counts.lost(f"{what}: {fault}")
+                counts.failed(f"{what}: {fault}")
             counts.survived(len(part) - len({what.partition(",")[2] for what, _ in outcome.value}))
 
 
@@ -138,10 +138,10 @@ def test_checkpoint_with_repaired_checksum(folder: Path, tmp_path: Path) -> None
             part = changes[first : first + _BATCH]
             outcome = isolated(_load_repaired, str(tmp_path), content, part, seconds=10.0 * len(part))
             if outcome.ending != "value":
-                counts.lost(str(outcome))
+                counts.failed(str(outcome))
                 continue
             for fault in outcome.value:
-                counts.lost(fault)
+                counts.failed(fault)
             counts.survived(len(part) - len(outcome.value))
 
 

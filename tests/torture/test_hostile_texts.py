@@ -31,7 +31,7 @@ def test_every_text_has_an_outcome(task: str) -> None:
                     for name in batch:
                         alone = isolated(verify_texts, task, notation, [name], seconds=2 * MAX_SECONDS)
                         if alone.ending != "value":
-                            counts.lost(f"{task}, {notation}, {name}: {alone}")
+                            counts.failed(f"{task}, {notation}, {name}: {alone}")
                         else:
                             counts.survived(2)
                     continue
@@ -39,7 +39,7 @@ def test_every_text_has_an_outcome(task: str) -> None:
                     counts.largest("seconds of one", seconds)
                     counts.largest("MB of one", megabytes)
                     if seconds > MAX_SECONDS or megabytes > MAX_MEGABYTES or " failed: " in reason:
-                        counts.lost(
+                        counts.failed(
                             f"{task}, {notation}, {name}: {result}, {reason[:90]}, {seconds:.1f} s, {megabytes:.0f} MB"
                         )
                     else:

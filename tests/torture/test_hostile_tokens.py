@@ -29,15 +29,15 @@ def test_every_sequence_has_an_outcome(problem_type: str) -> None:
             for encoding in encodings if share() is not None else encodings[:1]:
                 outcome = isolated(score_fuzzed, name, encoding, number, 1, seconds=300.0)
                 if outcome.ending != "value":
-                    counts.lost(f"{name}, {encoding}: {outcome}")
+                    counts.failed(f"{name}, {encoding}: {outcome}")
                     continue
-                for _, _, tally, seconds, megabytes in outcome.value:
-                    outcomes.update(tally)
+                for _, _, outcome_counts, seconds, megabytes in outcome.value:
+                    outcomes.update(outcome_counts)
                     counts.largest("seconds of 250", seconds)
                     counts.largest("MB of 250", megabytes)
                     if seconds > 6 * MAX_SECONDS or megabytes > MAX_MEGABYTES:
-                        counts.lost(f"{name}, {encoding}: {seconds:.1f} s, {megabytes:.0f} MB")
-                    counts.survived(sum(tally.values()))
+                        counts.failed(f"{name}, {encoding}: {seconds:.1f} s, {megabytes:.0f} MB")
+                    counts.survived(sum(outcome_counts.values()))
         assert outcomes, counts.failures
         well_formed = outcomes.total() - outcomes["malformed"] - outcomes["unterminated"]
         counts.details["well-formed"] = well_formed

@@ -45,7 +45,7 @@ def kill_often(counts: Figures, kills: int, folder: Path, start: Start, check: C
         if difference is None:
             counts.survived(here)
         else:
-            counts.lost(f"after {here} kills: {difference}")
+            counts.failed(f"after {here} kills: {difference}")
         done += here
         shutil.rmtree(target, ignore_errors=True)
 
@@ -108,7 +108,7 @@ def test_generation_on_a_cluster(
             if code == 0 and difference is None:
                 counts.survived()
             else:
-                counts.lost(f"exit code {code}, {difference}: {(tmp_path / 'log').read_text()[-500:]}")
+                counts.failed(f"exit code {code}, {difference}: {(tmp_path / 'log').read_text()[-500:]}")
 
 
 @pytest.fixture(scope="module")

@@ -40,7 +40,7 @@ class Figures:
     def survived(self, number: int = 1) -> None:
         self.tried += number
 
-    def lost(self, what: str) -> None:
+    def failed(self, what: str) -> None:
         self.tried += 1
         self.failures.append(what)
 
@@ -55,7 +55,7 @@ def figures(part: str, case: str) -> Iterator[Figures]:
     try:
         yield counts
     except BaseException as error:
-        counts.lost(repr(error)[:200])
+        counts.failed(repr(error)[:200])
         raise
     finally:
         _append(counts, time.perf_counter() - started)
@@ -63,13 +63,13 @@ def figures(part: str, case: str) -> Iterator[Figures]:
 
 
 def _append(counts: Figures, seconds: float) -> None:
-    lost = len(counts.failures)
+    num_failures = len(counts.failures)
     line = {
         "part": counts.part,
         "case": counts.case,
         "tried": counts.tried,
-        "survived": counts.tried - lost,
-        "lost": lost,
+        "survived": counts.tried - num_failures,
+        "lost": num_failures,
         "seconds": round(seconds, 1),
         "processor": _processor(),
         **counts.details,

@@ -22,12 +22,12 @@ class FailingStore(AbstractFileSystem):
     cachable = False
     objects: ClassVar[dict[str, bytes]] = {}
     budget: ClassVar[int | None] = None
-    written: ClassVar[int] = 0
+    num_bytes: ClassVar[int] = 0
     delay: ClassVar[float] = 0.0
 
     @classmethod
     def prepare(cls, budget: int | None) -> None:
-        cls.budget, cls.written = budget, 0
+        cls.budget, cls.num_bytes = budget, 0
 
     def ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:
         time.sleep(self.delay)
@@ -66,11 +66,11 @@ class _Upload(io.BytesIO):
     def write(self, data: Any) -> int:
         size = memoryview(data).nbytes
         time.sleep(self._store.delay)
-        if self._store.budget is not None and type(self._store).written + size > self._store.budget:
-            super().write(memoryview(data)[: self._store.budget - type(self._store).written])
-            type(self._store).written = self._store.budget
+        if self._store.budget is not None and type(self._store).num_bytes + size > self._store.budget:
+            super().write(memoryview(data)[: self._store.budget - type(self._store).num_bytes])
+            type(self._store).num_bytes = self._store.budget
             raise OSError(errno.EIO, os.strerror(errno.EIO))
-        type(self._store).written += size
+        type(self._store).num_bytes += size
         return super().write(data)
 
     def discard(self) -> None:
