@@ -46,9 +46,16 @@ def _process(function: Callable[..., Any], *arguments: Any) -> Any:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     for name in _PRELOADED:
         importlib.import_module(name)
-    process = _CONTEXT.Process(target=function, args=arguments)
+    process = _CONTEXT.Process(target=_with_one_thread, args=(function, *arguments))
     process.start()
     return process
+
+
+def _with_one_thread(function: Callable[..., Any], *arguments: Any) -> None:
+    import torch
+
+    torch.set_num_threads(1)  # several threads wait for one another where many processes share the cores
+    function(*arguments)
 
 
 class Child:
