@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from mathpipe.generate.cards.spec_text import format_value, option_values
+from mathpipe.generate.cards.spec_parameters import format_value, option_values
 from mathpipe.generate.tasks.task_registry import TASKS
 from mathpipe.pipeline.config.counts import parse_count
 from mathpipe.pipeline.config.preset_catalogue import CPU_SUFFIX
