@@ -83,7 +83,7 @@ def train(
     load_configured_task(source)
     config = named_config(source) if names_parameters(source) else None  # wrong parameters are an error before the data
     if data is None:
-        data = latest_dataset()
+        data = _latest_dataset(source)
         if is_rank_zero:
             log(f"training on {data}, the latest dataset")
     run_dir = run_dir or f"runs/{last_name(data)}"
@@ -130,6 +130,15 @@ def train(
         _print_result(result, as_json)
     if result.outcome == "interrupted":
         raise SystemExit(130)
+
+
+def _latest_dataset(source: ParameterSource) -> str:
+    """The latest dataset; where there is none, wrong parameters are the first error."""
+    try:
+        return latest_dataset()
+    except UserError:
+        named_config(source)
+        raise
 
 
 def _check_has_training_examples(data: str, manifest: Manifest) -> None:

@@ -90,7 +90,7 @@ def test_import_train_eval_report(
     assert sizes["train"] + sizes["valid"] == len(pairs) and 0 < sizes["valid"] < len(pairs) / 5
     assert verify_dataset(str(data), workers=0).damage == ()
     assert call(f"show {data} --split train -k 1") == 0
-    assert call(f"train --data {data} --run {run} {TINY}") == 0
+    assert call(f"train --data {data} --run {run} --preset none {TINY}") == 0
     assert f"valid: {sizes['valid']} of the imported training examples, set apart by" in capsys.readouterr().err
     assert call(f"eval --run {run} --split valid --verbose --json") == 0
     metrics = json.loads(capsys.readouterr().out)
