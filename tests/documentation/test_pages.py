@@ -202,7 +202,7 @@ def first_task(runner: PageRunner, page: str) -> None:
     """The options of the file are those of the command, and classes of answers reach the metrics."""
     spec = read_manifest(str(runner.folder / "data" / "euclid")).spec
     assert spec["problems"]["max_int"] == 1_000_000 and "euclid" not in TASKS
-    metrics = next((runner.folder / "runs" / "euclid" / "evaluation").glob("*/metrics.json")).read_text()
+    metrics = next((runner.folder / "runs" / "euclid" / "evaluation").glob("*/analyses/analyses.json")).read_text()
     assert "classes_predicted" in metrics
 
 

@@ -89,7 +89,8 @@ def test_killed_command_is_repeated(
     if name == "report":  # the rebuilt metrics have no times
         assert files_of(project / folder).keys() == expected.keys()
     else:
-        assert files_of(project / folder) == expected
+        files = files_of(project / folder)
+        assert {name: content for name, content in files.items() if ".writing-" not in name} == expected
     leftovers = [p for p in project.rglob("*") if ".writing-" in p.name or p.name.startswith("results-")]
     assert not leftovers or name == "export"  # the temporary file of a single file stays: another writer may use it
 
