@@ -14,7 +14,8 @@ from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.example_formats import ExampleFormat
 from mathpipe.datasets.format.examples import Examples
 from mathpipe.datasets.format.manifest import Manifest, ShardRecord
-from mathpipe.datasets.io.storage import Storage, StoreError
+from mathpipe.datasets.io.storage import Storage
+from mathpipe.datasets.io.store_errors import StoreError
 
 
 class StoredSplit(Protocol):

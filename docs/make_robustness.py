@@ -21,7 +21,7 @@ make torture MATHPIPE_TORTURE=0.1 # a tenth of it
 ```
 
 A small part runs with every `make test`. The figures are of the last run of each test; a run on a busy machine does fewer trials.
-A trial that a column says was lost found a defect; `make torture` runs it again.
+A trial that lost something found a defect, which is repaired before its figures are recorded again.
 `python docs/make_robustness.py` writes this page from them. Seconds are those of a clock, on a machine that other programs shared.
 
 - **Kills**: `kill -9` at random moments, then the same command again. The result is compared with that of an undisturbed run: bytes

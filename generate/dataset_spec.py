@@ -6,13 +6,13 @@ Sizes, shards and workers belong to the layout, which only divides the stream of
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Collection
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, SerializerFunctionWrapHandler, model_serializer
 from pydantic.fields import FieldInfo
+
+from mathpipe.datasets.format.fingerprint import canonical_json, spec_fingerprint
 
 GENERATOR_VERSION = 1  # increased whenever the same spec would give other examples
 
@@ -157,12 +157,12 @@ class DatasetSpec(BaseModel):
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no spaces."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return canonical_json(self.model_dump(mode="json"))
 
     @property
     def fingerprint(self) -> str:
         """sha256 of the canonical JSON, 64 hexadecimal digits."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()
+        return spec_fingerprint(self.model_dump(mode="json"))
 
 
 def imported_spec(spec: DatasetSpec) -> ImportedSpec:

@@ -20,7 +20,7 @@ _prepare = spawn.get_preparation_data
 
 
 def _without_main(name: str) -> dict[str, Any]:
-    """What a new process needs to know; those of Dask's workers and of process pools are not told of ``__main__``."""
+    """What a new process needs to know; without ``__main__`` for Dask's workers and process pools."""
     data = _prepare(name)
     if name.startswith((_DASK_WORKER, "SpawnProcess")):
         data = {key: value for key, value in data.items() if not key.startswith("init_main_from")}

@@ -211,9 +211,8 @@ class StepProgress:
         self._step = 0
         self._loss = self._validation = self._postfix = ""
         self._first = self._steps = 0
-        self._first_ended: float | None = (
-            None  # when the first step of this session ended, until the step time is printed
-        )
+        # when the first step since the start or resumption ended, until the step time is printed
+        self._first_ended: float | None = None
 
     def start(self, step: int, steps: int, batch: int) -> None:
         self._step, self._first, self._steps, self._first_ended = step, step + 1, steps, None

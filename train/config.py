@@ -275,7 +275,7 @@ class TrainConfig(Settings):
     label: str | None = None
     """A free label of the run, stored in its record, in summary.json and among the parameters of DVC."""
     track: TrackerName | None = None
-    """Also log metrics and settings with this experiment tracker (needs its package); a resumed run goes on in the same one. Null:
+    """Also log metrics and settings with this experiment tracker (needs its package); a resumed run continues the same one. Null:
     none. DVCLive is used wherever it is installed."""
 
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None

@@ -7,12 +7,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.directory import SPLIT_FOLDERS, record_file, shard_file
+from mathpipe.datasets.format.fingerprint import spec_fingerprint
 from mathpipe.datasets.io.storage import Storage
 
 MANIFEST = "manifest.json"
@@ -132,6 +141,17 @@ class Manifest(BaseModel):
     splits: dict[str, Split]
     provenance: dict[str, str]
 
+    @model_validator(mode="after")
+    def _is_unchanged(self) -> Self:
+        """ValueError for what no writer writes: a changed spec, or shards under the name of another split."""
+        if spec_fingerprint(self.spec) != self.fingerprint:
+            raise ValueError("the fingerprint of the spec differs from the fingerprint in the manifest")
+        for name, split in self.splits.items():
+            for record in split.shards:
+                if record.split != name:
+                    raise ValueError(f"splits.{name} holds shard {record.shard} of {record.split}")
+        return self
+
     @property
     def task(self) -> str:
         return str(self.spec["task"])
@@ -204,7 +224,8 @@ def _first_validation_error(error: ValidationError) -> str:
     """Field and message of the first error, such as ``splits.train.rows: Field required``."""
     details = error.errors()[0]
     field = ".".join(map(str, details["loc"]))
-    return f"{field}: {details['msg']}" if field else details["msg"]
+    message = details["msg"].removeprefix("Value error, ")
+    return f"{field}: {message}" if field else message
 
 
 def read_manifest(url: str) -> Manifest:

@@ -15,29 +15,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.io.operating_system import on_windows
+from mathpipe.datasets.io.store_errors import Action, local_errors, store_errors
 
 _TEMPORARY = ".writing-"
-_Action = Literal["read", "written", "removed", "moved"]
 
 
 def is_temporary(name: str) -> bool:
     """Whether a name is that of a file, or of a directory, whose writer has not finished."""
     return name.startswith(".") and _TEMPORARY in name
-
-
-class StoreError(UserError):
-    """A request to an object store failed."""
-
-
-class TransientStoreError(StoreError):
-    """An object store is slow, overloaded or unreachable; a retry may help."""
 
 
 @dataclass(frozen=True)
@@ -79,15 +71,15 @@ class Storage:
     def fs(self) -> Any:
         return self._filesystem[0]
 
-    def _translate_errors(self, name: str, action: _Action) -> contextlib.AbstractContextManager[None]:
+    def _translate_errors(self, name: str, action: Action) -> contextlib.AbstractContextManager[None]:
         """Context of a request: turns an object store's errors into StoreErrors, and leaves local errors as they are."""
         url = f"{self.url.rstrip('/')}/{name}" if name else self.url
-        return contextlib.nullcontext() if self.local_path is not None else _store_errors(url, action)
+        return contextlib.nullcontext() if self.local_path is not None else store_errors(url, action)
 
     def make_directory(self) -> Path | None:
         """Create the local directory and return its path; None for an object store, which has no directories."""
         if self.local_path is not None:
-            with _local_errors(str(self.local_path)):
+            with local_errors(str(self.local_path)):
                 self.local_path.mkdir(parents=True, exist_ok=True)
         return self.local_path
 
@@ -149,7 +141,7 @@ class Storage:
     def remove(self, name: str) -> None:
         """Remove a file if it exists."""
         with (
-            _local_errors(self.path(name)),
+            local_errors(self.path(name)),
             contextlib.suppress(FileNotFoundError),
             self._translate_errors(name, "removed"),
         ):
@@ -161,7 +153,7 @@ class Storage:
             with self._translate_errors(target, "written"):
                 self.fs.mv(self.path(name), self.path(target))
             return
-        with _local_errors(self.path(target)):
+        with local_errors(self.path(target)):
             path = Path(self.path(target))
             path.parent.mkdir(parents=True, exist_ok=True)
             Path(self.path(name)).replace(path)
@@ -194,7 +186,7 @@ class Storage:
             with self._upload(name) as upload:
                 yield upload
             return
-        with _local_errors(self.path(name)):
+        with local_errors(self.path(name)):
             target = Path(self.path(name))
             target.parent.mkdir(parents=True, exist_ok=True)
             temporary = target.with_name(f".{target.name}{_TEMPORARY}{uuid.uuid4().hex[:8]}")
@@ -240,7 +232,7 @@ class Storage:
         """
         temporary = target.with_name(f".{target.name}{_TEMPORARY}{uuid.uuid4().hex[:8]}")
         try:
-            with _local_errors(str(target)):
+            with local_errors(str(target)):
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with contextlib.suppress(FileNotFoundError), self._translate_errors(name, "read"):
                     self.fs.get_file(self.path(name), str(temporary))
@@ -273,7 +265,7 @@ def _local_sizes(folder: Path) -> dict[str, int]:
 class _RemoteFile:
     """A file on an object store that raises StoreErrors."""
 
-    def __init__(self, storage: Storage, name: str, file: Any, action: _Action) -> None:
+    def __init__(self, storage: Storage, name: str, file: Any, action: Action) -> None:
         self._storage, self._name, self._file, self._action = storage, name, file, action
 
     def _call(self, method: str, *arguments: Any) -> Any:
@@ -367,85 +359,6 @@ def sync_directory(folder: Path) -> None:
 
 
 _NO_DIRECTORY_SYNC = {errno.EINVAL, errno.EBADF, errno.ENOSYS, errno.ENOTSUP, errno.EACCES, errno.EPERM, errno.EISDIR}
-_CAUSES: dict[int, tuple[str | None, str]] = {
-    errno.ENOSPC: ("the disk is full", "free some space and run the same command again; it resumes"),
-    errno.EDQUOT: ("the disk quota is used up", "free some space and run the same command again; it resumes"),
-    errno.EACCES: ("no permission to write there", "choose another directory, or change its permissions"),
-    errno.EPERM: ("no permission to write there", "choose another directory, or change its permissions"),
-    errno.EROFS: ("the file system is read-only", "choose another directory"),
-    errno.ENOTDIR: ("a file exists where a directory should be", "choose another directory"),
-    errno.EEXIST: ("a file exists where a directory should be", "choose another directory"),
-}
-
-
-@contextlib.contextmanager
-def _local_errors(path: str) -> Iterator[None]:
-    """Turn errors of the local file system into a UserError."""
-    try:
-        yield
-    except OSError as error:
-        cause, next_step = _CAUSES.get(error.errno or 0, (None, "choose another directory"))
-        raise UserError(
-            f"{path} cannot be written", cause=cause, got=error.strerror or str(error), next_step=next_step
-        ) from error
-
-
-@contextlib.contextmanager
-def _store_errors(url: str, action: _Action) -> Iterator[None]:
-    """Turn errors of an object store's client into a StoreError, except FileNotFoundError of a read or removal."""
-    try:
-        yield
-    except UserError:
-        raise
-    except FileNotFoundError as error:
-        if action != "written":
-            raise
-        raise StoreError(
-            f"{url} cannot be written",
-            got=_first_line(error),
-            cause="the bucket does not exist",
-            next_step="create the bucket, or choose another --out; finished shards are kept",
-        ) from error
-    except PermissionError as error:
-        raise StoreError(
-            f"{url} cannot be {action}",
-            got=_first_line(error),
-            cause="the store denies access: missing, wrong or expired credentials",
-            next_step="set credentials with permission to list, read, write and delete (for s3 AWS_ACCESS_KEY_ID, "
-            "AWS_SECRET_ACCESS_KEY), also on the workers, and run the same command again; it resumes",
-        ) from error
-    except Exception as error:  # every client has its own exceptions
-        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
-            raise  # from the local disk during a download
-        if type(error).__name__ in _CREDENTIAL_ERRORS:
-            raise StoreError(
-                f"{url} cannot be {action}",
-                got=_first_line(error),
-                cause="this process has no credentials for the store",
-                next_step="for s3 set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
-            ) from error
-        if isinstance(error, (ValueError, TypeError)) or getattr(error, "errno", None) in _REJECTED_REQUESTS:
-            raise StoreError(
-                f"{url} cannot be {action}",
-                got=_first_line(error),
-                cause="the store rejected this request",
-                next_step="check the URL, the region and the endpoint (for s3 AWS_ENDPOINT_URL)",
-            ) from error
-        raise TransientStoreError(
-            f"{url} cannot be {action}",
-            got=_first_line(error),
-            cause="the store is unreachable or overloaded",
-            next_step="check the network and the endpoint (for s3 AWS_ENDPOINT_URL), and run the same command again; it resumes",
-        ) from error
-
-
-_CREDENTIAL_ERRORS = {"NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "TokenRetrievalError"}
-_REJECTED_REQUESTS = {errno.EINVAL, errno.ENOSYS, errno.EPERM}
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
 
 
 def move_to_backup(url: str) -> str:
@@ -457,7 +370,7 @@ def move_to_backup(url: str) -> str:
     with storage._translate_errors("", "read"):
         backup = next(path for k in range(1, 10_000) if not storage.fs.exists(path := f"{storage.path()}.old-{k}"))
     if storage.local_path is not None:
-        with _local_errors(str(storage.local_path)):
+        with local_errors(str(storage.local_path)):
             storage.local_path.rename(backup)
         return backup
     # file by file: the recursive move of s3fs fails on folders that are not objects

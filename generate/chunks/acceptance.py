@@ -13,7 +13,7 @@ MIN_PAIR_SAMPLES, SMALLEST_PAIR_RATE = (
     2_000,
     1 / 200,
 )  # of samples that cost milliseconds; the published specs: 0.11 or more
-NOTABLE_RATE = 0.1  # below this the user is told
+NOTABLE_RATE = 0.1  # below this a message reports it
 
 
 @dataclass(frozen=True)

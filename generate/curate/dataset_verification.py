@@ -16,7 +16,8 @@ from mathpipe.datasets.format.directory import evidence_file, record_file, recor
 from mathpipe.datasets.format.manifest import MANIFEST, Manifest, ShardRecord, read_manifest, read_record
 from mathpipe.datasets.format.shard_writer import SPEC_KEY
 from mathpipe.datasets.io.foreign_files import is_foreign
-from mathpipe.datasets.io.storage import Storage, StoreError
+from mathpipe.datasets.io.storage import Storage
+from mathpipe.datasets.io.store_errors import StoreError
 from mathpipe.generate.curate.import_parts.import_registry import stored_rows
 from mathpipe.generate.dataset_spec import GENERATOR_VERSION, DatasetSpec
 from mathpipe.generate.execution.executors import run

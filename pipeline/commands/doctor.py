@@ -32,7 +32,7 @@ _LEAST_MEMORY, _LEAST_DISK = 2e9, 1e9
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the diagnosis. ``missing``: an optional part; ``problem``: something that must be mended. ``hint``: how."""
+    """One line of the diagnosis. ``missing``: an optional part; ``problem``: something that must be repaired. ``hint``: how."""
 
     name: str
     value: str

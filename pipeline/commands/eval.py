@@ -70,7 +70,7 @@ def evaluate(
       mathpipe eval --run runs/add --split valid --limit 1k --beam 10 --constrained
     """
     load_configured_task(source)
-    params = validate(EvaluateParams, resolve("evaluate", source, flags), "evaluate")
+    params = validate(EvaluateParams, resolve("evaluate", source, flags), "evaluate", source)
     if run_dir is None:
         run_dir = latest_run()
         log(f"evaluating {run_dir}, the latest run")

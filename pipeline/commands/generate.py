@@ -13,7 +13,8 @@ import click
 
 from mathpipe.datasets.format.manifest import Manifest
 from mathpipe.datasets.rendering.plurals import counted
-from mathpipe.generate.build.dataset_builder import DatasetResult, OnMismatch, make_dataset
+from mathpipe.generate.build.dataset_builder import DatasetResult, make_dataset
+from mathpipe.generate.build.directory_contents import OnMismatch
 from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.tasks.task_registry import task_of, task_of_values
 from mathpipe.pipeline.config.counts import format_count

@@ -64,10 +64,35 @@ def preset_task(name: str) -> str | None:
     return None if task is None else str(task)
 
 
-def validate(model: type[Model], values: dict[str, Any], section: str) -> Model:
-    """Read ``values`` by the types of the fields and validate them; UserError names the key, what was expected and the nearest."""
-    with user_errors(model, section):
-        return model.model_validate(read_values(model, values, section))
+def validate(model: type[Model], values: dict[str, Any], section: str, source: ParameterSource | None = None) -> Model:
+    """Read ``values`` by the types of the fields and validate them; UserError names the key, what was expected and the nearest.
+
+    ``source``: where the values come from. An error about a key of its file names the file.
+    """
+    try:
+        with user_errors(model, section):
+            return model.model_validate(read_values(model, values, section))
+    except UserError as error:
+        if source is None or not _concerns_file(error.what, section, source):
+            raise
+        raise UserError(
+            f"{source.file}: {error.what}",
+            expected=error.expected,
+            got=error.got,
+            cause=error.cause,
+            next_step=error.next_step,
+        ) from None
+
+
+def _concerns_file(text: str, section: str, source: ParameterSource) -> bool:
+    """Whether an error names a key that the file sets and ``-S`` does not; if it names none, whether the file sets the section."""
+    values = {} if source.file is None else read_sections(source.file).get(section, {})
+    name = re.search(rf"\b{re.escape(section)}\.(.+)", text)
+    if name is None:
+        return bool(values)
+    overrides = {override.partition("=")[0].strip().removeprefix(f"{section}.") for override in source.overrides}
+    in_file, in_overrides = (any(name[1].startswith(key) for key in keys) for keys in (values, overrides))
+    return in_file and not in_overrides
 
 
 @contextlib.contextmanager

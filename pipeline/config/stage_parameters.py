@@ -156,7 +156,7 @@ def resolve_generate(source: ParameterSource, flags: dict[str, Any]) -> Generate
         values["spec"] = load_task(str(values["task"])).spec_model.merge(values.get("spec") or {}, changes)
     if "task" in values and isinstance(values.get("spec"), dict):
         values["spec"] = read_values(load_task(str(values["task"])).spec_model, values["spec"], "generate.spec")
-    return validate(GenerateParams, values, "generate")
+    return validate(GenerateParams, values, "generate", source)
 
 
 def make_spec(task: Task[Any], options: dict[str, Any], seed: int, section: str) -> DatasetSpec:

@@ -24,7 +24,7 @@ def names_parameters(source: ParameterSource) -> bool:
 
 def named_config(source: ParameterSource) -> TrainConfig:
     """The configuration of a source that names parameters."""
-    return validate(TrainConfig, resolve("train", source, {}), "train")
+    return validate(TrainConfig, resolve("train", source, {}), "train", source)
 
 
 def recommended_config(
@@ -33,7 +33,7 @@ def recommended_config(
     """The configuration of the recommended preset, and lines that say what to expect of it.
 
     ``spec``, ``rows``: spec and number of training examples of the dataset.
-    A run that exists goes on with the parameters that it began with, also on another device.
+    A run that exists keeps the parameters that it began with, also on another device.
     """
     choice, config = _existing_choice(source, spec, run_dir) or _new_choice(source, spec, device)
     if choice is None:
@@ -78,4 +78,4 @@ def _existing_choice(
 
 def _config(source: ParameterSource, choice: Candidate | None) -> TrainConfig:
     values = resolve("train", source, {}, recommended=None if choice is None else choice.train)
-    return validate(TrainConfig, values, "train")
+    return validate(TrainConfig, values, "train", source)

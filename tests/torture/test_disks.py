@@ -16,7 +16,7 @@ from torture_processes import isolated
 from torture_stores import FailingStore
 
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.io.storage import StoreError
+from mathpipe.datasets.io.store_errors import StoreError
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.curate.dataset_verification import verify_dataset
 from mathpipe.generate.dataset_spec import DatasetSpec
@@ -34,13 +34,13 @@ def make(url: str) -> int:
 
 
 def test_store_that_fails_at_each_byte() -> None:
-    """The k-th byte that is written, for every k: the store then holds whole files alone, and the same command goes on."""
+    """The k-th byte that is written, for every k: the store then holds whole files alone, and the same command resumes."""
     FailingStore.objects.clear()
     FailingStore.prepare(None)
     make("failing://whole")
     whole = {name.removeprefix("whole/"): data for name, data in FailingStore.objects.items()}
     size = sum(map(len, whole.values()))
-    with figures("disks", "store that fails at byte k of a dataset, for every k") as counts:
+    with figures("disks", "store that fails at byte k of a dataset") as counts:
         step = max(1, size // number_of_trials(25, size))
         for k in range(0, size, step):
             FailingStore.objects.clear()
@@ -92,7 +92,7 @@ def test_local_file_that_ends_at_each_byte(tmp_path: Path) -> None:
     make(str(tmp_path / "whole"))
     whole = _files(tmp_path / "whole")
     largest = max(map(len, whole.values()))
-    with figures("disks", "local files that cannot grow beyond byte k, for every k") as counts:
+    with figures("disks", "local files that cannot grow beyond byte k") as counts:
         limits = list(range(0, largest, max(1, largest // number_of_trials(15, largest))))
         outcome = isolated(_local_with_limit, str(tmp_path), whole, limits, seconds=600.0)
         assert outcome.ending == "value", outcome

@@ -23,7 +23,7 @@ TENSORBOARD_DIRECTORY = "tensorboard"
 
 
 def open_tracker(name: TrackerName, run_dir: Path, step: int, parameters: Mapping[str, Parameter]) -> Tracker:
-    """The tracker ``name`` for the run in ``run_dir``, which goes on after ``step``; the same run there if it was tracked before.
+    """The tracker ``name`` for the run in ``run_dir``, which continues after ``step``; the same run there if it was tracked before.
 
     UserError if the package is not installed, or if it cannot start.
     """

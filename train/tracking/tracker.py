@@ -1,4 +1,4 @@
-"""The protocol of experiment trackers, and what a run remembers about its own, so that a resumed run goes on in the same one."""
+"""The protocol of experiment trackers, and what a run remembers about its own, so that a resumed run continues the same one."""
 
 from __future__ import annotations
 

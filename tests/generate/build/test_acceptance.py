@@ -1,4 +1,4 @@
-"""Acceptance rates: measured before generation, told to the user, and refused where a chunk would never fill."""
+"""Acceptance rates: measured before generation, reported to the user, and refused where a chunk would never fill."""
 
 from __future__ import annotations
 

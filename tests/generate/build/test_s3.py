@@ -13,7 +13,8 @@ import pytest
 from mathpipe.datasets.dataset import open_dataset
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.manifest import ShardRecord, read_manifest
-from mathpipe.datasets.io.storage import Storage, StoreError
+from mathpipe.datasets.io.storage import Storage
+from mathpipe.datasets.io.store_errors import StoreError
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.curate.dataset_verification import verify_dataset
 from mathpipe.generate.dataset_spec import DatasetSpec

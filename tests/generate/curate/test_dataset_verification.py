@@ -15,6 +15,7 @@ from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.dataset import open_dataset
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.example_formats import MatrixFormat
+from mathpipe.datasets.format.fingerprint import spec_fingerprint
 from mathpipe.datasets.format.manifest import Manifest, ShardRecord, Split, read_manifest
 from mathpipe.datasets.format.matrix_columns import MatrixExamples
 from mathpipe.datasets.format.shard_writer import SPEC_KEY
@@ -152,6 +153,9 @@ def test_verify_errors(inverses: Path, tmp_path: Path) -> None:
         verify_dataset(str(tmp_path), workers=0)
     manifest = json.loads((inverses / "manifest.json").read_text())
     manifest["spec"]["version"] = 99
+    manifest["fingerprint"] = spec_fingerprint(manifest["spec"])
+    for split in manifest["splits"].values():
+        split["shards"] = [{**record, "fingerprint": manifest["fingerprint"]} for record in split["shards"]]
     (inverses / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(UserError, match="another version of the generator"):
         verify_dataset(str(inverses), workers=0)
@@ -169,9 +173,20 @@ def test_records_are_strict() -> None:
         ShardRecord.model_validate({"split": "train", "shard": -1})
 
 
+def test_a_shard_under_the_name_of_another_split_names_the_file(addition: Path, tmp_path: Path) -> None:
+    shutil.copytree(addition, tmp_path / "d")
+    manifest = json.loads((tmp_path / "d" / "manifest.json").read_text())
+    manifest["splits"]["tast"] = manifest["splits"].pop("test")
+    (tmp_path / "d" / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(
+        UserError, match=rf"{tmp_path}/d/manifest.json cannot be read.*splits.tast holds shard 0 of test"
+    ):
+        verify_dataset(str(tmp_path / "d"))
+
+
 def test_a_changed_fingerprint_names_the_file(addition: Path, tmp_path: Path) -> None:
     shutil.copytree(addition, tmp_path / "d")
     text = (tmp_path / "d" / "manifest.json").read_text()
     (tmp_path / "d" / "manifest.json").write_text(text.replace('"seed": 0', '"seed": 1'))
-    with pytest.raises(UserError, match=rf"{tmp_path}/d/manifest.json: the fingerprint"):
+    with pytest.raises(UserError, match=rf"{tmp_path}/d/manifest.json cannot be read.*fingerprint of the spec differs"):
         verify_dataset(str(tmp_path / "d"))

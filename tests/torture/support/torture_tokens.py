@@ -19,7 +19,7 @@ from mathpipe.generate.layout import Layout
 from mathpipe.generate.tasks.task_registry import load_task
 
 _BATCH = 250  # hypotheses verified together
-_PROBLEMS = {"expressions": 40}  # different ones; a differential equation takes tenths of a second to generate
+_PROBLEMS = {"expressions": 40, "sequences": 40}  # equations take long to generate, and 5 bits have few problems
 
 
 def fuzz(
