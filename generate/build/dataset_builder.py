@@ -213,7 +213,8 @@ def _check_arrived(storage: Storage, record: ShardRecord, scheduler: str) -> Non
     """UserError if a worker reports a written shard that is not visible here, because it uses another disk."""
     for pause in (0.0, 0.5, 1.0, 2.0):  # a network file system may show the file late
         time.sleep(pause)
-        if storage.sizes(split_folder(record.split)).get(record.file.rsplit("/", 1)[1]) == record.bytes:
+        listed = storage.sizes(split_folder(record.split)).get(record.file.rsplit("/", 1)[1])
+        if record.bytes in (listed, storage.size(record.file)):  # the listing of a store may show it late
             return
     raise UserError(
         f"a worker of {scheduler} finished {record.file}, and {storage.url} does not hold it",
@@ -225,11 +226,14 @@ def _check_arrived(storage: Storage, record: ShardRecord, scheduler: str) -> Non
 
 
 def _check_all_there(storage: Storage, records: Sequence[ShardRecord]) -> None:
-    """UserError if the size of a finished shard differs from its record; checked just before the manifest is written."""
+    """UserError if the size of a finished shard differs from its record; checked just before the manifest is written.
+
+    The listing of a store may be older than its files: it may lack what was written just now.
+    """
     sizes = {split: storage.sizes(split_folder(split)) for split in {record.split for record in records}}
     for record in records:
         size = sizes[record.split].get(record.file.rsplit("/", 1)[1])
-        if size != record.bytes:
+        if size != record.bytes and (size := storage.size(record.file)) != record.bytes:
             raise UserError(
                 f"{storage.url}/{record.file} is not what was written",
                 expected=f"{record.bytes:,} bytes",

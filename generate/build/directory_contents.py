@@ -46,7 +46,10 @@ class DirectoryContents:
 
     @classmethod
     def of(cls, storage: Storage) -> DirectoryContents:
-        """List each split once and read the records together: thousands of shards in a remote store take few requests."""
+        """List each split once and read the records together: thousands of shards in a remote store take few requests.
+
+        The manifest is asked for by its name, since the listing of a store may be older than its files.
+        """
         names = [name for name in storage.list() if not is_foreign(name)]
         splits = [name for name in names if name in (TRAIN, VALID, TEST)]
         splits += [
@@ -62,7 +65,7 @@ class DirectoryContents:
         ]
         texts = storage.read_texts(files)
         records = {file: record for file, text in texts.items() if (record := parse_record(text)) is not None}
-        return cls(names, find_manifest(storage) if MANIFEST in names else None, records, sizes)
+        return cls(names, find_manifest(storage), records, sizes)
 
     def finished(self, spec: DatasetSpec, shard: Shard) -> ShardRecord | None:
         """The record of a complete shard: it has this spec and these rows, and its file has the recorded size."""
@@ -97,7 +100,7 @@ def clear_mismatch(
 def _mismatch(
     storage: Storage, spec: DatasetSpec, specs: Mapping[str, DatasetSpec], layout: Layout, existing: DirectoryContents
 ) -> UserError | None:
-    if not existing.names:
+    if not existing.names and existing.manifest is None:
         return None
     other = _another_spec(storage, spec, specs, existing)
     if other is not None:

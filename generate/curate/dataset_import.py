@@ -404,7 +404,7 @@ def _check_free(storage: Storage, spec: DatasetSpec, extra_folder: str | None) -
     A finished one may be of a process that was killed before it could say so; its manifest is removed.
     """
     names = [name for name in storage.list() if not (is_foreign(name) or is_temporary(name))]
-    finished = find_manifest(storage) if MANIFEST in names else None
+    finished = find_manifest(storage)  # by its name, since the listing of a store may be older
     files = [f"{folder}/{name}" for folder in _FOLDERS for name in storage.list(folder)]
     unrelated = other_files(files) + foreign_shards(storage, files, ())
     records = [name for name in files if name.endswith(".json")]
@@ -420,7 +420,7 @@ def _check_free(storage: Storage, spec: DatasetSpec, extra_folder: str | None) -
         raise UserError(
             f"{storage.url} holds something else",
             expected="an empty directory, or an import of the same files",
-            got=", ".join([*unrelated, *names][:3]),
+            got=", ".join([*unrelated, *(names or [MANIFEST])][:3]),
             next_step="choose another --out, or empty the directory",
         )
     storage.remove(MANIFEST)  # from here on the dataset is incomplete

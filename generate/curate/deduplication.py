@@ -225,7 +225,7 @@ def _matches(record: ShardRecord, plan: _ShardPlan, specs: dict[str, DatasetSpec
 def _finished(storage: Storage, spec: DatasetSpec) -> Manifest | None:
     """The manifest of a complete dataset, None if there is none yet; UserError if the directory holds anything else."""
     names = [name for name in storage.list() if not (is_foreign(name) or is_temporary(name))]
-    manifest = find_manifest(storage) if MANIFEST in names else None
+    manifest = find_manifest(storage)  # by its name, since the listing of a store may be older
     if manifest is not None and manifest.fingerprint == spec.fingerprint:
         return manifest
     folders = [name for name in names if name in SPLIT_FOLDERS]
@@ -237,7 +237,7 @@ def _finished(storage: Storage, spec: DatasetSpec) -> Manifest | None:
         raise UserError(
             f"{storage.url} holds something else",
             expected="an empty directory",
-            got=", ".join((others or names)[:3]),
+            got=", ".join((others or names or [MANIFEST])[:3]),
             next_step="choose another OUT",
         )
     return None

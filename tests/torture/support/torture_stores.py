@@ -29,8 +29,12 @@ class FailingStore(AbstractFileSystem):
     def prepare(cls, budget: int | None) -> None:
         cls.budget, cls.num_bytes = budget, 0
 
+    def wait(self) -> None:
+        if self.delay:
+            time.sleep(self.delay)
+
     def ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:
-        time.sleep(self.delay)
+        self.wait()
         prefix = f"{self._strip_protocol(path)}/"
         names = {prefix + name.removeprefix(prefix).split("/")[0] for name in self.objects if name.startswith(prefix)}
         if not names:
@@ -49,7 +53,7 @@ class FailingStore(AbstractFileSystem):
         self.objects.pop(self._strip_protocol(path), None)
 
     def _open(self, path: str, mode: str = "rb", **_: Any) -> Any:
-        time.sleep(self.delay)
+        self.wait()
         path = self._strip_protocol(path)
         if mode == "wb":
             return _Upload(self, path)
@@ -65,7 +69,7 @@ class _Upload(io.BytesIO):
 
     def write(self, data: Any) -> int:
         size = memoryview(data).nbytes
-        time.sleep(self._store.delay)
+        self._store.wait()
         if self._store.budget is not None and type(self._store).num_bytes + size > self._store.budget:
             super().write(memoryview(data)[: self._store.budget - type(self._store).num_bytes])
             type(self._store).num_bytes = self._store.budget

@@ -12,6 +12,8 @@ from mathpipe.generate.problem_specs.matrix_spec import MatrixSpec
 
 SPEC = DatasetSpec(task="inverse", problems=MatrixSpec(min_dim=3, max_dim=3), chunk_rows=500)
 LAYOUT = Layout({"train": 5_500, "valid": 500, "test": 500}, 500)
+TINY_SPEC = DatasetSpec(task="transpose", problems=MatrixSpec(min_dim=1, max_dim=1), chunk_rows=5)
+TINY_LAYOUT = Layout({"train": 5, "test": 5}, 5)
 SMALL = ("--task", "add", "--dim", "2", "--n", "300", "--valid", "50", "--test", "50", "--workers", "0")
 TRAINING = (
     *("steps=60", "batch=16", "warmup=5", "checkpoint_every=5", "eval_every=20", "log_every=5", "valid_examples=32"),
@@ -23,6 +25,12 @@ TRAINING = (
 def generate(folder: str, workers: int = 0, scheduler: str | None = None) -> None:
     """Thirteen shards."""
     make_dataset(SPEC, LAYOUT, folder, workers=workers, scheduler=scheduler)
+
+
+def make_tiny(url: str, seed: int = 0) -> int:
+    """Two shards of five examples; how many rows were built."""
+    spec = TINY_SPEC.model_copy(update={"seed": seed})
+    return make_dataset(spec, TINY_LAYOUT, url, workers=0, retry_seconds=0.0).built_rows
 
 
 def train(data: str, run: str, *changes: str) -> None:
