@@ -26,8 +26,9 @@ A trial that lost something found a defect, which is repaired before its figures
 
 - **Kills**: `kill -9` at random moments, then the same command again. The result is compared with that of an undisturbed run: bytes
   of datasets and exports, weights and optimiser of training, predictions and failures of evaluation.
-- **Disks**: a store, or the operating system, refuses byte k. Whatever is there must be whole files, without a manifest; the same
-  command must complete the dataset with equal bytes.
+- **Disks**: a store, or the operating system, refuses byte k, for every k of a tiny dataset; a disk has room for a part of what a
+  command writes, or is read-only; an S3 server answers errors, cuts off what it sends, or lists what it held earlier. Whatever is
+  there must be whole files, without a manifest; the same command must complete the work with an equal result.
 - **Hostile input**: texts of absurd depth, length and size; random and mutated token sequences; files with one byte flipped or cut
   off; checkpoints that hold code. Limits: 1 GB and 10 seconds of CPU time."""
 

@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import math
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -71,6 +72,14 @@ def build_report(storage: Storage, verbose: bool = False) -> ReportResult:
             result = _write_report(directory, storage, verbose, {}, None)
             directory.publish(keep=(PREDICTIONS, FAILURES))
     return result
+
+
+def render_report(storage: Storage) -> tuple[ReportResult, str]:
+    """Metrics and HTML page of an evaluation, built from its predictions; nothing is written to its directory."""
+    with expect_predictions(storage.path(PREDICTIONS)), tempfile.TemporaryDirectory() as folder:
+        staging = Storage(folder)
+        result = _write_report(EvaluationDirectory(storage, staging), storage, False, {}, None)
+        return result, staging.read_text(REPORT) or ""
 
 
 def publish_evaluation(

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import click
 
 from mathpipe.datasets.errors import UserError, did_you_mean
+from mathpipe.datasets.io.store_errors import user_error_of
 from mathpipe.pipeline.console import EXIT_USAGE, Terminated, hide_library_progress_bars
 from mathpipe.pipeline.extras import missing_extra
 from mathpipe.pipeline.terminal import tolerate_encodings
@@ -183,7 +184,7 @@ def main(args: Sequence[str] | None = None) -> None:
         sys.stderr.close()  # the reader of stdout has closed the pipe
         sys.exit(0)
     except OSError as error:
-        _fail(f"{error.filename or 'the file system'}: {error.strerror or error}.")
+        _fail(str(user_error_of(error)))
     else:
         sys.exit(status if isinstance(status, int) else 0)
 

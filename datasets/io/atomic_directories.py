@@ -13,6 +13,7 @@ from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.io.file_locks import lock_path
 from mathpipe.datasets.io.foreign_files import is_foreign
 from mathpipe.datasets.io.storage import sync_directory
+from mathpipe.datasets.io.store_errors import local_errors
 
 _MARK = ".writing-"
 
@@ -31,10 +32,11 @@ def new_directory(directory: Path) -> Iterator[Path]:
     What killed writers of the same directory left is removed first. UserError if ``directory`` holds files.
     """
     directory = directory.resolve()  # a link to an empty directory, perhaps on another disk, stays
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(directory)
     temporary = directory.with_name(f".{directory.name}{_MARK}{uuid.uuid4().hex[:8]}")
-    temporary.mkdir()
+    with local_errors(str(directory)):
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(directory)
+        temporary.mkdir()
     try:
         with lock_path(temporary):
             yield temporary

@@ -21,6 +21,7 @@ _CAUSES: dict[int, tuple[str | None, str]] = {
     errno.ENOTDIR: ("a file exists where a directory should be", "choose another directory"),
     errno.EEXIST: ("a file exists where a directory should be", "choose another directory"),
 }
+_OF_WRITING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
 class StoreError(UserError):
@@ -37,10 +38,20 @@ def local_errors(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        cause, next_step = _CAUSES.get(error.errno or 0, (None, "choose another directory"))
-        raise UserError(
-            f"{path} cannot be written", cause=cause, got=error.strerror or str(error), next_step=next_step
-        ) from error
+        raise _not_written(path, error) from error
+
+
+def _not_written(path: str, error: OSError) -> UserError:
+    cause, next_step = _CAUSES.get(error.errno or 0, (None, "choose another directory"))
+    return UserError(f"{path} cannot be written", cause=cause, got=error.strerror or str(error), next_step=next_step)
+
+
+def user_error_of(error: OSError) -> UserError:
+    """What a command says about an error of the operating system that nothing closer to it has described."""
+    path = str(error.filename or "a file")
+    if error.errno in _OF_WRITING:
+        return _not_written(path, error)
+    return UserError(f"{path}: {error.strerror or error}")
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ import click
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.io.locations import split_location
 from mathpipe.datasets.io.storage import Storage
-from mathpipe.evaluate.build_report import build_report
+from mathpipe.evaluate.build_report import build_report, render_report
 from mathpipe.evaluate.compare.comparison_page import comparison_json, comparison_page
 from mathpipe.evaluate.compare.evaluations import EVALUATION, find_evaluations, format_accuracy, load_evaluations
 from mathpipe.pipeline.config.options import external_task_option
@@ -20,12 +20,14 @@ COMPARISON = "comparison.html"
 
 
 def _report_one(storage: Storage, out: str | None, as_json: bool) -> None:
-    """The report of the only evaluation; a comparison would compare nothing. ``out``: where to write a copy of the page."""
-    summary = build_report(storage)
-    report = summary.report
-    if out is not None:
+    """The report of the only evaluation; a comparison would compare nothing. With ``out`` the page alone is written, there."""
+    if out is None:
+        summary = build_report(storage)
+        report = summary.report
+    else:
+        summary, page = render_report(storage)
         folder, name = split_location(out)
-        Storage(folder).write_text(name, Path(report).read_text(encoding="utf-8"))
+        Storage(folder).write_text(name, page)
         report = out
     click.echo(json.dumps(summary.metrics) if as_json else f"{summary.text}\nreport: {report}")
 
@@ -41,7 +43,7 @@ def _report_one(storage: Storage, out: str | None, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 @external_task_option
 def report(runs: tuple[str, ...], out: str | None, as_json: bool) -> None:
-    """Compare evaluations on one HTML page; for a single evaluation, rebuild its report.
+    """Compare evaluations on one HTML page; for a single evaluation, rebuild its report, or with --out write its page there.
 
     RUN is the directory of a run or of an evaluation. Nothing is decoded again: the page is built from predictions.parquet.
     A JSON file beside the page of a comparison holds the same figures.

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from torture_figures import figures, share
 from torture_processes import isolated
-from torture_texts import GOOD, TEXTS, verify_texts
+from torture_texts import GOOD, TEXTS, good_pair, verify_texts
 
-from mathpipe.generate.answers.answer_verifier import AnswerVerifier
+from mathpipe.generate.answers.answer_verifier import Answer, AnswerVerifier
 from mathpipe.generate.tasks.task_registry import load_task
 
 pytestmark = pytest.mark.torture
@@ -18,6 +18,15 @@ MAX_SECONDS, MAX_MEGABYTES = 10.0, 1_000.0
 
 def notations(task: str) -> list[str | None]:
     return [None, *AnswerVerifier(load_task(task)).part.notations]
+
+
+@pytest.mark.parametrize("task", GOOD)
+def test_texts_stand_beside_right_ones(task: str) -> None:
+    """Beside a wrong problem no answer would reach its parser."""
+    for notation in notations(task):
+        problem, answer = good_pair(task, notation)
+        (result,) = AnswerVerifier(load_task(task), notation).verify([Answer(problem, answer)])
+        assert result.correct, (notation, result)
 
 
 @pytest.mark.parametrize("task", GOOD)

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torture_work as work
@@ -162,20 +161,10 @@ def test_evaluation(tmp_path: Path, data: Path) -> None:
         )
 
 
-def write_records(path: Path, rows: int) -> None:
-    """Sums of 2 x 2 matrices as JSON Lines, every tenth one wrong."""
-    rng = np.random.default_rng(0)
-    with path.open("w", encoding="utf-8") as file:
-        for i in range(rows):
-            matrix = rng.integers(-9, 10, (2, 2))
-            solution = matrix.T + (i % 10 == 0)
-            file.write(json.dumps({"problem": matrix.tolist(), "solution": solution.tolist()}) + "\n")
-
-
 @pytest.mark.parametrize("name", ["import", "dedupe", "export"])
 def test_files(name: str, tmp_path: Path, data: Path, contents: Contents) -> None:
     """Import, dedupe, export."""
-    write_records(tmp_path / "records.jsonl", 5_000)
+    work.write_records(tmp_path / "records.jsonl", 5_000)
     lines: dict[str, Callable[[Path], list[str]]] = {
         "import": lambda target: [
             *("import", "--task", "transpose", "--train", str(tmp_path / "records.jsonl")),

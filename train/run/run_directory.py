@@ -19,6 +19,7 @@ from mathpipe.datasets.io.atomic_files import write_atomically, write_json
 from mathpipe.datasets.io.file_locks import lock_path
 from mathpipe.datasets.io.foreign_files import is_foreign
 from mathpipe.datasets.io.storage import Storage, move_to_backup
+from mathpipe.datasets.io.store_errors import local_errors
 from mathpipe.train.config import TrainConfig, first_difference
 from mathpipe.train.run.checkpoint import (
     CHECKPOINT,
@@ -153,12 +154,8 @@ def _mismatch_error(run_dir: Path, key: str, old: Any, new: Any) -> UserError:
 
 
 def _make_directory(run_dir: Path) -> None:
-    try:
+    with local_errors(str(run_dir)):
         run_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"cannot create {run_dir}", got=error.strerror, next_step="choose another directory with --run"
-        ) from None
 
 
 @contextmanager

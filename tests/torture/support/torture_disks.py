@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,11 @@ class SmallDisk:
     folder: Path
 
     def resize(self, kilobytes: int) -> None:
-        """No smaller than what the disk holds."""
+        """No smaller than what the disk holds; the space of a file that was just removed may be counted for a moment."""
+        for _ in range(20):
+            with contextlib.suppress(subprocess.CalledProcessError):
+                return self._remount(f"size={kilobytes}k")
+            time.sleep(0.05)
         self._remount(f"size={kilobytes}k")
 
     def set_read_only(self, read_only: bool) -> None:
@@ -37,7 +42,7 @@ class SmallDisk:
         return (status.f_blocks - status.f_bfree) * status.f_bsize // 1024
 
     def _remount(self, option: str) -> None:
-        subprocess.run(["mount", "-o", f"remount,{option}", str(self.folder)], check=True)
+        subprocess.run(["mount", "-o", f"remount,{option}", str(self.folder)], check=True, capture_output=True)
 
 
 @contextlib.contextmanager

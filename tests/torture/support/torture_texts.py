@@ -78,13 +78,27 @@ GOOD: dict[str, tuple[str, str]] = {
     "ode1": ("y' + y", "c*exp(-x)"),
     "ode2": ("y'' + y", "c1*cos(x) + c2*sin(x)"),
     "inverse": ("[[2, 1], [1, 1]]", "[[1, -1], [-1, 2]]"),
-    "eigenvalues": ("[[2, 1], [1, 2]]", "[[3, 1]]"),
+    "eigenvalues": ("[[2, 1], [1, 2]]", "[[3], [1]]"),
     "gcd": ("[12, 18]", "6"),
-    "fraction-add": ("[[1, 2], [1, 3]]", "[5, 6]"),
-    "polynomial-roots": ("[1, 2, 1]", "[1]"),
-    "sort": ("3 1 2", "1 2 3"),
+    "fraction-add": ("[1, 2, 1, 3]", "[5, 6]"),
+    "polynomial-roots": ("[[1, -3, 2]]", "[[1, 0], [2, 0]]"),
+    "sort": ("[3, 1, 2]", "[1, 2, 3]"),
     "xor": ("0 1 1 1", "1 0"),
 }
+_GOOD_IN_NOTATION: dict[tuple[str, str | None], tuple[str, str]] = {
+    ("integration-bwd", "tokens"): ("x", "mul div INT+ 1 INT+ 2 pow2 x"),
+    ("integration-bwd", "latex"): ("x", r"\frac{x^2}{2}"),
+    ("ode1", "tokens"): ("add Y' Y", "mul a8 exp mul INT- 1 x"),
+    ("ode1", "latex"): ("y' + y", "c e^{-x}"),
+    ("ode2", "tokens"): ("add Y'' Y", "add mul a8 cos x mul a9 sin x"),
+    ("ode2", "latex"): ("y'' + y", r"c_1 \cos x + c_2 \sin x"),
+    ("xor", "lists"): ('["0", "1", "1", "1"]', '["1", "0"]'),
+}
+
+
+def good_pair(task: str, notation: str | None) -> tuple[str, str]:
+    """A problem and a right answer in a notation."""
+    return _GOOD_IN_NOTATION.get((task, notation), GOOD[task])
 
 
 def verify_texts(task: str, notation: str | None, names: list[str]) -> list[tuple[str, str, str, float, float]]:
@@ -93,7 +107,7 @@ def verify_texts(task: str, notation: str | None, names: list[str]) -> list[tupl
     from mathpipe.generate.tasks.task_registry import load_task
 
     verifier = AnswerVerifier(load_task(task), notation, seconds=4.0)
-    problem, answer = GOOD[task]
+    problem, answer = good_pair(task, notation)
     results = []
     for name in names:
         for side in ("answer", "problem"):

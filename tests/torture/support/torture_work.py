@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.dataset_spec import DatasetSpec
@@ -45,6 +48,16 @@ def evaluate(run: str, out: str) -> None:
     from mathpipe.evaluate.run import evaluate_run
 
     evaluate_run(run, out_dir=out, verbose=True, chunk_rows=50)
+
+
+def write_records(path: Path, rows: int) -> None:
+    """Sums of 2 x 2 matrices as JSON Lines, every tenth one wrong."""
+    rng = np.random.default_rng(0)
+    with path.open("w", encoding="utf-8") as file:
+        for i in range(rows):
+            matrix = rng.integers(-9, 10, (2, 2))
+            solution = matrix.T + (i % 10 == 0)
+            file.write(json.dumps({"problem": matrix.tolist(), "solution": solution.tolist()}) + "\n")
 
 
 def state_of_run(run: Path) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def test_leftovers_before_first_record_are_ignored(tiny: Callable[..., TrainConf
 
 def test_file_instead_of_directory_is_an_error(tiny: Callable[..., TrainConfig], data: Any, tmp_path: Path) -> None:
     (tmp_path / "run").write_text("")
-    with pytest.raises(UserError, match="cannot create"):
+    with pytest.raises(UserError, match="a file exists where a directory should be"):
         train(tiny(), data, None, tmp_path / "run", dvclive=False)
 
 
