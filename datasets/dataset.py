@@ -133,7 +133,7 @@ class Dataset:
         device: str | torch.device = "cpu",
         rank: int = 0,
         world_size: int = 1,
-        window: int = 8,
+        window: int | None = None,
     ) -> BatchStream:
         """An endless shuffled stream of batches, see ``mathpipe.datasets.loader.BatchStream``."""
         return BatchStream(self, size=size, seed=seed, device=device, rank=rank, world_size=world_size, window=window)

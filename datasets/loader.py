@@ -30,6 +30,8 @@ from mathpipe.datasets.format.examples import Examples
 from mathpipe.datasets.shard_reader import StoredSplit
 
 PREFETCHED_WINDOWS = 1
+_WINDOW_GROUPS = 8
+_WINDOW_BYTES = 128 << 20  # of Parquet: a window of 20x20 matrices takes about twice as many bytes of tokens
 _BUCKETING_POOL = 50  # batches sorted by length together; small pools keep lengths mixed over time
 
 
@@ -57,8 +59,9 @@ class Window:
 class BatchStream:
     """An endless iterator of ``Batch``: this rank's share of each global batch of ``size`` examples.
 
-    A background thread reads and tokenizes the next window; memory is bounded by two windows. ``state_dict`` is the position
-    after the last returned batch; a stream with the same arguments that loads it continues exactly there.
+    A background thread reads and tokenizes the next window; memory is bounded by two windows. ``window``: row groups of a window,
+    by default as ``window_groups``. ``state_dict`` is the position after the last returned batch; a stream with the same arguments
+    that loads it continues exactly there.
     """
 
     def __init__(
@@ -70,8 +73,9 @@ class BatchStream:
         device: str | torch.device = "cpu",
         rank: int = 0,
         world_size: int = 1,
-        window: int = 8,
+        window: int | None = None,
     ) -> None:
+        window = window_groups(dataset) if window is None else window
         if size < 1 or not 0 <= rank < world_size or window < 1:
             raise UserError(
                 "invalid arguments for a batch stream",
@@ -160,6 +164,18 @@ class BatchStream:
             self.close()
 
 
+def window_groups(dataset: StoredSplit) -> int:
+    """Row groups of a window by default: 8, or fewer of large examples, so that a window has a bounded size.
+
+    It follows from the dataset, never from the memory of this machine: the order of batches depends on it.
+    """
+    groups = dataset.row_groups
+    records = {record.shard: record for record, _, _ in groups}.values()
+    stored_bytes, rows = sum(record.bytes for record in records), sum(record.rows for record in records)
+    largest = max((num_rows for _, _, num_rows in groups), default=0) * stored_bytes / max(rows, 1)
+    return max(1, min(_WINDOW_GROUPS, int(_WINDOW_BYTES / largest) if largest else _WINDOW_GROUPS))
+
+
 def plan_epoch(num_groups: int, window: int, seed: int, epoch: int) -> list[Ints]:
     """The row groups of each window of an epoch: a permutation of all, split into runs of ``window`` groups."""
     order = _generator(seed, epoch).permutation(num_groups)
@@ -222,27 +238,19 @@ def _concatenate(parts: list[TokenizedExamples]) -> TokenizedExamples:
 
 
 def _prefetch(windows: Iterator[Window]) -> Iterator[Window]:
-    """Run an iterator in a daemon thread, ``PREFETCHED_WINDOWS`` ahead.
+    """Run an endless iterator in a daemon thread, ``PREFETCHED_WINDOWS`` ahead of the one in use.
 
     Errors of the thread are raised here; closing this generator ends the thread.
     """
-    prefetched: queue.Queue[Window | BaseException] = queue.Queue(maxsize=PREFETCHED_WINDOWS)
-    stop = threading.Event()
-
-    def put(item: Window | BaseException) -> None:
-        while not stop.is_set():
-            with contextlib.suppress(queue.Full):
-                prefetched.put(item, timeout=0.2)
-                return
+    prefetched: queue.Queue[Window | BaseException] = queue.Queue()
+    requested, stop = threading.Semaphore(PREFETCHED_WINDOWS), threading.Event()
 
     def fill() -> None:
         try:
-            for window in windows:
-                put(window)
-                if stop.is_set():
-                    break
+            while requested.acquire() and not stop.is_set():
+                prefetched.put(next(windows))
         except BaseException as error:
-            put(error)
+            prefetched.put(error)
         finally:
             windows.close()  # type: ignore[attr-defined]
 
@@ -253,9 +261,10 @@ def _prefetch(windows: Iterator[Window]) -> Iterator[Window]:
             item = prefetched.get()
             if isinstance(item, BaseException):
                 raise item
+            requested.release()
             yield item
+            del item  # nothing here keeps it in memory
     finally:
         stop.set()
-        with contextlib.suppress(queue.Empty):
-            prefetched.get_nowait()
+        requested.release()
         thread.join(timeout=10)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mathpipe.datasets.dataset import Dataset
 from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.resources.memory import available_memory
 from mathpipe.datasets.tokenizers.tokenizer import PAD
 from mathpipe.evaluate.adapters.adapter_registry import AnyAdapter
 from mathpipe.evaluate.decode.beam_search import beam_search
@@ -20,7 +21,8 @@ from mathpipe.train.model.interface import Model
 
 CHUNK_ROWS = 2_000  # problems of a part: an interrupted evaluation repeats at most one
 _CHUNK_TOKENS = 2_000_000  # predicted tokens in memory: 16 MB
-_BATCH_SIZES = (512, 2_048)  # hypotheses on a CPU and on a GPU, where 2,000 take as long as 100
+_BATCH_SIZES = (512, 2_048)  # most hypotheses on a CPU and on a GPU, where 2,000 take as long as 100
+_BACKBONE_LAYERS = 24  # of a pretrained model, which does not list its layers: 12 in GPT-2, 24 in a large mBART
 _MIN_PROBLEMS = 8  # minimum number of problems per batch, however many hypotheses each has
 
 
@@ -34,13 +36,18 @@ def decode_examples(
     decoding: Decoding = GREEDY,
     adapter: AnyAdapter | None = None,
 ) -> Hypotheses:
-    """Predictions in the order of ``rows``, decoded in batches of similar lengths. ``adapter`` provides the grammar."""
+    """Predictions in the order of ``rows``, decoded in batches of similar lengths. ``adapter`` provides the grammar.
+
+    ``batch_size``: hypotheses decoded together; by default 512 on a CPU and 2,048 on a GPU, or fewer where memory is short.
+    """
     model.check(rows)
     encoded = dataset.encode(rows)
     order = np.lexsort((encoded.source_lengths, encoded.target_lengths))
     parts: list[Hypotheses] = []
     with decoding_mode(model) as device:
-        batch = batch_size or _BATCH_SIZES[device.type == "cuda"]
+        batch = batch_size or batch_that_fits(
+            hypothesis_bytes(model, encoded.source.shape[1], max_length), _free_memory(device), device.type == "cuda"
+        )
         size = max(batch // decoding.hypotheses, min(_MIN_PROBLEMS, batch))
         for start in range(0, len(rows), size):
             index = order[start : start + size]
@@ -50,6 +57,26 @@ def decode_examples(
             parts.append(Hypotheses(part.tokens, part.log_probability, index[part.problem], part.rank))
             on_rows(len(index))
     return _concatenate(parts)
+
+
+def batch_that_fits(bytes_each: int, memory: int, on_gpu: bool = False) -> int:
+    """Hypotheses decoded together by default: as many as fit into half of the memory, at most the fastest number, at least 1."""
+    return max(1, min(_BATCH_SIZES[on_gpu], memory // 2 // bytes_each))
+
+
+def hypothesis_bytes(model: Model, source_length: int, max_length: int) -> int:
+    """About the memory of one hypothesis in decoding, in bytes.
+
+    Each token has keys and values in every layer, 2 L W numbers of 4 bytes, and the working memory of one layer, 14 W: states,
+    queries, keys, values, the feed-forward layer and its activation. The logits are V numbers, held about four times.
+    """
+    vocabulary, width = model.output_layer()[0].shape
+    layers = len(model.layers()) or _BACKBONE_LAYERS
+    return 4 * ((source_length + max_length) * (2 * layers + 14) * width + 4 * vocabulary)
+
+
+def _free_memory(device: torch.device) -> int:
+    return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else available_memory()
 
 
 def _grammar_factory(

@@ -5,12 +5,13 @@
 
 A step is one report: a training step, a shard or a batch of predictions. Lines are printed when a step ends, never by a timer.
 The first and the last step print a line. In between, a line follows each tenth of the work, at least 2 s after the previous
-line, and the first step that ends 60 s or more after it.
+line, and the first step that ends 60 s or more after it. Where the first step takes long, a single line says what is waited for.
 """
 
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ MEASURED_STEPS, MIN_MEASURED, MIN_REMAINING = (
     10.0,
     60.0,
 )  # steps after the first, or seconds; shortest rest in seconds
+SILENCE = 20.0  # seconds without a finished step before a line says so
 Clock = Callable[[], float]
 
 
@@ -119,6 +121,7 @@ class Progress:
         self._before = self._after = ""
         self._printed: int | None = None  # items done at the last line
         self._started, self._schedule = clock(), LineSchedule()
+        self._silence: threading.Timer | None = None
 
     def start(self, total: int | None, done: int = 0) -> None:
         """Start the clock. ``done``: earlier items, which do not count in the rate; ``total`` None: unknown."""
@@ -135,6 +138,17 @@ class Progress:
                 file=self._stream,
             )
 
+    def explain_silence(self, step: str, seconds: float = SILENCE) -> None:
+        """If no step ends within so many seconds, say once what a step is: ``the first shard of 10,000 examples``."""
+        line = f"{self._verb}: at work on {step}; the next line follows when it is finished"
+        self._silence = threading.Timer(seconds, self.write, [line])
+        self._silence.daemon = True  # it keeps no process alive
+        self._silence.start()
+
+    def _end_silence(self) -> None:
+        if self._silence is not None:
+            self._silence.cancel()
+
     def advance(self, count: int, *, fresh: bool = True, before: str = "", after: str = "", postfix: str = "") -> bool:
         """Report ``count`` more items; return whether a line was printed.
 
@@ -148,6 +162,7 @@ class Progress:
         if not fresh or not count:
             self._schedule.tenth = tenths(self._done, self._total)
             return False
+        self._end_silence()
         self._fresh += count
         due = self._bar is None and not self._quiet and self._schedule.due(self._clock(), self._done, self._total)
         if due:
@@ -169,6 +184,7 @@ class Progress:
 
     def close(self) -> None:
         """Close the bar, or print a line for the last step if it has none."""
+        self._end_silence()
         if self._bar is not None:
             self._bar.close()
         elif self._fresh and self._printed != self._done and not self._quiet:

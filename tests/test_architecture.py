@@ -32,7 +32,7 @@ TASKS = {"generate.tasks"} | {
 }
 DATASETS = {
     "datasets", "datasets.containers", "datasets.expressions", "datasets.format", "datasets.io", "datasets.rendering",
-    "datasets.tokenizers", "datasets.problem_types",
+    "datasets.tokenizers", "datasets.problem_types", "datasets.resources",
 }  # fmt: skip
 PREPARE = {"generate", "generate.problem_specs", "generate.sampling", "generate.linalg", "generate.chunks"}
 SYMBOLIC = {f"generate.symbolic.{part}" for part in ("expr", "numeric", "integrate", "ode", "check")}
@@ -44,6 +44,7 @@ ALLOCATOR = {"datasets.allocator"}
 MAY_IMPORT: dict[str, set[str]] = {
     "datasets.errors": set(),
     "datasets.allocator": set(),
+    "datasets.resources": set(),
     "datasets.containers": ERRORS,
     "datasets.expressions": {*ERRORS, "datasets.containers"},
     "datasets.tokenizers": {*ERRORS, "datasets.containers", "datasets.expressions"},
@@ -72,7 +73,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "generate.tasks.graphs": {*DATASETS, *ERRORS, *PREPARE, "generate.tasks"},
     "generate.tasks.polynomials": {*DATASETS, *ERRORS, *PREPARE, "generate.tasks"},
     "generate.tasks.symbols": {*DATASETS, *ERRORS, *PREPARE, "generate.tasks"},
-    "generate.execution": {*ERRORS, *ALLOCATOR, "generate"},
+    "generate.execution": {*ERRORS, *ALLOCATOR, "generate", "datasets.resources"},
     "generate.cards": {*DATASETS, *ERRORS, "generate.tasks"},
     "generate.build": {
         *DATASETS, *ERRORS, *PREPARE, "generate.tasks", "generate.tasks.external", "generate.execution", "generate.cards",

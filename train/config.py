@@ -279,7 +279,7 @@ class TrainConfig(Settings):
     none. DVCLive is used wherever it is installed."""
 
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
-    """CPU threads of torch; null: the default of torch."""
+    """CPU threads of torch; null: OMP_NUM_THREADS, or the default of torch, at most the CPUs that a container allows."""
     compile: bool = False
     """Compile the layers with torch.compile (needs a compiler); results then depend on the compiler, bit for bit."""
     cuda_graphs: bool = False

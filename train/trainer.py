@@ -48,6 +48,7 @@ from mathpipe.train.run.run_directory import OnMismatch, last_checkpoint, lock_r
 from mathpipe.train.run.session import Clock, stop_signal
 from mathpipe.train.runtime.distributed import Distributed, initialised
 from mathpipe.train.runtime.fast_paths import fast_paths
+from mathpipe.train.runtime.threads import limit_threads
 from mathpipe.train.tracking.dvclive_tracker import open_dvclive
 from mathpipe.train.tracking.open_tracker import open_tracker
 from mathpipe.train.tracking.tracker import Tracker, flat_parameters
@@ -125,6 +126,8 @@ def prepare(config: TrainConfig) -> None:
         keep_freed_memory()
     if config.threads is not None:
         torch.set_num_threads(config.threads)
+    else:
+        limit_threads()
     if config.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # required by cuBLAS
         torch.use_deterministic_algorithms(True)

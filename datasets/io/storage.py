@@ -10,6 +10,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.io.file_locks import lock_path
 from mathpipe.datasets.io.operating_system import on_windows
 from mathpipe.datasets.io.store_errors import Action, local_errors, store_errors
 
@@ -171,6 +173,17 @@ class Storage:
             if is_temporary(name):
                 self.remove(f"{folder}/{name}" if folder else name)
 
+    def remove_leftovers(self, name: str) -> None:
+        """Remove what killed writers of one local file left beside it; temporary files that are in use stay."""
+        if self.local_path is None or not self.local_path.is_dir():
+            return
+        pattern = re.compile(re.escape(f".{name}{_TEMPORARY}") + "[0-9a-f]{8}")
+        for path in self.local_path.iterdir():
+            if pattern.fullmatch(path.name) and path.is_file() and not path.is_symlink():
+                with contextlib.suppress(OSError), lock_path(path) as is_exclusive:  # in use, or of another user
+                    if is_exclusive or on_windows():
+                        path.unlink()
+
     def write_text(self, name: str, text: str) -> None:
         """Write a small file atomically."""
         with self.write(name) as file:
@@ -191,7 +204,7 @@ class Storage:
             target.parent.mkdir(parents=True, exist_ok=True)
             temporary = target.with_name(f".{target.name}{_TEMPORARY}{uuid.uuid4().hex[:8]}")
             try:
-                with temporary.open("wb") as file:
+                with temporary.open("wb") as file, _in_use(temporary):
                     yield file
                     file.flush()
                     os.fsync(file.fileno())
@@ -249,6 +262,11 @@ class Storage:
             while chunk := file.read(1 << 20):
                 digest.update(chunk)
         return digest.hexdigest()
+
+
+def _in_use(temporary: Path) -> contextlib.AbstractContextManager[bool]:
+    """Lock a temporary file while it is written. Windows never removes an open file, and its locks would hinder the writer."""
+    return contextlib.nullcontext(False) if on_windows() else lock_path(temporary)
 
 
 def _local_sizes(folder: Path) -> dict[str, int]:

@@ -28,6 +28,7 @@ from mathpipe.datasets.allocator import keep_freed_memory
 from mathpipe.datasets.tokenizers.tokenizer import END, PAD
 from mathpipe.evaluate.decode.grammar import Grammar
 from mathpipe.train.runtime.cpu_packing import packed
+from mathpipe.train.runtime.threads import limit_threads
 
 Ints = NDArray[np.int64]
 
@@ -234,6 +235,7 @@ def decoding_mode(model: nn.Module) -> Iterator[torch.device]:
     One autocast around all steps lets PyTorch convert the weights once. On a CPU their layout is also packed once.
     """
     keep_freed_memory()
+    limit_threads()
     was_training = model.training
     device = next(model.parameters()).device
     autocast = getattr(model, "autocast", nullcontext)

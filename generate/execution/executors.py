@@ -19,8 +19,8 @@ from threadpoolctl import threadpool_limits
 
 from mathpipe.datasets.allocator import keep_freed_memory
 from mathpipe.datasets.errors import UserError
-from mathpipe.generate.execution.cpus import available_cpus
 from mathpipe.generate.execution.worker_functions import WorkerFunction
+from mathpipe.generate.execution.worker_memory import bytes_per_worker, log_little_memory, workers_that_fit
 from mathpipe.generate.provenance import library_versions
 from mathpipe.generate.worker_processes import without_main_module
 
@@ -49,20 +49,20 @@ def start_workers(workers: int) -> Iterator[RunItems]:
 
 @dataclass(frozen=True)
 class LocalWorkers:
-    """Local worker processes: ``start`` starts a number of them, which takes ``start_seconds``, at most one per CPU.
+    """Local worker processes: ``start`` starts a number of them, which takes ``start_seconds``, by default at most ``workers``.
 
     ``poll_seconds``: interval between two estimates of the remaining work. Starting takes 3 s on an AMD EPYC (AVX2): importing
     Dask, and two workers.
     """
 
-    cpus: int = field(default_factory=available_cpus)
+    workers: int = field(default_factory=workers_that_fit)
     start_seconds: float = 3.0
     poll_seconds: float = 0.25
     start: Callable[[int], contextlib.AbstractContextManager[RunItems]] = start_workers
 
     def estimate(self, seconds: float) -> int:
-        """The number of workers for work of ``seconds`` in one process: one per CPU, or 0 if they cannot repay their start."""
-        return self.cpus if seconds * (1 - 1 / self.cpus) > self.start_seconds else 0
+        """The number of workers for work of ``seconds`` in one process: all, or 0 if they cannot repay their start."""
+        return self.workers if seconds * (1 - 1 / self.workers) > self.start_seconds else 0
 
 
 def run(
@@ -78,9 +78,9 @@ def run(
     """Yield the results of ``function`` for every item as they complete, in any order.
 
     ``workers``: number of local single-threaded processes; 0 runs everything in this process. None starts in this process and
-    hands the remaining items to one worker per CPU once that repays their start. With ``scheduler`` the existing Dask cluster
-    there does the work. There are never more workers than items. A worker that dies loses only its current item: Dask runs it
-    elsewhere, and fails after several deaths on one item. Errors of ``function`` are raised here at once.
+    hands the remaining items to ``workers_that_fit`` workers once that repays their start. With ``scheduler`` the existing Dask
+    cluster there does the work. There are never more workers than items. A worker that dies loses only its current item: Dask runs
+    it elsewhere, and fails after several deaths on one item. Errors of ``function`` are raised here at once.
     ``local``: how local workers are started, and when; ``connect_timeout``: seconds to connect to the scheduler.
     """
     if workers is not None and workers < 0:
@@ -94,8 +94,9 @@ def run(
                 client, functools.partial(_with_version_check, library_versions(), function), items, scheduler
             )
     elif workers is None:
-        yield from _local_then_workers(function, items, local or LocalWorkers())
+        yield from _local_then_workers(function, items, local or LocalWorkers(), log)
     elif workers:
+        log_little_memory(min(workers, len(items)), False, log)
         with (local or LocalWorkers()).start(min(workers, len(items))) as run_items:
             yield from run_items(function, items)
     else:
@@ -148,7 +149,7 @@ class _Queue(Generic[Item]):
 
 
 def _local_then_workers(
-    function: Callable[[Item], Result], items: Sequence[Item], local: LocalWorkers
+    function: Callable[[Item], Result], items: Sequence[Item], local: LocalWorkers, log: LogFunction
 ) -> Iterator[Result]:
     """Work in this process, while a thread starts workers for the remaining items once that repays their start."""
     queue, stop = _Queue(items, local), threading.Event()
@@ -159,7 +160,9 @@ def _local_then_workers(
             remaining: list[Item] = []
             while not remaining and not stop.wait(local.poll_seconds):
                 remaining = queue.take_all()
-            workers = min(local.cpus, len(remaining))
+            workers = min(local.workers, len(remaining))
+            if remaining:
+                log_little_memory(workers, True, log)
             started.set_result((stack.enter_context(local.start(workers)), remaining) if remaining else None)
         except BaseException as error:
             started.set_exception(error)
@@ -320,6 +323,8 @@ def _local_client(workers: int) -> Iterator[Any]:
         "distributed.admin.large-graph-warning-threshold": "100MB",
         "distributed.scheduler.allowed-failures": 3,
         "distributed.worker.memory.terminate": 0.98,
+        "distributed.worker.memory.pause": False,  # it would wait for memory, which these workers keep when it is free
+        "distributed.p2p.comm.buffer": "128 MiB",
         "logging.distributed": "error",
     }
     with (
@@ -330,6 +335,7 @@ def _local_client(workers: int) -> Iterator[Any]:
                 n_workers=workers,
                 threads_per_worker=1,
                 processes=True,
+                memory_limit=bytes_per_worker(workers),
                 dashboard_address="127.0.0.1:0",  # any free port, so that concurrent runs do not collide
                 silence_logs=50,
                 local_directory=None,

@@ -24,8 +24,8 @@ from mathpipe.datasets.tokenizers.number_encodings import ENCODINGS, get_number_
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.build.shard import ShardResult, build_shard
 from mathpipe.generate.dataset_spec import DatasetSpec
-from mathpipe.generate.execution.cpus import available_cpus
 from mathpipe.generate.execution.executors import run
+from mathpipe.generate.execution.worker_memory import workers_that_fit
 from mathpipe.generate.layout import LARGEST_COUNT, Layout, Shard
 from mathpipe.generate.tasks.task import Task
 from mathpipe.generate.tasks.task_registry import TASKS, load_task, task_of
@@ -118,7 +118,7 @@ def bench(task: str, dim: int, count: int, workers: int | None, out: str, second
             if not as_json:
                 click.echo(f"{measurement.name:<34}{measurement.rate:>16,.0f} {measurement.unit}")
         log("measuring generation with all workers at once")
-        estimate = estimate_dataset(_spec(estimated, dim), count, workers or available_cpus(), folder)
+        estimate = estimate_dataset(_spec(estimated, dim), count, workers or workers_that_fit(), folder)
     if as_json:
         measured = [asdict(measurement) for measurement in measurements]
         click.echo(json.dumps({"measurements": measured, "skipped": skipped, "estimate": asdict(estimate)}))

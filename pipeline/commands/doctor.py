@@ -14,10 +14,12 @@ from typing import Literal
 
 import click
 
-from mathpipe.generate.execution.cpus import available_cpus
+from mathpipe.datasets.resources.cpus import available_cpus
+from mathpipe.datasets.resources.memory import memory_limit
+from mathpipe.generate.execution.worker_memory import workers_that_fit
 from mathpipe.pipeline.code_version import version_text
 from mathpipe.pipeline.console import EXIT_DAMAGED
-from mathpipe.pipeline.machine import find_tools, free_disk, memory_limit, missing, requirements
+from mathpipe.pipeline.machine import find_tools, free_disk, missing, requirements
 
 Status = Literal["ok", "missing", "problem"]
 _LIBRARIES = ("torch", "numpy", "pyarrow", "sympy", "symengine", "python-flint", "scipy", "dask", "pydantic")
@@ -89,6 +91,7 @@ def _torch() -> Iterator[Check]:
         import torch
 
         from mathpipe.train.runtime.fast_paths import fast_paths
+        from mathpipe.train.runtime.threads import CHOSEN_BY, limit_threads
     except (ImportError, OSError) as error:
         yield Check("device", f"torch cannot be imported: {error}", "problem", "`pip install --force-reinstall torch`")
         return
@@ -98,9 +101,11 @@ def _torch() -> Iterator[Check]:
     device = f"{count} x {torch.cuda.get_device_name()}" if has_cuda else f"CPU, {_processor()}"
     yield Check("device", device, hint="" if has_cuda or not _has_nvidia() else _CUDA_HINT)
     yield Check("arithmetic", f"matrix products in {str(paths.products).removeprefix('torch.')} ({paths.reason})")
+    before = torch.get_num_threads()
+    limit_threads()
     threads = torch.get_num_threads()
-    source = "OMP_NUM_THREADS" if "OMP_NUM_THREADS" in os.environ else "torch"
-    yield Check("threads", f"{threads}, chosen by {source}")
+    chosen_by = [name for name in CHOSEN_BY if os.environ.get(name)] or ["torch" if threads == before else "the CPUs"]
+    yield Check("threads", f"{threads}, chosen by {chosen_by[0]}")
 
 
 _CUDA_HINT = "there is an NVIDIA driver, but this torch cannot use it: install the CUDA build of torch"
@@ -129,11 +134,14 @@ def _machine() -> Iterator[Check]:
     quota = "" if cpus >= present else f" of {present}: affinity or the quota of the control group"
     yield Check("CPUs", f"{cpus}{quota}")
     memory = memory_limit()
-    if memory is not None:
-        available, limit = memory
-        status: Status = "problem" if available < _LEAST_MEMORY else "ok"
-        hint = "" if status == "ok" else "training needs about 2 GB: end other programs, or raise the limit"
-        yield Check("memory", f"{available / 1e9:,.1f} GB available of {limit / 1e9:,.1f} GB", status, hint)
+    status: Status = "problem" if memory.available < _LEAST_MEMORY else "ok"
+    hint = "" if status == "ok" else "training needs about 2 GB: end other programs, or raise the limit"
+    group = ", the limit of the control group" if memory.from_group else ""
+    text = f"{memory.available / 1e9:,.1f} GB available of {memory.limit / 1e9:,.1f} GB{group}"
+    yield Check("memory", text, status, hint)
+    workers = workers_that_fit(memory.available, cpus)
+    reason = "" if workers == cpus else f", {cpus} CPUs: as many as fit into the memory"
+    yield Check("workers", f"{workers} by default{reason}")
     for name, path in {"disk": str(Path.cwd()), "disk (temp)": tempfile.gettempdir()}.items():
         free = free_disk(path)
         status = "problem" if free < _LEAST_DISK else "ok"

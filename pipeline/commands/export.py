@@ -10,8 +10,7 @@ import click
 from mathpipe.datasets.dataset import open_dataset
 from mathpipe.datasets.errors import UserError, did_you_mean
 from mathpipe.datasets.export_formats import export_arrow, export_text
-from mathpipe.datasets.io.locations import split_location
-from mathpipe.datasets.io.storage import Storage
+from mathpipe.datasets.io.atomic_files import open_output
 from mathpipe.datasets.rendering.plurals import counted
 from mathpipe.pipeline.config.options import external_task_option
 from mathpipe.pipeline.config.path_types import Location
@@ -65,8 +64,7 @@ def export(directory: str, out: str, split: str, input_encoding: str | None, out
     if not data.problem_type.takes_number_encodings:
         reject_number_encoding(directory, "--input-encoding", input_encoding)
         reject_number_encoding(directory, "--output-encoding", output_encoding)
-    folder, name = split_location(out)
-    with contextlib.closing(Progress("export")) as progress, Storage(folder).write(name) as file:
+    with contextlib.closing(Progress("export")) as progress, open_output(out) as file:
         progress.start(len(data))
         rows = export_split(data, file, progress.advance)
     click.echo(f"{out}: {counted(rows, 'example')} of {split}")

@@ -75,6 +75,7 @@ def generate(
     layout = params.layout(spec, url)
     progress = Progress("generate")
     progress.start(layout.rows)
+    progress.explain_silence(f"the first shards, of up to {counted(min(layout.shard_rows, layout.rows), 'example')}")
     try:
         with handle_sigterm():
             result = make_dataset(

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import json
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import click
 
+from mathpipe.datasets.io.atomic_files import open_output
 from mathpipe.datasets.io.source_files import open_file
 from mathpipe.generate.answers.answer_stream import ScoredLine, score_file
 from mathpipe.generate.answers.answer_text import EXTRACTIONS, Extraction
@@ -139,8 +140,10 @@ def _open_output(out: str | None) -> Iterator[IO[str]]:
     if out is None:
         yield sys.stdout
         return
-    with Path(out).open("w", encoding="utf-8") as results:
+    with open_output(out) as file:
+        results = io.TextIOWrapper(cast(IO[bytes], file), encoding="utf-8", newline="\n")
         yield results
+        results.detach()
 
 
 def _write(file: IO[str], line: ScoredLine) -> None:

@@ -189,7 +189,8 @@ class EvaluateParams(BaseModel):
         description="checkpoint: last, best (by best_metric), or a file of the run, such as checkpoints/step-00001000.pt",
     )
     batch: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
-        None, description="number of hypotheses decoded together  [default: 512 on a CPU, 2,048 on a GPU]"
+        None,
+        description="number of hypotheses decoded together  [default: 512 on a CPU, 2,048 on a GPU, or as many as fit]",
     )
     beam: Annotated[int, Field(ge=1, le=1000)] = Field(1, description="beam width; 1 is greedy decoding")
     length_penalty: Annotated[float, Field(ge=0, le=10)] = Field(

@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 import termios
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -127,6 +128,26 @@ def test_lines_of_examples() -> None:
         "work: 3 of 4 examples, 0.015 examples/s, 1 min left",
         "work: 4 of 4 examples, 0.02 examples/s, done after 3 min",
     ]
+
+
+def test_a_long_first_step_is_announced_once() -> None:
+    """By a timer, since nothing has ended; a step, the end or --quiet cancels it."""
+    for quiet, steps, expected in ((False, 0, 1), (False, 1, 0), (True, 0, 0)):
+        stream = io.StringIO()
+        progress = Progress("generate", stream=stream, quiet=quiet)
+        progress.start(100)
+        progress.explain_silence("the first shards", 0.05)
+        for _ in range(steps):
+            progress.advance(1)
+        time.sleep(0.5)
+        lines = [line for line in stream.getvalue().splitlines() if "at work on the first shards" in line]
+        assert len(lines) == expected
+    progress = Progress("generate", stream=(stream := io.StringIO()))
+    progress.start(100)
+    progress.explain_silence("the first shards", 0.05)
+    progress.close()
+    time.sleep(0.2)
+    assert stream.getvalue() == ""
 
 
 def test_unknown_total_prints_no_time_left() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from mathpipe.datasets.io.file_locks import lock_path
 from mathpipe.datasets.io.foreign_files import is_foreign
 from mathpipe.datasets.io.storage import Storage, move_to_backup
 from mathpipe.datasets.io.store_errors import local_errors
+from mathpipe.datasets.rendering.plurals import counted
 from mathpipe.train.config import TrainConfig, first_difference
 from mathpipe.train.run.checkpoint import (
     CHECKPOINT,
@@ -37,8 +38,10 @@ from mathpipe.train.tracking.tracker import TRACKING
 
 OnMismatch = Literal["error", "restart"]
 _IDENTITY = ("task", "dataset_digest")
-# files that may exist without a run
+FAILED_START = ".failed-start.json"  # the record of a start that failed before its first checkpoint
+_README = "README.txt"
 _CHECKPOINTS_TEXT = "best.pt (with best_metric) and step-<s>.pt (with keep_every) are written here.\n"
+# what a start may have written before it failed
 RUN_FILES = {
     *(RECORD, CHECKPOINT, CURVES, SUMMARY, CHECKPOINTS, PLOT, PARAMS, "evaluation"),
     *("dvclive", "tensorboard", "wandb", TRACKING),
@@ -67,32 +70,49 @@ def lock_run(run_dir: Path, record: RunRecord, on_mismatch: OnMismatch) -> Itera
 
 @contextmanager
 def _forget_failed_start(run_dir: Path) -> Iterator[None]:
-    """Remove the record after a UserError before the first checkpoint, so that corrected parameters can use the directory."""
+    """Set the record aside after a UserError before the first checkpoint, so that corrected parameters can use the directory."""
     try:
         yield
     except UserError:
         if not (run_dir / CHECKPOINT).exists():
-            (run_dir / RECORD).unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                (run_dir / RECORD).replace(run_dir / FAILED_START)
         raise
 
 
 def find_mismatch(run_dir: Path, record: RunRecord) -> tuple[str, Any, Any] | None:
     """(key, its value in the run, the requested value) of the first difference; None if all agree or there is no run."""
     if not (run_dir / RECORD).exists() and not (run_dir / CHECKPOINT).exists():
-        names = (p.name for p in run_dir.iterdir())
-        others = sorted(
-            n for n in names if n not in RUN_FILES and not (is_foreign(n) or n.startswith(".") or n.endswith(".tmp"))
-        )
+        others = _others(run_dir)
         if others:
             raise UserError(
                 f"{run_dir} is not a training run",
                 expected="an empty or absent directory, or one with a run",
-                got=f"{len(others)} other files, such as {others[0]!r}",
+                got=f"{counted(len(others), 'other file')}, such as {others[0]!r}, and no {RECORD}",
                 next_step="choose another directory",
             )
         return None
     existing = _identity(_raw_record(run_dir))
     return first_difference(existing, _identity(record.to_dict()))
+
+
+def _others(run_dir: Path) -> list[str]:
+    """What lies in a directory without a record, and is no trace of a start that failed or was killed before its record."""
+    failed = (run_dir / FAILED_START).exists()
+    return sorted(
+        path.name
+        for path in run_dir.iterdir()
+        if not (_is_hidden(path.name) or (path.name in RUN_FILES and (failed or _is_empty(path))))
+    )
+
+
+def _is_hidden(name: str) -> bool:
+    return is_foreign(name) or name.startswith(".") or name.endswith(".tmp")
+
+
+def _is_empty(folder: Path) -> bool:
+    """Whether a path is a folder without files, but for hidden ones, such as DVC's, and the explanation of checkpoints."""
+    return folder.is_dir() and all(path.name == _README or _is_hidden(path.name) for path in folder.iterdir())
 
 
 def _raw_record(run_dir: Path) -> dict[str, Any]:
@@ -130,10 +150,11 @@ def last_checkpoint(run_dir: Path) -> dict[str, Any] | None:
 def _prepare(run_dir: Path, record: RunRecord) -> None:
     Storage(str(run_dir)).remove_unfinished("")
     (run_dir / CHECKPOINTS).mkdir(exist_ok=True)
-    readme = run_dir / CHECKPOINTS / "README.txt"  # DVC warns of an empty output
+    readme = run_dir / CHECKPOINTS / _README  # DVC warns of an empty output
     if not readme.exists():  # it may be a link into DVC's cache, which must not change
         write_atomically(readme, [_CHECKPOINTS_TEXT.encode()])
     write_json(run_dir / RECORD, record.to_dict())
+    (run_dir / FAILED_START).unlink(missing_ok=True)
 
 
 def _mismatch_error(run_dir: Path, key: str, old: Any, new: Any) -> UserError:

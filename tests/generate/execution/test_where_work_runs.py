@@ -43,7 +43,7 @@ class Started:
 
     def __init__(self) -> None:
         self.numbers: list[int] = []
-        self.local = LocalWorkers(cpus=2, start_seconds=0.1, poll_seconds=0.02, start=self.start)
+        self.local = LocalWorkers(workers=2, start_seconds=0.1, poll_seconds=0.02, start=self.start)
 
     @contextmanager
     def start(self, workers: int) -> Iterator[RunItems]:
@@ -56,9 +56,9 @@ def started() -> Started:
     return Started()
 
 
-@pytest.mark.parametrize(("seconds", "cpus", "workers"), [(1, 8, 0), (60, 8, 8), (4, 2, 0), (7, 2, 2), (1e9, 1, 0)])
-def test_estimate_workers(seconds: float, cpus: int, workers: int) -> None:
-    assert LocalWorkers(cpus=cpus).estimate(seconds) == workers
+@pytest.mark.parametrize(("seconds", "most", "workers"), [(1, 8, 0), (60, 8, 8), (4, 2, 0), (7, 2, 2), (1e9, 1, 0)])
+def test_estimate_workers(seconds: float, most: int, workers: int) -> None:
+    assert LocalWorkers(workers=most).estimate(seconds) == workers
 
 
 def test_short_work_stays_in_process(started: Started) -> None:
@@ -115,7 +115,7 @@ def test_same_bytes_when_workers_join(tmp_path: Path, contents: Contents) -> Non
         with start_workers(workers) as run_items:
             yield lambda function, items: num_handed_over.append(len(items)) or run_items(function, items)  # type: ignore[func-returns-value]
 
-    local = LocalWorkers(cpus=2, start_seconds=0, poll_seconds=0.001, start=start)
+    local = LocalWorkers(workers=2, start_seconds=0, poll_seconds=0.001, start=start)
     make_dataset(spec, layout, str(tmp_path / "both"), workers=None, local=local)
     assert len(num_handed_over) == 1 and 0 < num_handed_over[0] < 8  # of 8 shards; the first is built here
     assert contents(tmp_path / "both") == contents(tmp_path / "here")

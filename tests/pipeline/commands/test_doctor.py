@@ -12,7 +12,7 @@ import pytest
 from mathpipe.pipeline import code_version
 from mathpipe.pipeline.cli import main
 from mathpipe.pipeline.commands import doctor
-from mathpipe.pipeline.machine import memory_limit, missing, requirements
+from mathpipe.pipeline.machine import missing, requirements
 
 ROOT = Path(__file__).parents[3]
 
@@ -64,16 +64,6 @@ def test_what_is_missing_or_too_old_is_named() -> None:
     listed = ["a>=1", "b>=1", "c", 'd; extra == "x"', "never; python_version < '3'", 'mathpipe[y]; extra == "x"']
     assert list(missing(requirements(None, listed), installed)) == ["b>=1 (0.9 is installed)", "c"]
     assert [requirement.name for requirement in requirements("x", listed)] == ["d"]
-
-
-def test_memory_is_limited_by_the_control_group(tmp_path: Path) -> None:
-    (tmp_path / "meminfo").write_text("MemTotal:  16000 kB\nMemAvailable:  9000 kB\n")
-    assert memory_limit(tmp_path, tmp_path / "meminfo") == (9000 * 1024, 16000 * 1024)
-    (tmp_path / "memory.max").write_text("4096000\n")
-    assert memory_limit(tmp_path, tmp_path / "meminfo") == (4096000, 4096000)
-    (tmp_path / "memory.max").write_text("max\n")
-    assert memory_limit(tmp_path, tmp_path / "meminfo") == (9000 * 1024, 16000 * 1024)
-    assert memory_limit(tmp_path, tmp_path / "nothing") is None
 
 
 def test_version_names_the_commit(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -12,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from mathpipe.datasets.io.atomic_directories import new_directory
+from mathpipe.datasets.io.atomic_files import open_output
 from mathpipe.datasets.io.file_locks import lock_path
+from mathpipe.pipeline.commands import score
 
 Run = Callable[..., str]
 KILLED = """
@@ -27,6 +30,7 @@ def kill_at(handle):
 os.fsync = kill_at
 main(sys.argv[1:])
 """
+ANSWERS = '{"problem": [12, 18], "answer": 6}\n{"problem": [12, 18], "answer": 5}\n'
 LINES = "[[1, 2]]\t[[1], [2]]\n[[3, 4]]\t[[3], [4]]\n"
 COMMANDS: dict[str, tuple[tuple[object, ...], str]] = {
     "export-model": (("export-model", "runs/add", "--out", "out"), "out"),
@@ -34,11 +38,12 @@ COMMANDS: dict[str, tuple[tuple[object, ...], str]] = {
     "export": (("export", "data/add", "--out", "out/add.txt", "--quiet"), "out"),
     "import": (("import", "--task", "transpose", "--train", "lines.txt", "--out", "out", "--quiet"), "out"),
     "dedupe": (("dedupe", "data/add", "out", "--workers", 0, "--quiet"), "out"),
+    "score": (("score", "--task", "gcd", "answers.jsonl", "--out", "out/results.jsonl", "--quiet"), "out"),
     "report": (("report", "runs/add"), "runs/add/evaluation/test.first-5"),
 }
 CASES = [
     *(("export-model", 1), ("export-model", 3), ("import-model", 1), ("import-model", 3), ("export", 1)),
-    *(("import", 1), ("import", 3), ("dedupe", 1), ("dedupe", 6), ("report", 3)),
+    *(("import", 1), ("import", 3), ("dedupe", 1), ("dedupe", 6), ("report", 3), ("score", 1)),
 ]
 
 
@@ -67,6 +72,7 @@ def test_killed_command_is_repeated(
     """``k``: the sync at which the command is killed; -1: the last one, after which import and export-model are finished."""
     monkeypatch.chdir(project)
     (project / "lines.txt").write_text(LINES)
+    (project / "answers.jsonl").write_text(ANSWERS)
     if name == "import-model":
         run("export-model", "runs/add", "--out", "models/add")
     if name == "report":
@@ -89,10 +95,8 @@ def test_killed_command_is_repeated(
     if name == "report":  # the rebuilt metrics have no times
         assert files_of(project / folder).keys() == expected.keys()
     else:
-        files = files_of(project / folder)
-        assert {name: content for name, content in files.items() if ".writing-" not in name} == expected
-    leftovers = [p for p in project.rglob("*") if ".writing-" in p.name or p.name.startswith("results-")]
-    assert not leftovers or name == "export"  # the temporary file of a single file stays: another writer may use it
+        assert files_of(project / folder) == expected
+    assert not [p for p in project.rglob("*") if ".writing-" in p.name or p.name.startswith("results-")]
 
 
 def test_leftovers_of_killed_writers_are_removed_but_not_those_of_live_ones(tmp_path: Path) -> None:
@@ -103,6 +107,50 @@ def test_leftovers_of_killed_writers_are_removed_but_not_those_of_live_ones(tmp_
         (temporary / "a").write_text("1")
         assert not dead.exists() and live.exists() and other.exists()
     assert (tmp_path / "out" / "a").exists()
+
+
+def test_leftovers_of_one_file(tmp_path: Path) -> None:
+    """Only those of the same name that no writer has open."""
+    dead, other = tmp_path / ".a.txt.writing-0123abcd", tmp_path / ".a.txt.writing-notes"
+    another = tmp_path / ".b.txt.writing-0123abcd"
+    for path in (dead, other, another):
+        path.write_text("x")
+    with open_output(str(tmp_path / "a.txt")) as first:
+        first.write(b"first")
+        assert not dead.exists()
+        with open_output(str(tmp_path / "a.txt")) as second:  # it leaves the file of the first, which is in use
+            second.write(b"second")
+        assert (tmp_path / "a.txt").read_bytes() == b"second"
+    assert (tmp_path / "a.txt").read_bytes() == b"first"
+    assert sorted(p.name for p in tmp_path.iterdir()) == [other.name, another.name, "a.txt"]
+
+
+def test_a_pipe_is_written_at_once(tmp_path: Path) -> None:
+    """It is not replaced by a file, and neither is a device."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    with open_output(str(pipe)) as file:
+        file.write(b"text")
+    assert os.read(reader, 10) == b"text" and pipe.is_fifo()
+    os.close(reader)
+
+
+def test_results_of_score_replace_a_file_only_when_complete(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Answers and results may be the same file; after an error the earlier one is whole."""
+    file = tmp_path / "answers.jsonl"
+    file.write_text(ANSWERS)
+    run("score", "--task", "gcd", file, "--out", file, "--quiet")
+    results = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [line["correct"] for line in results] == [True, False]
+    (tmp_path / "more.jsonl").write_text(ANSWERS)
+    before = file.read_bytes()
+    monkeypatch.setattr(score, "_write", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run("score", "--task", "gcd", tmp_path / "more.jsonl", "--out", file, "--quiet")
+    assert file.read_bytes() == before and sorted(p.name for p in tmp_path.iterdir()) == ["answers.jsonl", "more.jsonl"]
 
 
 def test_leftovers_stay_where_nothing_can_be_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

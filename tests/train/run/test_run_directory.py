@@ -25,6 +25,33 @@ def test_directory_with_other_files_is_rejected(tiny: Callable[..., TrainConfig]
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+@pytest.mark.parametrize(
+    "name", ["curves.jsonl", "summary.json", "checkpoints/thesis.pt", "evaluation/table.tex", "wandb/notes"]
+)
+@pytest.mark.parametrize("on_mismatch", ["error", "restart"])
+def test_files_named_as_those_of_a_run_are_not_a_run(
+    tiny: Callable[..., TrainConfig], data: Any, run_dir: Path, name: str, on_mismatch: str
+) -> None:
+    """They are not replaced, whatever they are called: only a record makes a directory a run."""
+    (run_dir / name).parent.mkdir(parents=True, exist_ok=True)
+    (run_dir / name).write_text("years")
+    with pytest.raises(UserError, match=rf"is not a training run.*1 other file, such as '{name.split('/')[0]}'"):
+        train(tiny(steps=5), data, None, run_dir, on_mismatch=on_mismatch, dvclive=False)  # type: ignore[arg-type]
+    assert [p.relative_to(run_dir).as_posix() for p in run_dir.rglob("*") if p.is_file()] == [name]
+
+
+def test_a_start_that_failed_leaves_the_directory_usable(
+    tiny: Callable[..., TrainConfig], data: Any, run_dir: Path
+) -> None:
+    """Also if it has written curves before it failed."""
+    with pytest.raises(UserError, match="wrong"), lock_run(run_dir, build_record(tiny(steps=4), data), "error"):
+        (run_dir / "curves.jsonl").write_text("")
+        raise UserError("wrong")
+    assert not (run_dir / "run.json").exists()
+    assert train(tiny(steps=5), data, None, run_dir, dvclive=False).step == 5
+    assert not (run_dir / ".failed-start.json").exists()
+
+
 def test_leftovers_before_first_record_are_ignored(tiny: Callable[..., TrainConfig], data: Any, run_dir: Path) -> None:
     run_dir.mkdir(parents=True)
     (run_dir / "run.json.tmp").write_text("{")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mathpipe.generate.execution.cpus import available_cpus
+from mathpipe.datasets.resources.cpus import available_cpus
 
 V1_SPLIT = {"cpu.cfs_quota_us": "150000", "cpu.cfs_period_us": "100000"}
 
