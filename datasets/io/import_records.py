@@ -137,7 +137,7 @@ def _text(record: Record) -> str:
 def _select(
     values: Mapping[str, Any], columns: Mapping[str, str], nullable: tuple[str, ...], optional: tuple[str, ...]
 ) -> Fields | Fault:
-    fields = {}
+    fields: Fields = {}
     for role, column in columns.items():
         if role in optional and values.get(column) is None:
             fields[role] = None

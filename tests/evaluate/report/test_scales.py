@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mathpipe.evaluate.analyze.analysis import Analysis, Chart
 from mathpipe.evaluate.report.charts import render_chart
-from mathpipe.evaluate.report.scales import LinearScale, LogitScale, choose_scale, format_share
+from mathpipe.evaluate.report.scales import LinearScale, LogitScale, choose_scale, format_share, positive_scale
 
 
 @pytest.mark.parametrize(
@@ -94,3 +94,15 @@ def calibration_analysis(rows: list[list[float]]) -> Analysis:
     columns = ["probability", "accuracy", "low", "high"]
     chart = Chart("line", "probability", ("accuracy",), "low", "high", x_title="probability", diagonal=True)
     return Analysis("calibration", "Calibration", "", columns, rows, chart, tuple(columns))
+
+
+@pytest.mark.parametrize(
+    ("values", "labels"),
+    [
+        ((29.3, 61.5), ["30", "40", "50", "60", "70"]),
+        ((0.56, 5.1), ["0.5", "1", "2", "5"]),
+        ((0.001, 90.0), ["0.001", "0.01", "0.1", "1", "10", "100"]),
+    ],
+)
+def test_positive_numbers_have_at_least_three_ticks(values: tuple[float, ...], labels: list[str]) -> None:
+    assert [label for _, label in positive_scale(values).ticks()] == labels
