@@ -173,8 +173,13 @@ def main(args: Sequence[str] | None = None) -> None:
         sys.exit(exit_request.exit_code)
     except click.NoSuchOption as error:
         _fail(_describe_unknown_option(error))
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        sys.exit(EXIT_USAGE)
     except click.UsageError as error:
-        _fail(f"{error.format_message()} Next: `{error.ctx.command_path if error.ctx else 'mathpipe'} --help`.")
+        message, path = error.format_message(), error.ctx.command_path if error.ctx else "mathpipe"
+        stop = "" if message.endswith((".", "?")) else "."
+        _fail(f"{message}{stop} Next: `{path} --help`.")
     except click.ClickException as error:
         _fail(error.format_message())
     except (KeyboardInterrupt, click.Abort) as interrupt:
@@ -193,6 +198,9 @@ def _describe_unknown_option(error: click.NoSuchOption) -> str:
     """What an unknown option should have been: a parameter is set with ``-S``, where the command takes that."""
     command = error.ctx.command if error.ctx is not None else cli
     path = error.ctx.command_path if error.ctx is not None else "mathpipe"
+    short = error.option_name.removeprefix("-")  # --k for -k
+    if error.option_name.startswith("--") and any(short in parameter.opts for parameter in command.params):
+        return f"no such option: {error.option_name}. Next: did you mean {short}?"
     if any("-S" in parameter.opts for parameter in command.params):
         key = error.option_name.lstrip("-").replace("-", "_")
         return f"no such option: {error.option_name}. Next: a parameter is set with `-S {key}=VALUE`; `{path} --help`."

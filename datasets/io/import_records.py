@@ -15,7 +15,6 @@ TOO_LONG, NOT_A_PAIR = "too long", "not problem<TAB>solution"
 INVALID_JSON, INVALID_CSV, NOT_AN_OBJECT = "not valid JSON", "not valid CSV", "not a JSON object"
 MISSING_COLUMN, NO_VALUE = "missing column", "no value"
 MAX_LINE_BYTES = 1 << 16  # of a line of expressions; longer ones are rejected
-_NULL = object()
 _COUNT = re.compile(r"\s*[0-9]+\|")
 
 
@@ -70,19 +69,19 @@ def read_fields(
     *,
     counted: bool = False,
     nullable: tuple[str, ...] = (),
+    optional: tuple[str, ...] = (),
 ) -> Fields | Fault | None:
     """The value of each role (``columns``: role -> column), or what is wrong; None for an empty line of JSON Lines or CSV.
 
-    ``counted``: lines of text may begin with ``count|``, as those of published files do. ``nullable``: roles that JSON objects may
-    leave out, or give as null.
+    ``counted``: lines of text may begin with ``count|``, as those of published files do. ``nullable``: roles whose value may be
+    null; ``optional``: those that may be missing, too, and are then None.
     """
     if isinstance(record.raw, dict):
-        return _select(record.raw, columns)
+        return _select(record.raw, columns, nullable, optional)
     if len(record.raw) > max_bytes:
         return Fault(TOO_LONG, f"longer than {max_bytes:,} bytes")
-    if nullable:
-        return _read_json(record, columns, counted, nullable)
-    return _READERS[file_format](record, columns, counted)
+    values = _READERS[file_format](record, columns, counted)
+    return _select(values, columns, nullable, optional) if isinstance(values, dict) else values
 
 
 def _read_text(record: Record, columns: Mapping[str, str], counted: bool) -> Fields | Fault:
@@ -92,12 +91,10 @@ def _read_text(record: Record, columns: Mapping[str, str], counted: bool) -> Fie
     problem, tab, solution = text.partition("\t")
     if not tab or "\t" in solution:
         return Fault(NOT_A_PAIR, "expected problem<TAB>solution")
-    return {"problem": problem, "solution": solution}
+    return {columns["problem"]: problem, columns["solution"]: solution}
 
 
-def _read_json(
-    record: Record, columns: Mapping[str, str], counted: bool, nullable: tuple[str, ...] = ()
-) -> Fields | Fault | None:
+def _read_json(record: Record, columns: Mapping[str, str], counted: bool) -> Fields | Fault | None:
     text = _text(record)
     if not text.strip():
         return None
@@ -108,11 +105,7 @@ def _read_json(
         return Fault(INVALID_JSON, f"not valid JSON{place}: expected an object with {_names(columns)}")
     if not isinstance(values, dict):
         return Fault(NOT_AN_OBJECT, f"expected a JSON object with {_names(columns)}")
-    values |= {columns[role]: _NULL for role in nullable if role in columns and values.get(columns[role]) is None}
-    fields = _select(values, columns)
-    if isinstance(fields, Fault):
-        return fields
-    return {role: None if value is _NULL else value for role, value in fields.items()}
+    return values
 
 
 def _read_csv(record: Record, columns: Mapping[str, str], counted: bool) -> Fields | Fault | None:
@@ -125,9 +118,10 @@ def _read_csv(record: Record, columns: Mapping[str, str], counted: bool) -> Fiel
         return Fault(INVALID_CSV, f"not valid CSV ({error}): expected one line a record")
     if len(values) != len(record.header):
         return Fault(INVALID_CSV, f"expected {len(record.header)} fields, as in the header, got {len(values)}")
-    return _select(dict(zip(record.header, values, strict=True)), columns)
+    return dict(zip(record.header, values, strict=True))
 
 
+# A line -> its values by column.
 _READERS: dict[str, Callable[[Record, Mapping[str, str], bool], Fields | Fault | None]] = {
     "text": _read_text,
     "jsonl": _read_json,
@@ -140,13 +134,18 @@ def _text(record: Record) -> str:
     return record.raw.decode(errors="replace")
 
 
-def _select(values: Mapping[str, Any], columns: Mapping[str, str]) -> Fields | Fault:
-    fields = {}
+def _select(
+    values: Mapping[str, Any], columns: Mapping[str, str], nullable: tuple[str, ...], optional: tuple[str, ...]
+) -> Fields | Fault:
+    fields: Fields = {}
     for role, column in columns.items():
+        if role in optional and values.get(column) is None:
+            fields[role] = None
+            continue
         if column not in values:
             names = ", ".join(ascii(name)[:40] for name in list(values)[:5])
             return Fault(MISSING_COLUMN, f"no column {column!r}, but {names or 'none'}")
-        if values[column] is None:
+        if values[column] is None and role not in nullable:
             return Fault(NO_VALUE, f"column {column!r} is null, expected a {role.replace('_', ' ')}")
         fields[role] = values[column]
     return fields

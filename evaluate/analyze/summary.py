@@ -231,10 +231,11 @@ def _tolerance_lines(metrics: Metrics) -> list[str]:
     if "baselines" in metrics:
         base = metrics["baselines"]
         rows |= {f"constant ({base['best_constant']})": base["constant"], "copy": base["copy"]}
+    width = max(map(len, rows)) + 1
     return [
-        f"{'% of problems':<22}" + "".join(f"{percent(t):>9}" for t in TOLERANCES),
+        f"{'% of problems':<{width}}" + "".join(f"{percent(t):>9}" for t in TOLERANCES),
         *(
-            f"{name:<22}" + "".join(f"{100 * proportion:>9.2f}" for proportion in row.values())
+            f"{name:<{width}}" + "".join(f"{100 * proportion:>9.2f}" for proportion in row.values())
             for name, row in rows.items()
         ),
         "",

@@ -56,7 +56,10 @@ def render_chart(analysis: Analysis, *, standalone: bool = False) -> str | None:
 
 @dataclass(frozen=True)
 class _Axes:
-    """Axes of a line plot: x positions (in decades if ``log``) from ``first`` to ``last``, y proportions by their ``scale``."""
+    """Axes of a line plot: x positions from ``first`` to ``last``, y proportions by their ``scale``.
+
+    An x position is a number, or its decade if ``log``; beside a diagonal it is that of a proportion on the ``scale``.
+    """
 
     first: float
     last: float
@@ -80,14 +83,14 @@ def _lines(analysis: Analysis, chart: Chart) -> tuple[str | None, int]:
     positions = {k: math.log10(x) if log else x for k, x in enumerate(xs) if math.isfinite(x)}  # by row
     if len(positions) < 2:
         return None, 0
-    first, last = min(positions.values()), max(positions.values())
-    if chart.diagonal:
-        first, last = min(first, 0.0), 1.0
     columns = [[_number(v) for v in analysis.column(name)] for name in chart.y]
     has_legend = len(columns) > 1 or chart.diagonal
     upper = _TOP + (18 * _legend_rows(chart) if has_legend else 0)
     bounds = [[_number(v) for v in analysis.column(name)] for name in (chart.high, chart.low) if name]
-    scale = _scale(chart, columns, bounds) if set(chart.y) <= set(analysis.shares) else _values_scale(columns)
+    scale = _scale(chart, xs, columns, bounds) if set(chart.y) <= set(analysis.shares) else _values_scale(columns)
+    if chart.diagonal:
+        positions = {k: scale.position(x) for k, x in positions.items()}
+    first, last = (0.0, 1.0) if chart.diagonal else (min(positions.values()), max(positions.values()))
     axes = _Axes(first, last, scale, log, upper, HEIGHT + upper - _TOP)
     parts = [_y_axis(axes), _x_axis(chart, xs, positions, axes)]
     if chart.diagonal:
@@ -129,9 +132,9 @@ def _series(
 
 
 def _diagonal(axes: _Axes) -> str:
-    start, end = max(axes.first, 0), 1
+    """Straight, since both axes have one scale."""
     return (
-        f'<line x1="{axes.x(start):.1f}" y1="{axes.y(start):.1f}" x2="{axes.x(end):.1f}" y2="{axes.y(end):.1f}" '
+        f'<line x1="{axes.x(0):.1f}" y1="{axes.height - _BOTTOM}" x2="{axes.x(1):.1f}" y2="{axes.upper}" '
         'stroke="var(--soft)" stroke-dasharray="4 4"/>'
     )
 
@@ -209,15 +212,14 @@ def heat_table(rows: Sequence[str], cols: Sequence[str], values: Sequence[Sequen
     return f"<div class=scroll><table class=heat>{''.join(lines)}</table></div>"
 
 
-def _scale(chart: Chart, columns: list[list[float]], bounds: list[list[float]]) -> Scale:
-    """The scale of the y axis; linear beside a diagonal, which is straight there alone.
+def _scale(chart: Chart, xs: list[float], columns: list[list[float]], bounds: list[list[float]]) -> Scale:
+    """The scale of the y axis; beside a diagonal of both axes, where a linear one goes up to 1.
 
     The first series chooses it: a reference beside it may be perfect where the model is not.
     """
-    if chart.diagonal:
-        return LinearScale()
-    others = [v for column in columns[1:] for v in column]
-    return choose_scale(columns[0], [*others, *(v for column in bounds for v in column)])
+    others = [v for column in [*columns[1:], *bounds] for v in column]
+    scale = choose_scale(columns[0], [*others, *(xs if chart.diagonal else [])])
+    return LinearScale() if chart.diagonal and not scale.is_log else scale
 
 
 def _values_scale(columns: list[list[float]]) -> Scale:
@@ -240,7 +242,7 @@ def _y_axis(axes: _Axes) -> str:
 def _x_axis(chart: Chart, xs: list[float], positions: dict[int, float], axes: _Axes) -> str:
     """Tick labels that do not overlap, and the title."""
     if chart.diagonal:
-        ticks = [(k / 4, f"{25 * k:g}%") for k in range(5) if axes.first <= k / 4 <= axes.last]
+        ticks = [(axes.scale.position(value), text) for value, text in axes.scale.ticks()]
     else:
         ticks = [(position, format_number(xs[k])) for k, position in positions.items()]
     parts, previous_end = [], -math.inf
@@ -251,7 +253,8 @@ def _x_axis(chart: Chart, xs: list[float], positions: dict[int, float], axes: _A
             continue
         parts.append(f'<text x="{x:.1f}" y="{axes.height - _BOTTOM + 17}" text-anchor="{anchor}">{escape(text)}</text>')
         previous_end = end
-    title = f"{chart.x_title}{' (log scale)' if axes.log else ''}{'; proportions: logit scale' if axes.scale.is_log else ''}"
+    logit = "both axes: logit scale" if chart.diagonal else "proportions: logit scale"
+    title = f"{chart.x_title}{' (log scale)' if axes.log else ''}{f'; {logit}' if axes.scale.is_log else ''}"
     center = (_LEFT + WIDTH - _RIGHT) / 2
     parts.append(f'<text x="{center}" y="{axes.height - 6}" text-anchor="middle">{escape(title)}</text>')
     return "".join(parts)

@@ -13,6 +13,7 @@ from typing import Protocol
 
 NEARLY_PERFECT = 0.95  # of a proportion above it, a linear axis shows failures in its top twentieth only
 LOWEST = 0.001  # smaller proportions lie on the lower edge of a logit axis of accuracies: the plot is about failures
+_MIN_TICKS = 3  # of an axis of positive numbers
 _MARGIN = 2.0  # between the extreme values and the edges, as a factor of their odds
 _LOGIT_TICKS = (0.0001, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999, 0.999999)
 _TOPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
@@ -88,7 +89,7 @@ class PositiveScale:
 
     low: float
     high: float
-    is_log = False  # nothing to explain: ticks are at 1, 2 and 5 of each decade
+    is_log = False  # nothing to explain: the labels of the ticks show it
 
     def position(self, value: float) -> float:
         if value <= self.low:
@@ -97,9 +98,12 @@ class PositiveScale:
 
     def ticks(self) -> list[tuple[float, str]]:
         first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
-        steps = (1, 2, 5) if self.high / self.low < 1000 else (1,)
-        values = [step * 10.0**decade for decade in range(first, last + 1) for step in steps]
-        inside = [value for value in values if self.low <= value <= self.high]
+        inside: list[float] = []
+        for steps in ((1,), (1, 2, 5), range(1, 10)):  # the coarsest with three ticks
+            values = [step * 10.0**decade for decade in range(first, last + 1) for step in steps]
+            inside = [value for value in values if self.low <= value <= self.high]
+            if len(inside) >= _MIN_TICKS:
+                break
         return [(value, f"{value:g}") for value in inside or (self.low, self.high)]
 
     def text(self, value: float) -> str:

@@ -1,4 +1,4 @@
-"""Verify a stream of answers, one JSON object a line, in bounded memory and in the order of the lines."""
+"""Verify a stream of answers, one line of JSON or CSV or one row of a table each, in bounded memory and in their order."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ from typing import IO, Any
 
 from mathpipe.datasets.errors import UserError, nearest
 from mathpipe.datasets.io.import_records import Fault, Record, read_fields
-from mathpipe.datasets.io.source_files import read_lines, without_mark
+from mathpipe.datasets.io.source_files import column_names, open_file, read_lines, read_records, without_mark
 from mathpipe.generate.answers.answer_verifications import MALFORMED, AnswerVerification
 from mathpipe.generate.answers.answer_verifier import Answer, AnswerVerifier
 from mathpipe.generate.answers.mixture_verifier import MixtureVerifier
+from mathpipe.generate.curate.import_sources import format_of
 from mathpipe.generate.execution.ordered_map import map_in_order
 
 COLUMNS: Mapping[str, str] = {"problem": "problem", "answer": "answer"}
 OPTIONAL_ROLES = ("reference", "id", "task")
 INVALID_LINE = "invalid_line"
-"""The outcome of a line that is no JSON object with a problem and an answer."""
+"""The outcome of a line that is no JSON object with a problem and an answer, or no record of CSV like its header."""
 MAX_LINE_BYTES = 1 << 22
+_MAY_LACK = ("id", "task")
 _BATCH_LINES, _BATCH_BYTES = 128, 1 << 20
 
 
@@ -47,11 +49,22 @@ def score_lines(
     columns: Mapping[str, str] = COLUMNS,
     workers: int = 0,
 ) -> Iterator[ScoredLine]:
-    """The result of each line that is not empty, in order.
+    """The result of each line of JSON that is not empty, in order.
 
     ``columns``: role (problem, answer, reference, id, task) -> field of the object; a task needs a ``MixtureVerifier``.
     ``workers``: processes; 0: this one.
     """
+    records = (Record("answers", number, line) for number, line in enumerate(lines, start=1))
+    yield from _score_records(records, "jsonl", verifier, columns, workers)
+
+
+def _score_records(
+    records: Iterable[Record],
+    file_format: str,
+    verifier: AnswerVerifier | MixtureVerifier,
+    columns: Mapping[str, str],
+    workers: int,
+) -> Iterator[ScoredLine]:
     columns = {**COLUMNS, **columns}
     for role in columns.keys() - {*COLUMNS, *OPTIONAL_ROLES}:
         near = nearest(role, (*COLUMNS, *OPTIONAL_ROLES))
@@ -67,8 +80,8 @@ def score_lines(
             expected="the reference of each problem",
             next_step="name its field: --columns reference=NAME",
         )
-    score = functools.partial(_score_batch, verifier, columns)
-    for results in map_in_order(score, _batches(lines), workers):
+    score = functools.partial(_score_batch, verifier, columns, file_format)
+    for results in map_in_order(score, _batches(records), workers):
         yield from results
 
 
@@ -81,13 +94,38 @@ def score_file(
     )
 
 
-def _batches(lines: Iterable[bytes]) -> Iterator[list[Record]]:
-    """Batches of lines, smaller where lines are long."""
+def score_path(
+    path: str, verifier: AnswerVerifier | MixtureVerifier, columns: Mapping[str, str] = COLUMNS, workers: int = 0
+) -> Iterator[ScoredLine]:
+    """The results of a file of JSON lines, or of CSV, Parquet or Arrow by its extension; ``.gz`` and ``.zst`` are decompressed.
+
+    UserError if a header or a schema lacks a column.
+    """
+    file_format = format_of({"answers": [path]})
+    if file_format == "text":
+        file_format = "jsonl"
+    with open_file(path):  # UserError at once if there is no such file
+        names = column_names(path, "answers", file_format)
+    columns = {**COLUMNS, **columns}
+    missing = [column for role, column in columns.items() if names and role not in _MAY_LACK and column not in names]
+    if missing:
+        raise UserError(
+            f"{path} has no column {missing[0]!r}",
+            expected=f"columns for {', '.join(columns)}",
+            got=", ".join(names[:8]),
+            next_step="name them: --columns problem=NAME,answer=NAME",
+        )
+    records = read_records(path, "answers", file_format, MAX_LINE_BYTES)
+    return _score_records(records, file_format, verifier, columns, workers)
+
+
+def _batches(records: Iterable[Record]) -> Iterator[list[Record]]:
+    """Batches of records, smaller where lines are long."""
     batch: list[Record] = []
     size = 0
-    for number, line in enumerate(lines, start=1):
-        batch.append(Record("answers", number, line))
-        size += len(line)
+    for record in records:
+        batch.append(record)
+        size += len(record.raw)
         if len(batch) == _BATCH_LINES or size >= _BATCH_BYTES:
             yield batch
             batch, size = [], 0
@@ -96,10 +134,13 @@ def _batches(lines: Iterable[bytes]) -> Iterator[list[Record]]:
 
 
 def _score_batch(
-    verifier: AnswerVerifier | MixtureVerifier, columns: Mapping[str, str], records: list[Record]
+    verifier: AnswerVerifier | MixtureVerifier, columns: Mapping[str, str], file_format: str, records: list[Record]
 ) -> list[ScoredLine]:
     fields = {
-        r.number: read_fields(r, "jsonl", columns, MAX_LINE_BYTES, nullable=("answer", "id", "task")) for r in records
+        record.number: read_fields(
+            record, file_format, columns, MAX_LINE_BYTES, nullable=("answer",), optional=_MAY_LACK
+        )
+        for record in records
     }
     valid = {number: each for number, each in fields.items() if each is not None and not isinstance(each, Fault)}
     answers = [Answer(each["problem"], each["answer"], each.get("reference")) for each in valid.values()]
@@ -117,4 +158,13 @@ def _score_batch(
     return results
 
 
-__all__ = ["COLUMNS", "INVALID_LINE", "MALFORMED", "OPTIONAL_ROLES", "ScoredLine", "score_file", "score_lines"]
+__all__ = [
+    "COLUMNS",
+    "INVALID_LINE",
+    "MALFORMED",
+    "OPTIONAL_ROLES",
+    "ScoredLine",
+    "score_file",
+    "score_lines",
+    "score_path",
+]

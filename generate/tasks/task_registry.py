@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from mathpipe.datasets.errors import UserError, nearest
@@ -87,14 +88,21 @@ def get_task(name: str, source_digest: str | None = None) -> Task[Any]:
         return task
     if source_digest is not None:
         raise _other_source(name, source_digest, latest_digest(name))
-    near = nearest(name, [*TASKS, *installed_tasks()])
-    raise UserError(
+    raise _unknown_task(name)
+
+
+def _unknown_task(name: str) -> UserError:
+    """The error for a name that no task has: the tasks whose names continue it, or the most similar one; else all of them."""
+    names = [*TASKS, *installed_tasks()]
+    longer = [each for each in names if name and each.startswith(f"{name}-")]
+    near = longer or ([match] if (match := nearest(name, names)) else [])
+    return UserError(
         f"unknown task {name!r}",
-        expected=f"one of {', '.join([*TASKS, *installed_tasks()])}",
+        expected="a task that `mathpipe tasks` lists" if near else f"one of {', '.join(names)}",
         got=repr(name),
-        next_step=f"did you mean {near}?"
+        next_step=f"did you mean {', '.join(near[:-1])}{' or ' if len(near) > 1 else ''}{near[-1]}?"
         if near
-        else "`mathpipe tasks` lists them all; a task outside mathpipe is named by its file, --task ./NAME.py",
+        else "`mathpipe tasks` describes them; a task outside mathpipe is named by its file, --task ./NAME.py",
     )
 
 
@@ -114,7 +122,17 @@ def task_of_values(values: dict[str, Any]) -> Task[Any]:
 
 def load_task(reference: str) -> Task[Any]:
     """The task that the user names: ``inverse``, ``./gcd.py``, ``./tasks.py:Gcd`` or ``my.module:Gcd``. This loads its code."""
-    return load_external(reference) if is_reference(reference) else get_task(reference)
+    if is_reference(reference):
+        return load_external(reference)
+    file = Path(f"{reference}.py")
+    if reference not in TASKS and reference not in installed_tasks() and "/" not in reference and file.is_file():
+        raise UserError(
+            f"unknown task {reference!r}",
+            expected="a task that `mathpipe tasks` lists, or the file of a task",
+            got=repr(reference),
+            next_step=f"did you mean ./{file}?",
+        )
+    return get_task(reference)
 
 
 class MissingTaskError(UserError):

@@ -14,8 +14,7 @@ from typing import IO, Any, cast
 import click
 
 from mathpipe.datasets.io.atomic_files import open_output
-from mathpipe.datasets.io.source_files import open_file
-from mathpipe.generate.answers.answer_stream import ScoredLine, score_file
+from mathpipe.generate.answers.answer_stream import INVALID_LINE, ScoredLine, score_file, score_path
 from mathpipe.generate.answers.answer_text import EXTRACTIONS, Extraction
 from mathpipe.generate.answers.answer_verifier import SECONDS, AnswerVerifier
 from mathpipe.generate.answers.mixture_verifier import MixtureVerifier
@@ -25,6 +24,8 @@ from mathpipe.pipeline.config.counts import CountRange
 from mathpipe.pipeline.config.options import Choice, TaskCommand, configured_task
 from mathpipe.pipeline.config.path_types import LocalPath, Location
 from mathpipe.pipeline.console import handle_sigterm, log, quiet_option
+
+FAULTS = (INVALID_LINE, "invalid_problem")  # of the input, not of an answer
 
 
 @click.command("score", cls=TaskCommand)
@@ -92,6 +93,8 @@ def score(
 ) -> None:
     """Verify the answers of FILE (- for standard input), a JSON object with problem and answer on each line.
 
+    A file whose name ends in .csv, .parquet or .arrow is a table with these columns.
+
     Writes one JSON object a line, in the same order: line, outcome, correct, measures, evidence. A summary of the outcomes follows
     on standard error, or with --out on standard output. An answer that cannot be parsed is malformed; no answer stops the command.
     Nothing is evaluated. See docs/guides/scoring.md.
@@ -113,26 +116,29 @@ def score(
     if mixture.is_mixture:
         roles.setdefault("task", "task")
     single = None if "task" in roles else verifier_of(named_task)
-    with handle_sigterm(), _open_input(file) as answers, _open_output(out) as results:
-        for line in score_file(answers, single or mixture, roles, workers):
+    faults: dict[str, str] = {}  # outcome -> the first line that has it, and why
+    lines = _scored(file, single or mixture, roles, workers)
+    with handle_sigterm(), _open_output(out) as results:
+        for line in lines:
             outcomes[line.verification.outcome] += 1
             num_correct += line.verification.correct
+            if line.verification.outcome in FAULTS:
+                faults.setdefault(line.verification.outcome, f"line {line.number:,}: {line.verification.reason}")
             _write(results, line)
     summary = _summary(outcomes, num_correct)
-    text = json.dumps(summary) if as_json else _describe(summary)
+    text = json.dumps(summary) if as_json else _describe(summary, faults)
     if out is None:
         log(text)
     else:
         click.echo(text)
 
 
-@contextlib.contextmanager
-def _open_input(file: str) -> Iterator[IO[bytes]]:
+def _scored(
+    file: str, verifier: AnswerVerifier | MixtureVerifier, roles: dict[str, str], workers: int
+) -> Iterator[ScoredLine]:
     if file == "-":
-        yield sys.stdin.buffer
-        return
-    with open_file(file) as answers:
-        yield answers
+        return score_file(sys.stdin.buffer, verifier, roles, workers)
+    return score_path(file, verifier, roles, workers)
 
 
 @contextlib.contextmanager
@@ -154,10 +160,12 @@ def _summary(outcomes: Counter[str], num_correct: int) -> dict[str, Any]:
     return {"answers": outcomes.total(), "correct": num_correct, "outcomes": dict(outcomes.most_common())}
 
 
-def _describe(summary: dict[str, Any]) -> str:
+def _describe(summary: dict[str, Any], faults: dict[str, str]) -> str:
     total = summary["answers"]
     if not total:
         return "no answers"
     lines = [f"{name:<16} {count:>10,}  {100 * count / total:6.2f} %" for name, count in summary["outcomes"].items()]
     correct = summary["correct"]
+    lines += [f"first {outcome}, {fault}" for outcome, fault in faults.items()]
+    lines += ["other fields are named by --columns problem=NAME,answer=NAME"] if "no column" in str(faults) else []
     return "\n".join([*lines, f"{correct:,} of {total:,} answers are correct ({100 * correct / total:.2f} %)"])

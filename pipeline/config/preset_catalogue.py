@@ -79,5 +79,5 @@ def find_experiment(name: str) -> tuple[Experiment, Size]:
         f"unknown preset {name!r}",
         expected="a preset that `mathpipe presets` lists",
         got=repr(name),
-        next_step=did_you_mean(name, names),
+        next_step=did_you_mean(name, [NO_PRESET, *names]),
     )

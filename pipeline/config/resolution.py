@@ -128,11 +128,13 @@ def _to_user_error(validation_error: ValidationError, model: type[BaseModel], se
     name = f"{section}.{key}" if key else section
     if error["type"] == "extra_forbidden":
         known_keys = _known_keys(model)
+        suggestion = _suggest_key(key, known_keys, f"{section}.")
+        listed = f"one of {', '.join(known_keys)}"
         return UserError(
             f"unknown parameter {name}",
-            expected=f"one of {', '.join(known_keys)}",
+            expected=listed if suggestion is None else f"a parameter of the section {section}",
             got=repr(key),
-            next_step=_suggest_key(key, known_keys, f"{section}."),
+            next_step=suggestion,
         )
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "missing":

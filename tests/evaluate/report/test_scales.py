@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mathpipe.evaluate.report.scales import LinearScale, LogitScale, choose_scale, format_share
+from mathpipe.evaluate.analyze.analysis import Analysis, Chart
+from mathpipe.evaluate.report.charts import render_chart
+from mathpipe.evaluate.report.scales import LinearScale, LogitScale, choose_scale, format_share, positive_scale
 
 
 @pytest.mark.parametrize(
@@ -63,3 +66,43 @@ def test_larger_proportions_are_never_lower(values: list[float]) -> None:
     assert positions == sorted(positions) and positions[0] >= 0 and positions[-1] <= 1
     ticks = [value for value, _ in scale.ticks()]
     assert ticks == sorted(ticks)
+
+
+def test_calibration_of_a_nearly_perfect_model_has_one_logit_scale_on_both_axes() -> None:
+    """Points of a calibrated model lie on the diagonal, and those at 99.9 % are far from those at 99 %."""
+    shares = [0.6, 0.9, 0.99, 0.999]
+    rows = [[share, share, max(share - 0.1, 0.0), min(share + 0.0005, 1.0)] for share in shares]
+    svg = render_chart(calibration_analysis(rows))
+    assert svg is not None and "both axes: logit scale" in svg
+    diagonal = re.search(r'<line x1="([\d.]+)" y1="([\d.]+)" x2="([\d.]+)" y2="([\d.]+)" stroke="var\(--soft\)"', svg)
+    assert diagonal is not None
+    x1, y1, x2, y2 = map(float, diagonal.groups())
+    points = [tuple(map(float, pair)) for pair in re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)"', svg)]
+    assert len(points) == 4
+    for x, y in points:
+        assert (x - x1) / (x2 - x1) == pytest.approx((y - y1) / (y2 - y1), abs=0.005)
+    assert points[3][0] - points[2][0] > 0.1 * (x2 - x1)
+
+
+def test_calibration_of_other_models_has_linear_axes() -> None:
+    svg = render_chart(calibration_analysis([[0.2, 0.3, 0.2, 0.4], [0.6, 0.5, 0.4, 0.6]]))
+    assert svg is not None and "logit" not in svg
+    assert svg.count(">50%<") == svg.count(">100%<") == 2, "both axes from 0 to 100 %"
+
+
+def calibration_analysis(rows: list[list[float]]) -> Analysis:
+    columns = ["probability", "accuracy", "low", "high"]
+    chart = Chart("line", "probability", ("accuracy",), "low", "high", x_title="probability", diagonal=True)
+    return Analysis("calibration", "Calibration", "", columns, rows, chart, tuple(columns))
+
+
+@pytest.mark.parametrize(
+    ("values", "labels"),
+    [
+        ((29.3, 61.5), ["30", "40", "50", "60", "70"]),
+        ((0.56, 5.1), ["0.5", "1", "2", "5"]),
+        ((0.001, 90.0), ["0.001", "0.01", "0.1", "1", "10", "100"]),
+    ],
+)
+def test_positive_numbers_have_at_least_three_ticks(values: tuple[float, ...], labels: list[str]) -> None:
+    assert [label for _, label in positive_scale(values).ticks()] == labels
