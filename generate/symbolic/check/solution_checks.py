@@ -112,21 +112,27 @@ class SolutionCheck:
         return nodes[self._solution.roots[0]]
 
     def depends_on_constants(self, place: Place) -> bool | None:
-        """Whether dy/dc1 or det d(y, y')/d(c1, c2) is not zero at a point; None: not known."""
+        """Whether dy/dc1 or det d(y, y')/d(c1, c2) is not zero at a point; None: not known.
+
+        It is zero if a small ball says so. A large one that contains 0, as of acos u on an unknown side of the cut, says nothing.
+        """
+        state = State.UNKNOWN
         for bits in PRECISIONS[:4]:
             with precision(bits):
                 try:
-                    determinant = self._determinant(self._jet(place, self._order.solution_algebra))
+                    y = self._jet(place, self._order.solution_algebra)
                 except Undefined:
                     return None
                 except CannotTell:
                     continue
+                determinant = self._determinant(y)
                 if determinant is None:
                     return False
-                if determinant.is_finite() and not determinant.contains(0):
+                sizes = _size(y) + _size(y[1:])
+                state = residual_state(determinant, sizes if self._order.order == 1 else sizes**2)
+                if state is State.NONZERO:
                     return True
-                finite = determinant.is_finite()
-        return False if finite else None
+        return False if state is State.ZERO else None
 
     def _determinant(self, y: Jet) -> Ball | None:
         if self._order.order == 1:

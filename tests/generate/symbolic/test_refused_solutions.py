@@ -13,7 +13,7 @@ from mathpipe.generate.outcomes import SYMBOLIC_OUTCOMES
 from mathpipe.generate.symbolic.check.accepted_solutions import is_solution
 from mathpipe.generate.symbolic.check.general_solutions import verify_general_solutions
 from mathpipe.generate.symbolic.check.solution_checks import SolutionPoints
-from mathpipe.generate.symbolic.check.solution_points import FIRST_ORDER
+from mathpipe.generate.symbolic.check.solution_points import FIRST_ORDER, SECOND_ORDER
 from mathpipe.generate.tasks.task_registry import token_task
 
 Prefix = Callable[[str], bytes]
@@ -70,3 +70,19 @@ def test_generated_pairs_are_right_as_predictions(name: str) -> None:
         batch = next(batches)
         result = task.verify(batch.problems, batch.solutions, batch.solutions)
         assert {task.outcomes[k] for k in result.outcome} <= {"exact", "real_domain"}
+
+
+@pytest.mark.parametrize(
+    ("constant", "outcome"),
+    [
+        ("acos(5)", "equivalent"),
+        ("acos(atanh(tanh(5)))", "equivalent"),
+        ("acos(4 - exp(I*pi))", "undecided"),  # balls do not tell on which side of the cut it is
+        ("(sin(1)**2 + cos(1)**2 - 1)", "particular"),
+    ],
+)
+def test_balls_that_contain_zero_do_not_make_a_solution_particular(prefix: Prefix, constant: str, outcome: str) -> None:
+    """y = c2 (c1 x + k) has the determinant -c2 k."""
+    equations, solutions = (Sequences.from_list([prefix(text)]) for text in ("y2", f"c2*(c1*x + {constant})"))
+    result = verify_general_solutions(SECOND_ORDER, equations, Sequences.from_list([b""]), solutions)
+    assert SYMBOLIC_OUTCOMES[result.outcome[0]] == outcome
