@@ -31,8 +31,7 @@ def is_solution(
     )
     rest = np.flatnonzero(candidates & ~right)
     rest = rest[~_fails(substitute(order, order.dense_points, equations.take(rest), solutions.take(rest)))]
-    for i in rest.tolist():
-        right[i] = holds_generally(order, equations[i], solutions[i])
+    right[rest] = [holds_generally(order, equations[i], solutions[i]) for i in rest.tolist()]
     regions[~right] = False
     mask = (regions * (1 << np.arange(regions.shape[1]))).sum(axis=1).astype(np.uint8)
     holds_somewhere = (substitution.zero & substitution.informative).any(axis=1)

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product, zip_longest
+from itertools import groupby, product, zip_longest
 from random import Random
 
 from flint import acb, arb
@@ -28,7 +28,7 @@ from mathpipe.generate.symbolic.check.point_checks import (
     point,
     residual_state,
 )
-from mathpipe.generate.symbolic.check.singular_points import CriticalPoints, critical_points
+from mathpipe.generate.symbolic.check.singular_points import CriticalPoints, X, critical_points_of_each
 from mathpipe.generate.symbolic.check.solution_points import OdeOrder
 from mathpipe.generate.symbolic.numeric.ball_functions import Ball, CannotTell, Undefined
 from mathpipe.generate.symbolic.numeric.balls import BallProgram, Jet, precision, run
@@ -112,21 +112,27 @@ class SolutionCheck:
         return nodes[self._solution.roots[0]]
 
     def depends_on_constants(self, place: Place) -> bool | None:
-        """Whether dy/dc1 or det d(y, y')/d(c1, c2) is not zero at a point; None: not known."""
+        """Whether dy/dc1 or det d(y, y')/d(c1, c2) is not zero at a point; None: not known.
+
+        It is zero if a small ball says so. A large one that contains 0, as of acos u on an unknown side of the cut, says nothing.
+        """
+        state = State.UNKNOWN
         for bits in PRECISIONS[:4]:
             with precision(bits):
                 try:
-                    determinant = self._determinant(self._jet(place, self._order.solution_algebra))
+                    y = self._jet(place, self._order.solution_algebra)
                 except Undefined:
                     return None
                 except CannotTell:
                     continue
+                determinant = self._determinant(y)
                 if determinant is None:
                     return False
-                if determinant.is_finite() and not determinant.contains(0):
+                sizes = _size(y) + _size(y[1:])
+                state = residual_state(determinant, sizes if self._order.order == 1 else sizes**2)
+                if state is State.NONZERO:
                     return True
-                finite = determinant.is_finite()
-        return False if finite else None
+        return False if state is State.ZERO else None
 
     def _determinant(self, y: Jet) -> Ball | None:
         if self._order.order == 1:
@@ -168,6 +174,22 @@ def substitute_leaves(tree: Tree, values: dict[int, Tree]) -> Tree:
     return (tree[0], *(substitute_leaves(child, values) for child in tree[1:]))
 
 
+def _turning(tree: Tree) -> Iterator[Tree]:
+    """Expressions with poles where a function within the tree turns: asin(sin u) has another slope beyond zeros of cos u."""
+    if isinstance(tree, int) or len(tree) == 1:
+        return
+    name, u = TOKENS[tree[0]], tree[1]
+    if name in _SLOPES:
+        yield (IDS["inv"], (IDS[_SLOPES[name]], u))
+    if name in ("cosh", "sech"):
+        yield (IDS["inv"], u)
+    for child in tree[1:]:
+        yield from _turning(child)
+
+
+_SLOPES = {"sin": "cos", "csc": "cos", "cos": "sin", "sec": "sin"}
+
+
 def _fraction(value: float) -> Tree:
     return (IDS["div"], round(value * DENOMINATOR), DENOMINATOR)
 
@@ -191,23 +213,15 @@ class SolutionPoints:
     def all(self) -> Iterator[Place]:
         """Every point, those of different regions in turn."""
         random = self._random
-        for low, high in ((0.2, 4), (4, 40)):
+        choices = [(low, *choice) for low, high in ((0.2, 4), (4, 40)) for choice in self._constants(random, low, high)]
+        critical = self._critical([self._with_constants(constants) for _, _, constants in choices])
+        for size, group in groupby(zip(choices, critical, strict=True), key=lambda pair: pair[0][0]):
             groups = [
-                list(self._over_x(random, constants, region, far=low < 1))
-                for region, constants in self._constants(random, low, high)
+                list(self._over_x(random, constants, region, points, far=size < 1))
+                for (_, region, constants), points in group
             ]
-            for points in zip_longest(*groups):
-                yield from (place for place in points if place is not None)
-        yield from self._over_constants(random)
-
-    def quick(self) -> Iterator[Place]:
-        """Some of them: one of each region; for constants of one region every interval of x and far ones; constants by interval."""
-        random = Random(self._random.random())
-        yield from self.few
-        region, constants = random.choice(list(self._constants(random, 0.2, 4)))
-        yield from (Place(complex(x), constants, region) for x in self._intervals_of_x(random, constants)[1])
-        for x in (random.uniform(20, 50), -random.uniform(20, 50), random.choice((-1, 1)) * random.uniform(50, 400)):
-            yield Place(complex(x), constants, region)
+            for places in zip_longest(*groups):
+                yield from (place for place in places if place is not None)
         yield from self._over_constants(random)
 
     def _constants(self, random: Random, low: float, high: float) -> Iterator[tuple[int, tuple[float, ...]]]:
@@ -221,21 +235,17 @@ class SolutionPoints:
         for region, (second, first) in enumerate(product((1, -1), repeat=2)):
             yield region, tuple(_rounded(sign * random.uniform(low, high)) for sign in (first, second))
 
-    def _over_x(self, random: Random, constants: tuple[float, ...], region: int, *, far: bool) -> Iterator[Place]:
-        critical, xs = self._intervals_of_x(random, constants)
+    def _over_x(
+        self, random: Random, constants: tuple[float, ...], region: int, critical: CriticalPoints, *, far: bool
+    ) -> Iterator[Place]:
+        xs = interval_points(critical, random)[:MAX_POINTS]
         if far:
             xs += far_and_near_points(critical, random)[-8:]
-        xs += [random.uniform(-3, 3), random.uniform(-50, 50)]
+        xs += [random.uniform(-3, 3), random.uniform(-50, 50), random.choice((-1, 1)) * random.uniform(50, 400)]
         yield from (Place(complex(x), constants, region) for x in xs)
         if not self._real_only:
-            for sign in (1, -1):
-                yield Place(complex(random.uniform(-3, 3), sign * random.uniform(0.2, 2.5)), constants, region)
-
-    def _intervals_of_x(self, random: Random, constants: tuple[float, ...]) -> tuple[CriticalPoints, list[float]]:
-        """(critical points of x, a point on each interval between them)."""
-        values = {IDS[name]: _fraction(c) for name, c in zip(self._order.constants, constants, strict=True)}
-        critical = critical_points([substitute_leaves(self._solution, values)])
-        return critical, interval_points(critical, random)[:MAX_POINTS]
+            for least, most in ((0.2, 2.5), (-2.5, -0.2), (2.5, 8), (-8, -2.5)):
+                yield Place(complex(random.uniform(-3, 3), random.uniform(least, most)), constants, region)
 
     def _over_constants(self, random: Random) -> Iterator[Place]:
         """For fixed x and other constant, one constant on every interval between its critical points."""
@@ -244,10 +254,18 @@ class SolutionPoints:
             constants = [_rounded(random.choice((-1, 1)) * random.uniform(0.5, 4)) for _ in self._order.constants]
             values = {IDS["x"]: _fraction(x)}
             values |= {IDS[n]: _fraction(c) for n, c in zip(self._order.constants, constants, strict=True) if n != name}
-            critical = critical_points([substitute_leaves(self._solution, values)], (IDS[name],))
+            (critical,) = self._critical([substitute_leaves(self._solution, values)], (IDS[name],))
             for c in interval_points(critical, random)[:MAX_POINTS]:
                 constants[k] = c
                 yield Place(complex(x), tuple(constants), self._region(constants))
+
+    def _with_constants(self, constants: tuple[float, ...]) -> Tree:
+        values = {IDS[name]: _fraction(c) for name, c in zip(self._order.constants, constants, strict=True)}
+        return substitute_leaves(self._solution, values)
+
+    def _critical(self, solutions: list[Tree], variable: Tree = X) -> list[CriticalPoints]:
+        """Where each of these may change, or its equation may, which takes inverse functions of it."""
+        return critical_points_of_each([[tree, *_turning(tree)] for tree in solutions], variable)
 
     def _region(self, constants: list[float]) -> int:
         if self._order.order == 1:

@@ -204,6 +204,15 @@ def _of_reciprocal(rule: Rule) -> Rule:
     return composed
 
 
+def _atanh(u: Ball, order: int) -> tuple[Ball, ...]:
+    """Real for real u with abs(u) < 1: acb's is so up to rounding errors, which leave the side of a cut unknown."""
+    jet = _ANY_ATANH(u, order)
+    if not isinstance(u, acb) or not u.imag.is_zero() or not abs(u.real) < 1:
+        return jet
+    return (acb(jet[0].real), *jet[1:])
+
+
+_ANY_ATANH = _inverse_function("atanh", _rational_slopes(-1), 1)
 _BASE: dict[str, Rule] = {
     "sin": _sin,
     "cos": _cos,
@@ -216,7 +225,7 @@ _BASE: dict[str, Rule] = {
     "atan": _inverse_function("atan", _rational_slopes(1), -1),
     "asinh": _inverse_function("asinh", _root_slopes(1, 1), -1),
     "acosh": _inverse_function("acosh", _acosh_slopes, 1),
-    "atanh": _inverse_function("atanh", _rational_slopes(-1), 1),
+    "atanh": _atanh,
 }
 RULES: dict[str, Rule] = {
     **_BASE,

@@ -80,7 +80,13 @@ class ElementaryFunctions(ReciprocalRing):
         result = self._number_power(factor, exponent)
         if radicand.is_one():
             return result
-        return self.multiply(result, self._root_power(radicand, exponent, branching=True))
+        inner = self._as_power(radicand)
+        if inner is None:
+            return self.multiply(result, self._root_power(radicand, exponent, branching=True))
+        number, base, inner_exponent = inner
+        return self.multiply(
+            self.multiply(result, self._number_power(number, exponent)), self.power(base, inner_exponent * exponent)
+        )
 
     def _root_power(self, radicand: Polynomial, exponent: fmpq, *, branching: bool) -> Polynomial:
         key = f"root {radicand}"
@@ -95,6 +101,29 @@ class ElementaryFunctions(ReciprocalRing):
         )
         turns, rest = divmod(int((exponent * order).numer()), order)
         return self.multiply(self.integer_power(radicand, turns), root**rest)
+
+    def _as_power(self, p: Polynomial) -> tuple[fmpq, Polynomial, fmpq] | None:
+        """(c, u, r) of p = c u^r with c > 0 and 0 < abs(r) < 1; None for other polynomials.
+
+        The argument of such a power is r times that of u, so ln(c u^r) = ln c + r ln u and (c u^r)^s = c^s u^(r s) hold on
+        principal branches, for real r and s. They do not for abs(r) > 1, nor for r = -1 and u < 0.
+        """
+        if all(self._kernels[i].kind != "root" for i in self._used(p)):
+            return None
+        numerator, denominator = self.normal(p)
+        monomial = numerator.term_content()
+        for position in self._used(monomial):
+            kernel, exponent = self._kernels[position], int(monomial.degrees()[position])
+            if kernel.kind != "root":
+                continue
+            rest = numerator / self._generators[position] ** exponent
+            for power in (0, 1):
+                number = rest if power == 0 else self.multiply(rest, kernel.argument)
+                number = self.canonical(self.multiply(number, self.inverse(denominator)))
+                if number.is_constant() and number.leading_coefficient() > 0:
+                    exponent_of_base = fmpq(exponent, kernel.degree) - power
+                    return number.leading_coefficient(), kernel.argument, exponent_of_base
+        return None
 
     def _number_power(self, number: fmpq, exponent: fmpq) -> Polynomial:
         """A positive rational number to a rational power, a product over its primes."""
@@ -123,6 +152,10 @@ class ElementaryFunctions(ReciprocalRing):
             rest = self.multiply(rest, self.inverse(denominator))
         if rest.is_one():
             return total
+        power = self._as_power(rest)
+        if power is not None:
+            number, base, exponent = power
+            return total + self.logarithm(self._context.constant(number)) + self.logarithm(base) * exponent
         text = str(rest)
         if f"inverse {text}" not in self._index and f"ln {text}" not in self._index:
             self._require_nonzero(rest)

@@ -119,6 +119,13 @@ def _refuse_reciprocal(base: Expression) -> None:
         raise NotDecided("a power of a reciprocal")
 
 
+def _logarithm(u: Expression) -> Expression:
+    """ln u; r ln v for u = v^r with -1 < r <= 1, whose argument is r times that of v."""
+    if u.is_Pow and u.args[1].is_Rational and -1 < u.args[1] <= 1:
+        return u.args[1] * _logarithm(u.args[0])
+    return se.log(u)
+
+
 def _reciprocal_of(name: str) -> Callable[[Expression], Expression]:
     function = getattr(se, name)
     return lambda u: 1 / function(u)
@@ -147,7 +154,7 @@ _UNARY: dict[int, Callable[[Expression], Expression]] = by_token(
     {
         **{name: getattr(se, name) for name in ("exp", "sin", "cos", "sinh", "cosh")},
         **{name: getattr(se, name) for name in ("asin", "acos", "atan", "asinh", "atanh")},
-        "ln": se.log,
+        "ln": _logarithm,
         "inv": lambda u: 1 / u,
         "sqrt": lambda u: power(u, _HALF),
         **{f"pow{n}": _fixed_power(n) for n in (2, 3, 4, 5)},
