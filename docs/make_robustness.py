@@ -30,7 +30,7 @@ A trial that lost something found a defect, which is repaired before its figures
   command must complete the dataset with equal bytes.
 - **Hostile input**: texts of absurd depth, length and size; random and mutated token sequences; files with one byte flipped or cut
   off; checkpoints that hold code. Limits: 1 GB and 10 seconds of CPU time.
-- **Load**: the resident memory of a command and its workers in each quarter of its time. It must not grow with the number of rows, and
+- **Load**: the resident memory of a command and its workers in each quarter of its time. It must not grow with the rows, and
   `dedupe` stays below 4 GB."""
 
 
