@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mathpipe.datasets.dataset import Dataset
 from mathpipe.datasets.errors import UserError
-from mathpipe.datasets.resources.memory import available_memory
+from mathpipe.datasets.resources.memory_limit import available_memory
 from mathpipe.datasets.tokenizers.tokenizer import PAD
 from mathpipe.evaluate.adapters.adapter_registry import AnyAdapter
 from mathpipe.evaluate.decode.beam_search import beam_search

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mathpipe.datasets.resources.cpus import available_cpus
-from mathpipe.datasets.resources.memory import available_memory
+from mathpipe.datasets.resources.memory_limit import available_memory
 
 # Peaks of a worker: 205 MB for integrals, 268 MB for inverses and 293 MB for SVDs of 10x10; the parent took 144 MB (AMD EPYC).
 WORKER_BYTES, PARENT_BYTES = 400 * 10**6, 300 * 10**6

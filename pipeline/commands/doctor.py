@@ -15,7 +15,7 @@ from typing import Literal
 import click
 
 from mathpipe.datasets.resources.cpus import available_cpus
-from mathpipe.datasets.resources.memory import memory_limit
+from mathpipe.datasets.resources.memory_limit import memory_limit
 from mathpipe.generate.execution.worker_memory import workers_that_fit
 from mathpipe.pipeline.code_version import version_text
 from mathpipe.pipeline.console import EXIT_DAMAGED

@@ -9,7 +9,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from typing import IO, Any, cast
+from typing import IO, Any
 
 import click
 
@@ -147,7 +147,7 @@ def _open_output(out: str | None) -> Iterator[IO[str]]:
         yield sys.stdout
         return
     with open_output(out) as file:
-        results = io.TextIOWrapper(cast(IO[bytes], file), encoding="utf-8", newline="\n")
+        results = io.TextIOWrapper(file, encoding="utf-8", newline="\n")
         yield results
         results.detach()
 

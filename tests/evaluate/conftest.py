@@ -107,6 +107,12 @@ class Planned(nn.Module):
     def check(self, rows: object) -> None:
         """Accepts everything."""
 
+    def output_layer(self) -> tuple[Tensor, Tensor]:
+        return torch.zeros(self.vocabulary, 1), torch.zeros(self.vocabulary)
+
+    def layers(self) -> list[nn.Module]:
+        return []
+
     def encode(self, source: Tensor) -> Tensor:
         self.num_problems += len(source)
         answers = [self.plan[tuple(t for t in row if t != PAD)] for row in source.tolist()]

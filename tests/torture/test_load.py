@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import torture_load
 from torture_figures import Figures, figures, share
@@ -26,13 +27,13 @@ def large(rows: int) -> int:
     return max(SMALL, round((share() or 1.0) * rows))
 
 
-def record(counts: Figures, rows: int, use: MemoryUse, limit: float) -> None:
-    """Peaks in MB by quarter of the time. A trial is lost beyond the limit, or if memory grows over many rows."""
+def record(counts: Figures, rows: int, use: MemoryUse, limit: float, flat: bool = True) -> None:
+    """Peaks in MB by quarter of the time. A trial is lost beyond the limit, or if memory has to be ``flat`` and grows."""
     counts.details |= {"rows": rows, "CPU-seconds": use.cpu_seconds}
     counts.details |= {f"MB in quarter {k}": value for k, value in enumerate(use.quarters, 1)}
     if use.peak > limit:
         counts.failed(f"{use.peak:.0f} MB, more than {limit:.0f}")
-    elif rows > 10 * SMALL and not use.is_flat:
+    elif flat and rows > 10 * SMALL and not use.is_flat:
         counts.failed(f"memory grows: {use.quarters} MB")
     else:
         counts.survived()
@@ -79,20 +80,40 @@ def test_dedupe(rows: int, workers: int, tmp_path: Path) -> None:
             counts.survived()
 
 
-@pytest.mark.parametrize("rows", [2_000, pytest.param(PROBLEMS, marks=pytest.mark.slow)], ids=["small", "1M"])
-def test_eval(rows: int, tmp_path: Path) -> None:
-    """A tiny model answers, and each wrong answer is listed."""
-    rows = rows if rows == 2_000 else large(rows)
-    data, run = str(tmp_path / "d"), str(tmp_path / "run")
+def evaluated(folder: Path, rows: int) -> MemoryUse:
+    """Train a tiny model in ``folder / "run"``, and answer as many problems; each wrong answer is listed."""
+    data, run = str(folder / "d"), str(folder / "run")
     sizes = ("--n", "2k", "--valid", "100", "--test", str(rows))
     settings = ["steps=20", "batch=32", "warmup=5", "model.encoder_width=16", "model.decoder_width=16"]
     settings += ["model.encoder_heads=2", "model.decoder_heads=2", "model.decoder_layers=1"]
     changes = [part for value in settings for part in ("-S", value)]
-    measure_mathpipe(["generate", "--task", "gcd", *sizes, "--out", data, "--workers", "0"], tmp_path / "log")
-    measure_mathpipe(["train", "--preset", "none", "--data", data, "--run", run, *changes], tmp_path / "log")
+    measure_mathpipe(["generate", "--task", "gcd", *sizes, "--out", data, "--workers", "0"], folder / "log")
+    measure_mathpipe(["train", "--preset", "none", "--data", data, "--run", run, *changes], folder / "log")
+    return measure_mathpipe(["eval", "--run", run, "--verbose", "--quiet"], folder / "log")
+
+
+@pytest.mark.parametrize("rows", [2_000, pytest.param(PROBLEMS, marks=pytest.mark.slow)], ids=["small", "1M"])
+def test_eval(rows: int, tmp_path: Path) -> None:
+    """Decoding takes a part at a time; the analyses at the end hold the columns of all predictions."""
+    rows = rows if rows == 2_000 else large(rows)
     with figures("load", f"eval --verbose, {rows:,} problems") as counts:
-        use = measure_mathpipe(["eval", "--run", run, "--verbose", "--quiet"], tmp_path / "log")
-        record(counts, rows, use, 2000)
+        record(counts, rows, evaluated(tmp_path, rows), 2000, flat=False)
+
+
+@pytest.mark.slow
+def test_report(tmp_path: Path) -> None:
+    """The analyses of a million predictions: those of 2,000 problems, repeated."""
+    evaluated(tmp_path, 2_000)
+    file = tmp_path / "run" / "evaluation" / "test" / "predictions.parquet"
+    table = pq.read_table(file)
+    repetitions = large(PROBLEMS) // 2_000
+    with pq.ParquetWriter(file, table.schema) as writer:
+        for _ in range(repetitions):
+            writer.write_table(table)
+    rows = repetitions * 2_000
+    with figures("load", f"report, {rows:,} predictions") as counts:
+        use = measure_mathpipe(["report", str(tmp_path / "run")], tmp_path / "log")
+        record(counts, rows, use, 2000, flat=False)
 
 
 @pytest.mark.parametrize("rows", [2_000, pytest.param(PROBLEMS, marks=pytest.mark.slow)], ids=["small", "1M"])

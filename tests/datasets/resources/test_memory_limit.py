@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from mathpipe.datasets.resources.memory import memory_limit
+from mathpipe.datasets.resources.memory_limit import memory_limit
 
 GB = 10**9
 UNLIMITED = "9223372036854771712"  # of version 1
@@ -120,7 +120,7 @@ _IN_GROUP = """
 import os, sys
 from pathlib import Path
 (Path(sys.argv[1]) / "cgroup.procs").write_text(str(os.getpid()))
-from mathpipe.datasets.resources.memory import memory_limit
+from mathpipe.datasets.resources.memory_limit import memory_limit
 from mathpipe.generate.execution.worker_memory import workers_that_fit
 print(memory_limit().limit, workers_that_fit(cpus=64))
 """

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from mathpipe.datasets.resources.control_groups import group_directories, read_text
 
 
@@ -31,7 +29,13 @@ class MemoryLimit:
     from_group: bool = False
 
 
-def memory_limit(root: Path = Path("/"), machine: Callable[[], Any] = psutil.virtual_memory) -> MemoryLimit:
+def _machine_memory() -> Any:
+    import psutil  # here, since it has one module for each operating system
+
+    return psutil.virtual_memory()
+
+
+def memory_limit(root: Path = Path("/"), machine: Callable[[], Any] = _machine_memory) -> MemoryLimit:
     """The memory of this process. ``root`` contains ``proc`` and ``sys``; ``machine()`` has ``total`` and ``available``."""
     memory = machine()
     total, limit, available = int(memory.total), int(memory.total), int(memory.available)
@@ -42,9 +46,9 @@ def memory_limit(root: Path = Path("/"), machine: Callable[[], Any] = psutil.vir
     return MemoryLimit(limit, max(0, min(available, limit)), limit < total)
 
 
-def available_memory(root: Path = Path("/"), machine: Callable[[], Any] = psutil.virtual_memory) -> int:
+def available_memory() -> int:
     """Bytes of memory that this process can still take; see ``memory_limit``."""
-    return memory_limit(root, machine).available
+    return memory_limit().available
 
 
 def _groups(root: Path) -> Iterator[tuple[int, int]]:
