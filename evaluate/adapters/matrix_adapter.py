@@ -58,7 +58,7 @@ class MatrixAdapter(Adapter[MatrixExamples, Matrices, MatrixTokenizer]):
     tolerances = TOLERANCES[1:]
     typical_column = "error_l1"
     worst_order = (
-        "First one of each kind that has no error (malformed, unterminated, wrong shape), then the largest error_l1. Each "
+        "first one of each kind that has no error (malformed, unterminated, wrong shape), then the largest error_l1. Each "
         "problem is shown once."
     )
 

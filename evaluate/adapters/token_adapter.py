@@ -36,7 +36,7 @@ class TokenAdapter(Adapter[TokenExamples, Sequences, TokenizerT]):
     criterion = "passed verification"
     typical_column = "problem_length"
     worst_order = (
-        "First one of each kind that is no wrong answer (malformed, unterminated, undecided, timeout), then the most confident "
+        "first one of each kind that is no wrong answer (malformed, unterminated, undecided, timeout), then the most confident "
         "wrong answers: the largest log probability. Each problem is shown once."
     )
 

@@ -4,7 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.command_line import call
+from mathpipe.pipeline.cli import main
+
+
+def call(*arguments: str) -> int:
+    """The exit code of ``mathpipe ARGUMENTS``."""
+    with pytest.raises(SystemExit) as exit_request:
+        main(list(arguments))
+    return int(exit_request.value.code or 0)
 
 
 @pytest.mark.parametrize(

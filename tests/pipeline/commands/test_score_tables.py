@@ -8,10 +8,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.command_line import call
+from mathpipe.pipeline.cli import main
 
 ROWS = {"problem": ["x*cos(x)", "1/x", "2*x"], "answer": ["x*sin(x)+cos(x)", "x", None]}
 OUTCOMES = ["equivalent", "wrong_value", "malformed"]
+
+
+def call(*arguments: str) -> int:
+    """The exit code of ``mathpipe ARGUMENTS``."""
+    with pytest.raises(SystemExit) as exit_request:
+        main(list(arguments))
+    return int(exit_request.value.code or 0)
 
 
 def write(path: Path) -> Path:
