@@ -40,7 +40,7 @@ def _rebuild(
     return error_class(what, expected=expected, got=got, cause=cause, next_step=next_step)
 
 
-_LONGEST_WORD = 1_000  # characters; a quoted token or number of a hostile file may have millions
+_LONGEST_QUOTE = 1_000  # characters; a quoted token or number of a hostile file may have millions
 
 
 def _sentence(text: str) -> str:
@@ -48,8 +48,8 @@ def _sentence(text: str) -> str:
     return line if line.endswith((".", "?", "!")) else line + "."
 
 
-def _shorten(word: str) -> str:
-    return word if len(word) <= _LONGEST_WORD else f"{word[:100]}... ({len(word):,} characters)"
+def _shorten(text: str) -> str:
+    return text if len(text) <= _LONGEST_QUOTE else f"{text[:100]}... ({len(text):,} characters)"
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str | None:

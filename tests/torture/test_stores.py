@@ -128,12 +128,12 @@ def test_server_that_sends_half_bodies(honest: bool, s3: Any, put: Put, monkeypa
             if s3.objects(f"{folder}/") != whole:
                 fault = "not resumed"
             count(counts, fault, f"from {sorted(states[-1 - k])}")
-        for name, read in {"read": num_rows, "verify": verify}.items():
+        for name, use in {"read": num_rows, "verify": verify}.items():
             monkeypatch.setattr(s3, "_moto", half)
             with pytest.raises(UserError, match=url):
-                read(url)
+                use(url)
             monkeypatch.setattr(s3, "_moto", half.application)
-            count(counts, None if read(url) == 10 else "not read afterwards", name)
+            count(counts, None if use(url) == 10 else "not read afterwards", name)
 
 
 def count(counts: Figures, fault: str | None, where: str) -> None:
