@@ -40,9 +40,16 @@ def _rebuild(
     return error_class(what, expected=expected, got=got, cause=cause, next_step=next_step)
 
 
+_LONGEST_QUOTE = 1_000  # characters; a quoted token or number of a hostile file may have millions
+
+
 def _sentence(text: str) -> str:
-    line = " ".join(str(text).split())
+    line = " ".join(map(_shorten, str(text).split()))
     return line if line.endswith((".", "?", "!")) else line + "."
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= _LONGEST_QUOTE else f"{text[:100]}... ({len(text):,} characters)"
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str | None:

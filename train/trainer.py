@@ -38,6 +38,7 @@ from mathpipe.train.run.checkpoint import (
     SUMMARY,
     RunRecord,
     build_model,
+    complete_state,
     save_checkpoint,
     tokenizers,
 )
@@ -388,13 +389,14 @@ class Checkpointer:
 
     def restore(self, checkpoint: dict[str, Any], train_step: TrainStep, batches: Batches) -> RunState:
         """Restore the rest of a checkpoint and return its state. With another number of processes, dropout gets new seeds."""
-        state = RunState(**checkpoint["state"])
-        if self.distributed.is_rank_zero:  # the saved sums are totals: the other ranks start from zero
-            train_step.loss_sums.copy_(checkpoint["loss_sums"])
-        train_step.model.load_state_dict(checkpoint["model"])
-        train_step.optimiser.load_state_dict(checkpoint["optimiser"])
-        batches.load_state_dict(checkpoint["batches"])
-        self._restore_generators(checkpoint["generators"], state.step)
+        with complete_state(self.run_dir / CHECKPOINT):
+            state = RunState(**checkpoint["state"])
+            if self.distributed.is_rank_zero:  # the saved sums are totals: the other ranks start from zero
+                train_step.loss_sums.copy_(checkpoint["loss_sums"])
+            train_step.model.load_state_dict(checkpoint["model"])
+            train_step.optimiser.load_state_dict(checkpoint["optimiser"])
+            batches.load_state_dict(checkpoint["batches"])
+            self._restore_generators(checkpoint["generators"], state.step)
         return state
 
     def _restore_generators(self, generators: list[dict[str, Any]], step: int) -> None:

@@ -22,11 +22,15 @@ pytestmark = pytest.mark.torture
 MAX_SECONDS, MAX_MEGABYTES = 10.0, 1_000.0
 _BATCH = 8
 TASKS = ["integration-bwd", "ode1", "inverse", "gcd", "sort"]
-SMALL_TEXTS = ["tower", "digits", "lists", "nested functions", "code"]
+SMALL_TEXTS, SMALL_VALUES = ["tower", "digits", "code"], ["nested lists", "digits in a list"]
 
 
 def texts() -> list[str]:
     return list(TEXTS) if share() is not None else SMALL_TEXTS
+
+
+def json_values() -> dict[str, str]:
+    return JSON_VALUES if share() is not None else {name: JSON_VALUES[name] for name in SMALL_VALUES}
 
 
 def run_all(counts: Figures, lines: list[tuple[str, list[str]]], place: str | None) -> list[CommandResult]:
@@ -72,7 +76,7 @@ def test_score(task: str, tmp_path: Path) -> None:
         write_lines(tmp_path / f"text-{k}.jsonl", pairs, "jsonl", "answer")
         lines.append((name, score_line(task, tmp_path / f"text-{k}.jsonl")))
     good = json.dumps(problem), json.dumps(answer)
-    for k, (name, value) in enumerate(JSON_VALUES.items()):
+    for k, (name, value) in enumerate(json_values().items()):
         content = record(good[0], value, "answer") + record(value, good[1], "answer") + record(*good, "answer")
         (tmp_path / f"value-{k}.jsonl").write_text(content)
         lines.append((f"{name} as JSON", score_line(task, tmp_path / f"value-{k}.jsonl")))
@@ -117,7 +121,7 @@ def test_import(task: str, format_: str, tmp_path: Path) -> None:
     if format_ == "jsonl":
         problem, solution = good_pair(task, part.notations[0])
         good = json.dumps(problem), json.dumps(solution)
-        for k, (name, value) in enumerate(JSON_VALUES.items()):
+        for k, (name, value) in enumerate(json_values().items()):
             content = record(good[0], value, "solution") + record(value, good[1], "solution")
             (tmp_path / f"value-{k}.jsonl").write_text(content + record(*good, "solution"))
             lines.append((f"{name} as JSON", import_line(task, tmp_path / f"value-{k}.jsonl", None)))

@@ -37,7 +37,7 @@ FILES: list[tuple[str, list[list[str]], int]] = [  # file, commands, trials of t
     ("evaluation/predictions.parquet", [["failures", "{}/evaluation"], ["report", "{}/evaluation"]], 150),
     ("evaluation/failures.jsonl.zst", [["failures", "{}/evaluation/failures.jsonl.zst"]], 100),
     ("evaluation/metrics.json", [["report", "{}/evaluation"]], 50),
-    ("params.yaml", [[*TRAINING, "--params", "{}/params.yaml", "-S", "steps=1"]], 100),
+    ("params.yaml", [[*TRAINING, "--params", "{}/params.yaml", "-S", "steps=1", "-S", "warmup=0"]], 100),
 ]
 
 

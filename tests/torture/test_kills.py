@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import torture_work as work
-from torture_figures import Figures, figures, number_of_trials
+from torture_figures import Figures, figures, number_of_trials, share
 from torture_processes import Child, command
 
 pytestmark = pytest.mark.torture
@@ -117,6 +117,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def fewer_steps() -> list[str]:
+    """In the test suite a third of the steps."""
+    return ["steps=20"] if share() is None else []
+
+
 def test_training(tmp_path: Path, data: Path) -> None:
     whole: dict[str, Any] = {}
 
@@ -133,14 +138,14 @@ def test_training(tmp_path: Path, data: Path) -> None:
             counts,
             number_of_trials(1, 30),
             tmp_path,
-            lambda target: Child(tmp_path / "log", work.train, str(data), str(target)),
+            lambda target: Child(tmp_path / "log", work.train, str(data), str(target), *fewer_steps()),
             check,
         )
 
 
 def test_evaluation(tmp_path: Path, data: Path) -> None:
     run, whole = tmp_path / "run", dict[str, Any]()
-    assert Child(tmp_path / "log", work.train, str(data), str(run)).wait() == 0
+    assert Child(tmp_path / "log", work.train, str(data), str(run), *fewer_steps()).wait() == 0
 
     def check(target: Path) -> str | None:
         metrics = json.loads((target / "metrics.json").read_text()) | {"seconds": 0}

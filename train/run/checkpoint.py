@@ -15,9 +15,11 @@ detected. It is loaded with ``weights_only=True``, so that loading runs no code.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -120,6 +122,23 @@ def read_checkpoint(path: Path, device: str | torch.device = "cpu") -> dict[str,
     return state
 
 
+@contextlib.contextmanager
+def complete_state(path: Path) -> Iterator[None]:
+    """UserError that names ``path`` if a part of its checkpoint, used in the block, is missing or does not fit its record."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise UserError(
+            f"{path} does not fit its own record",
+            expected="the tensors of the model that its record describes, and the state of its training",
+            got=f"{type(error).__name__}: {' '.join(str(error).split())[:160]}",
+            cause="the file was changed after it was written",
+            next_step="restore it from a backup, or train again in another directory",
+        ) from error
+
+
 def read_record(run_dir: Path) -> RunRecord:
     """The record of a run (step 0); UserError for a directory without a run."""
     path = run_dir / RECORD
@@ -178,9 +197,11 @@ def load_model(run_dir: str | Path, device: str | torch.device = "cpu", name: st
     if not path.is_file():
         raise _no_checkpoint(run_dir, name)
     state = read_checkpoint(path, device)
-    record = RunRecord.from_dict(state["record"], path)
+    with complete_state(path):
+        record = RunRecord.from_dict(state["record"], path)
     model = build_model(record).to(device)
-    model.load_state_dict(state["model"])
+    with complete_state(path):
+        model.load_state_dict(state["model"])
     return model.eval(), record
 
 

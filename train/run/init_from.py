@@ -7,7 +7,7 @@ from typing import Any
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.io.locations import local_path
 from mathpipe.train.model.interface import Model
-from mathpipe.train.run.checkpoint import CHECKPOINT, RunRecord, read_checkpoint, tokenizers
+from mathpipe.train.run.checkpoint import CHECKPOINT, RunRecord, complete_state, read_checkpoint, tokenizers
 
 _IGNORED = {"dropout", "dtype", "init"}  # model settings that do not affect the meaning of weights
 
@@ -27,16 +27,16 @@ def load_initial_weights(model: Model, record: RunRecord, init_from: str) -> Run
             next_step="train that run first",
         )
     state = read_checkpoint(path)
-    source_record = RunRecord.from_dict(state["record"], path)
+    with complete_state(path):
+        source_record = RunRecord.from_dict(state["record"], path)
+        weight_shapes = {name: tuple(weight.shape) for name, weight in state["model"].items()}
     _check_vocabulary(record, source_record, init_from)
     _check_model(record, source_record, init_from)
-    expected, got = (
-        {name: tuple(weight.shape) for name, weight in weights.items()}
-        for weights in (model.state_dict(), state["model"])
-    )
-    if expected != got:
-        name = next(name for name in (*expected, *got) if expected.get(name) != got.get(name))
-        raise _other_model(init_from, name, expected.get(name, "no such weight"), got.get(name, "no such weight"))
+    expected = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
+    if expected != weight_shapes:
+        name = next(name for name in (*expected, *weight_shapes) if expected.get(name) != weight_shapes.get(name))
+        shapes = (expected.get(name, "no such weight"), weight_shapes.get(name, "no such weight"))
+        raise _other_model(init_from, name, *shapes)
     model.load_state_dict(state["model"])
     return source_record
 
