@@ -241,7 +241,7 @@ class SolutionPoints:
         xs = interval_points(critical, random)[:MAX_POINTS]
         if far:
             xs += far_and_near_points(critical, random)[-8:]
-        xs += [random.uniform(-3, 3), random.uniform(-50, 50), random.choice((-1, 1)) * random.uniform(50, 400)]
+        xs += [random.uniform(-3, 3), random.uniform(-50, 50), random.choice((-1, 1)) * random.uniform(45, 90)]
         yield from (Place(complex(x), constants, region) for x in xs)
         if not self._real_only:
             for least, most in ((0.2, 2.5), (-2.5, -0.2), (2.5, 8), (-8, -2.5)):
