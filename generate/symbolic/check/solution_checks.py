@@ -183,6 +183,8 @@ def _turning(tree: Tree) -> Iterator[Tree]:
         yield (IDS["inv"], (IDS[_SLOPES[name]], u))
     if name in ("cosh", "sech"):
         yield (IDS["inv"], u)
+    if name in ("tanh", "coth"):  # beyond, they differ from 1 by less than the balls may
+        yield from ((IDS["inv"], (IDS[sign], u, 1)) for sign in ("add", "sub"))
     for child in tree[1:]:
         yield from _turning(child)
 
