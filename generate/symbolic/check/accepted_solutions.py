@@ -1,9 +1,9 @@
 """Which generated pairs of differential equations are kept, and for which constants they hold.
 
 Double precision at fixed points only rejects, and says in which regions of the constants there are enough values. A pair that
-fails nowhere is kept if the equation with its solution expands to 0 (``expanded_solution``), or if balls enclose 0 at points that
-its texts choose, on every interval between critical points, and no denser point off the real axis refutes it. So no stored solution
-is right on the reals alone.
+fails nowhere is kept if the equation with its solution expands to 0 (``expanded_solution``), or if its solution would be equivalent
+as a prediction: by a proof, or by balls at the verifier's points, where no denser point off the real axis refutes it. So no stored
+solution is right on the reals alone.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.generate.symbolic.check.exact.expanded_solution import solution_expands
-from mathpipe.generate.symbolic.check.general_solutions import holds_generally
+from mathpipe.generate.symbolic.check.general_solutions import holds_at_points, is_proven_general
 from mathpipe.generate.symbolic.check.ode_solutions import Mask, Substitution, regions_solved, substitute
 from mathpipe.generate.symbolic.check.solution_points import OdeOrder
 
@@ -30,8 +30,11 @@ def is_solution(
         [k and _expands(order, equations[i], solutions[i]) for i, k in enumerate(candidates)], dtype=np.bool_
     )
     rest = np.flatnonzero(candidates & ~right)
-    rest = rest[~_fails(substitute(order, order.dense_points, equations.take(rest), solutions.take(rest)))]
-    right[rest] = [holds_generally(order, equations[i], solutions[i]) for i in rest.tolist()]
+    right[rest] = [is_proven_general(order, equations[i], solutions[i]) for i in rest.tolist()]
+    rest = rest[~right[rest]]
+    if len(rest):
+        rest = rest[~_fails(substitute(order, order.dense_points, equations.take(rest), solutions.take(rest)))]
+        right[rest] = [holds_at_points(order, equations[i], solutions[i]) for i in rest.tolist()]
     regions[~right] = False
     mask = (regions * (1 << np.arange(regions.shape[1]))).sum(axis=1).astype(np.uint8)
     holds_somewhere = (substitution.zero & substitution.informative).any(axis=1)

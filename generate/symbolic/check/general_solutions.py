@@ -94,9 +94,14 @@ def verify_general_solutions(
     return Verification(outcome, {"satisfied_fraction": satisfied_fraction}, evidence, counts)
 
 
-def holds_generally(order: OdeOrder, equation: bytes, solution: bytes) -> bool:
-    """Whether a prediction of this solution would be equivalent for all real constants, also at points off the real axis."""
-    return _Pair(order, equation, solution, b"", False, False).result(disagrees=False).outcome == EQUIVALENT
+def is_proven_general(order: OdeOrder, equation: bytes, solution: bytes) -> bool:
+    """Whether a solution is proven, and depends on its constants."""
+    return _Pair(order, equation, solution, b"", False, False).is_proven_general()
+
+
+def holds_at_points(order: OdeOrder, equation: bytes, solution: bytes) -> bool:
+    """Whether a prediction of this solution, which is not proven, would be equivalent for all real constants, off the axis too."""
+    return _Pair(order, equation, solution, b"", False, False).result_at_points(disagrees=False).outcome == EQUIVALENT
 
 
 def prove_general_solutions(order: OdeOrder, equations: Sequences, solutions: Sequences) -> Mask:
@@ -201,6 +206,10 @@ class _Pair:
         """``disagrees``: double precision sees failures only, so that no proof is tried before points are."""
         if not disagrees and self._is_proven():
             return self._if_general(_Result(EQUIVALENT, PROVEN, 1.0))
+        return self.result_at_points(disagrees=disagrees)
+
+    def result_at_points(self, *, disagrees: bool) -> _Result:
+        """The result without a proof; if double precision ``disagrees`` but no point does, one is tried."""
         point_results = self._point_results(until_failure=disagrees)
         zeros = sum(v.state is State.ZERO for v in point_results)
         failures = sum(v.state is State.NONZERO for v in point_results)

@@ -183,6 +183,8 @@ def _turning(tree: Tree) -> Iterator[Tree]:
         yield (IDS["inv"], (IDS[_SLOPES[name]], u))
     if name in ("cosh", "sech"):
         yield (IDS["inv"], u)
+    if name in ("tanh", "coth"):  # beyond, they differ from 1 by less than the balls may
+        yield from ((IDS["inv"], (IDS[sign], u, 1)) for sign in ("add", "sub"))
     for child in tree[1:]:
         yield from _turning(child)
 
@@ -241,7 +243,7 @@ class SolutionPoints:
         xs = interval_points(critical, random)[:MAX_POINTS]
         if far:
             xs += far_and_near_points(critical, random)[-8:]
-        xs += [random.uniform(-3, 3), random.uniform(-50, 50), random.choice((-1, 1)) * random.uniform(50, 400)]
+        xs += [random.uniform(-3, 3), random.uniform(-50, 50), random.choice((-1, 1)) * random.uniform(45, 90)]
         yield from (Place(complex(x), constants, region) for x in xs)
         if not self._real_only:
             for least, most in ((0.2, 2.5), (-2.5, -0.2), (2.5, 8), (-8, -2.5)):

@@ -86,3 +86,13 @@ def test_balls_that_contain_zero_do_not_make_a_solution_particular(prefix: Prefi
     equations, solutions = (Sequences.from_list([prefix(text)]) for text in ("y2", f"c2*(c1*x + {constant})"))
     result = verify_general_solutions(SECOND_ORDER, equations, Sequences.from_list([b""]), solutions)
     assert SYMBOLIC_OUTCOMES[result.outcome[0]] == outcome
+
+
+def test_narrow_bands_of_tanh_are_tried(prefix: Prefix) -> None:
+    """tanh is 1 within 1e-40 outside of a band of x whose width is 1/300."""
+    reference = "c1*x + c2 + tanh(4 - 300*x)"
+    equation = "y2 - 180000*tanh(4 - 300*x)*(tanh(4 - 300*x)**2 - 1)"
+    for text, right in ((reference, True), ("c1*x + c2 + tanh(4 - 600*x)", False)):
+        columns = (Sequences.from_list([prefix(t)]) for t in (equation, reference, text))
+        outcome = SYMBOLIC_OUTCOMES[verify_general_solutions(SECOND_ORDER, *columns).outcome[0]]
+        assert (outcome in ("exact", "equivalent", "real_domain")) is right
