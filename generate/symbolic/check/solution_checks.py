@@ -222,8 +222,8 @@ class SolutionPoints:
                 list(self._over_x(random, constants, region, points, far=size < 1))
                 for (_, region, constants), points in group
             ]
-            for places in zip_longest(*groups):
-                yield from (place for place in places if place is not None)
+            for row in zip_longest(*groups):
+                yield from (place for place in row if place is not None)
         yield from self._over_constants(random)
 
     def _constants(self, random: Random, low: float, high: float) -> Iterator[tuple[int, tuple[float, ...]]]:

@@ -38,7 +38,7 @@ def test_generation_refuses_what_the_verifier_calls_partial(
 
 
 @pytest.mark.parametrize(
-    ("solution", "turn"),
+    ("solution", "extremum"),
     [
         ("sin(x + c)", np.pi / 2),
         ("cos(x + c)", 0.0),
@@ -47,13 +47,13 @@ def test_generation_refuses_what_the_verifier_calls_partial(
         ("1 + sech(x + c)", 0.0),
     ],
 )
-def test_points_lie_on_both_sides_of_turns(prefix: Prefix, solution: str, turn: float) -> None:
-    """For one choice of the constant at least, between the turn and the next turn or pole."""
+def test_points_lie_on_both_sides_of_turns(prefix: Prefix, solution: str, extremum: float) -> None:
+    """For one choice of the constant at least, between the extremum and the next extremum or pole."""
     points = SolutionPoints(FIRST_ORDER, parse(prefix(solution)), b"seed", real_only=True)
     by_constant: dict[float, list[float]] = {}
     for place in points.all():
         (c,) = place.constants
-        by_constant.setdefault(c, []).append(place.x.real + c - turn)
+        by_constant.setdefault(c, []).append(place.x.real + c - extremum)
     assert any(
         any(-np.pi / 2 < u < 0 for u in angles) and any(0 < u < np.pi / 2 for u in angles)
         for angles in by_constant.values()
