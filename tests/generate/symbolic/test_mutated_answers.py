@@ -117,7 +117,8 @@ def exponential(u: Jet) -> Jet:
 def power(u: Jet, v: Jet) -> Jet:
     p = v[0]
     if v[1] == 0 and v[2] == 0:
-        if p == mp.nint(p.real if isinstance(p, mpmath.mpc) else p) and abs(p) < 10**6:
+        # in this order: rounding a number of 2^40 bits would end the process
+        if abs(p) < 10**6 and p == mp.nint(p.real if isinstance(p, mpmath.mpc) else p):
             p = int(p.real if isinstance(p, mpmath.mpc) else p)
         slope = p * u[0] ** (p - 1) if p != 0 else mpf(0)
         curve = p * (p - 1) * u[0] ** (p - 2) if p not in (0, 1) else mpf(0)
