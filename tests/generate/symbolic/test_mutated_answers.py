@@ -29,6 +29,7 @@ DIGITS = 60
 PRECISIONS = (DIGITS, 2 * DIGITS, 2_000)
 EXPONENT_BITS = 40
 ARGUMENT_BITS = 10_000
+SMALLEST_BITS = 10_000_000
 Jet = tuple[Any, Any, Any]  # u, u', u''/2
 
 
@@ -99,13 +100,14 @@ def reciprocal(u: Jet) -> Jet:
 
 
 def logarithm(u: Jet) -> Jet:
+    bounded(u[0], SMALLEST_BITS)
     return compose((mp.log(u[0]), 1 / u[0], -1 / u[0] ** 2), u)
 
 
 def bounded(a: Any, bits: int) -> Any:
-    """The argument of a function; OverflowError beyond 2^bits, where evaluation would take all memory."""
-    if a != 0 and mp.mag(a) > bits:
-        raise OverflowError("argument too large to evaluate")
+    """The argument of a function; OverflowError beyond 2^bits or this near 0, where evaluation would take all memory."""
+    if a != 0 and not -SMALLEST_BITS < mp.mag(a) <= bits:
+        raise OverflowError("argument too large or too small to evaluate")
     return a
 
 
@@ -120,6 +122,8 @@ def power(u: Jet, v: Jet) -> Jet:
         # in this order: rounding a number of 2^40 bits would end the process
         if abs(p) < 10**6 and p == mp.nint(p.real if isinstance(p, mpmath.mpc) else p):
             p = int(p.real if isinstance(p, mpmath.mpc) else p)
+        if not isinstance(p, int):
+            bounded(p * logarithm(u)[0], EXPONENT_BITS)
         slope = p * u[0] ** (p - 1) if p != 0 else mpf(0)
         curve = p * (p - 1) * u[0] ** (p - 2) if p not in (0, 1) else mpf(0)
         return compose((u[0] ** p, slope, curve), u)
