@@ -1,7 +1,8 @@
 """Answers changed at random, of all five calculus tasks: those that the verifier accepts are checked with mpmath, by own code.
 
 Values and derivatives are Taylor coefficients (u, u', u''/2) of mpmath numbers of 60 digits. A residual that is not zero is the
-same with 120 and with 2,000 digits; a rounding error is not (1 - tanh(260)^2 is 0 with 120 digits and 10^-225 in truth). A long
+same with 120, 2,000 and 20,000 digits; a rounding error is not (1 - tanh(260)^2 is 0 with 120 digits and 10^-225 in truth; terms
+of 10^7856 may cancel). A long
 run: ``python test_mutated_answers.py 20000 2000`` (mutations, points).
 """
 
@@ -26,7 +27,7 @@ from mathpipe.generate.tasks.task_registry import token_task
 
 TASKS = ("integration-bwd", "integration-fwd", "integration-ibp", "ode1", "ode2")
 DIGITS = 60
-PRECISIONS = (DIGITS, 2 * DIGITS, 2_000)
+PRECISIONS = (DIGITS, 2 * DIGITS, 2_000, 20_000)
 EXPONENT_BITS = 40
 ARGUMENT_BITS = 10_000
 SMALLEST_BITS = 10_000_000
