@@ -52,7 +52,7 @@ def integrands(problems: Sequences) -> Sequences:
     first = np.minimum(starts, max(len(problems.values) - 2, 0))
     has_prefix = (
         long & (problems.values[first] == PREFIX[0]) & (problems.values[first + 1] == PREFIX[1])
-        if len(problems)
+        if len(problems.values) > len(PREFIX)
         else long
     )
     lengths = np.where(has_prefix, problems.lengths - len(PREFIX), 0)

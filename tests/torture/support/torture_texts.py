@@ -86,7 +86,7 @@ GOOD: dict[str, tuple[str, str]] = {
     "xor": ("0 1 1 1", "1 0"),
 }
 _GOOD_IN_NOTATION: dict[tuple[str, str | None], tuple[str, str]] = {
-    ("integration-bwd", "tokens"): ("x", "mul div INT+ 1 INT+ 2 pow2 x"),
+    ("integration-bwd", "tokens"): ("sub Y' x", "mul div INT+ 1 INT+ 2 pow2 x"),
     ("integration-bwd", "latex"): ("x", r"\frac{x^2}{2}"),
     ("ode1", "tokens"): ("add Y' Y", "mul a8 exp mul INT- 1 x"),
     ("ode1", "latex"): ("y' + y", "c e^{-x}"),
