@@ -26,7 +26,7 @@ LINES = [
     {"answer": r"\boxed{x}"},
     {"problem": "1", "answer": r"\boxed{x}"},
 ]
-OUTCOMES = ["equivalent", "malformed", "malformed", "invalid_problem", "invalid_line", "equivalent"]
+OUTCOMES = ["equivalent", "malformed", "invalid_line", "invalid_problem", "invalid_line", "equivalent"]
 
 
 def call(*arguments: str) -> int:
