@@ -174,8 +174,8 @@ def _class_line(metrics: Metrics) -> str:
     names = [name for name, entry in metrics["by_class"].items() if entry["accuracy"] >= PREDICTED_ACCURACY]
     listed = ", ".join([*names[:_MAX_LISTED], *(["..."] if len(names) > _MAX_LISTED else [])])
     return (
-        f"{'classes_predicted':<20}{metrics['classes_predicted']:>6} of the {metrics['classes']} smallest classes, "
-        f"each at {100 * PREDICTED_ACCURACY:g} % or more" + (f": {listed}" if names else "")
+        f"{'classes_predicted':<20}{metrics['classes_predicted']:>6} of the {metrics['classes']} smallest classes are "
+        f"right in {100 * PREDICTED_ACCURACY:g} % or more of their problems" + (f": {listed}" if names else "")
     )
 
 

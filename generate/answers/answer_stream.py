@@ -67,12 +67,13 @@ def _score_records(
 ) -> Iterator[ScoredLine]:
     columns = {**COLUMNS, **columns}
     for role in columns.keys() - {*COLUMNS, *OPTIONAL_ROLES}:
-        near = nearest(role, (*COLUMNS, *OPTIONAL_ROLES))
+        roles = (*COLUMNS, *OPTIONAL_ROLES)
+        meant = f"{columns[role]}={role}" if columns[role] in roles else f"{nearest(role, roles)}={columns[role]}"
         raise UserError(
             f"--columns: an answer has no {role!r}",
-            expected=", ".join((*COLUMNS, *OPTIONAL_ROLES)),
+            expected=", ".join(roles),
             got=role,
-            next_step=near and f"did you mean {near}={columns[role]}?",
+            next_step=f"did you mean {meant}?" if columns[role] in roles or nearest(role, roles) else "",
         )
     if verifier.task.needs_reference and "reference" not in columns:
         raise UserError(
@@ -107,13 +108,15 @@ def score_path(
     with open_file(path):  # UserError at once if there is no such file
         names = column_names(path, "answers", file_format)
     columns = {**COLUMNS, **columns}
-    missing = [column for role, column in columns.items() if names and role not in _MAY_LACK and column not in names]
+    missing = [column for role, column in columns.items() if names and role != "task" and column not in names]
     if missing:
         raise UserError(
             f"{path} has no column {missing[0]!r}",
             expected=f"columns for {', '.join(columns)}",
             got=", ".join(names[:8]),
-            next_step="name them: --columns problem=NAME,answer=NAME",
+            next_step="name them: --columns problem=NAME,answer=NAME"
+            if len(names) > 1 or file_format != "csv"
+            else "separate the columns by commas",
         )
     records = read_records(path, "answers", file_format, MAX_LINE_BYTES)
     return _score_records(records, file_format, verifier, columns, workers)

@@ -29,7 +29,7 @@ Mask = NDArray[np.bool_]
 
 _TRIAL = "trial"  # the RNG stream of samples that belong to no split
 MAX_EMPTY_BATCHES = 200  # after this many consecutive batches without an accepted problem, the spec cannot fill a chunk
-OUT_OF_RANGE = "outside the range of a dataset"
+OUT_OF_RANGE = "numbers larger than a dataset stores"
 
 
 @dataclass(frozen=True)

@@ -277,7 +277,7 @@ class MatrixTask(Task[MatrixSpec]):
         in_range = np.asarray(reduce_per_matrix(in_dataset_range(rows.problems.values), rows.problems, np.logical_and))
         return {
             RowFault("is in the wrong position"): rows.row != np.arange(first, first + len(rows)),
-            RowFault("its problem has a value outside the range of a dataset"): ~in_range,
+            RowFault("its problem has a number larger than a dataset stores"): ~in_range,
             RowFault(f"its problem does not belong to {split}"): ~belongs_to_split(
                 rows.problems, split, on_grid=_on_grid(self.problems_of(spec))
             ),

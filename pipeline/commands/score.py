@@ -13,6 +13,7 @@ from typing import IO, Any
 
 import click
 
+from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.io.atomic_files import open_output
 from mathpipe.generate.answers.answer_stream import INVALID_LINE, ScoredLine, score_file, score_path
 from mathpipe.generate.answers.answer_text import EXTRACTIONS, Extraction
@@ -131,6 +132,12 @@ def score(
         log(text)
     else:
         click.echo(text)
+    if outcomes and outcomes.keys() <= set(FAULTS):
+        raise UserError(
+            f"no line of {file} is an answer to a problem of {named_task.name}",
+            got="; ".join(faults.values()),
+            next_step="check --task, --notation and the names of the fields (--columns)",
+        )
 
 
 def _scored(

@@ -17,7 +17,9 @@ def parse_columns(names: str | None, roles: Sequence[str]) -> dict[str, str]:
                 f"--columns: {part.strip()!r} names no column",
                 expected=",".join(f"{name}=NAME" for name in roles),
                 got=repr(names),
-                next_step=did_you_mean(role, set(roles) - columns.keys()),
+                next_step=f"name the column: {role}=NAME"
+                if not equals and role in roles
+                else did_you_mean(role, set(roles) - columns.keys()),
             )
         columns[role] = column
     return columns

@@ -170,7 +170,8 @@ def _mismatch_error(run_dir: Path, key: str, old: Any, new: Any) -> UserError:
         expected=f"{key} = {old!r}, as in the run",
         got=f"{key} = {new!r}",
         cause="the dataset was generated again" if other_data else "a parameter changed after the start of the run",
-        next_step="choose another directory with --run, or use --on-mismatch restart to move this run to a backup and start again",
+        next_step="choose another directory with --run, or use --on-mismatch restart to move this run to a backup and start again"
+        + ("" if other_data else f"; to train its weights further: --run DIR -S init_from={run_dir}"),
     )
 
 

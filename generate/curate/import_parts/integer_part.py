@@ -179,7 +179,8 @@ def _flat_row(source: SourceFormat, k: int, layout: str, field: object) -> list[
             return value
         return flatten(layout, value)
     except (LayoutError, RecursionError, TypeError) as error:
-        return Fault(f"malformed {side}", f"{side}: expected {layout}, {str(error).removeprefix('value')}")
+        reason = str(error).removeprefix("value").removeprefix(": ")
+        return Fault(f"malformed {side}", f"{side}: expected {layout} ({reason})")
 
 
 def _decode(task: IntegerTask[Any], source: SourceFormat, k: int, layout: str, values: Sequence[Any]) -> list[Any]:

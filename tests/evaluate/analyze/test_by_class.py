@@ -45,7 +45,7 @@ def test_each_class_has_its_accuracy() -> None:
     assert rows[6][1:3] == [3, 0.0] and rows[6][5:] == ["+ 2", pytest.approx(2 / 3)]
     assert rows[12][5:] == ["+ 1 2", 1.0]
     text = adapter.summary(metrics, list(analyses.values()))
-    assert "3 of the 4 smallest classes, each at 95 % or more: 1, 2, 12\n" in text
+    assert "3 of the 4 smallest classes are right in 95 % or more of their problems: 1, 2, 12\n" in text
 
 
 def test_token_accuracy_counts_tokens_not_integers() -> None:
