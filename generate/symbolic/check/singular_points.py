@@ -25,6 +25,7 @@ from mathpipe.generate.symbolic.numeric.taylor import VALUES, evaluate
 Fraction = tuple[Any, Any]  # numerator and denominator, flint.fmpq_poly
 
 MAX_DEGREE = 40
+MAX_BITS = 20_000  # of a coefficient
 MAX_FUNCTIONS = 40
 MAX_ROOTS = 64
 FEW_ZEROS = 8
@@ -168,6 +169,8 @@ def _fraction_power(a: Fraction, n: int) -> Fraction | None:
     if n < 0:
         a, n = (a[1], a[0]), -n
     if n * max(a[0].degree(), a[1].degree()) > MAX_DEGREE or n > MAX_DEGREE:
+        return None
+    if n * max((c.height_bits() for part in a for c in part.coeffs()), default=0) > MAX_BITS:
         return None
     return a[0] ** n, a[1] ** n
 

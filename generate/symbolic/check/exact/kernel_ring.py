@@ -27,6 +27,7 @@ FEW_KERNELS = 12  # tried first: arithmetic with fewer is faster
 MAX_TERMS = 600
 MAX_POWER = 24  # of a polynomial with several terms
 MAX_EXPONENT = 4000  # of a kernel
+MAX_BITS = 20_000  # of a coefficient
 MAX_RESTARTS = 6
 
 
@@ -137,6 +138,8 @@ class KernelRing:
     def natural_power(self, u: Polynomial, n: int) -> Polynomial:
         if n > (MAX_EXPONENT if len(u) <= 1 else MAX_POWER) or (len(u) > 1 and len(u) ** min(n, 6) > 40 * MAX_TERMS):
             raise NotProven("large power")
+        if n > 1 and n * max((c.height_bits() for c in u.coeffs()), default=0) > MAX_BITS:
+            raise NotProven("large coefficients")
         power = u**n
         if len(power) > MAX_TERMS or (len(power) == 1 and max(power.degrees()) > MAX_EXPONENT):
             raise NotProven("large power")
