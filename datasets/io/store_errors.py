@@ -61,46 +61,37 @@ def store_errors(url: str, action: Action) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except FileNotFoundError as error:
-        if action != "written":
-            raise
-        raise StoreError(
-            f"{url} cannot be written",
-            got=_first_line(error),
-            cause="the bucket does not exist",
-            next_step="create the bucket, or choose another --out; finished shards are kept",
-        ) from error
-    except PermissionError as error:
-        raise StoreError(
-            f"{url} cannot be {action}",
-            got=_first_line(error),
-            cause="the store denies access: missing, wrong or expired credentials",
-            next_step="set credentials with permission to list, read, write and delete (for s3 AWS_ACCESS_KEY_ID, "
-            "AWS_SECRET_ACCESS_KEY), also on the workers, and run the same command again; it resumes",
-        ) from error
     except Exception as error:  # every client has its own exceptions
+        if isinstance(error, FileNotFoundError) and action != "written":
+            raise
         if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
             raise  # from the local disk during a download
-        if type(error).__name__ in _CREDENTIAL_ERRORS:
-            raise StoreError(
-                f"{url} cannot be {action}",
-                got=_first_line(error),
-                cause="this process has no credentials for the store",
-                next_step="for s3 set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
-            ) from error
-        if isinstance(error, (ValueError, TypeError)) or getattr(error, "errno", None) in _REJECTED_REQUESTS:
-            raise StoreError(
-                f"{url} cannot be {action}",
-                got=_first_line(error),
-                cause="the store rejected this request",
-                next_step="check the URL, the region and the endpoint (for s3 AWS_ENDPOINT_URL)",
-            ) from error
-        raise TransientStoreError(
-            f"{url} cannot be {action}",
-            got=_first_line(error),
-            cause="the store is unreachable or overloaded",
-            next_step="check the network and the endpoint (for s3 AWS_ENDPOINT_URL), and run the same command again; it resumes",
-        ) from error
+        kind, cause, next_step = _explained(error)
+        raise kind(f"{url} cannot be {action}", got=_first_line(error), cause=cause, next_step=next_step) from error
+
+
+def _explained(error: Exception) -> tuple[type[StoreError], str, str]:
+    """(class of the error to raise, likely cause, next step)."""
+    if isinstance(error, FileNotFoundError):
+        next_step = "create the bucket, or choose another --out; finished shards are kept"
+        return StoreError, "the bucket does not exist", next_step
+    if isinstance(error, PermissionError):
+        return (
+            StoreError,
+            "the store denies access: missing, wrong or expired credentials",
+            "set credentials with permission to list, read, write and delete (for s3 AWS_ACCESS_KEY_ID, "
+            "AWS_SECRET_ACCESS_KEY), also on the workers, and run the same command again; it resumes",
+        )
+    if type(error).__name__ in _CREDENTIAL_ERRORS:
+        next_step = "for s3 set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+        return StoreError, "this process has no credentials for the store", next_step
+    if isinstance(error, (ValueError, TypeError)) or getattr(error, "errno", None) in _REJECTED_REQUESTS:
+        next_step = "check the URL, the region and the endpoint (for s3 AWS_ENDPOINT_URL)"
+        return StoreError, "the store rejected this request", next_step
+    next_step = (
+        "check the network and the endpoint (for s3 AWS_ENDPOINT_URL), and run the same command again; it resumes"
+    )
+    return TransientStoreError, "the store is unreachable or overloaded", next_step
 
 
 def _first_line(error: Exception) -> str:

@@ -58,6 +58,22 @@ def score_lines(
     yield from _score_records(records, "jsonl", verifier, columns, workers)
 
 
+def _with_defaults(columns: Mapping[str, str]) -> dict[str, str]:
+    """The column of each role; UserError for a role that no answer has."""
+    columns, roles = {**COLUMNS, **columns}, (*COLUMNS, *OPTIONAL_ROLES)
+    for role, column in columns.items():
+        if role not in roles:
+            near = nearest(role, roles)
+            meant = f"{column}={role}" if column in roles else near and f"{near}={column}"  # or the two are reversed
+            raise UserError(
+                f"--columns: an answer has no {role!r}",
+                expected=", ".join(roles),
+                got=role,
+                next_step=meant and f"did you mean {meant}?",
+            )
+    return columns
+
+
 def _score_records(
     records: Iterable[Record],
     file_format: str,
@@ -65,16 +81,7 @@ def _score_records(
     columns: Mapping[str, str],
     workers: int,
 ) -> Iterator[ScoredLine]:
-    columns = {**COLUMNS, **columns}
-    for role in columns.keys() - {*COLUMNS, *OPTIONAL_ROLES}:
-        roles = (*COLUMNS, *OPTIONAL_ROLES)
-        meant = f"{columns[role]}={role}" if columns[role] in roles else f"{nearest(role, roles)}={columns[role]}"
-        raise UserError(
-            f"--columns: an answer has no {role!r}",
-            expected=", ".join(roles),
-            got=role,
-            next_step=f"did you mean {meant}?" if columns[role] in roles or nearest(role, roles) else "",
-        )
+    columns = _with_defaults(columns)
     if verifier.task.needs_reference and "reference" not in columns:
         raise UserError(
             f"{verifier.task.name} verifies by comparison",
@@ -107,7 +114,7 @@ def score_path(
         file_format = "jsonl"
     with open_file(path):  # UserError at once if there is no such file
         names = column_names(path, "answers", file_format)
-    columns = {**COLUMNS, **columns}
+    columns = _with_defaults(columns)
     missing = [column for role, column in columns.items() if names and role != "task" and column not in names]
     if missing:
         raise UserError(

@@ -103,7 +103,7 @@ def test_server_that_answers_errors(error: str, status: int, s3: Any, put: Put) 
 
 @pytest.mark.parametrize("honest", [False, True], ids=["length of the whole", "length of the half"])
 def test_server_that_sends_half_bodies(honest: bool, s3: Any, put: Put, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Generation goes on from each of its states, and the finished dataset is read and verified.
+    """Generation resumes from each of its states, and the finished dataset is read and verified.
 
     What was cut off is never taken for whole, and nothing is lost once the server is repaired.
     """

@@ -175,3 +175,30 @@ def test_fuzzed_answers(tmp_path: Path) -> None:
 @pytest.mark.timeout(1800)
 def test_ten_thousand_fuzzed_answers(tmp_path: Path) -> None:
     assert fuzz(10_000, 1, tmp_path / "mark") > 5_000
+
+
+def test_file_without_an_answer_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every line is written, and then the exit code is 2, so that a script records no accuracy of 0 %."""
+    path = tmp_path / "answers.jsonl"
+    path.write_text('{"problem": "x", "solution": "x"}\n' * 3)
+    assert call("score", "--task", "integration-bwd", str(path), "--out", str(tmp_path / "results.jsonl")) == 2
+    assert len((tmp_path / "results.jsonl").read_text().splitlines()) == 3
+    assert "no column 'answer'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("columns", "advice"),
+    [
+        ("problem", "name the column: problem=NAME"),
+        ("nr=id", "did you mean id=nr"),
+        ("anser=text", "did you mean answer=text"),
+        ("id=nr", "no column 'nr'"),
+    ],
+)
+def test_wrong_columns_are_explained(
+    columns: str, advice: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "answers.csv"
+    path.write_text("problem,answer\nx,x\n")
+    assert call("score", "--task", "integration-bwd", str(path), "--columns", columns) == 2
+    assert advice in capsys.readouterr().err
