@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.generate.symbolic.check.exact.expanded_solution import solution_expands
-from mathpipe.generate.symbolic.check.general_solutions import holds_at_points, is_proven_general
+from mathpipe.generate.symbolic.check.general_solutions import holds_at_points, is_proven
 from mathpipe.generate.symbolic.check.ode_solutions import Mask, Substitution, regions_solved, substitute
 from mathpipe.generate.symbolic.check.solution_points import OdeOrder
 
@@ -30,7 +30,7 @@ def is_solution(
         [k and _expands(order, equations[i], solutions[i]) for i, k in enumerate(candidates)], dtype=np.bool_
     )
     rest = np.flatnonzero(candidates & ~right)
-    right[rest] = [is_proven_general(order, equations[i], solutions[i]) for i in rest.tolist()]
+    right[rest] = [is_proven(order, equations[i], solutions[i]) for i in rest.tolist()]
     rest = rest[~right[rest]]
     if len(rest):
         rest = rest[~_fails(substitute(order, order.dense_points, equations.take(rest), solutions.take(rest)))]

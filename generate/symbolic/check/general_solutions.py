@@ -82,7 +82,7 @@ def verify_general_solutions(
         if proofs.fails[k]:
             outcome[i], evidence[i], satisfied_fraction[i] = WRONG_VALUE, PROVEN, 0.0
             continue
-        pair = _Pair(order, problems[i], predicted[i], references[i], proofs.has_value[k], proofs.depends[k])
+        pair = _Pair(order, problems[i], predicted[i], references[i], **proofs.of(k))
         if (witness[k] >= 0 and pair.fails_at(_place(first, int(witness[k])))) or (
             proofs.differs_everywhere[k] and pair.differs_at(_place(first, int(first.finite[k].argmax())))
         ):
@@ -95,14 +95,14 @@ def verify_general_solutions(
     return Verification(outcome, {"satisfied_fraction": satisfied_fraction}, evidence, counts)
 
 
-def is_proven_general(order: OdeOrder, equation: bytes, solution: bytes) -> bool:
-    """Whether a solution is proven, and depends on its constants."""
-    return _Pair(order, equation, solution, b"", False, False).is_proven_general()
+def is_proven(order: OdeOrder, equation: bytes, solution: bytes) -> bool:
+    """Whether a solution is proven that has values which depend on its constants, as double precision sees."""
+    return _Pair(order, equation, solution, has_value=True).is_proven()
 
 
 def holds_at_points(order: OdeOrder, equation: bytes, solution: bytes) -> bool:
-    """Whether a prediction of this solution, which is not proven, would be equivalent for all real constants, off the axis too."""
-    return _Pair(order, equation, solution, b"", False, False).result_at_points(disagrees=False).outcome == EQUIVALENT
+    """Whether such a solution, but not proven, holds at the verifier's points for all real constants, off the axis too."""
+    return _Pair(order, equation, solution, depends=True).result_at_points(disagrees=False).outcome == EQUIVALENT
 
 
 def prove_general_solutions(order: OdeOrder, equations: Sequences, solutions: Sequences) -> Mask:
@@ -113,9 +113,7 @@ def prove_general_solutions(order: OdeOrder, equations: Sequences, solutions: Se
     well_formed, fails_everywhere = np.ones(len(rows), dtype=np.bool_), np.zeros(len(rows), dtype=np.bool_)
     proofs = _proofs(order, equations.take(rows), solutions.take(rows), well_formed, fails_everywhere)
     for k, i in enumerate(rows.tolist()):
-        pair = _Pair(
-            *(order, equations[i], solutions[i], solutions[i], bool(proofs.has_value[k]), bool(proofs.depends[k]))
-        )
+        pair = _Pair(order, equations[i], solutions[i], solutions[i], **proofs.of(k))
         proven[i] = pair.is_proven_general()
     return proven
 
@@ -132,6 +130,10 @@ class _Proofs:
     has_value: Mask
     depends: Mask
     differs_everywhere: Mask
+
+    def of(self, k: int) -> dict[str, bool]:
+        """What is known of a right pair."""
+        return {"has_value": bool(self.has_value[k]), "depends": bool(self.depends[k])}
 
 
 def _proofs(
@@ -181,10 +183,20 @@ class _Result:
 
 
 class _Pair:
-    """One equation and one predicted solution."""
+    """One equation and one predicted solution.
+
+    ``has_value``: F has a value for constants of each region; ``depends``: y depends on its constants. False: not known.
+    """
 
     def __init__(
-        self, order: OdeOrder, equation: bytes, solution: bytes, reference: bytes, has_value: bool, depends: bool
+        self,
+        order: OdeOrder,
+        equation: bytes,
+        solution: bytes,
+        reference: bytes = b"",
+        *,
+        has_value: bool = False,
+        depends: bool = False,
     ) -> None:
         self._has_value, self._depends = has_value, depends
         self._order, self._ids, self._reference = order, (equation, solution), reference
@@ -205,7 +217,7 @@ class _Pair:
 
     def result(self, *, disagrees: bool) -> _Result:
         """``disagrees``: double precision sees failures only, so that no proof is tried before points are."""
-        if not disagrees and self._is_proven():
+        if not disagrees and self.is_proven():
             return self._if_general(_Result(EQUIVALENT, PROVEN, 1.0))
         return self.result_at_points(disagrees=disagrees)
 
@@ -220,16 +232,17 @@ class _Pair:
             return _Result(outcome, PROVEN if failures else SAMPLED, fraction, float(zeros))
         if outcome == UNDECIDED:
             return _Result(outcome, NONE, fraction, float(zeros))
-        if disagrees and self._is_proven():  # rounding errors
+        if disagrees and self.is_proven():  # rounding errors
             return self._if_general(_Result(EQUIVALENT, PROVEN, 1.0))
         enclosed = not any(v.state in UNKNOWN_STATES for v in point_results)
         return self._if_general(_Result(outcome, ENCLOSED if enclosed else SAMPLED, fraction, float(zeros)))
 
     def is_proven_general(self) -> bool:
         """Whether F = 0 is an exact identity, and y depends on its constants."""
-        return self._is_proven() and self._if_general(_Result(EQUIVALENT, PROVEN)).outcome == EQUIVALENT
+        return self.is_proven() and self._if_general(_Result(EQUIVALENT, PROVEN)).outcome == EQUIVALENT
 
-    def _is_proven(self) -> bool:
+    def is_proven(self) -> bool:
+        """Whether F = 0 is an exact identity."""
         condition = prove_solution(self._equation, self._solution, self._order.unknowns, self._order.constants)
         return condition is not None and self._condition_holds(condition)
 

@@ -31,8 +31,8 @@ from mathpipe.generate.symbolic.check.point_checks import (
 from mathpipe.generate.symbolic.check.singular_points import CriticalPoints, X, critical_points_of_each
 from mathpipe.generate.symbolic.check.solution_points import OdeOrder
 from mathpipe.generate.symbolic.numeric.ball_functions import Ball, CannotTell, Undefined
-from mathpipe.generate.symbolic.numeric.balls import BallProgram, Jet, precision, run
-from mathpipe.generate.symbolic.numeric.taylor import VALUES, Algebra
+from mathpipe.generate.symbolic.numeric.balls import BallProgram, Jet, precision, run, run_values
+from mathpipe.generate.symbolic.numeric.taylor import Algebra
 
 MAX_POINTS = 5  # intervals of x tried for each choice of the constants
 DENOMINATOR = 64  # constants are fractions with it, so that critical points of fractions are exact
@@ -62,6 +62,7 @@ class SolutionCheck:
     def __init__(self, order: OdeOrder, equation: Tree, solution: Tree) -> None:
         self._order = order
         self._equation, self._solution = BallProgram([equation]), BallProgram([solution])
+        self._terms = _nodes_of_terms(self._equation)
 
     def at(self, place: Place, *, expect_zero: bool = False) -> PlaceResult:
         """The result at one point, with as many digits as it takes; a zero takes more than the first precision."""
@@ -84,17 +85,16 @@ class SolutionCheck:
             values[2] = 2 * values[2]
         if not all(v.is_finite() for v in values):
             return State.ANSWER_UNKNOWN, False
-        leaves: dict[str, Jet] = {name: [v] for name, v in zip(self._order.unknowns, values, strict=True)}
-        nodes: list[Jet] = []
+        leaves = dict(zip(self._order.unknowns, values, strict=True))
         try:
-            run(self._equation, VALUES, {"x": [point(place.x)], **leaves}, nodes)
+            nodes = run_values(self._equation, {"x": point(place.x), **leaves})
         except Undefined:
             return State.PROBLEM_UNDEFINED, False
         except CannotTell:
             return State.UNKNOWN, False
-        residual = nodes[self._equation.roots[0]][0]
+        residual = nodes[self._equation.roots[0]]
         real = not place.x.imag and all(is_real(v) for v in values)
-        return residual_state(residual, _magnitude(self._equation, self._equation.roots[0], nodes)), real
+        return residual_state(residual, _magnitude(self._equation, self._terms, nodes)), real
 
     def _jet(self, place: Place, algebra: Algebra) -> Jet:
         """The jet of y in an algebra."""
@@ -148,17 +148,36 @@ class SolutionCheck:
         return point_result.state in (State.ZERO, State.NONZERO)
 
 
-def _magnitude(program: BallProgram, node: int, nodes: list[Jet]) -> arb:
-    """The magnitude of the terms of a node: of the terms of sums, and of sums within products."""
-    step = program.steps[node]
-    if step.name in ("add", "sub"):
-        return _magnitude(program, step.left, nodes) + _magnitude(program, step.right, nodes)
-    if step.name == "mul":
-        return _magnitude(program, step.left, nodes) * _magnitude(program, step.right, nodes)
-    if step.name == "div":
-        size = _size(nodes[step.right])
-        return _magnitude(program, step.left, nodes) / size if size > 0 else arb(0)
-    return _size(nodes[node])
+def _nodes_of_terms(program: BallProgram) -> list[int]:
+    """The nodes from the root down to the terms of sums, and of sums within products; operands first."""
+    reached, pending = set[int](), [program.roots[0]]
+    while pending:
+        node = pending.pop()
+        if node not in reached:
+            reached.add(node)
+            step = program.steps[node]
+            if step.name in ("add", "sub", "mul"):
+                pending += (step.left, step.right)
+            elif step.name == "div":
+                pending.append(step.left)
+    return sorted(reached)
+
+
+def _magnitude(program: BallProgram, terms: list[int], nodes: list[Ball]) -> arb:
+    """The magnitude of the terms of the last of these nodes."""
+    sizes: dict[int, arb] = {}
+    for node in terms:
+        name, _, _, left, right = program.steps[node]
+        if name in ("add", "sub"):
+            sizes[node] = sizes[left] + sizes[right]
+        elif name == "mul":
+            sizes[node] = sizes[left] * sizes[right]
+        elif name == "div":
+            divisor = nodes[right].abs_lower()
+            sizes[node] = sizes[left] / divisor if divisor > 0 else arb(0)
+        else:
+            sizes[node] = nodes[node].abs_lower()
+    return sizes[terms[-1]]
 
 
 def _size(jet: Jet) -> arb:

@@ -25,6 +25,8 @@ TokenCache = dict[Expr, bytes]
 MAX_COEFFICIENT_DIGITS = 60.0  # bound on the decimal digits of exact coefficients during construction
 
 X = se.Symbol("x")
+ZERO, ONE, TWO = map(se.Integer, range(3))
+"""Operations with these take a third of the time that they take with Python's integers."""
 _LEAVES: dict[int, Expr] = {IDS[name]: se.Symbol(name) for name in ("x", "y", "z", "t", *(f"a{k}" for k in range(10)))}
 _LEAVES |= {IDS[name]: se.Symbol(name) for name in ("Y", "Y'", "Y''")}
 _LEAVES |= {IDS["pi"]: se.pi, IDS["E"]: se.E}
@@ -40,7 +42,8 @@ _FUNCTIONS = {
         for name in (base, f"a{base}", f"{base}h", f"a{base}h")
     },
 }
-_POWERS = {IDS["pow2"]: 2, IDS["pow3"]: 3, IDS["pow4"]: 4, IDS["pow5"]: 5, IDS["inv"]: -1}
+_POWERS = {IDS[name]: n for name, n in (("pow2", 2), ("pow3", 3), ("pow4", 4), ("pow5", 5), ("inv", -1))}
+_EXPONENTS = {token: se.Integer(n) for token, n in _POWERS.items()}
 _UNARY: dict[int, Callable[[Expr], Expr]] = {IDS[name]: function for name, function in _FUNCTIONS.items()}
 _ADD, _SUB, _MUL, _DIV, _POW, _RAC = (IDS[name] for name in ("add", "sub", "mul", "div", "pow", "rac"))
 
@@ -75,7 +78,7 @@ def _build(tree: Tree) -> tuple[Expr, float]:
             digits *= abs(_POWERS[token])
             if digits > MAX_COEFFICIENT_DIGITS:
                 raise RejectedExpression("numbers too large")
-            return a ** _POWERS[token], digits
+            return a ** _EXPONENTS[token], digits
         return _UNARY[token](a), digits
     b, other_digits = _build(tree[2])
     if token in (_POW, _RAC):
@@ -89,21 +92,21 @@ def _build(tree: Tree) -> tuple[Expr, float]:
         return a - b, digits
     if token == _MUL:
         return a * b, digits
-    if b == 0:
+    if b == ZERO:
         raise RejectedExpression("infinite")
     return a / b, digits
 
 
 def _build_power(token: int, a: Expr, digits: float, b: Expr, other_digits: float) -> tuple[Expr, float]:
     if token == _RAC:
-        if b == 0:
+        if b == ZERO:
             raise RejectedExpression("infinite")
-        b = 1 / b
+        b = ONE / b
     if b.is_Number:
         digits *= max(abs(float(b)), 1.0) if other_digits < 10 else math.inf
     if not digits <= MAX_COEFFICIENT_DIGITS:
         raise RejectedExpression("numbers too large")
-    if a == 0 and not (b.is_Number and float(b) > 0):
+    if a == ZERO and not (b.is_Number and float(b) > 0):
         raise RejectedExpression("infinite")
     return a**b, digits + other_digits
 
@@ -220,7 +223,7 @@ def _derivative(expression: Expr, rates: dict[Expr, Expr]) -> Expr:
     slopes = dict(rates)
     for a in ordered:
         u = a.args[0]
-        slopes[names[a]] = _total(u, names, slopes) / (se.sqrt(u - 1) * se.sqrt(u + 1))
+        slopes[names[a]] = _total(u, names, slopes) / (se.sqrt(u - ONE) * se.sqrt(u + ONE))
     return _total(expression, names, slopes)
 
 

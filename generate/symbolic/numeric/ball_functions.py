@@ -32,20 +32,25 @@ class CannotTell(ArithmeticError):
 
 
 def rational_power(p: fmpq) -> Rule:
-    def value(u: Ball, q: fmpq) -> Ball:
-        if q.denom() == 1 and abs(q) <= MAX_EXACT_POWER:
-            return u ** int(q.numer())
-        if q.denom() == 2 and abs(q) <= MAX_EXACT_POWER:
-            return u.sqrt() ** int(q.numer())
-        return ((u.log()) * acb(arb(q))).exp()
+    value, value_of_slope, value_of_curvature = (_power_function(p - k) for k in range(3))
 
     def rule(u: Ball, order: int) -> tuple[Ball, ...]:
         if u.is_zero():
             return _power_of_zero(p, order)
-        first = (value(u, p), acb(arb(p)) * value(u, p - 1)) if order else (value(u, p),)
-        return first if order < 2 else (*first, acb(arb(p * (p - 1) / 2)) * value(u, p - 2))
+        if order == 0:
+            return (value(u),)
+        first = (value(u), acb(arb(p)) * value_of_slope(u))
+        return first if order < 2 else (*first, acb(arb(p * (p - 1) / 2)) * value_of_curvature(u))
 
     return rule
+
+
+def _power_function(q: fmpq) -> Callable[[Ball], Ball]:
+    """u^q of a ball u that is not exactly zero."""
+    n = int(q.numer())
+    if abs(q) > MAX_EXACT_POWER or q.denom() > 2:
+        return lambda u: (u.log() * acb(arb(q))).exp()
+    return (lambda u: u**n) if q.denom() == 1 else (lambda u: u.sqrt() ** n)
 
 
 def _power_of_zero(p: fmpq, order: int) -> tuple[Ball, ...]:

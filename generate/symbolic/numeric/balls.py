@@ -137,6 +137,20 @@ def run(
             nodes.append(binary_jet(name, algebra, nodes[left], nodes[right]))
 
 
+def run_values(program: BallProgram, leaves: Mapping[str, Ball]) -> list[Ball]:
+    """The values of all nodes; raises Undefined or CannotTell at the first node that has none."""
+    nodes: list[Ball] = []
+    jets = {name: [value] for name, value in leaves.items()}
+    for name, rule, constant, left, right in program.steps:
+        if rule is not None:
+            nodes.append(rule(nodes[left], 0)[0])
+        elif right >= 0:
+            nodes.append(_value_of_two(name, nodes[left], nodes[right]))
+        else:
+            nodes.append(leaf(name, jets, 1)[0] if constant is None else constant)
+    return nodes
+
+
 def evaluate(tree: Tree, algebra: Algebra, leaves: Mapping[str, Jet]) -> Jet:
     """The jet of a tree."""
     nodes: list[Jet] = []
@@ -159,16 +173,19 @@ def _value(step: Step, nodes: list[Jet]) -> Ball:
     a = _number(nodes[step.left][0])
     if step.rule is not None:
         return step.rule(a, 0)[0]
-    b = _number(nodes[step.right][0])
-    if step.name == "add":
+    return _value_of_two(step.name, a, _number(nodes[step.right][0]))
+
+
+def _value_of_two(name: str, a: Ball, b: Ball) -> Ball:
+    if name == "add":
         return a + b
-    if step.name == "sub":
-        return a - b
-    if step.name == "mul":
+    if name == "mul":
         return a * b
-    if step.name == "div":
+    if name == "sub":
+        return a - b
+    if name == "div":
         return a * reciprocal(b, 0)[0]
-    exponent = b if step.name == "pow" else reciprocal(b, 0)[0]
+    exponent = b if name == "pow" else reciprocal(b, 0)[0]
     return (exponent * ln(a, 0)[0]).exp()
 
 

@@ -13,7 +13,14 @@ from collections.abc import Callable
 import symengine as se
 from symengine.lib import symengine_wrapper as classes
 
-from mathpipe.generate.symbolic.expr.canonical_form import Expr, RejectedExpression, derivative
+from mathpipe.generate.symbolic.expr.canonical_form import (
+    ONE,
+    TWO,
+    ZERO,
+    Expr,
+    RejectedExpression,
+    derivative,
+)
 
 ChainRuleStep = Callable[[Expr], Expr]
 """From the derivative of the operand on the path to the derivative of the result."""
@@ -86,9 +93,9 @@ def _power(e: Expr, symbol: Expr, w: Expr, rates: Rates) -> InversionStep:
         log, relative = se.log(base), derivative(base, rates) / base
         u = se.log(w) / log
         return exponent, u, lambda slope: w * (slope * log + u * relative)
-    u = w ** (1 / exponent)
+    u = w ** (ONE / exponent)
     exponent_slope = derivative(exponent, rates)
-    exponent_term = w * exponent_slope * se.log(w) / exponent if exponent_slope != 0 else se.Integer(0)
+    exponent_term = w * exponent_slope * se.log(w) / exponent if exponent_slope != ZERO else ZERO
     return base, u, lambda slope: exponent * w / u * slope + exponent_term
 
 
@@ -104,13 +111,13 @@ def cosh(u: Expr) -> Expr:
 
 def _sine(u: Expr) -> Expr:
     if type(u) is classes.acos:
-        return se.sqrt(1 - u.args[0] ** 2)
+        return se.sqrt(ONE - u.args[0] ** TWO)
     return se.sin(u)
 
 
 def _cosine(u: Expr) -> Expr:
     if type(u) is classes.asin:
-        return se.sqrt(1 - u.args[0] ** 2)
+        return se.sqrt(ONE - u.args[0] ** TWO)
     return se.cos(u)
 
 
@@ -137,19 +144,19 @@ def cancel_inverse_functions(e: Expr) -> Expr:
 
 # For each function its inverse, and its derivative in terms of its argument u or its value w, whichever is shorter.
 _RULES: dict[type, tuple[Callable[[Expr], Expr], Callable[[Expr, Expr], Expr]]] = {
-    classes.log: (exp, lambda u, w: 1 / u),
-    classes.sin: (se.asin, lambda u, w: se.sqrt(1 - w**2)),
-    classes.cos: (se.acos, lambda u, w: -se.sqrt(1 - w**2)),
-    classes.tan: (se.atan, lambda u, w: 1 + w**2),
-    classes.sinh: (se.asinh, lambda u, w: se.sqrt(1 + w**2)),
-    classes.cosh: (se.acosh, lambda u, w: se.sqrt(w - 1) * se.sqrt(w + 1)),
-    classes.tanh: (se.atanh, lambda u, w: 1 - w**2),
-    classes.asin: (se.sin, lambda u, w: 1 / se.cos(w)),
-    classes.acos: (se.cos, lambda u, w: -1 / se.sin(w)),
-    classes.atan: (se.tan, lambda u, w: se.cos(w) ** 2),
-    classes.asinh: (se.sinh, lambda u, w: 1 / cosh(w)),
-    classes.acosh: (cosh, lambda u, w: 1 / se.sinh(w)),
-    classes.atanh: (se.tanh, lambda u, w: cosh(w) ** 2),
+    classes.log: (exp, lambda u, w: ONE / u),
+    classes.sin: (se.asin, lambda u, w: se.sqrt(ONE - w**TWO)),
+    classes.cos: (se.acos, lambda u, w: -se.sqrt(ONE - w**TWO)),
+    classes.tan: (se.atan, lambda u, w: ONE + w**TWO),
+    classes.sinh: (se.asinh, lambda u, w: se.sqrt(ONE + w**TWO)),
+    classes.cosh: (se.acosh, lambda u, w: se.sqrt(w - ONE) * se.sqrt(w + ONE)),
+    classes.tanh: (se.atanh, lambda u, w: ONE - w**TWO),
+    classes.asin: (se.sin, lambda u, w: ONE / se.cos(w)),
+    classes.acos: (se.cos, lambda u, w: -ONE / se.sin(w)),
+    classes.atan: (se.tan, lambda u, w: se.cos(w) ** TWO),
+    classes.asinh: (se.sinh, lambda u, w: ONE / cosh(w)),
+    classes.acosh: (cosh, lambda u, w: ONE / se.sinh(w)),
+    classes.atanh: (se.tanh, lambda u, w: cosh(w) ** TWO),
 }
 
 

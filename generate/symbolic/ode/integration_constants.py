@@ -59,12 +59,12 @@ def _absorb(e: Expr, constants: tuple[Expr, ...]) -> Expr:
         if len(contained) > 1:
             raise RejectedExpression("equivalent constants")
         return contained[0]
-    operands = [_absorb(child, constants) for child in e.args]
+    children = e.args
+    operands = [_absorb(child, constants) for child in children]
     if isinstance(e, (classes.Add, classes.Mul)):
-        without_x = [o for o in operands if not se.has_symbol(o, X)]
-        absorbing = [c for c in constants if any(o == c for o in without_x)]
+        absorbing = [c for c in constants if any(o == c for o in operands)]
         if len(absorbing) > 1:
             raise RejectedExpression("equivalent constants")
         if absorbing:
-            operands = [*absorbing, *(o for o in operands if se.has_symbol(o, X))]
-    return e.func(*operands)
+            return e.func(*absorbing, *(o for o in operands if se.has_symbol(o, X)))
+    return e if all(o is child for o, child in zip(operands, children, strict=True)) else e.func(*operands)

@@ -7,17 +7,17 @@ each base. Terms are counted before every expansion: only counted limits decide,
 from __future__ import annotations
 
 import math
-from functools import reduce
+from collections.abc import Iterable
 
 import symengine as se
 from symengine.lib import symengine_wrapper as classes
 
-from mathpipe.generate.symbolic.expr.canonical_form import Expr, RejectedExpression, to_tokens
+from mathpipe.generate.symbolic.expr.canonical_form import ONE, ZERO, Expr, RejectedExpression, to_tokens
 
 MAX_TERMS = 150  # of an expansion
 MAX_OPERATIONS = 600  # of an intermediate equation
 Powers = dict[Expr, Expr]
-ONE = se.Integer(1)
+MINUS_ONE = se.Integer(-1)
 
 
 def normalise_equation(expression: Expr, highest: Expr, token_cache: dict[Expr, bytes]) -> bytes:
@@ -52,8 +52,8 @@ def as_fraction(e: Expr) -> tuple[Expr, Powers]:
     if kind is classes.Pow:
         base, exponent = e.args
         if isinstance(exponent, classes.Integer):
-            return _power(as_fraction(base), int(exponent))
-        if isinstance(exponent, classes.Number) and exponent < 0:
+            return _power(as_fraction(base), exponent)
+        if isinstance(exponent, classes.Number) and exponent.is_negative:
             return ONE, {base: -exponent}
     return e, {}
 
@@ -90,28 +90,28 @@ def _cancel_common_factors(numerator: Expr, powers: Powers) -> tuple[Expr, Power
     remaining = dict(powers)
     for base, exponent in powers.items():
         shared = numerator_powers.get(base)
-        if shared is None or not shared > 0:
+        if shared is None or not shared.is_positive:
             continue
         shared = min(shared, exponent)
         numerator = numerator * base**-shared
         remaining[base] = exponent - shared
-    return numerator, {base: exponent for base, exponent in remaining.items() if exponent != 0}
+    return numerator, {base: exponent for base, exponent in remaining.items() if exponent != ZERO}
 
 
-def _power(part: tuple[Expr, Powers], n: int) -> tuple[Expr, Powers]:
+def _power(part: tuple[Expr, Powers], n: Expr) -> tuple[Expr, Powers]:
     numerator, powers = part
-    if n == -1 and not powers and type(numerator) is classes.Add:
+    if n == MINUS_ONE and not powers and type(numerator) is classes.Add:
         return ONE, {numerator: ONE}
-    if n > 0:
+    if n.is_positive:
         return numerator**n, {base: exponent * n for base, exponent in powers.items()}
     numerator_powers = factor_powers(numerator)
     inverted = se.Mul(*[base ** (exponent * -n) for base, exponent in powers.items()])
-    coefficient = se.Integer(1)
+    coefficient = ONE
     denominator_powers: Powers = {}
     for base, exponent in numerator_powers.items():
         if base.is_Number:
             coefficient = coefficient * base ** (exponent * n)
-        elif exponent < 0:
+        elif exponent.is_negative:
             inverted = inverted * base ** (exponent * n)
         else:
             denominator_powers[base] = exponent * -n
@@ -141,7 +141,7 @@ def drop_irrelevant_factors(e: Expr, highest: Expr) -> Expr:
             e = containing[0]
         if type(e) is not classes.Add:
             break
-        shared = _common_factors([factor_powers(term) for term in e.args])
+        shared = _common_factors(e.args)
         if not shared:
             break
         divisor = se.Mul(*[base**-exponent for base, exponent in shared.items()])
@@ -151,44 +151,35 @@ def drop_irrelevant_factors(e: Expr, highest: Expr) -> Expr:
     return _with_integer_coefficients(e)
 
 
-def _common_factors(terms: list[Powers]) -> Powers:
-    """{base: exponent} of the common factors of all terms."""
+def _common_factors(terms: Iterable[Expr]) -> Powers:
+    """{base: exponent} of the common factors of all terms, numbers apart."""
     first, *others = terms
-    exponents: Powers = {}
-    for base, exponent in first.items():
-        if base.is_Number:
-            continue
-        least = exponent
-        for powers in others:
-            other = powers.get(base)
-            if other is None:
-                break
-            least = min(least, other)
-        else:
-            if least != 0:
-                exponents[base] = least
-    return exponents
+    shared = {base: exponent for base, exponent in factor_powers(first).items() if not base.is_Number}
+    for term in others:
+        if not shared:
+            break
+        powers = factor_powers(term)
+        shared = {base: min(exponent, powers[base]) for base, exponent in shared.items() if base in powers}
+    return {base: exponent for base, exponent in shared.items() if exponent != ZERO}
 
 
 def _with_integer_coefficients(e: Expr) -> Expr:
     """Scale a sum so that its coefficients are coprime integers."""
     if type(e) is not classes.Add:
         return e
-    numbers = [_coefficient(term) for term in e.args]
-    numerator_gcd = reduce(math.gcd, (abs(int(n.p)) if n.is_Rational else 1 for n in numbers))
-    denominator_lcm = reduce(math.lcm, (int(n.q) if n.is_Rational else 1 for n in numbers))
+    numbers = e.as_coefficients_dict().values()
+    denominator_lcm = math.lcm(*(int(n.q) for n in numbers if type(n) in _FRACTIONS))
+    numerator_gcd = 1
+    if not any(type(n) in _UNITS for n in numbers):
+        numerator_gcd = math.gcd(*(abs(int(n.p)) if n.is_Rational else 1 for n in numbers))
     if numerator_gcd == denominator_lcm == 1 or not numerator_gcd:
         return e
     scale = se.Rational(denominator_lcm, numerator_gcd)
     return se.Add(*[term * scale for term in e.args])
 
 
-def _coefficient(term: Expr) -> Expr:
-    if term.is_Number:
-        return term
-    if type(term) is classes.Mul and term.args[0].is_Number:
-        return term.args[0]
-    return ONE
+_FRACTIONS = (classes.Rational, classes.Half)
+_UNITS = (classes.One, classes.NegativeOne)
 
 
 def try_expand(e: Expr) -> Expr | None:

@@ -12,13 +12,12 @@ from collections.abc import Iterator
 
 import symengine as se
 
-from mathpipe.generate.symbolic.expr.canonical_form import Expr, RejectedExpression, derivative
+from mathpipe.generate.symbolic.expr.canonical_form import TWO, ZERO, Expr, RejectedExpression, derivative
 from mathpipe.generate.symbolic.ode.constant_elimination import U, apply_chain_rule, cancel_inverse_functions, solve_for
 from mathpipe.generate.symbolic.ode.integration_constants import C1, C2
 from mathpipe.generate.symbolic.ode.normalisation import as_fraction, check_operation_count, try_expand
 
 Y, DY, D2Y = se.Symbol("Y"), se.Symbol("Y'"), se.Symbol("Y''")
-ZERO = se.Integer(0)
 MAX_LEVELS = 2  # parts of f tried as U for each order of the constants
 MAX_OPERATIONS = 120  # of y' = E
 
@@ -82,12 +81,12 @@ def _roots(p: Expr) -> list[Expr]:
         terms = try_expand(p)
         p = terms if terms is not None else p
         linear = p.diff(U)
-    if linear == 0:
+    if linear == ZERO:
         raise RejectedExpression("not solved")
     if not se.has_symbol(linear, U):
         return [-p.xreplace({U: ZERO}) / linear]
-    quadratic = linear.diff(U) / 2
-    if se.has_symbol(quadratic, U) or quadratic == 0:
+    quadratic = linear.diff(U) / TWO
+    if se.has_symbol(quadratic, U) or quadratic == ZERO:
         raise RejectedExpression("not solved")
     a, b, c = quadratic, linear.xreplace({U: ZERO}), p.xreplace({U: ZERO})
     root = se.sqrt(b**2 - 4 * a * c)

@@ -27,7 +27,10 @@ def generate(tmp_path: Path, task: str, **options: object) -> list[str]:
 def test_rate_of_rejected_problems_is_reported(tmp_path: Path) -> None:
     (message,) = generate(tmp_path, "determinant", dim=10)
     assert message.startswith("determinant: 4.")
-    assert "% of 2,000 sampled problems are accepted (rejected: 95" in message and "larger than a dataset stores" in message
+    assert (
+        "% of 2,000 sampled problems are accepted (rejected: 95" in message
+        and "larger than a dataset stores" in message
+    )
 
 
 def test_no_message_where_most_problems_are_accepted(tmp_path: Path) -> None:

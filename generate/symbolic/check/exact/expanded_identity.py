@@ -17,7 +17,8 @@ from __future__ import annotations
 
 from fractions import Fraction
 from itertools import chain
-from math import comb, floor
+from math import comb
+from typing import Any
 
 import numpy as np
 import symengine as se
@@ -27,12 +28,11 @@ from mathpipe.datasets.expressions.prefix import parse
 from mathpipe.generate.symbolic.check.exact.expression_table import ExpressionTable
 from mathpipe.generate.symbolic.check.exact.isolated_zeros import derivative_has_isolated_singularities
 from mathpipe.generate.symbolic.check.exact.reciprocals import Condition
-from mathpipe.generate.symbolic.check.exact.symengine_expressions import UNDECIDED, Expression
+from mathpipe.generate.symbolic.check.exact.symengine_expressions import ONE, UNDECIDED, ZERO, Expression
 from mathpipe.generate.symbolic.check.exact.term_counts import MAX_TERMS
 from mathpipe.generate.symbolic.numeric.array_programs import Ints, Program, compile_expressions
 
 MAX_ROUNDS = 4  # of multiplications by denominators
-_ONE = se.Integer(1)
 
 
 def expand_identity(f: bytes, primitive: bytes) -> Condition | None:
@@ -56,7 +56,7 @@ def _expand(table: ExpressionTable, f: int, primitive: int, sequences: Sequences
         if table.bounds(f)[0] + table.bounds(primitive)[1] > MAX_TERMS:
             return None
         residual = table.derivative(primitive) - table.value(f)
-        if residual != 0 and not is_zero(se.expand(residual)):
+        if residual != ZERO and not is_zero(se.expand(residual)):
             return None
         if table.factors_of_derivative(primitive) <= table.factors_of_divisors(f):
             return Condition.NONE
@@ -71,13 +71,13 @@ def is_zero(expanded: Expression, limit: int = MAX_TERMS) -> bool:
     ``limit``: the most terms of a product. symengine's ``as_numer_denom`` is not used: it takes sqrt(a/b) for sqrt(a)/sqrt(b).
     """
     for _ in range(MAX_ROUNDS):
-        if expanded == 0 or not expanded.is_Add:
-            return bool(expanded == 0)
+        if expanded == ZERO or not expanded.is_Add:
+            return bool(expanded == ZERO)
         cleared = _clear(expanded, limit)
         if cleared is None:
             return False
         expanded = cleared
-    return bool(expanded == 0)
+    return bool(expanded == ZERO)
 
 
 def _clear(expanded: Expression, limit: int) -> Expression | None:
@@ -85,40 +85,65 @@ def _clear(expanded: Expression, limit: int) -> Expression | None:
 
     None if every exponent is such an r, or if the result may have more terms than the limit.
     """
-    groups: dict[frozenset[tuple[Expression, Fraction]], list[Expression]] = {}
+    known: dict[Expression, _Power | None] = {}
+    groups: dict[frozenset[_Power], list[Expression]] = {}
     for term in expanded.args:
-        rest, powers = _split_term(term)
+        rest, powers = _split_term(term, known)
         groups.setdefault(powers, []).append(rest)
     lowest: dict[Expression, int] = {}
-    for base, exponent in chain.from_iterable(groups):
-        lowest[base] = min(lowest.get(base, 0), floor(exponent))
-    if not any(lowest.values()) and all(exponent < 1 for _, exponent in chain.from_iterable(groups)):
+    highest = 0
+    for base, numerator, denominator in chain.from_iterable(groups):
+        n = numerator // denominator
+        lowest[base], highest = min(lowest.get(base, 0), n), max(highest, n)
+    if not highest and not any(lowest.values()):
         return None
     size, products = 0, []
     for powers, rests in groups.items():
         group_size, factors = len(rests), [se.Add(*rests)]
-        exponents = dict(powers)
+        exponents = {base: (numerator, denominator) for base, numerator, denominator in powers}
         for base, least in lowest.items():
-            exponent = exponents.get(base, Fraction(0)) - least
-            n = floor(exponent)
+            numerator, denominator = exponents.get(base, (0, 1))
+            n, remainder = divmod(numerator, denominator)
+            n -= least
             if n:
                 group_size *= comb(len(base.args) + n - 1, n) if base.is_Add else 1
                 factors.append(base**n)
-            if exponent != n:
-                factors.append(base ** se.Rational(exponent.numerator % exponent.denominator, exponent.denominator))
+            if remainder:
+                factors.append(base ** se.Rational(remainder, denominator))
         size += group_size
         products.append(factors)
     return None if size > limit else se.Add(*[se.expand(se.Mul(*factors)) for factors in products])
 
 
-def _split_term(term: Expression) -> tuple[Expression, frozenset[tuple[Expression, Fraction]]]:
-    """(other factors, the exponents of sums and of what roots are taken of)."""
+_Power = tuple[Expression, int, int]
+"""A base, and the numerator and denominator of its exponent."""
+
+
+def _split_term(term: Expression, known: dict[Expression, _Power | None]) -> tuple[Expression, frozenset[_Power]]:
+    """(other factors, the exponents of sums and of what roots are taken of); ``known``: of the factors met before."""
     rest: list[Expression] = []
-    powers: dict[Expression, Fraction] = {}
+    powers: dict[Expression, _Power] = {}
     for factor in term.args if term.is_Mul else (term,):
-        base, exponent = factor.args if factor.is_Pow else (factor, _ONE)
-        if exponent.is_Rational and (base.is_Add or not (exponent.is_Integer or base.is_Symbol or base.is_Number)):
-            powers[base] = powers.get(base, Fraction(0)) + Fraction(int(exponent.p), int(exponent.q))
-        else:
+        power = known.get(factor, _NEW)
+        if power is _NEW:
+            power = known[factor] = _power_of_sum_or_root(factor)
+        if power is None:
             rest.append(factor)
-    return se.Mul(*rest), frozenset(powers.items())
+        else:
+            powers[power[0]] = _product(powers[power[0]], power) if power[0] in powers else power
+    return se.Mul(*rest), frozenset(powers.values())
+
+
+_NEW: Any = object()
+
+
+def _power_of_sum_or_root(factor: Expression) -> _Power | None:
+    base, exponent = factor.args if factor.is_Pow else (factor, ONE)
+    if exponent.is_Rational and (base.is_Add or not (exponent.is_Integer or base.is_Symbol or base.is_Number)):
+        return base, int(exponent.p), int(exponent.q)
+    return None
+
+
+def _product(a: _Power, b: _Power) -> _Power:
+    exponent = Fraction(a[1], a[2]) + Fraction(b[1], b[2])
+    return a[0], exponent.numerator, exponent.denominator

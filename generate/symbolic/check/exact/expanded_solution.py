@@ -14,27 +14,29 @@ from symengine.lib import symengine_wrapper as classes
 from mathpipe.datasets.expressions.vocabulary import IDS, TOKENS
 from mathpipe.generate.symbolic.check.exact.expanded_identity import is_zero
 from mathpipe.generate.symbolic.check.exact.expression_builder import ExpressionBuilder, power
-from mathpipe.generate.symbolic.check.exact.symengine_expressions import UNDECIDED, Expression
+from mathpipe.generate.symbolic.check.exact.symengine_expressions import HALF, ONE, TWO, UNDECIDED, ZERO, Expression
 from mathpipe.generate.symbolic.check.exact.term_counts import count_terms
 
 MAX_TERMS = 500  # bound on the terms of an expanded expression
 
-_ROOT = se.Rational(1, 2)
-
 
 def _root(radicand: Expression) -> Expression:
-    return power(radicand, _ROOT)
+    return power(radicand, HALF)
 
 
 _OF_INVERSES: dict[str, dict[str, Callable[[Expression], Expression]]] = {
-    "sin": {"asin": lambda u: u, "acos": lambda u: _root(1 - u**2), "atan": lambda u: u / _root(1 + u**2)},
-    "cos": {"acos": lambda u: u, "asin": lambda u: _root(1 - u**2), "atan": lambda u: 1 / _root(1 + u**2)},
+    "sin": {"asin": lambda u: u, "acos": lambda u: _root(ONE - u**TWO), "atan": lambda u: u / _root(ONE + u**TWO)},
+    "cos": {"acos": lambda u: u, "asin": lambda u: _root(ONE - u**TWO), "atan": lambda u: ONE / _root(ONE + u**TWO)},
     "sinh": {
         "asinh": lambda u: u,
-        "acosh": lambda u: _root(u - 1) * _root(u + 1),
-        "atanh": lambda u: u / _root(1 - u**2),
+        "acosh": lambda u: _root(u - ONE) * _root(u + ONE),
+        "atanh": lambda u: u / _root(ONE - u**TWO),
     },
-    "cosh": {"acosh": lambda u: u, "asinh": lambda u: _root(1 + u**2), "atanh": lambda u: 1 / _root(1 - u**2)},
+    "cosh": {
+        "acosh": lambda u: u,
+        "asinh": lambda u: _root(ONE + u**TWO),
+        "atanh": lambda u: ONE / _root(ONE - u**TWO),
+    },
 }
 """sin(acos u) = sqrt(1 - u^2) and the like."""
 _QUOTIENTS = {"tan": ("sin", "cos"), "tanh": ("sinh", "cosh"), "cot": ("cos", "sin"), "coth": ("cosh", "sinh")}
@@ -58,7 +60,7 @@ class SolutionBuilder(ExpressionBuilder):
 
     def _circular(self, name: str, u: Expression) -> Expression:
         """sin, cos, sinh or cosh of u, which may be an inverse function or its negative."""
-        for v, sign in ((u, 1), (-u, -1 if name in _ODD else 1)):
+        for v, sign in ((u, ONE), (-u, -ONE if name in _ODD else ONE)):
             inverse, argument = type(v).__name__, v.args[0] if len(v.args) == 1 else None
             if v.is_Symbol:
                 inverse, argument = "acosh", next((w for w, symbol in self.symbols.items() if symbol == v), None)
@@ -80,7 +82,7 @@ def _exponential(u: Expression) -> Expression:
     """e^u: rational multiples of logarithms among its terms become powers."""
     factors, rest = [], []
     for term in u.args if u.is_Add else (u,):
-        logarithm, coefficient = term, se.Integer(1)
+        logarithm, coefficient = term, ONE
         if term.is_Mul and len(term.args) == 2 and term.args[0].is_Rational:
             coefficient, logarithm = term.args
         if type(logarithm) is classes.log:
@@ -108,7 +110,7 @@ def solution_expands(equation: bytes, solution: bytes, unknowns: tuple[str, ...]
 
 def _expands_to_zero(residual: Expression) -> bool:
     """Whether a residual expands to 0, if it takes at most ``MAX_TERMS`` terms."""
-    if residual == 0:
+    if residual == ZERO:
         return True
     count_terms(residual, MAX_TERMS)
     return is_zero(se.expand(residual), 2 * MAX_TERMS)

@@ -15,7 +15,7 @@ import symengine as se
 from mathpipe.datasets.expressions.prefix import parse
 from mathpipe.datasets.expressions.vocabulary import IDS, TOKENS
 from mathpipe.generate.symbolic.check.exact.divisors import by_token
-from mathpipe.generate.symbolic.check.exact.symengine_expressions import Expression, NotDecided, X
+from mathpipe.generate.symbolic.check.exact.symengine_expressions import HALF, ONE, ZERO, Expression, NotDecided, X
 
 
 class ExpressionBuilder:
@@ -32,18 +32,19 @@ class ExpressionBuilder:
     def build(self, ids: bytes) -> Expression:
         """The expression of a well-formed prefix sequence; NotDecided if it holds a function or leaf that has none here."""
         stack: list[Expression] = []
+        leaves = self._leaves
         end = len(ids)  # end of the current run of digits
         for position in range(end - 1, -1, -1):
             token = ids[position]
             if token >= _ZERO:
                 continue
-            if token in _SIGNS:
-                stack.append(integer(ids[position:end]))
-            elif token in _BINARY:
+            if token in _BINARY:
                 left = stack.pop()
                 stack[-1] = _BINARY[token](left, stack[-1])
-            elif token in self._leaves:
-                stack.append(self._leaves[token])
+            elif token in leaves:
+                stack.append(leaves[token])
+            elif token in _SIGNS:
+                stack.append(integer(ids[position:end]))
             else:
                 stack[-1] = self.operation(token, stack[-1])
             end = position
@@ -76,8 +77,8 @@ class ExpressionBuilder:
         total = value.diff(X)
         for u in self.symbols if arguments is None else arguments:
             slope = value.diff(self.symbols[u])
-            if slope != 0:
-                total += slope * self.derivative(u, arguments) / (power(u - 1, _HALF) * power(u + 1, _HALF))
+            if slope != ZERO:
+                total += slope * self.derivative(u, arguments) / (power(u - ONE, HALF) * power(u + ONE, HALF))
         return total
 
 
@@ -128,7 +129,7 @@ def _logarithm(u: Expression) -> Expression:
 
 def _reciprocal_of(name: str) -> Callable[[Expression], Expression]:
     function = getattr(se, name)
-    return lambda u: 1 / function(u)
+    return lambda u: ONE / function(u)
 
 
 def _quotient(numerator: str, denominator: str) -> Callable[[Expression], Expression]:
@@ -142,21 +143,20 @@ def _fixed_power(n: int) -> Callable[[Expression], Expression]:
     return lambda u: power(u, exponent)
 
 
-_HALF = se.Rational(1, 2)
 _MAX_EXPONENT, _MAX_DIGITS = 10_000, 100_000
 ACOSH, _ZERO = IDS["acosh"], IDS["0"]
 _SIGNS = (IDS["INT+"], IDS["INT-"])
 _LEAVES: dict[int, Expression] = by_token({"x": X, "pi": se.pi, "E": se.E, "I": se.I})
 _BINARY: dict[int, Callable[[Expression, Expression], Expression]] = by_token(
-    {"add": add, "sub": sub, "mul": mul, "div": truediv, "pow": power, "rac": lambda u, n: power(u, 1 / n)}
+    {"add": add, "sub": sub, "mul": mul, "div": truediv, "pow": power, "rac": lambda u, n: power(u, ONE / n)}
 )
 _UNARY: dict[int, Callable[[Expression], Expression]] = by_token(
     {
         **{name: getattr(se, name) for name in ("exp", "sin", "cos", "sinh", "cosh")},
         **{name: getattr(se, name) for name in ("asin", "acos", "atan", "asinh", "atanh")},
         "ln": _logarithm,
-        "inv": lambda u: 1 / u,
-        "sqrt": lambda u: power(u, _HALF),
+        "inv": lambda u: ONE / u,
+        "sqrt": lambda u: power(u, HALF),
         **{f"pow{n}": _fixed_power(n) for n in (2, 3, 4, 5)},
         "tan": _quotient("sin", "cos"),
         "cot": _quotient("cos", "sin"),

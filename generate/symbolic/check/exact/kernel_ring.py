@@ -24,7 +24,7 @@ Polynomial = Any  # flint.fmpq_mpoly; python-flint has no complete type stubs
 
 MAX_KERNELS = 32
 FEW_KERNELS = 12  # tried first: arithmetic with fewer is faster
-MAX_TERMS = 600
+MAX_TERMS = 3000
 MAX_POWER = 24  # of a polynomial with several terms
 MAX_EXPONENT = 4000  # of a kernel
 MAX_BITS = 20_000  # of a coefficient
@@ -159,20 +159,24 @@ class KernelRing:
     def _reduce_kernel(self, p: Polynomial, position: int, degree: int) -> Polynomial:
         """Replace k^(q n + r) by k^r times the q-th power of the polynomial that k^n is."""
         relation = self._kernels[position].relation
-        parts: dict[int, dict[tuple[int, ...], Any]] = {}
-        for exponents, coefficient in p.to_dict().items():
-            quotient, rest = divmod(exponents[position], degree)
-            lowered = (*exponents[:position], rest, *exponents[position + 1 :])
-            parts.setdefault(quotient, {})[lowered] = coefficient
         total, power, done = self._null, self._one, 0
-        for quotient in sorted(parts):
+        for exponent, part in reversed(self._parts(p, position, degree)):
+            quotient = exponent // degree
             if quotient - done > MAX_POWER:
                 raise NotProven("large power")
             for _ in range(quotient - done):
                 power = self.multiply(power, relation)
             done = quotient
-            total = total + self.multiply(self._context.from_dict(parts[quotient]), power)
+            total = total + self.multiply(part, power)
         return total
+
+    def _parts(self, p: Polynomial, position: int, degree: int = 1) -> list[tuple[int, Polynomial]]:
+        """[(exponent, part)] with p = the sum of part * kernel^exponent, the exponents descending multiples of the degree."""
+        kernel, parts = self._generators[position], []
+        while not p.is_zero() and (exponent := int(p.degrees()[position]) // degree * degree):
+            part, p = divmod(p, kernel**exponent)
+            parts.append((exponent, part))
+        return [*parts, (0, p)]
 
     def clear(self, p: Polynomial) -> tuple[Polynomial, Polynomial]:
         """(numerator, denominator) without reciprocal kernels."""
@@ -185,13 +189,9 @@ class KernelRing:
             if not highest:
                 continue
             base = self._kernels[position].argument
-            parts: dict[int, dict[tuple[int, ...], Any]] = {}
-            for exponents, coefficient in p.to_dict().items():
-                lowered = (*exponents[:position], 0, *exponents[position + 1 :])
-                parts.setdefault(exponents[position], {})[lowered] = coefficient
-            p = self._null
-            for exponent, terms in parts.items():
-                p = p + self.multiply(self._context.from_dict(terms), self.natural_power(base, highest - exponent))
+            parts, p = self._parts(p, position), self._null
+            for exponent, part in parts:
+                p = p + self.multiply(part, self.natural_power(base, highest - exponent))
             denominator = self.multiply(denominator, self.natural_power(base, highest))
         return p, denominator
 

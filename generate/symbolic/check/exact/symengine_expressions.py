@@ -9,6 +9,8 @@ import symengine as se
 Expression = Any  # symengine has no type stubs
 
 X = se.Symbol("x")
+ZERO, ONE, TWO = map(se.Integer, range(3))
+HALF = ONE / TWO
 
 
 class NotDecided(Exception):

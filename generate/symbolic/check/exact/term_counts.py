@@ -6,6 +6,8 @@ from functools import cache
 from math import comb, prod
 from typing import cast
 
+from symengine.lib import symengine_wrapper as classes
+
 from mathpipe.datasets.expressions.prefix import parse
 from mathpipe.datasets.expressions.vocabulary import IDS
 from mathpipe.generate.symbolic.check.exact.symengine_expressions import Expression, NotDecided
@@ -82,23 +84,29 @@ def count_terms(e: Expression, limit: int) -> int:
 
 def _count_terms(e: Expression, limit: int, counts: dict[Expression, int]) -> int:
     """``counts``: of the parts met before."""
-    if e.is_Symbol or e.is_Number:
+    kind = type(e)
+    if kind in _ATOMS:
         return 1
     terms = counts.get(e)
     if terms is not None:
         return terms
     operands = [_count_terms(child, limit, counts) for child in e.args]
     terms = 1
-    if e.is_Add:
+    if kind is classes.Add:
         terms = sum(operands)
-    elif e.is_Mul:
+    elif kind is classes.Mul:
         terms = prod(operands)
-    elif e.is_Pow:
+    elif kind is classes.Pow:
         terms = _terms_of_power(operands[0], e.args[1], limit)
     if terms > limit:
         raise NotDecided("many terms")
     counts[e] = terms
     return terms
+
+
+_ATOMS = frozenset(
+    (classes.Symbol, classes.Integer, classes.Zero, classes.One, classes.NegativeOne, classes.Rational, classes.Half)
+)
 
 
 def _terms_of_power(base_terms: int, exponent: Expression, limit: int) -> int:
