@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -20,13 +19,13 @@ from pydantic import (
     model_validator,
 )
 
-from mathpipe.datasets.errors import UserError, nearest
+from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.directory import SPLIT_FOLDERS, record_file, shard_file
 from mathpipe.datasets.format.fingerprint import spec_fingerprint
+from mathpipe.datasets.io.similar_directories import similar_directories, suggest
 from mathpipe.datasets.io.storage import Storage
 
 MANIFEST = "manifest.json"
-_MAX_LISTED = 5  # datasets that a message lists
 Count = Annotated[int, Field(ge=0)]
 
 
@@ -245,29 +244,7 @@ def read_manifest(url: str) -> Manifest:
             else ("no such directory, or an empty one" if not names else "other files"),
             next_step="run `mathpipe generate` with the same arguments to finish it"
             if partial
-            else (_choose(datasets or _similar(url)) or f"`mathpipe generate --out {url} ...` builds one"),
+            else suggest(datasets or similar_directories(url, MANIFEST, "data"))
+            or f"`mathpipe generate --out {url} ...` builds one",
         )
     return manifest
-
-
-def _similar(url: str) -> list[str]:
-    """The local dataset that a misspelt path may mean: of a similar name beside it, or of this name in ``data``."""
-    if Storage(url).local_path is None:
-        return []
-    path = Path(url)
-    for folder in (path.parent, *([Path("data")] if path.name == url else [])):
-        names = [manifest.parent.name for manifest in folder.glob(f"*/{MANIFEST}")]
-        match = path.name if path.name in names else nearest(path.name, names)
-        if match is not None:
-            return [str(folder / match)]
-    return []
-
-
-def _choose(datasets: list[str]) -> str:
-    """The datasets that may be meant, as a suggestion; empty if there are none."""
-    if not datasets:
-        return ""
-    if len(datasets) == 1:
-        return f"did you mean {datasets[0]}?"
-    others = ", ".join(datasets[1:_MAX_LISTED]) + (", ..." if len(datasets) > _MAX_LISTED else "")
-    return f"did you mean {datasets[0]}? It also holds {others}"

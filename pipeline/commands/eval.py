@@ -95,7 +95,8 @@ def evaluate(
         return
     if evaluation.worst:
         width = shutil.get_terminal_size((100, 40)).columns
-        click.echo(render_failures(evaluation.worst, width=width, colour=sys.stdout.isatty()))
+        click.echo(f"worst failures ({len(evaluation.worst)}):\n")
+        click.echo(render_failures(evaluation.worst, width=width, colour=sys.stdout.isatty()) + "\n")
     click.echo(evaluation.text)
     if evaluation.failures is not None:
         click.echo(f"failures: {evaluation.failures}")

@@ -18,7 +18,12 @@ def read_sections(file: Path) -> Sections:
     try:
         text = file.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise UserError(f"{file} cannot be read", expected="a file such as params.yaml", got=error.strerror) from error
+        raise UserError(
+            f"{file} cannot be read",
+            expected="a file such as params.yaml",
+            got=error.strerror,
+            next_step=did_you_mean(str(file), [str(other) for other in file.parent.glob("*.yaml")]),
+        ) from error
     except UnicodeDecodeError as error:
         raise UserError(f"{file} is not valid YAML", expected="text in UTF-8", got=str(error)) from error
     sections = load_text(text, str(file))

@@ -55,6 +55,7 @@ def test_pipeline_from_generate_to_eval(ask) -> None:
         evaluated.code == 0
         and "accuracy" in evaluated.out
         and "problem" in evaluated.out
+        and evaluated.out.startswith("worst failures (10):\n\nrow ")
         and "runs/add, the latest run" in evaluated.err
         and "runs/add: checkpoint of step 12 of 12\n" in evaluated.err
     )

@@ -25,6 +25,10 @@ def call(*arguments: str) -> int:
         ("show data/add --k 2", "did you mean -k?"),
         ("train --data data/add --preset nome", "did you mean none?"),
         ("train --data data/add -S step=10", "did you mean train.steps?"),
+        ("train --data data/add --params pram.yaml", "did you mean params.yaml?"),
+        ("eval --run runs/ad", "did you mean runs/add?"),
+        ("eval --run add", "did you mean runs/add?"),
+        ("export-model runs/ad --out model", "did you mean runs/add?"),
     ],
 )
 def test_a_misspelt_name_gets_a_suggestion_without_a_list(
@@ -40,6 +44,9 @@ def test_a_misspelt_name_gets_a_suggestion_without_a_list(
         == 0
     )
     Path("euclid.py").write_text("def example(rng, spec):\n    return 1, 1\n")
+    Path("params.yaml").write_text("train:\n  steps: 10\n")
+    Path("runs/add").mkdir(parents=True)
+    Path("runs/add/run.json").write_text("{}")
     capsys.readouterr()
     assert call(*arguments.split()) == 2
     error = capsys.readouterr().err

@@ -30,6 +30,7 @@ from pydantic import ValidationError
 from mathpipe.datasets.errors import UserError, did_you_mean
 from mathpipe.datasets.io.atomic_files import write_atomically
 from mathpipe.datasets.io.locations import local_path
+from mathpipe.datasets.io.similar_directories import similar_directories, suggest
 from mathpipe.datasets.problem_types.type_registry import problem_type_of
 from mathpipe.datasets.tokenizers.tokenizer import Tokenizer
 from mathpipe.train.config import TrainConfig
@@ -148,7 +149,7 @@ def read_record(run_dir: Path) -> RunRecord:
         raise UserError(
             f"{run_dir} holds no run",
             expected=f"a directory that contains {RECORD}",
-            next_step="create one with `mathpipe train`",
+            next_step=suggest(similar_directories(str(run_dir), RECORD, "runs")) or "create one with `mathpipe train`",
         ) from None
     except ValueError:
         raise UserError(f"{path} is damaged", expected="JSON", next_step="train again in another directory") from None
