@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
+import textwrap
+from itertools import zip_longest
 from typing import Any
 
 import click
@@ -33,12 +37,32 @@ def tasks(as_json: bool) -> None:
         ]
         click.echo(json.dumps(listed))
         return
-    header = ("task", "task_token", "problem", "solution", "source")
-    widths = [max(len(row[k]) for row in [header, *rows]) for k in range(len(header))]
-    for row in [header, *rows]:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    click.echo("\n".join(_table([("task", "task_token", "problem", "solution", "source"), *rows])))
     click.echo("the parameters of a task: mathpipe generate --task TASK --help")
     click.echo("a task of your own: mathpipe generate --task ./FILE.py (docs/guides/own-tasks.md)")
+
+
+def _table(rows: list[tuple[str, ...]]) -> list[str]:
+    """The lines of a table; on a terminal that is too narrow, of task, problem and solution alone, wrapped."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    terminal = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+    if sum(widths) + len(_GAP) * (len(widths) - 1) > terminal:
+        rows = [(task, problem, solution) for task, _, problem, solution, _ in rows]
+        half = max((terminal - widths[0]) // 2 - len(_GAP), _NARROWEST)
+        widths = [widths[0], half, half]
+    return [line for row in rows for line in _wrapped(row, widths)]
+
+
+def _wrapped(row: tuple[str, ...], widths: list[int]) -> list[str]:
+    cells = [textwrap.wrap(cell, width) for cell, width in zip(row, widths, strict=True)]
+    return [
+        _GAP.join(part.ljust(width) for part, width in zip(parts, widths, strict=True)).rstrip()
+        for parts in zip_longest(*cells, fillvalue="")
+    ]
+
+
+_GAP = "  "
+_NARROWEST = 20  # characters of a wrapped cell
 
 
 def _installed() -> list[Task[Any]]:
