@@ -18,9 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.errors import UserError, did_you_mean
+from mathpipe.generate.dataset_spec import ProblemSpec
 
 GRACE_SECONDS = 5.0  # how long an interrupted call may take to react before the process ends
+_OF_MATHPIPE = ProblemSpec.__module__.rpartition(".")[0]
 _EXIT_STATUS = 2  # wrong use, as for every UserError
 
 
@@ -53,10 +55,11 @@ class Guard:
             line = self._line(error)
             if line is None and isinstance(error, UserError):  # of mathpipe itself: a wrong type, say
                 raise
+            what, suggestion = _explain(error)
             raise UserError(
-                f"{self.place(line)}: {self.describe(watchdog.number)} raised {type(error).__name__}: {error}",
+                f"{self.place(line)}: {self.describe(watchdog.number)} raised {what}",
                 expected=self.expected,
-                next_step="correct the task; no example is skipped",
+                next_step=suggestion or "correct the task; no example is skipped",
             ) from error
         if watchdog.exceeded is not None:
             raise self.time_error(watchdog.exceeded, None)
@@ -125,6 +128,20 @@ class Watchdog:
         sys.stderr.write(f"mathpipe: {error}\n")
         sys.stderr.flush()
         os._exit(_EXIT_STATUS)
+
+
+def _explain(error: Exception) -> tuple[str, str | None]:
+    """(the error in words, what may have been meant): a misspelt parameter of ``spec`` is answered by the one that was meant."""
+    if isinstance(error, AttributeError) and isinstance(error.obj, ProblemSpec):
+        classes = (c for c in type(error.obj).__mro__ if issubclass(c, ProblemSpec))
+        base = next(c for c in classes if c.__module__.startswith(_OF_MATHPIPE))
+        parameters = [name for name in type(error.obj).model_fields if name not in base.model_fields]
+        name = str(error.name)
+        next_step = did_you_mean(name, parameters)
+        if next_step is None:
+            next_step = f"Spec defines {', '.join(parameters)}" if parameters else f"define {name} in a class Spec"
+        return f"AttributeError: spec has no parameter {name!r}", next_step
+    return f"{type(error).__name__}: {error}", None
 
 
 def _raise_in(thread: int, error: type[BaseException] | None) -> None:

@@ -40,11 +40,15 @@ def build(path: str) -> None:
     make_dataset(task.make_spec({}), Layout({"train": 2_000}, 1_000), "data", workers=0)
 
 
+SPEC = "from pydantic import BaseModel\nclass Spec(BaseModel):\n    largest: int = 9\n"
 WRONG = [
     (
         gcd("1 / (a - 7)") + LAYOUTS,
         r"t.py, line 5: example [\d,]+ of chunk 0 raised ZeroDivisionError: division by zero",
     ),
+    (SPEC + gcd("spec.largst"), r"raised AttributeError: spec has no parameter 'largst'.*did you mean largest\?"),
+    (SPEC + gcd("spec.zz"), r"spec has no parameter 'zz'.*Next: Spec defines largest"),
+    (gcd("spec.zz"), r"spec has no parameter 'zz'.*Next: define zz in a class Spec"),
     (
         gcd("if a == 7: return (a, 0.5), 1") + LAYOUTS,
         r"t.py, line 3: the problem of example [\d,]+ of chunk 0 has the wrong type",
