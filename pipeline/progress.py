@@ -37,7 +37,7 @@ Clock = Callable[[], float]
 def format_duration(seconds: float) -> str:
     """Format a duration: ``under 1 s``, ``45 s``, ``12 min``, ``3.2 h``, ``2.5 days``.
 
-    >>> show_duration(720)
+    >>> format_duration(720)
     '12 min'
     """
     if seconds < 1:
