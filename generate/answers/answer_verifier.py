@@ -30,7 +30,7 @@ from mathpipe.generate.curate.import_parts.import_registry import IMPORT_PARTS
 from mathpipe.generate.dataset_spec import ImportedSpec, SourceFormat
 from mathpipe.generate.outcomes import DOMAINS, Domain, counted_as_correct
 from mathpipe.generate.tasks.task import Task
-from mathpipe.generate.tasks.task_registry import load_task
+from mathpipe.generate.tasks.task_registry import load_task_with
 
 AUTO = "auto"
 SECONDS = 30.0  # for one answer; the limits of the verifiers themselves are below
@@ -227,9 +227,14 @@ class AnswerVerifier:
 
 @functools.lru_cache(maxsize=32)
 def _cached_verifier(
-    task: str, notation: str | None, extraction: Extraction | None, domain: Domain, seconds: float
+    task: str,
+    notation: str | None,
+    extraction: Extraction | None,
+    domain: Domain,
+    seconds: float,
+    options: tuple[tuple[str, Any], ...],
 ) -> AnswerVerifier:
-    return AnswerVerifier(load_task(task), notation, extraction, domain, seconds)
+    return AnswerVerifier(load_task_with(task, dict(options)), notation, extraction, domain, seconds)
 
 
 def verify_answer(
@@ -242,6 +247,7 @@ def verify_answer(
     extract: Extraction | None = None,
     domain: Domain = "real",
     seconds: float = SECONDS,
+    **options: Any,
 ) -> AnswerVerification:
     """The outcome of an answer to a problem of a task, with measures and evidence.
 
@@ -249,11 +255,12 @@ def verify_answer(
     entries such as ``1/3`` and ``2.5e3``, or LaTeX; for integers nested lists or their text; for sequences text. ``reference``: the
     stored solution; with it a right answer equal to it is ``exact``. ``notation``: one notation instead of any. ``extract``:
     ``boxed`` or ``last-line``, where other text surrounds the answer. ``domain``: ``complex`` does not count ``real_domain`` as
-    correct. ``seconds``: time limit.
+    correct. ``seconds``: time limit. ``options``: parameters of the problems, such as ``modulus=97``.
 
-    No answer raises an error. UserError for an unknown task, or a problem that the task does not have.
+    No answer raises an error. UserError for an unknown task or option, or a problem that the task does not have.
     """
-    verifier = _cached_verifier(task, notation, extract, domain, seconds)
+    chosen = tuple((name, tuple(v) if isinstance(v, list) else v) for name, v in sorted(options.items()))
+    verifier = _cached_verifier(task, notation, extract, domain, seconds, chosen)
     (result,) = verifier.verify([Answer(problem, answer, reference)])
     if result.outcome == INVALID_PROBLEM:
         raise UserError(

@@ -19,7 +19,7 @@ from mathpipe.generate.answers.answer_verifications import AnswerVerification
 from mathpipe.generate.answers.answer_verifier import SECONDS, AnswerVerifier, ParsedAnswer
 from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.splits import TEST, TRAIN, VALID
-from mathpipe.generate.tasks.task_registry import load_task, task_of
+from mathpipe.generate.tasks.task_registry import load_task_with, task_of
 
 Style = Literal["plain", "latex"]
 _CHUNK_ROWS = 100
@@ -137,8 +137,6 @@ def environment(
         spec = task if seed is None else task.model_copy(update={"seed": seed})
         loaded = task_of(spec)
     else:
-        loaded = load_task(task)
-        spec = loaded.make_spec(options, seed or 0)
-    return Environment(
-        spec, split, style, AnswerVerifier(loaded.with_options(options), notation, extract, seconds=seconds)
-    )
+        loaded = load_task_with(task, options)
+        spec = loaded.make_spec({}, seed or 0)
+    return Environment(spec, split, style, AnswerVerifier(loaded, notation, extract, seconds=seconds))

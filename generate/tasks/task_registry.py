@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mathpipe.datasets.errors import UserError, nearest
+from pydantic import ValidationError
+
+from mathpipe.datasets.errors import UserError, did_you_mean, nearest
 from mathpipe.generate.dataset_spec import DatasetSpec, ImportedSpec
 from mathpipe.generate.tasks.calculus import integration_bwd, integration_fwd, integration_ibp, ode1, ode2
 from mathpipe.generate.tasks.external.external_tasks import find_external, installed_tasks, latest_digest, load_external
@@ -133,6 +136,24 @@ def load_task(reference: str) -> Task[Any]:
             next_step=f"did you mean ./{file}?",
         )
     return get_task(reference)
+
+
+def load_task_with(reference: str, options: Mapping[str, Any]) -> Task[Any]:
+    """The task with these options as its defaults; UserError for an unknown option, or a value out of bounds."""
+    task = load_task(reference)
+    try:
+        return task.with_options(options)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        name, known = ".".join(map(str, fault["loc"])), task.options()
+        if fault["type"] == "extra_forbidden":
+            raise UserError(
+                f"{task.name} has no option {name}",
+                expected=f"one of {', '.join(known)}" if known else "no options",
+                next_step=did_you_mean(name, known),
+            ) from None
+        expected = fault["msg"].removeprefix("Input should be ")
+        raise UserError(f"{task.name}: {name} is invalid", expected=expected, got=repr(fault["input"])) from None
 
 
 class MissingTaskError(UserError):

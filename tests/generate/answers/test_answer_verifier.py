@@ -228,3 +228,24 @@ def test_parsed_answers_depend_on_no_other() -> None:
     rng = np.random.default_rng(0)
     answers = [Answer(rng.integers(1, 9, (2, 2)).tolist(), rng.integers(1, 9, (2, 2)).tolist()) for _ in range(50)]
     assert list(verifier.verify(answers)) == [verifier.verify([each])[0] for each in answers]
+
+
+def test_options_of_the_task() -> None:
+    assert mathpipe.verify("modular-add", [90, 10], 3, modulus=97).outcome == "exact"
+    assert mathpipe.verify("modular-add", [90, 10], 4, modulus=96).outcome == "exact"
+    assert mathpipe.verify("modular-add", [90, 10], 3, modulus=96).outcome == "wrong_value"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"modulu": 97}, r"modular-add has no option modulu\. Expected: one of modulus.*did you mean modulus\?"),
+        ({"modulus": "x"}, r"modular-add: modulus is invalid\. Expected: a valid integer.*Got: 'x'"),
+        ({"modulus": -5}, r"modular-add: modulus is invalid\. Expected: greater than.*Got: -5"),
+    ],
+)
+def test_wrong_options_are_an_error(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        mathpipe.verify("modular-add", [90, 10], 3, **options)
+    with pytest.raises(UserError, match=message):
+        mathpipe.environment("modular-add", **options)
