@@ -16,7 +16,7 @@ def similar_directories(url: str, file: str, parent: str) -> list[str]:
         return []
     path = Path(url)
     for folder in (path.parent, *([Path(parent)] if path.name == url else [])):
-        names = [found.parent.name for found in folder.glob(f"*/{file}")]
+        names = [marker.parent.name for marker in folder.glob(f"*/{file}")]
         match = path.name if path.name in names else nearest(path.name, names)
         if match is not None:
             return [str(folder / match)]

@@ -145,12 +145,12 @@ def load_task_with(reference: str, options: Mapping[str, Any]) -> Task[Any]:
         return task.with_options(options)
     except ValidationError as error:
         fault = error.errors()[0]
-        name, known = ".".join(map(str, fault["loc"])), task.options()
+        name, names = ".".join(map(str, fault["loc"])), task.options()
         if fault["type"] == "extra_forbidden":
             raise UserError(
                 f"{task.name} has no option {name}",
-                expected=f"one of {', '.join(known)}" if known else "no options",
-                next_step=did_you_mean(name, known),
+                expected=f"one of {', '.join(names)}" if names else "no options",
+                next_step=did_you_mean(name, names),
             ) from None
         expected = fault["msg"].removeprefix("Input should be ")
         raise UserError(f"{task.name}: {name} is invalid", expected=expected, got=repr(fault["input"])) from None

@@ -21,8 +21,8 @@ def test_lines_fit_a_terminal(
     tasks.callback(as_json=False)
     lines = capsys.readouterr().out.splitlines()[:-2]
     assert max(map(len, lines)) <= max(columns, 70)
-    words = " ".join(lines).split()
-    assert set(TASKS) <= set(words)
+    cells = " ".join(lines).split()
+    assert set(TASKS) <= set(cells)
     assert ("source" in lines[0]) == (columns == 400)
 
 

@@ -85,10 +85,10 @@ def _clear(expanded: Expression, limit: int) -> Expression | None:
 
     None if every exponent is such an r, or if the result may have more terms than the limit.
     """
-    known: dict[Expression, _Power | None] = {}
+    powers_by_factor: dict[Expression, _Power | None] = {}
     groups: dict[frozenset[_Power], list[Expression]] = {}
     for term in expanded.args:
-        rest, powers = _split_term(term, known)
+        rest, powers = _split_term(term, powers_by_factor)
         groups.setdefault(powers, []).append(rest)
     lowest: dict[Expression, int] = {}
     highest = 0
@@ -119,14 +119,16 @@ _Power = tuple[Expression, int, int]
 """A base, and the numerator and denominator of its exponent."""
 
 
-def _split_term(term: Expression, known: dict[Expression, _Power | None]) -> tuple[Expression, frozenset[_Power]]:
-    """(other factors, the exponents of sums and of what roots are taken of); ``known``: of the factors met before."""
+def _split_term(
+    term: Expression, powers_by_factor: dict[Expression, _Power | None]
+) -> tuple[Expression, frozenset[_Power]]:
+    """(other factors, the exponents of sums and of what roots are taken of); ``powers_by_factor``: of those met before."""
     rest: list[Expression] = []
     powers: dict[Expression, _Power] = {}
     for factor in term.args if term.is_Mul else (term,):
-        power = known.get(factor, _NEW)
+        power = powers_by_factor.get(factor, _NEW)
         if power is _NEW:
-            power = known[factor] = _power_of_sum_or_root(factor)
+            power = powers_by_factor[factor] = _power_of_sum_or_root(factor)
         if power is None:
             rest.append(factor)
         else:
