@@ -15,8 +15,9 @@ from mathpipe.datasets.resources.memory_limit import available_memory
 from mathpipe.datasets.tokenizers.tokenizer import PAD
 from mathpipe.evaluate.adapters.adapter_registry import AnyAdapter
 from mathpipe.evaluate.decode.beam_search import beam_search
-from mathpipe.evaluate.decode.decoding import GREEDY, Decoding, Hypotheses, decoding_mode, greedy, sample
+from mathpipe.evaluate.decode.decoding import decoding_mode, greedy, sample
 from mathpipe.evaluate.decode.grammar import Grammar
+from mathpipe.evaluate.decode.hypotheses import GREEDY, Decoding, Hypotheses
 from mathpipe.train.model.interface import Model
 
 CHUNK_ROWS = 2_000  # problems of a part: an interrupted evaluation repeats at most one

@@ -38,7 +38,7 @@ from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
 from mathpipe.datasets.tokenizers.tokenizer import END, PAD, DecodeStatus
 from mathpipe.evaluate.adapters.adapter_registry import AnyAdapter, adapter_of
 from mathpipe.evaluate.build_report import ReportResult, publish_evaluation
-from mathpipe.evaluate.decode.decoding import Hypotheses
+from mathpipe.evaluate.decode.hypotheses import Hypotheses
 from mathpipe.evaluate.evaluation_directory import PREDICTIONS, lock_evaluation
 from mathpipe.evaluate.predictions import PredictionsWriter
 from mathpipe.evaluate.score.scoring import append_end

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mathpipe.datasets.dataset import Dataset
 from mathpipe.evaluate.adapters.adapter_registry import adapter_of_spec
 from mathpipe.evaluate.dataset_decoding import chunk_size, decode_examples, row_count
-from mathpipe.evaluate.decode.decoding import GREEDY
+from mathpipe.evaluate.decode.hypotheses import GREEDY
 from mathpipe.evaluate.score.scoring import ScoredHypotheses
 from mathpipe.generate.tasks.error_measures import TOLERANCE, within
 from mathpipe.train.model.interface import Model

@@ -36,7 +36,7 @@ from mathpipe.evaluate.analyze.baselines import BaselineCounts, Baselines
 from mathpipe.evaluate.analyze.summary import Metrics
 from mathpipe.evaluate.build_report import ReportResult, publish_evaluation
 from mathpipe.evaluate.dataset_decoding import CHUNK_ROWS, chunk_size, decode_examples, resolve_device, row_count
-from mathpipe.evaluate.decode.decoding import GREEDY, Decoding, Hypotheses
+from mathpipe.evaluate.decode.hypotheses import GREEDY, Decoding, Hypotheses
 from mathpipe.evaluate.evaluation_directory import METRICS, PREDICTIONS, lock_evaluation
 from mathpipe.evaluate.evaluation_progress import EvaluationProgress, NoProgress
 from mathpipe.evaluate.failures.failure import Failure
@@ -45,7 +45,8 @@ from mathpipe.evaluate.run_dataset import data_of_run, dataset_of_run
 from mathpipe.generate.outcomes import DOMAINS, REAL_DOMAIN, Domain
 from mathpipe.generate.tasks.error_measures import TOLERANCE
 from mathpipe.train.model.interface import Model
-from mathpipe.train.run.checkpoint import SUMMARY, RunRecord, load_model
+from mathpipe.train.run.checkpoint import load_model
+from mathpipe.train.run.run_record import SUMMARY, RunRecord
 
 LoadFunction = Callable[[str | Path, str, str], tuple[Model, RunRecord]]
 

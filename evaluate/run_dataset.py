@@ -12,7 +12,7 @@ from mathpipe.datasets.format.manifest import MANIFEST
 from mathpipe.datasets.io.locations import resolve_location
 from mathpipe.datasets.io.storage import Storage
 from mathpipe.generate.tasks.task_registry import task_of_values
-from mathpipe.train.run.checkpoint import RunRecord, tokenizers
+from mathpipe.train.run.run_record import RunRecord, tokenizers
 
 
 def data_of_run(record: RunRecord, run_dir: Path) -> str:

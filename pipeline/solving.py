@@ -15,14 +15,16 @@ from mathpipe.datasets.problem_types.type_registry import problem_type_of
 from mathpipe.datasets.tokenizers.tokenizer import DecodeStatus
 from mathpipe.evaluate.dataset_decoding import resolve_device
 from mathpipe.evaluate.decode.beam_search import beam_search
-from mathpipe.evaluate.decode.decoding import Decoding, Hypotheses, decoding_mode, greedy
+from mathpipe.evaluate.decode.decoding import decoding_mode, greedy
+from mathpipe.evaluate.decode.hypotheses import Decoding, Hypotheses
 from mathpipe.evaluate.score.scoring import lengths_before_end
 from mathpipe.generate.answers.answer_verifications import INVALID_PROBLEM, AnswerVerification
 from mathpipe.generate.answers.answer_verifier import SECONDS, AnswerVerifier, ParsedAnswer
 from mathpipe.generate.outcomes import Domain
 from mathpipe.generate.tasks.task_registry import get_task
 from mathpipe.train.model.interface import Model
-from mathpipe.train.run.checkpoint import CHECKPOINT, RunRecord, load_model, read_record, tokenizers
+from mathpipe.train.run.checkpoint import load_model
+from mathpipe.train.run.run_record import CHECKPOINT, RunRecord, read_record, tokenizers
 
 BEAM = 10
 MAX_LENGTH = 512

@@ -56,7 +56,13 @@ def test_help_imports_click_alone() -> None:
     assert not imported(PROGRAM, "--help") & (HEAVY | {"numpy", "pyarrow", "pydantic", "fsspec", "yaml", "tqdm"})
 
 
-@pytest.mark.parametrize("line", ["tasks", "tasks --json", "presets", "generate --help", "verify --help"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("tasks", "tasks --json", "presets"),
+        *(f"{command} --help" for command in ("generate", "verify", "train", "eval", "report", "failures", "serve")),
+    ],
+)
 def test_listing_imports_nothing_heavy(line: str) -> None:
     assert not imported(PROGRAM, *line.split()) & HEAVY
 
@@ -66,6 +72,24 @@ def test_listing_imports_nothing_heavy(line: str) -> None:
 )
 def test_reading_a_dataset_imports_nothing_heavy(line: str, inverses: str) -> None:
     assert not imported(PROGRAM, *line.format(inverses).split()) & HEAVY
+
+
+@pytest.mark.parametrize("line", ["train --data {}x", "eval --run {}x"])
+def test_a_misspelt_directory_is_an_error_before_torch_is_imported(line: str, inverses: str) -> None:
+    program = PROGRAM.replace("assert not end.code", "assert end.code == 2")
+    assert "torch" not in imported(program, *line.format(inverses).split())
+
+
+def test_reading_an_evaluation_imports_no_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    small = "-S steps=2 -S warmup=1 -S valid_examples=0 -S model.encoder_width=16 -S model.encoder_heads=2"
+    for line in ("generate --task add --dim 2 --n 100 --valid 0 --test 20", f"train --preset none {small}", "eval"):
+        with pytest.raises(SystemExit) as end:
+            main([*line.split(), "--quiet"])
+        assert end.value.code in (0, None)
+    for line in ("failures runs/add -k 1", "report runs/add/evaluation/test --out report.html"):
+        assert "torch" not in imported(PROGRAM, *line.split())
+    assert Path("report.html").stat().st_size
 
 
 @pytest.mark.parametrize("workers", ["", "--workers 0"])

@@ -29,23 +29,22 @@ from mathpipe.train.model.interface import Model
 from mathpipe.train.optim.loss import correct_tokens, dummy_batch, loss_of
 from mathpipe.train.optim.optimisers import learning_rate
 from mathpipe.train.optim.train_step import RANK_SEED, TrainStep
-from mathpipe.train.run.checkpoint import (
+from mathpipe.train.run.checkpoint import build_model, complete_state, save_checkpoint
+from mathpipe.train.run.init_from import load_initial_weights
+from mathpipe.train.run.metrics_log import MetricsLog, read_metrics_log
+from mathpipe.train.run.plot import plot_curves
+from mathpipe.train.run.run_directory import last_checkpoint, lock_run
+from mathpipe.train.run.run_record import (
     BEST,
     CHECKPOINT,
     CHECKPOINTS,
     CURVES,
     PLOT,
     SUMMARY,
+    OnMismatch,
     RunRecord,
-    build_model,
-    complete_state,
-    save_checkpoint,
     tokenizers,
 )
-from mathpipe.train.run.init_from import load_initial_weights
-from mathpipe.train.run.metrics_log import MetricsLog, read_metrics_log
-from mathpipe.train.run.plot import plot_curves
-from mathpipe.train.run.run_directory import OnMismatch, last_checkpoint, lock_run
 from mathpipe.train.run.session import Clock, stop_signal
 from mathpipe.train.runtime.distributed import Distributed, initialised
 from mathpipe.train.runtime.fast_paths import fast_paths

@@ -9,12 +9,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
 from numpy.typing import NDArray
 
 from mathpipe.datasets.dataset import Dataset
@@ -33,8 +32,7 @@ from mathpipe.evaluate.analyze.column_roles import covariate_names, float_column
 from mathpipe.evaluate.analyze.covariates import Column
 from mathpipe.evaluate.analyze.evaluation_data import EvaluationData
 from mathpipe.evaluate.analyze.summary import Metrics, headline_metrics, summary_text
-from mathpipe.evaluate.decode.decoding import Hypotheses
-from mathpipe.evaluate.decode.grammar import Grammar
+from mathpipe.evaluate.decode.hypotheses import Hypotheses
 from mathpipe.evaluate.failures.failure import LABELS, Failure, FailureParts
 from mathpipe.evaluate.score.scoring import (
     AnswersT,
@@ -46,6 +44,11 @@ from mathpipe.evaluate.score.scoring import (
     score,
 )
 from mathpipe.generate.outcomes import Domain
+
+if TYPE_CHECKING:
+    import torch
+
+    from mathpipe.evaluate.decode.grammar import Grammar
 
 TokenizerT = TypeVar("TokenizerT", bound=AnswerTokenizer[Any])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING
 
 from mathpipe.datasets.containers.ragged_sequences import Sequences
 from mathpipe.datasets.errors import UserError
@@ -18,10 +18,14 @@ from mathpipe.evaluate.analyze.covariate_analyses import by_covariate, by_operat
 from mathpipe.evaluate.analyze.covariates import Column, expression_covariates
 from mathpipe.evaluate.analyze.evidence_analyses import by_evidence, evidence_by_outcome
 from mathpipe.evaluate.analyze.outcome_analyses import by_outcome, by_rank
-from mathpipe.evaluate.decode.grammar import PrefixGrammar
 from mathpipe.evaluate.failures.failure import Failure
 from mathpipe.generate.outcomes import EVIDENCE_COUNTS
 from mathpipe.generate.tasks.token_task import ExpressionTask
+
+if TYPE_CHECKING:
+    import torch
+
+    from mathpipe.evaluate.decode.grammar import PrefixGrammar
 
 _LENGTH_FACTOR = 2  # a predicted expression may have this many times the tokens of the longest stored solution
 _MIN_LENGTH = 64
@@ -44,6 +48,8 @@ class ExpressionAdapter(TokenAdapter[ExpressionTokenizer]):
     def grammar(
         self, tokenizer: ExpressionTokenizer, examples: TokenExamples, max_length: int, device: torch.device | str
     ) -> PrefixGrammar:
+        from mathpipe.evaluate.decode.grammar import PrefixGrammar  # imports torch: reports do without
+
         symbols = self.task.symbols
         leaves = None if symbols is None else (*CONSTANTS, "I", *symbols[1])
         return PrefixGrammar(tokenizer.format, len(examples), max_length, leaves, device)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import torch
 from numpy.typing import NDArray
 
 from mathpipe.datasets.containers.integer_layout import unflatten
@@ -24,9 +23,13 @@ from mathpipe.evaluate.analyze.covariates import Column, integer_covariates
 from mathpipe.evaluate.analyze.evaluation_data import EvaluationData
 from mathpipe.evaluate.analyze.outcome_analyses import by_outcome, by_rank
 from mathpipe.evaluate.analyze.summary import Metrics, class_metrics
-from mathpipe.evaluate.decode.integer_grammar import IntegerGrammar
 from mathpipe.evaluate.failures.failure import Failure, FailureParts
 from mathpipe.evaluate.score.token_verifier import ScoredTokens
+
+if TYPE_CHECKING:
+    import torch
+
+    from mathpipe.evaluate.decode.integer_grammar import IntegerGrammar
 
 _LENGTH_FACTOR = 2  # a predicted answer may have this many times the tokens of the longest reference
 _MIN_LENGTH = 8
@@ -53,6 +56,8 @@ class IntegerAdapter(TokenAdapter[IntegerTokenizer]):
     def grammar(
         self, tokenizer: IntegerTokenizer, examples: TokenExamples, max_length: int, device: torch.device | str
     ) -> IntegerGrammar:
+        from mathpipe.evaluate.decode.integer_grammar import IntegerGrammar  # imports torch: reports do without
+
         return IntegerGrammar(tokenizer, len(examples), max_length, device)
 
     def answer_columns(self, scored: ScoredTokens) -> dict[str, pa.Array]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
 from numpy.typing import NDArray
 
 from mathpipe.datasets.containers.ragged_matrices import SPECTRA, Matrices
@@ -29,7 +28,6 @@ from mathpipe.evaluate.analyze.outcome_analyses import by_outcome, by_rank, publ
 from mathpipe.evaluate.analyze.summary import Metrics, tolerance_metrics
 from mathpipe.evaluate.analyze.tolerance_analyses import by_tolerance, properties_by_tolerance
 from mathpipe.evaluate.analyze.wrong_answer_analyses import correct_and_incorrect, wrong_problem_answers
-from mathpipe.evaluate.decode.grammar import MatrixGrammar
 from mathpipe.evaluate.failures.failure import Failure, FailureParts
 from mathpipe.evaluate.failures.matrix_html import matrix_html
 from mathpipe.evaluate.score.diagnostics import diagnostic_names, diagnostics
@@ -41,6 +39,11 @@ from mathpipe.generate.tasks.error_measures import TOLERANCE
 from mathpipe.generate.tasks.matrices.cotraining import NAMES, task_ids_of
 from mathpipe.generate.tasks.matrix_task import MatrixTask
 from mathpipe.generate.tasks.task_registry import matrix_task
+
+if TYPE_CHECKING:
+    import torch
+
+    from mathpipe.evaluate.decode.grammar import MatrixGrammar
 
 _CONSTANT_ROWS = 10_000  # references that define the constant baselines
 _MARKED_ERROR = 0.05  # entries off by more than this share of the reference's largest entry are marked
@@ -80,6 +83,8 @@ class MatrixAdapter(Adapter[MatrixExamples, Matrices, MatrixTokenizer]):
     def grammar(
         self, tokenizer: MatrixTokenizer, examples: MatrixExamples, max_length: int, device: torch.device | str
     ) -> MatrixGrammar:
+        from mathpipe.evaluate.decode.grammar import MatrixGrammar  # imports torch: reports do without
+
         shape = self.task.answer_shape(examples.solved)
         return MatrixGrammar(tokenizer, *shape, task_ids=examples.problems.task_ids, device=device)
 

@@ -19,8 +19,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from mathpipe.datasets.tokenizers.tokenizer import END, PAD
-from mathpipe.evaluate.decode.decoding import Cache, CacheT, Decodable, Decoding, Hypotheses, MemoryT
+from mathpipe.evaluate.decode.decoding import Cache, CacheT, Decodable, MemoryT, ranked_hypotheses
 from mathpipe.evaluate.decode.grammar import Grammar
+from mathpipe.evaluate.decode.hypotheses import Decoding, Hypotheses
 
 _COMPACT_SHARE = 1 / 16  # finished problems leave the batch once they are this share of it
 _BLOCK = 32  # tokens per block of the vocabulary
@@ -62,7 +63,7 @@ def beam_search(
         with torch.no_grad():
             _Search(model, source, max_length, decoding, grammar, finished).run()
     finished.add_empty_hypotheses()
-    return Hypotheses.ranked(finished.tokens, finished.log_probability, finished.score, finished.score > _IMPOSSIBLE)
+    return ranked_hypotheses(finished.tokens, finished.log_probability, finished.score, finished.score > _IMPOSSIBLE)
 
 
 class _Finished:

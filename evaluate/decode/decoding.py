@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
 from typing import Protocol, Self, TypeVar
 
 import numpy as np
@@ -27,6 +26,7 @@ from torch import Tensor, nn
 from mathpipe.datasets.allocator import keep_freed_memory
 from mathpipe.datasets.tokenizers.tokenizer import END, PAD
 from mathpipe.evaluate.decode.grammar import Grammar
+from mathpipe.evaluate.decode.hypotheses import Decoding, Hypotheses
 from mathpipe.train.runtime.cpu_packing import packed
 from mathpipe.train.runtime.threads import limit_threads
 
@@ -58,77 +58,6 @@ class Decodable(Protocol[MemoryT, CacheT]):
     def step(self, tokens: Tensor, cache: CacheT, /) -> Tensor:
         """Feed one token per row, (B,), END first: logits (B, V) of the next token. The cache grows in place."""
         ...
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """How to decode. ``temperature`` 0: no sampling; else ``samples`` sequences per problem, by ``seed``.
-
-    The samples of a row depend on the seed and the row's number, not on its batch.
-    """
-
-    beam: int = 1
-    length_penalty: float = 1.0
-    early_stopping: bool = True
-    temperature: float = 0.0
-    samples: int = 1
-    seed: int = 0
-    constrained: bool = False
-
-    @property
-    def hypotheses(self) -> int:
-        """Maximum number of hypotheses per problem."""
-        return self.samples if self.temperature else self.beam
-
-    def __str__(self) -> str:
-        if self.temperature:
-            decoding = f"sampling, temperature {self.temperature:g}, {self.samples} per problem, seed {self.seed}"
-        elif self.beam > 1:
-            stop = "" if self.early_stopping else ", no early stopping"
-            decoding = f"beam {self.beam}, length penalty {self.length_penalty:g}{stop}"
-        else:
-            decoding = "greedy"
-        return decoding + (", constrained by the grammar" if self.constrained else "")
-
-
-GREEDY = Decoding()
-
-
-@dataclass(frozen=True)
-class Hypotheses:
-    """m hypotheses; those of one problem are contiguous, the best first.
-
-    ``tokens`` (m, L) int64: everything generated, END included, then PAD; ``log_probability`` (m,) float64; ``problem`` (m,):
-    row of its source; ``rank`` (m,): 0 for the best of its problem. By default one hypothesis per row, in order.
-    """
-
-    tokens: Ints
-    log_probability: NDArray[np.float64]
-    problem: Ints = field(default=None)  # type: ignore[arg-type]
-    rank: Ints = field(default=None)  # type: ignore[arg-type]
-
-    def __post_init__(self) -> None:
-        if self.problem is None:
-            object.__setattr__(self, "problem", np.arange(len(self.tokens)))
-        if self.rank is None:
-            object.__setattr__(self, "rank", np.zeros(len(self.tokens), dtype=np.int64))
-
-    def __len__(self) -> int:
-        return len(self.tokens)
-
-    @classmethod
-    def ranked(cls, tokens: Tensor, log_probability: Tensor, score: Tensor, complete: Tensor) -> Hypotheses:
-        """The ``complete`` ones of (B, k) hypotheses, by score: tokens (B, k, L), all else (B, k)."""
-        order = torch.where(complete, score, -torch.inf).argsort(dim=1, descending=True, stable=True)
-        present = complete.gather(1, order)
-        tokens = tokens.gather(1, order.unsqueeze(2).expand_as(tokens))[present]
-        problem, rank = present.nonzero(as_tuple=True)
-        return cls(
-            _trim(tokens),
-            log_probability.gather(1, order)[present].double().cpu().numpy(),
-            problem.cpu().numpy(),
-            rank.cpu().numpy(),
-        )
 
 
 SelectToken = Callable[[Tensor, Tensor, int], Tensor]  # (logits (B, V), rows (B,), position) -> tokens (B,)
@@ -174,7 +103,21 @@ def sample(
         scores.append(decoded[1])
     log_probability = torch.stack(scores, dim=1)
     complete = torch.ones_like(log_probability, dtype=torch.bool)
-    return Hypotheses.ranked(torch.stack(tokens, dim=1), log_probability, log_probability, complete)
+    return ranked_hypotheses(torch.stack(tokens, dim=1), log_probability, log_probability, complete)
+
+
+def ranked_hypotheses(tokens: Tensor, log_probability: Tensor, score: Tensor, complete: Tensor) -> Hypotheses:
+    """The ``complete`` ones of (B, k) hypotheses, by score: tokens (B, k, L), all else (B, k)."""
+    order = torch.where(complete, score, -torch.inf).argsort(dim=1, descending=True, stable=True)
+    present = complete.gather(1, order)
+    tokens = tokens.gather(1, order.unsqueeze(2).expand_as(tokens))[present]
+    problem, rank = present.nonzero(as_tuple=True)
+    return Hypotheses(
+        _trim(tokens),
+        log_probability.gather(1, order)[present].double().cpu().numpy(),
+        problem.cpu().numpy(),
+        rank.cpu().numpy(),
+    )
 
 
 def uniform_samples(seed: int, numbers: Ints, sample: int, count: int) -> NDArray[np.float64]:

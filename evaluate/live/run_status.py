@@ -23,8 +23,8 @@ import pyarrow.parquet as pq
 
 from mathpipe.datasets.errors import UserError
 from mathpipe.evaluate.evaluation_directory import METRICS, PARTIAL, REPORT
-from mathpipe.train.run.checkpoint import CURVES, RECORD, SUMMARY
 from mathpipe.train.run.metrics_log import Point, read_metrics_log
+from mathpipe.train.run.run_record import CURVES, RECORD, SUMMARY
 
 QUIET_SECONDS = 120.0  # without a new line in its log, a training that has not finished counts as stopped
 _DEPTH = 4  # folders below the ones that are named, in which runs are looked for

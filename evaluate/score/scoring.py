@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mathpipe.datasets.tokenizers.tokenizer import END, PAD, DecodeStatus
-from mathpipe.evaluate.decode.decoding import Hypotheses
+from mathpipe.evaluate.decode.hypotheses import Hypotheses
 from mathpipe.evaluate.score.token_accuracy import correct_tokens
 
 Floats = NDArray[np.float64]

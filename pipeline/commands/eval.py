@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
 
-from mathpipe.evaluate.decode.decoding import Decoding
+from mathpipe.datasets.io.locations import local_path
+from mathpipe.evaluate.decode.hypotheses import Decoding
 from mathpipe.evaluate.report.failure_rendering import render_failures
-from mathpipe.evaluate.run import evaluate_run
 from mathpipe.pipeline.config.options import (
     external_task_option,
     load_configured_task,
@@ -24,6 +25,7 @@ from mathpipe.pipeline.config.stage_parameters import EvaluateParams
 from mathpipe.pipeline.console import handle_sigterm, log, quiet_option
 from mathpipe.pipeline.inputs.latest import latest_run
 from mathpipe.pipeline.progress import Progress
+from mathpipe.train.run.run_record import CHECKPOINT, read_record
 
 
 @click.command("eval")
@@ -74,6 +76,10 @@ def evaluate(
     if run_dir is None:
         run_dir = latest_run()
         log(f"evaluating {run_dir}, the latest run")
+    if not (local_path(run_dir, "the directory of a run") / CHECKPOINT).exists():
+        read_record(Path(run_dir))
+    from mathpipe.evaluate.run import evaluate_run  # imports torch: --help and a misspelt run do without
+
     with handle_sigterm():
         evaluation = evaluate_run(
             run_dir,

@@ -17,7 +17,7 @@ from mathpipe.pipeline.config.path_types import LocalPath, Location, ModelSource
 from mathpipe.pipeline.console import log
 from mathpipe.pipeline.models.model_import import ImportedRun, ImportOptions, import_checkpoint, import_exported
 from mathpipe.train.published.exported_model import is_exported
-from mathpipe.train.run.checkpoint import PARAMS
+from mathpipe.train.run.run_record import PARAMS
 
 _ENDINGS = (".pth", ".pt", ".bin", ".ckpt")
 Heads = CountRange(1, 128)

@@ -6,10 +6,9 @@ import json
 import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import click
-import torch
 
 from mathpipe.datasets.dataset import Dataset, open_dataset
 from mathpipe.datasets.errors import UserError, did_you_mean
@@ -17,7 +16,6 @@ from mathpipe.datasets.format.manifest import Manifest, read_manifest
 from mathpipe.datasets.io.locations import last_name
 from mathpipe.datasets.problem_types.type_registry import problem_type_of
 from mathpipe.datasets.rendering.plurals import counted
-from mathpipe.evaluate.quick_accuracy import quick_accuracy, quick_metric_names
 from mathpipe.generate.splits import TRAIN, VALID
 from mathpipe.pipeline.config.options import Choice, external_task_option, load_configured_task, parameter_options
 from mathpipe.pipeline.config.path_types import LocalPath, Location
@@ -31,12 +29,11 @@ from mathpipe.pipeline.progress import StepProgress
 from mathpipe.pipeline.published.recommended import Device
 from mathpipe.pipeline.published.training_parameters import named_config, names_parameters, recommended_config
 from mathpipe.train.config import TrainConfig
-from mathpipe.train.run.checkpoint import CURVES
-from mathpipe.train.run.run_directory import OnMismatch
-from mathpipe.train.runtime.fast_paths import fast_paths
+from mathpipe.train.run.run_record import CURVES, OnMismatch
 from mathpipe.train.tracking.dvclive_tracker import live_class
-from mathpipe.train.trainer import Evaluate, TrainResult
-from mathpipe.train.trainer import train as train_run
+
+if TYPE_CHECKING:
+    from mathpipe.train.trainer import Evaluate, TrainResult
 
 
 @click.command("train")
@@ -89,6 +86,11 @@ def train(
     run_dir = run_dir or f"runs/{last_name(data)}"
     manifest = read_manifest(data)
     _check_has_training_examples(data, manifest)
+    import torch  # here: --help, wrong parameters and a misspelt dataset do without
+
+    from mathpipe.train.runtime.fast_paths import fast_paths
+    from mathpipe.train.trainer import train as train_run
+
     spec = manifest.spec
     expectations: list[str] = []
     device: Device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -155,6 +157,8 @@ def _check_has_training_examples(data: str, manifest: Manifest) -> None:
 
 def _check_metric_names(config: TrainConfig, valid: Dataset | None) -> None:
     """UserError, before training starts, if a run would wait for a metric that is never measured."""
+    from mathpipe.evaluate.quick_accuracy import quick_metric_names
+
     metrics: tuple[str, ...] = ()
     if valid is not None:
         metrics = (
@@ -197,6 +201,8 @@ def _log_missing_dvclive(run_dir: str) -> None:
 
 def _greedy_accuracy(dataset: Dataset, limit: int) -> Evaluate:
     """A function for the trainer: greedy accuracy on the first ``limit`` validation examples."""
+    from mathpipe.evaluate.quick_accuracy import quick_accuracy
+
     return lambda model: quick_accuracy(model, dataset, limit=limit)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.manifest import MANIFEST, read_manifest
 from mathpipe.generate.splits import TRAIN
-from mathpipe.train.run.checkpoint import CHECKPOINT
+from mathpipe.train.run.run_record import CHECKPOINT
 
 
 def latest_dataset(root: Path = Path("data")) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from mathpipe.datasets.rendering.plurals import counted
 from mathpipe.evaluate.evaluation_directory import METRICS
-from mathpipe.train.run.checkpoint import RunRecord, tokenizers
+from mathpipe.train.run.run_record import RunRecord, tokenizers
 
 _SETTINGS = (
     "encoder_layers", "decoder_layers", "encoder_width", "decoder_width", "encoder_heads", "decoder_heads", "feed_forward",

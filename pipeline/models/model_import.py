@@ -24,7 +24,7 @@ from mathpipe.train.published.exported_model import read_exported
 from mathpipe.train.published.imported_run import published_state, published_vocabulary, unknown_vocabulary, write_run
 from mathpipe.train.published.published_params import PublishedSettings, read_settings
 from mathpipe.train.published.published_weights import PublishedWeights, read_published_weights
-from mathpipe.train.run.checkpoint import RunRecord
+from mathpipe.train.run.run_record import RunRecord
 
 _OPTIMISATION: dict[str, Any] = {
     "optimiser": "adam",

@@ -11,7 +11,7 @@ from mathpipe.pipeline.config.parameter_files import read_sections
 from mathpipe.pipeline.config.resolution import ParameterSource, parse_overrides, resolve, validate
 from mathpipe.pipeline.published.recommended import Candidate, Device, candidates, describe, describe_none, recommend
 from mathpipe.train.config import TrainConfig
-from mathpipe.train.run.checkpoint import read_record
+from mathpipe.train.run.run_record import read_record
 
 # Parameters that change neither the model nor its optimisation: the expected accuracy holds with any value of them.
 _NEUTRAL = {"seed", "threads", "eval_every", "log_every", "checkpoint_every", "keep_every", "valid_examples", "track"}

@@ -24,7 +24,8 @@ from mathpipe.datasets.tokenizers.tokenizer import END, PAD
 from mathpipe.evaluate.adapters.matrix_adapter import MatrixAdapter
 from mathpipe.evaluate.build_report import build_report
 from mathpipe.evaluate.decode.beam_search import beam_search
-from mathpipe.evaluate.decode.decoding import Decoding, Hypotheses, decoding_mode, greedy
+from mathpipe.evaluate.decode.decoding import decoding_mode, greedy
+from mathpipe.evaluate.decode.hypotheses import Decoding, Hypotheses
 from mathpipe.evaluate.predictions import PredictionsWriter
 from mathpipe.evaluate.score.matrix_verifier import ScoredMatrices
 from mathpipe.evaluate.score.scoring import append_end

@@ -24,7 +24,8 @@ from torch.nn import functional
 from mathpipe.datasets.containers.token_batches import Batch
 from mathpipe.datasets.dataset import Dataset, open_dataset
 from mathpipe.evaluate.decode.beam_search import beam_search
-from mathpipe.evaluate.decode.decoding import Decoding, decoding_mode, greedy
+from mathpipe.evaluate.decode.decoding import decoding_mode, greedy
+from mathpipe.evaluate.decode.hypotheses import Decoding
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.layout import Layout

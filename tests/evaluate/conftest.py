@@ -20,14 +20,15 @@ from mathpipe.datasets.format.matrix_columns import MatrixExamples
 from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
 from mathpipe.datasets.tokenizers.tokenizer import END, PAD
 from mathpipe.evaluate.adapters.adapter_registry import adapter_of
-from mathpipe.evaluate.decode.decoding import Hypotheses
+from mathpipe.evaluate.decode.hypotheses import Hypotheses
 from mathpipe.evaluate.failures.failure import Failure
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.layout import Layout
 from mathpipe.generate.problem_specs.matrix_spec import MatrixSpec
 from mathpipe.train.config import ModelConfig, TrainConfig
-from mathpipe.train.run.checkpoint import RunRecord, build_model
+from mathpipe.train.run.checkpoint import build_model
+from mathpipe.train.run.run_record import RunRecord
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ from mathpipe.datasets.io.storage import Storage
 from mathpipe.evaluate import build_report as build_report_module
 from mathpipe.evaluate.build_report import build_report
 from mathpipe.evaluate.dataset_decoding import decode_examples
-from mathpipe.evaluate.decode.decoding import Decoding
+from mathpipe.evaluate.decode.hypotheses import Decoding
 from mathpipe.evaluate.evaluation_directory import PARTIAL, RECORD, lock_evaluation
 from mathpipe.evaluate.published_predictions import import_published
 from mathpipe.evaluate.run import EvaluationResult, evaluate_run

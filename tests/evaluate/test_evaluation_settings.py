@@ -14,10 +14,11 @@ from mathpipe.datasets.dataset import open_dataset
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.io.atomic_files import write_json
 from mathpipe.datasets.tokenizers.tokenizer import END
-from mathpipe.evaluate.decode.decoding import Decoding
+from mathpipe.evaluate.decode.hypotheses import Decoding
 from mathpipe.evaluate.predictions import predictions_metadata
 from mathpipe.evaluate.run import evaluate_run
-from mathpipe.train.run.checkpoint import BEST, CHECKPOINT, CHECKPOINTS, RECORD, save_checkpoint
+from mathpipe.train.run.checkpoint import save_checkpoint
+from mathpipe.train.run.run_record import BEST, CHECKPOINT, CHECKPOINTS, RECORD
 
 
 def test_checkpoint_is_evaluated_on_its_dataset(

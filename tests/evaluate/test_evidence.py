@@ -135,7 +135,7 @@ def test_absolute_values_stay_equivalent_under_both_policies(evaluate_planned: E
 def test_domain_on_the_command_line(
     evaluate_planned: Evaluate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("mathpipe.pipeline.commands.eval.evaluate_run", evaluate_planned)
+    monkeypatch.setattr("mathpipe.evaluate.run.evaluate_run", evaluate_planned)
     run = tmp_path / "run"
     assert call("eval", "--run", str(run), "--domain", "complex", "--quiet") == 0
     text = capsys.readouterr().out

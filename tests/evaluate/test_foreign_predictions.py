@@ -19,7 +19,7 @@ from mathpipe.datasets.tokenizers.integer_tokenizer import IntegerTokenizer
 from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
 from mathpipe.evaluate.adapters.adapter_registry import adapter_of_spec
 from mathpipe.evaluate.build_report import build_report, iter_failures
-from mathpipe.evaluate.decode.decoding import Hypotheses
+from mathpipe.evaluate.decode.hypotheses import Hypotheses
 from mathpipe.evaluate.evaluation_directory import PREDICTIONS
 from mathpipe.evaluate.predictions import METADATA, PredictionsWriter, expect_predictions
 from mathpipe.evaluate.score.scoring import append_end

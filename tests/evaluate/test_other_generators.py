@@ -12,7 +12,7 @@ from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.layout import Layout
 from mathpipe.generate.tasks.task_registry import TASKS, get_task
 from mathpipe.train.config import TrainConfig
-from mathpipe.train.run.checkpoint import RunRecord
+from mathpipe.train.run.run_record import RunRecord
 
 
 def test_generators_of_integration_ask_the_same() -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from mathpipe.datasets.dataset import open_dataset
-from mathpipe.evaluate.decode.decoding import Decoding
+from mathpipe.evaluate.decode.hypotheses import Decoding
 from mathpipe.evaluate.run import evaluate_run
 
 

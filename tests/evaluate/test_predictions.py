@@ -18,7 +18,7 @@ from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
 from mathpipe.evaluate.adapters.matrix_adapter import MatrixAdapter
 from mathpipe.evaluate.adapters.prediction_columns import token_strings
 from mathpipe.evaluate.analyze.covariates import matrix_covariates
-from mathpipe.evaluate.decode.decoding import Hypotheses
+from mathpipe.evaluate.decode.hypotheses import Hypotheses
 from mathpipe.evaluate.predictions import (
     PredictionsWriter,
     predictions_metadata,

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from mathpipe.datasets.dataset import Dataset, open_dataset
-from mathpipe.evaluate.decode.decoding import Decoding, Hypotheses
+from mathpipe.evaluate.decode.hypotheses import Decoding, Hypotheses
 from mathpipe.evaluate.failures.failure_dump import read_failures
 from mathpipe.evaluate.quick_accuracy import quick_accuracy, quick_metric_names
 from mathpipe.evaluate.run import evaluate_run

@@ -26,7 +26,7 @@ from mathpipe.evaluate.analyze.baselines import BaselineCounts, ReferenceBaselin
 from mathpipe.evaluate.analyze.covariates import depths, expression_covariates
 from mathpipe.evaluate.analyze.evaluation_data import evaluation_data
 from mathpipe.evaluate.build_report import build_report
-from mathpipe.evaluate.decode.decoding import Hypotheses
+from mathpipe.evaluate.decode.hypotheses import Hypotheses
 from mathpipe.evaluate.predictions import PredictionsWriter
 from mathpipe.evaluate.quick_accuracy import quick_accuracy
 from mathpipe.evaluate.report.failure_rendering import failure_card, render_failure

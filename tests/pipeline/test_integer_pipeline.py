@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from mathpipe.datasets.dataset import open_dataset
-from mathpipe.evaluate.decode.decoding import Decoding
+from mathpipe.evaluate.decode.hypotheses import Decoding
 from mathpipe.evaluate.failures.failure_dump import read_failures
 from mathpipe.evaluate.quick_accuracy import quick_accuracy
 from mathpipe.evaluate.run import evaluate_run

@@ -24,7 +24,7 @@ from mathpipe.pipeline.published.recommended import Device, candidates, recommen
 from mathpipe.pipeline.published.records import read_record as read_result
 from mathpipe.pipeline.published.training_parameters import recommended_config
 from mathpipe.train.config import TrainConfig
-from mathpipe.train.run.checkpoint import read_record
+from mathpipe.train.run.run_record import read_record
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 DEVICES: tuple[Device, ...] = ("cpu", "cuda")

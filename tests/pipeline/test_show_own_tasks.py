@@ -18,7 +18,7 @@ from mathpipe.evaluate.adapters.matrix_adapter import MatrixAdapter
 from mathpipe.evaluate.analyze.baselines import BaselineCounts, ReferenceBaseline
 from mathpipe.evaluate.analyze.column_roles import measure_names
 from mathpipe.evaluate.analyze.evaluation_data import evaluation_data
-from mathpipe.evaluate.decode.decoding import Hypotheses
+from mathpipe.evaluate.decode.hypotheses import Hypotheses
 from mathpipe.evaluate.score.scoring import append_end
 from mathpipe.generate.tasks.external import external_tasks
 from mathpipe.generate.tasks.external.task_source import TaskSource, parse_reference

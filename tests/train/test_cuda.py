@@ -20,8 +20,9 @@ from mathpipe.datasets.dataset import open_dataset
 from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
 from mathpipe.datasets.tokenizers.tokenizer import PAD
 from mathpipe.evaluate.decode.beam_search import beam_search
-from mathpipe.evaluate.decode.decoding import Decoding, Hypotheses, decoding_mode, greedy, sample
+from mathpipe.evaluate.decode.decoding import decoding_mode, greedy, sample
 from mathpipe.evaluate.decode.grammar import MatrixGrammar
+from mathpipe.evaluate.decode.hypotheses import Decoding, Hypotheses
 from mathpipe.evaluate.quick_accuracy import quick_accuracy
 from mathpipe.evaluate.run import evaluate_run
 from mathpipe.generate.build.dataset_builder import make_dataset

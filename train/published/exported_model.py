@@ -22,7 +22,8 @@ from mathpipe.datasets.io.atomic_directories import new_directory, require_free
 from mathpipe.datasets.io.atomic_files import write_atomically, write_json
 from mathpipe.train.model.interface import Model
 from mathpipe.train.published.checkpoint_file import Weights
-from mathpipe.train.run.checkpoint import RunRecord, tokenizers, vocabulary_of
+from mathpipe.train.run.checkpoint import vocabulary_of
+from mathpipe.train.run.run_record import RunRecord, tokenizers
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 FORMAT = "mathpipe-model-1"

@@ -15,18 +15,8 @@ from mathpipe.datasets.io.atomic_files import write_atomically, write_json
 from mathpipe.train.model.joint_vocabulary import published_ids, published_tokens
 from mathpipe.train.published.checkpoint_file import Weights
 from mathpipe.train.published.published_weights import PublishedWeights
-from mathpipe.train.run.checkpoint import (
-    CHECKPOINT,
-    CHECKPOINTS,
-    PARAMS,
-    RECORD,
-    RunRecord,
-    build_model,
-    read_record,
-    save_checkpoint,
-    tokenizers,
-    vocabulary_of,
-)
+from mathpipe.train.run.checkpoint import build_model, save_checkpoint, vocabulary_of
+from mathpipe.train.run.run_record import CHECKPOINT, CHECKPOINTS, PARAMS, RECORD, RunRecord, read_record, tokenizers
 
 
 @dataclass(frozen=True)

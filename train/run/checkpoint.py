@@ -1,16 +1,8 @@
-"""The files of a run, and atomic checkpoints: a failed write leaves the previous checkpoint in place.
+"""Atomic checkpoints: a failed write leaves the previous one in place.
 
 A checkpoint is written to a temporary name, synced and renamed. It ends with the SHA-256 of its content, so that damage is always
 detected. It is loaded with ``weights_only=True``, so that loading runs no code.
 
-    run.json          the record of the run: data, digest, task, encodings, configuration
-    checkpoint.pt     model, optimiser, random generators, position in the data, step; the record
-    checkpoints/      permanent: step-<s>.pt every ``keep_every`` steps, and best.pt, the best weights by ``best_metric``
-                      with their step and metrics; the record
-    curves.jsonl      metrics log, one line per logged step
-    learning_curve.png
-    summary.json      the last metrics, written when the run is finished
-    continue.yaml     of an imported model only: parameters that train it further, in another directory
 """
 
 from __future__ import annotations
@@ -18,70 +10,23 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 
 from mathpipe.datasets.errors import UserError, did_you_mean
 from mathpipe.datasets.io.atomic_files import write_atomically
 from mathpipe.datasets.io.locations import local_path
-from mathpipe.datasets.io.similar_directories import similar_directories, suggest
-from mathpipe.datasets.problem_types.type_registry import problem_type_of
 from mathpipe.datasets.tokenizers.tokenizer import Tokenizer
-from mathpipe.train.config import TrainConfig
 from mathpipe.train.model.interface import Model, missing_transformers
 from mathpipe.train.model.joint_vocabulary import JointVocabulary, joint_vocabulary, listed_vocabulary
 from mathpipe.train.model.transformer import Transformer
+from mathpipe.train.run.run_record import BEST, CHECKPOINT, CHECKPOINTS, RunRecord, read_record, tokenizers
 
-RECORD, CHECKPOINT, CURVES, SUMMARY = "run.json", "checkpoint.pt", "curves.jsonl", "summary.json"
-CHECKPOINTS, PLOT = "checkpoints", "learning_curve.png"
-PARAMS = "continue.yaml"
-BEST = f"{CHECKPOINTS}/best.pt"
 FORMAT = 2
 _DIGEST_BYTES = 32
-
-
-@dataclass(frozen=True)
-class RunRecord:
-    """Description of a run. ``data``: the dataset, relative to the directory of the run, or its URL; ``step``: steps taken.
-
-    In run.json ``step`` is 0.
-    ``imported_from``: the file of an imported model, whose ``data`` and ``dataset_digest`` are empty where no dataset was named.
-    """
-
-    data: str
-    dataset_digest: str
-    task: str
-    spec: dict[str, Any]
-    input_encoding: str
-    output_encoding: str
-    precision: int
-    config: TrainConfig
-    step: int = 0
-    imported_from: str | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, with the configuration as a nested dict."""
-        return asdict(replace(self, config=None)) | {"config": self.config.model_dump(mode="json")}  # type: ignore[arg-type]
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any], where: Path) -> RunRecord:
-        """The record; UserError that names ``where`` if this version cannot parse it."""
-        try:
-            return cls(**(values | {"config": TrainConfig.model_validate(values["config"])}))
-        except (KeyError, TypeError, ValidationError) as error:
-            cause = str(error.errors()[0]["loc"]) if isinstance(error, ValidationError) else repr(error)
-            raise UserError(
-                f"{where} has a record that this version cannot read",
-                got=cause,
-                cause="written by another version of mathpipe",
-                next_step="use that version, or train again in another directory",
-            ) from None
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -138,29 +83,6 @@ def complete_state(path: Path) -> Iterator[None]:
             cause="the file was changed after it was written",
             next_step="restore it from a backup, or train again in another directory",
         ) from error
-
-
-def read_record(run_dir: Path) -> RunRecord:
-    """The record of a run (step 0); UserError for a directory without a run."""
-    path = run_dir / RECORD
-    try:
-        values = json.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise UserError(
-            f"{run_dir} holds no run",
-            expected=f"a directory that contains {RECORD}",
-            next_step=suggest(similar_directories(str(run_dir), RECORD, "runs")) or "create one with `mathpipe train`",
-        ) from None
-    except ValueError:
-        raise UserError(f"{path} is damaged", expected="JSON", next_step="train again in another directory") from None
-    return RunRecord.from_dict(values, path)
-
-
-def tokenizers(record: RunRecord) -> tuple[Tokenizer, Tokenizer]:
-    """The tokenizers of problems and solutions."""
-    return problem_type_of(record.spec).tokenizers(
-        record.spec, record.input_encoding, record.output_encoding, record.precision
-    )
 
 
 def build_model(record: RunRecord) -> Model:

@@ -7,7 +7,8 @@ from typing import Any
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.io.locations import local_path
 from mathpipe.train.model.interface import Model
-from mathpipe.train.run.checkpoint import CHECKPOINT, RunRecord, complete_state, read_checkpoint, tokenizers
+from mathpipe.train.run.checkpoint import complete_state, read_checkpoint
+from mathpipe.train.run.run_record import CHECKPOINT, RunRecord, tokenizers
 
 _IGNORED = {"dropout", "dtype", "init"}  # model settings that do not affect the meaning of weights
 

@@ -16,8 +16,9 @@ from mathpipe.datasets.tokenizers.tokenizer import END, PAD
 from mathpipe.train.model.interface import Model
 from mathpipe.train.model.joint_vocabulary import published_ids, published_tokens
 from mathpipe.train.model.transformer import Transformer, framed
-from mathpipe.train.run.checkpoint import RunRecord, tokenizers, vocabulary_of
 from mathpipe.train.run.checkpoint import load_model as load_checkpoint
+from mathpipe.train.run.checkpoint import vocabulary_of
+from mathpipe.train.run.run_record import RunRecord, tokenizers
 
 
 class LoadedModel(nn.Module):

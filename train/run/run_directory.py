@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -22,7 +22,8 @@ from mathpipe.datasets.io.storage import Storage, move_to_backup
 from mathpipe.datasets.io.store_errors import local_errors
 from mathpipe.datasets.rendering.plurals import counted
 from mathpipe.train.config import TrainConfig, first_difference
-from mathpipe.train.run.checkpoint import (
+from mathpipe.train.run.checkpoint import read_checkpoint
+from mathpipe.train.run.run_record import (
     CHECKPOINT,
     CHECKPOINTS,
     CURVES,
@@ -30,13 +31,12 @@ from mathpipe.train.run.checkpoint import (
     PLOT,
     RECORD,
     SUMMARY,
+    OnMismatch,
     RunRecord,
-    read_checkpoint,
     read_record,
 )
 from mathpipe.train.tracking.tracker import TRACKING
 
-OnMismatch = Literal["error", "restart"]
 _IDENTITY = ("task", "dataset_digest")
 FAILED_START = ".failed-start.json"  # the record of a start that failed before its first checkpoint
 _README = "README.txt"

@@ -21,7 +21,7 @@ from mathpipe.evaluate.adapters.adapter_registry import ADAPTERS, adapter_of, al
 from mathpipe.evaluate.analyze.baselines import BaselineCounts, ReferenceBaseline
 from mathpipe.evaluate.analyze.column_roles import covariate_names, measure_names
 from mathpipe.evaluate.analyze.evaluation_data import evaluation_data
-from mathpipe.evaluate.decode.decoding import Hypotheses
+from mathpipe.evaluate.decode.hypotheses import Hypotheses
 from mathpipe.evaluate.report.failure_rendering import failure_card, render_failure
 from mathpipe.evaluate.score.scoring import append_end
 from mathpipe.generate.tasks.task_registry import TASKS

@@ -12,7 +12,7 @@ from mathpipe.datasets.format.sequence_columns import TokenExamples
 from mathpipe.datasets.tokenizers.integer_tokenizer import IntegerTokenizer
 from mathpipe.evaluate.adapters.adapter_registry import adapter_of
 from mathpipe.evaluate.analyze.column_roles import covariate_names, measure_names
-from mathpipe.evaluate.decode.decoding import Hypotheses
+from mathpipe.evaluate.decode.hypotheses import Hypotheses
 from mathpipe.evaluate.failures.failure import Failure
 from mathpipe.evaluate.failures.failure_dump import FailureWriter, read_failures
 from mathpipe.evaluate.report.failure_rendering import failure_card, render_failure

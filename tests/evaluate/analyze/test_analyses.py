@@ -22,7 +22,7 @@ from mathpipe.evaluate.analyze.baselines import TOLERANCE_LEVELS, BaselineCounts
 from mathpipe.evaluate.analyze.evaluation_data import evaluation_data
 from mathpipe.evaluate.analyze.outcome_analyses import by_rank
 from mathpipe.evaluate.build_report import build_report
-from mathpipe.evaluate.decode.decoding import Hypotheses
+from mathpipe.evaluate.decode.hypotheses import Hypotheses
 from mathpipe.evaluate.predictions import PredictionsWriter
 from mathpipe.evaluate.score.diagnostics import diagnostics
 from mathpipe.evaluate.score.scoring import append_end

@@ -20,7 +20,7 @@ from mathpipe.evaluate.analyze.baselines import (
     MatrixBaselines,
     copy_problems,
 )
-from mathpipe.evaluate.decode.decoding import Hypotheses
+from mathpipe.evaluate.decode.hypotheses import Hypotheses
 from mathpipe.evaluate.score.scoring import append_end
 from mathpipe.generate.tasks.task_registry import matrix_task
 

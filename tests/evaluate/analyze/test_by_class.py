@@ -11,7 +11,7 @@ from mathpipe.datasets.tokenizers.integer_tokenizer import IntegerTokenizer
 from mathpipe.evaluate.adapters.adapter_registry import adapter_of
 from mathpipe.evaluate.analyze.baselines import BaselineCounts
 from mathpipe.evaluate.analyze.evaluation_data import MAX_CLASSES, EvaluationData, evaluation_data
-from mathpipe.evaluate.decode.decoding import Hypotheses
+from mathpipe.evaluate.decode.hypotheses import Hypotheses
 from mathpipe.evaluate.score.scoring import append_end
 
 

@@ -14,7 +14,8 @@ from torch import Tensor
 from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
 from mathpipe.datasets.tokenizers.tokenizer import END, PAD
 from mathpipe.evaluate.decode.beam_search import _largest, _slots, beam_search
-from mathpipe.evaluate.decode.decoding import Decoding, Hypotheses, decoding_mode, greedy, sample, uniform_samples
+from mathpipe.evaluate.decode.decoding import decoding_mode, greedy, sample, uniform_samples
+from mathpipe.evaluate.decode.hypotheses import Decoding, Hypotheses
 from mathpipe.train.config import ModelConfig
 from mathpipe.train.model.transformer import Transformer
 

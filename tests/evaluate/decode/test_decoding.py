@@ -12,7 +12,8 @@ from torch import Tensor
 
 from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
 from mathpipe.datasets.tokenizers.tokenizer import END, PAD
-from mathpipe.evaluate.decode.decoding import Hypotheses, decoding_mode, greedy
+from mathpipe.evaluate.decode.decoding import decoding_mode, greedy
+from mathpipe.evaluate.decode.hypotheses import Hypotheses
 from mathpipe.train.config import ModelConfig
 from mathpipe.train.model.transformer import Transformer
 

@@ -14,8 +14,9 @@ from mathpipe.datasets.tokenizers.expression_tokenizer import PrefixFormat
 from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
 from mathpipe.datasets.tokenizers.tokenizer import END, DecodeStatus
 from mathpipe.evaluate.decode.beam_search import beam_search
-from mathpipe.evaluate.decode.decoding import Decoding, greedy, sample
+from mathpipe.evaluate.decode.decoding import greedy, sample
 from mathpipe.evaluate.decode.grammar import MatrixGrammar, PrefixGrammar
+from mathpipe.evaluate.decode.hypotheses import Decoding
 from mathpipe.evaluate.score.scoring import lengths_before_end
 
 PREFIX = PrefixFormat(len(TOKENS), tuple(ARITY.get(token, 0 if token in ("INT+", "INT-") else -1) for token in TOKENS))

@@ -17,7 +17,8 @@ from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.tokenizers.integer_tokenizer import IntegerTokenizer
 from mathpipe.datasets.tokenizers.tokenizer import END, DecodeStatus
 from mathpipe.evaluate.decode.beam_search import beam_search
-from mathpipe.evaluate.decode.decoding import Decoding, greedy, sample
+from mathpipe.evaluate.decode.decoding import greedy, sample
+from mathpipe.evaluate.decode.hypotheses import Decoding
 from mathpipe.evaluate.decode.integer_grammar import IntegerGrammar
 from mathpipe.generate.tasks.integer_task import IntegerTask
 from mathpipe.generate.tasks.task_registry import TASKS

@@ -16,7 +16,7 @@ from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.matrix_columns import MatrixExamples
 from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
-from mathpipe.evaluate.decode.decoding import Hypotheses
+from mathpipe.evaluate.decode.hypotheses import Hypotheses
 from mathpipe.evaluate.failures.failure import Failure
 from mathpipe.evaluate.failures.failure_dump import FailureWriter, read_failures
 from mathpipe.evaluate.report.failure_rendering import render_failure

@@ -17,7 +17,7 @@ from mathpipe.datasets.format.matrix_columns import MatrixExamples
 from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
 from mathpipe.datasets.tokenizers.tokenizer import END
 from mathpipe.evaluate.adapters.matrix_adapter import MatrixAdapter
-from mathpipe.evaluate.decode.decoding import Hypotheses
+from mathpipe.evaluate.decode.hypotheses import Hypotheses
 from mathpipe.evaluate.report.failure_rendering import render_failures
 from mathpipe.evaluate.score.matrix_verifier import ScoredMatrices
 from mathpipe.evaluate.score.scoring import append_end

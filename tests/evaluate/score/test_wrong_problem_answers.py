@@ -17,7 +17,7 @@ from mathpipe.evaluate.adapters.matrix_adapter import MatrixAdapter
 from mathpipe.evaluate.analyze.analysis import Analysis
 from mathpipe.evaluate.analyze.baselines import BaselineCounts
 from mathpipe.evaluate.analyze.evaluation_data import evaluation_data
-from mathpipe.evaluate.decode.decoding import Hypotheses
+from mathpipe.evaluate.decode.hypotheses import Hypotheses
 from mathpipe.evaluate.score.scoring import append_end
 from mathpipe.generate.problem_specs.matrix_spec import MatrixSpec
 from mathpipe.generate.tasks.matrix_task import MATRIX_OUTCOMES

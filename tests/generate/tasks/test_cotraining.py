@@ -13,7 +13,7 @@ from mathpipe.datasets.dataset import open_dataset
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.tokenizers.matrix_tokenizer import TASK_TOKENS
 from mathpipe.evaluate.adapters.matrix_adapter import MatrixAdapter
-from mathpipe.evaluate.decode.decoding import Hypotheses
+from mathpipe.evaluate.decode.hypotheses import Hypotheses
 from mathpipe.evaluate.score.scoring import append_end
 from mathpipe.generate.curate.dataset_verification import verify_dataset
 from mathpipe.generate.problem_specs.matrix_spec import MatrixSpec

@@ -17,7 +17,7 @@ from mathpipe.datasets.format.matrix_columns import MatrixExamples
 from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
 from mathpipe.datasets.tokenizers.tokenizer import PAD
 from mathpipe.evaluate.adapters.matrix_adapter import MatrixAdapter
-from mathpipe.evaluate.decode.decoding import Hypotheses
+from mathpipe.evaluate.decode.hypotheses import Hypotheses
 from mathpipe.evaluate.score.matrix_verifier import ScoredMatrices
 from mathpipe.generate.tasks.matrix_task import MATRIX_OUTCOMES
 from mathpipe.generate.tasks.task_registry import MATRIX_TASKS

@@ -20,7 +20,7 @@ from mathpipe.datasets.io.storage import Storage
 from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
 from mathpipe.evaluate.adapters.matrix_adapter import MatrixAdapter
 from mathpipe.evaluate.build_report import build_report
-from mathpipe.evaluate.decode.decoding import Hypotheses
+from mathpipe.evaluate.decode.hypotheses import Hypotheses
 from mathpipe.evaluate.predictions import PredictionsWriter
 from mathpipe.evaluate.score.scoring import append_end
 from mathpipe.generate.problem_specs.matrix_spec import MatrixSpec

@@ -22,10 +22,12 @@ import torch
 import mathpipe
 from mathpipe.datasets.dataset import open_dataset
 from mathpipe.evaluate.decode.beam_search import beam_search
-from mathpipe.evaluate.decode.decoding import Decoding, decoding_mode, greedy
+from mathpipe.evaluate.decode.decoding import decoding_mode, greedy
+from mathpipe.evaluate.decode.hypotheses import Decoding
 from mathpipe.pipeline.cli import main
-from mathpipe.train.run.checkpoint import load_model, tokenizers
+from mathpipe.train.run.checkpoint import load_model
 from mathpipe.train.run.loaded_model import LoadedModel
+from mathpipe.train.run.run_record import tokenizers
 
 PublishedModel = runpy.run_path(str(Path(__file__).parents[2] / "published_transformer.py"))["PublishedModel"]
 END, PAD = 0, 1

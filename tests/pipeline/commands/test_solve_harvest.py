@@ -16,7 +16,7 @@ from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.examples import concatenate
 from mathpipe.datasets.format.manifest import read_manifest
 from mathpipe.datasets.problem_types.type_registry import problem_type_of
-from mathpipe.evaluate.decode.decoding import Decoding
+from mathpipe.evaluate.decode.hypotheses import Decoding
 from mathpipe.evaluate.predictions import read_predictions
 from mathpipe.evaluate.run import evaluate_run
 from mathpipe.generate.build.dataset_builder import make_dataset
@@ -181,7 +181,7 @@ def test_harvest_of_the_same_predictions_is_repeated_and_of_others_refused(evalu
 def test_harvest_of_matrices_and_expressions(tmp_path: Path) -> None:
     """With the references as predictions, a harvest holds the evaluated problems, exact in every value."""
     from mathpipe.evaluate.adapters.adapter_registry import adapter_of_spec
-    from mathpipe.evaluate.decode.decoding import Hypotheses
+    from mathpipe.evaluate.decode.hypotheses import Hypotheses
     from mathpipe.evaluate.predictions import PredictionsWriter
     from mathpipe.evaluate.score.scoring import append_end
 

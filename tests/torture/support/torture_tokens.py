@@ -13,7 +13,7 @@ from mathpipe.datasets.dataset import open_dataset
 from mathpipe.datasets.format.examples import concatenate
 from mathpipe.datasets.tokenizers.tokenizer import END
 from mathpipe.evaluate.adapters.adapter_registry import adapter_of_spec
-from mathpipe.evaluate.decode.decoding import Hypotheses
+from mathpipe.evaluate.decode.hypotheses import Hypotheses
 from mathpipe.generate.build.dataset_builder import make_dataset
 from mathpipe.generate.layout import Layout
 from mathpipe.generate.tasks.task_registry import load_task

@@ -18,7 +18,8 @@ from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer  # noq
 from mathpipe.datasets.tokenizers.sequence_tokenizer import SequenceTokenizer  # noqa: E402
 from mathpipe.datasets.tokenizers.tokenizer import END, PAD  # noqa: E402
 from mathpipe.evaluate.decode.beam_search import beam_search  # noqa: E402
-from mathpipe.evaluate.decode.decoding import Decoding, greedy  # noqa: E402
+from mathpipe.evaluate.decode.decoding import greedy  # noqa: E402
+from mathpipe.evaluate.decode.hypotheses import Decoding  # noqa: E402
 from mathpipe.train.backbones.decoder_only import AutoregressiveGPT2, ReadoutGPT2  # noqa: E402
 from mathpipe.train.backbones.encoder_decoder import EncoderDecoderBackbone  # noqa: E402
 from mathpipe.train.backbones.factory import build_backbone  # noqa: E402

@@ -15,7 +15,8 @@ from mathpipe.datasets.tokenizers.tokenizer import END, PAD
 from mathpipe.train.config import ModelConfig, TrainConfig
 from mathpipe.train.model.joint_vocabulary import joint_vocabulary
 from mathpipe.train.model.transformer import Transformer, framed
-from mathpipe.train.run.checkpoint import RunRecord, build_model
+from mathpipe.train.run.checkpoint import build_model
+from mathpipe.train.run.run_record import RunRecord
 
 Published = runpy.run_path(str(Path(__file__).parents[2] / "reference_transformer.py"))["Published"]
 PUBLISHED: dict[str, Any] = {

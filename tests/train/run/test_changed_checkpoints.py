@@ -10,7 +10,8 @@ import pytest
 
 from mathpipe.datasets.errors import UserError
 from mathpipe.train.config import TrainConfig
-from mathpipe.train.run.checkpoint import CHECKPOINT, load_model, read_checkpoint, save_checkpoint
+from mathpipe.train.run.checkpoint import load_model, read_checkpoint, save_checkpoint
+from mathpipe.train.run.run_record import CHECKPOINT
 from mathpipe.train.trainer import train
 
 

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from mathpipe.datasets.errors import UserError
 from mathpipe.train.config import TrainConfig
 from mathpipe.train.run import checkpoint
-from mathpipe.train.run.checkpoint import RunRecord, build_model, load_model, read_checkpoint, save_checkpoint
+from mathpipe.train.run.checkpoint import build_model, load_model, read_checkpoint, save_checkpoint
+from mathpipe.train.run.run_record import RunRecord
 from mathpipe.train.trainer import train
 
 Tiny = Callable[..., TrainConfig]
