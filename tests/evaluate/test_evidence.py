@@ -137,6 +137,8 @@ def test_domain_on_the_command_line(
 ) -> None:
     monkeypatch.setattr("mathpipe.evaluate.run.evaluate_run", evaluate_planned)
     run = tmp_path / "run"
+    run.mkdir()
+    (run / "checkpoint.pt").touch()
     assert call("eval", "--run", str(run), "--domain", "complex", "--quiet") == 0
     text = capsys.readouterr().out
     assert "accuracy_real_domain     75.00 %" in text and "accuracy_complex_domain  50.00 %" in text
