@@ -7,7 +7,7 @@ which the verifier fails ``undecided``; none raises an error. Text is parsed and
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -260,6 +260,10 @@ def verify_answer(
     No answer raises an error. UserError for an unknown task or option, or a problem that the task does not have.
     """
     chosen = tuple((name, tuple(v) if isinstance(v, list) else v) for name, v in sorted(options.items()))
+    if not all(isinstance(value, Hashable) for _, value in chosen):
+        raise UserError(
+            f"{task}: no option takes a value of this type", expected="numbers, text or lists", got=repr(options)
+        )
     verifier = _cached_verifier(task, notation, extract, domain, seconds, chosen)
     (result,) = verifier.verify([Answer(problem, answer, reference)])
     if result.outcome == INVALID_PROBLEM:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
@@ -76,8 +75,9 @@ def evaluate(
     if run_dir is None:
         run_dir = latest_run()
         log(f"evaluating {run_dir}, the latest run")
-    if not (local_path(run_dir, "the directory of a run") / CHECKPOINT).exists():
-        read_record(Path(run_dir))
+    directory = local_path(run_dir, "the directory of a run")
+    if not (directory / CHECKPOINT).exists():
+        read_record(directory)  # UserError for a directory without a run
     from mathpipe.evaluate.run import evaluate_run  # imports torch: --help and a misspelt run do without
 
     with handle_sigterm():

@@ -2,7 +2,6 @@
 
 A checkpoint is written to a temporary name, synced and renamed. It ends with the SHA-256 of its content, so that damage is always
 detected. It is loaded with ``weights_only=True``, so that loading runs no code.
-
 """
 
 from __future__ import annotations

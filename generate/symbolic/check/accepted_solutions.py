@@ -1,9 +1,9 @@
 """Which generated pairs of differential equations are kept, and for which constants they hold.
 
-Double precision at fixed points only rejects, and says in which regions of the constants there are enough values. A pair that
-fails nowhere is kept if the equation with its solution expands to 0 (``expanded_solution``), or if its solution would be equivalent
-as a prediction: by a proof, or by balls at the verifier's points, where no denser point off the real axis refutes it. So no stored
-solution is right on the reals alone.
+Double precision at fixed points only rejects, and says in which regions of the constants there are enough values, and whether they
+depend on the constants. A pair that fails nowhere is kept if the equation with its solution expands to 0 (``expanded_solution``),
+or if its solution would be equivalent as a prediction: by a proof, or by balls at the verifier's points, where no denser point off
+the real axis refutes it. So no stored solution is right on the reals alone.
 """
 
 from __future__ import annotations

@@ -96,12 +96,12 @@ def verify_general_solutions(
 
 
 def is_proven(order: OdeOrder, equation: bytes, solution: bytes) -> bool:
-    """Whether a solution is proven that has values which depend on its constants, as double precision sees."""
+    """Whether F = 0 is an exact identity for a solution whose values depend on its constants, as double precision has seen."""
     return _Pair(order, equation, solution, has_value=True).is_proven()
 
 
 def holds_at_points(order: OdeOrder, equation: bytes, solution: bytes) -> bool:
-    """Whether such a solution, but not proven, holds at the verifier's points for all real constants, off the axis too."""
+    """Whether such a solution, without a proof, holds at the verifier's points for all real constants, off the axis too."""
     return _Pair(order, equation, solution, depends=True).result_at_points(disagrees=False).outcome == EQUIVALENT
 
 

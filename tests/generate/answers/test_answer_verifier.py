@@ -236,6 +236,11 @@ def test_options_of_the_task() -> None:
     assert mathpipe.verify("modular-add", [90, 10], 3, modulus=96).outcome == "wrong_value"
 
 
+def test_an_option_of_an_impossible_type_is_an_error() -> None:
+    with pytest.raises(UserError, match=r"no option takes a value of this type.*numbers, text or lists"):
+        mathpipe.verify("modular-add", [90, 10], 3, modulus={"a": 1})
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -20,7 +20,7 @@ from mathpipe.generate.symbolic.check.point_checks import AntiderivativeCheck, S
 from mathpipe.generate.symbolic.expr.canonical_form import build, derivative, to_tokens
 from mathpipe.generate.symbolic.numeric.array_programs import compile_expressions
 from mathpipe.generate.symbolic.numeric.ball_functions import CannotTell, Undefined
-from mathpipe.generate.symbolic.numeric.balls import BallProgram, precision, run
+from mathpipe.generate.symbolic.numeric.balls import BallProgram, precision, run, run_values
 from mathpipe.generate.symbolic.numeric.taylor import SECOND_DERIVATIVES, TWO_CONSTANTS, VALUES, Algebra, evaluate
 
 
@@ -201,3 +201,22 @@ def test_undefined_values_are_certain(text: str) -> None:
 def test_sign_of_a_ball_around_zero_is_undecided() -> None:
     with pytest.raises(CannotTell):
         balls_of("sign sub add pow2 sin x pow2 cos x INT+ 1", 0.5, VALUES)
+
+
+def test_values_alone_are_those_of_jets() -> None:
+    """Bit by bit, at real and complex points; where a jet has no value there is none either."""
+    rng = random.Random(3)
+    compared = 0
+    for _ in range(200):
+        program, x = BallProgram([random_tree(rng, 8)]), acb(rng.uniform(-3, 3), rng.choice((0, rng.uniform(-2, 2))))
+        nodes: list[Any] = []
+        try:
+            run(program, VALUES, {"x": [x]}, nodes)
+        except (Undefined, CannotTell) as error:
+            with pytest.raises(type(error)):
+                run_values(program, {"x": x})
+            continue
+        values = run_values(program, {"x": x})
+        assert [str(v) for v in values] == [str(jet[0]) for jet in nodes]
+        compared += 1
+    assert compared > 50
