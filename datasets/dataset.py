@@ -34,7 +34,7 @@ def open_dataset(
 ) -> Dataset:
     """Open one split of a complete dataset: a directory or any fsspec URL.
 
-    The encodings name the tokens of numbers: P1000 by default for matrices, to which ``precision`` applies; for integers
+    The encodings name the tokens of numbers: P10 by default for matrices, to which ``precision`` applies; for integers
     ``symbol`` if their stated range is small, else ``base1000``. Expressions and sequences have one fixed vocabulary. Raises
     UserError if the dataset is incomplete, has no such split, or the encoding is unknown.
     """

@@ -12,6 +12,7 @@ import torch
 
 from mathpipe.datasets.containers.token_batches import Batch
 from mathpipe.datasets.format.examples import Examples
+from mathpipe.datasets.tokenizers.tokenizer import Tokenizer
 
 
 class Batches(Protocol):
@@ -34,6 +35,10 @@ class TrainingData(Protocol):
     def spec(self) -> dict[str, Any]: ...
     @property
     def digest(self) -> str: ...
+    @property
+    def source(self) -> Tokenizer: ...
+    @property
+    def target(self) -> Tokenizer: ...
     def batches(
         self, size: int, seed: int = 0, device: str | torch.device = "cpu", rank: int = 0, world_size: int = 1
     ) -> Batches: ...

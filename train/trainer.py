@@ -85,15 +85,17 @@ def train(
 ) -> TrainResult:
     """Train until ``config.steps``, a target or a stop signal; resume the run in ``run_dir``, if any.
 
-    ``data``, ``valid``: splits opened with the configured encodings. ``evaluate`` computes metrics of the model (such as greedy
-    accuracy) every ``eval_every`` steps; they are logged with the validation loss and may stop the run (``stop_metric``). A
-    finished run is not trained again. A run of another configuration or dataset is an error, or moves to a backup
-    (``on_mismatch="restart"``). ``progress`` is called after every step, on rank zero. Under ``torchrun`` all processes call this
-    function alike and share the work.
+    ``data``, ``valid``: splits opened with the configured encodings, by default those of ``open_dataset``; UserError for others.
+    ``evaluate`` computes metrics of the model (such as greedy accuracy) every ``eval_every`` steps; they are logged with the
+    validation loss and may stop the run (``stop_metric``). A finished run is not trained again. A run of another configuration or
+    dataset is an error, or moves to a backup (``on_mismatch="restart"``). ``progress`` is called after every step, on rank zero.
+    Under ``torchrun`` all processes call this function alike and share the work.
     """
     run_dir = local_path(run_dir, "the directory of a run")
     prepare(config)
     record = build_record(config, data, run_dir)
+    for split in filter(None, (data, valid)):
+        _check_encodings(record, split)
     with initialised() as distributed, lock_on_rank_zero(run_dir, record, on_mismatch, distributed):
         run = Run(record, run_dir, data, valid, evaluate, distributed)
         run.initialise(distributed.on_rank_zero(lambda: last_checkpoint(run_dir)))  # a variable would keep it in memory
@@ -136,9 +138,26 @@ def prepare(config: TrainConfig) -> None:
 def build_record(config: TrainConfig, data: TrainingData, run_dir: Path | None = None) -> RunRecord:
     """The record of a run of this configuration on this dataset, which it names relative to ``run_dir``, if given."""
     spec, problem_type = data.spec, problem_type_of(data.spec)
-    encodings = problem_type.training_encodings(spec, config.input_encoding, config.output_encoding)
+    encodings = problem_type.default_encodings(spec, config.input_encoding, config.output_encoding)
     place = data.directory if run_dir is None else relative_location(data.directory, run_dir)
     return RunRecord(place, data.digest, data.task, spec, *encodings, config.precision, config)
+
+
+def _check_encodings(record: RunRecord, data: TrainingData) -> None:
+    """UserError if ``data`` was opened with other encodings than the run has: the model would read tokens of another meaning."""
+    expected = tokenizers(record)
+    if (data.source, data.target) != expected:
+        names = [
+            f"{source.name} for problems, {target.name} for solutions"
+            for source, target in (expected, (data.source, data.target))
+        ]
+        same_names = " with another precision" if names[0] == names[1] else ""
+        raise UserError(
+            "the data was opened with other encodings than the configuration has",
+            expected=f"{names[0]}, precision {record.precision}",
+            got=names[1] + same_names,
+            next_step="open both splits with these encodings, or set input_encoding, output_encoding and precision of TrainConfig",
+        )
 
 
 @contextlib.contextmanager

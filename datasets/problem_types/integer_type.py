@@ -35,7 +35,7 @@ class IntegerType(ProblemType):
         precision: int = 2,
     ) -> tuple[Tokenizer, Tokenizer]:
         problems = spec["problems"]
-        names = self.training_encodings(spec, input_encoding, output_encoding)
+        names = self.default_encodings(spec, input_encoding, output_encoding)
         source, target = (
             (sized_tuples if name.endswith(SUFFIX) else IntegerTokenizer.named)(
                 name, problems[f"{side}_layout"], problems.get(f"{side}_range")
@@ -44,9 +44,7 @@ class IntegerType(ProblemType):
         )
         return source, target
 
-    def training_encodings(
-        self, spec: Spec, input_encoding: str | None, output_encoding: str | None
-    ) -> tuple[str, str]:
+    def default_encodings(self, spec: Spec, input_encoding: str | None, output_encoding: str | None) -> tuple[str, str]:
         """``symbol`` for None and a stated range of up to 1,000 integers, else ``base1000``."""
         names = []
         for side, name in (("problem", input_encoding), ("solution", output_encoding)):

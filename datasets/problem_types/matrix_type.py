@@ -35,7 +35,7 @@ class MatrixType(ProblemType):
         task_tokens = has_task_tokens(spec)
         source, target = (
             MatrixTokenizer.named(name, precision, has_task_tokens=task_tokens)
-            for name in (input_encoding or "P1000", output_encoding or "P1000")
+            for name in self.default_encodings(spec, input_encoding, output_encoding)
         )
         return source, target
 

@@ -35,9 +35,7 @@ class ProblemType(ABC):
         None: the default of the type.
         """
 
-    def training_encodings(
-        self, spec: Spec, input_encoding: str | None, output_encoding: str | None
-    ) -> tuple[str, str]:
+    def default_encodings(self, spec: Spec, input_encoding: str | None, output_encoding: str | None) -> tuple[str, str]:
         """The names of the encodings with which a run is trained; P10 for None, which only matrices take."""
         return input_encoding or "P10", output_encoding or "P10"
 

@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.directory import (
@@ -38,7 +39,7 @@ from mathpipe.generate.cards.dataset_card import finish_dataset, write_card
 from mathpipe.generate.chunks.acceptance import NOTABLE_RATE
 from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.execution.executors import LocalWorkers, run
-from mathpipe.generate.layout import Layout, Shard
+from mathpipe.generate.layout import Layout, Shard, whole_chunks
 from mathpipe.generate.provenance import blas_kernels, collect_provenance
 from mathpipe.generate.splits import TRAIN
 from mathpipe.generate.tasks.external.checked_chunks import check_deterministic
@@ -66,7 +67,7 @@ class DatasetResult:
 def make_dataset(
     spec: DatasetSpec,
     layout: Layout,
-    url: str,
+    url: str | Path,
     *,
     split_specs: Mapping[str, DatasetSpec] | None = None,
     workers: int | None = 0,
@@ -79,6 +80,7 @@ def make_dataset(
 ) -> DatasetResult:
     """Bring a directory to the state that (spec, layout) describes; valid existing shards are kept.
 
+    ``mathpipe.get_task(name).make_spec(options, seed)`` makes the spec; ``url`` is a directory or any fsspec URL.
     ``split_specs``: the specs of extra test splits (``test-<name>``); all other splits have ``spec``.
     ``workers``: number of local processes (None: chosen by ``executors.run``); with ``scheduler`` the Dask cluster there
     does the work. ``on_shard(record, built)`` is called for each shard, existing ones first. ``log`` receives messages for
@@ -89,9 +91,10 @@ def make_dataset(
     """
     started = time.perf_counter()
     specs = {split: (split_specs or {}).get(split, spec) for split in layout.splits}
+    _check_kinds(specs)
     layout = align_to_chunks(layout, specs)
     _check_space(specs, layout)
-    storage = Storage(url)
+    storage = Storage(str(url))
     with contextlib.ExitStack() as locks:
         exclusive = locks.enter_context(lock_directory(storage))
         existing = DirectoryContents.of(storage)
@@ -153,19 +156,23 @@ def existing_shard_rows(url: str, spec: DatasetSpec) -> int | None:
 
 
 def align_to_chunks(layout: Layout, specs: Mapping[str, DatasetSpec]) -> Layout:
-    """The layout with a smaller shard size for splits that get fewer rows per chunk: all shards then cover equally many chunks."""
-    chunks = max(1, round(layout.shard_rows / next(iter(specs.values())).chunk_rows))
-    shard_rows_by_split = {
-        split: chunks * task.rows_per_chunk(spec, split)
-        for split, spec in specs.items()
-        if (task := task_of(spec)).shares_stream
-    }
+    """The layout with shards of whole chunks, rounded to the nearest number of them.
+
+    Splits that get fewer rows of a chunk have smaller shards: all shards of a stream cover equally many chunks.
+    """
+    first = next(iter(specs.values()))
+    shard_rows = whole_chunks(layout.shard_rows, first.chunk_rows)
+    by_split = {}
+    for split, spec in specs.items():
+        task = task_of(spec)
+        if task.shares_stream:
+            by_split[split] = shard_rows // first.chunk_rows * task.rows_per_chunk(spec, split)
+        else:
+            by_split[split] = whole_chunks(layout.shard_rows_by_split.get(split, layout.shard_rows), spec.chunk_rows)
     return replace(
         layout,
-        shard_rows_by_split={
-            **layout.shard_rows_by_split,
-            **{s: rows for s, rows in shard_rows_by_split.items() if rows != layout.shard_rows},
-        },
+        shard_rows=shard_rows,
+        shard_rows_by_split={split: rows for split, rows in by_split.items() if rows != shard_rows},
     )
 
 
@@ -240,6 +247,19 @@ def _check_all_there(storage: Storage, records: Sequence[ShardRecord]) -> None:
                 got="no such file" if size is None else f"{size:,} bytes",
                 cause="it was removed or changed while the dataset was being made",
                 next_step="the same command builds it again",
+            )
+
+
+def _check_kinds(specs: Mapping[str, DatasetSpec]) -> None:
+    """UserError if the problems of a spec are of another kind than those of its task."""
+    for spec in specs.values():
+        task = task_of(spec)
+        if not isinstance(spec.problems, task.spec_model):
+            raise UserError(
+                f"the spec of {spec.task} has problems of another task",
+                expected=task.spec_model.__name__,
+                got=type(spec.problems).__name__,
+                next_step=f"mathpipe.get_task({spec.task!r}).make_spec(options, seed) makes one that fits",
             )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -75,7 +76,7 @@ class VerificationReport:
 
 
 def verify_dataset(
-    url: str,
+    url: str | Path,
     workers: int | None = 0,
     on_shard: Callable[[ShardRecord], None] = lambda record: None,
     *,
@@ -86,6 +87,7 @@ def verify_dataset(
 
     ``workers``: number of local processes (None: see ``run``); with ``scheduler`` the Dask cluster there does the work.
     """
+    url = str(url)
     manifest = read_manifest(url)
     storage, missing_task = Storage(url), None
     try:

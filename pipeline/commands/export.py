@@ -31,12 +31,12 @@ from mathpipe.pipeline.progress import Progress
 @click.option(
     "--input-encoding",
     default=None,
-    help="Encoding of the numbers of problems, for text.  [default: P1000 for matrices]",
+    help="Encoding of the numbers of problems, for text.  [default: P10 for matrices]",
 )
 @click.option(
     "--output-encoding",
     default=None,
-    help="Encoding of the numbers of solutions, for text.  [default: P1000 for matrices]",
+    help="Encoding of the numbers of solutions, for text.  [default: P10 for matrices]",
 )
 @external_task_option
 @quiet_option

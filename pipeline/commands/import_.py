@@ -105,7 +105,7 @@ _NOTATIONS = get_args(SourceFormat.model_fields["notation"].annotation)
 @click.option(
     "--input-encoding",
     default=None,
-    help="Number encoding of problems as tokens.  [default: P1000 for matrices, base1000 for integers]",
+    help="Number encoding of problems as tokens.  [default: P10 for matrices, base1000 for integers]",
 )
 @click.option(
     "--output-encoding", default=None, help="Number encoding of solutions as tokens.  [default: as --input-encoding]"

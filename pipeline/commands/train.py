@@ -96,7 +96,7 @@ def train(
     device: Device = "cuda" if torch.cuda.is_available() else "cpu"
     if config is None:
         config, expectations = recommended_config(source, spec, manifest.splits[TRAIN].rows, Path(run_dir), device)
-    encodings = problem_type_of(spec).training_encodings(spec, config.input_encoding, config.output_encoding)
+    encodings = problem_type_of(spec).default_encodings(spec, config.input_encoding, config.output_encoding)
     training = open_dataset(data, TRAIN, *encodings, config.precision)
     _reject_encodings(training, source)
     has_valid = bool(manifest.splits[VALID].rows) if VALID in manifest.splits else False

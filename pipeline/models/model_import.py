@@ -75,7 +75,7 @@ def import_checkpoint(path: Path, out: Path, options: ImportOptions) -> Imported
     elif tokens is None and encodings == [None, None]:
         raise unknown_vocabulary(path, weights.decoder.vocabulary_size)
     data, digest, spec = _dataset(path, out, options.data, task, settings)
-    names = problem_type_of(spec).training_encodings(spec, *encodings)
+    names = problem_type_of(spec).default_encodings(spec, *encodings)
     config = validate(
         TrainConfig,
         {

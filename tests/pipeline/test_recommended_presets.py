@@ -80,7 +80,7 @@ def test_every_task_has_a_fitting_preset_or_the_defaults(task: str, device: Devi
         assert config == TrainConfig.model_validate({**sections["train"], "threads": None})
         assert f"preset {choice.preset}, recommended for {task}" in text and config.backbone is None
     adapter = problem_type_of(spec)
-    encodings = adapter.training_encodings(spec, config.input_encoding, config.output_encoding)
+    encodings = adapter.default_encodings(spec, config.input_encoding, config.output_encoding)
     assert all(encodings) or not adapter.takes_number_encodings
     adapter.tokenizers(spec, *encodings, config.precision)  # an error for encodings of another problem type
     assert "expected accuracy: " in text

@@ -18,7 +18,7 @@ from mathpipe.datasets.containers.ragged_matrices import Matrices
 from mathpipe.datasets.containers.token_batches import Batch
 from mathpipe.datasets.format.matrix_columns import MatrixExamples
 from mathpipe.datasets.tokenizers.matrix_tokenizer import MatrixTokenizer
-from mathpipe.datasets.tokenizers.tokenizer import END, PAD
+from mathpipe.datasets.tokenizers.tokenizer import END, PAD, Tokenizer
 from mathpipe.train.config import ModelConfig, TrainConfig
 
 TINY = ModelConfig(
@@ -51,9 +51,7 @@ def tiny_config(**changes: Any) -> TrainConfig:
     return TrainConfig(**(small | changes))
 
 
-def tokens(
-    problems: Matrices, solutions: Matrices, tokenizer: MatrixTokenizer, device: str | torch.device = "cpu"
-) -> Batch:
+def tokens(problems: Matrices, solutions: Matrices, tokenizer: Tokenizer, device: str | torch.device = "cpu") -> Batch:
     """Encoded problems as a batch, END after each solution."""
     source, source_lengths = tokenizer.encode(problems)
     encoded, lengths = tokenizer.encode(solutions)
@@ -86,7 +84,7 @@ class SmallStream:
     def __next__(self) -> Batch:
         rng = np.random.default_rng(np.random.SeedSequence((self.seed, self.position)))
         self.position += 1
-        whole = tokens(*transpositions(rng, self.size), self.data.tokenizer, self.device)
+        whole = tokens(*transpositions(rng, self.size), self.data.source, self.device)
         share = slice(self.rank, None, self.world_size)
         if self.data.uneven and self.position % 4 == 0:  # like the last batch of a window: one problem in all
             share = slice(0, 1) if self.rank == 0 else slice(0, 0)
@@ -111,7 +109,8 @@ class SmallData:
     uneven: bool = False
     task: str = "transpose"
     spec: dict[str, Any] = field(default_factory=lambda: {"seed": 0, "task": "transpose", "problems": {}})
-    tokenizer: MatrixTokenizer = field(default_factory=lambda: MatrixTokenizer.named("P10"))
+    source: Tokenizer = field(default_factory=lambda: MatrixTokenizer.named("P10"))
+    target: Tokenizer = field(default_factory=lambda: MatrixTokenizer.named("P10"))
 
     def batches(
         self, size: int, seed: int = 0, device: str | torch.device = "cpu", rank: int = 0, world_size: int = 1
@@ -126,7 +125,7 @@ class SmallData:
             yield rows.take(np.arange(first, min(first + size, stop)))
 
     def batch(self, rows: MatrixExamples, device: str | torch.device = "cpu") -> Batch:
-        return tokens(rows.problems, rows.solutions, self.tokenizer, device)
+        return tokens(rows.problems, rows.solutions, self.source, device)
 
 
 @pytest.fixture

@@ -306,6 +306,29 @@ def test_changed_dataset_is_rejected(tiny: Tiny, data: Any, run_dir: Path) -> No
         train_quietly(tiny(), data, run_dir)
 
 
+@pytest.mark.parametrize(
+    ("encodings", "message"),
+    [
+        (("P1000", "P10", 2), "Expected: P10 for problems, P10 for solutions.* Got: P1000 for problems, P10"),
+        (("P10", "B1999", 2), "Got: P10 for problems, B1999 for solutions"),
+        (("P10", "P10", 3), "precision 2. Got: .* with another precision"),
+    ],
+)
+def test_data_opened_with_other_encodings_is_rejected(
+    tiny: Tiny, addition: Path, run_dir: Path, encodings: tuple[str, str, int], message: str
+) -> None:
+    right, wrong = open_dataset(addition, "train", "P10", "P10"), open_dataset(addition, "train", *encodings)
+    for splits in ((wrong, None), (right, wrong)):
+        with pytest.raises(UserError, match=message):
+            train(tiny(), *splits, run_dir, dvclive=False)
+    assert not run_dir.exists()
+
+
+def test_defaults_of_open_dataset_and_configuration_agree(tiny: Tiny, addition: Path, run_dir: Path) -> None:
+    config = TrainConfig(**(tiny(steps=4).model_dump() | {"input_encoding": None, "output_encoding": None}))
+    assert train(config, open_dataset(addition), None, run_dir, dvclive=False).step == 4
+
+
 def test_restart_moves_other_run_to_backup(tiny: Tiny, data: Any, run_dir: Path) -> None:
     for lr in (3e-3, 2e-3, 1e-3):
         result = train_quietly(tiny(lr=lr), data, run_dir, on_mismatch="restart")
@@ -403,5 +426,5 @@ def test_train_step_sets_training_mode(tiny: Tiny, data: Any) -> None:
     config = tiny(model=tiny().model.model_copy(update={"dropout": 0.3}))
     model = build_model(build_record(config, data)).eval()
     dummy = check_problems(model, data, "cpu")
-    TrainStep(model, config, data.tokenizer.vocabulary, dummy, Distributed(0, 1, "cpu"))
+    TrainStep(model, config, data.source.vocabulary, dummy, Distributed(0, 1, "cpu"))
     assert all(module.training for module in model.modules())

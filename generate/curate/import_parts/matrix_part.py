@@ -65,7 +65,7 @@ class MatrixPart(ImportPart):
 
     problem_type = "matrices"
     notations = ("lists", "tokens", "latex")
-    default_encoding = "P1000"
+    default_encoding = "P10"
     max_line_bytes = 1 << 21
     chunk_rows = 1_000  # 100 x 100 matrices fill 160 MB
 

@@ -10,15 +10,18 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mathpipe.datasets.errors import UserError
 from mathpipe.datasets.format.manifest import read_manifest
 from mathpipe.generate.build.dataset_builder import make_dataset
+from mathpipe.generate.curate.dataset_verification import verify_dataset
 from mathpipe.generate.dataset_spec import DatasetSpec
 from mathpipe.generate.layout import Layout
 from mathpipe.generate.problem_specs.matrix_spec import MatrixSpec
+from mathpipe.generate.problem_specs.sequence_spec import BitSpec
 from mathpipe.generate.tasks.task_registry import get_task
 
 SPEC = DatasetSpec(task="inverse", problems=MatrixSpec(min_dim=3, max_dim=3), chunk_rows=1_000)
@@ -69,6 +72,7 @@ import json
 import sys
 from mathpipe.generate.tasks.task_registry import parse_spec
 from mathpipe.generate.build.dataset_builder import make_dataset
+from mathpipe.generate.curate.dataset_verification import verify_dataset
 from mathpipe.generate.layout import Layout
 if __name__ == "__main__":
     spec = parse_spec(json.loads(sys.argv[1]))
@@ -143,6 +147,39 @@ def test_another_shard_size_leaves_no_stale_shards(tmp_path: Path) -> None:
     make_dataset(SPEC, LAYOUT, str(url), workers=0)
     make_dataset(SPEC, Layout(LAYOUT.splits, 13_000), str(url), workers=0)
     assert sorted(p.name for p in (url / "train").iterdir()) == ["00000.parquet"]
+
+
+@pytest.mark.parametrize(("requested", "rows"), [(1, 1_000), (1_499, 1_000), (2_600, 3_000), (10**9, 10**9)])
+def test_shards_hold_whole_chunks(tmp_path: Path, requested: int, rows: int) -> None:
+    """Any number of rows per shard is rounded to whole chunks, in every split."""
+    result = make_dataset(
+        SPEC, Layout({"train": 5_500, "test": 300}, requested, {"test": 7}), tmp_path / "d", workers=0
+    )
+    sizes = [record.rows for record in result.manifest.splits["train"].shards]
+    assert sizes == [min(rows, 5_500 - first) for first in range(0, 5_500, rows)]
+    assert [record.rows for record in result.manifest.splits["test"].shards] == [300]
+    assert not verify_dataset(tmp_path / "d").damage
+
+
+@pytest.mark.parametrize(
+    ("splits", "shard_rows", "message"),
+    [
+        ({}, 10, "no split"),
+        ({"train": -5}, 10, "number of rows of train is out of range. Expected: an integer from 0 to .* Got: -5"),
+        ({"train": 5.5}, 10, "Got: 5.5"),
+        ({"train": 10**13}, 10, "out of range"),
+        ({"train": 5}, 0, "rows per shard is out of range. Expected: an integer from 1"),
+    ],
+)
+def test_invalid_layouts_are_refused(splits: dict[str, Any], shard_rows: int, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Layout(splits, shard_rows)
+
+
+def test_problems_of_another_task_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"Expected: MatrixSpec. Got: BitSpec. Next: mathpipe.get_task\('inverse'\)"):
+        make_dataset(SPEC.model_copy(update={"problems": BitSpec()}), LAYOUT, tmp_path / "d")
+    assert not (tmp_path / "d").exists()
 
 
 def test_directory_with_unrelated_files_raises(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def test_empty_batch_has_zero_loss_and_gradients(
     tiny: Callable[..., Any], data: Any, problems: Batch, changes: dict[str, Any]
 ) -> None:
     config: ModelConfig = tiny().model.model_copy(update=changes)
-    model = Transformer(config, data.tokenizer.format, data.tokenizer.format)
+    model = Transformer(config, data.source.format, data.source.format)
     dummy = dummy_batch(Batch(*(x[:1] for x in vars(problems).values())))
     (part,) = split_batch(empty_batch(problems), 3, dummy)
     loss, token_count = loss_of(model, part)

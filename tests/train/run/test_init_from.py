@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from mathpipe.datasets.errors import UserError
+from mathpipe.datasets.problem_types.type_registry import problem_type_of
 from mathpipe.train.config import ModelConfig, TrainConfig
 from mathpipe.train.run.checkpoint import load_model, read_checkpoint
 from mathpipe.train.trainer import TrainResult, train
@@ -82,5 +84,8 @@ def test_mismatching_weights_are_rejected(tiny: Tiny, data: Any, tmp_path: Path)
         ({"init_from": first, "output_encoding": "P1000"}, "other tokens.*P10 -> P1000.*P10 -> P10"),
         ({"init_from": first, "precision": 3}, "other tokens.*precision 3.*precision 2"),
     ):
+        config = tiny(**change)
+        encodings = config.input_encoding, config.output_encoding
+        source, target = problem_type_of(data.spec).tokenizers(data.spec, *encodings, config.precision)
         with pytest.raises(UserError, match=f"(?s){message}"):
-            train_quietly(tiny(**change), data, tmp_path / "second")
+            train_quietly(config, replace(data, source=source, target=target), tmp_path / "second")
