@@ -156,7 +156,7 @@ def make_run() -> Callable[..., RunRecord]:
     """The record of a run on a dataset, as training writes it."""
 
     def make(data: Path, **changes: Any) -> RunRecord:
-        dataset = open_dataset(data, "test")
+        dataset = open_dataset(data, "test", "P1000", "P1000")
         config = TrainConfig(
             model=ModelConfig(
                 encoder_width=16, decoder_width=16, encoder_heads=2, decoder_heads=2, feed_forward=1, dtype="float32"

@@ -45,7 +45,7 @@ def paper(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def evaluate(addition_data: Path, plan_answers: Any, planned_run: Any, add_defects: Any, tmp_path: Path) -> Evaluate:
-    load = planned_run(addition_data, plan_answers(open_dataset(addition_data, "test"), add_defects))
+    load = planned_run(addition_data, plan_answers(open_dataset(addition_data, "test", "P1000", "P1000"), add_defects))
 
     def run(**settings: Any) -> EvaluationResult:
         return evaluate_run(tmp_path / "run", **({"limit": 20, "load": load} | settings))

@@ -97,11 +97,11 @@ def test_other_datasets(
     addition_data: Path, make_data: Any, plan_answers: Any, planned_run: Any, tmp_path: Path
 ) -> None:
     larger = make_data("add", test=20, min_dim=4, max_dim=4)
-    load = planned_run(addition_data, plan_answers(open_dataset(larger, "test")))
+    load = planned_run(addition_data, plan_answers(open_dataset(larger, "test", "P1000", "P1000")))
     assert evaluate_run(tmp_path / "run", data_dir=larger, load=load).metrics["accuracy"] == 1
     with pytest.raises(UserError, match="another task"):
         evaluate_run(tmp_path / "run", data_dir=make_data("transpose", test=10), load=load)
-    load = planned_run(addition_data, plan_answers(open_dataset(larger, "test")), data=str(larger))
+    load = planned_run(addition_data, plan_answers(open_dataset(larger, "test", "P1000", "P1000")), data=str(larger))
     with pytest.raises(UserError, match="no longer contains the data of this run"):
         evaluate_run(tmp_path / "run", load=load)
 
@@ -125,7 +125,7 @@ def test_user_errors(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    load = planned_run(addition_data, plan_answers(open_dataset(addition_data, "test")))
+    load = planned_run(addition_data, plan_answers(open_dataset(addition_data, "test", "P1000", "P1000")))
     with pytest.raises(UserError, match=message):
         evaluate_run(tmp_path / "run", **arguments, load=load)
     assert not (tmp_path / "run").exists()

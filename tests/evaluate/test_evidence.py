@@ -76,7 +76,7 @@ Evaluate = Callable[..., EvaluationResult]
 @pytest.fixture
 def evaluate_planned(data: Path, plan_answers: Any, planned_run: Any) -> Evaluate:
     """``evaluate_run`` of a model that gives these answers."""
-    model = plan_answers(open_dataset(data, "test"), lambda i, row, tokens: answer(row, tokens))
+    model = plan_answers(open_dataset(data, "test", "P1000", "P1000"), lambda i, row, tokens: answer(row, tokens))
     return functools.partial(evaluate_run, load=planned_run(data, model))
 
 
@@ -242,7 +242,7 @@ def test_comparison_names_the_domain_and_the_proven_share(evaluate_planned: Eval
 def test_matrices_have_neither_evidence_nor_a_domain(
     addition_data: Path, plan_answers: Any, planned_run: Any, tmp_path: Path
 ) -> None:
-    load = planned_run(addition_data, plan_answers(open_dataset(addition_data, "test")))
+    load = planned_run(addition_data, plan_answers(open_dataset(addition_data, "test", "P1000", "P1000")))
     with pytest.raises(UserError, match=r"(?s)domain complex has no meaning.*a task of matrices.*omit --domain"):
         evaluate_run(tmp_path / "run", load=load, limit=20, domain="complex")
     result = evaluate_run(tmp_path / "run", load=load, limit=20)

@@ -25,7 +25,7 @@ def test_accuracy_by_the_spectrum_of_a_mixture(
 ) -> None:
     """Every other problem of the laplace spectrum is answered wrong, and none of the uniform one."""
     data = make_data("eigenvalues", test=200, spectrum=("uniform", "laplace"))
-    dataset = open_dataset(data, "test")
+    dataset = open_dataset(data, "test", "P1000", "P1000")
     spectra = np.concatenate([rows.problems.spectra for rows in dataset.chunks()])
     laplace = spectra == SPECTRA.index("laplace")
     wrong = laplace & (np.cumsum(laplace) % 2 == 0)
@@ -56,7 +56,7 @@ def test_accuracy_by_task_in_co_training(
 ) -> None:
     """Inverses are answered wrong, all transpositions correctly."""
     data = make_data("cotraining", test=200, task_tokens="TI")
-    dataset = open_dataset(data, "test")
+    dataset = open_dataset(data, "test", "P1000", "P1000")
     task_ids = np.concatenate([rows.problems.task_ids for rows in dataset.chunks()])
     inverse = task_ids == TASK_TOKENS.index("I")
 
@@ -80,7 +80,7 @@ def test_co_training_with_malformed_eigenvectors(
 ) -> None:
     """Every chunk has the column of orthogonality, also where no answer or no problem has this measure."""
     data = make_data("cotraining", test=40, task_tokens="TF")
-    dataset = open_dataset(data, "test")
+    dataset = open_dataset(data, "test", "P1000", "P1000")
     task_ids = np.concatenate([rows.problems.task_ids for rows in dataset.chunks()])
     vectors = task_ids == TASK_TOKENS.index("F")
     load = planned_run(data, plan_answers(dataset, lambda i, row, tokens: [END] if vectors[i] else tokens))

@@ -25,7 +25,7 @@ def test_interruption_keeps_previous_results(
     planned_run: Any,
     tmp_path: Path,
 ) -> None:
-    load = planned_run(addition_data, plan_answers(open_dataset(addition_data, "test"), add_defects))
+    load = planned_run(addition_data, plan_answers(open_dataset(addition_data, "test", "P1000", "P1000"), add_defects))
     complete = evaluate_run(tmp_path / "run", verbose=True, load=load)
     before = files_of(complete.directory)
     with pytest.raises(KeyboardInterrupt):
@@ -66,7 +66,7 @@ def test_killed_evaluation_resumes(
     planned_run: Any,
     tmp_path: Path,
 ) -> None:
-    load = planned_run(addition_data, plan_answers(open_dataset(addition_data, "test"), add_defects))
+    load = planned_run(addition_data, plan_answers(open_dataset(addition_data, "test", "P1000", "P1000"), add_defects))
     settings = {"verbose": True, "chunk_rows": 50}  # row groups of 100 rows: parts of 50, 50, 50, 50, 30
     complete = evaluate_run(tmp_path / "complete", load=load, **settings)
     killed = CountingProgress(stop_at=151)  # in the fourth part
@@ -76,7 +76,7 @@ def test_killed_evaluation_resumes(
     remaining = files_of(tmp_path / "run")
     assert remaining.pop("evaluation/test/evaluation.json") == b'{\n "files": []\n}\n'
     assert len(remaining) == 3 and all("/.partial/" in f"/{name}" for name in remaining)
-    model = plan_answers(open_dataset(addition_data, "test"), add_defects)
+    model = plan_answers(open_dataset(addition_data, "test", "P1000", "P1000"), add_defects)
     load = planned_run(addition_data, model)
     second = evaluate_run(tmp_path / "run", progress=(resumed := CountingProgress()), load=load, **settings)
     assert (resumed.total, resumed.fresh, resumed.earlier, resumed.closed) == (230, 80, 150, 1)
@@ -93,12 +93,12 @@ def test_parts_of_another_evaluation_are_not_reused(
     planned_run: Any,
     tmp_path: Path,
 ) -> None:
-    load = planned_run(addition_data, plan_answers(open_dataset(addition_data, "test")))
+    load = planned_run(addition_data, plan_answers(open_dataset(addition_data, "test", "P1000", "P1000")))
     with pytest.raises(KeyboardInterrupt):
         evaluate_run(tmp_path / "run", progress=CountingProgress(stop_at_end=True), load=load, chunk_rows=50)
     assert len(files_of(tmp_path / "run")) == 5 + 1  # parts and evaluation.json
     for change in ("weights", "settings"):
-        model = plan_answers(open_dataset(addition_data, "test"), add_defects)
+        model = plan_answers(open_dataset(addition_data, "test", "P1000", "P1000"), add_defects)
         if change == "weights":
             with torch.no_grad():
                 model.weight += 1

@@ -29,7 +29,7 @@ def test_planned_defects_in_every_file(
     planned_run: Any,
     tmp_path: Path,
 ) -> None:
-    dataset = open_dataset(addition_data, "test")
+    dataset = open_dataset(addition_data, "test", "P1000", "P1000")
     model = plan_answers(dataset, add_defects)
     load = planned_run(addition_data, model)
     result = evaluate_run(tmp_path / "run", verbose=True, batch_size=16, load=load, chunk_rows=50)
@@ -82,7 +82,7 @@ def test_metrics_match_the_predictions(
             for k, t in enumerate(tokens)
         ]
 
-    load = planned_run(addition_data, plan_answers(open_dataset(addition_data, "test"), perturb))
+    load = planned_run(addition_data, plan_answers(open_dataset(addition_data, "test", "P1000", "P1000"), perturb))
     result = evaluate_run(tmp_path / "run", out_dir=tmp_path / "out", load=load)
     metrics = json.loads((tmp_path / "out" / "analyses" / "analyses.json").read_text())["metrics"]
     assert metrics == result.metrics
@@ -131,7 +131,7 @@ def test_accuracy_and_accuracy_published_differ_if_references_fail(
     make_data: Any, plan_answers: Any, planned_run: Any, tmp_path: Path
 ) -> None:
     data = make_data("inverse", test=400, min_dim=4, max_dim=4)
-    load = planned_run(data, plan_answers(open_dataset(data, "test")))
+    load = planned_run(data, plan_answers(open_dataset(data, "test", "P1000", "P1000")))
     metrics = evaluate_run(tmp_path / "run", verbose=True, load=load).metrics
     assert metrics["accuracy_published"] == metrics["outcomes"]["exact"]["proportion"] == 1
     assert metrics["accuracy"] == metrics["reference"]["5%"] < 1
@@ -182,7 +182,7 @@ def test_every_hypothesis_is_verified(
     addition_data: Path, make_run: Any, untrained: Any, planned_run: Any, tmp_path: Path
 ) -> None:
     load = planned_run(addition_data, untrained(make_run(addition_data)))
-    dataset = open_dataset(addition_data, "test")
+    dataset = open_dataset(addition_data, "test", "P1000", "P1000")
     examples = next(iter(dataset.chunks(stop=40)))
 
     def answers(model: Any, dataset: Dataset, rows: Any, *_: Any) -> Hypotheses:
@@ -210,7 +210,7 @@ def test_every_hypothesis_is_verified(
 
 
 def test_quick_accuracy(add_defects: Any, addition_data: Path, plan_answers: Any) -> None:
-    dataset: Dataset = open_dataset(addition_data, "test")
+    dataset: Dataset = open_dataset(addition_data, "test", "P1000", "P1000")
     model = plan_answers(dataset, add_defects)
     model.train()
     metrics = quick_accuracy(model, dataset, limit=50, batch_size=20)

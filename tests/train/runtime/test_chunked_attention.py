@@ -8,8 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from mathpipe.train.model import attention
 from mathpipe.train.model.attention import LONG, attend
-from mathpipe.train.runtime.chunked_attention import ChunkSizes, chunked_attention, reference_attention
+from mathpipe.train.runtime.chunked_attention import (
+    ChunkSizes,
+    chunked_attention,
+    reference_attention,
+    single_query_attention,
+)
 from mathpipe.train.runtime.fast_paths import forced
 
 pytestmark = pytest.mark.processor
@@ -85,6 +91,52 @@ def test_attend_selects_kernel(length: int, dtype: torch.dtype, fast: bool, chun
         mixed = attend(q, k, v)
         assert ("ChunkedAttention" in type(mixed.grad_fn).__name__) == chunked
         torch.testing.assert_close(mixed, reference_attention(q, k, v), rtol=2e-2, atol=2e-2)
+
+
+@pytest.mark.parametrize("elements", [1, 4 * 23 * 8 * 2, 1 << 20], ids=["one row", "two rows", "all rows"])
+@pytest.mark.parametrize("masked", [False, True])
+@torch.no_grad()
+def test_single_query_attention_matches_reference(elements: int, masked: bool) -> None:
+    (q, k, v), _ = inputs(1, 23)
+    allowed = mask(23) if masked else None
+    expected = reference_attention(q, k, v, allowed)
+    torch.testing.assert_close(single_query_attention(q, k, v, allowed, elements), expected, rtol=1e-7, atol=1e-9)
+    assert allowed is None or not torch.allclose(expected, single_query_attention(q, k, v, None, elements))
+
+
+@pytest.mark.parametrize("sizes", [ChunkSizes(), ONE_AT_A_TIME, TWO_AT_A_TIME, SMALL_BLOCKS], ids=str)
+@pytest.mark.parametrize("causal", [False, True])
+def test_values_without_gradients_are_those_of_training(sizes: ChunkSizes, causal: bool) -> None:
+    qkv, gradient = inputs(40, 40)
+    allowed = mask(40)
+    trained = values_and_gradients(chunked_attention, qkv, gradient, allowed, causal, sizes)[0]
+    with torch.no_grad():
+        assert torch.equal(chunked_attention(*qkv, allowed, causal, sizes), trained)
+
+
+@pytest.mark.parametrize(
+    ("queries", "dtype", "fast", "kernel"),
+    [
+        (1, torch.bfloat16, True, "single_query_attention"),
+        (5, torch.bfloat16, True, "chunked_attention"),
+        (1, torch.bfloat16, False, "reference_attention"),
+        (1, torch.float32, True, "reference_attention"),
+        (5, torch.float32, True, "reference_attention"),
+    ],
+)
+@torch.no_grad()
+def test_kernel_without_gradients(
+    monkeypatch: pytest.MonkeyPatch, queries: int, dtype: torch.dtype, fast: bool, kernel: str
+) -> None:
+    (q, k, v), _ = inputs(queries, 9, dtype)
+    expected = reference_attention(*(x.float() for x in (q, k, v)))
+    calls = []
+    for name in ("single_query_attention", "chunked_attention", "reference_attention"):
+        function = getattr(attention, name)
+        monkeypatch.setattr(attention, name, lambda *a, name=name, f=function: calls.append(name) or f(*a))
+    with forced(attention=fast):
+        torch.testing.assert_close(attend(q, k, v).float(), expected, rtol=3e-2, atol=3e-2)
+    assert calls == [kernel]
 
 
 @pytest.mark.parametrize("fast", [False, True])
