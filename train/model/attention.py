@@ -2,7 +2,7 @@
 
 ======================================================= ==================================================================
 training on a CPU (see ``runtime.chunked_attention``)   ``chunked_attention``, except for long sequences in float32
-without gradients on a CPU in bfloat16                  ``chunked_attention``; for one query ``single_query_attention``
+without gradients, in bfloat16 on a CPU without AMX     ``chunked_attention``; for one query ``single_query_attention``
 decoding on a CPU, several hypotheses a problem         three plain products
 all other cases, and all of CUDA                        ``scaled_dot_product_attention``, torch's kernel
 ======================================================= ==================================================================
@@ -31,12 +31,14 @@ def attend(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None = None, causa
     """
     if len(q) != len(k):
         return _attend_in_groups(q, k, v, allowed)
-    if fast_paths(q.device).attention:
-        trained, in_float32 = _needs_gradient(q, k, v), q.dtype == torch.float32
-        if not trained and not in_float32 and q.shape[2] == 1 and not causal:
-            return single_query_attention(q, k, v, allowed)
-        if (trained and q.shape[2] < LONG) or not in_float32:
+    fast, in_float32 = fast_paths(q.device), q.dtype == torch.float32
+    if _needs_gradient(q, k, v):
+        if fast.attention and (q.shape[2] < LONG or not in_float32):
             return chunked_attention(q, k, v, allowed, causal)
+    elif fast.inference and not in_float32:
+        if q.shape[2] == 1 and not causal:
+            return single_query_attention(q, k, v, allowed)
+        return chunked_attention(q, k, v, allowed, causal)
     return reference_attention(q, k, v, allowed, causal)
 
 

@@ -134,7 +134,7 @@ def test_kernel_without_gradients(
     for name in ("single_query_attention", "chunked_attention", "reference_attention"):
         function = getattr(attention, name)
         monkeypatch.setattr(attention, name, lambda *a, name=name, f=function: calls.append(name) or f(*a))
-    with forced(attention=fast):
+    with forced(inference=fast):
         torch.testing.assert_close(attend(q, k, v).float(), expected, rtol=3e-2, atol=3e-2)
     assert calls == [kernel]
 

@@ -22,6 +22,7 @@ from mathpipe.evaluate.decode.decoding import decoding_mode, greedy
 from mathpipe.train.config import ModelConfig
 from mathpipe.train.model.transformer import Transformer
 from mathpipe.train.optim.loss import loss_of
+from mathpipe.train.runtime import fast_paths as fast_paths_module
 from mathpipe.train.runtime.fast_paths import FastPaths, fast_paths, forced
 
 pytestmark = pytest.mark.processor
@@ -82,13 +83,34 @@ def test_forced_decisions_are_restored() -> None:
 
 
 def test_log_line() -> None:
-    switches = {"packed": False, "attention": True, "loss": True, "multi_tensor": False, "allocator": True}
+    switches = {"packed": False, "attention": True, "inference": False, "loss": True, "multi_tensor": False}
+    switches |= {"allocator": True}
     paths = FastPaths("cpu", torch.float32, torch.bfloat16, **switches, reason="AVX2")
     line = (
-        "cpu (AVX2): products float32, muon bfloat16, packed plain, attention fast, loss fast, multi_tensor plain, "
-        "allocator fast"
+        "cpu (AVX2): products float32, muon bfloat16, packed plain, attention fast, inference plain, loss fast, "
+        "multi_tensor plain, allocator fast"
     )
     assert str(paths) == line
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "limit", "expected"),
+    [
+        ((), "ALL", (torch.float32, False)),
+        (("avx2", "avx512_f"), "ALL", (torch.float32, False)),
+        (("avx512_bf16",), "ALL", (torch.bfloat16, True)),
+        (("avx512_bf16", "amx_tile", "amx_bf16"), "ALL", (torch.bfloat16, False)),
+        (("avx512_bf16", "amx_tile", "amx_bf16"), "AVX2", (torch.float32, False)),
+        (("avx512_bf16",), "AVX512_CORE_BF16", (torch.bfloat16, True)),
+    ],
+)
+def test_decisions_follow_the_instructions(
+    monkeypatch: pytest.MonkeyPatch, capabilities: tuple[str, ...], limit: str, expected: tuple[torch.dtype, bool]
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: dict.fromkeys(capabilities, True) | {"amx_fp16": False})
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
+    paths = fast_paths_module._decide.__wrapped__("cpu")
+    assert (paths.products, paths.inference) == expected and paths.muon == paths.products
 
 
 def private_torch_names(file: Path) -> set[str]:
