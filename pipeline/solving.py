@@ -16,7 +16,7 @@ from mathpipe.datasets.tokenizers.tokenizer import DecodeStatus
 from mathpipe.evaluate.dataset_decoding import resolve_device
 from mathpipe.evaluate.decode.beam_search import beam_search
 from mathpipe.evaluate.decode.decoding import decoding_mode, greedy
-from mathpipe.evaluate.decode.hypotheses import Decoding, Hypotheses
+from mathpipe.evaluate.decode.hypotheses import BEAM, Decoding, Hypotheses
 from mathpipe.evaluate.score.scoring import lengths_before_end
 from mathpipe.generate.answers.answer_verifications import INVALID_PROBLEM, AnswerVerification
 from mathpipe.generate.answers.answer_verifier import SECONDS, AnswerVerifier, ParsedAnswer
@@ -24,9 +24,8 @@ from mathpipe.generate.outcomes import Domain
 from mathpipe.generate.tasks.task_registry import get_task
 from mathpipe.train.model.interface import Model
 from mathpipe.train.run.checkpoint import load_model
-from mathpipe.train.run.run_record import CHECKPOINT, RunRecord, read_record, tokenizers
+from mathpipe.train.run.run_record import RunRecord, tokenizers
 
-BEAM = 10
 MAX_LENGTH = 512
 _STATUS_OUTCOMES = {DecodeStatus.MALFORMED: "malformed", DecodeStatus.UNTERMINATED: "unterminated"}
 
@@ -167,9 +166,3 @@ def solve_problem(
     """
     options: dict[str, Any] = {"notation": notation, "device": device, "max_length": max_length}
     return open_solver(run, beam=beam, checkpoint=checkpoint, **options).solve(problem)
-
-
-def list_runs(root: str | Path = "runs") -> list[tuple[str, RunRecord]]:
-    """Every run below ``root`` that has a checkpoint, by name, with its record."""
-    runs = [path.parent for path in sorted(Path(root).glob(f"**/{CHECKPOINT}")) if ".old-" not in str(path)]
-    return [(str(run), read_record(run)) for run in runs]

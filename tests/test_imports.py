@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mathpipe.pipeline.cli import main
+from mathpipe.pipeline.cli import COMMANDS, main
 
 HEAVY = {
     "torch",
@@ -60,7 +60,7 @@ def test_help_imports_click_alone() -> None:
     "line",
     [
         *("tasks", "tasks --json", "presets"),
-        *(f"{command} --help" for command in ("generate", "verify", "train", "eval", "report", "failures", "serve")),
+        *(f"{command} --help" for command in COMMANDS),
     ],
 )
 def test_listing_imports_nothing_heavy(line: str) -> None:
@@ -74,7 +74,9 @@ def test_reading_a_dataset_imports_nothing_heavy(line: str, inverses: str) -> No
     assert not imported(PROGRAM, *line.format(inverses).split()) & HEAVY
 
 
-@pytest.mark.parametrize("line", ["train --data {}x", "eval --run {}x"])
+@pytest.mark.parametrize(
+    "line", ["train --data {}x", "eval --run {}x", "solve --run {}x 1", "export-model {}x", "import-model {}x.pth"]
+)
 def test_a_misspelt_directory_is_an_error_before_torch_is_imported(line: str, inverses: str) -> None:
     program = PROGRAM.replace("assert not end.code", "assert end.code == 2")
     assert "torch" not in imported(program, *line.format(inverses).split())

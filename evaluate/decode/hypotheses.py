@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
+BEAM = 10  # of `mathpipe solve`
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,7 @@ import click
 
 from mathpipe.pipeline.config.options import external_task_option
 from mathpipe.pipeline.config.path_types import LocalPath
-from mathpipe.pipeline.models.model_card import model_card
-from mathpipe.train.published.exported_model import CARD, CONFIG, WEIGHTS, write_exported
-from mathpipe.train.run.checkpoint import load_model
+from mathpipe.train.run.run_record import read_record
 
 
 @click.command("export-model")
@@ -35,6 +33,11 @@ def export_model(run: Path, out: Path | None, checkpoint: str, as_json: bool) ->
       mathpipe import-model models/inverse --out runs/inverse-copy
     """
     out = out or Path("models") / run.absolute().name
+    read_record(run)  # a misspelt run is an error before torch is imported
+    from mathpipe.pipeline.models.model_card import model_card
+    from mathpipe.train.published.exported_model import CARD, CONFIG, WEIGHTS, write_exported
+    from mathpipe.train.run.checkpoint import load_model
+
     model, record = load_model(run, name=checkpoint)
     parameters = write_exported(model, record, out, model_card(run, record))
     if as_json:

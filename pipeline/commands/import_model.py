@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,9 +15,10 @@ from mathpipe.pipeline.config.counts import CountRange
 from mathpipe.pipeline.config.options import Choice
 from mathpipe.pipeline.config.path_types import LocalPath, Location, ModelSource
 from mathpipe.pipeline.console import log
-from mathpipe.pipeline.models.model_import import ImportedRun, ImportOptions, import_checkpoint, import_exported
-from mathpipe.train.published.exported_model import is_exported
 from mathpipe.train.run.run_record import PARAMS
+
+if TYPE_CHECKING:
+    from mathpipe.pipeline.models.model_import import ImportedRun
 
 _ENDINGS = (".pth", ".pt", ".bin", ".ckpt")
 Heads = CountRange(1, 128)
@@ -71,12 +72,16 @@ def import_model(name: str, out: str | None, as_json: bool, **options: Any) -> N
       mathpipe train --data data/xor --preset frozen/xor-5 -S backbone.weights=models/gpt2
     """
     path = Path(name)
+    if path.suffix in _ENDINGS and not path.is_file():
+        raise UserError(f"there is no file {name}", expected="a checkpoint, a directory, or a model name on the hub")
+    # imports torch: --help and a misspelt file do without
+    from mathpipe.pipeline.models.model_import import ImportOptions, import_checkpoint, import_exported
+    from mathpipe.train.published.exported_model import is_exported
+
     choices = ImportOptions(**options)
     if path.is_file():
         _print_run(import_checkpoint(path, Path(out or f"runs/{path.stem}"), choices), as_json)
         return
-    if path.suffix in _ENDINGS:
-        raise UserError(f"there is no file {name}", expected="a checkpoint, a directory, or a model name on the hub")
     _reject_options(name, {**options, "data": None} if is_exported(path) else options)
     if is_exported(path):
         _print_run(import_exported(path, Path(out or f"runs/{path.absolute().name}"), choices.data), as_json)

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mathpipe.datasets.errors import UserError
+from mathpipe.evaluate.decode.hypotheses import BEAM
 from mathpipe.evaluate.run_dataset import data_of_run
 from mathpipe.generate.outcomes import DOMAINS, Domain
 from mathpipe.pipeline.config.counts import CountRange
 from mathpipe.pipeline.config.options import Choice, external_task_option
 from mathpipe.pipeline.config.path_types import LocalPath
 from mathpipe.pipeline.console import quiet_option
-from mathpipe.pipeline.solving import BEAM, SolvedProblem, VerifiedHypothesis, list_runs, open_solver
+from mathpipe.train.run.run_record import list_runs, read_record
+
+if TYPE_CHECKING:
+    from mathpipe.pipeline.solving import SolvedProblem, VerifiedHypothesis
 
 
 @click.command("solve")
@@ -61,6 +65,9 @@ def solve(
         return
     if problem is None:
         raise UserError("no problem to solve", expected="text such as x*sin(x), a matrix, or a file")
+    read_record(Path(run))  # a misspelt run is an error before torch is imported
+    from mathpipe.pipeline.solving import open_solver
+
     solver = open_solver(run, beam=beam, checkpoint=checkpoint, notation=notation, domain=domain)
     for text in _problems(problem):
         solved = solver.solve(text)

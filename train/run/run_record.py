@@ -87,6 +87,12 @@ def read_record(run_dir: Path) -> RunRecord:
     return RunRecord.from_dict(values, path)
 
 
+def list_runs(root: str | Path = "runs") -> list[tuple[str, RunRecord]]:
+    """Every run below ``root`` that has a checkpoint, by name, with its record."""
+    runs = [path.parent for path in sorted(Path(root).glob(f"**/{CHECKPOINT}")) if ".old-" not in str(path)]
+    return [(str(run), read_record(run)) for run in runs]
+
+
 def tokenizers(record: RunRecord) -> tuple[Tokenizer, Tokenizer]:
     """The tokenizers of problems and solutions."""
     return problem_type_of(record.spec).tokenizers(
