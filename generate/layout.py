@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass, field
+from typing import SupportsIndex
 
 from mathpipe.datasets.errors import UserError
 
@@ -35,14 +37,18 @@ class Layout:
     def __post_init__(self) -> None:
         if not self.splits:
             raise UserError(
-                "the layout has no split",
-                expected='rows by split, such as {"train": 100_000, "test": 10_000}',
-                got="{}",
+                "the layout has no split", expected='rows by split, as {"train": 100_000, "test": 10_000}', got="{}"
             )
-        for split, rows in self.splits.items():
-            _check_rows(f"the number of rows of {split}", rows, 0)
-        for rows in (self.shard_rows, *self.shard_rows_by_split.values()):
-            _check_rows("the number of rows per shard", rows, 1)
+        values = {
+            "splits": {split: _rows(f"the number of rows of {split}", rows, 0) for split, rows in self.splits.items()},
+            "shard_rows": _rows("the number of rows per shard", self.shard_rows, 1),
+            "shard_rows_by_split": {
+                split: _rows(f"the number of rows per shard of {split}", rows, 1)
+                for split, rows in self.shard_rows_by_split.items()
+            },
+        }
+        for name, value in values.items():  # integers of NumPy become Python's, which the manifest can hold
+            object.__setattr__(self, name, value)
 
     def shards(self) -> list[Shard]:
         """Every shard of every split, in order; the last shard of a split has the remaining rows."""
@@ -57,11 +63,13 @@ class Layout:
         return sum(self.splits.values())
 
 
-def _check_rows(what: str, rows: int, least: int) -> None:
-    if not isinstance(rows, int) or not least <= rows <= LARGEST_COUNT:
-        raise UserError(
-            f"{what} is out of range", expected=f"an integer from {least} to {LARGEST_COUNT:,}", got=repr(rows)
-        )
+def _rows(what: str, rows: object, least: int) -> int:
+    if isinstance(rows, bool) or not isinstance(rows, SupportsIndex):
+        raise UserError(f"{what} is no integer", expected="an integer such as 100_000", got=repr(rows))
+    count = operator.index(rows)
+    if not least <= count <= LARGEST_COUNT:
+        raise UserError(f"{what} is out of range", expected=f"{least} to {LARGEST_COUNT:,}", got=f"{count:,}")
+    return count
 
 
 def split_into_shards(split: str, rows: int, shard_rows: int) -> list[Shard]:
@@ -74,8 +82,8 @@ def split_into_shards(split: str, rows: int, shard_rows: int) -> list[Shard]:
 
 def whole_chunks(shard_rows: int, chunk_rows: int) -> int:
     """``shard_rows`` rounded to the nearest positive number of whole chunks."""
-    _check_rows("the number of rows per shard", shard_rows, 1)
-    return max(1, round(shard_rows / chunk_rows)) * chunk_rows
+    chunks = round(_rows("the number of rows per shard", shard_rows, 1) / chunk_rows)
+    return min(max(chunks, 1), max(LARGEST_COUNT // chunk_rows, 1)) * chunk_rows
 
 
 def default_shard_rows(rows: int, chunk_rows: int) -> int:

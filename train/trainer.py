@@ -23,6 +23,7 @@ from mathpipe.datasets.errors import UserError, did_you_mean
 from mathpipe.datasets.io.atomic_files import write_json
 from mathpipe.datasets.io.locations import local_path, relative_location
 from mathpipe.datasets.problem_types.type_registry import problem_type_of
+from mathpipe.datasets.tokenizers.tokenizer import Tokenizer
 from mathpipe.train.config import TrainConfig
 from mathpipe.train.data import Batches, TrainingData
 from mathpipe.train.model.interface import Model
@@ -94,8 +95,9 @@ def train(
     run_dir = local_path(run_dir, "the directory of a run")
     prepare(config)
     record = build_record(config, data, run_dir)
-    for split in filter(None, (data, valid)):
-        _check_encodings(record, split)
+    for split in (data, valid):
+        if split is not None:
+            _check_encodings(record, split)
     with initialised() as distributed, lock_on_rank_zero(run_dir, record, on_mismatch, distributed):
         run = Run(record, run_dir, data, valid, evaluate, distributed)
         run.initialise(distributed.on_rank_zero(lambda: last_checkpoint(run_dir)))  # a variable would keep it in memory
@@ -145,19 +147,29 @@ def build_record(config: TrainConfig, data: TrainingData, run_dir: Path | None =
 
 def _check_encodings(record: RunRecord, data: TrainingData) -> None:
     """UserError if ``data`` was opened with other encodings than the run has: the model would read tokens of another meaning."""
-    expected = tokenizers(record)
-    if (data.source, data.target) != expected:
-        names = [
-            f"{source.name} for problems, {target.name} for solutions"
-            for source, target in (expected, (data.source, data.target))
-        ]
-        same_names = " with another precision" if names[0] == names[1] else ""
+    expected, opened = tokenizers(record), (data.source, data.target)
+    if list(map(_meaning, opened)) != list(map(_meaning, expected)):
         raise UserError(
             "the data was opened with other encodings than the configuration has",
-            expected=f"{names[0]}, precision {record.precision}",
-            got=names[1] + same_names,
-            next_step="open both splits with these encodings, or set input_encoding, output_encoding and precision of TrainConfig",
+            expected=_describe_tokens(*expected),
+            got=_describe_tokens(*opened),
+            next_step="open both splits with the encodings and the precision of TrainConfig, or name those of the data there",
         )
+
+
+def _meaning(tokenizer: Tokenizer) -> tuple[object, ...]:
+    """What determines the meaning of tokens; the sizes of problems and solutions may differ between splits."""
+    return tokenizer.name, tokenizer.vocabulary, getattr(tokenizer.format, "tokens_per_number", None)
+
+
+def _describe_tokens(source: Tokenizer, target: Tokenizer) -> str:
+    """``P10 (322 tokens, 5 a number) for problems, ... for solutions``."""
+    texts = []
+    for tokenizer in (source, target):
+        per_number = _meaning(tokenizer)[-1]
+        suffix = "" if per_number is None else f", {per_number} a number"
+        texts.append(f"{tokenizer.name} ({len(tokenizer.vocabulary):,} tokens{suffix})")
+    return f"{texts[0]} for problems, {texts[1]} for solutions"
 
 
 @contextlib.contextmanager

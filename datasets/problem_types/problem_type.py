@@ -36,7 +36,7 @@ class ProblemType(ABC):
         """
 
     def default_encodings(self, spec: Spec, input_encoding: str | None, output_encoding: str | None) -> tuple[str, str]:
-        """The names of the encodings with which a run is trained; P10 for None, which only matrices take."""
+        """The names as given, or the default of the type: P10 for matrices. Expressions and sequences ignore the names."""
         return input_encoding or "P10", output_encoding or "P10"
 
     @abstractmethod

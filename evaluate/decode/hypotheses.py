@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
-BEAM = 10  # of `mathpipe solve`
+BEAM = 10  # hypotheses of `mathpipe solve`, whose help does without torch
 
 
 @dataclass(frozen=True)

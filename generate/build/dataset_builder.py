@@ -87,10 +87,17 @@ def make_dataset(
     the user. ``local``: how local workers are started, and when. ``retry_seconds``: wait before the second attempt at a shard after
     a transient error of the store, doubled before each further one. The call is resumable: repeat it after an interruption.
     UserError if the directory holds another spec or more rows than requested (``restart`` moves it to a backup instead), if
-    another run uses it, or if the spec has too few distinct problems.
+    another run uses it, if the spec has too few distinct problems or is of another task, or if ``split_specs`` names no split.
     """
     started = time.perf_counter()
     specs = {split: (split_specs or {}).get(split, spec) for split in layout.splits}
+    if unknown := sorted((split_specs or {}).keys() - layout.splits.keys()):
+        raise UserError(
+            f"the layout has no split {unknown[0]}, for which there is a spec",
+            expected=f"specs of {', '.join(layout.splits)}",
+            got=unknown[0],
+            next_step=f'add it to the splits: Layout({{..., "{unknown[0]}": 10_000}}, ...)',
+        )
     _check_kinds(specs)
     layout = align_to_chunks(layout, specs)
     _check_space(specs, layout)

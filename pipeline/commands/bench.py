@@ -205,7 +205,7 @@ def _loader_rate(dim: int, folder: Path, seconds: float) -> float:
 
     url = str(folder / "loader")
     make_dataset(_spec(TASKS["transpose"], dim), Layout({"train": 40_000}, 40_000), url, workers=0)
-    with open_dataset(url).batches(64) as batches:
+    with open_dataset(url, "train", "P1000", "P1000").batches(64) as batches:
         return _calls_per_second(lambda: [next(batches) for _ in range(100)], seconds, 64 * 100)
 
 

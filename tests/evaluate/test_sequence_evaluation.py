@@ -288,7 +288,7 @@ def test_evaluation_of_a_generated_dataset(
     monkeypatch.setitem(registry.TASKS, toy.name, toy)
     spec = toy.make_spec({"min_operators": 7}, seed=1)
     make_dataset(spec, Layout({"train": 200, "test": 150}, 1000), str(tmp_path / "data"), workers=0)
-    dataset = open_dataset(tmp_path / "data", "test", "P1000", "P1000")
+    dataset = open_dataset(tmp_path / "data", "test")
 
     def drop_last_token(i: int, row: int, tokens: list[int]) -> list[int]:
         return [*tokens[:-2], END] if i % 5 == 0 else tokens

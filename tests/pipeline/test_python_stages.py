@@ -46,7 +46,7 @@ def test_make_dataset_writes_what_generate_writes(
     assert mathpipe.make_dataset(spec, mathpipe.Layout(SIZES, 1_000), tmp_path / "command").built_rows == 0
 
 
-def test_train_run_continues_the_run_of_the_command(tmp_path: Path) -> None:
+def test_train_run_recognises_the_finished_run_of_the_command(tmp_path: Path) -> None:
     """A run that a command began, with the same settings in Python: finished, not another run."""
     data, run = tmp_path / "data", tmp_path / "run"
     command(f"generate --task add --dim 2 --n 1000 --valid 30 --test 30 --workers 0 --quiet --out {data}")

@@ -21,6 +21,9 @@ from torch import Tensor
 
 from mathpipe.datasets.dataset import open_dataset
 from mathpipe.datasets.errors import UserError
+from mathpipe.generate.build.dataset_builder import make_dataset
+from mathpipe.generate.layout import Layout
+from mathpipe.generate.tasks.task_registry import get_task
 from mathpipe.train.config import ModelConfig, TrainConfig
 from mathpipe.train.model.transformer import Transformer
 from mathpipe.train.optim.train_step import TrainStep
@@ -309,9 +312,12 @@ def test_changed_dataset_is_rejected(tiny: Tiny, data: Any, run_dir: Path) -> No
 @pytest.mark.parametrize(
     ("encodings", "message"),
     [
-        (("P1000", "P10", 2), "Expected: P10 for problems, P10 for solutions.* Got: P1000 for problems, P10"),
-        (("P10", "B1999", 2), "Got: P10 for problems, B1999 for solutions"),
-        (("P10", "P10", 3), "precision 2. Got: .* with another precision"),
+        (
+            ("P1000", "P10", 2),
+            r"Expected: P10 \(\d+ tokens, 5 a number\) for problems, P10.* Got: P1000 \(.*3 a number\) for pro",
+        ),
+        (("P10", "B1999", 2), r"Got: P10 \(.*\) for problems, B1999 \(.*\) for solutions"),
+        (("P10", "P10", 3), r"5 a number\) for problems.* Got: P10 \(.*6 a number\)"),
     ],
 )
 def test_data_opened_with_other_encodings_is_rejected(
@@ -322,6 +328,19 @@ def test_data_opened_with_other_encodings_is_rejected(
         with pytest.raises(UserError, match=message):
             train(tiny(), *splits, run_dir, dvclive=False)
     assert not run_dir.exists()
+
+
+def test_splits_of_other_sizes_have_the_same_encodings(tiny: Tiny, tmp_path: Path) -> None:
+    """Longer sequences of the same alphabet validate a run; those of another alphabet are refused."""
+    splits = {}
+    for name, task, bits in (("short", "xor", 3), ("long", "xor", 4), ("sort", "sort", None)):
+        spec = get_task(task).make_spec({} if bits is None else {"bits": bits})
+        make_dataset(spec, Layout({"train": 40}, 40), tmp_path / name)
+        splits[name] = open_dataset(tmp_path / name)
+    config = TrainConfig(**(tiny(steps=4).model_dump() | {"input_encoding": None, "output_encoding": None}))
+    assert train(config, splits["short"], splits["long"], tmp_path / "run", dvclive=False).step == 4
+    with pytest.raises(UserError, match="other encodings"):
+        train(config, splits["short"], splits["sort"], tmp_path / "other", dvclive=False)
 
 
 def test_defaults_of_open_dataset_and_configuration_agree(tiny: Tiny, addition: Path, run_dir: Path) -> None:

@@ -26,16 +26,17 @@ LONG = 128  # from this length on, torch's kernel is faster in float32
 def attend(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None = None, causal: bool = False) -> Tensor:
     """Attention of q (B, H, Lq, d) to k and v (B, H, Lk, d): (B, H, Lq, d).
 
-    ``allowed`` (B, 1, 1, Lk): the keys that may be attended to; ``causal``: query i attends to keys 0..i only. q may have w rows
-    per row of k, (B w, H, Lq, d); the w rows of one problem then share its keys.
+    ``allowed`` (B, 1, 1, Lk): the keys that may be attended to; ``causal``: query i attends to keys 0..i only. The result of a row
+    without allowed keys is finite, and otherwise depends on the kernel. q may have w rows per row of k, (B w, H, Lq, d); the w rows
+    of one problem then share its keys.
     """
     if len(q) != len(k):
         return _attend_in_groups(q, k, v, allowed)
-    fast, in_float32 = fast_paths(q.device), q.dtype == torch.float32
+    fast = fast_paths(q.device)
     if _needs_gradient(q, k, v):
-        if fast.attention and (q.shape[2] < LONG or not in_float32):
+        if fast.attention and (q.shape[2] < LONG or q.dtype != torch.float32):
             return chunked_attention(q, k, v, allowed, causal)
-    elif fast.inference and not in_float32:
+    elif fast.inference and q.dtype == torch.bfloat16:
         if q.shape[2] == 1 and not causal:
             return single_query_attention(q, k, v, allowed)
         return chunked_attention(q, k, v, allowed, causal)
@@ -59,6 +60,6 @@ def _needs_gradient(*tensors: Tensor) -> bool:
 def _plain_products(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None) -> Tensor:
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(2, 3)
     if allowed is not None:
-        scores = scores.masked_fill_(~allowed, float("-inf"))
+        scores = scores.masked_fill_(~allowed, torch.finfo(scores.dtype).min)
     mixed: Tensor = scores.softmax(dim=-1) @ v
     return mixed

@@ -1,4 +1,4 @@
-"""Attention in training on a CPU, computed for a few problems at a time, so that their scores stay in the cache.
+"""Attention on a CPU, computed for a few problems at a time, so that their scores stay in the cache.
 
     softmax(q k^T / sqrt(d)) v
 
@@ -69,7 +69,8 @@ def chunked_attention(
 ) -> Tensor:
     """``reference_attention``, a few problems at a time."""
     scaled = q * q.shape[-1] ** -0.5
-    mixed: Tensor = _ChunkedAttention.apply(scaled, k, v, _bias(q.dtype, allowed), causal, sizes)  # type: ignore[no-untyped-call]
+    keep = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v))
+    mixed: Tensor = _ChunkedAttention.apply(scaled, k, v, _bias(q.dtype, allowed), causal, sizes, keep)  # type: ignore[no-untyped-call]
     return mixed
 
 
@@ -90,7 +91,7 @@ def single_query_attention(
         part = slice(i, i + rows)
         scores = (k[part] @ scaled[part]).transpose(2, 3)
         if allowed is not None:
-            scores = scores.masked_fill_(~allowed[part], float("-inf"))
+            scores = scores.masked_fill_(~allowed[part], torch.finfo(scores.dtype).min)
         mixed[part] = scores.softmax(dim=-1) @ v[part]
     return mixed
 
@@ -103,26 +104,25 @@ def _mask(q: Tensor, k: Tensor, allowed: Tensor | None, causal: bool) -> Tensor 
 
 
 def _bias(dtype: torch.dtype, allowed: Tensor | None) -> Tensor | None:
-    """0 for allowed keys, -inf for all others: (B, 1, 1, Lk)."""
+    """0 for allowed keys, the least number for all others: (B, 1, 1, Lk). With -inf a row without allowed keys would be nan."""
     if allowed is None:
         return None
-    return torch.zeros(allowed.shape, dtype=dtype).masked_fill_(~allowed, float("-inf"))
+    return torch.zeros(allowed.shape, dtype=dtype).masked_fill_(~allowed, torch.finfo(dtype).min)
 
 
 class _ChunkedAttention(torch.autograd.Function):
-    """Attention of scaled queries, a chunk of the batch at a time; saves the probabilities if there will be a backward pass."""
+    """Attention of scaled queries, a chunk of the batch at a time. ``keep``: save the probabilities for a backward pass."""
 
     @staticmethod
     def forward(
-        ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, causal: bool, sizes: ChunkSizes
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, causal: bool, sizes: ChunkSizes, keep: bool
     ) -> Tensor:
         b, h, lq, d = q.shape
         rows = sizes.problems(h * lq * k.shape[2])
         if rows > 1:
             q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
         spans = sizes.spans(lq, k.shape[2], causal)
-        trained = any(ctx.needs_input_grad)
-        saved_rows = b if trained else min(rows, b)
+        saved_rows = b if keep else min(rows, b)
         saved = [q.new_empty(saved_rows, h, stop - first, keys) for first, stop, keys in spans]
         mixed = q.new_empty(b, h, lq, d) if rows > 1 else q.new_empty(b, lq, h, d).transpose(1, 2)
         causal_masks = [_causal_mask(first, stop, keys, q.dtype) for first, stop, keys in spans] if causal else [None]
@@ -131,10 +131,10 @@ class _ChunkedAttention(torch.autograd.Function):
             key_bias = None if bias is None else bias[i : i + rows].expand(-1, h, 1, -1).flatten(0, 1)
             for (first, stop, keys), p, mask in zip(spans, saved, causal_masks, strict=True):
                 scores = _scores(qi[:, first:stop], ki[:, :keys], key_bias, mask)
-                probabilities = (p[i : i + rows] if trained else p[: len(qi) // h]).flatten(0, 1)
+                probabilities = (p[i : i + rows] if keep else p[: len(qi) // h]).flatten(0, 1)
                 torch.softmax(scores, -1, out=probabilities)
                 torch.bmm(probabilities, vi[:, :keys], out=oi[:, first:stop])
-        if trained:
+        if keep:
             ctx.save_for_backward(q, k, v, *saved)
             ctx.rows, ctx.spans = rows, spans
         return mixed
@@ -156,7 +156,7 @@ class _ChunkedAttention(torch.autograd.Function):
                 torch.bmm(dp, ki[:, :keys], out=dqi[:, first:stop])
                 dki[:, :keys].baddbmm_(dp.transpose(1, 2), qi[:, first:stop], beta=beta)
                 beta = 1
-        return dq, dk, dv, None, None, None
+        return dq, dk, dv, None, None, None, None
 
 
 def _chunk(i: int, rows: int, *tensors: Tensor) -> Iterator[Tensor]:

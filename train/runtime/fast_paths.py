@@ -96,7 +96,7 @@ def _decide(device: str) -> FastPaths:
         muon=dtype,
         packed=on_cpu and native and _can_pack(),
         attention=on_cpu,
-        inference=on_cpu and native and not _has("amx"),
+        inference=on_cpu and native and _has("avx512_bf16") and not (_has("amx") and _onednn_allows("AMX", "AVX10")),
         loss=on_cpu,
         multi_tensor=device == "cuda",
         allocator=sys.platform.startswith("linux"),
@@ -106,9 +106,13 @@ def _decide(device: str) -> FastPaths:
 
 def _cpu_multiplies_bfloat16() -> bool:
     """Whether the processor has bfloat16 product instructions and ``ONEDNN_MAX_CPU_ISA`` allows them."""
+    return _onednn_allows("BF16", "FP16", "AMX", "AVX10") and _has("bf16")
+
+
+def _onednn_allows(*names: str) -> bool:
+    """Whether ``ONEDNN_MAX_CPU_ISA`` sets no limit, or one whose name contains one of these."""
     limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "ALL").upper()
-    allowed = limit in ("ALL", "DEFAULT") or any(name in limit for name in ("BF16", "FP16", "AMX", "AVX10"))
-    return allowed and _has("bf16")
+    return limit in ("ALL", "DEFAULT") or any(name in limit for name in names)
 
 
 def _has(instructions: str) -> bool:

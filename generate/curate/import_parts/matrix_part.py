@@ -291,7 +291,7 @@ def _list_text(value: object, depth: int = 0) -> str:
 def _read_tokens(task: MatrixTask, source: SourceFormat, fields: Sequence[Fields]) -> list[MatrixValues | Fault]:
     """The matrices that tokens of number encodings write."""
     sides = []
-    for side, encoding in zip(SIDES, source.encodings or ("P1000", "P1000"), strict=True):
+    for side, encoding in zip(SIDES, source.encodings or (MatrixPart.default_encoding,) * 2, strict=True):
         tokenizer = MatrixTokenizer.named(encoding, has_task_tokens=task.has_task_tokens)
         sides.append(_decode(tokenizer, side, [each[side] for each in fields]))
     results: list[MatrixValues | Fault] = []

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mathpipe.datasets.errors import UserError
@@ -72,7 +73,6 @@ import json
 import sys
 from mathpipe.generate.tasks.task_registry import parse_spec
 from mathpipe.generate.build.dataset_builder import make_dataset
-from mathpipe.generate.curate.dataset_verification import verify_dataset
 from mathpipe.generate.layout import Layout
 if __name__ == "__main__":
     spec = parse_spec(json.loads(sys.argv[1]))
@@ -165,15 +165,26 @@ def test_shards_hold_whole_chunks(tmp_path: Path, requested: int, rows: int) -> 
     ("splits", "shard_rows", "message"),
     [
         ({}, 10, "no split"),
-        ({"train": -5}, 10, "number of rows of train is out of range. Expected: an integer from 0 to .* Got: -5"),
-        ({"train": 5.5}, 10, "Got: 5.5"),
+        ({"train": -5}, 10, "number of rows of train is out of range. Expected: 0 to .* Got: -5"),
+        ({"train": 5.5}, 10, "rows of train is no integer.* Got: 5.5"),
+        ({"train": True}, 10, "no integer.* Got: True"),
         ({"train": 10**13}, 10, "out of range"),
-        ({"train": 5}, 0, "rows per shard is out of range. Expected: an integer from 1"),
+        ({"train": 5}, 0, "rows per shard is out of range. Expected: 1 to"),
     ],
 )
 def test_invalid_layouts_are_refused(splits: dict[str, Any], shard_rows: int, message: str) -> None:
     with pytest.raises(UserError, match=message):
         Layout(splits, shard_rows)
+
+
+def test_layouts_take_integers_of_numpy() -> None:
+    layout = Layout({"train": np.int64(5)}, np.int32(10))  # type: ignore[dict-item, arg-type]
+    assert layout == Layout({"train": 5}, 10) and type(layout.splits["train"]) is type(layout.shard_rows) is int
+
+
+def test_spec_of_a_split_that_the_layout_lacks_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no split test-far.*Expected: specs of train, valid, test"):
+        make_dataset(SPEC, LAYOUT, tmp_path / "d", split_specs={"test-far": SPEC})
 
 
 def test_problems_of_another_task_are_refused(tmp_path: Path) -> None:

@@ -239,7 +239,7 @@ def test_import_errors(toy: ModuleType, tmp_path: Path) -> None:
         import_dataset("toy-reverse", {"test": [str(tmp_path / "none")]}, str(tmp_path / "e"))
     with pytest.raises(UserError, match="expected tokens of the alphabet 0 1"):
         import_dataset("xor", {"test": [str(tmp_path / "a")]}, str(tmp_path / "f"))
-    with pytest.raises(UserError, match=r"problem: .*is not a token of P1000"):
+    with pytest.raises(UserError, match=r"problem: .*is not a token of P10"):
         import_dataset("add", {"test": [str(tmp_path / "a")]}, str(tmp_path / "f"))
 
 

@@ -139,6 +139,23 @@ def test_kernel_without_gradients(
     assert calls == [kernel]
 
 
+@pytest.mark.parametrize("kernel", [single_query_attention, chunked_attention, reference_attention])
+@torch.no_grad()
+def test_a_row_without_allowed_keys_is_finite(kernel: Any) -> None:
+    """The padding of a batch: all its keys are masked, and it must not spoil sums over the batch."""
+    (q, k, v), _ = inputs(1, 9, torch.bfloat16)
+    allowed = mask(9)
+    allowed[2] = False
+    assert kernel(q, k, v, allowed).isfinite().all()
+
+
+def test_a_row_without_allowed_keys_has_finite_gradients() -> None:
+    qkv, gradient = inputs(9, 9)
+    allowed = mask(9)
+    allowed[2] = False
+    assert all(x.isfinite().all() for x in values_and_gradients(chunked_attention, qkv, gradient, allowed, True))
+
+
 @pytest.mark.parametrize("fast", [False, True])
 @torch.no_grad()
 def test_grouped_queries_share_keys(fast: bool) -> None:
@@ -147,5 +164,5 @@ def test_grouped_queries_share_keys(fast: bool) -> None:
     rows = torch.cat([q, 2 * q, -q]).reshape(3, 5, 4, 1, 8).transpose(0, 1).flatten(0, 1)  # three for each problem
     allowed = mask(12)
     repeated = [x.repeat_interleave(3, 0) for x in (k, v, allowed)]
-    with forced(attention=fast):
+    with forced(attention=fast, inference=fast):
         torch.testing.assert_close(attend(rows, k, v, allowed), reference_attention(rows, *repeated))

@@ -102,6 +102,9 @@ def test_log_line() -> None:
         (("avx512_bf16", "amx_tile", "amx_bf16"), "ALL", (torch.bfloat16, False)),
         (("avx512_bf16", "amx_tile", "amx_bf16"), "AVX2", (torch.float32, False)),
         (("avx512_bf16",), "AVX512_CORE_BF16", (torch.bfloat16, True)),
+        (("avx512_bf16", "amx_tile", "amx_bf16"), "AVX512_CORE_BF16", (torch.bfloat16, True)),
+        (("avx512_bf16", "amx_tile", "amx_bf16"), "AVX512_CORE_AMX", (torch.bfloat16, False)),
+        (("bf16", "sve"), "ALL", (torch.bfloat16, False)),
     ],
 )
 def test_decisions_follow_the_instructions(
