@@ -19,7 +19,7 @@ from mathpipe.pipeline.config.options import (
     parameter_options,
 )
 from mathpipe.pipeline.config.path_types import LocalPath, Location
-from mathpipe.pipeline.config.resolution import ParameterSource, resolve, validate
+from mathpipe.pipeline.config.resolution import ParameterSource, naming_flags, resolve, validate
 from mathpipe.pipeline.config.stage_parameters import EvaluateParams
 from mathpipe.pipeline.console import handle_sigterm, log, quiet_option
 from mathpipe.pipeline.inputs.latest import latest_run
@@ -71,7 +71,8 @@ def evaluate(
       mathpipe eval --run runs/add --split valid --limit 1k --beam 10 --constrained
     """
     load_configured_task(source)
-    params = validate(EvaluateParams, resolve("evaluate", source, flags), "evaluate", source)
+    with naming_flags(flags):
+        params = validate(EvaluateParams, resolve("evaluate", source, flags), "evaluate", source)
     if run_dir is None:
         run_dir = latest_run()
         log(f"evaluating {run_dir}, the latest run")

@@ -26,7 +26,7 @@ from mathpipe.pipeline.config.options import (
     parameter_options,
 )
 from mathpipe.pipeline.config.path_types import Location
-from mathpipe.pipeline.config.resolution import ParameterSource
+from mathpipe.pipeline.config.resolution import ParameterSource, naming_flags
 from mathpipe.pipeline.config.stage_parameters import GenerateParams, resolve_generate
 from mathpipe.pipeline.console import Terminated, handle_sigterm, log, quiet_option, warn
 from mathpipe.pipeline.progress import Progress
@@ -69,10 +69,11 @@ def generate(
       mathpipe generate --task integration-bwd --n 100k --max-operators 10 --operators div:0
       mathpipe generate --task inverse --n 50M --scheduler tcp://host:8786 --out s3://bucket/inverse
     """
-    params = resolve_generate(source, flags)
-    spec = params.dataset_spec()
-    url = out or f"data/{spec.task}"
-    layout = params.layout(spec, url)
+    with naming_flags(flags):
+        params = resolve_generate(source, flags)
+        spec = params.dataset_spec()
+        url = out or f"data/{spec.task}"
+        layout = params.layout(spec, url)
     progress = Progress("generate")
     progress.start(layout.rows)
     progress.explain_silence(f"the first shards, of up to {counted(min(layout.shard_rows, layout.rows), 'example')}")

@@ -104,6 +104,24 @@ def user_errors(model: type[BaseModel], section: str) -> Iterator[None]:
         raise _to_user_error(error, model, section) from None
 
 
+@contextlib.contextmanager
+def naming_flags(flags: dict[str, Any]) -> Iterator[None]:
+    """Errors about a parameter that a flag sets name the flag: ``--dim is invalid``, not ``generate.spec.dim is invalid``."""
+    try:
+        yield
+    except UserError as error:
+        name = re.match(r"\w+\.(?:spec\.)?(\w+)(?=[ :])", error.what)
+        if name is None or flags.get(name[1]) is None:
+            raise
+        raise UserError(
+            f"--{name[1].replace('_', '-')}{error.what[name.end() :]}",
+            expected=error.expected,
+            got=error.got,
+            cause=error.cause,
+            next_step=error.next_step,
+        ) from None
+
+
 def _parse_override(text: str, section: Section) -> tuple[str, Any]:
     """Parse ``train.lr=1e-3`` as (``lr``, 1e-3) for the section ``train``; UserError if the key names another section."""
     key, equals, value = text.partition("=")

@@ -78,7 +78,7 @@ def test_help_shows_the_options_of_the_spec(call: Call) -> None:
     assert code == 0
     assert "Options of gcd: --max-int COUNT Largest integer. [default: 100]" in out
     assert "--odd / --no-odd Odd integers only. [default: off]" in out
-    assert call("generate --task ./gcd.py --max-int 1")[2].startswith("mathpipe: generate.spec.max_int is invalid.")
+    assert call("generate --task ./gcd.py --max-int 1")[2].startswith("mathpipe: --max-int is invalid.")
     assert "Next: did you mean --max-int?" in call("generate --task ./gcd.py --max-in 7")[2]
 
 
