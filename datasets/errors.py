@@ -30,6 +30,10 @@ class UserError(Exception):
         self.what, self.expected, self.got, self.cause, self.next_step = what, expected, got, cause, next_step
         super().__init__(" ".join(_sentence(part) for part in parts))
 
+    def about(self, what: str) -> UserError:
+        """The same error, with other words for what is wrong."""
+        return _rebuild(type(self), what, self.expected, self.got, self.cause, self.next_step)
+
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.what, self.expected, self.got, self.cause, self.next_step)
 

@@ -75,13 +75,7 @@ def validate(model: type[Model], values: dict[str, Any], section: str, source: P
     except UserError as error:
         if source is None or not _concerns_file(error.what, section, source):
             raise
-        raise UserError(
-            f"{source.file}: {error.what}",
-            expected=error.expected,
-            got=error.got,
-            cause=error.cause,
-            next_step=error.next_step,
-        ) from None
+        raise error.about(f"{source.file}: {error.what}") from None
 
 
 def _concerns_file(text: str, section: str, source: ParameterSource) -> bool:
@@ -113,13 +107,7 @@ def naming_flags(flags: dict[str, Any]) -> Iterator[None]:
         name = re.match(r"\w+\.(?:spec\.)?(\w+)(?=[ :])", error.what)
         if name is None or flags.get(name[1]) is None:
             raise
-        raise UserError(
-            f"--{name[1].replace('_', '-')}{error.what[name.end() :]}",
-            expected=error.expected,
-            got=error.got,
-            cause=error.cause,
-            next_step=error.next_step,
-        ) from None
+        raise error.about(f"--{name[1].replace('_', '-')}{error.what[name.end() :]}") from None
 
 
 def _parse_override(text: str, section: Section) -> tuple[str, Any]:
