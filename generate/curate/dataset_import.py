@@ -37,6 +37,7 @@ from mathpipe.generate.curate.import_batches import ImportedBatch, import_batch
 from mathpipe.generate.curate.import_parts.import_part import Hashes, ImportPart
 from mathpipe.generate.curate.import_parts.import_registry import import_part, stored_rows
 from mathpipe.generate.curate.import_sources import Files, find_files, resolve_source
+from mathpipe.generate.curate.notation_suggestions import MAX_RECORDS, suggest_notation
 from mathpipe.generate.dataset_spec import DatasetSpec, ImportedSpec, SourceFile, SourceFormat, imported_spec
 from mathpipe.generate.execution.ordered_map import map_in_order
 from mathpipe.generate.provenance import collect_provenance
@@ -104,11 +105,17 @@ def import_dataset(
             on_rows(len(batch.examples))
 
     def no_examples() -> UserError:
+        records = itertools.chain.from_iterable(
+            _records(split_files, split, problems.source.format, part.max_line_bytes) for split in split_files
+        )
+        options = suggest_notation(spec, part, list(itertools.islice(records, MAX_RECORDS)))
         return UserError(
             f"no line of {', '.join(p for paths in split_files.values() for p in paths)} is an example of {task}",
             expected=expected,
             got="; ".join(map(str, totals.first[:3])) or "empty files",
-            next_step="name the task and the notation of the files (`mathpipe tasks` lists the tasks)",
+            next_step=f"the first lines are examples with {options}"
+            if options
+            else "name the task and the notation of the files (`mathpipe tasks` lists the tasks)",
         )
 
     streams = {split: batches(split) for split in split_files}

@@ -107,9 +107,7 @@ _NOTATIONS = get_args(SourceFormat.model_fields["notation"].annotation)
     default=None,
     help="Number encoding of problems as tokens.  [default: P10 for matrices, base1000 for integers]",
 )
-@click.option(
-    "--output-encoding", default=None, help="Number encoding of solutions as tokens.  [default: as --input-encoding]"
-)
+@click.option("--output-encoding", default=None, help="Number encoding of solutions as tokens, with the same default.")
 @click.option(
     "--workers",
     type=CountRange(min=0),

@@ -45,6 +45,7 @@ class IntegerPart(ImportPart):
     problem_type = "integers"
     notations = ("lists", "tokens")
     default_encoding = "base1000"
+    token_encodings = (("base1000", "base1000"), ("base10", "base10"))
     takes_layouts = True
     max_line_bytes = 1 << 20
 

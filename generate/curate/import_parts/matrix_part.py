@@ -20,6 +20,7 @@ from mathpipe.datasets.io.import_records import Fault, Fields
 from mathpipe.datasets.io.matrix_text import parse_matrix
 from mathpipe.datasets.tokenizers.decimal_grid import LARGEST
 from mathpipe.datasets.tokenizers.matrix_tokenizer import MAX_DIMENSION, TASK_TOKENS, MatrixTokenizer
+from mathpipe.datasets.tokenizers.number_encodings import ENCODINGS
 from mathpipe.datasets.tokenizers.tokenizer import DecodeStatus
 from mathpipe.generate.chunks.matrix_chunks import Solved
 from mathpipe.generate.curate.import_parts.import_part import (
@@ -66,6 +67,7 @@ class MatrixPart(ImportPart):
     problem_type = "matrices"
     notations = ("lists", "tokens", "latex")
     default_encoding = "P10"
+    token_encodings = tuple((problems, solutions) for problems in ENCODINGS for solutions in ENCODINGS)
     max_line_bytes = 1 << 21
     chunk_rows = 1_000  # 100 x 100 matrices fill 160 MB
 
