@@ -90,15 +90,7 @@ def make_dataset(
     another run uses it, if the spec has too few distinct problems or is of another task, or if ``split_specs`` names no split.
     """
     started = time.perf_counter()
-    specs = {split: (split_specs or {}).get(split, spec) for split in layout.splits}
-    if unknown := sorted((split_specs or {}).keys() - layout.splits.keys()):
-        raise UserError(
-            f"the layout has no split {unknown[0]}, for which there is a spec",
-            expected=f"specs of {', '.join(layout.splits)}",
-            got=unknown[0],
-            next_step=f'add it to the splits: Layout({{..., "{unknown[0]}": 10_000}}, ...)',
-        )
-    _check_kinds(specs)
+    specs = _specs_by_split(spec, layout, split_specs or {})
     layout = align_to_chunks(layout, specs)
     _check_space(specs, layout)
     storage = Storage(str(url))
@@ -257,17 +249,28 @@ def _check_all_there(storage: Storage, records: Sequence[ShardRecord]) -> None:
             )
 
 
-def _check_kinds(specs: Mapping[str, DatasetSpec]) -> None:
-    """UserError if the problems of a spec are of another kind than those of its task."""
-    for spec in specs.values():
-        task = task_of(spec)
-        if not isinstance(spec.problems, task.spec_model):
+def _specs_by_split(
+    spec: DatasetSpec, layout: Layout, split_specs: Mapping[str, DatasetSpec]
+) -> dict[str, DatasetSpec]:
+    """The spec of each split; UserError for specs of other splits, and for problems of another kind than those of the task."""
+    if unknown := sorted(split_specs.keys() - layout.splits.keys()):
+        raise UserError(
+            f"the layout has no split {unknown[0]}, for which there is a spec",
+            expected=f"specs of {', '.join(layout.splits)}",
+            got=unknown[0],
+            next_step=f'add it to the splits: Layout({{..., "{unknown[0]}": 10_000}}, ...)',
+        )
+    specs = {split: split_specs.get(split, spec) for split in layout.splits}
+    for each in specs.values():
+        expected = task_of(each).spec_model
+        if not isinstance(each.problems, expected):
             raise UserError(
-                f"the spec of {spec.task} has problems of another task",
-                expected=task.spec_model.__name__,
-                got=type(spec.problems).__name__,
-                next_step=f"mathpipe.get_task({spec.task!r}).make_spec(options, seed) makes one that fits",
+                f"the spec of {each.task} has problems of another task",
+                expected=expected.__name__,
+                got=type(each.problems).__name__,
+                next_step=f"mathpipe.get_task({each.task!r}).make_spec(options, seed) makes one that fits",
             )
+    return specs
 
 
 def _check_space(specs: Mapping[str, DatasetSpec], layout: Layout) -> None:

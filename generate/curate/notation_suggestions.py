@@ -16,12 +16,14 @@ MAX_RECORDS = 20
 
 def suggest_notation(spec: DatasetSpec, part: ImportPart, records: Sequence[Record]) -> str | None:
     """Options with which half of these records or more are examples, such as ``--notation latex``; None if there are none."""
+    if not records:
+        return None
     problems = imported_spec(spec)
     for notation in part.notations:
         for encodings in part.token_encodings if notation == "tokens" else (None,):
             source = problems.source.model_copy(update={"notation": notation, "encodings": encodings})
             changed = spec.model_copy(update={"problems": problems.model_copy(update={"source": source})})
-            with contextlib.suppress(UserError):
+            with contextlib.suppress(UserError):  # files that this notation cannot read at all
                 if source != problems.source and 2 * len(import_batch(changed, records).examples) >= len(records):
                     return _options(notation, encodings)
     return None

@@ -104,7 +104,7 @@ def naming_flags(flags: dict[str, Any]) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        name = re.match(r"\w+\.(?:spec\.)?(\w+)(?=[ :])", error.what)
+        name = re.match(rf"(?:{'|'.join(SECTIONS)})\.(?:spec\.)?(\w+)(?=[ :])", error.what)
         if name is None or flags.get(name[1]) is None:
             raise
         raise error.about(f"--{name[1].replace('_', '-')}{error.what[name.end() :]}") from None

@@ -57,8 +57,8 @@ class ImportPart(ABC):
     """Import of one problem type. Methods take the task of the examples, and treat records independently of one another.
 
     ``notations``: how values may be written, the default first. ``counted``: lines of text may begin with ``count|``.
-    ``default_encoding``: the number encoding of tokens, if they have one. ``token_encodings``: pairs of number encodings that are
-    tried on files which are read in no other way. ``takes_layouts``: values without a task may have layouts that the user names.
+    ``default_encoding``: the number encoding of tokens, if they have one. ``token_encodings``: pairs of number encodings that
+    are tried to suggest one. ``takes_layouts``: values without a task may have layouts that the user names.
     ``max_line_bytes``: longer lines are rejected.
     ``chunk_rows``: examples in a row group at most.
     """

@@ -65,3 +65,10 @@ def test_files_that_nothing_reads_get_no_suggestion(tmp_path: Path, line: tuple[
     """Text that is no matrix, and answers that are wrong in every notation."""
     with pytest.raises(UserError, match="name the task and the notation of the files"):
         read(tmp_path, "inverse", line, LISTS)
+
+
+@pytest.mark.parametrize("task", ["inverse", "integration-bwd", "xor", "gcd"])
+def test_empty_files_get_no_suggestion(tmp_path: Path, task: str) -> None:
+    (tmp_path / "empty.txt").touch()
+    with pytest.raises(UserError, match=r"Got: empty files.*name the task and the notation of the files"):
+        import_dataset(task, {"train": [str(tmp_path / "empty.txt")]}, str(tmp_path / "out"))
